@@ -1,0 +1,69 @@
+"""Anomaly Heatmap Decoder: which patches of a clip are anomalous (arXiv 2511.00524, section 3.2).
+
+Plain torch without the backbone, so that transformers and vLLM run the same code. (ours) marks what the paper leaves open.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def to_raster(features: torch.Tensor, window_index: torch.Tensor, t: int, h: int, w: int, merge: int) -> torch.Tensor:
+    """Undo the vision tower's order (windows of merge x merge groups).
+
+    features (t*h*w, d) in the tower's order, window_index (t*h*w / merge^2,) -> (t*h*w, d), row by row of the (t, h, w) patch grid.
+    """
+    d = features.shape[-1]
+    groups = features.reshape(-1, merge * merge, d)[torch.argsort(window_index)]
+    return groups.reshape(t, h // merge, w // merge, merge, merge, d).transpose(2, 3).reshape(t * h * w, d)
+
+
+class AnomalyHeatmapDecoder(nn.Module):
+    """Per layer an MLP into the language model's space, cosine similarity with the class prompts' features, weighted sum.
+
+    `text_features` (2, D): pooled features of the normal and abnormal prompts, fixed for a prompt set and stored with the weights.
+    """
+
+    text_features: torch.Tensor
+
+    def __init__(self, vision_dim: int, text_dim: int, layers: int):
+        super().__init__()
+        self.mlps = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(vision_dim), nn.Linear(vision_dim, vision_dim), nn.GELU(),
+                          nn.Linear(vision_dim, text_dim), nn.LayerNorm(text_dim))
+            for _ in range(layers)
+        )  # fmt: skip
+        self.layer_weights = nn.Parameter(torch.full((layers,), 1.0 / layers))
+        # (ours) Learned on a log scale as in CLIP: pooled prompt features lie close together, cosines alone would stay flat.
+        self.log_scale = nn.Parameter(torch.tensor(2.66))
+        self.register_buffer("text_features", torch.zeros(2, text_dim))
+
+    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """features: per layer (N, d) in raster order -> logits (N, 2), normal and anomalous."""
+        s = F.normalize(self.text_features, dim=-1).to(features[0].dtype)
+        fused = sum(w * (F.normalize(mlp(f), dim=-1) @ s.T) for w, mlp, f in zip(self.layer_weights, self.mlps, features))
+        return self.log_scale.exp() * fused
+
+
+def heatmap(logits: torch.Tensor, t: int, h: int, w: int) -> torch.Tensor:
+    """Logits (t*h*w, 2) -> probability of the anomalous class (t, h, w)."""
+    return logits.float().softmax(-1)[:, 1].reshape(t, h, w)
+
+
+def upsample(heat: torch.Tensor, frames: int, height: int, width: int) -> torch.Tensor:
+    """Heatmap (t, h, w) -> (frames, height, width) by linear interpolation in space; a step's frames share its map."""
+    maps = F.interpolate(heat[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+    steps = torch.div(torch.arange(frames, device=heat.device) * heat.shape[0], frames, rounding_mode="floor")
+    return maps[steps]
+
+
+def patch_targets(masks: torch.Tensor, h: int, w: int, temporal: int = 2, share: float = 0.05) -> torch.Tensor:
+    """Masks (T, H, W) bool -> class of every patch (ceil(T/temporal), h, w) int64.
+
+    A step is anomalous where any of its frames is (pairwise merging as in the vision encoder); a patch is, where at least `share`
+    of its pixels are (ours: thin limbs would vanish by majority). The last frame is repeated where T is not a multiple.
+    """
+    if missing := -len(masks) % temporal:
+        masks = torch.cat([masks, masks[-1:].expand(missing, -1, -1)])
+    covered = F.adaptive_avg_pool2d(masks.float()[:, None], (h, w))[:, 0]
+    return (covered.reshape(-1, temporal, h, w).amax(1) >= share).long()

@@ -1,0 +1,98 @@
+"""Builds an untrained T-VAD of any size from a YAML description: tokenizer, processor, model. Made for `configs/model/tiny.yaml`."""
+
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+from tvad.config import read_yaml
+from tvad.data.scenes.describe import symbolic_questions
+from tvad.model.configuration import ANOMALY_TOKENS, TvadConfig
+from tvad.model.modeling import TvadForConditionalGeneration
+from tvad.model.processing import CHAT_TEMPLATE, TvadProcessor
+from tvad.prompts import SYSTEM, question_text
+
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+PROTOCOL = tuple(f"<{slash}{tag}>" for tag in ("think", "answer", "glue", "box") for slash in ("", "/"))
+
+
+def build_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the scenes' texts; every digit and every protocol tag is one token."""
+    rng = random.Random(seed)
+    texts = [SYSTEM, "system user assistant"]
+    for question in symbolic_questions(rng.randrange(1 << 30), 3000):
+        texts += [question_text(question), question.solution(), " ".join(f"{rng.uniform(0, 4):.2f}, {rng.randrange(1000)}" for _ in range(3))]
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    special = [*SPECIAL, *ANOMALY_TOKENS]
+    size = vocab_size - len(PROTOCOL)
+    bpe.train_from_iterator(
+        [t for text in texts for t in _without_tags(text)],
+        trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
+    )
+    bpe.add_tokens(list(PROTOCOL))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left", clean_up_tokenization_spaces=False,
+        extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+    )  # fmt: skip
+
+
+def _without_tags(text: str) -> list[str]:
+    for tag in PROTOCOL:
+        text = text.replace(tag, "\0")
+    return [piece for piece in text.split("\0") if piece]
+
+
+def build_processor(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadProcessor:
+    vision = spec["vision"]
+    pixels = spec["size"] ** 2
+    size = {
+        "patch_size": vision["patch_size"], "temporal_patch_size": vision["temporal_patch_size"],
+        "merge_size": vision["spatial_merge_size"],
+    }  # fmt: skip
+    return TvadProcessor(
+        image_processor=Qwen2VLImageProcessor(min_pixels=pixels, max_pixels=pixels, **size),
+        video_processor=Qwen2VLVideoProcessor(size={"shortest_edge": pixels // 2, "longest_edge": pixels}, cap_pixels_per_frame=False, **size),
+        tokenizer=tokenizer, chat_template=CHAT_TEMPLATE,
+    )  # fmt: skip
+
+
+def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadConfig:
+    text = dict(spec["text"])
+    rope = {"rope_type": "default", "mrope_section": text.pop("mrope_section"), "rope_theta": text.pop("rope_theta")}
+
+    def token(name: str) -> int:
+        return int(tokenizer.convert_tokens_to_ids(name))
+
+    config = TvadConfig(
+        text_config=dict(
+            vocab_size=-(-len(tokenizer) // 64) * 64, rope_parameters=rope, tie_word_embeddings=False, bos_token_id=None,
+            eos_token_id=token("<|im_end|>"), pad_token_id=token("<|endoftext|>"), **text,
+        ),
+        vision_config=dict(out_hidden_size=text["hidden_size"], **spec["vision"]),
+        image_token_id=token("<|image_pad|>"), video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
+        anomaly_start_token_id=token(ANOMALY_TOKENS[0]), anomaly_pad_token_id=token(ANOMALY_TOKENS[1]),
+        anomaly_end_token_id=token(ANOMALY_TOKENS[2]), rae_hidden=spec["rae_hidden"], tie_word_embeddings=False,
+    )  # fmt: skip
+    config.initializer_range = spec["text"]["initializer_range"]
+    return config
+
+
+def build(path: str | Path) -> tuple[TvadForConditionalGeneration, TvadProcessor]:
+    """Model with random weights (seeded) and processor from the YAML file `path`."""
+    spec = read_yaml(path)
+    tokenizer = build_tokenizer(spec["vocab_size"], spec["seed"])
+    processor = build_processor(spec, tokenizer)
+    config = build_config(spec, tokenizer)
+    torch.manual_seed(spec["seed"])
+    model = TvadForConditionalGeneration(config).float()
+    eos, pad = config.text_config.eos_token_id, config.text_config.pad_token_id
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = eos, pad
+    model.set_text_features(processor, {"normal": spec["normal_prompts"], "abnormal": spec["abnormal_prompts"]})
+    return model, processor
