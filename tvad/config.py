@@ -36,12 +36,21 @@ def override(data: dict, arguments: list[str]) -> dict:
     for flag, value in zip(arguments[::2], arguments[1::2]):
         if not flag.startswith("--"):
             raise InputError(f"unexpected argument {flag!r}; expected --key.key value")
-        node, keys = data, flag[2:].split(".")
-        for key in keys[:-1]:
-            node = node.setdefault(key, {})
-            if not isinstance(node, dict):
-                raise InputError(f"override {flag}: {key!r} is not a group of keys")
-        node[keys[-1]] = yaml.safe_load(value)
+        node: Any = data
+        *groups, last = flag[2:].split(".")
+        for key in groups:
+            if isinstance(node, dict):
+                node = node.setdefault(key, {})
+            elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
+                node = node[int(key)]
+            else:
+                raise InputError(f"override {flag}: there is no {key!r}")
+        if not isinstance(node, dict):
+            raise InputError(f"override {flag}: {groups[-1]!r} is not a group of keys")
+        try:
+            node[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"override {flag}: {value!r} is not YAML") from error
     return data
 
 

@@ -38,6 +38,18 @@ class EncodedClip:
         return heatmap(self.heat_logits, *self.grid)
 
 
+@dataclass
+class TvadModelOutput(Qwen2_5_VLModelOutputWithPast):
+    clips: list[EncodedClip] | None = None
+
+
+@dataclass
+class TvadOutput(Qwen2_5_VLCausalLMOutputWithPast):
+    """The backbone's output and `clips`, what the vision side made of the videos (heatmaps included)."""
+
+    clips: list[EncodedClip] | None = None
+
+
 class TvadModel(Qwen2_5_VLModel):
     config_class = TvadConfig
 
@@ -179,10 +191,13 @@ class TvadModel(Qwen2_5_VLModel):
         clip_index=None,
         clips: list[EncodedClip] | None = None,
         **kwargs,
-    ) -> Qwen2_5_VLModelOutputWithPast:
-        """As the backbone's forward, and: `clip_index` (B,) lets rows share clips; `clips` gives clips already encoded."""
+    ) -> TvadModelOutput:
+        """As the backbone's forward, and: `clip_index` (B,) lets rows share clips; `clips` gives clips already encoded; without
+        any text only the vision side runs."""
         if pixel_values_videos is not None and clips is None:
             clips = self.encode_clips(pixel_values_videos, video_grid_thw)
+        if input_ids is None and inputs_embeds is None:
+            return TvadModelOutput(clips=clips)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids) if clips is None else self._embed(input_ids, clips, clip_index)
         if position_ids is None and video_grid_thw is not None and past_key_values is None:
@@ -194,8 +209,10 @@ class TvadModel(Qwen2_5_VLModel):
             inputs_embeds=inputs_embeds, use_cache=use_cache, pixel_values=pixel_values, image_grid_thw=image_grid_thw,
             video_grid_thw=video_grid_thw, mm_token_type_ids=mm_token_type_ids, second_per_grid_ts=second_per_grid_ts, **kwargs,
         )  # fmt: skip
-        self.encoded_clips = clips
-        return out
+        return TvadModelOutput(
+            last_hidden_state=out.last_hidden_state, past_key_values=out.past_key_values, hidden_states=out.hidden_states,
+            attentions=out.attentions, rope_deltas=self.rope_deltas, clips=clips,
+        )  # fmt: skip
 
 
 def _runs(ids: torch.Tensor, *tokens: int) -> list[tuple[int, int]]:
@@ -212,6 +229,12 @@ class TvadForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
         super().__init__(config)
         self.model = TvadModel(config)
         self.post_init()
+
+    def _prepare_position_ids_for_generation(self, inputs_tensor, model_kwargs):
+        # The backbone asks for token types to find the clips; `get_rope_index` finds them by id.
+        if model_kwargs.get("video_grid_thw") is not None and model_kwargs.get("mm_token_type_ids") is None:
+            model_kwargs = {**model_kwargs, "mm_token_type_ids": True}
+        return super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
 
     def _init_weights(self, module):
         super()._init_weights(module)
@@ -241,7 +264,7 @@ class TvadForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
         clips=None,
         logits_to_keep=0,
         **kwargs,
-    ) -> Qwen2_5_VLCausalLMOutputWithPast:
+    ) -> TvadOutput:
         """As the backbone's forward; logits of tokens that stand for pixels or heatmaps are `NEVER`.
 
         `logits_to_keep` as there; also a (B, L) bool mask, then logits are (N, V) for the marked positions.
@@ -254,6 +277,8 @@ class TvadForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
             second_per_grid_ts=second_per_grid_ts, clip_index=clip_index, clips=clips, **kwargs,
         )  # fmt: skip
         hidden = out.last_hidden_state
+        if hidden is None:
+            return TvadOutput(clips=out.clips)
         if isinstance(logits_to_keep, torch.Tensor) and logits_to_keep.dtype == torch.bool:
             hidden = hidden[logits_to_keep]
         else:
@@ -265,9 +290,9 @@ class TvadForConditionalGeneration(Qwen2_5_VLForConditionalGeneration):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size)
-        return Qwen2_5_VLCausalLMOutputWithPast(
+        return TvadOutput(
             loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states,
-            attentions=out.attentions, rope_deltas=out.rope_deltas,
+            attentions=out.attentions, rope_deltas=out.rope_deltas, clips=out.clips,
         )  # fmt: skip
 
     @torch.no_grad()

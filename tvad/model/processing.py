@@ -10,8 +10,8 @@ from tvad.model.configuration import ANOMALY_TOKENS
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
-    "{% if part['type'] == 'video' or 'video' in part %}<|vision_start|><|video_pad|><|vision_end|>"
-    "{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -34,6 +34,28 @@ class TvadProcessor(Qwen2_5_VLProcessor):
         videos = [torch.from_numpy(np.ascontiguousarray(clip)).permute(0, 3, 1, 2) for clip in clips]
         metadata = [metadata_of(len(clip), rate) for clip, rate in zip(clips, fps)]
         return self(text=texts, videos=videos, video_metadata=metadata, do_sample_frames=False, return_tensors="pt", **kwargs)
+
+    def vision_inputs(self, clips: list[np.ndarray], fps: list[float], raw: bool = False) -> dict[str, torch.Tensor]:
+        """Clips (T, H, W, 3) uint8 at `fps` frames a second -> pixel_values_videos, video_grid_thw, second_per_grid_ts.
+
+        raw: pixels stay 0..255, for an engine that normalises inside the model."""
+        videos = [torch.from_numpy(np.ascontiguousarray(clip)).permute(0, 3, 1, 2) for clip in clips]
+        steps = {"do_rescale": False, "do_normalize": False} if raw else {}
+        out = self.video_processor(videos=videos, do_sample_frames=False, return_tensors="pt", **steps)
+        seconds = torch.tensor([self.video_processor.temporal_patch_size / rate for rate in fps])
+        return {
+            "pixel_values_videos": out["pixel_values_videos"],
+            "video_grid_thw": out["video_grid_thw"],
+            "second_per_grid_ts": seconds,
+        }
+
+    def expand(self, text: str, grid: torch.Tensor) -> str:
+        """Write out the placeholders of the one clip in a templated `text`; grid (3,) in patches."""
+        placeholders = self.replace_video_token({"video_grid_thw": grid[None]}, 0)
+        head, marker, tail = text.partition(self.video_token)
+        if not marker or self.video_token in tail:
+            raise ValueError(f"the text must hold exactly one {self.video_token}")
+        return head + placeholders + tail
 
 
 def metadata_of(frames: int, fps: float) -> VideoMetadata:

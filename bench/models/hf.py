@@ -1,0 +1,119 @@
+"""`hf:` any transformers image-text-to-text model, T-VAD included, by generate."""
+
+import inspect
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.video_utils import VideoMetadata
+
+import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
+from bench.models.base import Completion, Request, Sampling
+from tvad.data.video import Frames
+from tvad.errors import InputError
+
+
+@contextmanager
+def seeded(seed: int | None):
+    """Draw from a generator seeded for this block only; None leaves the generator as it is."""
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+class HfModel:
+    """`batch`: requests a forward pass. A model whose forward takes `clip_index` encodes a clip once for all its completions."""
+
+    name = "hf"
+
+    def __init__(self, model, processor, batch: int = 16):
+        self.model, self.processor, self.batch = model, processor, batch
+        self.shares_clips = "clip_index" in inspect.signature(type(model).forward).parameters
+
+    @classmethod
+    def open(cls, path: str) -> "HfModel":
+        try:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            model = AutoModelForImageTextToText.from_pretrained(path, dtype="auto").to(device).eval()
+            return cls(model, AutoProcessor.from_pretrained(path))
+        except (OSError, ValueError) as error:
+            raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+
+    def sync(self, weights) -> None:
+        """Nothing to do: it samples from the model that it was given."""
+
+    def _inputs(self, requests: list[Request]) -> dict:
+        texts = [self.processor.apply_chat_template(r.messages, tokenize=False, add_generation_prompt=True) for r in requests]
+        videos = [torch.from_numpy(np.ascontiguousarray(r.frames.images)).permute(0, 3, 1, 2) for r in requests]
+        metadata = [_metadata(r.frames) for r in requests]
+        return self.processor(
+            text=texts, videos=videos, video_metadata=metadata, do_sample_frames=False, return_tensors="pt", padding=True, padding_side="left"
+        ).to(self.model.device)
+
+    @torch.no_grad()
+    def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
+        """`sampling.n` completions of every request, in order."""
+        was_training = self.model.training
+        self.model.eval()
+        done: list[list[Completion]] = []
+        with seeded(sampling.seed):
+            for start in range(0, len(requests), self.batch):
+                done += self._sample(requests[start : start + self.batch], sampling)
+        self.model.train(was_training)
+        return done
+
+    def _sample(self, requests, sampling):
+        tokenizer = self.processor.tokenizer
+        inputs = dict(self._inputs(requests))
+        n, greedy = sampling.n, sampling.temperature == 0
+        prompt_length = inputs["input_ids"].shape[1]
+        knobs = {"num_return_sequences": n}
+        if self.shares_clips:
+            knobs = {"clip_index": torch.arange(len(requests), device=self.model.device).repeat_interleave(n)}
+            for key in ("input_ids", "attention_mask"):
+                inputs[key] = inputs[key].repeat_interleave(n, 0)
+            inputs.pop("mm_token_type_ids", None)
+        if not greedy:
+            knobs |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        out = self.model.generate(
+            **inputs, do_sample=not greedy, max_new_tokens=sampling.max_tokens, return_dict_in_generate=True, output_logits=True,
+            pad_token_id=tokenizer.pad_token_id, **knobs,
+        )  # fmt: skip
+        tokens = out.sequences[:, prompt_length:].cpu()
+        logprobs = [(step.float() / (sampling.temperature or 1.0)).log_softmax(-1).cpu() for step in out.logits]
+        values = torch.stack([lp.gather(-1, tokens[:, i : i + 1])[:, 0] for i, lp in enumerate(logprobs)], 1)
+        ends = self.model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
+        rows = []
+        for ids, lps in zip(tokens.tolist(), values.tolist()):
+            length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
+            rows.append(Completion(tokenizer.decode(ids[:length], skip_special_tokens=True), ids[:length], lps[:length]))
+        return [rows[i : i + n] for i in range(0, len(rows), n)]
+
+    @torch.no_grad()
+    def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:
+        """Heatmap (T', h, w) of every clip; None for a model that has none."""
+        encode = getattr(getattr(self.model, "model", None), "encode_clips", None)
+        if encode is None:
+            return None
+        maps = []
+        for start in range(0, len(frames), self.batch):
+            part = frames[start : start + self.batch]
+            vision = self.processor.vision_inputs([f.images for f in part], [f.sampled_fps for f in part])
+            clips = encode(vision["pixel_values_videos"].to(self.model.device), vision["video_grid_thw"].to(self.model.device))
+            maps += [clip.heat.cpu().numpy() for clip in clips]
+        return maps
+
+
+def _metadata(frames: Frames) -> VideoMetadata:
+    count, fps = len(frames.images), frames.sampled_fps
+    return VideoMetadata(total_num_frames=count, fps=fps, duration=count / fps, frames_indices=list(range(count)))
+
+
+def check_folder(path: str) -> None:
+    """Raise InputError unless `path` is a local checkpoint folder or looks like a hub name."""
+    if ("/" in path or path.startswith(".")) and not Path(path).exists() and path.count("/") != 1:
+        raise InputError(f"{path}: no such model folder")

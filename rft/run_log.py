@@ -1,0 +1,67 @@
+"""What a training run leaves for people: a line per step (log.jsonl), a readable line per completion (rollouts.jsonl), a reward curve."""
+
+import json
+import math
+from pathlib import Path
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+SHOWN = 8  # completions kept of every step
+
+
+class RunLog(TrainerCallback):
+    """Appends as training goes; a resumed run drops the steps that it does again."""
+
+    def __init__(self, out: Path):
+        self.out = out
+        self.trainer = None
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", desc="train", disable=None)
+        for name in ("log.jsonl", "rollouts.jsonl"):
+            path = self.out / name
+            if not path.exists():
+                continue
+            kept = []
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue  # the line that a kill cut
+                if row["step"] <= state.global_step:
+                    kept.append(line + "\n")
+            path.write_text("".join(kept), encoding="utf-8")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and (reward := logs.get("reward", logs.get("loss"))) is not None:
+            self.bar.update(state.global_step - self.bar.n)
+            self.bar.set_postfix_str(f"{'reward' if 'reward' in logs else 'loss'} {reward:.3f}")
+        if not state.is_world_process_zero or not logs or "reward" not in logs:
+            return
+        numbers = {k: v for k, v in logs.items() if isinstance(v, (int, float)) and math.isfinite(v)}
+        row = {"step": state.global_step, **numbers}
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+        table = self.trainer._logs if self.trainer is not None else None
+        if not table or not table["prompt"]:
+            return
+        with (self.out / "rollouts.jsonl").open("a", encoding="utf-8") as out:
+            for i in range(min(SHOWN, len(table["prompt"]))):
+                rewards = {name: None if math.isnan(values[i]) else values[i] for name, values in table["rewards"].items()}
+                parts = [p for m in table["prompt"][i] if m["role"] == "user" for p in m["content"]]
+                question = next(p["text"] for p in parts if p["type"] == "text")
+                clip = next((Path(p["video"]).stem for p in parts if p["type"] == "video"), None)
+                text = table["completion"][i][0]["content"]
+                line = {"step": state.global_step, "clip": clip, "question": question, "completion": text, "rewards": rewards,
+                        "advantage": round(table["advantages"][i], 3)}  # fmt: skip
+                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_log(folder: str | Path) -> list[dict]:
+    """Rows of log.jsonl."""
+    return [json.loads(line) for line in Path(folder, "log.jsonl").read_text(encoding="utf-8").splitlines()]

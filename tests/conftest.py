@@ -1,0 +1,61 @@
+"""Shared fixtures: a small scenes data set, an untrained tiny checkpoint, one vLLM engine a session. Nothing here needs a network."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+import pytest
+import torch
+
+from tvad.data.scenes.dataset import ScenesConfig, generate
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+SHIPPED = ROOT / "assets" / "tvad-tiny"
+
+
+def shared(relative: str) -> Path:
+    """A file of the reference material; the test is skipped, visibly, where it is absent."""
+    path = SHARED / relative
+    if not path.exists():
+        pytest.skip(f"no reference material at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """A data set of 16 clips."""
+    folder = tmp_path_factory.mktemp("scenes")
+    generate(ScenesConfig(split="test", clips=16, seed=3, max_crowd=4), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """An untrained tiny T-VAD, with weights large enough that every module moves the logits."""
+    from tvad.model.tiny import build
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model, processor = build(ROOT / "configs/model/tiny.yaml")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.08)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(checkpoint):
+    """One vLLM engine for the whole session; tests that change its weights put the checkpoint's back."""
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    from bench.models.vllm import VllmModel
+
+    return VllmModel(str(checkpoint), max_num_seqs=16)

@@ -1,0 +1,41 @@
+"""T-VAD as an out-of-tree vLLM model (entry point `vllm.general_plugins`): AHD and RAE run inside the engine.
+
+One video item embeds as [anomaly prompts; video tokens]. Same modules as the transformers model; only what ties them to vLLM's
+Qwen2.5-VL is here. `sync_weights` replaces the weights of a running engine.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+NAME = "TvadForConditionalGeneration"
+
+
+def register() -> None:
+    """Entry point: called by vLLM in every process. Registers the model and, with transformers, its configuration."""
+    from vllm import ModelRegistry
+
+    import tvad.model  # noqa: F401  registers TvadConfig with AutoConfig
+
+    if NAME not in ModelRegistry.get_supported_archs():
+        ModelRegistry.register_model(NAME, f"tvad.model.vllm_model:{NAME}")
+
+
+@torch.no_grad()
+def sync_weights(llm, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Load `weights` (transformers' names) into a colocated `vllm.LLM` and drop what it had computed with the old ones.
+
+    On the CPU vLLM packs linear weights and leaves the originals empty, so plain `load_weights` fails there; the layerwise reload
+    unpacks and packs again. Prefix and vision-encoder caches hold results of the old weights and are emptied.
+    """
+    from vllm.model_executor.model_loader import reload
+
+    model = llm.llm_engine.model_executor.driver_worker.model_runner.model
+    weights = [(name, tensor.detach()) for name, tensor in weights]
+    reload.initialize_layerwise_reload(model)
+    model.load_weights(iter(weights))
+    reload.finalize_layerwise_reload(model, llm.llm_engine.vllm_config.model_config)
+    # The reload rebuilds parameters only; AHD's text features are a buffer and would be left empty.
+    model.load_buffers(weights)
+    llm.reset_prefix_cache()
+    llm.llm_engine.reset_encoder_cache()
