@@ -1,0 +1,148 @@
+import hashlib
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from trl import GRPOTrainer
+
+from rft.train_grpo import GrpoRun, make_rows, train
+from rft.video_grpo import group_logprobs
+from tvad import config
+from tvad.data import load
+from tvad.data.dataset import ClipStore
+from tvad.errors import InputError
+from tvad.model import TvadForConditionalGeneration, TvadProcessor
+from tvad.prompts import messages
+
+
+def run_of(scenes, checkpoint, out, **training) -> GrpoRun:
+    path = ROOT / "configs/grpo/demo.yaml"
+    run = config.build(GrpoRun, config.read_yaml(path), str(path))
+    knobs = {"max_steps": 2, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 8, "save_steps": 1, **training}
+    return replace(run, model=str(checkpoint), data=str(scenes), out=str(out), engine="transformers", training=run.training | knobs)
+
+
+def digest(*functions) -> str:
+    return hashlib.sha256("".join(inspect.getsource(f) for f in functions).encode()).hexdigest()[:12]
+
+
+def test_trl_has_not_moved():
+    """What rft/video_grpo.py relies on. If this fails, read the changed methods of TRL, adapt that file, then this test."""
+    assert version("trl").startswith("1.16."), "pyproject pins trl to 1.16"
+    arguments = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
+    assert arguments[:8] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy", "compute_aux_loss"]
+    assert "rollout_func" in inspect.signature(GRPOTrainer.__init__).parameters
+    source = inspect.getsource(GRPOTrainer._compute_loss)
+    for piece in ('inputs["completion_mask"]', "self._get_per_token_logps_and_entropies(", 'inputs.get("old_per_token_logps")'):
+        assert piece in source
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    for piece in ('"sampling_per_token_logps"', "self._calculate_rewards(", "self._generate(prompts)"):
+        assert piece in source
+    assert "self.rollout_func(prompts, self)" in inspect.getsource(GRPOTrainer._generate)
+
+
+def test_once_per_group_equals_once_per_completion(scenes, checkpoint):
+    model, processor = TvadForConditionalGeneration.from_pretrained(checkpoint).eval(), TvadProcessor.from_pretrained(checkpoint)
+    store, samples = ClipStore(2.0, 8), load(scenes)[:2]
+    clips = [store.frames(s) for s in samples]
+    vision = processor.vision_inputs([c.images for c in clips], [c.sampled_fps for c in clips])
+    text = processor.apply_chat_template(messages("What happens?"), tokenize=False, add_generation_prompt=True)
+    prompts = [torch.tensor(processor.tokenizer(processor.expand(text, grid))["input_ids"]) for grid in vision["video_grid_thw"]]
+    generator = torch.Generator().manual_seed(0)
+    completions = [[torch.randint(20, 300, (n,), generator=generator) for n in sizes] for sizes in ((3, 7, 1), (5, 2, 6))]
+    with torch.no_grad():
+        together, entropy = group_logprobs(model, model, prompts, completions, vision, 1.0, 0)
+        for g in range(2):
+            one = {k: (v.split(vision["video_grid_thw"].prod(-1).tolist())[g] if k == "pixel_values_videos" else v[g : g + 1]) for k, v in vision.items()}
+            for i, completion in enumerate(completions[g]):
+                ids = torch.cat([prompts[g], completion])[None]
+                log_p = model(input_ids=ids, **one).logits[0].log_softmax(-1)
+                alone = log_p[len(prompts[g]) - 1 : -1]
+                assert torch.allclose(together[g][i], alone.gather(-1, completion[:, None])[:, 0], atol=2e-4)
+                assert torch.allclose(entropy[g][i], -(alone.exp() * alone).sum(-1), atol=2e-3)
+
+
+def test_training_steps_run_change_weights_and_leave_readable_logs(scenes, checkpoint, tmp_path):
+    trainer = train(run_of(scenes, checkpoint, tmp_path, learning_rate=1e-3))
+    assert trainer.state.global_step == 2
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["sampler_gap/max"] < 1e-3 for row in rows)
+    rollouts = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
+    assert {"clip", "question", "completion", "rewards", "advantage"} <= set(rollouts[0])
+    TvadForConditionalGeneration.from_pretrained(tmp_path / "model")
+
+
+def test_equal_rewards_give_zero_advantage_and_leave_the_weights(scenes, checkpoint, tmp_path):
+    run = replace(run_of(scenes, checkpoint, tmp_path, max_steps=1, weight_decay=0.0), rewards={"box": 1.0}, tasks={"judgement": 1.0})
+    before = TvadForConditionalGeneration.from_pretrained(checkpoint).state_dict()
+    trainer = train(run)
+    after = TvadForConditionalGeneration.from_pretrained(tmp_path / "model").state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert np.isfinite(trainer.state.log_history[0]["loss"])
+
+
+def test_two_runs_with_one_seed_agree(scenes, checkpoint, tmp_path):
+    losses = []
+    for name in ("a", "b"):
+        trainer = train(run_of(scenes, checkpoint, tmp_path / name, learning_rate=1e-3))
+        losses.append([(h["loss"], h["reward"], h["entropy"]) for h in trainer.state.log_history if "reward" in h])
+    assert losses[0] == losses[1]
+
+
+def test_vllm_rollouts_drive_the_same_trainer(scenes, checkpoint, tmp_path, engine):
+    engine.sync(_weights(TvadForConditionalGeneration.from_pretrained(checkpoint)))
+    try:
+        train(run_of(scenes, checkpoint, tmp_path, learning_rate=1e-3), engine)
+        rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert all(row["sampler_gap/max"] < 1e-3 for row in rows)
+    finally:
+        engine.sync(_weights(TvadForConditionalGeneration.from_pretrained(checkpoint)))
+
+
+def _weights(model):
+    return [*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if n.endswith("text_features"))]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(scenes, checkpoint, tmp_path):
+    command = [
+        sys.executable, str(ROOT / "rft/train_grpo.py"), "--config", str(ROOT / "configs/grpo/demo.yaml"), "--model", str(checkpoint),
+        "--data", str(scenes), "--out", str(tmp_path), "--engine", "transformers", "--training.max_steps", "5", "--training.save_steps", "2",
+        "--training.per_device_train_batch_size", "8", "--training.num_generations", "4", "--training.max_completion_length", "8",
+    ]  # fmt: skip
+    with open(tmp_path / "first.txt", "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        deadline = time.monotonic() + 240
+        while not (tmp_path / "checkpoint-2" / "trainer_state.json").exists():
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "first.txt").read_text()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "model").exists()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert "5 steps done" in done.stdout
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5]
+    state = json.loads((tmp_path / "checkpoint-5" / "trainer_state.json").read_text())
+    assert state["global_step"] == 5
+
+
+def test_prompts_keep_the_shares_and_use_every_question_once_first(scenes):
+    samples = load(scenes)
+    rows = make_rows(samples, {"mcq": 1, "temporal": 1}, 16, 0, ["event"])
+    assert [sum(r["task"] == t for r in rows) for t in ("mcq", "temporal")] == [8, 8]
+    assert len({r["sample_id"] for r in rows if r["task"] == "temporal"}) == 8
+    assert rows == make_rows(samples, {"mcq": 1, "temporal": 1}, 16, 0, ["event"])
+    with pytest.raises(InputError, match="unknown task 'poem'"):
+        make_rows(samples, {"poem": 1}, 4, 0)
