@@ -18,8 +18,9 @@ demo: setup
 	$(RUN) -m rft.demo --out runs/demo
 
 data: setup
-	for split in val:240 train:8000 test:300; do \
-	  $(RUN) -m tvad data scenes --out data/scenes/$${split%:*} --split $${split%:*} --clips $${split#*:} --normal 0.35 --max-crowd 8 --workers 2; done
+	for split in val:200 train:8000 test:300; do \
+	  $(RUN) -m tvad data scenes --out data/core/$${split%:*} --setting core --split $${split%:*} --clips $${split#*:} --normal 0.35 \
+	    --max-crowd 2 --workers 2; done
 
 tiny: data
 	$(RUN) rft/train_stage.py --config configs/stage/tiny.yaml

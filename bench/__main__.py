@@ -64,9 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(table(score(known.predictions, suite.read(known.suite, rest), known.out)))
     elif known.command == "compare":
-        from bench.compare import compare, table
+        from bench import compare
 
-        print(table(compare(known.before, known.after)))
+        print(compare.table(compare.compare(known.before, known.after)))
     elif known.command == "report":
         from bench.report import write_report
 

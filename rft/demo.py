@@ -97,7 +97,8 @@ def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: f
         ("In words", "".join(f"<p>{esc(line)}</p>" for line in words.splitlines())),
         ("Sampled answers (mean of 4, temperature 1): before and after", difference_table(tables["sampled"])),
         ("Greedy answers: before and after", difference_table(tables["greedy"])),
-        ("Mean reward of the training batches", f"<div class=card>{line_plot({'step': (steps, rewards), 'mean': (steps, smooth)}, 'step', 'reward', dots=True)}</div>"),
+        ("Mean reward of the training batches",
+         f"<div class=card>{line_plot({'step': (steps, rewards), 'mean': (steps, smooth)}, 'step', 'reward', dots=True)}</div>"),
         ("Health of the run", f"<div class=cards>{parts}</div>"),
         ("Rollouts at the first, middle and last step (all in grpo/rollouts.jsonl)",
          f"<div class=wide><table><tr><th>step<th>question<th>completion<th>reward<th>advantage</tr>{rows}</table></div>"),
@@ -123,7 +124,7 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
         run = replace(run, model=str(ROOT / run.model))
     for split, clips in (("train", train_clips), ("test", test_clips)):
         # Seed 1: none of these clips was among those that made the checkpoint (seed 0).
-        generate(ScenesConfig(split=split, clips=clips, seed=1, normal=0.35, max_crowd=8), out / "data" / split, workers=2)
+        generate(ScenesConfig(split=split, setting="core", clips=clips, seed=1, normal=0.35, max_crowd=2), out / "data" / split, workers=2)
 
     from bench import suite as suites
     from bench.compare import compare, table

@@ -43,7 +43,7 @@ def checkpoint(tmp_path_factory) -> Path:
     model, processor = build(ROOT / "configs/model/tiny.yaml")
     torch.manual_seed(1)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.08)
     model.save_pretrained(folder)

@@ -84,7 +84,8 @@ def test_what_is_rendered_is_parsed_back(think, answer, span):
 
 
 pieces = st.sampled_from(
-    ["<think>", "</think>", "<answer>", "</answer>", "<glue>", "</glue>", "<box>", "</box>", "[", "]", ",", "1", "nan", "inf", "9" * 400, "\ud800", "１", ":", "%", "A", " "]
+    ["<think>", "</think>", "<answer>", "</answer>", "<glue>", "</glue>", "<box>", "</box>", "[", "]", ",", "1", "nan", "inf", "9" * 400,
+     "\ud800", "１", ":", "%", "A", " "]
 )
 
 

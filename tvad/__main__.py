@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     scenes = make(data, "scenes", "generate surveillance scenes with masks, tracks and questions", lines[0])
     scenes.add_argument("--out", required=True)
     scenes.add_argument("--split", default="train", help="train, val or test: other clips, and in the open setting other classes")
-    scenes.add_argument("--setting", default="closed", help="closed: all classes in every split; open: disjoint classes")
+    scenes.add_argument("--setting", default="closed", help="closed: all classes in every split; open: disjoint classes; core: plain to see")
     scenes.add_argument("--clips", type=int, default=100)
     scenes.add_argument("--seed", type=int, default=0)
     scenes.add_argument("--size", type=int, default=112, help="pixels")

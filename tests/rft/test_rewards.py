@@ -82,7 +82,7 @@ def test_all_letters_and_the_whole_frame_do_not_pay():
 
 
 def test_a_reward_that_cannot_score_names_the_completion():
-    with pytest.raises(RuntimeError, match="completion 1 .*clip_7"):
+    with pytest.raises(RuntimeError, match=r"completion 1 .*clip_7"):
         REWARDS["format"](["a", "b"], solution=["", ""], task=["mcq", "poem"], sample_id=["clip_3", "clip_7"])
 
 

@@ -1,0 +1,99 @@
+"""The commands as a user types them: exit status and one line that names the culprit."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, SHIPPED
+
+from rft.demo import main as demo
+
+
+def call(*arguments, **kwargs):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=300, **kwargs)
+
+
+def refused(done, *words):
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "Traceback" not in done.stderr, done.stderr
+    for word in words:
+        assert word in errors[0], errors[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("-m", "tvad"), ("-m", "tvad", "infer"), ("-m", "tvad", "data", "scenes"), ("-m", "bench"), ("-m", "bench", "run"), ("-m", "bench", "compare"),
+     ("rft/train_grpo.py",), ("rft/train_stage.py",), ("-m", "rft.demo")],
+)  # fmt: skip
+def test_help_has_an_example(command):
+    done = call(*command, "--help")
+    assert done.returncode == 0
+    assert "example" in done.stdout or "accelerate launch" in done.stdout or "python -m" in done.stdout
+
+
+def test_bad_input_names_the_culprit(tmp_path, checkpoint, scenes):
+    (tmp_path / "rows.csv").write_text("Video Name,Question\na,b\n")
+    refused(call("-m", "tvad", "data", "vau-bench", tmp_path / "rows.csv", "--out", tmp_path / "o"), "rows.csv", "'Option 1'")
+    (tmp_path / "clip.mp4").write_text("text")
+    refused(call("-m", "tvad", "infer", "--model", checkpoint, "--video", tmp_path / "clip.mp4"), "clip.mp4")
+    bench = ("-m", "bench", "run", "--suite", "configs/bench/scenes.yaml", "--out", tmp_path / "r")
+    refused(call(*bench, "--model", "magic:x", "--data", scenes), "magic:x")
+    refused(call(*bench, "--model", "hf:x", "--taks", "[mcq]"), "'taks'", "'tasks'")
+    refused(call("-m", "tvad", "data", "scenes", "--out", tmp_path / "s", "--split", "odd"), "'odd'")
+
+
+GRPO = ("rft/train_grpo.py", "--config", "configs/grpo/demo.yaml")
+
+
+def test_bad_training_runs_name_the_culprit(tmp_path, checkpoint, scenes):
+    base = (*GRPO, "--model", checkpoint, "--data", scenes, "--out", tmp_path / "g")
+    refused(call(*base, "--rewards.luck", "1"), "'luck'")
+    refused(call(*base, "--enigne", "vllm"), "'enigne'", "'engine'")
+    refused(call(*base, "--training.learning_rat", "1"), "'learning_rat'")
+    refused(call(*base, "--training.num_generations", "7"), "num_generations")
+    refused(call(*base, "--model", tmp_path), str(tmp_path))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    rows = [json.loads(line) for line in (scenes / "samples.jsonl").read_text().splitlines()]
+    guilty = next(r for r in rows if r["label"] == "anomalous")
+    guilty["spans"] = [[1.0, 77.0]]
+    (broken / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    refused(call(*GRPO, "--model", checkpoint, "--data", broken, "--out", tmp_path / "g"), guilty["id"], "77.0")
+    assert not (tmp_path / "g" / "model").exists()
+
+
+def test_without_vllm_the_fallback_says_so_once(monkeypatch, capsys):
+    import importlib.util
+
+    from rft.train_grpo import open_engine
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "vllm" else real(name, *a))
+    assert open_engine("auto", "", None, None, 8, 1024, 0).name == "hf"
+    assert capsys.readouterr().err.count("WARNING: vLLM is not installed") == 1
+
+
+def test_the_demo_runs_from_end_to_end(tmp_path, capsys):
+    """What `make demo` runs, on fewer clips and for two steps; the engine is its default."""
+    if not SHIPPED.exists():
+        pytest.skip("no shipped checkpoint")
+    knobs = ["--train-clips", "16", "--test-clips", "10", "--training.max_steps", "2", "--training.save_steps", "1", "--engine", "transformers",
+             "--training.per_device_train_batch_size", "8", "--training.num_generations", "4"]  # fmt: skip
+    assert demo(["--out", str(tmp_path), *knobs]) == 0
+    out = capsys.readouterr().out
+    assert "mean reward" in out and "greedy answers" in out and "sampled answers" in out
+    page = (tmp_path / "report.html").read_text()
+    assert "Mean reward of the training batches" in page and "data:image/jpeg" in page
+    assert (tmp_path / "grpo" / "rollouts.jsonl").read_text().count("\n") >= 2
+
+
+def test_make_knows_its_targets():
+    for target in ("setup", "demo", "tiny", "test", "test-all", "lint"):
+        assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, env={**os.environ}).returncode == 0, target
+
+
+def test_ci_runs_the_tests():
+    assert "make test" in (ROOT / ".ci/run").read_text()
