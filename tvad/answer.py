@@ -121,8 +121,8 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
             defects.append(f"stray_close_{name}")
             i += 1
             continue
-        j = next_close[i].get(name)
-        if j is None:
+        closing = next_close[i].get(name)
+        if closing is None:
             defects.append(f"unclosed_{name}")
             stop = i + 1
             while stop < len(marks) and not (names[stop][1] and names[stop][0] != name):
@@ -131,6 +131,7 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
             found.append((name, text[position:end], False))
             position, i = end, stop
             continue
+        j = closing
         if any(k[0] != name or k[1] for k in names[i + 1 : j]):
             defects.append(f"nested_{name}")
         found.append((name, text[position : marks[j].start()], True))
@@ -188,7 +189,8 @@ def _box_of(values) -> tuple[float, float, float, float] | None:
         return None
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and abs(v) <= 1e6 for v in values):
         return None
-    return tuple(float(v) for v in values)
+    x1, y1, x2, y2 = (float(v) for v in values)
+    return x1, y1, x2, y2
 
 
 def read_boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:
@@ -271,15 +273,15 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
 
     span: Span | Literal["none"] | None = None
     boxes: tuple[Box, ...] = ()
-    if (content := single("glue")) is not None:
-        span, more = read_span(content)
+    if (glue := single("glue")) is not None:
+        span, more = read_span(glue)
         defects += more
         if strict and more:
             span = None
     elif not strict and "glue" not in by_name:
         span = _untagged_span(outside)
-    if (content := single("box")) is not None:
-        boxes, more = read_boxes(content)
+    if (place := single("box")) is not None:
+        boxes, more = read_boxes(place)
         defects += more
         if strict and more:
             boxes = ()
@@ -342,11 +344,12 @@ def _parse_vau_r1(text: str, defects: list[str]) -> Answer:
     if body is not None:
         parts = re.sub(r"[^0-9:.,\-]", "", body).split(",")
         if len(parts) == 2:
+            clock = all(":" in p for p in parts)
             try:
-                values = [_vau_r1_seconds(p) for p in parts] if all(":" in p for p in parts) else [float(p) for p in parts]
+                start_at, end_at = (_vau_r1_seconds(p) if clock else float(p) for p in parts)
             except ValueError:
-                values = [None, None]
-            span = None if None in values else (values[0], values[1])
+                start_at = end_at = None
+            span = None if start_at is None or end_at is None else (start_at, end_at)
             if span is None:
                 defects.append("vau_r1_error")
     opened = text.find("<answer>")

@@ -49,7 +49,7 @@ def _detection(videos: list[VideoScores]) -> dict[str, float | None]:
 def statistics(videos: list[VideoScores]) -> dict[str, float | None]:
     """All heatmap metrics of a set of videos; None where undefined."""
     aucs = frame.auc([v.labels for v in videos], [v.scores for v in videos])
-    return {"micro_auc": aucs["micro"], "macro_auc": aucs["macro"], "pixel_auc": _pixel_auc(sum(v.hist for v in videos)), **_detection(videos)}
+    return {"micro_auc": aucs["micro"], "macro_auc": aucs["macro"], "pixel_auc": _pixel_auc(np.sum([v.hist for v in videos], axis=0)), **_detection(videos)}
 
 
 def metrics(videos: list[VideoScores], resamples: int, seed: int) -> dict[str, Interval]:

@@ -35,9 +35,9 @@ class LoraSpec:
 class Stage:
     """One stage.
 
-    data: "symbols" (text only) or a data set folder. trains: name patterns of parameters ("*" all). attributes: read-outs on video tokens (stage 0 of a
-    tiny model). special_tokens: also the three anomaly tokens' embeddings. lora: merged into the weights at the end. steps and batch are optimiser steps and clips (rows) a
-    step; lr per step, cosine to lr_floor * lr after warmup (share of steps).
+    data: "symbols" (text only) or a data set folder. trains: name patterns of parameters ("*" all). attributes: read-outs on video
+    tokens (stage 0 of a tiny model). special_tokens: also the three anomaly tokens' embeddings. lora: merged into the weights at the
+    end. steps, batch: optimiser steps, and clips (rows) a step. lr: cosine to lr_floor * lr after warmup (share of steps).
     """
 
     name: str
