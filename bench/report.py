@@ -34,8 +34,10 @@ svg{max-width:100%;height:auto}svg text{fill:var(--dim);font-size:11px}.axis{str
 """
 
 
-def esc(text: object) -> str:
-    return html.escape(str(text), quote=True)
+def esc(text: object, most: int = 1500) -> str:
+    """Text for HTML: escaped, cut at `most` characters, lone surrogates spelt out."""
+    plain = str(text).encode("utf-8", "backslashreplace").decode()
+    return html.escape(plain if len(plain) <= most else plain[:most] + " …", quote=True)
 
 
 def number(value: float | None, sign: bool = False) -> str:

@@ -2,12 +2,37 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 from tqdm import tqdm
 from transformers import TrainerCallback
 
 SHOWN = 8  # completions kept of every step
+
+
+def last_checkpoint(out: Path) -> str | None:
+    """The newest complete checkpoint of a run; what a kill left half-written is removed. The trainer's state is written last, so a
+    checkpoint is complete where it can be read."""
+    folders = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
+    for folder in folders:
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(folder)
+            continue
+        return str(folder)
+    return None
+
+
+def save_whole(target: Path, *parts) -> None:
+    """`save_pretrained` of model and processor into `target`, through a temporary folder."""
+    temporary = target.with_name(target.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for part in parts:
+        part.save_pretrained(temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
 
 
 class RunLog(TrainerCallback):

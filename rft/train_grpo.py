@@ -106,7 +106,7 @@ def train(run: GrpoRun, engine=None):
 
     from rft.curriculum.stage import select_trainable
     from rft.rewards import select
-    from rft.run_log import RunLog
+    from rft.run_log import RunLog, last_checkpoint, save_whole
     from rft.video_grpo import VideoGRPOTrainer
     from tvad.data import load_checked
     from tvad.data.dataset import ClipStore
@@ -153,10 +153,8 @@ def train(run: GrpoRun, engine=None):
     )  # fmt: skip
     log.trainer = trainer
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train(resume_from_checkpoint=any(out.glob("checkpoint-*")) or None)
-    final = out / "model"
-    model.save_pretrained(final)
-    processor.save_pretrained(final)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    save_whole(out / "model", model, processor)
     return trainer
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT, SHIPPED
 
 from rft.demo import main as demo
@@ -72,7 +73,7 @@ def test_without_vllm_the_fallback_says_so_once(monkeypatch, capsys):
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "vllm" else real(name, *a))
-    assert open_engine("auto", "", None, None, 8, 1024, 0).name == "hf"
+    assert open_engine("auto", "", torch.nn.Identity(), None, 8, 1024, 0).name == "hf"
     assert capsys.readouterr().err.count("WARNING: vLLM is not installed") == 1
 
 

@@ -13,6 +13,7 @@ _NEGATED = re.compile(r"(?:\bnot|n't|\bneither|\bnor|\brather than|\binstead of|
 _MARKED = re.compile(r"[(\[（【*]+\s*([A-J])\s*[)\]）】*]+")
 _LEAD = re.compile(r"^[\s\"'*`(\[]*([A-Ja-j])(?:[\s\"'*`)\].,:;!?。、：)-]|$)")
 _ALONE = re.compile(r"(?<![A-Za-z0-9'])([A-J])(?![A-Za-z0-9'])")
+_ARTICLE = re.compile(r"[Aa]\s+(?!(?:or|and)\b)[a-z]")
 _REFUSAL = re.compile(r"\b(?:cannot|can't|unable|not (?:able|sure|possible)|don't know|no idea|none of)\b", re.IGNORECASE)
 
 
@@ -38,7 +39,7 @@ def letter(text: str | None, options: Sequence[str] | Mapping[str, str]) -> str 
     if (lead := _LEAD.match(text)) and lead.group(1).upper() in valid:
         found = lead.group(1)
         capitals = {m.group(1) for m in _ALONE.finditer(text)} & valid
-        article = found in "Aa" and re.match(r"^[\s\"'*`]*[Aa]\s+[a-z]", text) is not None
+        article = _ARTICLE.match(text, lead.start(1)) is not None
         if not article and (found.isupper() or len(bare) == 1) and capitals <= {found.upper()}:
             return found.upper()
     marked = {m.group(1) for m in _MARKED.finditer(text)} & valid
@@ -50,7 +51,7 @@ def letter(text: str | None, options: Sequence[str] | Mapping[str, str]) -> str 
         return named
     if _REFUSAL.search(text):
         return None
-    alone = [m for m in _ALONE.finditer(text) if m.group(1) in valid and not re.match(r"A\s+[a-z]", text[m.start() :])]
+    alone = [m for m in _ALONE.finditer(text) if m.group(1) in valid and not _ARTICLE.match(text, m.start())]
     letters = {m.group(1) for m in alone} - {"I"}
     return letters.pop() if len(letters) == 1 else None
 

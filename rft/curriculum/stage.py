@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from rft.curriculum.data import Branches, ClipCollator, TextCollator
 from rft.curriculum.trainer import AttributeHeads, StageTrainer
-from rft.run_log import RunLog
+from rft.run_log import RunLog, last_checkpoint, save_whole
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample, load
 from tvad.data.scenes.actors import COLOURS
@@ -163,8 +163,7 @@ def run(
         model=training_model, args=arguments, train_dataset=dataset, eval_dataset=evaluation, data_collator=collator,
         text_loss=stage.text_loss, heatmap_loss=stage.heatmap_loss, anomalous_weight=stage.anomalous_weight, callbacks=[RunLog(out)],
     )  # fmt: skip
-    started = any(out.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=started or None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
     if stage.lora is not None:
         model = training_model.merge_and_unload()
     if stage.attributes:
@@ -172,8 +171,7 @@ def run(
     _check_frozen(stage, model, before, rows, frozen)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    model.save_pretrained(done)
-    processor.save_pretrained(done)
+    save_whole(done, model, processor)
     history = [h for h in trainer.state.log_history if "loss" in h or "eval_loss" in h]
     (done / "stage.json").write_text(json.dumps({"stage": asdict(stage), "seed": seed, "history": history}, indent=1))
     return model

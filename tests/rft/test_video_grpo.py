@@ -146,3 +146,16 @@ def test_prompts_keep_the_shares_and_use_every_question_once_first(scenes):
     assert rows == make_rows(samples, {"mcq": 1, "temporal": 1}, 16, 0, ["event"])
     with pytest.raises(InputError, match="unknown task 'poem'"):
         make_rows(samples, {"poem": 1}, 4, 0)
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path):
+    from rft.run_log import last_checkpoint
+
+    for step, state in ((9, '{"global_step": 9}'), (10, '{"global_st'), (12, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-9"]
+    assert last_checkpoint(tmp_path / "checkpoint-9") is None
