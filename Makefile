@@ -22,8 +22,11 @@ data: setup
 	  $(RUN) -m tvad data scenes --out data/core/$${split%:*} --setting core --split $${split%:*} --clips $${split#*:} --normal 0.35 \
 	    --max-crowd 2 --workers 2; done
 
+# Rebuilds assets/tvad-tiny (under an hour on two cores).
 tiny: data
 	$(RUN) rft/train_stage.py --config configs/stage/tiny.yaml
+	$(RUN) -m bench run --model vllm:runs/tiny/model --suite configs/bench/scenes.yaml --out runs/tiny/bench
+	$(RUN) -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny
 
 test: setup
 	$(RUN) -m pytest -m "not slow"
