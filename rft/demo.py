@@ -112,7 +112,7 @@ def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: f
     return target
 
 
-def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_clips: int = 480, test_clips: int = 120) -> dict[str, list]:
+def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_clips: int = 800, test_clips: int = 120) -> dict[str, list]:
     """Run everything into `out`; returns the difference tables."""
     from rft.train_grpo import GrpoRun, open_engine, train
     from tvad.data.scenes.dataset import ScenesConfig, generate
@@ -138,7 +138,7 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
         for name, knobs in RUNS.items()
     }
     processor = TvadProcessor.from_pretrained(run.model)
-    engine = open_engine(run.engine, run.model, TvadForConditionalGeneration.from_pretrained(run.model), processor, 64, 1024, seed)
+    engine = open_engine(run.engine, run.model, TvadForConditionalGeneration.from_pretrained(run.model), processor, 128, 1024, seed)
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{run.model}", plan, out / f"before-{name}")
     train(run, engine)
@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", default="runs/demo", help="folder for data, runs and report")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", default=str(ROOT / "configs/grpo/demo.yaml"))
-    parser.add_argument("--train-clips", type=int, default=480)
+    parser.add_argument("--train-clips", type=int, default=800)
     parser.add_argument("--test-clips", type=int, default=120)
     known, rest = parser.parse_known_args(arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

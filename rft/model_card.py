@@ -22,7 +22,7 @@ def card(stages: list[dict], record: dict, metrics: dict, made_by: str, paramete
         rows.append(f"| {name} | {value} | {interval} | {m['n']} |")
     steps = [
         f"| {s['stage']['name']} | {s['stage']['data']} | {', '.join(s['stage']['trains'])} | {s['stage']['steps']} x {s['stage']['batch']} "
-        f"| {s['stage']['lr']:g} | {s['history'][-1].get('train_loss', s['history'][-1].get('loss', '--'))} |"
+        f"| {s['stage']['lr']:g} | {[h['loss'] for h in s['history'] if 'loss' in h][-1]:.3f} |"
         for s in stages
     ]
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
