@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-SHOWN = 8  # completions kept of every step
+SHOWN = 16  # completions kept of every step, spread over its groups
 
 
 def last_checkpoint(out: Path) -> str | None:
@@ -76,7 +76,8 @@ class RunLog(TrainerCallback):
         if not table or not table["prompt"]:
             return
         with (self.out / "rollouts.jsonl").open("a", encoding="utf-8") as out:
-            for i in range(min(SHOWN, len(table["prompt"]))):
+            count = len(table["prompt"])
+            for i in range(0, count, max(1, count // SHOWN)):
                 rewards = {name: None if math.isnan(values[i]) else values[i] for name, values in table["rewards"].items()}
                 parts = [p for m in table["prompt"][i] if m["role"] == "user" for p in m["content"]]
                 question = next(p["text"] for p in parts if p["type"] == "text")
