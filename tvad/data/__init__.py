@@ -1,0 +1,6 @@
+"""Video anomaly data: one `Sample` schema, readers, checks."""
+
+from tvad.data.check import Problem, check, load_checked
+from tvad.data.sample import Question, Sample, Track, Video, load, save
+
+__all__ = ["Problem", "Question", "Sample", "Track", "Video", "check", "load", "load_checked", "save"]

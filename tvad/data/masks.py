@@ -1,0 +1,49 @@
+"""Pixel masks of a whole video as one run-length file (.npz): shape (T, H, W) and the lengths of alternating runs, zeros first."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tvad.errors import InputError
+
+
+def encode(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, H, W) bool -> (shape, runs)."""
+    flat = np.concatenate([[False], masks.ravel(), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    runs = np.diff(np.concatenate([[0], edges, [masks.size]]))
+    return np.array(masks.shape, np.uint32), runs.astype(np.uint32)
+
+
+def decode(shape: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """(shape, runs) -> (T, H, W) bool. Raises ValueError where the runs do not fill the shape."""
+    if int(runs.astype(np.int64).sum()) != int(np.prod(shape.astype(np.int64))):
+        raise ValueError(f"runs cover {int(runs.sum())} pixels, the shape {tuple(int(s) for s in shape)} has another number")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(tuple(int(s) for s in shape))
+
+
+def write(path: str | os.PathLike, masks: np.ndarray) -> None:
+    """Write (T, H, W) bool through a temporary name."""
+    path = Path(path)
+    shape, runs = encode(masks)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as out:
+        np.savez_compressed(out, shape=shape, runs=runs)
+    temporary.replace(path)
+
+
+def read(path: str | os.PathLike, max_pixels: int = 1 << 31) -> np.ndarray:
+    """Read (T, H, W) bool. Raises InputError that names the file."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            shape, runs = data["shape"], data["runs"]
+            if shape.shape != (3,) or int(np.prod(shape.astype(object))) > max_pixels:
+                raise ValueError(f"shape {shape.tolist()} is not (T, H, W) within {max_pixels} pixels")
+            return decode(shape, runs)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such mask file") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a run-length mask file ({error})") from error

@@ -1,0 +1,237 @@
+"""One sample, one schema: `Sample` and its JSON form (`samples.jsonl` beside `videos/` and `masks/`).
+
+Missing is None, never -1. Spans are seconds, boxes of tracks inclusive pixels of the video's own resolution, boxes of questions
+0..1000 of width and height.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tvad.answer import NONE, TAGS, Answer, Box, render
+from tvad.errors import InputError
+
+SAMPLES = "samples.jsonl"
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file. `path` is relative to the data set's folder; the rest is None where the file has not been opened."""
+
+    path: str
+    fps: float | None = None
+    frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds."""
+        return self.frames / self.fps if self.frames and self.fps else None
+
+
+@dataclass(frozen=True)
+class Track:
+    """An object's visible boxes: frame -> (x1, y1, x2, y2), inclusive pixels. `anomalous`: frames in which it misbehaves."""
+
+    id: int
+    kind: str
+    boxes: dict[int, tuple[float, float, float, float]]
+    anomalous: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its reference. `kind` is a task of `tvad.answer.TAGS`; `topic` says what it asks about."""
+
+    kind: str
+    text: str
+    answer: str
+    options: tuple[str, ...] | None = None
+    topic: str | None = None
+    rationale: str | None = None
+    span: tuple[float, float] | str | None = None
+    boxes: tuple[Box, ...] = ()
+
+    def solution(self) -> str:
+        """The reference in the answer protocol, as rewards and metrics read it."""
+        return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One video with everything known about it. `label` is "normal" or "anomalous"; `spans` seconds; `mask` a run-length file."""
+
+    id: str
+    source: str
+    split: str
+    video: Video
+    label: str
+    category: str | None = None
+    spans: tuple[tuple[float, float], ...] | None = None
+    tracks: tuple[Track, ...] | None = None
+    mask: str | None = None
+    questions: tuple[Question, ...] = ()
+    description: str | None = None
+    rationale: str | None = None
+    key_object: str | None = None
+    dialogue: tuple[tuple[str, str], ...] | None = None
+    root: str = field(default="", compare=False)
+
+    @property
+    def anomalous(self) -> bool:
+        return self.label == "anomalous"
+
+    def path(self, relative: str) -> Path:
+        """A file of this sample inside the data set's folder. Raises InputError for a path that leaves it."""
+        root = Path(self.root).resolve()
+        target = (root / relative).resolve()
+        if not target.is_relative_to(root):
+            raise InputError(f"{self.id}: path {relative!r} leaves the data set's folder {root}")
+        return target
+
+    def problems(self) -> list[str]:
+        """What is wrong with this sample by itself, without opening files."""
+        found = []
+        if self.label not in ("normal", "anomalous"):
+            found.append(f"label is {self.label!r}, expected 'normal' or 'anomalous'")
+        duration = self.video.duration
+        for start, end in self.spans or ():
+            if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
+                found.append(f"span [{start}, {end}] must satisfy 0 <= start < end")
+            elif duration is not None and end > duration + 1e-3:
+                found.append(f"span [{start}, {end}] ends after the video's {duration:.2f} s")
+        if self.label == "normal" and self.spans:
+            found.append("a normal sample has spans")
+        for track in self.tracks or ():
+            for frame, box in track.boxes.items():
+                if self.video.frames is not None and not 0 <= frame < self.video.frames:
+                    found.append(f"track {track.id} has frame {frame}, the video has {self.video.frames}")
+                    break
+                if box[2] < box[0] or box[3] < box[1]:
+                    found.append(f"track {track.id} frame {frame}: box {list(box)} is reversed")
+                    break
+        for n, question in enumerate(self.questions):
+            if question.kind not in TAGS:
+                found.append(f"question {n} has kind {question.kind!r}, expected one of {', '.join(TAGS)}")
+                continue
+            if question.kind == "mcq":
+                letters = "ABCDEFGH"[: len(question.options or ())]
+                if question.answer not in letters or not letters:
+                    found.append(f"question {n}: answer {question.answer!r} is none of the options' letters {letters or '(no options)'}")
+            try:
+                question.solution()
+            except ValueError as error:
+                found.append(f"question {n}: {error}")
+        return found
+
+
+def to_json(sample: Sample) -> dict[str, Any]:
+    """The JSON form; fields that hold their default are left out."""
+
+    def plain(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+            return {f.name: plain(v) for f, v in pairs if f.name != "root" and v != f.default}
+        if isinstance(value, dict):
+            return {str(k): plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return value
+
+    return plain(sample)
+
+
+def _known(data: Any, cls, where: str) -> dict:
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: expected an object, found {type(data).__name__}")
+    names = {f.name for f in dataclasses.fields(cls)} - {"root"}
+    if unknown := set(data) - names:
+        raise InputError(f"{where}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(sorted(names))}")
+    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    if missing := required - set(data):
+        raise InputError(f"{where}: missing key {sorted(missing)[0]!r}")
+    return dict(data)
+
+
+def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
+    """Build a Sample from its JSON form. Raises InputError that names `where` and the key."""
+    row = _known(data, Sample, where)
+    try:
+        row["video"] = Video(**_known(row["video"], Video, f"{where}.video"))
+        if row.get("spans") is not None:
+            row["spans"] = tuple((float(a), float(b)) for a, b in row["spans"])
+        if row.get("tracks") is not None:
+            tracks = []
+            for n, entry in enumerate(row["tracks"]):
+                track = _known(entry, Track, f"{where}.tracks[{n}]")
+                track["boxes"] = {int(k): tuple(v) for k, v in track["boxes"].items()}
+                track["anomalous"] = tuple(track.get("anomalous", ()))
+                tracks.append(Track(**track))
+            row["tracks"] = tuple(tracks)
+        questions = []
+        for n, entry in enumerate(row.get("questions", ())):
+            question = _known(entry, Question, f"{where}.questions[{n}]")
+            if question.get("options") is not None:
+                question["options"] = tuple(question["options"])
+            if isinstance(question.get("span"), list):
+                start, end = question["span"]
+                question["span"] = (float(start), float(end))
+            boxes = (_known(b, Box, f"{where}.questions[{n}].boxes") for b in question.get("boxes", ()))
+            question["boxes"] = tuple(Box(tuple(b["xyxy"]), b.get("t")) for b in boxes)
+            questions.append(Question(**question))
+        row["questions"] = tuple(questions)
+        if row.get("dialogue") is not None:
+            row["dialogue"] = tuple((str(q), str(a)) for q, a in row["dialogue"])
+        return Sample(**row, root=root)
+    except InputError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def load(path: str | os.PathLike) -> list[Sample]:
+    """Read a data set folder (or its samples.jsonl). Raises InputError that names the file, the line and the key."""
+    file = Path(path)
+    file = file / SAMPLES if file.is_dir() else file
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; expected a data set folder with {SAMPLES}")
+    samples, seen = [], set()
+    with file.open(encoding="utf-8", errors="strict") as lines:
+        try:
+            for n, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    data = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{file}:{n}: not JSON ({error})") from error
+                sample = from_json(data, str(file.parent), f"{file}:{n}")
+                if sample.id in seen:
+                    raise InputError(f"{file}:{n}: id {sample.id!r} appears twice")
+                seen.add(sample.id)
+                samples.append(sample)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    return samples
+
+
+def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
+    """Write samples.jsonl into `folder`: to a temporary name first, then renamed."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / SAMPLES
+    temporary = file.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as out:
+        for sample in samples:
+            out.write(json.dumps(to_json(sample), ensure_ascii=False, separators=(",", ":")) + "\n")
+    temporary.replace(file)
+    return file
+
+
+__all__ = ["NONE", "Question", "Sample", "Track", "Video", "from_json", "load", "save", "to_json"]

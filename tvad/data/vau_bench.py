@@ -1,0 +1,142 @@
+"""Reader of VAU-Bench's annotation files (VAU-R1, arXiv 2505.23504; videos of MSAD, UCF-Crime and ECVA, to be downloaded apart).
+
+Quirks of the published files: a field that holds -1 is missing; start = end = 0 marks a normal video and a negative time an unknown
+one; `Correct Option` is a letter or a letter with the option's text; `Reasoning` is a Python dict literal or Markdown headings.
+"""
+
+import ast
+import csv
+import os
+import re
+from pathlib import Path
+
+from tvad.answer import NONE
+from tvad.data.check import Problem
+from tvad.data.sample import Question, Sample, Video
+from tvad.errors import InputError
+
+COLUMNS = ("Video Name", "Question", "Option 1", "Option 2", "Option 3", "Option 4", "Correct Option", "Key Object", "Description",
+           "Reasoning", "Anomaly Class", "Start Time", "End Time")  # fmt: skip
+SECTIONS = ("Specific Anomaly Type", "Location", "Key Evidence", "Detailed Explanation", "Cause and Effect", "Conclusion")
+_HEADING = re.compile(r"#{1,6}\s*\**\s*(" + "|".join(SECTIONS) + r")\s*\**\s*:?", re.IGNORECASE)
+
+
+def _text(value: str | None) -> str | None:
+    value = (value or "").strip()
+    return None if value in ("", "-1", "-1.0", "nan") else value
+
+
+def _letter(cell: str, options: list[str]) -> str:
+    """Letter of the right option from "B", "B. text" or the text itself. Raises ValueError."""
+    cell = cell.strip()
+    match = re.match(r"([A-D])(?:[.):]\s*|$)", cell)
+    if match and not cell[match.end() :]:
+        return match.group(1)
+    text = cell[match.end() :] if match else cell
+
+    def plain(s: str) -> str:
+        return " ".join(s.lower().split()).rstrip(".")
+
+    hits = [i for i, option in enumerate(options) if plain(option) == plain(text)]
+    if match and (not hits or "ABCD".index(match.group(1)) in hits):
+        return match.group(1)
+    if len(hits) == 1 and not match:
+        return "ABCD"[hits[0]]
+    raise ValueError(f"Correct Option {cell[:60]!r} names no option")
+
+
+def reasoning_sections(text: str) -> dict[str, str]:
+    """The sections of a rationale, whether a dict literal or Markdown. Empty where it is neither. Never evaluates anything."""
+    text = text.strip()
+    if text.startswith("{") and len(text) < 100_000:
+        try:
+            data = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return {}
+        if isinstance(data, dict):
+            return {str(k): ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in data.items()}
+        return {}
+    marks = list(_HEADING.finditer(text))
+    ends = [m.start() for m in marks[1:]] + [len(text)]
+    names = {s.lower(): s for s in SECTIONS}
+    return {names[m.group(1).lower()]: text[m.end() : end].strip(" \n:*") for m, end in zip(marks, ends)}
+
+
+def _seconds(row: dict, column: str) -> float:
+    try:
+        return float(row[column])
+    except (TypeError, ValueError):
+        raise ValueError(f"{column} is {row[column]!r}, expected seconds") from None
+
+
+def read_row(row: dict, split: str, root: str = "") -> Sample:
+    """One row -> Sample. Raises ValueError with the reason where the row cannot be used."""
+    name = _text(row["Video Name"])
+    if name is None:
+        raise ValueError("Video Name is missing")
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise ValueError(f"Video Name {name!r} is not a plain file name")
+    stem = name.removesuffix(".mp4")
+    prefix = {"msad": "MSAD", "ucf": "UCF-Crime", "ecva": "ECVA"}.get(stem.split("_")[0].lower())
+    start, end = _seconds(row, "Start Time"), _seconds(row, "End Time")
+    category = _text(row["Anomaly Class"])
+    normal = start == end == 0
+    if category is not None and (category.lower() == "normal") != normal:
+        raise ValueError(f"Anomaly Class {category!r} contradicts times {start:g}, {end:g}")
+    spans: tuple[tuple[float, float], ...] | None = ()
+    if not normal:
+        if start < 0 or end < 0:
+            spans = None
+        elif start >= end:
+            raise ValueError(f"Start Time {start:g} is not before End Time {end:g}")
+        else:
+            spans = ((start, end),)
+    rationale = _text(row["Reasoning"])
+    questions = []
+    options = [_text(row[f"Option {i}"]) for i in range(1, 5)]
+    if (question := _text(row["Question"])) is not None and (correct := _text(row["Correct Option"])) is not None:
+        given = [option for option in options if option is not None]
+        if len(given) != 4:
+            raise ValueError(f"{4 - len(given)} of four options are missing")
+        questions.append(Question("mcq", question, _letter(correct, given), tuple(given), "event", rationale))
+    if spans is not None:
+        text = "Is there an anomaly in this video? If so, when?"
+        questions.append(Question("temporal", text, "Normal" if normal else "Anomaly", None, "when", rationale, spans[0] if spans else NONE))
+    questions.append(Question("judgement", "Is there an anomaly in this video?", "No" if normal else "Yes", None, "judgement", rationale))
+    return Sample(
+        id=stem, source=f"vau-bench/{prefix}" if prefix else "vau-bench", split=split, video=Video(f"videos/{stem}.mp4"),
+        label="normal" if normal else "anomalous", category="Normal" if normal else category, spans=spans, questions=tuple(questions),
+        description=_text(row["Description"]), rationale=rationale, key_object=_text(row["Key Object"]), root=root,
+    )  # fmt: skip
+
+
+def read_csv(path: str | os.PathLike, split: str = "test", root: str = "") -> tuple[list[Sample], list[Problem]]:
+    """All rows of an annotation file: samples, and the refused rows with their reasons. Raises InputError for a missing column or a file
+    that is no UTF-8 CSV."""
+    path = Path(path)
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
+                raise InputError(f"{path}: missing column {missing[0]!r}; expected {', '.join(COLUMNS)}")
+            for number, row in enumerate(reader, 2):
+                where = f"{path.name} row {number}"
+                try:
+                    if None in row or None in row.values():
+                        raise ValueError(f"has {'more' if None in row else 'fewer'} than {len(COLUMNS)} fields")
+                    sample = read_row(row, split, root)
+                    if sample.id in seen:
+                        raise ValueError(f"Video Name {sample.id!r} appears again")
+                except ValueError as error:
+                    problems.append(Problem(where, str(error)))
+                    continue
+                seen.add(sample.id)
+                samples.append(sample)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    return samples, problems
