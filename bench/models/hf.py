@@ -2,7 +2,6 @@
 
 import inspect
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -111,9 +110,3 @@ class HfModel:
 def _metadata(frames: Frames) -> VideoMetadata:
     count, fps = len(frames.images), frames.sampled_fps
     return VideoMetadata(total_num_frames=count, fps=fps, duration=count / fps, frames_indices=list(range(count)))
-
-
-def check_folder(path: str) -> None:
-    """Raise InputError unless `path` is a local checkpoint folder or looks like a hub name."""
-    if ("/" in path or path.startswith(".")) and not Path(path).exists() and path.count("/") != 1:
-        raise InputError(f"{path}: no such model folder")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvad.answer import NONE, TAGS, Answer, Box, render
+from tvad.answer import TAGS, Answer, Box, render
 from tvad.errors import InputError
 
 SAMPLES = "samples.jsonl"
@@ -232,6 +232,3 @@ def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
             out.write(json.dumps(to_json(sample), ensure_ascii=False, separators=(",", ":")) + "\n")
     temporary.replace(file)
     return file
-
-
-__all__ = ["NONE", "Question", "Sample", "Track", "Video", "from_json", "load", "save", "to_json"]
