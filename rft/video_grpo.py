@@ -101,29 +101,29 @@ class VideoGRPOTrainer(GRPOTrainer):
         """TRL's hook: prompts repeated per completion -> prompt ids, completion ids, engine log-probs, group index."""
         processor: TvadProcessor = self.processing_class
         self.sync_weights()
-        keys = [(_video_of(prompt), processor.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)) for prompt in prompts]
-        groups = {key: prompt for key, prompt in zip(keys, prompts)}
-        numbers = {key: n for n, key in enumerate(groups)}
-        rows = [numbers[key] for key in keys]
-        counts = np.bincount(rows)
-        if len(set(counts.tolist())) != 1:
-            raise RuntimeError(f"groups of unequal size {counts.tolist()}: two samples of one batch share a prompt")
-        clips = [self.store.load(path) for path, _ in groups]
         mode = "train" if self.model.training else "eval"
+        size = self.num_generations if mode == "train" else self.num_generations_eval
+        keys = [(_video_of(prompt), processor.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)) for prompt in prompts]
+        # TRL repeats every prompt `size` times in a row; the same prompt drawn twice makes two groups.
+        groups: list[tuple[str, str]] = []
+        starts: list[int] = []
+        for i, key in enumerate(keys):
+            if not groups or key != groups[-1] or i - starts[-1] == size:
+                groups.append(key)
+                starts.append(i)
+        counts = np.diff([*starts, len(keys)])
+        rows = np.repeat(np.arange(len(groups)), counts).tolist()
+        clips = [self.store.load(path) for path, _ in groups]
         seed = self.args.seed * 1_000_003 + self.state.global_step if mode == "train" else self.args.seed
-        sampling = Sampling(int(counts[0]), self.temperature, self.top_p, self.max_completion_length, seed)
-        found = self.engine.sample([Request(prompt, clip) for prompt, clip in zip(groups.values(), clips)], sampling)
+        sampling = Sampling(int(counts.max()), self.temperature, self.top_p, self.max_completion_length, seed)
+        found = self.engine.sample([Request(prompts[start], clip) for start, clip in zip(starts, clips)], sampling)
         vision = processor.vision_inputs([c.images for c in clips], [c.sampled_fps for c in clips])
         texts = [processor.expand(text, grid) for (_, text), grid in zip(groups, vision["video_grid_thw"])]
         prompt_ids = [processor.tokenizer(text)["input_ids"] for text in texts]
         if getattr(self.engine, "prompt_ids", prompt_ids) != prompt_ids:
             raise RuntimeError("the engine and the processor expand the prompt differently")
         self._vision = vision
-        taken = [0] * len(groups)
-        completions = []
-        for row in rows:
-            completions.append(found[row][taken[row]])
-            taken[row] += 1
+        completions = [completion for group, count in zip(found, counts) for completion in group[:count]]
         self._rows = torch.tensor(rows)
         return {
             "prompt_ids": [prompt_ids[row] for row in rows],

@@ -159,3 +159,12 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-9"]
     assert last_checkpoint(tmp_path / "checkpoint-9") is None
+
+
+def test_the_same_prompt_drawn_twice_makes_two_groups(scenes, checkpoint, tmp_path, monkeypatch):
+    import rft.train_grpo
+
+    monkeypatch.setattr(rft.train_grpo, "make_rows", lambda *a: [make_rows(*a)[0]] * 2)
+    trainer = train(run_of(scenes, checkpoint, tmp_path, max_steps=1))
+    assert trainer.state.global_step == 1
+    assert len((tmp_path / "rollouts.jsonl").read_text().splitlines()) == 8
