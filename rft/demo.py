@@ -145,7 +145,7 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
     trained = TvadForConditionalGeneration.from_pretrained(out / "grpo" / "model")
     if engine.name == "hf":
         engine.model = trained
-    engine.sync([*trained.named_parameters(), *((n, b) for n, b in trained.named_buffers() if n.endswith("text_features"))])
+    engine.sync(trained.engine_weights())
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{out / 'grpo' / 'model'}", plan, out / f"after-{name}")
 

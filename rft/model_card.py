@@ -1,6 +1,6 @@
 """Ships a trained checkpoint: copies it and writes its model card from what its stages and its benchmark run recorded.
 
-    python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny"
+python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny"
 """
 
 import argparse
@@ -62,9 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("stage.json"))
-    (temporary / "README.md").write_text(
-        card([json.loads(f.read_text()) for f in files], record, metrics, known.made_by, parameters), encoding="utf-8"
-    )
+    (temporary / "README.md").write_text(card([json.loads(f.read_text()) for f in files], record, metrics, known.made_by, parameters), encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     temporary.rename(out)
     print(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")

@@ -159,9 +159,7 @@ def train(run: GrpoRun, engine=None):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="rft/train_grpo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="rft/train_grpo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file, e.g. configs/grpo/demo.yaml")
     known, rest = parser.parse_known_args(arguments)
     run = config.build(GrpoRun, config.override(config.read_yaml(known.config), rest), known.config)

@@ -32,9 +32,7 @@ class Curriculum:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="rft/train_stage.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="rft/train_stage.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file, e.g. configs/stage/tiny.yaml")
     known, rest = parser.parse_known_args(arguments)
     data = config.override(config.read_yaml(known.config), rest)

@@ -91,10 +91,7 @@ class VideoGRPOTrainer(GRPOTrainer):
     def sync_weights(self) -> None:
         """Give the engine the current weights, once per optimiser step."""
         if self.state.global_step != self._synced_step:
-            core = self.core
-            names = {name for name, _ in core.named_buffers() if name.endswith("text_features")}
-            weights = [*core.named_parameters(), *((n, b) for n, b in core.named_buffers() if n in names)]
-            self.engine.sync(weights)
+            self.engine.sync(self.core.engine_weights())
             self._synced_step = self.state.global_step
 
     def rollout(self, prompts: list) -> dict:
@@ -117,8 +114,8 @@ class VideoGRPOTrainer(GRPOTrainer):
         seed = self.args.seed * 1_000_003 + self.state.global_step if mode == "train" else self.args.seed
         sampling = Sampling(int(counts.max()), self.temperature, self.top_p, self.max_completion_length, seed)
         found = self.engine.sample([Request(prompts[start], clip) for start, clip in zip(starts, clips)], sampling)
-        vision = processor.vision_inputs([c.images for c in clips], [c.sampled_fps for c in clips])
-        texts = [processor.expand(text, grid) for (_, text), grid in zip(groups, vision["video_grid_thw"])]
+        vision = processor.vision_inputs(clips)
+        texts = [processor.expand(text, grid, clip) for (_, text), grid, clip in zip(groups, vision["video_grid_thw"], clips)]
         prompt_ids = [processor.tokenizer(text)["input_ids"] for text in texts]
         if getattr(self.engine, "prompt_ids", prompt_ids) != prompt_ids:
             raise RuntimeError("the engine and the processor expand the prompt differently")

@@ -34,13 +34,11 @@ def scenes(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory) -> Path:
+def untrained(config: str, folder: Path) -> Path:
     """An untrained tiny T-VAD, with weights large enough that every module moves the logits."""
     from tvad.model.tiny import build
 
-    folder = tmp_path_factory.mktemp("checkpoint")
-    model, processor = build(ROOT / "configs/model/tiny.yaml")
+    model, processor = build(ROOT / "configs/model" / config)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -49,6 +47,16 @@ def checkpoint(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    return untrained("tiny.yaml", tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint_qwen3(tmp_path_factory) -> Path:
+    return untrained("tiny-qwen3.yaml", tmp_path_factory.mktemp("checkpoint3"))
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def open_model(path: str) -> tuple[TvadForConditionalGeneration, TvadProcessor]:
 def ask(model, processor, frames: video.Frames, text: str, history=(), max_tokens: int = 96) -> str:
     """Greedy answer to `text` about sampled frames, after the turns of `history`."""
     prompt = processor.apply_chat_template(messages(text, "clip", tuple(history)), tokenize=False, add_generation_prompt=True)
-    inputs = processor.encode([prompt], [frames.images], [frames.sampled_fps]).to(model.device)
+    inputs = processor.encode([prompt], [frames]).to(model.device)
     out = model.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
     return processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -46,7 +46,7 @@ def ask(model, processor, frames: video.Frames, text: str, history=(), max_token
 @torch.no_grad()
 def heatmap_of(model, processor, frames: video.Frames) -> np.ndarray:
     """Heatmap (T', h, w) of sampled frames."""
-    vision = processor.vision_inputs([frames.images], [frames.sampled_fps])
+    vision = processor.vision_inputs([frames])
     clip = model.model.encode_clips(vision["pixel_values_videos"].to(model.device), vision["video_grid_thw"].to(model.device))[0]
     return clip.heat.cpu().numpy()
 

@@ -47,7 +47,7 @@ class HfModel:
     def _inputs(self, requests: list[Request]) -> dict:
         texts = [self.processor.apply_chat_template(r.messages, tokenize=False, add_generation_prompt=True) for r in requests]
         videos = [torch.from_numpy(np.ascontiguousarray(r.frames.images)).permute(0, 3, 1, 2) for r in requests]
-        metadata = [_metadata(r.frames) for r in requests]
+        metadata = [VideoMetadata(**r.frames.metadata) for r in requests]
         return self.processor(
             text=texts, videos=videos, video_metadata=metadata, do_sample_frames=False, return_tensors="pt", padding=True, padding_side="left"
         ).to(self.model.device)
@@ -96,17 +96,12 @@ class HfModel:
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:
         """Heatmap (T', h, w) of every clip; None for a model that has none."""
         encode = getattr(getattr(self.model, "model", None), "encode_clips", None)
-        if encode is None:
+        if encode is None or self.model.model.ahd is None:
             return None
         maps = []
         for start in range(0, len(frames), self.batch):
             part = frames[start : start + self.batch]
-            vision = self.processor.vision_inputs([f.images for f in part], [f.sampled_fps for f in part])
+            vision = self.processor.vision_inputs(part)
             clips = encode(vision["pixel_values_videos"].to(self.model.device), vision["video_grid_thw"].to(self.model.device))
             maps += [clip.heat.cpu().numpy() for clip in clips]
         return maps
-
-
-def _metadata(frames: Frames) -> VideoMetadata:
-    count, fps = len(frames.images), frames.sampled_fps
-    return VideoMetadata(total_num_frames=count, fps=fps, duration=count / fps, frames_indices=list(range(count)))

@@ -59,7 +59,8 @@ class VllmModel:
         inputs = []
         for request in requests:
             text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
-            inputs.append({"prompt": text, "multi_modal_data": {"video": [(request.frames.images, _metadata(request.frames))]}})
+            video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
+            inputs.append({"prompt": text, "multi_modal_data": {"video": [video]}})
         parameters = SamplingParams(
             n=sampling.n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, logprobs=0, detokenize=False
         )
@@ -80,16 +81,11 @@ class VllmModel:
     def heatmaps(self, frames: list[Frames], batch: int = 16) -> list[np.ndarray] | None:
         """Heatmap (T', h, w) of every clip, from the engine's own weights; None for a model that has none."""
         model = self.llm.llm_engine.model_executor.driver_worker.model_runner.model
-        if not hasattr(model, "heatmaps"):
+        if getattr(model, "ahd", None) is None:
             return None
         maps: list[np.ndarray] = []
         for start in range(0, len(frames), batch):
             part = frames[start : start + batch]
-            found = model.heatmaps(self.processor, [f.images for f in part], [f.sampled_fps for f in part])
+            found = model.heatmaps(self.processor, part)
             maps += [heat.cpu().numpy() for heat in found]
         return maps
-
-
-def _metadata(frames: Frames) -> dict:
-    count, fps = len(frames.images), frames.sampled_fps
-    return {"fps": fps, "duration": count / fps, "total_num_frames": count, "frames_indices": list(range(count)), "do_sample_frames": False}

@@ -66,7 +66,7 @@ def main() -> int:
     drawn = engines["vllm"].sample(requests, Sampling(known.group_size, 1.0, max_tokens=known.tokens, seed=0))
     prompts = [torch.tensor(ids) for ids in engines["vllm"].prompt_ids]
     groups = [[torch.tensor(c.ids) for c in group] for group in drawn]
-    vision = processor.vision_inputs([r.frames.images for r in requests], [r.frames.sampled_fps for r in requests])
+    vision = processor.vision_inputs([r.frames for r in requests])
     sizes = vision["video_grid_thw"].prod(-1).tolist()
     index = [g for g in range(known.groups) for _ in groups[g]]
     pixels = vision["pixel_values_videos"].split(sizes)

@@ -11,6 +11,7 @@ from tvad.data.sample import Question, Sample
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.describe import symbolic_questions
 from tvad.data.scenes.script import ANOMALIES
+from tvad.data.video import Frames
 from tvad.model.ahd import patch_targets
 from tvad.model.packing import pack
 from tvad.prompts import messages, question_text
@@ -38,9 +39,9 @@ class Branches:
         self.end = "<|im_end|>"
         self.letters = {self.tokenizer.convert_tokens_to_ids(c) for c in "ABCDEFGH"}
 
-    def prefix(self, grid: torch.Tensor) -> torch.Tensor:
+    def prefix(self, grid: torch.Tensor, clip: Frames) -> torch.Tensor:
         text = self.processor.apply_chat_template(messages(""), tokenize=False)
-        text = self.processor.expand(text[: text.index(VISION_END) + len(VISION_END)], grid)
+        text = self.processor.expand(text[: text.index(VISION_END) + len(VISION_END)], grid, clip)
         return self._ids(text)
 
     def _ids(self, text: str) -> torch.Tensor:
@@ -75,7 +76,7 @@ class ClipCollator:
     def __call__(self, samples: list[Sample]) -> dict:
         processor = self.branches.processor
         frames = [self.store.frames(sample) for sample in samples]
-        vision = processor.vision_inputs([f.images for f in frames], [f.sampled_fps for f in frames])
+        vision = processor.vision_inputs(frames)
         grids = vision["video_grid_thw"]
         batch = {"clips": vision}
         if self.heatmap:
@@ -92,8 +93,8 @@ class ClipCollator:
         if self.kinds == []:
             return batch
         prefixes, parts, weights = [], [], []
-        for sample, grid in zip(samples, grids):
-            prefix = self.branches.prefix(grid)
+        for sample, grid, clip in zip(samples, grids, frames):
+            prefix = self.branches.prefix(grid, clip)
             found = [self.branches.of(q) for q in sample.questions if self.kinds is None or q.kind in self.kinds]
             if self.dialogue and sample.dialogue:
                 found.append(self.branches.conversation(list(sample.dialogue), False))

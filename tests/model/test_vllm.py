@@ -1,85 +1,68 @@
 """vLLM runs the T-VAD model itself; it must agree with transformers, before and after every module's weights change."""
 
-import numpy as np
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-import torch
+from conftest import ROOT
 
-from bench.models.base import Request, Sampling
-from bench.models.hf import HfModel
-from rft.video_grpo import group_logprobs
-from tvad.data import video
-from tvad.model import TvadForConditionalGeneration, TvadProcessor
-from tvad.prompts import messages
+sys.path.insert(0, str(Path(__file__).parent))
 
-TOLERANCE = 1e-4  # log-probability, float32
+from agreement import check_outputs, check_sync, make_requests
+
+from bench.models.base import Sampling
 
 
-@pytest.fixture(scope="module")
-def requests():
-    found = []
-    for n, (t, h, w) in enumerate([(8, 112, 112), (12, 96, 64), (4, 64, 128)]):
-        images = np.random.default_rng(n).integers(0, 255, (t, h, w, 3), dtype=np.uint8)
-        found.append(Request(messages("What happens in this video?"), video.Frames(images, np.arange(t) / 2, np.arange(t), 2.0, t)))
-    return found
+def test_engines_agree_before_and_after_a_sync_of_every_module(engine, checkpoint):
+    check_sync(engine, checkpoint)
 
 
-def gap(engine, model, processor, requests) -> float:
-    """Largest difference of log-probs over sampled completions of several clip sizes in one batch."""
-    found = engine.sample(requests, Sampling(3, 1.0, max_tokens=16, seed=0))
-    worst = 0.0
-    for n, request in enumerate(requests):
-        vision = processor.vision_inputs([request.frames.images], [request.frames.sampled_fps])
-        with torch.no_grad():
-            ours, _ = group_logprobs(
-                model, model, [torch.tensor(engine.prompt_ids[n])], [[torch.tensor(c.ids) for c in found[n]]], vision, 1.0, 0
-            )
-        for completion, values in zip(found[n], ours[0]):
-            worst = max(worst, float((values - torch.tensor(completion.logprobs)).abs().max()))
-    return worst
+def test_heatmaps_and_greedy_answers_are_the_same(engine, checkpoint):
+    check_outputs(engine, checkpoint)
 
 
-def weights_of(model):
-    return [*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if n.endswith("text_features"))]
+SLOW = pytest.mark.slow
+CASES = [
+    pytest.param("checkpoint_qwen3", {}, id="Qwen3-VL"),
+    *(pytest.param(family, changes, id=f"{family} {changes}", marks=SLOW)
+      for family in ("checkpoint", "checkpoint_qwen3") for changes in ({"use_ahd": False}, {"use_rae": False})),
+]  # fmt: skip
 
 
-def test_engines_agree_before_and_after_a_sync_of_every_module(engine, checkpoint, requests):
-    model, processor = TvadForConditionalGeneration.from_pretrained(checkpoint).eval(), TvadProcessor.from_pretrained(checkpoint)
-    assert gap(engine, model, processor, requests) < TOLERANCE
+@pytest.mark.parametrize("family, changes", CASES)
+def test_the_other_family_and_the_ablations_agree_too(family, changes, request, tmp_path):
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    folder = request.getfixturevalue(family)
+    if changes:
+        folder = ablated(folder, tmp_path, **changes)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests/model/agreement.py"), str(folder)], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert done.returncode == 0 and "agree" in done.stdout, done.stderr[-3000:]
+
+
+def ablated(folder, out, **changes):
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    config = AutoConfig.from_pretrained(folder, **changes)
     torch.manual_seed(0)
-    with torch.no_grad():
-        for _, weight in weights_of(model):
-            weight.add_(torch.randn_like(weight) * 0.02)
-    try:
-        assert gap(engine, model, processor, requests) > 100 * TOLERANCE
-        engine.sync(weights_of(model))
-        assert gap(engine, model, processor, requests) < TOLERANCE
-        for part in ("visual", "ahd", "rae", "language_model"):
-            with torch.no_grad():
-                for name, weight in weights_of(model):
-                    if f".{part}." in name:
-                        weight.add_(torch.randn_like(weight) * 0.01)
-            engine.sync(weights_of(model))
-            assert gap(engine, model, processor, requests) < TOLERANCE, part
-    finally:
-        engine.sync(weights_of(TvadForConditionalGeneration.from_pretrained(checkpoint)))
+    model = AutoModelForImageTextToText.from_config(config)
+    model.save_pretrained(out)
+    AutoProcessor.from_pretrained(folder, anomaly_prompts_per_step=config.prompts_per_step).save_pretrained(out)
+    return out
 
 
-def test_heatmaps_and_greedy_answers_are_the_same(engine, checkpoint, requests):
-    model, processor = TvadForConditionalGeneration.from_pretrained(checkpoint).eval(), TvadProcessor.from_pretrained(checkpoint)
-    plain = HfModel(model, processor)
-    frames = [r.frames for r in requests]
-    for ours, theirs in zip(engine.heatmaps(frames), plain.heatmaps(frames), strict=True):
-        assert np.abs(ours - theirs).max() < 1e-4
-    greedy = Sampling(1, 0.0, max_tokens=12)
-    assert [c[0].ids for c in engine.sample(requests, greedy)] == [c[0].ids for c in plain.sample(requests, greedy)]
-
-
-def test_forbidden_tokens_are_never_sampled(engine, requests):
+def test_forbidden_tokens_are_never_sampled(engine):
     forbidden = set(engine.llm.llm_engine.vllm_config.model_config.hf_config.forbidden_token_ids)
-    found = engine.sample(requests, Sampling(8, 2.0, max_tokens=24, seed=1))
+    found = engine.sample(make_requests(), Sampling(8, 2.0, max_tokens=24, seed=1))
     assert not forbidden & {t for group in found for c in group for t in c.ids}
 
 
-def test_two_draws_with_one_seed_agree(engine, requests):
+def test_two_draws_with_one_seed_agree(engine):
+    requests = make_requests()
     draws = [[c.ids for g in engine.sample(requests, Sampling(2, 1.0, max_tokens=12, seed=s)) for c in g] for s in (3, 3, 4)]
     assert draws[0] == draws[1] != draws[2]

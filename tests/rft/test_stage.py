@@ -71,7 +71,7 @@ def test_a_pattern_without_a_match_is_refused(parts, scenes, tmp_path):
 def test_targets_tell_the_truth_about_the_clip(parts, scenes):
     model, processor = parts
     store, sample = ClipStore(2.0, 8), next(s for s in load(scenes) if s.anomalous)
-    grid = processor.vision_inputs([store.frames(sample).images], [2.0])["video_grid_thw"][0].tolist()
+    grid = processor.vision_inputs([store.frames(sample)])["video_grid_thw"][0].tolist()
     targets = token_targets(sample, store, grid)
     assert len(targets["kind"]) == grid[0] * grid[1] * grid[2] // 4
     lit = targets["kind"] > 0

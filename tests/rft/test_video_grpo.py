@@ -55,9 +55,9 @@ def test_once_per_group_equals_once_per_completion(scenes, checkpoint):
     model, processor = TvadForConditionalGeneration.from_pretrained(checkpoint).eval(), TvadProcessor.from_pretrained(checkpoint)
     store, samples = ClipStore(2.0, 8), load(scenes)[:2]
     clips = [store.frames(s) for s in samples]
-    vision = processor.vision_inputs([c.images for c in clips], [c.sampled_fps for c in clips])
+    vision = processor.vision_inputs(clips)
     text = processor.apply_chat_template(messages("What happens?"), tokenize=False, add_generation_prompt=True)
-    prompts = [torch.tensor(processor.tokenizer(processor.expand(text, grid))["input_ids"]) for grid in vision["video_grid_thw"]]
+    prompts = [torch.tensor(processor.tokenizer(processor.expand(text, grid, clip))["input_ids"]) for grid, clip in zip(vision["video_grid_thw"], clips)]
     generator = torch.Generator().manual_seed(0)
     completions = [[torch.randint(20, 300, (n,), generator=generator) for n in sizes] for sizes in ((3, 7, 1), (5, 2, 6))]
     with torch.no_grad():
@@ -101,17 +101,13 @@ def test_two_runs_with_one_seed_agree(scenes, checkpoint, tmp_path):
 
 
 def test_vllm_rollouts_drive_the_same_trainer(scenes, checkpoint, tmp_path, engine):
-    engine.sync(_weights(TvadForConditionalGeneration.from_pretrained(checkpoint)))
+    engine.sync(TvadForConditionalGeneration.from_pretrained(checkpoint).engine_weights())
     try:
         train(run_of(scenes, checkpoint, tmp_path, learning_rate=1e-3), engine)
         rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
         assert all(row["sampler_gap/max"] < 1e-3 for row in rows)
     finally:
-        engine.sync(_weights(TvadForConditionalGeneration.from_pretrained(checkpoint)))
-
-
-def _weights(model):
-    return [*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if n.endswith("text_features"))]
+        engine.sync(TvadForConditionalGeneration.from_pretrained(checkpoint).engine_weights())
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(scenes, checkpoint, tmp_path):

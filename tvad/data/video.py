@@ -27,6 +27,12 @@ class Frames:
             return self.fps
         return float((len(self.times) - 1) / (self.times[-1] - self.times[0]))
 
+    @property
+    def metadata(self) -> dict:
+        """What processors call the metadata of a clip that is already sampled: its frames at their own rate, from second 0."""
+        count, fps = len(self.images), self.sampled_fps
+        return {"total_num_frames": count, "fps": fps, "duration": count / fps, "frames_indices": list(range(count))}
+
 
 def sample_indices(total: int, fps: float, rate: float | None, max_frames: int | None = None) -> np.ndarray:
     """Indices of frames at `rate` frames a second out of `total` at `fps`; at most `max_frames`, then evenly spread.

@@ -2,13 +2,26 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 
-from tvad.model.configuration import TvadConfig
-from tvad.model.modeling import TvadForConditionalGeneration, TvadModel, count_parameters
-from tvad.model.processing import TvadProcessor
+from tvad.model.configuration import TvadConfig, TvadQwen3Config
+from tvad.model.modeling import (
+    TvadForConditionalGeneration,
+    TvadModel,
+    TvadQwen3ForConditionalGeneration,
+    TvadQwen3Model,
+    count_parameters,
+)
+from tvad.model.processing import TvadProcessor, TvadQwen3Processor
 
-AutoConfig.register("tvad", TvadConfig, exist_ok=True)
-AutoModel.register(TvadConfig, TvadModel, exist_ok=True)
-AutoModelForImageTextToText.register(TvadConfig, TvadForConditionalGeneration, exist_ok=True)
-AutoProcessor.register(TvadConfig, TvadProcessor, exist_ok=True)
+for _config, _model, _lm, _processor in (
+    (TvadConfig, TvadModel, TvadForConditionalGeneration, TvadProcessor),
+    (TvadQwen3Config, TvadQwen3Model, TvadQwen3ForConditionalGeneration, TvadQwen3Processor),
+):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _model, exist_ok=True)
+    AutoModelForImageTextToText.register(_config, _lm, exist_ok=True)
+    AutoProcessor.register(_config, _processor, exist_ok=True)
 
-__all__ = ["TvadConfig", "TvadForConditionalGeneration", "TvadModel", "TvadProcessor", "count_parameters"]
+__all__ = [
+    "TvadConfig", "TvadForConditionalGeneration", "TvadModel", "TvadProcessor",
+    "TvadQwen3Config", "TvadQwen3ForConditionalGeneration", "TvadQwen3Model", "TvadQwen3Processor", "count_parameters",
+]  # fmt: skip

@@ -7,14 +7,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+# (ours) Learned on a log scale as in CLIP (whose 1/0.07 this is): pooled prompt features lie close together, cosines alone stay flat.
+LOG_SCALE = 2.66
 
-def to_raster(features: torch.Tensor, window_index: torch.Tensor, t: int, h: int, w: int, merge: int) -> torch.Tensor:
-    """Undo the vision tower's order (windows of merge x merge groups).
 
-    features (t*h*w, d) in the tower's order, window_index (t*h*w / merge^2,) -> (t*h*w, d), row by row of the (t, h, w) patch grid.
+def to_raster(features: torch.Tensor, window_index: torch.Tensor | None, t: int, h: int, w: int, merge: int) -> torch.Tensor:
+    """Undo the vision tower's order: groups of merge x merge patches, the groups in windows (Qwen2.5-VL) or in a row (Qwen3-VL).
+
+    features (t*h*w, d) in the tower's order, window_index (t*h*w / merge^2,) or None -> (t*h*w, d), row by row of the (t, h, w)
+    patch grid.
     """
     d = features.shape[-1]
-    groups = features.reshape(-1, merge * merge, d)[torch.argsort(window_index)]
+    groups = features.reshape(-1, merge * merge, d)
+    if window_index is not None:
+        groups = groups[torch.argsort(window_index).to(features.device)]
     return groups.reshape(t, h // merge, w // merge, merge, merge, d).transpose(2, 3).reshape(t * h * w, d)
 
 
@@ -34,8 +40,7 @@ class AnomalyHeatmapDecoder(nn.Module):
             for _ in range(layers)
         )  # fmt: skip
         self.layer_weights = nn.Parameter(torch.full((layers,), 1.0 / layers))
-        # (ours) Learned on a log scale as in CLIP: pooled prompt features lie close together, cosines alone would stay flat.
-        self.log_scale = nn.Parameter(torch.tensor(2.66))
+        self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE))
         self.register_buffer("text_features", torch.zeros(2, text_dim))
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:

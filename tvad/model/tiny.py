@@ -1,20 +1,25 @@
-"""Builds an untrained T-VAD of any size from a YAML description: tokenizer, processor, model. Made for `configs/model/tiny.yaml`."""
+"""Builds an untrained T-VAD of any size from a YAML description: tokenizer, processor, model. Made for `configs/model/tiny*.yaml`."""
 
 import random
 from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen2VLVideoProcessor, Qwen3VLVideoProcessor
 
 from tvad.config import read_yaml
 from tvad.data.scenes.describe import symbolic_questions
-from tvad.model.configuration import ANOMALY_TOKENS, TvadConfig
-from tvad.model.modeling import TvadForConditionalGeneration
-from tvad.model.processing import CHAT_TEMPLATE, TvadProcessor
+from tvad.errors import InputError
+from tvad.model.configuration import ANOMALY_TOKENS
+from tvad.model.modeling import TvadForConditionalGeneration, TvadQwen3ForConditionalGeneration
+from tvad.model.processing import CHAT_TEMPLATE, TvadProcessor, TvadQwen3Processor
 from tvad.prompts import SYSTEM, question_text
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+FAMILIES = {
+    "qwen2_5_vl": (TvadForConditionalGeneration, TvadProcessor, Qwen2VLVideoProcessor),
+    "qwen3_vl": (TvadQwen3ForConditionalGeneration, TvadQwen3Processor, Qwen3VLVideoProcessor),
+}
 PROTOCOL = tuple(f"<{slash}{tag}>" for tag in ("think", "answer", "glue", "box") for slash in ("", "/"))
 
 
@@ -48,28 +53,33 @@ def _without_tags(text: str) -> list[str]:
     return [piece for piece in text.split("\0") if piece]
 
 
-def build_processor(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadProcessor:
+def build_processor(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadProcessor | TvadQwen3Processor:
+    _, processor, video = FAMILIES[spec["family"]]
     vision = spec["vision"]
     pixels = spec["size"] ** 2
     size = {
         "patch_size": vision["patch_size"], "temporal_patch_size": vision["temporal_patch_size"],
         "merge_size": vision["spatial_merge_size"],
     }  # fmt: skip
-    return TvadProcessor(
+    edges = {"shortest_edge": pixels // 2, "longest_edge": pixels}
+    if spec["family"] == "qwen3_vl":  # its bounds hold for the whole video, not for a frame
+        edges = {"shortest_edge": pixels, "longest_edge": pixels * spec["max_frames"]}
+    return processor(
         image_processor=Qwen2VLImageProcessor(min_pixels=pixels, max_pixels=pixels, **size),
-        video_processor=Qwen2VLVideoProcessor(size={"shortest_edge": pixels // 2, "longest_edge": pixels}, cap_pixels_per_frame=False, **size),
-        tokenizer=tokenizer, chat_template=CHAT_TEMPLATE,
+        video_processor=video(size=edges, cap_pixels_per_frame=False, **size), tokenizer=tokenizer, chat_template=CHAT_TEMPLATE,
     )  # fmt: skip
 
 
-def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadConfig:
+def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast):
     text = dict(spec["text"])
     rope = {"rope_type": "default", "mrope_section": text.pop("mrope_section"), "rope_theta": text.pop("rope_theta")}
+    if spec["family"] == "qwen3_vl":
+        rope["mrope_interleaved"] = True
 
     def token(name: str) -> int:
         return int(tokenizer.convert_tokens_to_ids(name))
 
-    config = TvadConfig(
+    config = FAMILIES[spec["family"]][0].config_class(
         text_config=dict(
             vocab_size=-(-len(tokenizer) // 64) * 64, rope_parameters=rope, tie_word_embeddings=False, bos_token_id=None,
             eos_token_id=token("<|im_end|>"), pad_token_id=token("<|endoftext|>"), **text,
@@ -84,14 +94,16 @@ def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadConfig:
     return config
 
 
-def build(path: str | Path) -> tuple[TvadForConditionalGeneration, TvadProcessor]:
+def build(path: str | Path):
     """Model with random weights (seeded) and processor from the YAML file `path`."""
     spec = read_yaml(path)
+    if spec.get("family") not in FAMILIES:
+        raise InputError(f"{path}: family is {spec.get('family')!r}, expected one of {', '.join(FAMILIES)}")
     tokenizer = build_tokenizer(spec["vocab_size"], spec["seed"])
     processor = build_processor(spec, tokenizer)
     config = build_config(spec, tokenizer)
     torch.manual_seed(spec["seed"])
-    model = TvadForConditionalGeneration(config).float()
+    model = FAMILIES[spec["family"]][0](config).float()
     eos, pad = config.text_config.eos_token_id, config.text_config.pad_token_id
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = eos, pad
     model.set_text_features(processor, {"normal": spec["normal_prompts"], "abnormal": spec["abnormal_prompts"]})

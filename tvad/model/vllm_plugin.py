@@ -1,24 +1,25 @@
-"""T-VAD as an out-of-tree vLLM model (entry point `vllm.general_plugins`): AHD and RAE run inside the engine.
+"""T-VAD as out-of-tree vLLM models (entry point `vllm.general_plugins`): AHD and RAE run inside the engine.
 
-One video item embeds as [anomaly prompts; video tokens]. Same modules as the transformers model; only what ties them to vLLM's
-Qwen2.5-VL is here. `sync_weights` replaces the weights of a running engine.
+One video item embeds as [anomaly prompts; video tokens]. Same modules as the transformers models; what ties them to vLLM's
+Qwen-VL classes is in `vllm_model`. `sync_weights` replaces the weights of a running engine.
 """
 
 from collections.abc import Iterable
 
 import torch
 
-NAME = "TvadForConditionalGeneration"
+NAMES = ("TvadForConditionalGeneration", "TvadQwen3ForConditionalGeneration")
 
 
 def register() -> None:
-    """Entry point: called by vLLM in every process. Registers the model and, with transformers, its configuration."""
+    """Entry point: called by vLLM in every process. Registers the models and, with transformers, their configurations."""
     from vllm import ModelRegistry
 
-    import tvad.model  # noqa: F401  registers TvadConfig with AutoConfig
+    import tvad.model  # noqa: F401  registers the configurations with AutoConfig
 
-    if NAME not in ModelRegistry.get_supported_archs():
-        ModelRegistry.register_model(NAME, f"tvad.model.vllm_model:{NAME}")
+    for name in NAMES:
+        if name not in ModelRegistry.get_supported_archs():
+            ModelRegistry.register_model(name, f"tvad.model.vllm_model:{name}")
 
 
 @torch.no_grad()
