@@ -118,8 +118,14 @@ def difference_table(differences: list[Difference]) -> str:
     return f"<div class=wide><table>{head}{''.join(rows)}</table></div>"
 
 
+def embed_picture(image: np.ndarray) -> str:
+    """An RGB image (H, W, 3) uint8 as the address of an embedded JPEG."""
+    data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
 def _picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | None) -> str:
-    """Four frames with true (green) and predicted (red) boxes over the heatmap, as an embedded JPEG."""
+    """Four frames with true (green) and predicted (red) boxes over the heatmap, for an img element."""
     frames = store.frames(sample)
     count, height, width = frames.images.shape[:3]
     chosen = np.unique(np.linspace(0, count - 1, 4).round().astype(int))
@@ -145,8 +151,7 @@ def _picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | No
     half = -(-len(tiles) // 2)
     tiles += [np.zeros_like(tiles[0])] * (2 * half - len(tiles))
     sheet = np.concatenate([np.concatenate(tiles[:half], 1), np.concatenate(tiles[half:], 1)], 0)
-    data = cv2.imencode(".jpg", np.ascontiguousarray(sheet[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
-    return base64.b64encode(data.tobytes()).decode()
+    return embed_picture(sheet)
 
 
 def sample_cards(run: Path, per_task: int = 6) -> str:
@@ -172,7 +177,7 @@ def sample_cards(run: Path, per_task: int = 6) -> str:
             tags = "".join(f"<span class=tag>{esc(t)}</span>" for t in (task, item.sample.category, f"{primary} {line['scores'][primary]:.2f}"))
             cards.append(
                 f"<article class=card data-text='{esc((task + ' ' + str(item.sample.category) + ' ' + line['response']).lower())}'>"
-                f"<img loading=lazy alt='frames of {esc(item.sample.id)} with boxes' src='data:image/jpeg;base64,{picture}'>{tags}"
+                f"<img loading=lazy alt='frames of {esc(item.sample.id)} with boxes' src='{picture}'>{tags}"
                 f"<dl><dt>question</dt><dd>{esc(question.text)} {esc(options)}</dd><dt>response</dt><dd>{esc(line['response'])}</dd>"
                 f"<dt>reference</dt><dd>{esc(wanted)}</dd></dl></article>"
             )

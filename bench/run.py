@@ -18,9 +18,9 @@ from bench.models.base import Request, Sampling
 from bench.suite import Item, Suite, load
 from bench.tasks import HEATMAP, TASKS
 from bench.tasks import heatmap as heatmap_task
-from tvad.answer import parse
+from tvad.answer import Answer, parse
 from tvad.data.dataset import ClipStore
-from tvad.data.sample import Sample
+from tvad.data.sample import DIALOGUE_TURN, Sample
 from tvad.errors import InputError
 from tvad.prompts import messages, question_text
 
@@ -28,13 +28,16 @@ BATCH = 64  # questions asked at a time; the unit of resumption
 
 
 def prompt_hash(item: Item, suite: Suite) -> str:
-    text = json.dumps([messages(question_text(item.question)), item.sample.video.path, suite.rate, suite.max_frames, asdict(suite.decode)])
+    earlier = [asked for asked, _ in (item.sample.dialogue or ())[: item.turn]]
+    asked = [messages(question_text(item.question)), item.sample.video.path, suite.rate, suite.max_frames, asdict(suite.decode)]
+    text = json.dumps([*asked, earlier] if earlier else asked)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def score_item(item: Item, response: str) -> dict:
     """The line of samples.jsonl for one answer: what was parsed, its defects, its scores."""
-    answer = parse(response)
+    plain = item.task == DIALOGUE_TURN
+    answer = Answer(answer=response) if plain else parse(response)
     scores = {k: v for k, v in TASKS[item.task].score(answer, item.question).items() if v is not None}
     parsed = {"answer": answer.answer, "span": answer.span, "boxes": [list(b.xyxy) for b in answer.boxes] or None}
     return {"parsed": parsed, "defects": list(answer.defects), "scores": scores}
@@ -56,14 +59,19 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
     temporary.write_text("".join(json.dumps(line) + "\n" for line in done))
     temporary.replace(path)
     have = {line["id"] for line in done}
-    # Batches have fixed members, so that a resumed run asks the same batches with the same seeds.
+    # Batches have fixed members, so that a resumed run asks the same batches with the same seeds; a turn waits for those before it.
     decode = suite.decode
+    rounds = [[item for item in items if item.turn == turn] for turn in range(1 + max((item.turn for item in items), default=0))]
+    batches = [part[start : start + BATCH] for part in rounds for start in range(0, len(part), BATCH)]
+    replies = {line["id"]: line["response"] for line in done if line["attempt"] == 0}
     with path.open("a") as out, tqdm(total=len(items), initial=len(have), unit="question", desc=label, disable=None) as bar:
-        for number, start in enumerate(range(0, len(items), BATCH)):
-            batch = items[start : start + BATCH]
+        for number, batch in enumerate(batches):
             if all(item.id in have for item in batch):
                 continue
-            requests = [Request(messages(question_text(i.question), str(i.sample.video.path)), store.frames(i.sample), i) for i in batch]
+            requests = []
+            for i in batch:
+                history = tuple((asked, replies[f"{i.sample.id}@{n}"]) for n, (asked, _) in enumerate((i.sample.dialogue or ())[: i.turn]))
+                requests.append(Request(messages(question_text(i.question), str(i.sample.video.path), history), store.frames(i.sample), i))
             answers = model.sample(requests, Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number))
             for item, completions in zip(batch, answers):
                 if item.id in have:
@@ -73,6 +81,8 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
                             "response": completion.text, **score_item(item, completion.text)}  # fmt: skip
                     out.write(json.dumps(line) + "\n")
                     done.append(line)
+                    if attempt == 0:
+                        replies[item.id] = completion.text
             out.flush()
             bar.update(len(batch))
     return done
@@ -88,6 +98,8 @@ def summarise(lines: list[dict], suite: Suite) -> dict[str, Interval]:
             used = [row for row in rows if name in row["scores"]]
             values = np.array([row["scores"][name] for row in used])
             found[f"{task}.{name}"] = mean_interval(values, np.array([row["sample"] for row in used]), suite.resamples, suite.seed)
+        if task == DIALOGUE_TURN:
+            continue
         clean = np.array([float(not row["defects"]) for row in rows])
         found[f"{task}.well_formed"] = mean_interval(clean, np.array([row["sample"] for row in rows]), suite.resamples, suite.seed)
     return found

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass, field
 from bench.tasks import NAMES, TASKS
 from tvad import config
 from tvad.data import load_checked
-from tvad.data.sample import Question, Sample, to_json
+from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
 from tvad.errors import InputError
+from tvad.prompts import DIALOGUE
+
+TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
 
 
 @dataclass
@@ -48,12 +51,13 @@ class Suite:
 
 @dataclass(frozen=True)
 class Item:
-    """One question of one video."""
+    """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the earlier turns."""
 
     id: str
     task: str
     sample: Sample
     question: Question
+    turn: int = 0
 
 
 def read(path: str, overrides: list[str] | None = None) -> Suite:
@@ -75,6 +79,10 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
             if question.kind == "mcq" and suite.topics is not None and question.topic not in suite.topics:
                 continue
             items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
+        if DIALOGUE_TURN in suite.tasks:
+            for turn, (asked, replied) in enumerate(sample.dialogue or ()):
+                question = Question(DIALOGUE_TURN, asked, replied, None, TOPICS.get(asked))
+                items.append(Item(f"{sample.id}@{turn}", DIALOGUE_TURN, sample, question, turn))
     for task in suite.tasks:
         if task in TASKS and not any(item.task == task for item in items):
             raise InputError(f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it")

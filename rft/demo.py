@@ -126,10 +126,12 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
         # Seed 1: none of these clips was among those that made the checkpoint (seed 0).
         generate(ScenesConfig(split=split, setting="core", clips=clips, seed=1, normal=0.35, max_crowd=2), out / "data" / split, workers=2)
 
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
     from bench import suite as suites
     from bench.compare import compare, table
     from bench.run import run as run_suite
-    from tvad.model import TvadForConditionalGeneration, TvadProcessor
 
     suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(out / "data" / "test")])
     suite = replace(suite, tasks=["mcq", "temporal", "spatial", "judgement", "heatmap"], topics=["event", "colour"])
@@ -137,12 +139,12 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
         name: replace(suite, decode=suites.Decode(**knobs, max_tokens=64, seed=7), tasks=suite.tasks if name == "greedy" else suite.tasks[:-1])
         for name, knobs in RUNS.items()
     }
-    processor = TvadProcessor.from_pretrained(run.model)
-    engine = open_engine(run.engine, run.model, TvadForConditionalGeneration.from_pretrained(run.model), processor, 128, 1024, seed)
+    processor = AutoProcessor.from_pretrained(run.model)
+    engine = open_engine(run.engine, run.model, AutoModelForImageTextToText.from_pretrained(run.model), processor, 128, 1024, seed)
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{run.model}", plan, out / f"before-{name}")
     train(run, engine)
-    trained = TvadForConditionalGeneration.from_pretrained(out / "grpo" / "model")
+    trained = AutoModelForImageTextToText.from_pretrained(out / "grpo" / "model")
     if engine.name == "hf":
         engine.model = trained
     engine.sync(trained.engine_weights())

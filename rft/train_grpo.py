@@ -102,15 +102,16 @@ def train(run: GrpoRun, engine=None):
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import transformers
     from datasets import Dataset
+    from transformers import AutoModelForImageTextToText, AutoProcessor
     from trl import GRPOConfig
 
+    import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
     from rft.curriculum.stage import select_trainable
     from rft.rewards import select
     from rft.run_log import RunLog, last_checkpoint, save_whole
     from rft.video_grpo import VideoGRPOTrainer
     from tvad.data import load_checked
     from tvad.data.dataset import ClipStore
-    from tvad.model import TvadForConditionalGeneration, TvadProcessor
 
     functions, weights = select(run.rewards)
     known = {f.name for f in dataclasses.fields(GRPOConfig)}
@@ -136,8 +137,8 @@ def train(run: GrpoRun, engine=None):
     groups = arguments.generation_batch_size // arguments.num_generations
     count = run.prompts or max(groups, arguments.max_steps * groups)
     rows = make_rows(samples, run.tasks, count, run.seed, run.topics)
-    model = TvadForConditionalGeneration.from_pretrained(run.model, dtype="float32")
-    processor = TvadProcessor.from_pretrained(run.model)
+    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype="float32")
+    processor = AutoProcessor.from_pretrained(run.model)
     select_trainable(model, run.trains)
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -7,20 +7,24 @@ A killed run continues: finished stages are skipped, the current one resumes fro
 """
 
 import argparse
+import dataclasses
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rft.curriculum import stage as stages
 from tvad import cli, config
+from tvad.errors import InputError
 
 
 @dataclass
 class Curriculum:
-    """`start`: a YAML description of an untrained model or a checkpoint folder. `rate`, `max_frames`: how clips are sampled."""
+    """`start`: a checkpoint folder of T-VAD or of its backbone, or a YAML description of an untrained model. `dtype`: of frozen weights
+    ("auto": as stored). `rate`, `max_frames`: how clips are sampled. `use_ahd`, `use_rae`: ablations. `prompts`: AHD's prompt set
+    {"normal": [...], "abnormal": [...]}, where not the start's."""
 
     out: str
     start: str
@@ -28,41 +32,72 @@ class Curriculum:
     seed: int = 0
     rate: float = 2.0
     max_frames: int = 8
+    dtype: str = "auto"
+    use_ahd: bool = True
+    use_rae: bool = True
+    prompts: dict = field(default_factory=dict)
     threads: int | None = None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="rft/train_stage.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="YAML file, e.g. configs/stage/tiny.yaml")
-    known, rest = parser.parse_known_args(arguments)
-    data = config.override(config.read_yaml(known.config), rest)
-    plan = config.build(Curriculum, data, known.config)
+def applicable(stage: stages.Stage, plan: Curriculum) -> stages.Stage | None:
+    """The stage without what the ablation takes away; None where nothing is left to train."""
+    gone = [prefix for prefix, used in (("model.ahd.", plan.use_ahd), ("model.rae.", plan.use_rae)) if not used]
+    trains = [pattern for pattern in stage.trains if not pattern.startswith(tuple(gone))] if gone else stage.trains
+    heatmap = stage.heatmap_loss if plan.use_ahd else 0.0
+    tokens = stage.special_tokens and plan.use_rae
+    if not (trains or stage.lora or tokens) or (stage.text_loss == 0 and heatmap == 0 and not stage.attributes):
+        return None
+    select = stage.select if heatmap or stage.select in (None, "loss") else None
+    return dataclasses.replace(
+        stage, trains=trains, heatmap_loss=heatmap, select=select, text_features=stage.text_features and plan.use_ahd,
+        special_tokens=tokens,
+    )  # fmt: skip
 
+
+def train(plan: Curriculum, log=print) -> Path:
+    """Carry out a curriculum; returns the folder of the trained model. Raises InputError for a bad plan."""
     import torch
 
-    from tvad.model.modeling import TvadForConditionalGeneration
-    from tvad.model.processing import TvadProcessor
-    from tvad.model.tiny import build
+    from tvad.model.start import prompts_of, start_from
 
     if plan.threads:
         torch.set_num_threads(plan.threads)
-    prompts = None
-    if plan.start.endswith((".yaml", ".yml")):
-        spec = config.read_yaml(plan.start)
-        prompts = {"normal": spec["normal_prompts"], "abnormal": spec["abnormal_prompts"]}
-        model, processor = build(plan.start)
-    else:
-        model, processor = TvadForConditionalGeneration.from_pretrained(plan.start), TvadProcessor.from_pretrained(plan.start)
+    for stage in plan.stages:
+        stage.check()
+    prompts = plan.prompts or prompts_of(plan.start)
+    if prompts and set(prompts) != {"normal", "abnormal"}:
+        raise InputError(f"prompts: expected the keys normal and abnormal, found {', '.join(sorted(prompts)) or 'none'}")
+    model, processor = start_from(plan.start, plan.seed, plan.dtype, use_ahd=plan.use_ahd, use_rae=plan.use_rae)
+    if torch.cuda.is_available():
+        model.to("cuda")
     out = Path(plan.out)
-    folder = out
+    folder = None
     for number, stage in enumerate(plan.stages):
+        fitting = applicable(stage, plan)
+        if fitting is None:
+            log(f"stage {stage.name}: nothing to train without {'AHD' if not plan.use_ahd else 'RAE'}, left out")
+            continue
         folder = out / f"{number}-{stage.name}"
-        model = stages.run(stage, model, processor, folder, plan.seed, plan.rate, plan.max_frames, prompts)
+        model = stages.run(fitting, model, processor, folder, plan.seed, plan.rate, plan.max_frames, prompts, log)
+    if folder is None:
+        raise InputError(f"{plan.out}: no stage has anything to train")
     final = out / "model"
-    if final.exists():
-        shutil.rmtree(final)
-    shutil.copytree(folder / "model", final)
-    print(f"the trained model is in {final}")
+    temporary = out / "model.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(folder / "model", temporary)
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    return final
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="rft/train_stage.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="YAML file, e.g. configs/stage/tiny.yaml")
+    known, rest = parser.parse_known_args(arguments)
+    data = config.override(config.read_yaml(known.config), rest)
+    print(f"the trained model is in {train(config.build(Curriculum, data, known.config))}")
     return 0
 
 

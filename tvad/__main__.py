@@ -108,12 +108,13 @@ def _infer(known) -> int:
     import json
 
     from tvad.data import video
-    from tvad.infer import infer, open_model
+    from tvad.infer import infer
+    from tvad.model.start import load
 
     if known.rate <= 0 or known.max_frames < 2:
         raise InputError("--rate must be positive and --max-frames at least 2")
     video.decode(known.video, known.rate, known.max_frames)  # a bad file is refused before a model is loaded
-    model, processor = open_model(known.model)
+    model, processor = load(known.model)
     result = infer(model, processor, known.video, known.ask, known.out, known.rate, known.max_frames)
     for turn in result["dialogue"]:
         print(f"> {turn['question']}\n{turn['response']}")

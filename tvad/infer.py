@@ -12,7 +12,6 @@ from tvad.data import video
 from tvad.data.sample import Question
 from tvad.detections import boxes_of, resize, steps_of
 from tvad.errors import InputError
-from tvad.model import TvadForConditionalGeneration, TvadProcessor
 from tvad.prompts import messages, question_text
 
 QUESTIONS = (
@@ -20,18 +19,6 @@ QUESTIONS = (
     Question("classification", "Which class of anomaly appears?", "-"),
     Question("temporal", "When does the anomaly happen?", "-"),
 )
-
-
-def open_model(path: str) -> tuple[TvadForConditionalGeneration, TvadProcessor]:
-    """Model (evaluation mode) and processor of a checkpoint folder. Raises InputError that names it."""
-    if not Path(path, "config.json").is_file():
-        raise InputError(f"{path}: not a model folder (no config.json)")
-    try:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = TvadForConditionalGeneration.from_pretrained(path, dtype="auto").to(device).eval()
-        return model, TvadProcessor.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
 
 
 @torch.no_grad()

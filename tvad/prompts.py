@@ -9,6 +9,14 @@ SYSTEM = (
     " seconds, or <glue>none</glue>. When asked for a place, add <box>[x1, y1, x2, y2]</box>, 0 to 1000."
 )
 LETTERS = "ABCDEFGH"
+# T-VAU's dialogue protocol, in the order in which it is asked: topic -> question. Answered in plain words, without tags.
+DIALOGUE = {
+    "judgement": "Is there an anomaly?",
+    "target": "What is the target?",
+    "motion": "How does it move?",
+    "trajectory": "What is its trajectory?",
+    "cause": "When and why?",
+}
 
 
 def question_text(question: Question) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from bench.models.base import Completion, Request, Sampling
 from tvad.answer import NONE, Answer, Box, render
+from tvad.data.sample import DIALOGUE_TURN
 from tvad.errors import InputError
 
 NAMES = ("random", "prior", "longest", "oracle")
@@ -43,8 +44,9 @@ class Baseline:
                 answer = prior[question.kind]
             duration = request.frames.total / request.frames.fps
             span = NONE if answer == "Normal" else (0.0, duration)
-            text = render(Answer("A guess.", answer, span, (Box((250.0, 250.0, 750.0, 750.0)),)), question.kind)
-            done.append(Completion(text))
+            if question.kind != DIALOGUE_TURN:
+                answer = render(Answer("A guess.", answer, span, (Box((250.0, 250.0, 750.0, 750.0)),)), question.kind)
+            done.append(Completion(answer))
         return done
 
     def heatmaps(self, frames):

@@ -7,6 +7,7 @@ import torch
 
 from tvad.answer import Answer, Box, render
 from tvad.data.dataset import ClipStore
+from tvad.data.narrate import narratives
 from tvad.data.sample import Question, Sample
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.describe import symbolic_questions
@@ -66,12 +67,16 @@ class Branches:
 
 
 class ClipCollator:
-    """Samples -> a packed batch with pixels, token weights and heatmap targets. `kinds` limits the questions; `dialogue` adds it."""
+    """Samples -> a packed batch with pixels, token weights and heatmap targets.
 
-    def __init__(self, branches: Branches, store: ClipStore, kinds: list[str] | None, dialogue: bool, heatmap: bool,
-                 attributes: bool = False):  # fmt: skip
+    kinds: limits the questions (None: all); dialogue, narratives: add the anomaly-focused dialogue, words about every object;
+    heatmap, attributes: add their targets. A batch that asks nothing has no text.
+    """
+
+    def __init__(self, branches: Branches, store: ClipStore, kinds: list[str] | None = None, dialogue: bool = False, heatmap: bool = False,
+                 attributes: bool = False, narratives: bool = False):  # fmt: skip
         self.branches, self.store, self.kinds, self.dialogue, self.heatmap = branches, store, kinds, dialogue, heatmap
-        self.attributes = attributes
+        self.attributes, self.narratives = attributes, narratives
 
     def __call__(self, samples: list[Sample]) -> dict:
         processor = self.branches.processor
@@ -90,7 +95,7 @@ class ClipCollator:
         if self.attributes:
             parts = [token_targets(sample, self.store, grid) for sample, grid in zip(samples, grids.tolist())]
             batch["token_targets"] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        if self.kinds == []:
+        if self.kinds == [] and not self.dialogue and not self.narratives:
             return batch
         prefixes, parts, weights = [], [], []
         for sample, grid, clip in zip(samples, grids, frames):
@@ -98,6 +103,8 @@ class ClipCollator:
             found = [self.branches.of(q) for q in sample.questions if self.kinds is None or q.kind in self.kinds]
             if self.dialogue and sample.dialogue:
                 found.append(self.branches.conversation(list(sample.dialogue), False))
+            if self.narratives:
+                found += [self.branches.conversation([turn], False) for turn in narratives(sample)]
             prefixes.append(prefix)
             parts.append([ids for ids, _ in found])
             weights.append(torch.cat([torch.zeros(len(prefix)), *(w for _, w in found)]))

@@ -1,24 +1,31 @@
-"""A supervised stage is data: what trains, which losses, which data. `run` carries one out and leaves a self-contained checkpoint."""
+"""A supervised stage is data: what trains, which losses, which data, what selects. `run` carries one out and leaves a self-contained
+checkpoint and a report."""
 
 import fnmatch
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import TrainingArguments
+from peft import LoraConfig
+from peft.tuners.lora import LoraModel
+from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback, TrainingArguments
 
 from rft.curriculum.data import Branches, ClipCollator, TextCollator
+from rft.curriculum.report import write_stage_report
 from rft.curriculum.trainer import AttributeHeads, StageTrainer
 from rft.run_log import RunLog, last_checkpoint, save_whole
+from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
-from tvad.data.sample import Sample, load
+from tvad.data.sample import Sample
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.script import ANOMALIES
 from tvad.errors import InputError
-from tvad.model.modeling import TvadForConditionalGeneration
-from tvad.model.processing import TvadProcessor
+
+HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
+LORA_TARGETS = ("q_proj", "v_proj")
 
 
 @dataclass
@@ -35,9 +42,14 @@ class LoraSpec:
 class Stage:
     """One stage.
 
-    data: "symbols" (text only) or a data set folder. trains: name patterns of parameters ("*" all). attributes: read-outs on video
-    tokens (stage 0 of a tiny model). special_tokens: also the three anomaly tokens' embeddings. lora: merged into the weights at the
-    end. steps, batch: optimiser steps, and clips (rows) a step. lr: cosine to lr_floor * lr after warmup (share of steps).
+    data: "symbols" (text only) or a data set folder; drop_bad_rows: leave bad rows out and say which, instead of refusing.
+    trains: name patterns of parameters ("*" all). attributes: read-outs on video tokens (stage 0 of a tiny model).
+    kinds, dialogue, narratives: which texts are learned (None: all questions; narratives: T-VAU's phase A).
+    special_tokens: also the three anomaly tokens' embeddings. lora: merged into the weights at the end.
+    steps, batch, accumulate: optimiser steps, clips (rows) a pass, passes a step. lr: cosine to lr_floor * lr after warmup (share of
+    steps). validation: a data set folder, evaluated every `save_steps`; select: what decides which checkpoint is kept, "loss" (least)
+    or a heatmap metric (most); None keeps the last.
+    options: further TrainingArguments, such as bf16 or gradient_checkpointing.
     """
 
     name: str
@@ -46,12 +58,14 @@ class Stage:
     steps: int
     lr: float
     batch: int = 8
+    accumulate: int = 1
     text_loss: float = 1.0
     heatmap_loss: float = 0.0
     anomalous_weight: float = 1.0
     answer_weight: float = 1.0
     kinds: list[str] | None = None
     dialogue: bool = False
+    narratives: bool = False
     attributes: bool = False
     special_tokens: bool = False
     text_features: bool = False
@@ -61,8 +75,19 @@ class Stage:
     weight_decay: float = 0.01
     validation: str | None = None
     validation_clips: int = 120
+    select: str | None = None
     save_steps: int = 200
+    drop_bad_rows: bool = False
     options: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        known = ("loss", *HEATMAP_METRICS)
+        if self.select is not None and self.select not in known:
+            raise InputError(f"stage {self.name}: select is {self.select!r}, expected one of {', '.join(known)}")
+        if self.select is not None and self.validation is None:
+            raise InputError(f"stage {self.name}: select needs validation data")
+        if self.select in HEATMAP_METRICS and not self.heatmap_loss:
+            raise InputError(f"stage {self.name}: select {self.select} needs heatmap_loss")
 
 
 def select_trainable(model: torch.nn.Module, patterns: list[str]) -> list[str]:
@@ -79,6 +104,27 @@ def select_trainable(model: torch.nn.Module, patterns: list[str]) -> list[str]:
     return names
 
 
+def lora_pattern(layers: int, total: int) -> str:
+    """Regular expression of the modules that LoRA adapts: the last `layers` of `total` decoder layers."""
+    wanted = "|".join(str(i) for i in range(max(0, total - layers), total))
+    return rf".*language_model\.layers\.({wanted})\.self_attn\.({'|'.join(LORA_TARGETS)})"
+
+
+def add_lora(model: torch.nn.Module, spec: LoraSpec) -> LoraModel:
+    """Put LoRA into `model` in place, leaving what trains otherwise as it was. `.merge_and_unload()` of the result undoes it.
+
+    In place and not as a PeftModel, whose checkpoints hold adapters only: RAE trains beside them and must be resumed with them.
+    """
+    training = {name for name, p in model.named_parameters() if p.requires_grad}
+    total = model.config.text_config.num_hidden_layers
+    config = LoraConfig(r=spec.r, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=lora_pattern(spec.layers, total))
+    tuner = LoraModel(model, {"default": config}, "default")
+    for name, parameter in model.named_parameters():
+        if "lora_" in name or name in training:
+            parameter.requires_grad_(True)
+    return tuner
+
+
 def _train_rows(embedding: torch.nn.Embedding, rows: list[int]) -> None:
     """Let only these rows of an embedding learn."""
     embedding.weight.requires_grad_(True)
@@ -87,103 +133,120 @@ def _train_rows(embedding: torch.nn.Embedding, rows: list[int]) -> None:
     embedding.weight.register_hook(lambda grad: grad * keep.to(grad))
 
 
-def summary(model: torch.nn.Module) -> str:
-    """A table of what trains, by module."""
+def summary(model: torch.nn.Module) -> list[tuple[str, int, int]]:
+    """What trains, by module: (module, parameters, of these training)."""
     groups: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
-        parts = name.replace("base_model.model.", "").split(".")
+        parts = name.split(".")
         group = ".".join(parts[:2]) if parts[0] == "model" else parts[0]
-        counts = groups.setdefault(group, [0, 0])
+        counts = groups.setdefault(group + (" (LoRA)" if "lora_" in name else ""), [0, 0])
         counts[0] += parameter.numel()
         counts[1] += parameter.numel() if parameter.requires_grad else 0
-    lines = [f"  {'module':28s} {'parameters':>12s} {'training':>12s}"]
-    lines += [f"  {group:28s} {total:12,d} {training:12,d}" for group, (total, training) in groups.items()]
-    return "\n".join(lines)
+    return [(group, total, training) for group, (total, training) in groups.items()]
+
+
+def _table(rows: list[tuple[str, int, int]]) -> str:
+    lines = [f"  {'module':34s} {'parameters':>14s} {'training':>14s}"]
+    return "\n".join([*lines, *(f"  {group:34s} {total:14,d} {training:14,d}" for group, total, training in rows)])
+
+
+def arguments_of(stage: Stage, out: Path, seed: int, evaluates: bool) -> TrainingArguments:
+    select = None if stage.select is None else f"eval_{stage.select}"
+    return TrainingArguments(**{
+        "output_dir": str(out), "max_steps": stage.steps, "per_device_train_batch_size": stage.batch,
+        "per_device_eval_batch_size": stage.batch, "gradient_accumulation_steps": stage.accumulate, "learning_rate": stage.lr,
+        "warmup_steps": max(1, round(stage.warmup * stage.steps)), "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": stage.lr_floor}, "weight_decay": stage.weight_decay, "adam_beta2": 0.98,
+        "max_grad_norm": 1.0, "logging_steps": max(1, min(25, stage.steps // 4)), "save_steps": stage.save_steps,
+        "save_total_limit": 2 if select else 1, "seed": seed, "data_seed": seed, "report_to": "none", "remove_unused_columns": False,
+        "eval_strategy": "steps" if evaluates else "no", "eval_steps": stage.save_steps if evaluates else None,
+        "use_cpu": not torch.cuda.is_available(), "disable_tqdm": True, "label_names": ["weights"],
+        "load_best_model_at_end": select is not None, "metric_for_best_model": select,
+        "greater_is_better": None if select is None else stage.select != "loss", **stage.options,
+    })  # fmt: skip
 
 
 def run(
-    stage: Stage, model: TvadForConditionalGeneration, processor: TvadProcessor, out: Path, seed: int, rate: float, max_frames: int,
-    prompts: dict[str, list[str]] | None = None, log=print,
-) -> TvadForConditionalGeneration:  # fmt: skip
-    """Train `model` by `stage`, resuming from checkpoints in `out`; the merged model is saved there as `model/`."""
+    stage: Stage, model, processor, out: Path, seed: int, rate: float, max_frames: int, prompts: dict[str, list[str]] | None = None, log=print
+):
+    """Train `model` by `stage`, resuming from checkpoints in `out`; the merged model is saved there as `model/`, with a report.
+
+    Frozen weights keep the model's type; what trains is kept in float32 meanwhile. Raises InputError for a bad stage, RuntimeError
+    where something changed that was not to be trained.
+    """
     done = out / "model"
     if (done / "stage.json").exists():
         log(f"stage {stage.name}: already done in {done}")
-        return TvadForConditionalGeneration.from_pretrained(done)
+        return AutoModelForImageTextToText.from_pretrained(done, dtype="auto").to(model.device)
+    stage.check()
+    torch.manual_seed(seed)  # LoRA and the read-outs start random, before the trainer seeds itself
+    dtype = model.dtype
     if stage.text_features:
         if prompts is None:
             raise InputError(f"stage {stage.name}: text_features needs normal_prompts and abnormal_prompts in the configuration")
         model.set_text_features(processor, prompts)
     frozen = {n: b.clone() for n, b in model.named_buffers() if n.endswith("text_features")}
     if stage.attributes:
-        model.attribute_heads = AttributeHeads(model.config.text_config.hidden_size, len(ANOMALIES), len(COLOURS))
+        model.attribute_heads = AttributeHeads(model.config.text_config.hidden_size, len(ANOMALIES), len(COLOURS)).to(model.device)
     select_trainable(model, [*stage.trains, *(["attribute_heads.*"] if stage.attributes else [])])
-    before = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
-    if stage.lora is not None:
-        layers = model.config.text_config.num_hidden_layers
-        wanted = "|".join(str(i) for i in range(max(0, layers - stage.lora.layers), layers))
-        kept = [n for n, p in model.named_parameters() if p.requires_grad]
-        lora = LoraConfig(
-            r=stage.lora.r, lora_alpha=stage.lora.alpha, lora_dropout=stage.lora.dropout,
-            target_modules=rf".*language_model\.layers\.({wanted})\.self_attn\.(q_proj|v_proj)",
-        )  # fmt: skip
-        training_model = get_peft_model(model, lora)
-        for name, parameter in model.named_parameters():
-            if name in kept:
-                parameter.requires_grad_(True)
-    else:
-        training_model = model
+    before = {n: p.detach().to("cpu", copy=True) for n, p in model.named_parameters() if not p.requires_grad}
+    tuner = add_lora(model, stage.lora) if stage.lora is not None else None
     rows: list[int] = []
     if stage.special_tokens:
         config = model.config
         rows = [config.anomaly_start_token_id, config.anomaly_pad_token_id, config.anomaly_end_token_id]
         _train_rows(model.get_input_embeddings(), rows)
-    log(f"stage {stage.name}\n{summary(training_model)}")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    parts = summary(model)
+    log(f"stage {stage.name}\n{_table(parts)}")
 
     branches = Branches(processor, stage.answer_weight)
     evaluation: list[Sample] | None = None
+    dataset: list[Any]
+    store = ClipStore(rate, max_frames)
     if stage.data == "symbols":
-        dataset, collator = list(range(stage.steps * stage.batch)), TextCollator(branches, seed)
+        dataset, collator = list(range(stage.steps * stage.batch * stage.accumulate)), TextCollator(branches, seed)
     else:
-        dataset = load(stage.data)
-        store = ClipStore(rate, max_frames)
-        collator = ClipCollator(branches, store, stage.kinds, stage.dialogue, stage.heatmap_loss > 0, stage.attributes)
+        dataset = load_checked(stage.data, drop=stage.drop_bad_rows)
+        collator = ClipCollator(branches, store, stage.kinds, stage.dialogue, stage.heatmap_loss > 0, stage.attributes, stage.narratives)
         if stage.validation:
-            evaluation = load(stage.validation)[: stage.validation_clips]
-    arguments = TrainingArguments(
-        output_dir=str(out), max_steps=stage.steps, per_device_train_batch_size=stage.batch, per_device_eval_batch_size=stage.batch,
-        learning_rate=stage.lr, warmup_steps=max(1, round(stage.warmup * stage.steps)), lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": stage.lr_floor}, weight_decay=stage.weight_decay, adam_beta2=0.98, max_grad_norm=1.0,
-        logging_steps=25, save_steps=stage.save_steps, save_total_limit=1, seed=seed, data_seed=seed, report_to="none",
-        remove_unused_columns=False, dataloader_num_workers=0, eval_strategy="steps" if evaluation else "no",
-        eval_steps=stage.save_steps if evaluation else None, use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
-        label_names=["weights"], **stage.options,
-    )  # fmt: skip
+            evaluation = load_checked(stage.validation, drop=stage.drop_bad_rows)[: stage.validation_clips]
     trainer = StageTrainer(
-        model=training_model, args=arguments, train_dataset=dataset, eval_dataset=evaluation, data_collator=collator,
-        text_loss=stage.text_loss, heatmap_loss=stage.heatmap_loss, anomalous_weight=stage.anomalous_weight, callbacks=[RunLog(out)],
+        model=model, args=arguments_of(stage, out, seed, bool(evaluation)), train_dataset=dataset, eval_dataset=evaluation, data_collator=collator,
+        text_loss=stage.text_loss, heatmap_loss=stage.heatmap_loss, anomalous_weight=stage.anomalous_weight,
+        heatmap_eval=(processor, store) if stage.select in HEATMAP_METRICS else None, callbacks=[RunLog(out)],
     )  # fmt: skip
+    trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
-    if stage.lora is not None:
-        model = training_model.merge_and_unload()
+    if not trainer.is_world_process_zero():
+        return model
+    if tuner is not None:
+        model = tuner.merge_and_unload()
     if stage.attributes:
         del model.attribute_heads
     _check_frozen(stage, model, before, rows, frozen)
+    model.to(dtype)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     save_whole(done, model, processor)
-    history = [h for h in trainer.state.log_history if "loss" in h or "eval_loss" in h]
-    (done / "stage.json").write_text(json.dumps({"stage": asdict(stage), "seed": seed, "history": history}, indent=1))
+    history = trainer.state.log_history
+    record = {"stage": asdict(stage), "seed": seed, "parameters": parts, "best": trainer.state.best_metric, "history": history}
+    write_stage_report(out / "report.html", record, model.eval(), processor, evaluation or [], store)
+    temporary = done / "stage.tmp"
+    temporary.write_text(json.dumps(record, indent=1))
+    temporary.replace(done / "stage.json")  # last: what marks the stage as done
     return model
 
 
 def _check_frozen(stage, model, before, rows, buffers) -> None:
     """Raise RuntimeError where something outside the stage changed."""
-    merged = {f"model.language_model.layers.{i}.self_attn.{p}.weight" for i in range(1000) for p in ("q_proj", "v_proj")}
+    lora = re.compile(lora_pattern(stage.lora.layers, model.config.text_config.num_hidden_layers) + r"\.weight") if stage.lora else None
     for name, parameter in model.named_parameters():
-        if name not in before or (stage.lora is not None and name in merged):
+        if name not in before or (lora is not None and lora.fullmatch(name)):
             continue
-        same = parameter.detach().cpu() == before[name].cpu()
+        same = parameter.detach().cpu() == before[name]
         if name.endswith("embed_tokens.weight") and rows:
             same[rows] = True
         if not bool(same.all()):
@@ -191,3 +254,5 @@ def _check_frozen(stage, model, before, rows, buffers) -> None:
     for name, value in model.named_buffers():
         if name in buffers and not torch.equal(value.cpu(), buffers[name].cpu()):
             raise RuntimeError(f"stage {stage.name}: the text features changed during training")
+
+

@@ -1,12 +1,12 @@
 """The trainer of supervised stages: transformers' Trainer with two losses, text and heatmap, over packed clips."""
 
 import torch
-from peft import PeftModel
 from torch import nn
 from torch.nn import functional as F
 from transformers import Trainer
 
-from tvad.model.modeling import TvadForConditionalGeneration
+from bench.models.hf import HfModel
+from bench.tasks import heatmap
 
 
 class AttributeHeads(nn.Module):
@@ -33,10 +33,12 @@ class AttributeHeads(nn.Module):
 
 
 class StageTrainer(Trainer):
-    """`text_loss`, `heatmap_loss`: weights of the two losses; `anomalous_weight`: weight of anomalous patches in the heatmap loss."""
+    """`text_loss`, `heatmap_loss`: weights of the two losses; `anomalous_weight`: weight of anomalous patches in the heatmap loss;
+    `heatmap_eval`: (processor, clips) where an evaluation is to give the heatmap metrics as well."""
 
-    def __init__(self, *args, text_loss: float, heatmap_loss: float, anomalous_weight: float = 1.0, **kwargs):
+    def __init__(self, *args, text_loss: float, heatmap_loss: float, anomalous_weight: float = 1.0, heatmap_eval=None, **kwargs):
         self.text_loss, self.heatmap_loss, self.anomalous_weight = text_loss, heatmap_loss, anomalous_weight
+        self.heatmap_eval = heatmap_eval
         self.parts: dict[str, list[float]] = {}
         super().__init__(*args, **kwargs)
 
@@ -46,7 +48,6 @@ class StageTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         core = self.accelerator.unwrap_model(model)
-        core = core.get_base_model() if isinstance(core, PeftModel) else core
         total, parts = stage_losses(model, core, inputs, self.text_loss, self.heatmap_loss, self.anomalous_weight)
         for name, value in parts.items():
             self.parts.setdefault(name, []).append(float(value.detach()))
@@ -58,6 +59,20 @@ class StageTrainer(Trainer):
             self.parts = {}
         super().log(logs, *args, **kwargs)
 
+    def evaluate(self, *args, **kwargs):
+        """Losses, and with `heatmap_eval` the benchmark's heatmap metrics over the whole validation set (those that are defined)."""
+        metrics = super().evaluate(*args, **kwargs)
+        if self.heatmap_eval is not None:
+            processor, store = self.heatmap_eval
+            core = self.accelerator.unwrap_model(self.model).eval()
+            clips = [store.frames(sample) for sample in self.eval_dataset]
+            maps = HfModel(core, processor).heatmaps(clips)
+            videos = [heatmap.VideoScores(s, m, f) for s, m, f in zip(self.eval_dataset, maps, clips, strict=True)]
+            found = {f"eval_{name}": value for name, value in heatmap.statistics(videos).items() if value is not None}
+            self.log(dict(found))
+            metrics |= found
+        return metrics
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         with torch.no_grad():
             loss = self.compute_loss(model, self._prepare_inputs(inputs))
@@ -65,7 +80,7 @@ class StageTrainer(Trainer):
 
 
 def stage_losses(
-    model, core: TvadForConditionalGeneration, inputs: dict, text_loss: float, heatmap_loss: float, anomalous_weight: float
+    model, core, inputs: dict, text_loss: float, heatmap_loss: float, anomalous_weight: float
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Weighted token cross-entropy over answers and cross-entropy per patch (spec: stage 1), and their sum."""
     vision = inputs.get("clips") or {}

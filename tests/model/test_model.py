@@ -350,7 +350,8 @@ def test_targets_mark_a_step_where_either_frame_is_anomalous():
 def test_real_surveillance_clips_run_through_a_model(checkpoint, tmp_path):
     from conftest import shared
 
-    from tvad.infer import infer, open_model
+    from tvad.infer import infer
+    from tvad.model.start import load as open_model
 
     path = shared("data/ubnormal/abnormal_scene_29_scenario_3.mp4")
     model, processor = open_model(str(checkpoint))

@@ -3,14 +3,32 @@ import json
 import pytest
 import torch
 from conftest import ROOT
+from tokenizers import Tokenizer
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+)
 
+from bench.models.hf import HfModel
+from bench.tasks import heatmap
+from rft import ablation
+from rft.ablation import VARIANTS, Ablation
 from rft.curriculum.data import Branches, ClipCollator, token_targets
-from rft.curriculum.stage import LoraSpec, Stage, run
-from rft.curriculum.trainer import stage_losses
+from rft.curriculum.stage import LoraSpec, Stage, add_lora, run, select_trainable
+from rft.curriculum.trainer import StageTrainer, stage_losses
+from rft.train_stage import Curriculum, applicable
+from tvad import config
 from tvad.data import load
 from tvad.data.dataset import ClipStore
 from tvad.errors import InputError
 from tvad.model import TvadForConditionalGeneration, TvadProcessor
+from tvad.model.start import start_from
+from tvad.model.tiny import build
+from tvad.prompts import messages
 
 PROMPTS = {"normal": ["people walking"], "abnormal": ["an anomaly"]}
 
@@ -18,6 +36,13 @@ PROMPTS = {"normal": ["people walking"], "abnormal": ["an anomaly"]}
 @pytest.fixture
 def parts(checkpoint):
     return TvadForConditionalGeneration.from_pretrained(checkpoint), TvadProcessor.from_pretrained(checkpoint)
+
+
+@pytest.fixture(params=["checkpoint", "checkpoint_qwen3"])
+def either(request):
+    """Model and processor of each backbone family."""
+    folder = request.getfixturevalue(request.param)
+    return AutoModelForImageTextToText.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
 
 
 def changed(before, model):
@@ -32,22 +57,208 @@ def carry_out(parts, tmp_path, **knobs):
     return before, trained
 
 
-def test_stage_1_changes_only_the_heatmap_decoder(parts, scenes, tmp_path):
-    before, model = carry_out(parts, tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0)
+def different(model, other, tolerance=0.0):
+    theirs = other.state_dict()
+    return [name for name, value in model.state_dict().items() if not torch.allclose(value, theirs[name], rtol=0, atol=tolerance)]
+
+
+def moved_rows(before, model):
+    table = model.get_input_embeddings().weight
+    return set((table != before["model.language_model.embed_tokens.weight"]).any(1).nonzero().flatten().tolist())
+
+
+def special(model):
+    config = model.config
+    return {config.anomaly_start_token_id, config.anomaly_pad_token_id, config.anomaly_end_token_id}
+
+
+def test_stage_1_changes_only_the_heatmap_decoder(either, scenes, tmp_path):
+    before, model = carry_out(either, tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0)
     names = changed(before, model)
     assert names and all(name.startswith("model.ahd.") for name in names) and "model.ahd.text_features" not in names
 
 
-def test_stage_2_changes_rae_the_three_tokens_and_merged_lora(parts, scenes, tmp_path):
-    before, model = carry_out(parts, tmp_path, data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2))
+def test_stage_2_a_changes_only_rae_and_the_three_tokens(either, scenes, tmp_path):
+    before, model = carry_out(either, tmp_path, data=str(scenes), trains=["model.rae.*"], special_tokens=True, kinds=[], narratives=True)
+    names = changed(before, model)
+    assert names and all(n.startswith("model.rae.") or n.endswith("embed_tokens.weight") for n in names)
+    assert moved_rows(before, model) and moved_rows(before, model) <= special(model)
+
+
+def test_stage_2_b_adds_the_lora_of_the_last_layers_merged(either, scenes, tmp_path):
+    before, model = carry_out(either, tmp_path, data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2))
     names = changed(before, model)
     layers = {n for n in names if ".layers." in n}
     assert layers == {f"model.language_model.layers.{i}.self_attn.{p}.weight" for i in (2, 3) for p in ("q_proj", "v_proj")}
     assert all(n.startswith("model.rae.") or n in layers or n.endswith("embed_tokens.weight") for n in names)
-    table = model.get_input_embeddings().weight
-    moved = (table != before["model.language_model.embed_tokens.weight"]).any(1).nonzero().flatten().tolist()
-    config = model.config
-    assert set(moved) <= {config.anomaly_start_token_id, config.anomaly_pad_token_id, config.anomaly_end_token_id}
+    assert moved_rows(before, model) <= special(model) and not any("lora" in n for n in model.state_dict())
+
+
+def test_gradients_reach_only_what_a_stage_trains(either, scenes):
+    """The same three stages, looked at before the optimiser: nothing else has a gradient at all."""
+    model, processor = either
+    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), None, dialogue=True, heatmap=True)(load(scenes)[:2])
+    for patterns, lora in ((["model.ahd.*"], None), (["model.rae.*"], None), (["model.rae.*"], LoraSpec(layers=2))):
+        select_trainable(model, patterns)
+        tuner = add_lora(model, lora) if lora else None
+        model.zero_grad()
+        stage_losses(model, model, batch, 1.0, 1.0 if "model.ahd.*" in patterns else 0.0, 1.0)[0].backward()
+        touched = {name for name, p in model.named_parameters() if p.grad is not None}
+        assert touched and all("lora_" in n or n.startswith(patterns[0][:-1]) for n in touched)
+        adapted = {n.split(".layers.")[1].split(".")[0] for n in touched if "lora_" in n}
+        assert adapted == ({"2", "3"} if lora else set())
+        if tuner:
+            tuner.unload()
+
+
+def test_merged_equals_unmerged(either, scenes):
+    model, processor = either
+    tuner = add_lora(model, LoraSpec())
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    inputs = processor.encode([processor.apply_chat_template(messages("What?"), tokenize=False)], [ClipStore(2.0, 8).frames(load(scenes)[0])])
+    with torch.no_grad():
+        unmerged = model.eval()(**inputs).logits.clone()
+        merged = tuner.merge_and_unload().eval()(**inputs).logits
+    assert float((unmerged - merged).abs().max()) < 1e-5 * max(1.0, float(unmerged[unmerged > -1e3].abs().max()))
+
+
+def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(checkpoint, scenes, tmp_path, monkeypatch):
+    """RAE and LoRA train side by side; both must come back from the checkpoint."""
+    def fresh():
+        return TvadForConditionalGeneration.from_pretrained(checkpoint), TvadProcessor.from_pretrained(checkpoint)
+
+    knobs = dict(data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2, dropout=0.0), steps=4, save_steps=2)
+    _, whole = carry_out(fresh(), tmp_path / "whole", **knobs)
+    step, calls = StageTrainer.training_step, []
+
+    def killed(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(StageTrainer, "training_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(fresh(), tmp_path / "cut", **knobs)
+    monkeypatch.undo()
+    _, resumed = carry_out(fresh(), tmp_path / "cut", **knobs)
+    assert different(whole, resumed, 1e-6) == []
+
+
+def test_the_best_checkpoint_by_the_stages_metric_is_kept_and_reported(parts, scenes, tmp_path):
+    _, model = carry_out(
+        parts, tmp_path, data=str(scenes), validation=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, steps=6,
+        save_steps=2, select="micro_auc",
+    )  # fmt: skip
+    record = json.loads((tmp_path / "model" / "stage.json").read_text())
+    seen = [row["eval_micro_auc"] for row in record["history"] if "eval_micro_auc" in row]
+    assert len(seen) == 3 and record["best"] == max(seen)
+    samples, store = load(scenes), ClipStore(2.0, 8)
+    clips = [store.frames(s) for s in samples]
+    maps = HfModel(model.eval(), parts[1]).heatmaps(clips)
+    found = heatmap.statistics([heatmap.VideoScores(s, m, f) for s, m, f in zip(samples, maps, clips)])
+    assert abs(found["micro_auc"] - max(seen)) < 1e-9
+    report = (tmp_path / "report.html").read_text()
+    assert "model.ahd" in report and "eval_micro_auc" in report and "data:image/jpeg" in report
+
+
+@pytest.mark.parametrize("knobs, words", [
+    ({"select": "beauty", "validation": "x"}, "select is 'beauty'"),
+    ({"select": "loss"}, "needs validation"),
+    ({"select": "rbdc", "validation": "x"}, "needs heatmap_loss"),
+])  # fmt: skip
+def test_a_selection_that_cannot_work_is_refused(knobs, words):
+    with pytest.raises(InputError, match=words):
+        Stage("x", "symbols", ["*"], 1, 1e-3, **knobs).check()
+
+
+def test_an_ablation_leaves_out_what_it_lacks():
+    stages = config.build(Ablation, config.read_yaml(ROOT / "configs/stage/ablation.yaml"), "x").stages
+    left = {name: [getattr(applicable(s, plan_of(**switches)), "trains", None) for s in stages] for name, switches in VARIANTS.items()}
+    assert left["T-VAD"] == [["model.ahd.*"], ["model.rae.*"], ["model.rae.*"]]
+    assert left["without AHD"] == [None, ["model.rae.*"], ["model.rae.*"]]
+    assert left["without RAE"] == [["model.ahd.*"], None, []]
+    assert left["without AHD and RAE"] == [None, None, []]
+
+
+def plan_of(**switches):
+    return Curriculum("x", "x", [], **switches)
+
+
+@pytest.mark.slow
+def test_the_ablation_command_writes_its_table(scenes, tmp_path):
+    tiny = {"steps": 1, "batch": 1, "accumulate": 1, "save_steps": 1, "data": str(scenes), "validation": None, "select": None}
+    plan = config.read_yaml(ROOT / "configs/stage/ablation.yaml")
+    for stage in [*plan["backbone"]["stages"], *plan["stages"]]:
+        stage |= tiny | ({"data": "symbols"} if stage["name"] == "symbols" else {})
+    suite = config.read_yaml(ROOT / "configs/bench/ablation.yaml") | {"data": str(scenes), "max_videos": 4, "resamples": 50}
+    (tmp_path / "suite.yaml").write_text(json.dumps(suite))
+    plan |= {"out": str(tmp_path / "out"), "suite": str(tmp_path / "suite.yaml"), "engine": "hf"}
+    plan["backbone"] |= {"out": str(tmp_path / "backbone"), "start": str(ROOT / plan["backbone"]["start"])}
+    (tmp_path / "plan.yaml").write_text(json.dumps(plan))
+    assert ablation.main(["--config", str(tmp_path / "plan.yaml")]) == 0
+    table = (tmp_path / "out" / "ablation.md").read_text().splitlines()
+    rows = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in table[2:6]}
+    assert list(rows) == list(VARIANTS) and rows["without AHD"][0] == "--" != rows["T-VAD"][0]
+    assert all(cells[7] != "--" for cells in rows.values())
+
+
+def bare_backbone(folder, family):
+    """A tiny checkpoint of the backbone alone, as a hub has it: no AHD, no RAE, none of T-VAD's tokens."""
+    model, processor = build(ROOT / "configs/model" / ("tiny.yaml" if family == "qwen2_5_vl" else "tiny-qwen3.yaml"))
+    values = {k: v for k, v in model.config.to_dict().items() if k in ("text_config", "vision_config", "image_token_id", "video_token_id",
+              "vision_start_token_id", "vision_end_token_id", "tie_word_embeddings")}  # fmt: skip
+    base = Qwen2_5_VLForConditionalGeneration if family == "qwen2_5_vl" else Qwen3VLForConditionalGeneration
+    kind = Qwen2_5_VLProcessor if family == "qwen2_5_vl" else Qwen3VLProcessor
+    plain = base(base.config_class(**values))
+    kept = {k: v for k, v in model.state_dict().items() if ".ahd." not in k and ".rae." not in k}
+    plain.load_state_dict(kept)
+    plain.save_pretrained(folder)
+    vocabulary = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    names = {f"<|anomaly_{part}|>" for part in ("start", "pad", "end")}
+    vocabulary["added_tokens"] = [t for t in vocabulary["added_tokens"] if t["content"] not in names]
+    for name in names:
+        vocabulary["model"]["vocab"][f"unused {name}"] = vocabulary["model"]["vocab"].pop(name)
+    tokenizer = processor.tokenizer.__class__(
+        tokenizer_object=Tokenizer.from_str(json.dumps(vocabulary)), eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
+        extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+    )  # fmt: skip
+    kind(processor.image_processor, tokenizer, processor.video_processor, chat_template=processor.chat_template).save_pretrained(folder)
+    return plain
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_backbone_as_published_becomes_a_tvad(family, scenes, tmp_path):
+    plain = bare_backbone(tmp_path / "base", family)
+    model, processor = start_from(str(tmp_path / "base"), seed=0)
+    again, _ = start_from(str(tmp_path / "base"), seed=0)
+    assert different(model, again) == []
+    ids = processor.tokenizer("A person is running.", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        ours, theirs = model(input_ids=ids).logits, plain(input_ids=ids).logits
+    shown = ours > -1e3
+    assert torch.allclose(ours[shown], theirs[shown], atol=1e-5)
+    assert len(special(model)) == 3 and not special(model) & set(ids[0].tolist())
+    stage = Stage("ahd", str(scenes), ["model.ahd.*"], 1, 1e-3, batch=2, kinds=[], text_loss=0.0, heatmap_loss=1.0, text_features=True)
+    trained = run(stage, model, processor, tmp_path / "stage", 0, 2.0, 8, PROMPTS, log=lambda text: None)
+    assert trained.config.text_prompts == PROMPTS and bool(trained.model.ahd.text_features.any())
+    assert not trained.set_text_features(processor, PROMPTS)  # stored with the checkpoint
+    reloaded, again_processor = start_from(str(tmp_path / "stage" / "model"))
+    assert not reloaded.set_text_features(again_processor, PROMPTS)
+    assert different(trained, reloaded) == []
+
+
+def test_frozen_weights_may_be_bf16_while_float32_trains(either, scenes, tmp_path):
+    model, processor = either
+    model.bfloat16()
+    before, trained = carry_out(
+        (model, processor), tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, options={"bf16": True}
+    )
+    assert {p.dtype for p in trained.parameters()} == {torch.bfloat16}
+    assert changed(before, trained) and all(n.startswith("model.ahd.") for n in changed(before, trained))
 
 
 def test_a_finished_stage_is_not_trained_again_and_loads_from_its_folder(parts, scenes, tmp_path):
@@ -95,9 +306,6 @@ def test_the_loss_of_a_batch_falls_when_it_is_trained_on(parts, scenes):
 
 
 def test_the_shipped_curriculum_reads():
-    from rft.train_stage import Curriculum
-    from tvad import config
-
     path = ROOT / "configs/stage/tiny.yaml"
     plan = config.build(Curriculum, config.read_yaml(path), str(path))
     assert plan.stages[-1].lora is not None and plan.stages[0].data == "symbols"

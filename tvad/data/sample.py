@@ -17,6 +17,7 @@ from tvad.answer import TAGS, Answer, Box, render
 from tvad.errors import InputError
 
 SAMPLES = "samples.jsonl"
+DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Video:
 
 @dataclass(frozen=True)
 class Track:
-    """An object's visible boxes: frame -> (x1, y1, x2, y2), inclusive pixels. `anomalous`: frames in which it misbehaves."""
+    """An object's visible boxes: frame -> (x1, y1, x2, y2), inclusive pixels. `anomalous`: frames in which it misbehaves; `look`: its
+    appearance in words."""
 
     id: int
     kind: str
     boxes: dict[int, tuple[float, float, float, float]]
     anomalous: tuple[int, ...] = ()
+    look: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ class Question:
     boxes: tuple[Box, ...] = ()
 
     def solution(self) -> str:
-        """The reference in the answer protocol, as rewards and metrics read it."""
+        """The reference in the answer protocol, as rewards and metrics read it; a dialogue turn's is plain words."""
+        if self.kind == DIALOGUE_TURN:
+            return self.answer
         return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)  # type: ignore[arg-type]
 
 

@@ -107,6 +107,15 @@ class TvadModelMixin:
         self.ahd, self.rae = anomaly_modules(config)
         self.post_init()
 
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, AnomalyHeatmapDecoder):
+            nn.init.constant_(module.layer_weights, 1.0 / len(module.layer_weights))
+            nn.init.constant_(module.log_scale, LOG_SCALE)
+            nn.init.zeros_(module.text_features)
+        if isinstance(module, RegionAwareAnomalyEncoder):
+            nn.init.normal_(module.base, std=self.config.text_config.initializer_range)
+
     def raster(self, features: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
         """Vision features (t*h*w, d) of one clip in the tower's order -> row by row of the (t, h, w) grid."""
         raise NotImplementedError
@@ -293,15 +302,6 @@ class TvadLMMixin:
         if model_kwargs.get("video_grid_thw") is not None and model_kwargs.get("mm_token_type_ids") is None:
             model_kwargs = {**model_kwargs, "mm_token_type_ids": True}
         return super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
-
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        if isinstance(module, AnomalyHeatmapDecoder):
-            nn.init.constant_(module.layer_weights, 1.0 / len(module.layer_weights))
-            nn.init.constant_(module.log_scale, LOG_SCALE)
-            nn.init.zeros_(module.text_features)
-        if isinstance(module, RegionAwareAnomalyEncoder):
-            nn.init.normal_(module.base, std=self.config.text_config.initializer_range)
 
     def forward(
         self,

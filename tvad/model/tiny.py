@@ -53,7 +53,7 @@ def _without_tags(text: str) -> list[str]:
     return [piece for piece in text.split("\0") if piece]
 
 
-def build_processor(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadProcessor | TvadQwen3Processor:
+def build_processor(spec: dict, tokenizer: PreTrainedTokenizerFast, prompts_per_step: int) -> TvadProcessor | TvadQwen3Processor:
     _, processor, video = FAMILIES[spec["family"]]
     vision = spec["vision"]
     pixels = spec["size"] ** 2
@@ -67,10 +67,11 @@ def build_processor(spec: dict, tokenizer: PreTrainedTokenizerFast) -> TvadProce
     return processor(
         image_processor=Qwen2VLImageProcessor(min_pixels=pixels, max_pixels=pixels, **size),
         video_processor=video(size=edges, cap_pixels_per_frame=False, **size), tokenizer=tokenizer, chat_template=CHAT_TEMPLATE,
+        anomaly_prompts_per_step=prompts_per_step,
     )  # fmt: skip
 
 
-def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast):
+def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast, **switches):
     text = dict(spec["text"])
     rope = {"rope_type": "default", "mrope_section": text.pop("mrope_section"), "rope_theta": text.pop("rope_theta")}
     if spec["family"] == "qwen3_vl":
@@ -89,22 +90,29 @@ def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast):
         vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
         anomaly_start_token_id=token(ANOMALY_TOKENS[0]), anomaly_pad_token_id=token(ANOMALY_TOKENS[1]),
         anomaly_end_token_id=token(ANOMALY_TOKENS[2]), rae_hidden=spec["rae_hidden"], tie_word_embeddings=False,
+        **switches,
     )  # fmt: skip
     config.initializer_range = spec["text"]["initializer_range"]
     return config
 
 
-def build(path: str | Path):
-    """Model with random weights (seeded) and processor from the YAML file `path`."""
+def prompts_in(path: str | Path) -> dict[str, list[str]]:
+    """The prompt set of AHD's text features in a YAML file."""
+    spec = read_yaml(path)
+    return {"normal": spec["normal_prompts"], "abnormal": spec["abnormal_prompts"]}
+
+
+def build(path: str | Path, **switches):
+    """Model with random weights (seeded) and processor from the YAML file `path`. switches: fields of T-VAD, such as use_ahd=False."""
     spec = read_yaml(path)
     if spec.get("family") not in FAMILIES:
         raise InputError(f"{path}: family is {spec.get('family')!r}, expected one of {', '.join(FAMILIES)}")
     tokenizer = build_tokenizer(spec["vocab_size"], spec["seed"])
-    processor = build_processor(spec, tokenizer)
-    config = build_config(spec, tokenizer)
+    config = build_config(spec, tokenizer, **switches)
+    processor = build_processor(spec, tokenizer, config.prompts_per_step)
     torch.manual_seed(spec["seed"])
     model = FAMILIES[spec["family"]][0](config).float()
     eos, pad = config.text_config.eos_token_id, config.text_config.pad_token_id
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = eos, pad
-    model.set_text_features(processor, {"normal": spec["normal_prompts"], "abnormal": spec["abnormal_prompts"]})
+    model.set_text_features(processor, prompts_in(path))
     return model, processor

@@ -34,6 +34,9 @@ class Look:
     height: float
     carried: str | None = None  # "backpack", "suitcase" or None
 
+    def describe(self) -> str:
+        return f"dressed in {self.top} and {self.bottom}" + (f", with a {self.carried}" if self.carried else "")
+
 
 @dataclass
 class Pose:

@@ -18,6 +18,7 @@ from tvad.data.scenes.script import SETTINGS, classes_of
 from tvad.errors import InputError
 
 SPLITS = ("train", "val", "test")
+GENERATOR = 2  # raised whenever the same configuration gives other clips or texts: a data set is not continued with another generator
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def make_sample(config: ScenesConfig, index: int, category: str | None, letters)
     name = f"{config.split}_{index:05d}"
     tracks = tuple(
         Track(n, actor.kind, {int(f): b for f, b in clip.tracks[n].items()},
-              tuple(int(f) for f in clip.tracks[n] if actor.anomalous[f]))
+              tuple(int(f) for f in clip.tracks[n] if actor.anomalous[f]),
+              actor.look.describe() if actor.look else f"{actor.colour}" if actor.colour else None)
         for n, actor in enumerate(clip.plan.actors) if n in clip.tracks
     )  # fmt: skip
     span = anomaly_span(clip)
@@ -106,9 +108,9 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
     for part in ("videos", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     recipe, partial, final = folder / "scenes.json", folder / "samples.partial.jsonl", folder / SAMPLES
-    wanted = json.dumps(asdict(config), sort_keys=True)
+    wanted = json.dumps({**asdict(config), "generator": GENERATOR}, sort_keys=True)
     if recipe.exists() and recipe.read_text() != wanted:
-        raise InputError(f"{recipe}: made with another configuration; choose another --out or delete the folder")
+        raise InputError(f"{recipe}: made with another configuration or an older generator; choose another --out or delete the folder")
     temporary = recipe.with_suffix(".tmp")
     temporary.write_text(wanted)
     temporary.replace(recipe)

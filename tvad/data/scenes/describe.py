@@ -4,10 +4,12 @@ visible boxes, so every statement can be checked against the picture."""
 import numpy as np
 
 from tvad.answer import NONE, Box
+from tvad.data.narrate import WAYS, motion, pace
 from tvad.data.sample import Question
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.render import Clip
 from tvad.data.scenes.script import ANOMALIES
+from tvad.prompts import DIALOGUE
 
 NOTHING = "nothing unusual"
 SENTENCE = {
@@ -42,8 +44,6 @@ CAUSE = {
 }
 KEY_OBJECT = {"cycling": "bicycle", "vehicle intrusion": "car", "abandoned object": "suitcase", "smoke": "smoke", "fire": "fire"}
 NORMAL = "People go about as usual, nothing unusual happens."
-WAYS = ("to the left", "to the right", "away from the camera", "towards the camera")
-THIRDS = ("left", "middle", "right")
 
 
 def _article(word: str) -> str:
@@ -67,22 +67,6 @@ def box_at(clip: Clip, frame: int) -> tuple[float, float, float, float] | None:
     return x1, y1, x2, y2
 
 
-def motion(clip: Clip, actor: int) -> dict:
-    """Motion of an actor over its visible frames: way, moving, speed (picture widths a second), from and to (thirds)."""
-    boxes = clip.tracks.get(actor, {})
-    if not boxes:
-        return {"way": WAYS[1], "moving": False, "speed": 0.0, "from": "middle", "to": "middle"}
-    size = clip.masks.shape[2]
-    frames = sorted(boxes)
-    foot = np.array([[(boxes[f][0] + boxes[f][2]) / 2, boxes[f][3]] for f in frames]) / size
-    dx, dy = foot[-1] - foot[0]
-    seconds = max((frames[-1] - frames[0]) / clip.plan.fps, 1 / clip.plan.fps)
-    way = (WAYS[1] if dx > 0 else WAYS[0]) if abs(dx) >= abs(dy) else (WAYS[3] if dy > 0 else WAYS[2])
-    third = [THIRDS[min(2, int(3 * f[0]))] for f in (foot[0], foot[-1])]
-    speed = float(np.hypot(dx, dy) / seconds)
-    return {"way": way, "moving": speed > 0.03, "speed": speed, "from": third[0], "to": third[1]}
-
-
 def _options(rng, right: str, pool: list[str], letter: int, always: str | None = None) -> tuple[str, ...]:
     """Four options with `right` at index `letter`; `always` is among them."""
     wrong = [o for o in pool if o not in (right, always)]
@@ -101,7 +85,7 @@ def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]
     label = category or "normal"
     culprit = clip.plan.culprit or 0
     actor = clip.plan.actors[culprit] if anomalous else None
-    move = motion(clip, culprit) if anomalous else {}
+    move = motion(clip.tracks.get(culprit, {}), clip.masks.shape[2], clip.plan.fps) if anomalous else {}
     words = {"who": "", "top": "", "paint": "", "way": move.get("way", "")}
     if actor is not None and actor.look is not None:
         words |= {"who": f"A person in {actor.look.top}", "top": actor.look.top}
@@ -147,16 +131,16 @@ def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]
 def _dialogue(clip, category, words, move, span, key):
     """Judgement, target, motion, trajectory, time and cause, as in T-VAU's protocol."""
     if category is None:
-        return (("Is there an anomaly?", "No."), ("What do the people do?", NORMAL))
+        return ((DIALOGUE["judgement"], "No."), ("What do the people do?", NORMAL))
     target = f"{words['paint'].capitalize()} car." if words["paint"] else f"A person in {words['top']}." if words["top"] else f"The {key}."
-    pace = "does not move" if not move["moving"] else f"moves {move['way']}, {'fast' if move['speed'] > 0.2 else 'slowly'}"
-    return (
-        ("Is there an anomaly?", "Yes."),
-        ("What is the target?", target),
-        ("How does it move?", f"It {pace}."),
-        ("What is its trajectory?", f"From the {move['from']} to the {move['to']}."),
-        ("When and why?", f"From {span[0]:.2f} to {span[1]:.2f} s. {CAUSE[category]}"),
-    )
+    replies = {
+        "judgement": "Yes.",
+        "target": target,
+        "motion": f"It {pace(move)}.",
+        "trajectory": f"From the {move['from']} to the {move['to']}.",
+        "cause": f"From {span[0]:.2f} to {span[1]:.2f} s. {CAUSE[category]}",
+    }
+    return tuple((DIALOGUE[topic], reply) for topic, reply in replies.items())
 
 
 def symbolic_questions(seed: int, count: int) -> list[Question]:

@@ -1,0 +1,135 @@
+"""The paper's ablation table as one command: without AHD, without RAE, without both, and the full T-VAD, on one backbone.
+
+    python -m rft.ablation --config configs/stage/ablation.yaml
+
+The backbone is trained once, without AHD and RAE, as a real one would come; every variant starts from it, goes through the same
+stages with what it has, and answers the same suite. Metrics that a variant cannot have print as "--". A killed run continues.
+"""
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from rft.curriculum.stage import Stage
+from rft.train_stage import Curriculum
+from tvad import cli, config
+from tvad.errors import InputError
+
+VARIANTS = {
+    "without AHD and RAE": {"use_ahd": False, "use_rae": False},
+    "without AHD": {"use_ahd": False, "use_rae": True},
+    "without RAE": {"use_ahd": True, "use_rae": False},
+    "T-VAD": {"use_ahd": True, "use_rae": True},
+}
+FULL = "T-VAD"
+COLUMNS = {
+    "heatmap.micro_auc": "micro AUC", "heatmap.macro_auc": "macro AUC", "heatmap.pixel_auc": "pixel AUC", "heatmap.rbdc": "RBDC",
+    "heatmap.tbdc": "TBDC", "dialogue.target_bleu4": "target", "dialogue.trajectory_bleu4": "trajectory", "dialogue.yes_no": "yes/no",
+    "mcq.accuracy": "QA", "temporal.miou": "time mIoU", "spatial.miou": "box mIoU",
+}  # fmt: skip
+
+
+@dataclass
+class Ablation:
+    """backbone: the curriculum before the variants part, trained without RAE (its own `out` and `start`). stages: what every variant
+    goes through. suite: what all are measured on. engine: hf or vllm. seeds: one run of all variants for each."""
+
+    out: str
+    backbone: Curriculum
+    stages: list[Stage]
+    suite: str
+    engine: str = "vllm"
+    seeds: list[int] = field(default_factory=lambda: [0])
+
+
+def folder_of(out: Path, variant: str, seed: int) -> Path:
+    return out / f"{variant.replace(' ', '-').lower()}-{seed}"
+
+
+def _run(command: list[str]) -> None:
+    """A step in its own process: memory and engines end with it."""
+    done = subprocess.run([sys.executable, *command], cwd=Path(__file__).resolve().parent.parent)
+    if done.returncode:
+        raise InputError(f"{' '.join(command[:6])} …: failed with status {done.returncode}")
+
+
+def run(plan: Ablation) -> Path:
+    """Train and measure what is missing; write ablation.md, ablation.json and return the former."""
+    out = Path(plan.out)
+    out.mkdir(parents=True, exist_ok=True)
+    steps = [("backbone", dataclasses.asdict(plan.backbone))]
+    for seed in plan.seeds:
+        for variant, switches in VARIANTS.items():
+            curriculum = dataclasses.replace(
+                plan.backbone, out=str(folder_of(out, variant, seed)), start=str(Path(plan.backbone.out) / "model"), stages=plan.stages, seed=seed, **switches
+            )
+            steps.append((f"{variant}, seed {seed}", dataclasses.asdict(curriculum)))
+    for name, curriculum in steps:
+        target = Path(curriculum["out"])
+        if not (target / "model" / "config.json").exists():
+            print(f"== {name}", flush=True)
+            target.mkdir(parents=True, exist_ok=True)
+            written = target / "curriculum.yaml"
+            written.write_text(json.dumps(curriculum))  # JSON is YAML
+            _run(["rft/train_stage.py", "--config", str(written)])
+        if name != "backbone" and not (target / "bench" / "metrics.json").exists():
+            _run(["-m", "bench", "run", "--model", f"{plan.engine}:{target / 'model'}", "--suite", plan.suite, "--out", str(target / "bench")])
+    return write_table(plan)
+
+
+def _cell(values: list[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    return "--" if not known else f"{100 * sum(known) / len(known):.1f}"
+
+
+def write_table(plan: Ablation) -> Path:
+    """The table (percent, mean over seeds) and the paired differences of the full model from each ablation, seed by seed."""
+    from bench.compare import compare, open_run
+
+    out = Path(plan.out)
+    lines = ["| variant | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    record: dict = {"rows": {}, "differences": {}}
+    for variant in VARIANTS:
+        metrics = [open_run(folder_of(out, variant, seed) / "bench")[2] for seed in plan.seeds]
+        row = {column: [m.get(column, {}).get("value") for m in metrics] for column in COLUMNS}
+        record["rows"][variant] = row
+        lines.append(f"| {variant} | " + " | ".join(_cell(values) for values in row.values()) + " |")
+    lines += ["", "T-VAD minus each ablation, paired over videos, 95 % intervals:", ""]
+    lines += ["| against | seed | metric | ablation | T-VAD | change | interval | verdict |", "|---" * 8 + "|"]
+    for variant in [v for v in VARIANTS if v != FULL]:
+        for seed in plan.seeds:
+            found = compare(folder_of(out, variant, seed) / "bench", folder_of(out, FULL, seed) / "bench")
+            for d in found:
+                if d.metric in COLUMNS:
+                    interval = [d.change.low, d.change.high]
+                    shown = "--" if None in interval else f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
+                    lines.append(f"| {variant} | {seed} | {d.metric} | {d.before:.3f} | {d.after:.3f} | {d.change.value:+.3f} | {shown} | {d.verdict} |")
+                    record["differences"].setdefault(variant, {}).setdefault(d.metric, []).append([d.change.value, *interval, d.verdict])
+    target = out / "ablation.md"
+    for path, text in ((out / "ablation.json", json.dumps(record, indent=1)), (target, "\n".join(lines) + "\n")):
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    print("\n".join(lines))
+    return target
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m rft.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="configs/stage/ablation.yaml")
+    known, rest = parser.parse_known_args(arguments)
+    plan = config.build(Ablation, config.override(config.read_yaml(known.config), rest), known.config)
+    for stage in [*plan.backbone.stages, *plan.stages]:
+        stage.check()
+    print(f"written to {run(plan)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guard(main))

@@ -1,0 +1,90 @@
+"""Where training starts: a T-VAD checkpoint, a Qwen-VL checkpoint that becomes one, or a YAML description of an untrained model."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from tvad.errors import InputError
+from tvad.model import tiny
+from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
+from tvad.model.core import anomaly_modules
+from tvad.model.modeling import class_for, config_from
+
+
+def start_from(path: str, seed: int = 0, dtype: str = "auto", **switches):
+    """Model and processor to train.
+
+    path: a checkpoint folder of T-VAD or of a Qwen2.5-VL or Qwen3-VL backbone, or a YAML file (`tvad.model.tiny`). A backbone gets the
+    three special tokens (their embeddings start at the mean of all), AHD and RAE with seeded random weights. switches: fields of
+    T-VAD such as use_ahd=False; modules that a checkpoint lacks start random, those that are switched off are left out.
+    Raises InputError that names the path.
+    """
+    if path.endswith((".yaml", ".yml")):
+        model, processor = tiny.build(path, **switches)
+        return model, processor
+    if not Path(path, "config.json").is_file():
+        raise InputError(f"{path}: not a checkpoint folder (no config.json) and not a YAML file")
+    try:
+        found = AutoConfig.from_pretrained(path)
+        processor = AutoProcessor.from_pretrained(path)
+        family = class_for(found)
+        torch.manual_seed(seed)
+        if isinstance(found, TvadFields):
+            config = type(found).from_pretrained(path, **switches)
+            model = family.from_pretrained(path, config=config, dtype=dtype)
+        else:
+            model = _grown(AutoModelForImageTextToText.from_pretrained(path, dtype=dtype), processor.tokenizer, switches)
+            config = model.config
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"][1]
+    processor = kind(
+        processor.image_processor, processor.tokenizer, processor.video_processor, chat_template=processor.chat_template,
+        anomaly_prompts_per_step=config.prompts_per_step,
+    )  # fmt: skip
+    return model, processor
+
+
+def _grown(base, tokenizer, switches: dict):
+    """A backbone with AHD, RAE and the three tokens. Its modules are taken over as they are: transformers maps the names in published
+    checkpoints by the backbone's class, so that loading them by another class would leave the language model random."""
+    tokenizer.add_special_tokens({"additional_special_tokens": list(ANOMALY_TOKENS)}, replace_extra_special_tokens=False)
+    ids = [int(i) for i in tokenizer.convert_tokens_to_ids(list(ANOMALY_TOKENS))]
+    if max(ids) >= len(base.get_input_embeddings().weight):
+        base.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
+    with torch.no_grad():
+        table = base.get_input_embeddings().weight
+        table[ids] = table[: min(ids)].mean(0)
+    names = ("anomaly_start_token_id", "anomaly_pad_token_id", "anomaly_end_token_id")
+    config = config_from(base.config, **dict(zip(names, ids)), **switches)
+    with torch.device("meta"):
+        model = class_for(config)(config)
+    model.model.visual, model.model.language_model, model.lm_head = base.model.visual, base.model.language_model, base.lm_head
+    for name, part in zip(("ahd", "rae"), anomaly_modules(config)):
+        setattr(model.model, name, part)
+        if part is not None:
+            part.apply(model.model._init_weights)
+            part.to(base.dtype)
+    model.generation_config = base.generation_config
+    return model
+
+
+def prompts_of(path: str) -> dict[str, list[str]] | None:
+    """The prompt set that a start names: of its YAML file or its configuration; None where it has none."""
+    if path.endswith((".yaml", ".yml")):
+        return tiny.prompts_in(path)
+    return json.loads(Path(path, "config.json").read_text(encoding="utf-8")).get("text_prompts") or None
+
+
+def load(path: str):
+    """Model (evaluation mode, on the GPU if there is one) and processor of a T-VAD checkpoint folder. Raises InputError that names it."""
+    if not Path(path, "config.json").is_file():
+        raise InputError(f"{path}: not a model folder (no config.json)")
+    try:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = AutoModelForImageTextToText.from_pretrained(path, dtype="auto").to(device).eval()
+        return model, AutoProcessor.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
