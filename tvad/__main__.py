@@ -11,6 +11,9 @@ from tvad.errors import InputError
 EXAMPLES = """examples:
   tvad data scenes --out data/scenes/test --split test --clips 300
   tvad data vau-bench test_msad.csv --videos videos/msad --out data/msad
+  tvad data ubnormal UBnormal --splits UBnormal/scripts --split train --out data/ubnormal/train
+  tvad data shanghaitech shanghaitech --split test --tracks tracks --out data/shanghaitech/test
+  tvad data reclip data/shanghaitech/test data/shanghaitech/train --out data/tvau
   tvad data check data/scenes/test
   tvad infer --model assets/tvad-tiny --video clip.mp4 --out runs/clip
 """
@@ -43,10 +46,24 @@ def build_parser() -> argparse.ArgumentParser:
     vau.add_argument("--videos", help="folder with the mp4 files; they are linked into the data set")
     vau.add_argument("--out", required=True)
     vau.add_argument("--split", default="test")
-    check = make(data, "check", "open everything a data set names and list every bad row", lines[2])
+    ubnormal = make(data, "ubnormal", "read UBnormal as it is distributed", lines[2])
+    ubnormal.add_argument("root", help="folder with Scene1, Scene2, ...")
+    ubnormal.add_argument("--splits", required=True, help="folder with the authors' *_video_names.txt lists")
+    ubnormal.add_argument("--split", default="train", help="train, val or test")
+    ubnormal.add_argument("--out", required=True)
+    shanghai = make(data, "shanghaitech", "read ShanghaiTech Campus as it is distributed", lines[3])
+    shanghai.add_argument("root", help="folder with training and testing")
+    shanghai.add_argument("--split", default="test", help="train or test")
+    shanghai.add_argument("--tracks", help="folder with anomaly tracks, a .txt a test video")
+    shanghai.add_argument("--out", required=True)
+    again = make(data, "reclip", "T-VAU's re-partition: clips of 8 to 40 frames at 1 frame a second, parted 80 : 20", lines[4])
+    again.add_argument("sources", nargs="+", help="data set folders")
+    again.add_argument("--out", required=True, help="gets train and test")
+    again.add_argument("--seed", type=int, default=0)
+    check = make(data, "check", "open everything a data set names and list every bad row", lines[5])
     check.add_argument("folder")
     check.add_argument("--no-files", action="store_true", help="do not open videos and masks")
-    infer = make(commands, "infer", "ask a T-VAD model about a video", lines[3])
+    infer = make(commands, "infer", "ask a T-VAD model about a video", lines[6])
     infer.add_argument("--model", required=True)
     infer.add_argument("--video", required=True)
     infer.add_argument("--ask", action="append", default=[], help="a further question; may be given several times")
@@ -69,6 +86,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if known.action == "vau-bench":
         return _vau_bench(known)
+    if known.action in ("ubnormal", "shanghaitech"):
+        from tvad.data import shanghaitech, ubnormal
+
+        if known.action == "ubnormal":
+            samples, problems = ubnormal.read(known.root, known.splits, known.split, known.out)
+        else:
+            samples, problems = shanghaitech.read(known.root, known.split, known.out, known.tracks)
+        return _done(len(samples), problems, known.out)
+    if known.action == "reclip":
+        from tvad.data.reclip import reclip
+
+        counts, problems = reclip(known.sources, known.out, known.seed)
+        return _done(sum(counts.values()), problems, ", ".join(f"{known.out}/{part} ({n})" for part, n in counts.items()))
     from tvad.data import check
 
     problems = check(known.folder, files=not known.no_files)
@@ -76,6 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(problem)
     print("no bad rows" if not problems else f"{len({p.where for p in problems})} bad rows")
     return 1 if problems else 0
+
+
+def _done(count: int, problems: list, where: str) -> int:
+    for problem in problems:
+        print(f"refused {problem}", file=sys.stderr)
+    print(f"{count} clips in {where}; {len(problems)} videos refused")
+    return 0
 
 
 def _vau_bench(known) -> int:

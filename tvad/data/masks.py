@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,21 @@ import numpy as np
 from tvad.errors import InputError
 
 
-def encode(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(T, H, W) bool -> (shape, runs)."""
-    flat = np.concatenate([[False], masks.ravel(), [False]])
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    runs = np.diff(np.concatenate([[0], edges, [masks.size]]))
-    return np.array(masks.shape, np.uint32), runs.astype(np.uint32)
+def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (H, W) bool, an array (T, H, W) among them -> (shape, runs). One frame is in memory at a time."""
+    runs: list[int] = []
+    value, length, count, size = False, 0, 0, (0, 0)
+    for mask in masks:
+        flat, size, count = mask.ravel(), mask.shape, count + 1
+        edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+        parts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+        if bool(flat[0]) != value:
+            runs.append(length)
+            value, length = not value, 0
+        parts[0] += length
+        runs += parts[:-1]
+        value, length = bool(flat[-1]), parts[-1]
+    return np.array((count, *size), np.uint32), np.array([*runs, length], np.uint32)
 
 
 def decode(shape: np.ndarray, runs: np.ndarray) -> np.ndarray:
@@ -25,8 +35,8 @@ def decode(shape: np.ndarray, runs: np.ndarray) -> np.ndarray:
     return np.repeat(values, runs).reshape(tuple(int(s) for s in shape))
 
 
-def write(path: str | os.PathLike, masks: np.ndarray) -> None:
-    """Write (T, H, W) bool through a temporary name."""
+def write(path: str | os.PathLike, masks: Iterable[np.ndarray]) -> None:
+    """Write frames (H, W) bool, or an array (T, H, W), through a temporary name."""
     path = Path(path)
     shape, runs = encode(masks)
     temporary = path.with_name(f".{path.name}.tmp")

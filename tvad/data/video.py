@@ -1,7 +1,9 @@
 """mp4 in, frames out: decoding with PyAV, sampling at a given rate, and writing clips. Bad files are errors that name the file."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -91,15 +93,20 @@ def decode(path: str | os.PathLike, rate: float | None = None, max_frames: int |
     return Frames(np.stack(images), indices / fps, indices, fps, total)
 
 
-def write(path: str | os.PathLike, images: np.ndarray, fps: float, crf: int = 18) -> None:
-    """Write (T, H, W, 3) uint8 RGB frames as H.264 mp4, through a temporary name. Height and width must be even."""
+def write(path: str | os.PathLike, images: Iterable[np.ndarray], fps: float, crf: int = 18) -> None:
+    """Write frames (H, W, 3) uint8 RGB, or an array of them, as H.264 mp4, through a temporary name; an odd last row or column is
+    left out, as the format needs even sizes."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp.mp4")
     with av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=round(fps), options={"crf": str(crf), "preset": "veryfast"})
-        stream.height, stream.width = images.shape[1:3]
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
-        for image in images:
+        for n, image in enumerate(images):
+            if n == 0:
+                height, width = (side - side % 2 for side in image.shape[:2])
+                stream.height, stream.width = height, width
+            image = np.ascontiguousarray(image[:height, :width])
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():

@@ -1,0 +1,278 @@
+"""Readers of public data sets, on generated miniatures of the layouts in which they are distributed, and on damaged copies of them."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import shared
+
+from tvad.__main__ import main
+from tvad.data import check, load, masks, shanghaitech, ubnormal, video
+from tvad.data.build import spans_of
+from tvad.data.narrate import narratives
+from tvad.data.reclip import LEAST, MOST, reclip, windows
+from tvad.errors import InputError
+
+HEIGHT, WIDTH = 48, 64
+
+
+def moving_square(count, start, end, size=10):
+    """Frames (T, H, W, 3) with a bright square, and its masks (T, H, W), lit from `start` to `end` inclusive."""
+    images = np.full((count, HEIGHT, WIDTH, 3), 60, np.uint8)
+    lit = np.zeros((count, HEIGHT, WIDTH), bool)
+    for f in range(count):
+        x = 4 + f
+        images[f, 20 : 20 + size, x : x + size] = 220
+        if start <= f <= end:
+            lit[f, 20 : 20 + size, x : x + size] = True
+    return images, lit
+
+
+@pytest.fixture
+def ub(tmp_path):
+    """Two videos of scene 3, one of scene 11; the abnormal one has two objects."""
+    root, lists = tmp_path / "UBnormal", tmp_path / "scripts"
+    lists.mkdir()
+    names = {"abnormal": ["abnormal_scene_3_scenario_1"], "normal": ["normal_scene_3_scenario_2", "normal_scene_11_scenario1_9"]}
+    for kind, some in names.items():
+        (lists / f"{kind}_training_video_names.txt").write_text("\n".join(some) + "\n")
+        for name in some:
+            folder = root / f"Scene{name.split('_')[2]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            images, _ = moving_square(20, 0, 0)
+            video.write(folder / f"{name}.mp4", images, 30)
+    name = "abnormal_scene_3_scenario_1"
+    notes = root / "Scene3" / f"{name}_annotations"
+    notes.mkdir()
+    _, lit = moving_square(20, 5, 12)
+    for f in range(20):
+        ids = np.where(lit[f], 7, 0).astype(np.uint8)
+        if 8 <= f <= 16:
+            ids[2:6, 2:9] = 9
+        cv2.imwrite(str(notes / f"{name}_{f:04d}_gt.png"), ids)
+    (notes / f"{name}_tracks.txt").write_text("7,5,12\n9,8,16\n")
+    return root, lists, notes, name
+
+
+def test_ubnormal_in_its_own_layout(ub, tmp_path):
+    root, lists, _, name = ub
+    samples, problems = ubnormal.read(root, lists, "train", tmp_path / "out")
+    assert not problems and [s.label for s in samples].count("anomalous") == 1
+    assert not check(tmp_path / "out")
+    sample = next(s for s in load(tmp_path / "out") if s.anomalous)
+    assert sample.id == name and sample.spans == ((5 / 30, 17 / 30),)
+    assert [t.anomalous for t in sample.tracks] == [tuple(range(5, 13)), tuple(range(8, 17))]
+    assert sample.tracks[0].boxes[5] == (9.0, 20.0, 18.0, 29.0) and sample.tracks[1].boxes[8] == (2.0, 2.0, 8.0, 5.0)
+    lit = masks.read(sample.path(sample.mask))
+    assert lit[7].sum() == 100 and lit[10].sum() == 128 and not lit[17:].any()
+    assert {q.kind for q in sample.questions} >= {"judgement", "temporal"} and narratives(sample)
+
+
+@pytest.mark.parametrize("damage, words", [
+    ("mask", "0006_gt.png: no such mask, but track 7 covers frame 6"),
+    ("shape", "0006_gt.png: 32 x 24 pixels, the video has 64 x 48"),
+    ("picture", "0006_gt.png: not a picture"),
+    ("count", "_tracks.txt:2: frame 30, but the video has 20"),
+    ("text", "_tracks.txt:1: expected id, first frame, last frame, found 'seven,5,12'"),
+    ("empty", "_tracks.txt: no track in this file"),
+    ("tracks", "_tracks.txt: no such track file"),
+    ("video", "abnormal_scene_3_scenario_1.mp4: no such video file"),
+    ("hidden", "none of the masks shows an object"),
+])  # fmt: skip
+def test_a_damaged_ubnormal_video_is_refused_by_name_and_the_rest_is_read(ub, tmp_path, capsys, damage, words):
+    root, lists, notes, name = ub
+    picture, tracks = notes / f"{name}_0006_gt.png", notes / f"{name}_tracks.txt"
+    match damage:
+        case "mask":
+            picture.unlink()
+        case "shape":
+            cv2.imwrite(str(picture), np.zeros((24, 32), np.uint8))
+        case "picture":
+            picture.write_bytes(b"no picture")
+        case "count":
+            tracks.write_text("7,5,12\n9,8,30\n")
+        case "text":
+            tracks.write_text("seven,5,12\n")
+        case "empty":
+            tracks.write_text("\n")
+        case "tracks":
+            tracks.unlink()
+        case "video":
+            (root / "Scene3" / f"{name}.mp4").unlink()
+        case "hidden":
+            tracks.write_text("3,5,12\n")
+    assert main(["data", "ubnormal", str(root), "--splits", str(lists), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    line = next(line for line in printed.err.splitlines() if line.startswith("refused"))
+    assert words in line and name in line and "2 clips" in printed.out
+    assert {s.label for s in load(tmp_path / "out")} == {"normal"} and not check(tmp_path / "out")
+
+
+def test_the_official_lists_of_ubnormal_are_read():
+    folder = shared("data/ubnormal")
+    counts = {split: len(ubnormal.split_names(folder, split)) for split in ubnormal.SPLITS}
+    assert counts == {"train": 268, "val": 64, "test": 211}
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda p: None, "no such split list"),
+    (lambda p: (p / "normal_training_video_names.txt").write_text("../../etc/passwd\n"), "is no UBnormal video name"),
+])  # fmt: skip
+def test_bad_lists_are_refused(tmp_path, make, words):
+    make(tmp_path)
+    with pytest.raises(InputError, match=words):
+        ubnormal.split_names(tmp_path, "train")
+
+
+@pytest.fixture
+def st(tmp_path):
+    root, tracks = tmp_path / "shanghaitech", tmp_path / "tracks"
+    tracks.mkdir()
+    for part in ("test_frame_mask", "test_pixel_mask"):
+        (root / "testing" / part).mkdir(parents=True)
+    for name, (a, b) in {"01_0014": (6, 11), "02_0128": (99, 99)}.items():
+        images, lit = moving_square(20, a, b)
+        folder = root / "testing" / "frames" / name
+        folder.mkdir(parents=True)
+        for f, image in enumerate(images):
+            cv2.imwrite(str(folder / f"{f:03d}.jpg"), image)
+        np.save(root / "testing" / "test_frame_mask" / f"{name}.npy", lit.any((1, 2)).astype(np.int8))
+        np.save(root / "testing" / "test_pixel_mask" / f"{name}.npy", lit.astype(np.uint8))
+    (tracks / "01_0014.txt").write_text("".join(f"0,{f},{4 + f},20,{13 + f},29\n" for f in range(6, 12)))
+    (root / "training" / "videos").mkdir(parents=True)
+    video.write(tmp_path / "x.mp4", moving_square(20, 0, 0)[0], 24)
+    shutil.copy(tmp_path / "x.mp4", root / "training" / "videos" / "01_001.avi")
+    return root, tracks
+
+
+def test_shanghaitech_in_its_own_layout(st, tmp_path):
+    root, tracks = st
+    samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
+    assert not problems and not check(tmp_path / "out")
+    sample, normal = load(tmp_path / "out")
+    assert (sample.label, normal.label) == ("anomalous", "normal") and sample.spans == ((6 / 24, 12 / 24),)
+    assert sample.tracks[0].boxes[6] == (10.0, 20.0, 19.0, 29.0)
+    assert masks.read(sample.path(sample.mask)).sum() == 600
+    shown = video.decode(sample.path(sample.video.path))
+    assert shown.images[8, 24, 16].min() > 150 > shown.images[8, 5, 5].max()
+    train, _ = shanghaitech.read(root, "train", tmp_path / "train")
+    assert [s.label for s in train] == ["normal"] and not check(tmp_path / "train")
+
+
+@pytest.mark.parametrize("damage, words", [
+    ("frame mask", "test_frame_mask/01_0014.npy: no such mask"),
+    ("shape", "test_pixel_mask/01_0014.npy: shape (20, 32, 32), expected (20, 48, 64)"),
+    ("count", "test_frame_mask/01_0014.npy: shape (19,), expected (20,)"),
+    ("pickle", "test_pixel_mask/01_0014.npy: not a .npy array"),
+    ("gap", "01_0014: frame 7 is missing (found 008.jpg)"),
+    ("picture", "009.jpg: not a picture"),
+    ("contradiction", "frame 6 is normal, but its pixel mask is not empty"),
+    ("tracks", "01_0014.txt: no such track file"),
+    ("track frame", "01_0014.txt:1: frame 99, but the video has 20"),
+    ("track box", "01_0014.txt:1: box [60, 20, 90, 29] does not lie in 64 x 48 pixels"),
+])  # fmt: skip
+def test_a_damaged_shanghaitech_video_is_refused_by_name(st, tmp_path, damage, words):
+    root, tracks = st
+    pixel, frame = (root / "testing" / part / "01_0014.npy" for part in ("test_pixel_mask", "test_frame_mask"))
+    folder, track = root / "testing" / "frames" / "01_0014", tracks / "01_0014.txt"
+    match damage:
+        case "frame mask":
+            frame.unlink()
+        case "shape":
+            np.save(pixel, np.zeros((20, 32, 32), np.uint8))
+        case "count":
+            np.save(frame, np.zeros(19, np.int8))
+        case "pickle":
+            np.save(pixel, np.array([print], object), allow_pickle=True)
+        case "gap":
+            (folder / "007.jpg").unlink()
+        case "picture":
+            (folder / "009.jpg").write_bytes(b"no picture")
+        case "contradiction":
+            np.save(frame, np.zeros(20, np.int8))
+        case "tracks":
+            track.unlink()
+        case "track frame":
+            track.write_text("0,99,1,1,5,5\n")
+        case "track box":
+            track.write_text("0,7,60,20,90,29\n")
+    samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
+    assert [s.id for s in samples] == ["02_0128"] and len(problems) == 1 and words in str(problems[0])
+    assert not check(tmp_path / "out")
+
+
+def test_the_real_tracks_are_read():
+    for path in sorted(shared("data/shanghaitech_tracks").glob("*.txt")):
+        tracks = shanghaitech.read_tracks(path, 2000, 856, 480)
+        assert tracks and all(t.anomalous for t in tracks)
+
+
+def test_a_killed_build_keeps_what_it_has_and_ends_the_same(st, tmp_path, monkeypatch):
+    root, tracks = st
+    shanghaitech.read(root, "test", tmp_path / "whole", tracks)
+    real = shanghaitech.make_test_sample
+    made = []
+
+    def dies(base, name, *rest):
+        made.append(name)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return real(base, name, *rest)
+
+    monkeypatch.setattr(shanghaitech, "make_test_sample", dies)
+    with pytest.raises(KeyboardInterrupt):
+        shanghaitech.read(root, "test", tmp_path / "cut", tracks)
+    assert not (tmp_path / "cut" / "samples.jsonl").exists()
+    shanghaitech.read(root, "test", tmp_path / "cut", tracks)
+    assert made == ["01_0014", "02_0128", "02_0128"]
+    assert (tmp_path / "cut/samples.jsonl").read_bytes() == (tmp_path / "whole/samples.jsonl").read_bytes()
+
+
+def test_windows_fill_the_video_within_bounds():
+    for count in range(0, 500):
+        parts = windows(count)
+        assert all(LEAST <= b - a <= MOST for a, b in parts)
+        assert [i for a, b in parts for i in range(a, b)] == (list(range(count)) if count >= LEAST else [])
+
+
+def test_reclip_cuts_at_one_frame_a_second_and_parts_by_seed(tmp_path):
+    source = tmp_path / "source"
+    for part in ("videos", "masks"):
+        (source / part).mkdir(parents=True)
+    from tvad.data.sample import Sample, Track, Video, save
+
+    samples = []
+    for n in range(6):
+        images, lit = (np.repeat(a, 2, 0) for a in moving_square(30, 10, 19))
+        video.write(source / f"videos/v{n}.mp4", images, 2)
+        masks.write(source / f"masks/v{n}.npz", lit)
+        boxes = {f: (4.0 + f // 2, 20.0, 13.0 + f // 2, 29.0) for f in range(60)}
+        tracks = (Track(0, "object", boxes, tuple(range(20, 40))),)
+        video_of = Video(f"videos/v{n}.mp4", 2.0, 60, WIDTH, HEIGHT)
+        samples.append(Sample(f"v{n}", "x", "train", video_of, "anomalous", spans=((10.0, 20.0),), tracks=tracks, mask=f"masks/v{n}.npz"))
+    images, _ = moving_square(6, 0, 0)
+    video.write(source / "videos/short.mp4", images, 2)
+    samples.append(Sample("short", "x", "train", Video("videos/short.mp4", 2.0, 6, WIDTH, HEIGHT), "normal", spans=()))
+    save(samples, source)
+    counts, problems = reclip([str(source)], tmp_path / "out", seed=1)
+    assert counts == {"train": 5, "test": 1} and "short.mp4: 3 frames at 1 a second" in str(problems[0])
+    for part in counts:
+        assert not check(tmp_path / "out" / part)
+        for clip in load(tmp_path / "out" / part):
+            assert clip.video.fps == 1.0 and clip.video.frames == 30 and clip.spans == ((10.0, 20.0),)
+            assert clip.tracks[0].anomalous == tuple(range(10, 20))
+            assert masks.read(clip.path(clip.mask)).any((1, 2)).nonzero()[0].tolist() == list(range(10, 20))
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"train", "test"}
+
+
+def test_spans_of_runs():
+    assert spans_of([3, 4, 5, 9], 2.0) == ((1.5, 3.0), (4.5, 5.0)) and spans_of([], 2.0) == ()
+
+
+def test_masks_are_encoded_frame_by_frame_as_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    for masks_of in (rng.random((5, 7, 9)) > 0.5, np.ones((3, 2, 2), bool), np.zeros((3, 2, 2), bool)):
+        masks.write(tmp_path / "a.npz", iter(masks_of))
+        assert np.array_equal(masks.read(Path(tmp_path / "a.npz")), masks_of)

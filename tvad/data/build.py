@@ -1,0 +1,98 @@
+"""Building a data set folder from other people's: one video after the other, resumable, bad ones refused by name."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tvad.answer import NONE, Box
+from tvad.data.check import Problem
+from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json
+from tvad.errors import InputError
+
+PARTS = ("videos", "masks")
+
+
+def build(out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Path], list[Sample]], what: str) -> tuple[list[Sample], list[Problem]]:
+    """Make the samples of every name with `make(name, folder)`, which writes below `folder` and raises InputError for a bad one.
+
+    Names that an earlier, killed run finished are kept; `samples.jsonl` appears when all are done. Raises InputError where it is there
+    already.
+    """
+    out = Path(out)
+    final, partial = out / SAMPLES, out / "samples.partial.jsonl"
+    if final.exists():
+        raise InputError(f"{final}: exists; choose another --out or delete the folder")
+    for part in PARTS:
+        (out / part).mkdir(parents=True, exist_ok=True)
+    done: dict[str, list[dict]] = {}
+    if partial.exists():
+        for line in partial.read_text(encoding="utf-8").splitlines(True):
+            if line.endswith("\n"):  # the line that a kill cut is made again
+                row = json.loads(line)
+                done[row["name"]] = row["samples"]
+        partial.write_text("".join(json.dumps({"name": n, "samples": s}) + "\n" for n, s in done.items()), encoding="utf-8")
+    problems, rows = [], []
+    with partial.open("a", encoding="utf-8") as log:
+        for name in tqdm(list(names), unit="video", desc=what, disable=None):
+            if name not in done:
+                try:
+                    done[name] = [to_json(sample) for sample in make(name, out)]
+                except InputError as error:
+                    problems.append(Problem(name, str(error)))
+                    continue
+                log.write(json.dumps({"name": name, "samples": done[name]}) + "\n")
+                log.flush()
+            rows += done[name]
+    if not rows:
+        raise InputError(f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else ""))
+    temporary = final.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows), encoding="utf-8")
+    temporary.replace(final)
+    partial.unlink()
+    return [from_json(row, str(out), row["id"]) for row in rows], problems
+
+
+def link(source: Path, target: Path) -> None:
+    """Put a file into the data set without a copy where the file system allows it."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # another file system
+        import shutil
+
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def spans_of(frames: Iterable[int], fps: float) -> tuple[tuple[float, float], ...]:
+    """Runs of frames -> spans in seconds, each from the first frame's start to the last one's end."""
+    ordered = sorted(set(frames))
+    starts = [f for i, f in enumerate(ordered) if i == 0 or f != ordered[i - 1] + 1]
+    ends = [f for i, f in enumerate(ordered) if i + 1 == len(ordered) or ordered[i + 1] != f + 1]
+    return tuple((a / fps, (b + 1) / fps) for a, b in zip(starts, ends))
+
+
+def grounding_questions(spans: tuple[tuple[float, float], ...], tracks: tuple[Track, ...], fps: float, width: int, height: int) -> tuple[Question, ...]:
+    """The questions that spans and tracks alone can answer: judgement; when, if there is one span at most; where, at the middle of the
+    longest track, if nothing else is anomalous in that frame."""
+    anomalous = bool(spans)
+    questions = [Question("judgement", "Is there an anomaly in this video?", "Yes" if anomalous else "No", None, "judgement")]
+    if len(spans) <= 1:
+        answer = "Anomaly" if anomalous else "Normal"
+        questions.append(Question("temporal", "When does the anomaly happen?", answer, None, "when", None, spans[0] if spans else NONE))
+    wrong = [track for track in tracks if track.anomalous]
+    if wrong:
+        longest = max(wrong, key=lambda t: (len(t.anomalous), -t.id))
+        frame = sorted(longest.anomalous)[len(longest.anomalous) // 2]
+        if sum(frame in t.anomalous for t in wrong) == 1:
+            x1, y1, x2, y2 = longest.boxes[frame]
+            edges = (x1 / width, y1 / height, (x2 + 1) / width, (y2 + 1) / height)
+            a, b, c, d = (float(min(1000, max(0, round(1000 * e)))) for e in edges)
+            if a < c and b < d:
+                text = f"Where is the anomaly at {frame / fps:.1f} s?"
+                questions.append(Question("spatial", text, longest.kind, None, "where", None, None, (Box((a, b, c, d)),)))
+    return tuple(questions)

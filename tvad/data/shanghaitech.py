@@ -1,0 +1,136 @@
+"""Reader of ShanghaiTech Campus (Liu et al., CVPR 2018) as it is distributed.
+
+    ROOT/training/videos/01_001.avi                      normal videos
+    ROOT/testing/frames/01_0014/000.jpg …                a folder of frames a video, 24 frames a second
+    ROOT/testing/test_frame_mask/01_0014.npy             (T,) 0 or 1
+    ROOT/testing/test_pixel_mask/01_0014.npy             (T, H, W) 0 or 1
+    TRACKS/01_0014.txt                                   optional (Georgescu et al., TPAMI 2021): track, frame, x1, y1, x2, y2
+
+Frames become an mp4 in the data set. The masks decide what is anomalous; tracks add boxes.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tvad.data import masks, video
+from tvad.data.build import build, grounding_questions, link, spans_of
+from tvad.data.check import Problem, probe
+from tvad.data.sample import Sample, Track, Video
+from tvad.errors import InputError
+
+FPS = 24.0
+_FRAME = re.compile(r"(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
+
+
+def read_tracks(path: Path, frames: int, width: int, height: int) -> tuple[Track, ...]:
+    """Anomaly tracks of one video. Raises InputError that names the line."""
+    boxes: dict[int, dict[int, tuple[float, float, float, float]]] = {}
+    for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            track, frame, *box = (int(float(cell)) for cell in line.split(","))
+            x1, y1, x2, y2 = box
+        except (ValueError, OverflowError):
+            raise InputError(f"{path}:{n}: expected track, frame, x1, y1, x2, y2, found {line[:60]!r}") from None
+        if not 0 <= frame < frames:
+            raise InputError(f"{path}:{n}: frame {frame}, but the video has {frames}")
+        if not (0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height):
+            raise InputError(f"{path}:{n}: box {box} does not lie in {width} x {height} pixels")
+        boxes.setdefault(track, {})[frame] = (float(x1), float(y1), float(min(x2, width - 1)), float(min(y2, height - 1)))
+    return tuple(Track(i, "object", dict(sorted(b.items())), tuple(sorted(b))) for i, b in sorted(boxes.items()))
+
+
+def _frames(folder: Path) -> list[Path]:
+    """Frame files in order. Raises InputError where a number is missing."""
+    numbered = sorted((int(m.group(1)), p) for p in folder.iterdir() if (m := _FRAME.fullmatch(p.name)))
+    if not numbered:
+        raise InputError(f"{folder}: no frames in this folder")
+    first = numbered[0][0]
+    for n, (number, path) in enumerate(numbered):
+        if number != first + n:
+            raise InputError(f"{folder}: frame {first + n} is missing (found {path.name})")
+    return [path for _, path in numbered]
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask file (memory-mapped). Raises InputError for a missing file, an unreadable one and a wrong shape."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such mask")
+    try:
+        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a .npy array ({str(error).splitlines()[0]})") from error
+    if data.shape != shape:
+        raise InputError(f"{path}: shape {data.shape}, expected {shape} (frames{', height, width' if len(shape) == 3 else ''})")
+    return data
+
+
+def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | None) -> Sample:
+    """One test video. Raises InputError that names the file."""
+    files = _frames(root / "testing" / "frames" / name)
+    first = cv2.imread(str(files[0]))
+    if first is None:
+        raise InputError(f"{files[0]}: not a picture")
+    height, width = first.shape[:2]
+    labels = _array(root / "testing" / "test_frame_mask" / f"{name}.npy", (len(files),)).astype(bool)
+    pixels = _array(root / "testing" / "test_pixel_mask" / f"{name}.npy", (len(files), height, width))
+    even = (height - height % 2, width - width % 2)
+
+    def images():
+        for path in files:
+            image = cv2.imread(str(path))
+            if image is None or image.shape[:2] != (height, width):
+                raise InputError(f"{path}: not a picture of {width} x {height} pixels")
+            yield image[..., ::-1]
+
+    shown = np.array([bool(pixels[i].any()) for i in range(len(files))])
+    if wrong := np.flatnonzero(shown & ~labels).tolist():
+        raise InputError(f"{root / 'testing' / 'test_frame_mask' / name}.npy: frame {wrong[0]} is normal, but its pixel mask is not empty")
+    tracks: tuple[Track, ...] | None = None
+    if tracks_folder is not None and labels.any():
+        path = tracks_folder / f"{name}.txt"
+        if not path.is_file():
+            raise InputError(f"{path}: no such track file, but the video has anomalous frames")
+        tracks = read_tracks(path, len(files), width, height)
+    video.write(out / f"videos/{name}.mp4", images(), FPS)
+    masks.write(out / f"masks/{name}.npz", (pixels[i, : even[0], : even[1]].astype(bool) for i in range(len(files))))
+    spans = spans_of(np.flatnonzero(labels).tolist(), FPS)
+    return Sample(
+        id=name, source="shanghaitech", split="test", video=Video(f"videos/{name}.mp4", FPS, len(files), even[1], even[0]),
+        label="anomalous" if labels.any() else "normal", spans=spans, tracks=tracks if labels.any() else (), mask=f"masks/{name}.npz",
+        questions=grounding_questions(spans, tracks or (), FPS, even[1], even[0]),
+    )  # fmt: skip
+
+
+def make_train_sample(root: Path, name: str, out: Path) -> Sample:
+    """One training video; all are normal."""
+    source = root / "training" / "videos" / f"{name}.avi"
+    frames, fps, width, height = probe(source)
+    link(source, out / f"videos/{name}.avi")
+    return Sample(
+        id=name, source="shanghaitech", split="train", video=Video(f"videos/{name}.avi", fps, frames, width, height), label="normal",
+        spans=(), tracks=(), questions=grounding_questions((), (), fps, width, height),
+    )  # fmt: skip
+
+
+def read(
+    root: str | os.PathLike, split: str, out: str | os.PathLike, tracks: str | os.PathLike | None = None
+) -> tuple[list[Sample], list[Problem]]:
+    """A split as a data set folder `out`: the samples, and the refused videos with their reasons."""
+    base = Path(root)
+    if split == "train":
+        names = sorted(p.stem for p in (base / "training" / "videos").glob("*.avi"))
+        make = lambda name, folder: [make_train_sample(base, name, folder)]  # noqa: E731
+    elif split == "test":
+        names = sorted(p.name for p in (base / "testing" / "frames").glob("*") if p.is_dir())
+        make = lambda name, folder: [make_test_sample(base, name, folder, Path(tracks) if tracks else None)]  # noqa: E731
+    else:
+        raise InputError(f"split is {split!r}, expected train or test")
+    if not names:
+        raise InputError(f"{base}: no {'training/videos/*.avi' if split == 'train' else 'testing/frames/*'} below it")
+    return build(out, names, make, f"shanghaitech {split}")
