@@ -1,11 +1,13 @@
 """The command `tvad`: data sets, checks, inference."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 
 from tvad import cli
+from tvad.data.video import Reader
 from tvad.errors import InputError
 
 EXAMPLES = """examples:
@@ -16,6 +18,7 @@ EXAMPLES = """examples:
   tvad data reclip data/shanghaitech/test data/shanghaitech/train --out data/tvau
   tvad data check data/scenes/test
   tvad infer --model assets/tvad-tiny --video clip.mp4 --out runs/clip
+  tvad demo --model assets/tvad-tiny --port 7860
 """
 
 
@@ -65,18 +68,29 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--no-files", action="store_true", help="do not open videos and masks")
     infer = make(commands, "infer", "ask a T-VAD model about a video", lines[6])
     infer.add_argument("--model", required=True)
-    infer.add_argument("--video", required=True)
-    infer.add_argument("--ask", action="append", default=[], help="a further question; may be given several times")
-    infer.add_argument("--out", help="folder for result.json and heatmap pictures")
-    infer.add_argument("--rate", type=float, default=2.0, help="frames a second")
-    infer.add_argument("--max-frames", type=int, default=8)
+    infer.add_argument("--video", required=True, help="a video file, or a folder of them")
+    infer.add_argument("--ask", action="append", default=[], help="a question after the standard ones; may be given several times")
+    infer.add_argument("--chat", action="store_true", help="ask on from standard input (the default on a terminal without --ask)")
+    infer.add_argument("--out", help="folder for result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg")
+    infer.add_argument("--json", action="store_true", help="print the result as JSON where there is no --out")
+    infer.add_argument("--truth", help="data set folder that knows this video: its boxes and spans are drawn in green")
+    demo = make(commands, "demo", "a web page: drop a video, see the heatmap play, talk about it", lines[7])
+    demo.add_argument("--model", required=True)
+    demo.add_argument("--host", default="127.0.0.1")
+    demo.add_argument("--port", type=int, default=7860)
+    for command in (infer, demo):
+        command.add_argument("--rate", type=float, default=2.0, help="frames a second")
+        command.add_argument("--max-frames", type=int, default=8, help="frames of a window; longer videos are seen in windows")
+        command.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next one sees again")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     known = build_parser().parse_args(arguments)
-    if known.command == "infer":
-        return _infer(known)
+    if known.command in ("infer", "demo"):
+        if known.rate <= 0 or known.max_frames < 2 or not 0 <= known.overlap < 1:
+            raise InputError("--rate must be positive, --max-frames at least 2 and --overlap in 0 to 1")
+        return _infer(known) if known.command == "infer" else _demo(known)
     if known.action == "scenes":
         from tvad.data.scenes.dataset import ScenesConfig, generate
 
@@ -142,30 +156,81 @@ def _vau_bench(known) -> int:
 
 
 def _infer(known) -> int:
-    import json
+    from tqdm import tqdm
 
-    from tvad.data import video
-    from tvad.infer import infer
+    from tvad.data import load as load_samples
+    from tvad.infer import Dialogue, analyse, as_json, videos_in, write
     from tvad.model.start import load
 
-    if known.rate <= 0 or known.max_frames < 2:
-        raise InputError("--rate must be positive and --max-frames at least 2")
-    video.decode(known.video, known.rate, known.max_frames)  # a bad file is refused before a model is loaded
+    files = videos_in(known.video)
+    truths = {Path(s.video.path).name: s for s in load_samples(known.truth)} if known.truth else {}
+    if len(files) == 1:
+        with Reader(files[0]):  # a bad file is refused before a model is loaded
+            pass
     model, processor = load(known.model)
-    result = infer(model, processor, known.video, known.ask, known.out, known.rate, known.max_frames)
-    for turn in result["dialogue"]:
-        print(f"> {turn['question']}\n{turn['response']}")
-    print(f"highest frame score {max(result['frame_scores']):.3f}, {len(result['detections'])} detections")
-    if known.out:
-        print(f"written to {known.out}")
-    else:
-        print(json.dumps(result["detections"][:5]))
+    failed = 0
+    for file in tqdm(files, unit="video", disable=None if len(files) > 1 else True):
+        try:
+            analysis = analyse(model, processor, str(file), known.rate, known.max_frames, known.overlap)
+        except InputError as error:
+            if len(files) == 1:
+                raise
+            tqdm.write(f"refused {error}", file=sys.stderr)
+            failed += 1
+            continue
+        dialogue = Dialogue(model, processor, analysis.clip)
+        tqdm.write(_headline(analysis))
+        for asked, reply in dialogue.standard():
+            tqdm.write(f"> {asked}\n{reply}")
+        for asked in known.ask:
+            tqdm.write(f"> {asked}\n{dialogue.ask(asked)}")
+        if len(files) == 1 and (known.chat or (sys.stdin.isatty() and not known.ask)):
+            _chat(dialogue)
+        if known.out:
+            out = Path(known.out) / file.stem if len(files) > 1 else Path(known.out)
+            write(analysis, dialogue, out, truths.get(file.name))
+            tqdm.write(f"written to {out}")
+        elif known.json:
+            print(json.dumps(as_json(analysis, dialogue)))
+    if failed:
+        print(f"{failed} of {len(files)} videos refused", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _demo(known) -> int:
+    from tvad.model.start import load
+    from tvad.web import serve
+
+    model, processor = load(known.model)
+    print(f"http://{known.host}:{known.port}", flush=True)
+    serve(model, processor, known.host, known.port, known.rate, known.max_frames, known.overlap)
     return 0
+
+
+def _headline(analysis) -> str:
+    scores = analysis.frame_scores()
+    spans = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans) or "none"
+    peak = "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}"
+    return f"{analysis.path}: {analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows; {peak}; {len(analysis.objects)} objects; anomaly: {spans}"
+
+
+def _chat(dialogue) -> None:
+    """Questions from the terminal until an empty line or the end of input."""
+    print("ask on; an empty line ends", file=sys.stderr)
+    while True:
+        try:
+            asked = input("> ").strip()
+        except EOFError:
+            return
+        if not asked:
+            return
+        print(dialogue.ask(asked))
 
 
 def entry() -> None:
     """Console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sys.exit(cli.guard(main))
 
 

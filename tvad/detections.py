@@ -1,10 +1,15 @@
-"""Heatmap -> detections: threshold, connected components, boxes. One implementation for inference, benchmark and model selection."""
+"""Heatmap -> detections: threshold, connected components, boxes, tracks. One implementation for inference, benchmark and model selection."""
+
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+THRESHOLD = 0.5  # binarisation (arXiv 2511.00524, section 4)
+LINK_IOU = 0.1  # boxes of consecutive steps that overlap so much are one object (ibid.)
 
-def boxes_of(heat: np.ndarray, threshold: float = 0.5, min_pixels: int = 4) -> np.ndarray:
+
+def boxes_of(heat: np.ndarray, threshold: float = THRESHOLD, min_pixels: int = 4) -> np.ndarray:
     """Detections of one map (H, W) in [0, 1] -> (n, 5): x1, y1, x2, y2 (inclusive pixels of the map) and score, its peak.
 
     Components are 8-connected; those with fewer than `min_pixels` pixels are left out.
@@ -20,6 +25,52 @@ def boxes_of(heat: np.ndarray, threshold: float = 0.5, min_pixels: int = 4) -> n
     return np.array(found, float).reshape(-1, 5)
 
 
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of inclusive pixel boxes, broadcast over the leading dimensions: (..., 4) and (..., 4) -> (...)."""
+    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0]) + 1
+    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1]) + 1
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = [(x[..., 2] - x[..., 0] + 1) * (x[..., 3] - x[..., 1] + 1) for x in (a, b)]
+    return overlap / (areas[0] + areas[1] - overlap)
+
+
+@dataclass
+class Path:
+    """A detected object over time: step -> (5,) box and score."""
+
+    boxes: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        return max(float(box[4]) for box in self.boxes.values())
+
+
+def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
+    """Detections (n, 5) of every step -> objects: a box goes on the object of the step before that it overlaps most, at least `iou`,
+    each object and each box used once. Ordered by first step."""
+    paths: list[Path] = []
+    last: list[int] = []  # objects that the step before showed
+    for step, boxes in enumerate(detections):
+        taken: dict[int, int] = {}
+        if len(boxes) and last:
+            before = np.stack([paths[i].boxes[step - 1] for i in last])
+            overlap = box_iou(before[:, None, :4], boxes[None, :, :4])
+            for flat in np.argsort(-overlap, axis=None, kind="stable"):
+                a, b = divmod(int(flat), len(boxes))
+                if overlap[a, b] < iou:
+                    break
+                if b not in taken and last[a] not in taken.values():
+                    taken[b] = last[a]
+        last = []
+        for n, box in enumerate(boxes):
+            if n not in taken:
+                taken[n] = len(paths)
+                paths.append(Path())
+            paths[taken[n]].boxes[step] = box
+            last.append(taken[n])
+    return paths
+
+
 def resize(heat: np.ndarray, steps: np.ndarray, height: int, width: int) -> np.ndarray:
     """Maps (T', h, w) -> (len(steps), height, width): bilinear in space, `steps` picks the map of every output frame."""
     big = [cv2.resize(np.asarray(m, np.float32), (width, height), interpolation=cv2.INTER_LINEAR) for m in heat]
@@ -30,5 +81,11 @@ def steps_of(frames: int, fps: float, times: np.ndarray, per_step: int = 2) -> n
     """Which temporal step shows frame i of a video: steps hold `per_step` sampled frames at `times` (seconds); nearest in time."""
     count = -(-len(times) // per_step)
     centres = np.array([times[i * per_step : (i + 1) * per_step].mean() for i in range(count)])
+    return nearest(centres, frames, fps)
+
+
+def nearest(centres: np.ndarray, frames: int, fps: float) -> np.ndarray:
+    """Which of the ascending moments `centres` (seconds) is nearest to each of `frames` frames."""
     moments = np.arange(frames) / fps
-    return np.abs(moments[:, None] - centres[None]).argmin(1)
+    edges = (centres[1:] + centres[:-1]) / 2
+    return np.searchsorted(edges, moments, side="left")

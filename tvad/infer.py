@@ -1,95 +1,217 @@
-"""Ask a T-VAD model about one video file: answers with parsed tags, detections, a frame score, and pictures of the heatmap."""
+"""What a T-VAD model says about a video file: heatmaps, frame scores, objects, spans and a dialogue. Long videos by sliding windows."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from tvad import pictures
 from tvad.answer import parse
 from tvad.data import video
-from tvad.data.sample import Question
-from tvad.detections import boxes_of, resize, steps_of
+from tvad.data.sample import Sample
+from tvad.detections import Path as ObjectPath
+from tvad.detections import boxes_of, link, nearest, resize
 from tvad.errors import InputError
-from tvad.prompts import messages, question_text
+from tvad.prompts import DIALOGUE, messages
 
-QUESTIONS = (
-    Question("judgement", "Is there an anomaly in this video?", "-"),
-    Question("classification", "Which class of anomaly appears?", "-"),
-    Question("temporal", "When does the anomaly happen?", "-"),
-)
+WHEN = "When does the anomaly happen?"
+SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
+PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 
 
 @torch.no_grad()
-def ask(model, processor, frames: video.Frames, text: str, history=(), max_tokens: int = 96) -> str:
-    """Greedy answer to `text` about sampled frames, after the turns of `history`."""
+def ask(model, processor, clips: list[video.Frames], text: str, history=(), max_tokens: int = 96) -> list[str]:
+    """Greedy answers to `text` about each clip, after the turns of `history`."""
     prompt = processor.apply_chat_template(messages(text, "clip", tuple(history)), tokenize=False, add_generation_prompt=True)
-    inputs = processor.encode([prompt], [frames]).to(model.device)
+    inputs = processor.encode([prompt] * len(clips), clips, padding=True, padding_side="left").to(model.device)
     out = model.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
-    return processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return processor.tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
 @torch.no_grad()
-def heatmap_of(model, processor, frames: video.Frames) -> np.ndarray:
-    """Heatmap (T', h, w) of sampled frames."""
-    vision = processor.vision_inputs([frames])
-    clip = model.model.encode_clips(vision["pixel_values_videos"].to(model.device), vision["video_grid_thw"].to(model.device))[0]
-    return clip.heat.cpu().numpy()
+def heatmaps_of(model, processor, clips: list[video.Frames]) -> list[np.ndarray] | None:
+    """Heatmap (T', h, w) of every clip; None for a model without AHD."""
+    if model.model.ahd is None:
+        return None
+    vision = processor.vision_inputs(clips)
+    encoded = model.model.encode_clips(vision["pixel_values_videos"].to(model.device), vision["video_grid_thw"].to(model.device))
+    return [clip.heat.float().cpu().numpy() for clip in encoded]
 
 
-def overlay(image: np.ndarray, heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Frame (H, W, 3) RGB with its heatmap (H, W) in 0..1 and boxes (n, 5) drawn over it."""
-    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    alpha = (0.15 + 0.6 * heat)[..., None]
-    mixed = np.ascontiguousarray((image * (1 - alpha) + colours * alpha).astype(np.uint8))
-    for x1, y1, x2, y2, _ in boxes:
-        cv2.rectangle(mixed, (int(x1), int(y1)), (int(x2), int(y2)), (255, 60, 60), max(1, image.shape[1] // 320))
-    return mixed
+def merged(spans: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
+    """Union of spans; those that lie at most `gap` seconds apart become one."""
+    found: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1] + gap:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
 
 
-def infer(model, processor, path: str, questions: list[str], out: str | None, rate: float = 2.0, max_frames: int = 8) -> dict:
-    """Everything the model says about a video; with `out`, result.json and heatmap pictures are written there.
+@dataclass
+class Analysis:
+    """A whole video. centres (S,): seconds of each temporal step; maps (S, h, w) in [0, 1], the mean over the windows that saw the step,
+    None without AHD; jpegs: one frame a step, shrunk and packed (a long video has thousands); objects: linked detections in the video's
+    pixels, by step; spans: seconds, merged over windows; clip: the window that the dialogue is about, the most anomalous one."""
 
-    `questions`: asked in turn after the standard ones. `rate` frames a second, evenly thinned to `max_frames`.
+    path: str
+    fps: float
+    frames: int
+    width: int
+    height: int
+    windows: int
+    centres: np.ndarray
+    maps: np.ndarray | None
+    jpegs: list[bytes]
+    objects: list[ObjectPath]
+    spans: list[tuple[float, float]]
+    clip: video.Frames
+
+    def image(self, step: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of a step's first frame."""
+        return pictures.unpack(self.jpegs[step])
+
+    def steps(self) -> np.ndarray:
+        """(frames,): the step that shows each frame."""
+        return nearest(self.centres, self.frames, self.fps)
+
+    def frame_scores(self) -> np.ndarray | None:
+        """(frames,): maximum of each frame's map."""
+        return None if self.maps is None else self.maps.max((1, 2))[self.steps()]
+
+
+def analyse(model, processor, path: str, rate: float = 2.0, max_frames: int = 8, overlap: float = 0.5, batch: int = 8) -> Analysis:
+    """Look at a whole video: windows of `max_frames` frames at `rate` a second that overlap by the share `overlap`.
+
+    Raises InputError for a file that cannot be read or that has fewer than two frames at this rate.
     """
-    frames = video.decode(path, rate, max_frames)
-    if len(frames.images) < 2:
-        raise InputError(f"{path}: only {len(frames.images)} frame at {rate:g} frames a second; a clip needs two")
-    heat = heatmap_of(model, processor, frames)
-    height, width = frames.images.shape[1:3]
-    steps = np.arange(len(frames.images)) // 2
-    maps = resize(heat, steps, height, width)
-    detections = [boxes_of(m, min_pixels=max(4, height * width // 3000)) for m in maps]
-    replies = []
-    for asked in [*(question_text(q) for q in QUESTIONS), *questions]:
-        text = ask(model, processor, frames, asked)
+    per_step: dict[int, list] = {}  # first frame of a step -> [seconds, sum of maps, count, image]
+    spans: list[tuple[float, float]] = []
+    best: tuple[float, video.Frames] | None = None
+    count, last = 0, None
+    stride = max(PER_STEP, round(max_frames * (1 - overlap) / PER_STEP) * PER_STEP)
+    bar = tqdm(unit="window", desc=Path(path).name, disable=None, leave=False)
+    for clips in _batched(video.windows(path, rate, max_frames, stride), batch):
+        if count == 0 and len(clips[0].images) < 2:
+            raise InputError(f"{path}: only {len(clips[0].images)} frame at {rate:g} frames a second; a clip needs two")
+        heats = heatmaps_of(model, processor, clips)
+        replies = ask(model, processor, clips, WHEN)
+        for n, (clip, reply) in enumerate(zip(clips, replies)):
+            answer = parse(reply)
+            start = float(clip.times[0])
+            anomalous = isinstance(answer.span, tuple)
+            if isinstance(answer.span, tuple):
+                length = float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
+                a, b = (start + min(max(t, 0.0), length) for t in answer.span)
+                if a < b:
+                    spans.append((a, b))
+            heat = None if heats is None else heats[n]
+            score = (1.0 if anomalous else 0.0) + (0.0 if heat is None else float(heat.max()))
+            if best is None or score > best[0]:
+                best = (score, clip)
+            for step in range(-(-len(clip.images) // PER_STEP)):
+                at = slice(step * PER_STEP, (step + 1) * PER_STEP)
+                held = per_step.setdefault(int(clip.indices[at][0]), [float(clip.times[at].mean()), 0.0, 0, pictures.pack(clip.images[at][0])])
+                if heat is not None:
+                    held[1], held[2] = held[1] + heat[step], held[2] + 1
+            count, last = count + 1, clip
+        bar.update(len(clips))
+    bar.close()
+    assert best is not None and last is not None
+    ordered = [per_step[first] for first in sorted(per_step)]
+    maps = np.stack([held[1] / held[2] for held in ordered]) if ordered[0][2] else None
+    height, width = last.images.shape[1:3]
+    found = []
+    for heat in maps if maps is not None else ():
+        found.append(boxes_of(resize(heat[None], np.array([0]), height, width)[0], min_pixels=max(4, height * width // 3000)))
+    return Analysis(
+        str(path), last.fps, last.total, width, height, count, np.array([held[0] for held in ordered]), maps, [held[3] for held in ordered],
+        link(found), merged(spans, 1 / rate), best[1],
+    )  # fmt: skip
+
+
+def _batched(items: Iterator, size: int) -> Iterator[list]:
+    held: list = []
+    for item in items:
+        # Only windows of one length go together: a short last one would be padded with prompts of another number of steps.
+        if held and (len(held) == size or len(item.images) != len(held[0].images)):
+            yield held
+            held = []
+        held.append(item)
+    if held:
+        yield held
+
+
+class Dialogue:
+    """A conversation about one clip: the protocol's turns first (`standard`), then whatever is asked."""
+
+    def __init__(self, model, processor, clip: video.Frames):
+        self.model, self.processor, self.clip = model, processor, clip
+        self.turns: list[tuple[str, str]] = []
+
+    def ask(self, text: str) -> str:
+        reply = ask(self.model, self.processor, [self.clip], text, self.turns)[0]
+        self.turns.append((text, reply))
+        return reply
+
+    def standard(self) -> Iterator[tuple[str, str]]:
+        """Judgement, target, motion, trajectory, time and cause, one after the other; only the judgement where that says no."""
+        for asked in DIALOGUE.values():
+            reply = self.ask(asked)
+            yield asked, reply
+            if asked == DIALOGUE["judgement"] and reply.strip().lower().startswith("no"):
+                return
+
+
+def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
+    """What result.json holds."""
+    scores = analysis.frame_scores()
+    turns = []
+    for asked, text in dialogue.turns:
         answer = parse(text)
-        replies.append(
-            {"question": asked, "response": text, "answer": answer.answer, "rationale": answer.think, "span": answer.span,
-             "boxes": [list(b.xyxy) for b in answer.boxes], "defects": list(answer.defects)}
-        )  # fmt: skip
-    result = {
-        "video": str(path), "fps": frames.fps, "frames": frames.total, "width": width, "height": height,
-        "sampled_seconds": [round(float(t), 3) for t in frames.times],
-        "frame_scores": [round(float(heat[s].max()), 4) for s in steps_of(frames.total, frames.fps, frames.times)],
-        "detections": [
-            {"t": round(float(t), 3), "box": [int(c) for c in row[:4]], "score": round(float(row[4]), 4)}
-            for t, rows in zip(frames.times, detections) for row in rows
+        boxes = [list(b.xyxy) for b in answer.boxes]
+        turns.append({"question": asked, "response": text, "answer": answer.answer, "span": answer.span, "boxes": boxes})
+    return {
+        "video": analysis.path, "fps": analysis.fps, "frames": analysis.frames, "width": analysis.width, "height": analysis.height,
+        "windows": analysis.windows, "spans": [[round(a, 3), round(b, 3)] for a, b in analysis.spans],
+        "frame_scores": None if scores is None else [round(float(s), 4) for s in scores],
+        "objects": [
+            {"id": n, "score": round(found.score, 4),
+             "boxes": [{"t": round(float(analysis.centres[s]), 3), "box": [int(c) for c in box[:4]], "score": round(float(box[4]), 4)}
+                       for s, box in found.boxes.items()]}
+            for n, found in enumerate(analysis.objects)
         ],
-        "dialogue": replies,
+        "dialogue": {"from": round(float(dialogue.clip.times[0]), 3), "to": round(float(dialogue.clip.times[-1]), 3), "turns": turns},
     }  # fmt: skip
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        pictures = [overlay(image, m, boxes) for image, m, boxes in zip(frames.images, maps, detections)]
-        scale = min(1.0, 320 / width)
-        small = [cv2.resize(p, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for p in pictures]
-        rows = [np.concatenate(small[i : i + 4], 1) for i in range(0, len(small) - len(small) % 4, 4)] or [np.concatenate(small, 1)]
-        for name, picture in (("heatmap.png", np.concatenate(rows, 0)), ("strongest.png", pictures[int(maps.max((1, 2)).argmax())])):
-            if not cv2.imwrite(str(folder / name), picture[..., ::-1]):
-                raise InputError(f"{folder / name}: cannot be written")
-        temporary = folder / "result.tmp"
-        temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(folder / "result.json")
+
+
+def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample | None = None) -> dict:
+    """result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg below `out`; returns the JSON. `truth`: the sample of this
+    video, for its boxes and spans."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    result = as_json(analysis, dialogue)
+    pictures.save(folder / "heatmap.jpg", pictures.sheet(analysis))
+    pictures.save(folder / "trajectory.jpg", pictures.trajectory(analysis, truth))
+    pictures.save(folder / "timeline.jpg", pictures.timeline(analysis, truth))
+    video.write(folder / "overlay.mp4", pictures.overlay_frames(analysis), analysis.fps, crf=23)
+    temporary = folder / "result.tmp"
+    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(folder / "result.json")
     return result
+
+
+def videos_in(path: str) -> list[Path]:
+    """The video files of a folder, in order, or the one file. Raises InputError where there is none."""
+    given = Path(path)
+    if not given.is_dir():
+        return [given]
+    found = sorted(p for p in given.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"{given}: no video in this folder (expected {', '.join(SUFFIXES)})")
+    return found

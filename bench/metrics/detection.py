@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tvad.detections import box_iou
+
 
 def _pairs(tracks: np.ndarray, detections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(detection, region) index pairs of the same video and frame."""
@@ -21,15 +23,6 @@ def _pairs(tracks: np.ndarray, detections: np.ndarray) -> tuple[np.ndarray, np.n
     which = np.repeat(np.arange(len(detections)), counts)
     offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return which, order[first[which] + offset]
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of inclusive pixel boxes (n, 4) row by row."""
-    width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0]) + 1
-    height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1]) + 1
-    overlap = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = [(x[:, 2] - x[:, 0] + 1) * (x[:, 3] - x[:, 1] + 1) for x in (a, b)]
-    return overlap / (areas[0] + areas[1] - overlap)
 
 
 def _distinct(tracks: np.ndarray) -> np.ndarray:
@@ -47,7 +40,7 @@ def curves(tracks: np.ndarray, detections: np.ndarray, num_frames: int, iou: flo
     detections = detections[np.argsort(-detections[:, 6], kind="stable")]
     m, n = len(detections), len(tracks)
     which, region = _pairs(tracks, detections)
-    matched = _iou(detections[which, 2:6], tracks[region, 3:7]) >= iou
+    matched = box_iou(detections[which, 2:6], tracks[region, 3:7]) >= iou
     which, region = which[matched], region[matched]
     false = np.ones(m, bool)
     false[which] = False

@@ -1,5 +1,10 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from tvad.data import load
 from tvad.data.scenes.dataset import ScenesConfig, generate, make_sample
@@ -13,6 +18,16 @@ def test_the_same_seed_gives_the_same_clip_and_another_seed_another():
     a, b, c = make_clip(5, "running"), make_clip(5, "running"), make_clip(6, "running")
     assert np.array_equal(a.frames, b.frames) and np.array_equal(a.masks, b.masks) and a.tracks == b.tracks
     assert not np.array_equal(a.frames, c.frames)
+
+
+def test_a_data_set_is_the_same_in_every_process(tmp_path):
+    """Not only within one: the order of a set of strings differs from process to process."""
+    found = []
+    for seed in ("1", "2"):
+        command = [sys.executable, "-m", "tvad", "data", "scenes", "--out", str(tmp_path / seed), "--setting", "core", "--clips", "12"]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed}, cwd=ROOT)
+        found.append({p.name: p.read_bytes() for p in sorted((tmp_path / seed).rglob("*")) if p.is_file()})
+    assert found[0] == found[1] and len(found[0]) == 12 * 2 + 2
 
 
 @pytest.mark.parametrize("category", [None, *ANOMALIES])

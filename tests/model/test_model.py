@@ -347,20 +347,6 @@ def test_targets_mark_a_step_where_either_frame_is_anomalous():
     assert upsample(targets.float(), 3, 16, 16).shape == (3, 16, 16)
 
 
-def test_real_surveillance_clips_run_through_a_model(checkpoint, tmp_path):
-    from conftest import shared
-
-    from tvad.infer import infer
-    from tvad.model.start import load as open_model
-
-    path = shared("data/ubnormal/abnormal_scene_29_scenario_3.mp4")
-    model, processor = open_model(str(checkpoint))
-    result = infer(model, processor, str(path), ["What is the target?"], str(tmp_path))
-    assert (result["width"], result["height"], result["frames"]) == (1080, 720, 451)
-    assert len(result["frame_scores"]) == 451 and len(result["dialogue"]) == 4
-    assert (tmp_path / "heatmap.png").stat().st_size > 1000 and (tmp_path / "result.json").exists()
-
-
 def test_clips_are_decoded_once(scenes, monkeypatch):
     store, sample = ClipStore(2.0, 8), load(scenes)[0]
     first = store.frames(sample)

@@ -1,8 +1,8 @@
 """mp4 in, frames out: decoding with PyAV, sampling at a given rate, and writing clips. Bad files are errors that name the file."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,44 +53,105 @@ def sample_indices(total: int, fps: float, rate: float | None, max_frames: int |
     return indices
 
 
+class Reader:
+    """A video file, read once from front to back. `fps`; `declared`: the header's number of frames, 0 where it states none; `total`:
+    frames decoded so far. Raises InputError for a missing, corrupt, truncated or video-less file, at the latest when it ends.
+
+        with Reader(path) as reader:
+            for index, image in reader.frames(rate=2.0): ...
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such video file")
+        self.total = 0
+
+    def __enter__(self) -> "Reader":
+        try:
+            self._container = av.open(str(self.path), metadata_errors="replace")
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise self._cannot(error) from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise InputError(f"{self.path}: no video stream in this file")
+        self._stream = self._container.streams.video[0]
+        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        self.declared = int(self._stream.frames or 0)
+        if self.fps <= 0 or self.fps > 1000:
+            self._container.close()
+            raise InputError(f"{self.path}: the file states no usable frame rate")
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._container.close()
+
+    def _cannot(self, error: Exception) -> InputError:
+        return InputError(f"{self.path}: cannot be decoded ({str(error).splitlines()[0]})")
+
+    def frames(self, rate: float | None = None, wanted: set[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, image (H, W, 3) uint8 RGB) of the frames `wanted`, else of those at `rate` a second (None: all)."""
+        step = 1.0 if rate is None or rate >= self.fps else self.fps / rate
+        due = 0
+        try:
+            for frame in self._container.decode(self._stream):
+                take = self.total in wanted if wanted is not None else self.total == round(due * step)
+                if take:
+                    due += 1
+                    yield self.total, frame.to_ndarray(format="rgb24")
+                self.total += 1
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise self._cannot(error) from error
+        if self.total == 0:
+            raise InputError(f"{self.path}: no frame could be decoded")
+        if self.total < self.declared:
+            raise InputError(f"{self.path}: truncated, {self.total} of {self.declared} frames could be decoded")
+        seconds = float(self._container.duration or 0) / av.time_base
+        if not self.declared and self.total / self.fps < 0.9 * seconds - 1:
+            raise InputError(f"{self.path}: truncated, {self.total / self.fps:.1f} of {seconds:.1f} s could be decoded")
+
+
 def decode(path: str | os.PathLike, rate: float | None = None, max_frames: int | None = None) -> Frames:
     """Decode a video file and sample it.
 
     The whole file is read once; only sampled frames are converted. Raises InputError for a missing, corrupt, truncated or
     video-less file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such video file")
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise InputError(f"{path}: no video stream in this file")
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate or stream.guessed_rate or 0)
-            declared = int(stream.frames or 0)
-            if fps <= 0 or fps > 1000:
-                raise InputError(f"{path}: the file states no usable frame rate")
-            wanted = None if declared == 0 else set(sample_indices(declared, fps, rate, max_frames).tolist())
-            images, kept, total = [], [], 0
-            for frame in container.decode(stream):
-                if wanted is None or total in wanted:
-                    images.append(frame.to_ndarray(format="rgb24"))
-                    kept.append(total)
-                total += 1
-    except InputError:
-        raise
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise InputError(f"{path}: cannot be decoded ({str(error).splitlines()[0]})") from error
-    if total == 0:
-        raise InputError(f"{path}: no frame could be decoded")
-    if declared and total < declared:
-        raise InputError(f"{path}: truncated, {total} of {declared} frames could be decoded")
-    if wanted is None:
-        chosen = sample_indices(total, fps, rate, max_frames)
-        images, kept = [images[i] for i in chosen], chosen.tolist()
-    indices = np.array(kept)
-    return Frames(np.stack(images), indices / fps, indices, fps, total)
+    with Reader(path) as reader:
+        wanted = set(sample_indices(reader.declared, reader.fps, rate, max_frames).tolist()) if reader.declared else None
+        found = list(reader.frames(rate, wanted))
+        fps, total = reader.fps, reader.total
+    if wanted is None and max_frames is not None and len(found) > max_frames:
+        found = [found[i] for i in np.round(np.linspace(0, len(found) - 1, max_frames)).astype(int)]
+    indices = np.array([index for index, _ in found])
+    return Frames(np.stack([image for _, image in found]), indices / fps, indices, fps, total)
+
+
+def windows(path: str | os.PathLike, rate: float, size: int, step: int) -> Iterator[Frames]:
+    """Windows of `size` frames sampled at `rate`, every `step` sampled frames; the last one ends with the video. A video with fewer
+    sampled frames is one window. Holds two windows in memory; `Frames.total` is the file's in the last window, else what was decoded
+    so far."""
+    with Reader(path) as reader:
+        held: list[tuple[int, np.ndarray]] = []
+        fresh = 0  # frames held that no window has shown
+
+        def window() -> Frames:
+            indices = np.array([index for index, _ in held])
+            return Frames(np.stack([image for _, image in held]), indices / reader.fps, indices, reader.fps, reader.total)
+
+        ready: Frames | None = None
+        for found in reader.frames(rate):
+            held.append(found)
+            fresh += 1
+            if len(held) > size:
+                held.pop(0)
+            if len(held) == size and (fresh >= step or ready is None):
+                if ready is not None:
+                    yield ready
+                ready, fresh = window(), 0
+        if fresh and ready is not None:
+            yield ready
+        yield window() if fresh or ready is None else replace(ready, total=reader.total)
 
 
 def write(path: str | os.PathLike, images: Iterable[np.ndarray], fps: float, crf: int = 18) -> None:

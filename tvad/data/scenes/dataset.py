@@ -57,7 +57,7 @@ def _assignment(config: ScenesConfig) -> tuple[list[str | None], np.ndarray]:
     # Letters rotate within each class, so that neither letter nor class tells the other.
     letters = np.empty((config.clips, 3), int)
     for topic in range(3):
-        for name in {None, *classes}:
+        for name in (None, *classes):  # in order: a set's depends on the process
             members = [i for i, c in enumerate(categories) if c == name]
             offset = int(rng.integers(4))
             for n, i in enumerate(members):

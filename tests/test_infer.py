@@ -1,0 +1,196 @@
+"""`tvad infer`: a video file in; spans, objects, pictures and a dialogue out. Bad files give one line each."""
+
+import json
+import struct
+import sys
+
+import av
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, SHIPPED, shared
+
+from tvad.__main__ import main
+from tvad.data import load, video
+from tvad.data.scenes.render import make_clip
+from tvad.detections import box_iou, link, nearest
+from tvad.infer import Dialogue, analyse, merged, videos_in, write
+from tvad.model.start import load as load_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(str(SHIPPED))
+
+
+@pytest.fixture
+def long_video(tmp_path):
+    """Three clips in a row, the middle one with an anomaly: 12 seconds at 4 frames a second."""
+    parts = [make_clip(seed, category, core=True, max_crowd=1).frames for seed, category in ((1, None), (2, "fire"), (3, None))]
+    video.write(tmp_path / "long.mp4", np.concatenate(parts), 4)
+    return tmp_path / "long.mp4"
+
+
+def test_windows_cover_the_video_and_overlap(long_video):
+    whole = video.decode(long_video, 2.0)
+    found = list(video.windows(long_video, 2.0, 8, 4))
+    assert [len(w.images) for w in found] == [8] * len(found) and found[-1].total == whole.total == 48
+    assert sorted({int(i) for w in found for i in w.indices}) == whole.indices.tolist()
+    assert [int(w.indices[0]) for w in found] == [0, 8, 16, 24, 32]
+    (only,) = video.windows(long_video, 0.5, 8, 4)
+    assert only.indices.tolist() == [0, 8, 16, 24, 32, 40] and only.total == 48
+    assert np.array_equal(found[1].images, whole.images[4:12])
+
+
+def test_a_video_is_analysed_window_by_window(model, long_video, tmp_path):
+    analysis = analyse(*model, str(long_video))
+    assert (analysis.windows, analysis.frames, len(analysis.centres)) == (5, 48, 12)
+    assert analysis.maps.shape[0] == 12 and analysis.maps.min() >= 0 and analysis.maps.max() <= 1
+    scores = analysis.frame_scores()
+    assert scores[20:32].max() > 0.5 > scores[:12].max()  # the fire is seen, and not before it burns
+    assert any(a < 8 and b > 5 for a, b in analysis.spans)
+    assert 4 <= analysis.clip.times[0] <= 6
+    dialogue = Dialogue(*model, analysis.clip)
+    turns = list(dialogue.standard())
+    assert turns[0][0] == "Is there an anomaly?" and len(turns) in (1, 5)
+    result = write(analysis, dialogue, tmp_path / "out")
+    assert json.loads((tmp_path / "out/result.json").read_text()) == json.loads(json.dumps(result))
+    assert len(result["frame_scores"]) == 48 and result["objects"]
+    overlay = video.decode(tmp_path / "out/overlay.mp4")
+    assert overlay.total == 48 and overlay.images.shape[2] == 320
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"result.json", "overlay.mp4", "heatmap.jpg", "trajectory.jpg", "timeline.jpg"}
+    lit = int(scores.argmax())
+    assert (overlay.images[lit, -2, 0] > 150)[0] and overlay.images[0, -2, 200].max() < 90  # the bar of the score
+
+
+def test_the_trajectory_shows_truth_in_green_and_prediction_in_red(model, scenes, tmp_path):
+    samples = [s for s in load(scenes) if s.anomalous]
+    for sample in samples:
+        analysis = analyse(*model, str(sample.path(sample.video.path)))
+        if analysis.objects:
+            break
+    write(analysis, Dialogue(*model, analysis.clip), tmp_path, sample)
+    image = cv2.imread(str(tmp_path / "trajectory.jpg")).astype(int)
+    assert ((image[..., 1] > 170) & (image[..., 2] < 120) & (image[..., 0] < 140)).any()  # green
+    assert ((image[..., 2] > 200) & (image[..., 1] < 120)).any()  # red
+
+
+def test_real_surveillance_video(model, tmp_path):
+    path = shared("data/ubnormal/normal_scene_28_scenario_7.mp4")
+    analysis = analyse(*model, str(path), rate=1.0)
+    assert (analysis.width, analysis.height, analysis.frames) == (1280, 720, 451) and analysis.windows >= 3
+
+
+def run(capsys, *arguments):
+    """Exit status and lines of a command in this process."""
+    from tvad import cli
+
+    status = cli.guard(lambda: main([str(a) for a in arguments]))
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def audio_only(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 44100
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+
+
+def four_hours(path):
+    """A second of video whose header says four hours."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=4)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(4):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    data = path.read_bytes()
+    at = data.index(b"\x44\x89\x88")  # Duration, a float of 8 bytes, in milliseconds
+    path.write_bytes(data[: at + 3] + struct.pack(">d", 4 * 3600 * 1000.0) + data[at + 11 :])
+
+
+def cut_short(path):
+    """An mp4 whose index is in front and whose pictures end early."""
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=4, options={"g": "1"})
+        stream.width = stream.height = 64
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("make, words", [
+    (audio_only, "no video stream"),
+    (lambda p: video.write(p, np.zeros((1, 64, 64, 3), np.uint8), 4), "only 1 frame"),
+    (four_hours, "truncated, 1.0 of 14400.0 s"),
+    (cut_short, "cannot be decoded"),
+    (lambda p: p.write_text("just words"), "cannot be decoded"),
+    (lambda p: p.write_bytes(b""), "cannot be decoded"),
+    (lambda p: None, "no such video file"),
+], ids=["audio", "one frame", "four hours", "cut short", "text", "empty", "missing"])  # fmt: skip
+def test_a_file_that_is_no_usable_video_gives_one_line(capsys, tmp_path, make, words):
+    path = tmp_path / "odd.mp4"
+    make(path)
+    status, out, err = run(capsys, "infer", "--model", SHIPPED, "--video", path, "--out", tmp_path / "out")
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert status == 2 and len(errors) == 1 and words in errors[0] and "odd.mp4" in errors[0]
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_a_folder_of_videos_is_seen_one_by_one_and_bad_ones_are_named(capsys, tmp_path, scenes):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for sample in load(scenes)[:2]:
+        (folder / f"{sample.id}.mp4").write_bytes(sample.path(sample.video.path).read_bytes())
+    (folder / "broken.mp4").write_text("no video")
+    (folder / "notes.txt").write_text("not looked at")
+    status, out, err = run(capsys, "infer", "--model", SHIPPED, "--video", folder, "--out", tmp_path / "out")
+    assert status == 1 and "broken.mp4" in err and "1 of 3 videos refused" in err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(s.id for s in load(scenes)[:2])
+    assert [p.name for p in videos_in(str(folder))][0] == "broken.mp4"
+
+
+def test_free_questions_follow_the_protocol(capsys, monkeypatch, scenes):
+    sample = next(s for s in load(scenes) if s.anomalous)
+    lines = iter(["What colour is it?", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    status, out, _ = run(capsys, "infer", "--model", SHIPPED, "--video", sample.path(sample.video.path), "--chat", "--ask", "Who is it?", "--json")
+    result = json.loads(out.splitlines()[-1])
+    asked = [turn["question"] for turn in result["dialogue"]["turns"]]
+    assert status == 0 and asked[0] == "Is there an anomaly?" and asked[-2:] == ["Who is it?", "What colour is it?"]
+
+
+def test_spans_of_windows_are_merged():
+    assert merged([(3, 5), (0, 1), (1.4, 2), (4, 6)], 0.5) == [(0, 2), (3, 6)] and merged([], 1) == []
+
+
+def test_boxes_are_linked_to_objects_by_overlap():
+    def box(x, score=0.9):
+        return [x, 10, x + 9, 19, score]
+
+    steps = [np.array([box(0), box(50)]), np.array([box(52), box(3)]), np.zeros((0, 5)), np.array([box(6)]), np.array([box(80), box(8, 0.95)])]
+    paths = link(steps)
+    assert [sorted(p.boxes) for p in paths] == [[0, 1], [0, 1], [3, 4], [4]]
+    assert paths[0].boxes[1][0] == 3 and paths[2].score == 0.95
+    assert link([]) == [] and box_iou(np.array([0, 0, 9, 9]), np.array([0, 0, 9, 9])) == 1
+
+
+def test_frames_go_to_the_nearest_step():
+    assert nearest(np.array([0.5, 1.5, 9.0]), 6, 1.0).tolist() == [0, 0, 1, 1, 1, 1]
+
+
+def test_the_readme_names_the_files_that_are_written():
+    text = (ROOT / "README.md").read_text()
+    assert "overlay.mp4" in text and "trajectory.jpg" in text
