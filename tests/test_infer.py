@@ -158,7 +158,7 @@ def test_a_folder_of_videos_is_seen_one_by_one_and_bad_ones_are_named(capsys, tm
     status, out, err = run(capsys, "infer", "--model", SHIPPED, "--video", folder, "--out", tmp_path / "out")
     assert status == 1 and "broken.mp4" in err and "1 of 3 videos refused" in err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(s.id for s in load(scenes)[:2])
-    assert [p.name for p in videos_in(str(folder))][0] == "broken.mp4"
+    assert next(p.name for p in videos_in(str(folder))) == "broken.mp4"
 
 
 def test_free_questions_follow_the_protocol(capsys, monkeypatch, scenes):

