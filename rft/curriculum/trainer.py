@@ -42,10 +42,6 @@ class StageTrainer(Trainer):
         self.parts: dict[str, list[float]] = {}
         super().__init__(*args, **kwargs)
 
-    def get_decay_parameter_names(self, model):
-        # Decay would move embedding rows that a stage must leave alone.
-        return [name for name in super().get_decay_parameter_names(model) if "embed_tokens" not in name]
-
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         core = self.accelerator.unwrap_model(model)
         total, parts = stage_losses(model, core, inputs, self.text_loss, self.heatmap_loss, self.anomalous_weight)
