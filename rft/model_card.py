@@ -21,7 +21,7 @@ def card(stages: list[dict], record: dict, metrics: dict, made_by: str, paramete
         interval = "--" if m["low"] is None else f"[{m['low']:.3f}, {m['high']:.3f}]"
         rows.append(f"| {name} | {value} | {interval} | {m['n']} |")
     steps = [
-        f"| {s['stage']['name']} | {s['stage']['data']} | {', '.join(s['stage']['trains'])} | {s['stage']['steps']} x {s['stage']['batch']} "
+        f"| {s['stage']['name']} | {s['stage']['data']} | {', '.join(s['stage']['trains'])} | {s['steps']} x {s['stage']['batch']} "
         f"| {s['stage']['lr']:g} | {[h['loss'] for h in s['history'] if 'loss' in h][-1]:.3f} |"
         for s in stages
     ]

@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -23,8 +23,8 @@ from tvad.errors import InputError
 @dataclass
 class Curriculum:
     """`start`: a checkpoint folder of T-VAD or of its backbone, or a YAML description of an untrained model. `dtype`: of frozen weights
-    ("auto": as stored). `rate`, `max_frames`: how clips are sampled. `use_ahd`, `use_rae`: ablations. `prompts`: AHD's prompt set
-    {"normal": [...], "abnormal": [...]}, where not the start's."""
+    ("auto": as stored). `rate`, `max_frames`: how clips are sampled. `use_ahd`, `use_rae`: ablations. `prompts`: YAML file of AHD's
+    prompt set (configs/prompts), where not the start's. `attention`: eager, sdpa or flash_attention_2, where not the library's choice."""
 
     out: str
     start: str
@@ -35,7 +35,8 @@ class Curriculum:
     dtype: str = "auto"
     use_ahd: bool = True
     use_rae: bool = True
-    prompts: dict = field(default_factory=dict)
+    prompts: str | None = None
+    attention: str | None = None
     threads: int | None = None
 
 
@@ -58,16 +59,15 @@ def train(plan: Curriculum, log=print) -> Path:
     """Carry out a curriculum; returns the folder of the trained model. Raises InputError for a bad plan."""
     import torch
 
+    from tvad.model import prompt_sets
     from tvad.model.start import prompts_of, start_from
 
     if plan.threads:
         torch.set_num_threads(plan.threads)
     for stage in plan.stages:
         stage.check()
-    prompts = plan.prompts or prompts_of(plan.start)
-    if prompts and set(prompts) != {"normal", "abnormal"}:
-        raise InputError(f"prompts: expected the keys normal and abnormal, found {', '.join(sorted(prompts)) or 'none'}")
-    model, processor = start_from(plan.start, plan.seed, plan.dtype, use_ahd=plan.use_ahd, use_rae=plan.use_rae)
+    prompts = prompt_sets.read(plan.prompts) if plan.prompts else prompts_of(plan.start)
+    model, processor = start_from(plan.start, plan.seed, plan.dtype, plan.attention, use_ahd=plan.use_ahd, use_rae=plan.use_rae)
     if torch.cuda.is_available():
         model.to("cuda")
     out = Path(plan.out)

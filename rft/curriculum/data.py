@@ -100,15 +100,21 @@ class ClipCollator:
         prefixes, parts, weights = [], [], []
         for sample, grid, clip in zip(samples, grids, frames):
             prefix = self.branches.prefix(grid, clip)
-            found = [self.branches.of(q) for q in sample.questions if self.kinds is None or q.kind in self.kinds]
-            if self.dialogue and sample.dialogue:
-                found.append(self.branches.conversation(list(sample.dialogue), False))
-            if self.narratives:
-                found += [self.branches.conversation([turn], False) for turn in narratives(sample)]
+            found = [self.branches.conversation(turns, letters) for turns, letters in self.conversations(sample)]
             prefixes.append(prefix)
             parts.append([ids for ids, _ in found])
             weights.append(torch.cat([torch.zeros(len(prefix)), *(w for _, w in found)]))
         return batch | self._packed(prefixes, parts, weights)
+
+    def conversations(self, sample: Sample) -> list[tuple[list[tuple[str, str]], bool]]:
+        """What this stage says about a sample: turns (asked, answered), and whether letters weigh more."""
+        asked = [q for q in sample.questions if self.kinds is None or q.kind in self.kinds]
+        found = [([(question_text(q), target_text(q, self.branches.box_step))], q.kind == "mcq") for q in asked]
+        if self.dialogue and sample.dialogue:
+            found.append((list(sample.dialogue), False))
+        if self.narratives:
+            found += [([turn], False) for turn in narratives(sample)]
+        return found
 
     def _packed(self, prefixes, parts, weights) -> dict:
         packed = pack(prefixes, parts, self.branches.tokenizer.pad_token_id)

@@ -66,6 +66,6 @@ def write_stage_report(path: Path, record: dict, model, processor, samples: list
         ("Settings", f"<div class=wide><table>{settings}</table></div>"),
     ]
     temporary = path.with_suffix(".tmp")
-    subtitle = f"{stage['steps']} steps on {stage['data']}, seed {record['seed']}{chosen}"
+    subtitle = f"{record['steps']} steps on {stage['data']}, seed {record['seed']}{chosen}"
     temporary.write_text(page(f"Stage {stage['name']}", subtitle, [s for s in sections if s[1]]), encoding="utf-8")
     temporary.replace(path)

@@ -3,6 +3,7 @@ checkpoint and a report."""
 
 import fnmatch
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,17 +47,19 @@ class Stage:
     trains: name patterns of parameters ("*" all). attributes: read-outs on video tokens (stage 0 of a tiny model).
     kinds, dialogue, narratives: which texts are learned (None: all questions; narratives: T-VAU's phase A).
     special_tokens: also the three anomaly tokens' embeddings. lora: merged into the weights at the end.
-    steps, batch, accumulate: optimiser steps, clips (rows) a pass, passes a step. lr: cosine to lr_floor * lr after warmup (share of
-    steps). validation: a data set folder, evaluated every `save_steps`; select: what decides which checkpoint is kept, "loss" (least)
-    or a heatmap metric (most); None keeps the last.
+    steps or epochs, batch, accumulate: optimiser steps or passes over the data, clips (rows) a pass, passes a step.
+    lr: cosine to lr_floor * lr after warmup (share of steps).
+    validation: a data set folder, evaluated every `save_steps`; select: what decides which checkpoint is kept, "loss" (least) or a
+    heatmap metric (most); None keeps the last.
     options: further TrainingArguments, such as bf16 or gradient_checkpointing.
     """
 
     name: str
     data: str
     trains: list[str]
-    steps: int
-    lr: float
+    steps: int | None = None
+    lr: float = 1e-4
+    epochs: float | None = None
     batch: int = 8
     accumulate: int = 1
     text_loss: float = 1.0
@@ -81,6 +84,10 @@ class Stage:
     options: dict = field(default_factory=dict)
 
     def check(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise InputError(f"stage {self.name}: give either steps or epochs")
+        if self.steps is None and self.data == "symbols":
+            raise InputError(f"stage {self.name}: symbols have no epochs, give steps")
         known = ("loss", *HEATMAP_METRICS)
         if self.select is not None and self.select not in known:
             raise InputError(f"stage {self.name}: select is {self.select!r}, expected one of {', '.join(known)}")
@@ -163,14 +170,22 @@ def _table(rows: list[tuple[str, int, int]]) -> str:
     return "\n".join([*lines, *(f"  {group:34s} {total:14,d} {training:14,d}" for group, total, training in rows)])
 
 
-def arguments_of(stage: Stage, out: Path, seed: int, evaluates: bool) -> TrainingArguments:
+def steps_of(stage: Stage, clips: int) -> int:
+    """Optimiser steps of a stage over `clips` clips, over all processes."""
+    if stage.steps is not None:
+        return stage.steps
+    assert stage.epochs is not None
+    return max(1, round(stage.epochs * clips / (stage.batch * stage.accumulate * int(os.environ.get("WORLD_SIZE", "1")))))
+
+
+def arguments_of(stage: Stage, steps: int, out: Path, seed: int, evaluates: bool) -> TrainingArguments:
     select = None if stage.select is None else f"eval_{stage.select}"
     return TrainingArguments(**{
-        "output_dir": str(out), "max_steps": stage.steps, "per_device_train_batch_size": stage.batch,
+        "output_dir": str(out), "max_steps": steps, "per_device_train_batch_size": stage.batch,
         "per_device_eval_batch_size": stage.batch, "gradient_accumulation_steps": stage.accumulate, "learning_rate": stage.lr,
-        "warmup_steps": max(1, round(stage.warmup * stage.steps)), "lr_scheduler_type": "cosine_with_min_lr",
+        "warmup_steps": max(1, round(stage.warmup * steps)), "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": stage.lr_floor}, "weight_decay": stage.weight_decay, "adam_beta2": 0.98,
-        "max_grad_norm": 1.0, "logging_steps": max(1, min(25, stage.steps // 4)), "save_steps": stage.save_steps,
+        "max_grad_norm": 1.0, "logging_steps": max(1, min(25, steps // 4)), "save_steps": stage.save_steps,
         "save_total_limit": 2 if select else 1, "seed": seed, "data_seed": seed, "report_to": "none", "remove_unused_columns": False,
         "eval_strategy": "steps" if evaluates else "no", "eval_steps": stage.save_steps if evaluates else None,
         "use_cpu": not torch.cuda.is_available(), "disable_tqdm": True, "label_names": ["weights"],
@@ -220,14 +235,18 @@ def run(
     dataset: list[Any]
     store = ClipStore(rate, max_frames)
     if stage.data == "symbols":
-        dataset, collator = list(range(stage.steps * stage.batch * stage.accumulate)), TextCollator(branches, seed)
+        dataset, collator = list(range(steps_of(stage, 0) * stage.batch * stage.accumulate)), TextCollator(branches, seed)
     else:
         dataset = load_checked(stage.data, drop=stage.drop_bad_rows)
         collator = ClipCollator(branches, store, stage.kinds, stage.dialogue, stage.heatmap_loss > 0, stage.attributes, stage.narratives)
         if stage.validation:
-            evaluation = load_checked(stage.validation, drop=stage.drop_bad_rows)[: stage.validation_clips]
+            evaluation = load_checked(stage.validation, drop=stage.drop_bad_rows)
+        if stage.text_loss:
+            dataset, evaluation = _with_words(dataset, collator, stage, log), evaluation and _with_words(evaluation, collator, stage, log)
+        evaluation = evaluation and evaluation[: stage.validation_clips]
+    steps = steps_of(stage, len(dataset))
     trainer = StageTrainer(
-        model=model, args=arguments_of(stage, out, seed, bool(evaluation)), train_dataset=dataset, eval_dataset=evaluation, data_collator=collator,
+        model=model, args=arguments_of(stage, steps, out, seed, bool(evaluation)), train_dataset=dataset, eval_dataset=evaluation, data_collator=collator,
         text_loss=stage.text_loss, heatmap_loss=stage.heatmap_loss, anomalous_weight=stage.anomalous_weight,
         heatmap_eval=(processor, store) if stage.select in HEATMAP_METRICS else None, callbacks=[RunLog(out)],
     )  # fmt: skip
@@ -248,12 +267,22 @@ def run(
         parameter.requires_grad_(True)
     save_whole(done, model, processor)
     history = trainer.state.log_history
-    record = {"stage": asdict(stage), "seed": seed, "parameters": parts, "best": trainer.state.best_metric, "history": history}
+    record = {"stage": asdict(stage), "seed": seed, "steps": steps, "parameters": parts, "best": trainer.state.best_metric, "history": history}
     write_stage_report(out / "report.html", record, model.eval(), processor, evaluation or [], store)
     temporary = done / "stage.tmp"
     temporary.write_text(json.dumps(record, indent=1))
     temporary.replace(done / "stage.json")  # last: what marks the stage as done
     return model
+
+
+def _with_words(samples: list[Sample], collator: ClipCollator, stage: Stage, log) -> list[Sample]:
+    """The samples that this stage has something to say about."""
+    kept = [sample for sample in samples if collator.conversations(sample)]
+    if len(kept) < len(samples):
+        log(f"stage {stage.name}: {len(samples) - len(kept)} of {len(samples)} clips have no text for it and are left out")
+    if not kept:
+        raise InputError(f"stage {stage.name}: no clip has text for it")
+    return kept
 
 
 def _check_frozen(stage, model, before, rows, buffers) -> None:

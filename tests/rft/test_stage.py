@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -18,14 +20,15 @@ from bench.tasks import heatmap
 from rft import ablation
 from rft.ablation import VARIANTS, Ablation
 from rft.curriculum.data import Branches, ClipCollator, token_targets
-from rft.curriculum.stage import LoraSpec, Stage, add_lora, run, select_trainable
+from rft.curriculum.stage import LoraSpec, Stage, add_lora, arguments_of, run, select_trainable, steps_of
 from rft.curriculum.trainer import StageTrainer, stage_losses
 from rft.train_stage import Curriculum, applicable
 from tvad import config
-from tvad.data import load
+from tvad.data import load, save
 from tvad.data.dataset import ClipStore
+from tvad.data.scenes.dataset import ScenesConfig, generate
 from tvad.errors import InputError
-from tvad.model import TvadForConditionalGeneration, TvadProcessor
+from tvad.model import TvadForConditionalGeneration, TvadProcessor, prompt_sets
 from tvad.model.start import start_from
 from tvad.model.tiny import build
 from tvad.prompts import messages
@@ -305,7 +308,66 @@ def test_the_loss_of_a_batch_falls_when_it_is_trained_on(parts, scenes):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_shipped_curriculum_reads():
-    path = ROOT / "configs/stage/tiny.yaml"
-    plan = config.build(Curriculum, config.read_yaml(path), str(path))
-    assert plan.stages[-1].lora is not None and plan.stages[0].data == "symbols"
+def test_clips_without_words_for_a_stage_are_left_out_and_counted(parts, scenes, tmp_path):
+    samples = load(scenes)
+    shutil.copytree(scenes, tmp_path / "data")
+    silent = [dataclasses.replace(s, tracks=()) if n % 2 else s for n, s in enumerate(samples)]
+    save([dataclasses.replace(s, root="") for s in silent], tmp_path / "data")
+    said = []
+    model, processor = parts
+    stage = Stage("x", str(tmp_path / "data"), ["model.rae.*"], 4, 1e-2, batch=1, kinds=[], narratives=True)
+    trained = run(stage, model, processor, tmp_path / "out", 0, 2.0, 8, log=said.append)
+    assert any("8 of 16 clips have no text" in text for text in said)
+    assert all(torch.isfinite(p).all() for p in trained.parameters())
+
+
+def test_clips_of_several_sizes_train_in_one_batch_and_epochs_become_steps(either, tmp_path):
+    samples = []
+    for n, size in enumerate((112, 64)):
+        generate(ScenesConfig(split="train", clips=2, seed=n, size=size, max_crowd=2), tmp_path / str(size))
+        samples += load(tmp_path / str(size))
+    batch = ClipCollator(Branches(either[1]), ClipStore(2.0, 8), heatmap=True)(samples)
+    grids = {tuple(g) for g in batch["clips"]["video_grid_thw"].tolist()}
+    total, losses = stage_losses(either[0], either[0], batch, 1.0, 1.0, 1.0)
+    assert len(grids) == 2 and torch.isfinite(total) and set(losses) == {"heatmap_loss", "text_loss"}
+    assert steps_of(Stage("x", "d", ["*"], epochs=2, batch=1, accumulate=8), 100) == 25
+    with pytest.raises(InputError, match="either steps or epochs"):
+        Stage("x", "d", ["*"]).check()
+
+
+def test_gradient_checkpointing_and_attention_are_options(checkpoint, scenes, tmp_path):
+    model, processor = start_from(str(checkpoint), attention="eager")
+    assert model.config._attn_implementation == "eager"
+    options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    knobs = dict(data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2, dropout=0.0))
+    _, with_it = carry_out(start_from(str(checkpoint)), tmp_path / "a", options=options, **knobs)
+    _, without = carry_out(start_from(str(checkpoint)), tmp_path / "b", **knobs)
+    assert different(with_it, without, 1e-5) == []
+    with pytest.raises(InputError, match="cannot be loaded"):
+        start_from(str(checkpoint), attention="flash_attention_9")
+
+
+@pytest.mark.parametrize("name", ["surveillance", "ubnormal", "shanghaitech"])
+def test_shipped_prompt_sets_have_all_levels_for_both_classes(name):
+    found = prompt_sets.read(ROOT / f"configs/prompts/{name}.yaml")
+    assert set(found) == {"normal", "abnormal"} and all(len(p) == len(set(p)) >= 10 for p in found.values())
+    assert not set(found["normal"]) & set(found["abnormal"])
+
+
+@pytest.mark.parametrize("spec, words", [
+    ({"templates": {"clause": ["{}"]}}, "unknown level 'clause'"),
+    ({"templates": {"word": ["no place"]}, "categories": ["fire"]}, "must hold {} exactly once"),
+    ({"templates": {"word": ["{}"]}, "states": {"odd": ["x"]}}, "unknown class 'odd'"),
+    ({"templates": {"word": ["{}"]}, "states": {"normal": ["x"]}}, "no prompt for the class abnormal"),
+])  # fmt: skip
+def test_bad_prompt_sets_are_refused(spec, words):
+    with pytest.raises(InputError, match=words.replace("{}", r"\{\}")):
+        prompt_sets.PromptSet(**spec).expand()
+
+
+@pytest.mark.parametrize("name", ["tiny", "tvad-7b-ubnormal", "tvad-7b-shanghaitech"])
+def test_the_shipped_curricula_read(name, tmp_path):
+    plan = config.build(Curriculum, config.read_yaml(ROOT / f"configs/stage/{name}.yaml"), name)
+    for stage in plan.stages:
+        stage.check()
+        assert arguments_of(stage, steps_of(stage, 1000), tmp_path, 0, stage.validation is not None).max_steps > 0

@@ -13,13 +13,13 @@ from tvad.model.core import anomaly_modules
 from tvad.model.modeling import class_for, config_from
 
 
-def start_from(path: str, seed: int = 0, dtype: str = "auto", **switches):
+def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | None = None, **switches):
     """Model and processor to train.
 
     path: a checkpoint folder of T-VAD or of a Qwen2.5-VL or Qwen3-VL backbone, or a YAML file (`tvad.model.tiny`). A backbone gets the
     three special tokens (their embeddings start at the mean of all), AHD and RAE with seeded random weights. switches: fields of
     T-VAD such as use_ahd=False; modules that a checkpoint lacks start random, those that are switched off are left out.
-    Raises InputError that names the path.
+    attention: transformers' attn_implementation. Raises InputError that names the path.
     """
     if path.endswith((".yaml", ".yml")):
         model, processor = tiny.build(path, **switches)
@@ -33,11 +33,11 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", **switches):
         torch.manual_seed(seed)
         if isinstance(found, TvadFields):
             config = type(found).from_pretrained(path, **switches)
-            model = family.from_pretrained(path, config=config, dtype=dtype)
+            model = family.from_pretrained(path, config=config, dtype=dtype, attn_implementation=attention)
         else:
-            model = _grown(AutoModelForImageTextToText.from_pretrained(path, dtype=dtype), processor.tokenizer, switches)
+            model = _grown(AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention), processor.tokenizer, switches)
             config = model.config
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # ImportError: an attention implementation that is not installed
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
     kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"][1]
     processor = kind(
