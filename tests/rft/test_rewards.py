@@ -1,6 +1,9 @@
-import pytest
+import json
 
-from rft.rewards import REWARDS, select
+import pytest
+from conftest import shared
+
+from rft.rewards import REWARDS, select, vau_r1
 from tvad.errors import InputError
 
 TEMPORAL = "<think>x</think><answer>Anomaly</answer><glue>[1.00, 3.00]</glue>"
@@ -93,3 +96,23 @@ def test_unknown_names_are_refused():
 
 def test_chat_completions_are_read_too():
     assert REWARDS["format"]([[{"role": "assistant", "content": TEMPORAL}]], solution=[TEMPORAL], task=["temporal"]) == [1.0]
+
+
+def test_vau_r1_rewards_are_the_published_ones():
+    tasks = {"temporal_grounding": "temporal", "multiple_choice": "qa", "classification": "classification"}
+    for case in json.loads(shared("golden/vau_r1/open/rewards.json").read_text())["cases"]:
+        functions = vau_r1(tasks[case["task"]])
+        assert set(functions) == set(case["rewards"])
+        for name, function in functions.items():
+            assert function([case["completion"]], solution=[case["solution"]]) == [case["rewards"][name]], (case["id"], name)
+
+
+def test_vau_r1_rewards_by_hand():
+    rewards = vau_r1("temporal")
+    text = "<think>t</think> <answer>Anomaly</answer><glue>[1, 3]</glue>"
+    solution = [{"answer": "Anomaly", "glue": [[0, 2], [1, 4]]}]
+    assert [f([text], solution=solution) for f in rewards.values()] == [[1.0], [1.0], [0.5]]
+    assert vau_r1("qa")["answer"](["<answer></answer>"], solution=["Normal"]) == [1.0]  # what the published code pays for
+    assert vau_r1("qa")["format"](["<think>a</think><answer>b</answer>" * 2], solution=["A"]) == [1.0]
+    with pytest.raises(InputError, match="unknown task 'poetry'"):
+        vau_r1("poetry")
