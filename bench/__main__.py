@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tvad import cli
+from tvad.errors import InputError
 
 EXAMPLES = """examples:
   bench run --model vllm:assets/tvad-tiny --suite configs/bench/scenes.yaml --out runs/tiny-greedy
@@ -13,6 +14,8 @@ EXAMPLES = """examples:
   bench score answers.jsonl --suite configs/bench/scenes.yaml --out runs/scored
   bench compare runs/before runs/after
   bench report runs/tiny-greedy
+  bench audit --data data/core/test --train data/core/train
+  bench compare runs/before runs/after --gate configs/bench/gate.yaml --junit gate.xml
   bench list models
 """
 
@@ -27,9 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
         )
 
     run = add("run", "ask a model the questions of a suite and score its answers", EXAMPLES.splitlines()[1].strip())
-    run.add_argument("--model", required=True, help="KIND:PATH, KIND one of hf, vllm, baseline")
+    run.add_argument("--model", required=True, help="KIND:PATH, KIND one of hf, vllm, openai (NAME@URL), baseline")
     run.add_argument("--suite", required=True, help="YAML file, e.g. configs/bench/scenes.yaml")
     run.add_argument("--out", required=True, help="folder of the run")
+    run.add_argument("--video", choices=("file", "frames"), help="openai: how clips travel, as mp4 (default) or as pictures")
+    run.add_argument("--concurrency", type=int, help="openai: requests in flight (default 8)")
     score = add("score", "score answers made elsewhere: lines of id, task, response", EXAMPLES.splitlines()[3].strip())
     score.add_argument("predictions", help="JSONL file")
     score.add_argument("--suite", required=True)
@@ -37,6 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
     compare = add("compare", "paired differences of two runs on one suite", EXAMPLES.splitlines()[4].strip())
     compare.add_argument("before")
     compare.add_argument("after")
+    compare.add_argument("--gate", help="YAML file of tolerated drops; exit status 1 on a regression")
+    compare.add_argument("--junit", help="with --gate: write the verdicts as JUnit XML")
+    compare.add_argument("--markdown", help="write the table as Markdown, for a CI summary")
+    audit = add("audit", "what a suite can be answered with without looking; exit status 1 where it is flagged", EXAMPLES.splitlines()[7].strip())
+    source = audit.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", help="data set folder or VAU-Bench CSV")
+    source.add_argument("--suite", help="YAML file; its data is audited")
+    audit.add_argument("--train", help="the training data, for the prior, the text-only baseline and leaks")
+    audit.add_argument("--out", help="write the audit as a page")
     report = add("report", "write RUN/report.html", EXAMPLES.splitlines()[5].strip())
     report.add_argument("run")
     report.add_argument("--against", help="an earlier run on the same suite, for the comparison")
@@ -56,17 +70,31 @@ def main(arguments: list[str] | None = None) -> int:
 
         plan = suite.read(known.suite, rest)
         suite.load(plan)  # bad data is refused before a model is loaded
-        print(table(run(models.load(known.model), known.model, plan, known.out)))
+        options = {k: v for k, v in (("video", known.video), ("concurrency", known.concurrency)) if v is not None}
+        if options and not known.model.startswith("openai:"):
+            raise InputError(f"--{next(iter(options))} is for openai: models")
+        print(table(run(models.load(known.model, **options), known.model, plan, known.out)))
     elif known.command == "score":
         from bench import suite
         from bench.run import table
         from bench.score import score
 
-        print(table(score(known.predictions, suite.read(known.suite, rest), known.out)))
+        metrics, rejected = score(known.predictions, suite.read(known.suite, rest), known.out)
+        for problem in rejected:
+            print(f"rejected {problem}", file=sys.stderr)
+        print(table(metrics))
     elif known.command == "compare":
         from bench import compare
 
-        print(compare.table(compare.compare(known.before, known.after)))
+        return _compare(known, compare)
+    elif known.command == "audit":
+        from bench import audit, suite
+
+        found = audit.audit(known.data or suite.read(known.suite).data, known.train)
+        print(audit.table(found))
+        if known.out:
+            print(audit.write_page(found, known.out))
+        return 1 if found.flagged else 0
     elif known.command == "report":
         from bench.report import write_report
 
@@ -74,6 +102,33 @@ def main(arguments: list[str] | None = None) -> int:
     elif known.command == "list":
         print("\n".join(_names(known.what)))
     return 0
+
+
+def _compare(known, compare) -> int:
+    if known.junit and not known.gate:
+        raise InputError("--junit needs --gate")
+    text, failed = compare.table(compare.compare(known.before, known.after)), False
+    markdown = f"```\n{text}\n```\n"
+    if known.gate:
+        from bench import gate
+
+        verdicts = gate.judge(known.before, known.after, gate.read(known.gate))
+        failed = any(v.regressed for v in verdicts)
+        text += f"\n\n{gate.table(verdicts)}\n{'regressed' if failed else 'passed'}"
+        markdown = f"{gate.table(verdicts)}\n\n{markdown}"
+        if known.junit:
+            _write(known.junit, gate.junit(verdicts))
+    if known.markdown:
+        _write(known.markdown, markdown)
+    print(text)
+    return 1 if failed else 0
+
+
+def _write(path: str, text: str) -> None:
+    """Through a temporary name."""
+    temporary = Path(f"{path}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _names(what: str) -> list[str]:

@@ -6,29 +6,34 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.metrics.stats import Interval, mean_interval
+from bench.metrics.stats import Interval, mcnemar, mean_interval
 from bench.run import read_lines
+from bench.tasks import heatmap
 from tvad.errors import InputError
 
-LOWER_IS_BETTER = ("parse_failure", "false_alarm")
+LOWER_IS_BETTER = ("parse_failure", "false_alarm", "missing")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric before and after, and the paired difference with its interval."""
+    """A metric before and after, and the paired difference with its interval. mcnemar: exact p-value, for right/wrong metrics."""
 
     metric: str
     before: float | None
     after: float | None
     change: Interval
+    mcnemar: float | None = None
 
     @property
     def verdict(self) -> str:
         """better, worse, or same where the interval holds zero."""
         if self.change.low is None or self.change.high is None or self.change.low <= 0 <= self.change.high:
             return "same"
-        up = self.change.low > 0
-        return "better" if up != self.metric.endswith(LOWER_IS_BETTER) else "worse"
+        return "better" if (self.change.low > 0) != lower_is_better(self.metric) else "worse"
+
+
+def lower_is_better(metric: str) -> bool:
+    return metric.endswith(LOWER_IS_BETTER)
 
 
 def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
@@ -52,8 +57,17 @@ def per_item(lines: list[dict]) -> dict[tuple[str, str], dict[str, list[float]]]
     return found
 
 
-def compare(before: str | Path, after: str | Path, resamples: int = 2000, seed: int = 0) -> list[Difference]:
-    """Differences after - before of every answer metric. Raises InputError where suites or items differ."""
+@dataclass(frozen=True)
+class Pairs:
+    """Scores of one metric on the same items in two runs, (n,) each, with the video of every item."""
+
+    before: np.ndarray
+    after: np.ndarray
+    videos: np.ndarray
+
+
+def pairs(before: str | Path, after: str | Path) -> dict[str, Pairs]:
+    """Every answer metric of two runs, item by item. Raises InputError where suites or items differ."""
     (a_record, a_lines, _), (b_record, b_lines, _) = open_run(before), open_run(after)
     if a_record["suite_hash"] != b_record["suite_hash"]:
         raise InputError(f"{before} and {after} cannot be compared: suites {a_record['suite_hash']} and {b_record['suite_hash']}")
@@ -62,20 +76,45 @@ def compare(before: str | Path, after: str | Path, resamples: int = 2000, seed: 
         only = sorted(set(a) ^ set(b))[0]
         raise InputError(f"{before} and {after} cannot be compared: item {only[1]} of task {only[0]} is in one of them only")
     video = {(line["task"], line["id"]): line["sample"] for line in a_lines}
-    found = []
-    for name in dict.fromkeys((task, metric) for (task, _), scores in a.items() for metric in scores):
-        task, metric = name
+    found = {}
+    for task, metric in dict.fromkeys((task, metric) for (task, _), scores in a.items() for metric in scores):
         keys = [key for key, scores in a.items() if key[0] == task and metric in scores and metric in b[key]]
-        left = np.array([np.mean(a[key][metric]) for key in keys])
-        right = np.array([np.mean(b[key][metric]) for key in keys])
-        change = mean_interval(right - left, np.array([video[key] for key in keys]), resamples, seed)
-        found.append(Difference(f"{task}.{metric}", float(left.mean()), float(right.mean()), change))
+        left, right = (np.array([np.mean(run[key][metric]) for key in keys]) for run in (a, b))
+        found[f"{task}.{metric}"] = Pairs(left, right, np.array([video[key] for key in keys]))
     return found
+
+
+def compare(before: str | Path, after: str | Path, resamples: int = 2000, seed: int = 0) -> list[Difference]:
+    """Differences after - before of every answer metric, and of the heatmap metrics where both runs have them. Raises InputError where
+    suites or items differ."""
+    found = []
+    for name, p in pairs(before, after).items():
+        change = mean_interval(p.after - p.before, p.videos, resamples, seed)
+        binary = bool(np.isin(p.before, (0, 1)).all() and np.isin(p.after, (0, 1)).all())
+        test = mcnemar(p.before, p.after) if binary and name.endswith(("accuracy", "yes_no")) else None
+        found.append(Difference(name, float(p.before.mean()), float(p.after.mean()), change, test))
+    return found + _heatmaps(Path(before), Path(after), resamples, seed)
+
+
+def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Difference]:
+    """Paired over videos, from what the runs keep of every video."""
+    files = [run / heatmap.VIDEOS for run in (before, after)]
+    if not all(file.exists() for file in files):
+        return []
+    left, right = (heatmap.load_videos(file) for file in files)
+    if list(left) != list(right):
+        raise InputError(f"{before} and {after} cannot be compared: their heatmaps are of different videos")
+    return [
+        Difference(f"heatmap.{name}", one, other, change)
+        for name, (one, other, change) in heatmap.paired(list(left.values()), list(right.values()), min(resamples, heatmap.RESAMPLES), seed).items()
+    ]
 
 
 def table(differences: list[Difference]) -> str:
     lines = [f"{'metric':26s} {'before':>8s} {'after':>8s} {'change':>8s}  {'95 % interval':20s} {'n':>5s}  verdict"]
     for d in differences:
         interval = "--" if d.change.low is None else f"[{d.change.low:+.3f}, {d.change.high:+.3f}]"
-        lines.append(f"{d.metric:26s} {d.before:8.3f} {d.after:8.3f} {d.change.value:+8.3f}  {interval:20s} {d.change.n:5d}  {d.verdict}")
+        numbers = [f"{'--':>8s}" if v is None else f"{v:{sign}8.3f}" for v, sign in ((d.before, ""), (d.after, ""), (d.change.value, "+"))]
+        tested = "" if d.mcnemar is None else f" (McNemar p {d.mcnemar:.3g})"
+        lines.append(f"{d.metric:26s} {' '.join(numbers)}  {interval:20s} {d.change.n:5d}  {d.verdict}{tested}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,12 +56,14 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
     """Answers of all items, those already in samples.jsonl kept."""
     wanted = {item.id: prompt_hash(item, suite) for item in items}
     done = [line for line in read_lines(path) if wanted.get(line["id"]) == line["prompt_hash"]]
+    answered = Counter(line["id"] for line in done)  # a kill may have cut between the attempts of a question
+    done = [line for line in done if answered[line["id"]] == suite.decode.n]
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in done))
     temporary.replace(path)
     have = {line["id"] for line in done}
     # Batches have fixed members, so that a resumed run asks the same batches with the same seeds; a turn waits for those before it.
-    decode = suite.decode
+    decode, streams = suite.decode, hasattr(model, "stream")
     rounds = [[item for item in items if item.turn == turn] for turn in range(1 + max((item.turn for item in items), default=0))]
     batches = [part[start : start + BATCH] for part in rounds for start in range(0, len(part), BATCH)]
     replies = {line["id"]: line["response"] for line in done if line["attempt"] == 0}
@@ -68,24 +71,42 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
         for number, batch in enumerate(batches):
             if all(item.id in have for item in batch):
                 continue
+            if streams:  # what an endpoint has answered is never asked again, so a batch may be resumed in its middle
+                batch = [item for item in batch if item.id not in have]
             requests = []
             for i in batch:
                 history = tuple((asked, replies[f"{i.sample.id}@{n}"]) for n, (asked, _) in enumerate((i.sample.dialogue or ())[: i.turn]))
                 requests.append(Request(messages(question_text(i.question), str(i.sample.video.path), history), store.frames(i.sample), i))
-            answers = model.sample(requests, Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number))
-            for item, completions in zip(batch, answers):
+            sampling = Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number)
+            answers = model.stream(requests, sampling) if streams else enumerate(model.sample(requests, sampling))
+            for which, completions in answers:
+                item = batch[which]
                 if item.id in have:
                     continue
-                for attempt, completion in enumerate(completions):
-                    line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": attempt, "prompt_hash": wanted[item.id],
-                            "response": completion.text, **score_item(item, completion.text)}  # fmt: skip
-                    out.write(json.dumps(line) + "\n")
-                    done.append(line)
-                    if attempt == 0:
-                        replies[item.id] = completion.text
+                lines = [
+                    {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": attempt, "prompt_hash": wanted[item.id],
+                     "response": completion.text, **score_item(item, completion.text)}
+                    for attempt, completion in enumerate(completions)
+                ]  # fmt: skip
+                out.write("".join(json.dumps(line) + "\n" for line in lines))
+                done += lines
+                replies[item.id] = completions[0].text
+                if streams:
+                    out.flush()
+                    bar.update(1)
             out.flush()
-            bar.update(len(batch))
-    return done
+            bar.update(0 if streams else len(batch))
+    return _in_order(done, items, path)
+
+
+def _in_order(lines: list[dict], items: list[Item], path: Path) -> list[dict]:
+    """Lines in the order of the items, however they came in, so that a resumed run ends with the same files."""
+    place = {item.id: n for n, item in enumerate(items)}
+    ordered = sorted(lines, key=lambda line: (place[line["id"]], line["attempt"]))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in ordered))
+    temporary.replace(path)
+    return ordered
 
 
 def summarise(lines: list[dict], suite: Suite) -> dict[str, Interval]:
@@ -113,8 +134,9 @@ def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Pat
     temporary = out / "heatmaps.tmp.npz"
     np.savez_compressed(temporary, **{s.id: m.astype(np.float16) for s, m in zip(samples, maps)})
     temporary.replace(out / "heatmaps.npz")
-    videos = [heatmap_task.VideoScores(s, m, store.frames(s)) for s, m in zip(samples, maps)]
-    return heatmap_task.metrics(videos, min(suite.resamples, 300), suite.seed)
+    videos = {s.id: heatmap_task.VideoScores(s, m, store.frames(s)) for s, m in zip(samples, maps)}
+    heatmap_task.save_videos(out / heatmap_task.VIDEOS, videos)
+    return heatmap_task.metrics(list(videos.values()), min(suite.resamples, heatmap_task.RESAMPLES), suite.seed)
 
 
 def versions() -> dict[str, str]:

@@ -4,11 +4,11 @@ from typing import Any
 
 from tvad.errors import InputError
 
-KINDS = ("hf", "vllm", "baseline")
+KINDS = ("hf", "vllm", "openai", "baseline")
 
 
 def load(spec: str, **options: Any):
-    """Open a model given as KIND:PATH (or baseline:NAME). Raises InputError for an unknown kind or an unusable path."""
+    """Open a model given as KIND:PATH (baseline:NAME, openai:NAME@URL). Raises InputError for an unknown kind or an unusable path."""
     kind, _, path = spec.partition(":")
     if kind not in KINDS or not path:
         raise InputError(f"model {spec!r}: expected KIND:PATH with KIND one of {', '.join(KINDS)}")
@@ -16,6 +16,10 @@ def load(spec: str, **options: Any):
         from bench.models.baseline import Baseline
 
         return Baseline(path)
+    if kind == "openai":
+        from bench.models.openai import OpenAiModel
+
+        return OpenAiModel(path, **options)
     if kind == "hf":
         from bench.models.hf import HfModel
 

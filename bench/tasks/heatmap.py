@@ -1,35 +1,75 @@
 """Heatmaps: micro and macro frame AUC, pixel AUC, RBDC and TBDC, with intervals over videos."""
 
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 
 from bench.metrics import detection, frame
-from bench.metrics.stats import Interval, resampled
+from bench.metrics.stats import Interval
 from tvad.data import masks
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import boxes_of, resize, steps_of
+from tvad.errors import InputError
 
 PRIMARY = "micro_auc"
 
 
+VIDEOS = "heatmap_videos.npz"  # what a run keeps of every video, so that two runs can be compared without the data
+RESAMPLES = 300
+FIELDS = ("labels", "scores", "tracks", "detections", "hist")
+
+
 class VideoScores:
-    """One video's truth and predictions: labels and scores (T,), track rows (n, 6), detection rows (m, 6), pixel histogram."""
+    """One video's truth and predictions: labels and scores (T,), track rows (n, 6), detection rows (m, 6), pixel histogram (2, 1000)."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    tracks: np.ndarray
+    detections: np.ndarray
+    hist: np.ndarray
 
     def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames):
         video = sample.video
         count, width, height = video.frames or frames.total, frames.images.shape[2], frames.images.shape[1]
-        self.maps = resize(heat, steps_of(count, frames.fps, frames.times), height, width)
-        self.scores = self.maps.reshape(count, -1).max(1)
+        maps = resize(heat, steps_of(count, frames.fps, frames.times), height, width)
+        self.scores = maps.reshape(count, -1).max(1)
         truth = masks.read(sample.path(sample.mask)) if sample.mask else np.zeros((count, height, width), bool)
         self.labels = truth.any((1, 2)).astype(int)
-        self.num_frames = count
         rows = [(t.id, f, *t.boxes[f]) for t in sample.tracks or () for f in t.anomalous if f in t.boxes]
         self.tracks = np.array(rows, float).reshape(-1, 6)
-        found = [(f, *box) for f in range(count) for box in boxes_of(self.maps[f])]
+        found = [(f, *box) for f in range(count) for box in boxes_of(maps[f])]
         self.detections = np.array(found, float).reshape(-1, 6)
         # Scores in 1000 bins: pixel AUC of any set of videos is then a sum of histograms.
-        bins = np.minimum((self.maps * 1000).astype(int), 999)
+        bins = np.minimum((maps * 1000).astype(int), 999)
         self.hist = np.stack([np.bincount(bins[truth == v], minlength=1000) for v in (False, True)]).astype(float)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.labels)
+
+
+def save_videos(path: Path, videos: dict[str, VideoScores]) -> None:
+    """Keep what the metrics need of every video, through a temporary name."""
+    temporary = path.with_name(f".{path.name}.tmp.npz")
+    np.savez_compressed(temporary, ids=np.array(list(videos)), **{f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in FIELDS})
+    temporary.replace(path)
+
+
+def load_videos(path: Path) -> dict[str, VideoScores]:
+    """Raises InputError that names the file."""
+    found = {}
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            for n, name in enumerate(data["ids"].tolist()):
+                video = found[name] = VideoScores.__new__(VideoScores)
+                for field in FIELDS:
+                    setattr(video, field, data[f"{n}_{field}"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not what a run keeps of its heatmaps ({error})") from error
+    return found
 
 
 def _pixel_auc(hist: np.ndarray) -> float | None:
@@ -52,21 +92,39 @@ def statistics(videos: list[VideoScores]) -> dict[str, float | None]:
     return {"micro_auc": aucs["micro"], "macro_auc": aucs["macro"], "pixel_auc": _pixel_auc(np.sum([v.hist for v in videos], axis=0)), **_detection(videos)}
 
 
+def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng([seed, count, 1])
+    for _ in range(resamples):
+        yield rng.integers(0, count, count)
+
+
+def _interval(value: float | None, drawn: list[float | None], count: int) -> Interval:
+    """Percentile interval; None where the value or most resamples are undefined."""
+    known = [v for v in drawn if v is not None]
+    if value is None or len(known) < max(2, len(drawn) // 2):
+        return Interval(value, None, None, count)
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Interval(value, float(low), float(high), count)
+
+
 def metrics(videos: list[VideoScores], resamples: int, seed: int) -> dict[str, Interval]:
     """Metrics with bootstrap intervals over videos."""
     values = statistics(videos)
-    rng_rows = {name: [] for name in values}  # type: dict[str, list]
+    drawn = [statistics([videos[i] for i in indices]) for indices in _draws(len(videos), resamples, seed)]
+    return {name: _interval(value, [d[name] for d in drawn], len(videos)) for name, value in values.items()}
 
-    def one(indices):
-        drawn = statistics([videos[i] for i in indices])
-        for name, value in drawn.items():
-            rng_rows[name].append(value)
-        return 0.0
 
-    resampled(one, len(videos), resamples, seed)
+def paired(before: list[VideoScores], after: list[VideoScores], resamples: int, seed: int) -> dict[str, tuple[float | None, float | None, Interval]]:
+    """Metrics of two runs on the same videos, and their difference with its interval over videos drawn together."""
+    one, other = statistics(before), statistics(after)
+    changes: dict[str, list[float | None]] = {name: [] for name in one}
+    for indices in _draws(len(before), resamples, seed):
+        left, right = (statistics([run[i] for i in indices]) for run in (before, after))
+        for name, values in changes.items():
+            a, b = left[name], right[name]
+            values.append(None if a is None or b is None else b - a)
     found = {}
-    for name, value in values.items():
-        drawn = [v for v in rng_rows[name] if v is not None]
-        low, high = (float(q) for q in np.quantile(drawn, [0.025, 0.975])) if len(drawn) > 1 and value is not None else (None, None)
-        found[name] = Interval(value, low, high, len(videos))
+    for name, values in changes.items():
+        a, b = one[name], other[name]
+        found[name] = (a, b, _interval(None if a is None or b is None else b - a, values, len(before)))
     return found

@@ -1,9 +1,19 @@
+import contextlib
+import hashlib
 import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SHIPPED
 
 from bench import models, suite
 from bench.compare import compare
@@ -134,15 +144,16 @@ def predictions(tmp_path, rows):
 def test_predictions_are_scored_and_missing_ones_count_as_wrong(plan, tmp_path):
     _, items = suite.load(plan)
     rows = [{"id": i.id, "task": i.task, "response": i.question.solution()} for i in items]
-    full = score(predictions(tmp_path, rows), plan, tmp_path / "full")
+    full, rejected = score(predictions(tmp_path, rows), plan, tmp_path / "full")
+    assert not rejected
     assert full["mcq.accuracy"].value == 1.0 and full["mcq.missing"].value == 0.0
-    half = score(predictions(tmp_path, rows[::2]), plan, tmp_path / "half")
+    half, _ = score(predictions(tmp_path, rows[::2]), plan, tmp_path / "half")
     assert half["mcq.missing"].value > 0.2 and half["mcq.accuracy"].value < 1.0
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [({"id": "nobody", "task": "mcq", "response": "A"}, "no question of this suite"), ({"id": "x", "task": "mcq"}, "'response' must be text"),
+    [({"id": "nobody", "task": "mcq", "response": "A"}, "no question of this suite"), ({"id": "x", "task": "mcq"}, "missing key 'response'"),
      ([1], "expected an object")],
 )  # fmt: skip
 def test_bad_predictions_are_named_by_line(plan, tmp_path, row, message):
@@ -156,3 +167,153 @@ def test_the_report_stands_alone(plan, tmp_path):
     page = write_report(tmp_path / "b", tmp_path / "a").read_text()
     assert "src='data:image/jpeg;base64," in page and "http" not in page.replace("http-equiv", "")
     assert "better" in page and "<svg" in page
+
+
+def fuzzed(items, count, seed):
+    """Lines of a predictions file: good ones, and every kind of bad one, as bytes."""
+    rng = random.Random(seed)
+    bad = [
+        b"not json", b"[]", b"3", b"null", b'{"id": "x"}', b'{"id": 3, "task": "mcq", "response": "A"}', b'{"id": "x", "task": "mcq", "response": NaN}',
+        b'{"id": "x", "task": "mcq", "response": null}', b'{"id": "nobody", "task": "mcq", "response": "A"}', b"\xff\xfe\x00", b"[" * 50_000, b'{"a":' * 9000,
+        b'{"id": "x", "task": "mcq", "response": ' + b"9" * 6000 + b"}", b'{"id": "x", "task": "mcq", "response": "' + b"A" * 4_200_000 + b'"}',
+        b'{"id": ["x"], "task": {}, "response": []}', b'{"id": "\\ud800", "task": "mcq", "response": "A"}', b"\x00\x01",
+        b'{"id": "x", "task": "mcq", "response": "A"',
+    ]  # fmt: skip
+    lines, good, used = [], 0, set()
+    for _ in range(count):
+        if rng.random() < 0.05:
+            lines.append(rng.choice(bad[:12] if rng.random() < 0.99 else bad))
+            continue
+        item = rng.choice(items)
+        noise = "".join(chr(rng.randrange(1, 0xD7FF)) for _ in range(rng.randrange(60)))
+        text = rng.choice([item.question.solution(), "", "A", "<think>" * rng.randrange(50), noise])
+        lines.append(json.dumps({"id": item.id, "task": item.task, "response": text}).encode())
+        good += item.id not in used
+        used.add(item.id)
+    return lines, good
+
+
+def test_ten_thousand_fuzzed_lines_are_each_scored_or_rejected_by_number(plan, tmp_path):
+    _, items = suite.load(plan)
+    lines, good = fuzzed(items, 10_000, 0)
+    path = tmp_path / "fuzz.jsonl"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    metrics, rejected = score(path, plan, tmp_path / "out")
+    assert len(rejected) == 10_000 - good
+    numbers = [int(str(p.where).rpartition(":")[2]) for p in rejected]
+    assert numbers == sorted(set(numbers)) and all(p.reason and "\n" not in p.reason for p in rejected)
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["answered"] == good and record["rejected"] == len(rejected) and record["questions"] == len(items)
+    assert metrics["mcq.missing"].value is not None and json.loads((tmp_path / "out/metrics.json").read_text())
+
+
+def test_ten_kills_at_random_moments_end_byte_for_byte_as_none(scenes, tmp_path):
+    """A real process, killed with SIGKILL; an endpoint that answers slowly, so that most kills fall into a batch."""
+    asked, lock = [], threading.Lock()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            text = body["messages"][-1]["content"]
+            question = text if isinstance(text, str) else text[-1]["text"]
+            time.sleep(0.02)
+            with lock:
+                asked.append(hashlib.sha256(json.dumps(body).encode()).hexdigest())
+            letter = "ABCD"[len(question) % 4]
+            said = f"<think>t</think><answer>{letter}</answer><glue>[0, {len(question) % 5}]</glue>"
+            answer = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(answer)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"openai:m@http://127.0.0.1:{server.server_port}/v1"
+    command = [sys.executable, "-m", "bench", "run", "--model", url, "--suite", "configs/bench/scenes.yaml", "--concurrency", "2", "--data", str(scenes),
+               "--tasks", "[mcq, judgement, temporal]", "--resamples", "50", "--out"]  # fmt: skip
+    try:
+        subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True, cwd=ROOT, timeout=120)
+        once = len(asked)
+        rng, kills = random.Random(0), 0
+        while kills < 10:
+            process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+            lines = tmp_path / "killed/samples.jsonl"
+            before = lines.stat().st_size if lines.exists() else 0
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline and not (lines.exists() and lines.stat().st_size > before):
+                time.sleep(0.005)
+            time.sleep(rng.random() * 0.1)
+            process.kill()
+            process.wait()
+            kills += 1
+        subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True, cwd=ROOT, timeout=120)
+    finally:
+        server.shutdown()
+    for name in ("metrics.json", "samples.jsonl"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    # Asked again only what was in flight at a kill: at most two requests each.
+    assert once <= len(asked) - once <= once + 2 * kills and len(set(asked)) == once
+
+
+def test_a_gate_fails_on_a_regression_only(plan, tmp_path, capsys):
+    from bench.__main__ import main
+
+    for name in ("oracle", "random"):
+        run(Baseline(name), "m", plan, tmp_path / name)
+    gate = tmp_path / "gate.yaml"
+    gate.write_text("metrics: {mcq.accuracy: 0.02, temporal.miou: 0.0, temporal.false_alarm: 0.1}\n")
+    oracle, guess = str(tmp_path / "oracle"), str(tmp_path / "random")
+    assert main(["compare", oracle, guess, "--gate", str(gate), "--junit", str(tmp_path / "j.xml"), "--markdown", str(tmp_path / "m.md")]) == 1
+    found = ElementTree.parse(tmp_path / "j.xml").getroot()
+    assert found.get("tests") == "3" and int(found.get("failures")) >= 2
+    assert "**regressed**" in (tmp_path / "m.md").read_text() and "McNemar" in capsys.readouterr().out
+    assert main(["compare", guess, oracle, "--gate", str(gate)]) == 0 and main(["compare", oracle, oracle, "--gate", str(gate)]) == 0
+    gate.write_text("metrics: {mcq.accuracy: 1.0}\n")
+    assert main(["compare", oracle, guess, "--gate", str(gate)]) == 0  # any drop is tolerated
+
+
+@pytest.mark.parametrize("text, words", [
+    ("metrics: {}", "no metric"), ("metrics: {mcq.accuracy: -1}", "tolerated drop is -1"), ("metrics: {mcq.accuracy: x}", "expected float"),
+    ("metrics: {mcq.accuracy: 0}\nconfidence: 2", "confidence is 2"), ("metrics: {mcq.luck: 0}", "'mcq.luck' is not in both runs"),
+    ("metric: {}", "unknown key"),
+])  # fmt: skip
+def test_bad_gates_are_refused(plan, tmp_path, text, words):
+    from bench import gate
+
+    run(Baseline("random"), "m", plan, tmp_path / "a")
+    (tmp_path / "gate.yaml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        gate.judge(tmp_path / "a", tmp_path / "a", gate.read(tmp_path / "gate.yaml"))
+
+
+def test_the_gate_is_a_fixture_of_pytest(plan, tmp_path, pytestconfig):
+    for name in ("oracle", "random"):
+        run(Baseline(name), "m", plan, tmp_path / name)
+    (tmp_path / "gate.yaml").write_text("metrics: {mcq.accuracy: 0.02}\n")
+    (tmp_path / "test_project.py").write_text(
+        "def test_better(reasoning_gate):\n    reasoning_gate('random', 'oracle', 'gate.yaml')\n"
+        "def test_worse(reasoning_gate):\n    reasoning_gate('oracle', 'random', 'gate.yaml')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "bench.pytest_plugin", "-c", "/dev/null", "--rootdir", str(tmp_path), "test_project.py"],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "1 failed, 1 passed" in done.stdout and "reasoning regressed from oracle to random" in done.stdout, done.stdout
+
+
+def test_heatmap_metrics_of_two_runs_are_paired(scenes, tmp_path, checkpoint):
+    knobs = ["--data", str(scenes), "--tasks", "[heatmap, judgement]", "--resamples", "30", "--max_videos", "8"]
+    plan = suite.read(str(ROOT / "configs/bench/scenes.yaml"), knobs)
+    for name, path in (("a", checkpoint), ("b", SHIPPED)):
+        run(models.load(f"hf:{path}"), "m", plan, tmp_path / name)
+    found = {d.metric: d for d in compare(tmp_path / "a", tmp_path / "b")}
+    pixel = found["heatmap.pixel_auc"]
+    stored = [json.loads((tmp_path / n / "metrics.json").read_text())["heatmap.pixel_auc"]["value"] for n in "ab"]
+    assert [pixel.before, pixel.after] == pytest.approx(stored) and pixel.change.low <= pixel.change.value <= pixel.change.high
+    same = {d.metric: d for d in compare(tmp_path / "b", tmp_path / "b")}["heatmap.rbdc"]
+    assert same.change.value == 0 and same.verdict == "same"

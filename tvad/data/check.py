@@ -87,9 +87,15 @@ def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
             if found := sample.problems():
                 raise InputError(f"{path}: {sample.id}: {found[0]} (`tvad data check {path}` lists all; drop_bad_rows leaves them out)")
         return samples
-    problems = check(path, files=False)
+    samples, problems = readable(path)
     for problem in problems:
         print(f"dropped {problem}", file=sys.stderr)
+    return samples
+
+
+def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
+    """The good rows of a data set (without opening its files), and what is wrong with the others."""
+    problems = check(path, files=False)
     bad = {problem.where for problem in problems}
     file = Path(path) / SAMPLES if Path(path).is_dir() else Path(path)
     samples = []
@@ -98,7 +104,7 @@ def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
             sample = from_json(json.loads(line), str(file.parent), f"{file.name}:{n}")
             if sample.id not in bad:
                 samples.append(sample)
-    return samples
+    return samples, problems
 
 
 av.logging.set_level(av.logging.PANIC)

@@ -1,0 +1,247 @@
+"""What a suite can be answered with without looking: blind baselines, biases of the options, duplicates, leaks, contradictions.
+
+Stated cleaning: rows that the reader refuses are listed and left out; of a repeated question only the first row counts.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bench.metrics.stats import Interval, mean_interval
+from tvad.data.check import Problem, readable
+from tvad.data.sample import Question, Sample
+from tvad.data.vau_bench import read_csv
+from tvad.errors import InputError
+from tvad.prompts import LETTERS
+
+MARGIN = 0.10  # a blind baseline this much above chance flags a suite
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the audit. `flag`: something that a reader of this suite's figures must know."""
+
+    what: str
+    result: str
+    flag: bool = False
+    rows: tuple[str, ...] = ()
+
+
+@dataclass
+class Audit:
+    source: str
+    samples: int
+    questions: int
+    refused: list[Problem]
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def flagged(self) -> bool:
+        return any(finding.flag for finding in self.findings)
+
+
+def read(source: str) -> tuple[list[Sample], list[Problem]]:
+    """Samples of a data set folder or of a VAU-Bench CSV, and what was left out."""
+    if source.endswith(".csv"):
+        return read_csv(source)
+    return readable(source)
+
+
+def _mcq(samples: list[Sample]) -> list[tuple[Sample, Question]]:
+    """Multiple-choice questions, of a repeated one the first."""
+    seen: set[tuple] = set()
+    found = []
+    for sample in samples:
+        for question in sample.questions:
+            key = (sample.id, question.text, question.options)
+            if question.kind == "mcq" and key not in seen:
+                seen.add(key)
+                found.append((sample, question))
+    return found
+
+
+def _share(hits: list[bool], videos: list[str]) -> Interval:
+    return mean_interval(np.array(hits, float), np.array(videos))
+
+
+def _line(interval: Interval, hits: int) -> str:
+    bounds = "" if interval.low is None else f" [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{hits}/{interval.n} = {interval.value:.3f}{bounds}"
+
+
+def _pairs_of(rows: list[tuple[Sample, Question]]) -> list[str]:
+    return [f"{question.text} [option] {option}" for _, question in rows for option in question.options or ()]
+
+
+def text_only(train: list[tuple[Sample, Question]], test: list[tuple[Sample, Question]], seed: int = 0) -> list[str]:
+    """Letters by a bag of words: logistic regression on question and option, learned on `train`, the likeliest option of each."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    labels = [LETTERS[i] == question.answer for _, question in train for i in range(len(question.options or ()))]
+    if len(set(labels)) < 2:
+        raise InputError("audit: the training questions have only right or only wrong options")
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=1, sublinear_tf=True)
+    model = LogisticRegression(max_iter=1000, class_weight="balanced", random_state=seed)
+    model.fit(words.fit_transform(_pairs_of(train)), labels)
+    chances = model.decision_function(words.transform(_pairs_of(test)))
+    letters, at = [], 0
+    for _, question in test:
+        count = len(question.options or ())
+        letters.append(LETTERS[int(np.argmax(chances[at : at + count]))])
+        at += count
+    return letters
+
+
+def _crossed(rows: list[tuple[Sample, Question]], seed: int) -> list[str]:
+    """Text-only letters where there is no training split: folds by video, each answered by what the others teach."""
+    videos = sorted({sample.id for sample, _ in rows})
+    fold = dict(zip(videos, np.random.default_rng(seed).permutation(len(videos)) % FOLDS))
+    letters = [""] * len(rows)
+    for part in range(FOLDS):
+        inside = [i for i, (sample, _) in enumerate(rows) if fold[sample.id] == part]
+        outside = [rows[i] for i in range(len(rows)) if fold[rows[i][0].id] != part]
+        for i, letter in zip(inside, text_only(outside, [rows[i] for i in inside], seed)):
+            letters[i] = letter
+    return letters
+
+
+def longest(question: Question) -> str:
+    """The letter of the longest option, the first of several."""
+    lengths = [len(option) for option in question.options or ()]
+    return LETTERS[lengths.index(max(lengths))]
+
+
+def _file_hash(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def contradictions(samples: list[Sample]) -> list[str]:
+    """Rows whose rationale names other classes of this data set and not their own, or says normal where the row is anomalous."""
+    names = {_words(s.category.replace("_", " ")): s.category for s in samples if s.category}
+    found = []
+    for sample in samples:
+        if not sample.category or not sample.rationale:
+            continue
+        text, own = f" {_words(sample.rationale)} ", _words(sample.category.replace("_", " "))
+        named = {name for name in names if f" {name} " in text}
+        others = named - {own, "normal"}
+        if own != "normal" and own not in text and others and not any(o in own or own in o for o in others):
+            found.append(f"{sample.id}: class {sample.category}, the rationale speaks of {', '.join(sorted(others))}")
+        elif own == "normal" and others and "no " not in text and "not " not in text and "normal" not in text:
+            found.append(f"{sample.id}: class normal, the rationale speaks of {', '.join(sorted(others))}")
+    return found
+
+
+def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
+    """Audit a data set folder or a VAU-Bench CSV; `train`: another one, for the prior, the text-only baseline and leaks."""
+    samples, refused = read(source)
+    if not samples:
+        raise InputError(f"{source}: no readable row")
+    rows = _mcq(samples)
+    found = Audit(source, len(samples), len(rows), refused)
+    add = found.findings.append
+    known = read(train)[0] if train else []
+    if rows:
+        videos = [sample.id for sample, _ in rows]
+        chance = float(np.mean([1 / len(question.options or "ABCD") for _, question in rows]))
+        counts = Counter(question.answer for _, question in rows)
+        add(Finding("right letters", ", ".join(f"{letter} {counts[letter]}" for letter in sorted(counts)) + f"; chance {chance:.3f}"))
+
+        def blind(what: str, letters: list[str], **more) -> None:
+            hits = [given == question.answer for given, (_, question) in zip(letters, rows)]
+            interval = _share(hits, videos)
+            add(Finding(what, _line(interval, sum(hits)), bool(interval.value and interval.value > chance + MARGIN), **more))
+
+        for letter in sorted(counts):
+            blind(f'always "{letter}"', [letter] * len(rows))
+        if known and (earlier := _mcq(known)):
+            prior = Counter(question.answer for _, question in earlier).most_common(1)[0][0]
+            blind(f'prior of the train split ("{prior}")', [prior] * len(rows))
+        blind("longest option", [longest(question) for _, question in rows])
+        if known and _mcq(known):
+            blind("text only, learned on the train split", text_only(_mcq(known), rows, seed))
+        elif len(set(videos)) >= 2 * FOLDS:
+            blind(f"text only, {FOLDS} folds by video", _crossed(rows, seed))
+    labels = Counter(sample.label for sample in samples)
+    top, count = labels.most_common(1)[0]
+    share = count / len(samples)
+    add(Finding("labels", ", ".join(f"{k} {v}" for k, v in sorted(labels.items())) + f'; always "{top}" is right for {share:.3f}', share > 0.5 + MARGIN))
+    classes = Counter(sample.category for sample in samples if sample.category)
+    if classes:
+        name, count = classes.most_common(1)[0]
+        add(Finding("classes", f'{len(classes)}; always "{name}" is right for {count}/{sum(classes.values())} = {count / sum(classes.values()):.3f}'))
+
+    groups: dict[str, list[str]] = defaultdict(list)
+    for sample in samples:
+        for question in sample.questions:
+            if question.kind == "mcq":
+                groups[_words(f"{question.text} {' '.join(question.options or ())}")].append(sample.id)
+    same = [", ".join(ids) for ids in groups.values() if len(ids) > 1]
+    add(Finding("questions that occur more than once, options included", str(len(same)), bool(same), tuple(same)))
+    hashes: dict[str, list[str]] = defaultdict(list)
+    if not source.endswith(".csv"):
+        for sample in samples:
+            if digest := _file_hash(sample.path(sample.video.path)):
+                hashes[digest].append(sample.id)
+        twins = [", ".join(ids) for ids in hashes.values() if len(ids) > 1]
+        add(Finding("videos that are the same file", str(len(twins)), bool(twins), tuple(twins)))
+    if known:
+        theirs = {s.id for s in known}
+        leaked = [s.id for s in samples if s.id in theirs]
+        described = {_words(s.description) for s in known if s.description}
+        leaked += [f"{s.id} (same description)" for s in samples if s.id not in theirs and s.description and _words(s.description) in described]
+        if not (train or "").endswith(".csv"):
+            kept = {digest for s in known if (digest := _file_hash(s.path(s.video.path)))}
+            leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
+        add(Finding("leaks from the train split", str(len(leaked)), bool(leaked), tuple(leaked)))
+    wrong = contradictions(samples)
+    add(Finding("rows whose class contradicts the rationale", str(len(wrong)), bool(wrong), tuple(wrong)))
+    outside = [f"{p.where}: {p.reason}" for p in refused if "span" in p.reason]
+    add(Finding("spans outside the video", str(len(outside)), bool(outside), tuple(outside)))
+    add(Finding("rows refused by the reader", str(len(refused)), bool(refused), tuple(str(p) for p in refused)))
+    return found
+
+
+def table(found: Audit, rows: int = 3) -> str:
+    """Text; up to `rows` examples a finding."""
+    lines = [f"{found.source}: {found.samples} videos, {found.questions} multiple-choice questions"]
+    for finding in found.findings:
+        lines.append(f"{'!' if finding.flag else ' '} {finding.what:52s} {finding.result}")
+        lines += [f"      {row[:150]}" for row in finding.rows[:rows]]
+        if len(finding.rows) > rows:
+            lines.append(f"      and {len(finding.rows) - rows} more")
+    flags = sum(f.flag for f in found.findings)
+    lines.append(f"flagged: {flags} findings; figures on this suite need the blind baselines beside them" if flags else "nothing flagged")
+    return "\n".join(lines)
+
+
+def write_page(found: Audit, path: str | Path) -> Path:
+    """The audit as one self-contained page."""
+    from bench.report import esc, page
+
+    cells = []
+    for f in found.findings:
+        more = f"<details><summary>{len(f.rows)} rows</summary>{'<br>'.join(esc(r, 300) for r in f.rows[:500])}</details>" if f.rows else ""
+        mark = " class=worse" if f.flag else ""
+        cells.append(f"<tr><td>{esc(f.what)}{more}<td{mark}>{esc(f.result)}<td{mark}>{'flagged' if f.flag else ''}")
+    body = f"<div class=wide><table><tr><th>what<th>result<th></tr>{''.join(cells)}</table></div>"
+    title = f"{found.samples} videos, {found.questions} multiple-choice questions" + ("; flagged" if found.flagged else "")
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_text(page(f"Audit of {found.source}", title, [("What can be answered without looking", body)]), encoding="utf-8")
+    temporary.replace(target)
+    return target

@@ -1,0 +1,142 @@
+"""`openai:NAME@URL` any endpoint that speaks the OpenAI chat protocol (`openai:tiny@http://127.0.0.1:8000/v1`).
+
+The key comes from OPENAI_API_KEY and goes nowhere but into the request. Videos travel as an mp4 (`video_url`, as vLLM's server takes
+them) or as JPEG frames with their times (`image_url`, for endpoints that take pictures only).
+"""
+
+import base64
+import io
+import os
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+import av
+import cv2
+import httpx
+import numpy as np
+
+from bench.models.base import Completion, Request, Sampling
+from tvad.data.video import Frames
+from tvad.errors import InputError
+
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+KEY = "OPENAI_API_KEY"
+
+
+def as_mp4(clip: Frames) -> bytes:
+    """A sampled clip as an mp4 at its sampled rate, every frame kept as it is (lossless H.264)."""
+    from fractions import Fraction
+
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream = container.add_stream("libx264rgb", rate=Fraction(clip.sampled_fps).limit_denominator(1001), options={"crf": "0", "preset": "veryfast"})
+        height, width = clip.images.shape[1:3]
+        stream.height, stream.width, stream.pix_fmt = height, width, "rgb24"
+        for image in clip.images:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return out.getvalue()
+
+
+def _jpeg(image: np.ndarray) -> str:
+    data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def content_of(clip: Frames, video: str) -> list[dict]:
+    """The parts that stand for a clip."""
+    if video == "file":
+        return [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64," + base64.b64encode(as_mp4(clip)).decode()}}]
+    parts: list[dict] = []
+    for image, seconds in zip(clip.images, clip.times):
+        parts += [{"type": "text", "text": f"Frame at {seconds:.2f} s:"}, {"type": "image_url", "image_url": {"url": _jpeg(image)}}]
+    return parts
+
+
+class OpenAiModel:
+    """concurrency: requests in flight. video: "file" or "frames". retries: of a request that failed for the moment (busy, timed out,
+    broken connection), with doubling waits. A request that the endpoint refuses stops the run with its reason."""
+
+    name = "openai"
+
+    def __init__(self, spec: str, concurrency: int = 8, video: str = "file", timeout: float = 120.0, retries: int = 6, wait: float = 0.5):
+        self.model, at, self.url = spec.partition("@")
+        self.url = self.url if at else os.environ.get("OPENAI_BASE_URL", "")
+        if not self.model or not self.url.startswith(("http://", "https://")):
+            raise InputError(f"openai:{spec}: expected NAME@URL, or NAME with OPENAI_BASE_URL set")
+        if video not in ("file", "frames"):
+            raise InputError(f"openai: video is {video!r}, expected file or frames")
+        self.concurrency, self.video, self.retries, self.wait = concurrency, video, retries, wait
+        headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY)) else {}
+        self._client = httpx.Client(timeout=timeout, headers=headers, limits=httpx.Limits(max_connections=concurrency))
+
+    def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
+        turns = []
+        for message in request.messages:
+            content: Any = message["content"]
+            if isinstance(content, list):
+                content = [part for p in content for part in (content_of(request.frames, self.video) if p["type"] == "video" else [p])]
+                if all(part["type"] == "text" for part in content):
+                    content = "".join(part["text"] for part in content)
+            turns.append({"role": message["role"], "content": content})
+        body = {"model": self.model, "messages": turns, "n": sampling.n, "temperature": sampling.temperature, "top_p": sampling.top_p,
+                "max_tokens": sampling.max_tokens}  # fmt: skip
+        return body
+
+    def _ask(self, request: Request, sampling: Sampling) -> list[Completion]:
+        body = self._body(request, sampling)
+        for attempt in range(self.retries + 1):
+            last = attempt == self.retries
+            try:
+                answer = self._client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
+            except (httpx.TransportError, httpx.TimeoutException) as error:
+                if last:
+                    raise InputError(f"openai: {self.url} cannot be reached ({type(error).__name__}), {self.retries + 1} attempts") from error
+                self._pause(attempt, None)
+                continue
+            if answer.status_code == 200:
+                return self._read(answer, sampling.n)
+            if answer.status_code not in RETRIED or last:
+                raise InputError(f"openai: {self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
+            self._pause(attempt, answer.headers.get("retry-after"))
+        raise AssertionError("unreachable")
+
+    def _pause(self, attempt: int, wanted: str | None) -> None:
+        seconds = min(60.0, self.wait * 2**attempt) * (1 + random.random() / 4)
+        if wanted and wanted.replace(".", "", 1).isdigit():
+            seconds = max(seconds, min(120.0, float(wanted)))
+        time.sleep(seconds)
+
+    def _read(self, answer: httpx.Response, n: int) -> list[Completion]:
+        try:
+            choices = answer.json()["choices"]
+            texts = [choice["message"]["content"] or "" for choice in choices]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise InputError(f"openai: {self.url} answered no chat completion ({type(error).__name__})") from error
+        if len(texts) != n:
+            raise InputError(f"openai: {self.url} gave {len(texts)} completions, {n} were asked for")
+        return [Completion(str(text)) for text in texts]
+
+    def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
+        """(number of the request, its completions) as they come in."""
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            waiting = {pool.submit(self._ask, request, sampling): n for n, request in enumerate(requests)}
+            try:
+                for done in as_completed(waiting):
+                    yield waiting[done], done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
+        """`sampling.n` completions of every request, in order. Endpoints have no common seed: temperature 0 repeats, samples do not."""
+        found = dict(self.stream(requests, sampling))
+        return [found[n] for n in range(len(requests))]
+
+    def heatmaps(self, frames: list[Frames]) -> None:
+        return None
