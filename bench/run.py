@@ -7,7 +7,9 @@ import platform
 import subprocess
 import sys
 import time
+from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -109,21 +111,36 @@ def _in_order(lines: list[dict], items: list[Item], path: Path) -> list[dict]:
     return ordered
 
 
-def summarise(lines: list[dict], suite: Suite) -> dict[str, Interval]:
-    """{"task.metric": Interval} over answers, clustered by video."""
-    found = {}
-    for task in dict.fromkeys(line["task"] for line in lines):
-        rows = [line for line in lines if line["task"] == task]
-        names = dict.fromkeys(name for row in rows for name in row["scores"])
-        for name in names:
-            used = [row for row in rows if name in row["scores"]]
-            values = np.array([row["scores"][name] for row in used])
-            found[f"{task}.{name}"] = mean_interval(values, np.array([row["sample"] for row in used]), suite.resamples, suite.seed)
-        if task == DIALOGUE_TURN:
-            continue
-        clean = np.array([float(not row["defects"]) for row in rows])
-        found[f"{task}.well_formed"] = mean_interval(clean, np.array([row["sample"] for row in rows]), suite.resamples, suite.seed)
-    return found
+class Columns:
+    """Scores of many answers as arrays, a column a metric: what the intervals need, a fraction of the lines' memory."""
+
+    def __init__(self) -> None:
+        self.videos: dict[str, int] = {}
+        self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
+
+    def add(self, line: dict) -> None:
+        video = self.videos.setdefault(line["sample"], len(self.videos))
+        scores = line["scores"]
+        if line["task"] != DIALOGUE_TURN:
+            scores = {**scores, "well_formed": float(not line["defects"])}
+        for name, value in scores.items():
+            values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
+            values.append(value)
+            videos.append(video)
+
+    def intervals(self, suite: Suite) -> dict[str, Interval]:
+        """{"task.metric": Interval} over answers, clustered by video."""
+        return {
+            name: mean_interval(np.array(values), np.array(videos), suite.resamples, suite.seed) for name, (values, videos) in self.columns.items()
+        }
+
+
+def summarise(lines: Iterable[dict], suite: Suite) -> dict[str, Interval]:
+    """{"task.metric": Interval} over the lines of samples.jsonl."""
+    columns = Columns()
+    for line in lines:
+        columns.add(line)
+    return columns.intervals(suite)
 
 
 def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Path) -> dict[str, Interval]:

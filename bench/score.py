@@ -8,8 +8,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from tqdm import tqdm
+
 from bench.metrics.stats import Interval
-from bench.run import score_item, summarise, write_json
+from bench.run import Columns, score_item, write_json
 from bench.suite import Item, Suite, load
 from tvad.data.check import Problem
 from tvad.errors import InputError
@@ -94,18 +96,18 @@ def score(predictions: str | Path, suite: Suite, out: str | Path) -> tuple[dict[
     answers, rejected = match(predictions, items)
     if not answers:
         raise InputError(f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else ""))
-    lines = []
-    for item in items:
-        response = answers.get(item.id, "")
-        line = score_item(item, response)
-        line["scores"]["missing"] = float(item.id not in answers)
-        lines.append({"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": 0, "response": response, **line})
-    metrics = summarise(lines, suite)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    temporary = out / "samples.tmp"
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    columns, temporary = Columns(), out / "samples.tmp"
+    with temporary.open("w") as file:
+        for item in tqdm(items, unit="answer", desc="score", disable=None):
+            response = answers.get(item.id, "")
+            line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": 0, "response": response, **score_item(item, response)}
+            line["scores"]["missing"] = float(item.id not in answers)
+            columns.add(line)
+            file.write(json.dumps(line) + "\n")
     temporary.replace(out / "samples.jsonl")
+    metrics = columns.intervals(suite)
     record = {"model": f"predictions:{predictions}", "suite": asdict(suite), "suite_hash": suite.digest(samples), "videos": len(samples),
               "answered": len(answers), "questions": len(items), "rejected": len(rejected)}  # fmt: skip
     write_json(out / "run.json", record)

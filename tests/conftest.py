@@ -2,6 +2,12 @@
 
 import importlib.util
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -67,3 +73,33 @@ def engine(checkpoint):
     from bench.models.vllm import VllmModel
 
     return VllmModel(str(checkpoint), max_num_seqs=16)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Base URL of an OpenAI-compatible vLLM server of the shipped checkpoint, named "tiny"."""
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tvad", "serve", "--model", str(SHIPPED), "--port", str(port), "--dtype", "float32", "--enforce-eager",
+               "--max-model-len", "1024", "--max-num-seqs", "8", "--served-model-name", "tiny"]  # fmt: skip
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    log = tmp_path_factory.mktemp("server") / "server.txt"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
+    try:
+        deadline = time.monotonic() + 240
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -2,20 +2,13 @@
 
 import asyncio
 import base64
-import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 import types
-import urllib.error
 import urllib.request
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHIPPED
+from conftest import SHIPPED
 
 from tvad import serving
 from tvad.data import load, video
@@ -114,40 +107,17 @@ def test_clips_are_sampled_as_in_training(scenes):
 
 
 @pytest.mark.slow
-def test_the_server_answers_as_transformers_does(scenes, tmp_path):
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed")
+def test_the_server_answers_as_transformers_does(server, scenes):
     from tvad.infer import ask, heatmaps_of
     from tvad.model.start import load as load_model
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tvad", "serve", "--model", str(SHIPPED), "--port", str(port), "--dtype", "float32", "--enforce-eager",
-               "--max-model-len", "1024", "--max-num-seqs", "4", "--served-model-name", "tiny"]  # fmt: skip
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
-    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    with open(tmp_path / "server.txt", "w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
-    try:
-        deadline = time.monotonic() + 240
-        while True:
-            assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "server.txt").read_text()[-3000:]
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                time.sleep(1)
-        sample = next(s for s in load(scenes) if s.anomalous)
-        path = sample.path(sample.video.path)
-        body = json.dumps(chat("When does the anomaly happen?", url_of(path), heatmap=True, model="tiny")).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{serving.CHAT}", body, {"Content-Type": "application/json"})
-        answer = json.load(urllib.request.urlopen(request, timeout=120))
-        model, processor = load_model(str(SHIPPED))
-        clip = video.decode(path, 2.0, 8)
-        assert answer["choices"][0]["message"]["content"] == ask(model, processor, [clip], "When does the anomaly happen?", max_tokens=24)[0]
-        heat = heatmaps_of(model, processor, [clip])[0]
-        assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(heat.max((1, 2)).tolist(), abs=1e-4)
-    finally:
-        server.terminate()
-        server.wait(60)
+    sample = next(s for s in load(scenes) if s.anomalous)
+    path = sample.path(sample.video.path)
+    body = json.dumps(chat("When does the anomaly happen?", url_of(path), heatmap=True, model="tiny")).encode()
+    request = urllib.request.Request(f"{server}/chat/completions", body, {"Content-Type": "application/json"})
+    answer = json.load(urllib.request.urlopen(request, timeout=120))
+    model, processor = load_model(str(SHIPPED))
+    clip = video.decode(path, 2.0, 8)
+    assert answer["choices"][0]["message"]["content"] == ask(model, processor, [clip], "When does the anomaly happen?", max_tokens=24)[0]
+    heat = heatmaps_of(model, processor, [clip])[0]
+    assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(heat.max((1, 2)).tolist(), abs=1e-4)

@@ -19,16 +19,15 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-CHUNK = 64 << 20  # bytes of resampling weights held at a time
+CHUNK = 1 << 16  # draws made at a time: more would leave the processor's cache, fewer would be a loop
 
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(resamples,) means over clusters drawn with replacement. Weights are made in parts: all at once they would fill the memory."""
+    """(resamples,) means over clusters drawn with replacement."""
     clusters = len(sums)
     rng = np.random.default_rng([seed, clusters])
-    # Draws are counted rather than multinomial: the same distribution, and several times faster for many clusters.
     means = np.empty(resamples)
-    rows = max(1, CHUNK // (8 * clusters))
+    rows = max(1, CHUNK // clusters)
     for start in range(0, resamples, rows):
         n = min(rows, resamples - start)
         drawn = rng.integers(0, clusters, (n, clusters), dtype=np.int32)

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -140,26 +141,39 @@ def to_json(sample: Sample) -> dict[str, Any]:
     """The JSON form; fields that hold their default are left out."""
 
     def plain(value):
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-            return {f.name: plain(v) for f, v in pairs if f.name != "root" and v != f.default}
-        if isinstance(value, dict):
-            return {str(k): plain(v) for k, v in value.items()}
+        if value is None or isinstance(value, (str, int, float)):
+            return value
         if isinstance(value, (list, tuple)):
             return [plain(v) for v in value]
-        return value
+        if isinstance(value, dict):
+            return {str(k): plain(v) for k, v in value.items()}
+        pairs = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
+        return {name: plain(v) for name, v, default in pairs if v != default}
 
     return plain(sample)
+
+
+@cache
+def _defaults(cls) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults of a dataclass's JSON form."""
+    return tuple((f.name, f.default) for f in dataclasses.fields(cls) if f.name != "root")
+
+
+@cache
+def _keys(cls) -> tuple[frozenset[str], frozenset[str]]:
+    """Keys of a dataclass's JSON form, and those that it must have."""
+    fields = dataclasses.fields(cls)
+    required = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    return frozenset(f.name for f in fields) - {"root"}, frozenset(required)
 
 
 def _known(data: Any, cls, where: str) -> dict:
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected an object, found {type(data).__name__}")
-    names = {f.name for f in dataclasses.fields(cls)} - {"root"}
-    if unknown := set(data) - names:
+    names, required = _keys(cls)
+    if unknown := data.keys() - names:
         raise InputError(f"{where}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(sorted(names))}")
-    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
-    if missing := required - set(data):
+    if missing := required - data.keys():
         raise InputError(f"{where}: missing key {sorted(missing)[0]!r}")
     return dict(data)
 

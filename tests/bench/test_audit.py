@@ -1,0 +1,85 @@
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import shared
+
+from bench import audit
+from bench.__main__ import main
+from bench.metrics.stats import holm, mcnemar, mean_interval, share_beyond
+from tvad.data import load, save
+from tvad.data.sample import Question
+from tvad.errors import InputError
+
+
+def findings(found):
+    return {f.what: f for f in found.findings}
+
+
+def test_the_published_msad_test_rows_are_flagged_for_the_letter_a():
+    found = audit.audit(str(shared("data/vau_bench/test_msad.csv")))
+    lines = findings(found)
+    hits = int(lines['always "A"'].result.split("/")[0])
+    assert abs(hits - 163) <= 2 and lines['always "A"'].flag and found.flagged and found.questions == 240
+    assert not lines['always "C"'].flag and "chance 0.250" in lines["right letters"].result
+    assert lines["text only, 5 folds by video"].flag
+
+
+def test_a_train_split_gives_a_prior_and_shows_leaks():
+    found = audit.audit(str(shared("data/vau_bench/test_msad.csv")), str(shared("data/vau_bench/val.csv")))
+    lines = findings(found)
+    assert 'prior of the train split ("A")' in lines and "text only, learned on the train split" in lines and "leaks from the train split" in lines
+
+
+def test_generated_scenes_are_balanced(scenes, tmp_path, capsys):
+    found = audit.audit(str(scenes))
+    lines = findings(found)
+    assert not any(f.flag for name, f in lines.items() if name.startswith("always"))
+    main(["audit", "--data", str(scenes), "--out", str(tmp_path / "audit.html")])
+    page = (tmp_path / "audit.html").read_text()
+    assert "right letters" in page and "right letters" in capsys.readouterr().out
+
+
+def spoiled(scenes, folder):
+    """The scenes with every defect that the audit looks for."""
+    samples = [replace(s, root="") for s in load(scenes)]
+    (folder / "videos").mkdir(parents=True)
+    for n, sample in enumerate(samples):
+        source = scenes / samples[0 if n == 1 else n].video.path  # the second video is the first one's file
+        (folder / sample.video.path).write_bytes(source.read_bytes())
+    question = Question("mcq", "What is it?", "A", ("a very long option that is right", "b", "c", "d"))
+    samples = [replace(s, mask=None, questions=(question,)) for s in samples]
+    samples[2] = replace(samples[2], category="fire", label="anomalous", spans=((0.0, 1.0),), rationale="A person is running to the left.")
+    samples[3] = replace(samples[3], category="running", label="anomalous", spans=((0.0, 99.0),))
+    save(samples, folder)
+    return folder
+
+
+def test_every_defect_is_found(scenes, tmp_path):
+    lines = findings(audit.audit(str(spoiled(scenes, tmp_path / "bad")), str(scenes)))
+    assert lines['always "A"'].flag and lines["longest option"].flag
+    assert lines["questions that occur more than once, options included"].flag
+    assert lines["videos that are the same file"].result == "1" and lines["leaks from the train split"].flag
+    assert any("fire" in row and "running" in row for row in lines["rows whose class contradicts the rationale"].rows)
+    assert any("ends after the video" in row for row in lines["spans outside the video"].rows)
+
+
+def test_an_unreadable_source_is_refused(tmp_path):
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"id": "x"}) + "\n")
+    with pytest.raises(InputError, match="no readable row"):
+        audit.audit(str(tmp_path))
+
+
+def test_mcnemar_and_holm_by_hand():
+    assert mcnemar([1, 1, 0, 0], [1, 1, 0, 0]) == 1.0
+    assert mcnemar([1] * 6, [0] * 6) == pytest.approx(2 / 64)  # six lost, none won
+    assert mcnemar([1, 1, 1, 0], [0, 0, 1, 1]) == 1.0  # two lost, one won
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06]) and holm([0.5, 0.9]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_a_bootstrap_p_value_falls_with_the_evidence():
+    rows = list(range(40))
+    assert share_beyond([-0.2] * 40, rows, 0.0) < 0.001 and share_beyond([0.2] * 40, rows, 0.0) == 1.0
+    mixed = [(-1) ** n * 1.0 for n in rows]
+    assert 0.3 < share_beyond(mixed, rows, 0.0) < 0.7
+    assert mean_interval(mixed, rows) == mean_interval(mixed, rows)
