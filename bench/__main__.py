@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--gate", help="YAML file of tolerated drops; exit status 1 on a regression")
     compare.add_argument("--junit", help="with --gate: write the verdicts as JUnit XML")
     compare.add_argument("--markdown", help="write the table as Markdown, for a CI summary")
-    audit = add("audit", "what a suite can be answered with without looking; exit status 1 where it is flagged", EXAMPLES.splitlines()[7].strip())
+    audit = add("audit", "what a suite can be answered with without looking; exit status 1 where it is flagged", EXAMPLES.splitlines()[6].strip())
     source = audit.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", help="data set folder or VAU-Bench CSV")
     source.add_argument("--suite", help="YAML file; its data is audited")
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     report = add("report", "write RUN/report.html", EXAMPLES.splitlines()[5].strip())
     report.add_argument("run")
     report.add_argument("--against", help="an earlier run on the same suite, for the comparison")
-    names = add("list", "names that suites and commands take", EXAMPLES.splitlines()[6].strip())
+    names = add("list", "names that suites and commands take", EXAMPLES.splitlines()[8].strip())
     names.add_argument("what", choices=("tasks", "metrics", "models", "suites"))
     return parser
 

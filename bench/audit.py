@@ -52,7 +52,7 @@ def read(source: str) -> tuple[list[Sample], list[Problem]]:
     return readable(source)
 
 
-def _mcq(samples: list[Sample]) -> list[tuple[Sample, Question]]:
+def multiple_choice(samples: list[Sample]) -> list[tuple[Sample, Question]]:
     """Multiple-choice questions, of a repeated one the first."""
     seen: set[tuple] = set()
     found = []
@@ -150,7 +150,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     samples, refused = read(source)
     if not samples:
         raise InputError(f"{source}: no readable row")
-    rows = _mcq(samples)
+    rows = multiple_choice(samples)
     found = Audit(source, len(samples), len(rows), refused)
     add = found.findings.append
     known = read(train)[0] if train else []
@@ -167,12 +167,12 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
 
         for letter in sorted(counts):
             blind(f'always "{letter}"', [letter] * len(rows))
-        if known and (earlier := _mcq(known)):
+        if known and (earlier := multiple_choice(known)):
             prior = Counter(question.answer for _, question in earlier).most_common(1)[0][0]
             blind(f'prior of the train split ("{prior}")', [prior] * len(rows))
         blind("longest option", [longest(question) for _, question in rows])
-        if known and _mcq(known):
-            blind("text only, learned on the train split", text_only(_mcq(known), rows, seed))
+        if known and multiple_choice(known):
+            blind("text only, learned on the train split", text_only(multiple_choice(known), rows, seed))
         elif len(set(videos)) >= 2 * FOLDS:
             blind(f"text only, {FOLDS} folds by video", _crossed(rows, seed))
     labels = Counter(sample.label for sample in samples)

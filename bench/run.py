@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -19,29 +20,30 @@ from tqdm import tqdm
 from bench.metrics.stats import Interval, mean_interval
 from bench.models.base import Request, Sampling
 from bench.suite import Item, Suite, load
-from bench.tasks import HEATMAP, TASKS
+from bench.tasks import CIRCULAR, HEATMAP, TASKS
 from bench.tasks import heatmap as heatmap_task
+from bench.tasks.faithfulness import masked
 from tvad.answer import Answer, parse
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN, Sample
 from tvad.errors import InputError
-from tvad.prompts import messages, question_text
+from tvad.prompts import asked
 
 BATCH = 64  # questions asked at a time; the unit of resumption
 
 
 def prompt_hash(item: Item, suite: Suite) -> str:
-    earlier = [asked for asked, _ in (item.sample.dialogue or ())[: item.turn]]
-    asked = [messages(question_text(item.question)), item.sample.video.path, suite.rate, suite.max_frames, asdict(suite.decode)]
-    text = json.dumps([*asked, earlier] if earlier else asked)
+    earlier = [turn for turn, _ in (item.sample.dialogue or ())[: item.turn]]
+    parts = [asked(item.question, suite.prompt), item.sample.video.path, suite.rate, suite.max_frames, asdict(suite.decode)]
+    text = json.dumps([*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def score_item(item: Item, response: str) -> dict:
+def score_item(item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient") -> dict:
     """The line of samples.jsonl for one answer: what was parsed, its defects, its scores."""
     plain = item.task == DIALOGUE_TURN
-    answer = Answer(answer=response) if plain else parse(response)
-    scores = {k: v for k, v in TASKS[item.task].score(answer, item.question).items() if v is not None}
+    answer = Answer(answer=response) if plain else parse(response, mode)
+    scores = {k: v for k, v in TASKS[item.task].score(answer, item.question, item.sample).items() if v is not None}
     parsed = {"answer": answer.answer, "span": answer.span, "boxes": [list(b.xyxy) for b in answer.boxes] or None}
     return {"parsed": parsed, "defects": list(answer.defects), "scores": scores}
 
@@ -77,8 +79,10 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
                 batch = [item for item in batch if item.id not in have]
             requests = []
             for i in batch:
-                history = tuple((asked, replies[f"{i.sample.id}@{n}"]) for n, (asked, _) in enumerate((i.sample.dialogue or ())[: i.turn]))
-                requests.append(Request(messages(question_text(i.question), str(i.sample.video.path), history), store.frames(i.sample), i))
+                history = tuple((turn, replies[f"{i.sample.id}@{n}"]) for n, (turn, _) in enumerate((i.sample.dialogue or ())[: i.turn]))
+                clip = store.frames(i.sample)
+                clip = masked(clip, i.sample.spans or ()) if i.masked else clip
+                requests.append(Request(asked(i.question, suite.prompt, str(i.sample.video.path), history), clip, i))
             sampling = Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number)
             answers = model.stream(requests, sampling) if streams else enumerate(model.sample(requests, sampling))
             for which, completions in answers:
@@ -87,7 +91,7 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
                     continue
                 lines = [
                     {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": attempt, "prompt_hash": wanted[item.id],
-                     "response": completion.text, **score_item(item, completion.text)}
+                     "response": completion.text, **score_item(item, completion.text, suite.parse)}
                     for attempt, completion in enumerate(completions)
                 ]  # fmt: skip
                 out.write("".join(json.dumps(line) + "\n" for line in lines))
@@ -117,12 +121,16 @@ class Columns:
     def __init__(self) -> None:
         self.videos: dict[str, int] = {}
         self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
+        self.rotations: dict[tuple[str, int], tuple[int, float]] = {}  # (question, attempt) -> video, right under all rotations so far
 
     def add(self, line: dict) -> None:
         video = self.videos.setdefault(line["sample"], len(self.videos))
         scores = line["scores"]
         if line["task"] != DIALOGUE_TURN:
             scores = {**scores, "well_formed": float(not line["defects"])}
+        if line["task"] == CIRCULAR:
+            key = (line["id"].rpartition("~")[0], line["attempt"])
+            self.rotations[key] = (video, min(scores["accuracy"], self.rotations.get(key, (video, 1.0))[1]))
         for name, value in scores.items():
             values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
             values.append(value)
@@ -130,9 +138,11 @@ class Columns:
 
     def intervals(self, suite: Suite) -> dict[str, Interval]:
         """{"task.metric": Interval} over answers, clustered by video."""
-        return {
-            name: mean_interval(np.array(values), np.array(videos), suite.resamples, suite.seed) for name, (values, videos) in self.columns.items()
-        }
+        columns = {name: (np.array(values), np.array(videos)) for name, (values, videos) in self.columns.items()}
+        if self.rotations:
+            videos, values = zip(*self.rotations.values())
+            columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
+        return {name: mean_interval(values, videos, suite.resamples, suite.seed) for name, (values, videos) in columns.items()}
 
 
 def summarise(lines: Iterable[dict], suite: Suite) -> dict[str, Interval]:

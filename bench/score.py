@@ -102,7 +102,7 @@ def score(predictions: str | Path, suite: Suite, out: str | Path) -> tuple[dict[
     with temporary.open("w") as file:
         for item in tqdm(items, unit="answer", desc="score", disable=None):
             response = answers.get(item.id, "")
-            line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": 0, "response": response, **score_item(item, response)}
+            line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": 0, "response": response, **score_item(item, response, suite.parse)}
             line["scores"]["missing"] = float(item.id not in answers)
             columns.add(line)
             file.write(json.dumps(line) + "\n")

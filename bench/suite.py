@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
-from bench.tasks import NAMES, TASKS
+from bench.tasks import CIRCULAR, FAITHFULNESS, NAMES, RATIONALE, TASKS
+from bench.tasks.mcq_circular import rotations
 from tvad import config
 from tvad.data import load_checked
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
 from tvad.errors import InputError
-from tvad.prompts import DIALOGUE
+from tvad.prompts import DIALOGUE, STYLES
 
 TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
 
@@ -26,7 +28,9 @@ class Decode:
 
 @dataclass
 class Suite:
-    """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`: how clips are sampled."""
+    """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`: how clips are sampled.
+    prompt: how questions are put, by name (`tvad.prompts.STYLES`: tvad, vau_r1, vau_r1_no_think); parse: how answers are read (lenient,
+    strict, vau_r1)."""
 
     name: str
     data: str
@@ -39,25 +43,30 @@ class Suite:
     resamples: int = 2000
     seed: int = 0
     drop_bad_rows: bool = False
+    prompt: str = "tvad"
+    parse: Literal["lenient", "strict", "vau_r1"] = "lenient"
 
     def digest(self, samples: list[Sample]) -> str:
         """Hash of what is asked and of the references; where the data lies, how answers are decoded and which of the tasks are run does
         not matter: runs are compared item by item."""
         kept = ("name", "topics", "rate", "max_frames", "max_videos")
         fixed = {k: v for k, v in asdict(self).items() if k in kept}
+        fixed |= {k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")}
         text = json.dumps([fixed, [to_json(s) for s in samples]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the earlier turns."""
+    """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the earlier turns; `masked`: the
+    video is shown without its anomalous seconds."""
 
     id: str
     task: str
     sample: Sample
     question: Question
     turn: int = 0
+    masked: bool = False
 
 
 def read(path: str, overrides: list[str] | None = None) -> Suite:
@@ -65,7 +74,23 @@ def read(path: str, overrides: list[str] | None = None) -> Suite:
     for task in suite.tasks:
         if task not in NAMES:
             raise InputError(f"{path}: tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
+    if suite.prompt not in STYLES:
+        raise InputError(f"{path}: prompt: unknown style {suite.prompt!r}; known: {', '.join(STYLES)}")
     return suite
+
+
+def _about(sample: Sample, suite: Suite) -> list[Item]:
+    """Items that are not questions of the sample as they stand: its rationale, and the judgement without its anomaly."""
+    items = []
+    if RATIONALE in suite.tasks:
+        told = [q for q in sample.questions if q.rationale and q.kind in ("mcq", "judgement")]
+        if told:
+            items.append(Item(f"{sample.id}?", RATIONALE, sample, min(told, key=lambda q: q.topic != "event")))
+    if FAITHFULNESS in suite.tasks and sample.anomalous and sample.spans:
+        asked = [q for q in sample.questions if q.kind == "judgement"]
+        if asked:
+            items.append(Item(f"{sample.id}!", FAITHFULNESS, sample, replace(asked[0], answer="No", rationale=None), masked=True))
+    return items
 
 
 def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
@@ -74,11 +99,13 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     items = []
     for sample in samples:
         for n, question in enumerate(sample.questions):
-            if question.kind not in suite.tasks or question.kind not in TASKS:
-                continue
             if question.kind == "mcq" and suite.topics is not None and question.topic not in suite.topics:
                 continue
-            items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
+            if question.kind in suite.tasks and question.kind in TASKS:
+                items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
+            if question.kind == "mcq" and CIRCULAR in suite.tasks:
+                items += [Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q) for k, q in enumerate(rotations(question))]
+        items += _about(sample, suite)
         if DIALOGUE_TURN in suite.tasks:
             for turn, (asked, replied) in enumerate(sample.dialogue or ()):
                 question = Question(DIALOGUE_TURN, asked, replied, None, TOPICS.get(asked))

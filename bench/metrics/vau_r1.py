@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 from tvad.answer import parse
+from tvad.prompts import VAU_R1_CLASSES
 
-CLASSES = (
-    "Abuse", "Agriculture", "Arrest", "Arson", "Assault", "Explosion", "Fighting", "Fire", "Food Safety", "Medical Abnormality",
-    "Natural Hazard", "Normal", "Object_falling", "People_falling", "Robbery", "Shooting", "Stealing", "Traffic_accident", "Vandalism",
-    "Water_incident",
-)  # fmt: skip
+CLASSES = VAU_R1_CLASSES
 RECALLS = (0.3, 0.5, 0.7)
 
 

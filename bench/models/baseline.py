@@ -1,25 +1,31 @@
-"""`baseline:` answers without looking: random, prior (the most frequent answer), longest option; oracle gives the reference."""
+"""`baseline:` answers without looking: random, prior (the most frequent answer), longest option, text=DATA (a bag of words over question
+and options, learned on the data set or CSV DATA); oracle gives the reference."""
 
 import zlib
 from collections import Counter
 
 import numpy as np
 
+from bench.audit import longest, multiple_choice, read, text_only
 from bench.models.base import Completion, Request, Sampling
 from tvad.answer import NONE, Answer, Box, render
 from tvad.data.sample import DIALOGUE_TURN
 from tvad.errors import InputError
 
-NAMES = ("random", "prior", "longest", "oracle")
+NAMES = ("random", "prior", "longest", "oracle", "text")
 
 
 class Baseline:
     name = "baseline"
 
     def __init__(self, which: str):
-        if which not in NAMES:
-            raise InputError(f"baseline:{which}: unknown; known: {', '.join(NAMES)}")
-        self.which = which
+        self.which, _, train = which.partition("=")
+        if self.which not in NAMES or (self.which == "text") != bool(train):
+            raise InputError(f"baseline:{which}: unknown; known: {', '.join(NAMES[:-1])}, text=DATA")
+        if train:
+            self.train = multiple_choice(read(train)[0])
+            if not self.train:
+                raise InputError(f"baseline:{which}: {train} has no multiple-choice question")
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         questions = [request.item.question for request in requests]
@@ -27,9 +33,13 @@ class Baseline:
         for kind in {q.kind for q in questions}:
             prior[kind] = Counter(q.answer for q in questions if q.kind == kind).most_common(1)[0][0]
         pools = {kind: sorted({q.answer for q in questions if q.kind == kind}) for kind in prior}
-        return [self._answer(request, prior, pools, sampling) for request in requests]
+        letters: dict[int, str] = {}
+        if self.which == "text":
+            asked = [n for n, q in enumerate(questions) if q.options]
+            letters = dict(zip(asked, text_only(self.train, [(requests[n].item.sample, questions[n]) for n in asked]))) if asked else {}
+        return [self._answer(request, prior, pools, sampling, letters.get(n)) for n, request in enumerate(requests)]
 
-    def _answer(self, request, prior, pools, sampling):
+    def _answer(self, request, prior, pools, sampling, letter):
         question = request.item.question
         if self.which == "oracle":
             return [Completion(question.solution())] * sampling.n
@@ -39,7 +49,9 @@ class Baseline:
             if self.which == "random":
                 answer = str(rng.choice(list("ABCDEFGH"[: len(question.options)]) if question.options else pools[question.kind]))
             elif self.which == "longest" and question.options:
-                answer = "ABCDEFGH"[max(range(len(question.options)), key=lambda i: len(question.options[i]))]
+                answer = longest(question)
+            elif letter is not None:
+                answer = letter
             else:
                 answer = prior[question.kind]
             duration = request.frames.total / request.frames.fps

@@ -1,11 +1,13 @@
-"""Tasks of the benchmark. A question task is a file with `score(answer, question) -> {metric: value per item}`; a value of None means
-that the metric does not apply to the item. `heatmap` scores whole data sets instead."""
+"""Tasks of the benchmark. A question task is a file with `score(answer, question, sample) -> {metric: value per item}`; a value of None
+means that the metric does not apply to the item. `heatmap` scores whole data sets instead."""
 
-from bench.tasks import classification, dialogue, judgement, mcq, spatial, temporal
+from bench.tasks import classification, dialogue, faithfulness, judgement, mcq, mcq_circular, rationale, spatial, temporal
 from tvad.data.sample import DIALOGUE_TURN
 
+CIRCULAR, RATIONALE, FAITHFULNESS = "mcq_circular", "rationale", "faithfulness"
 TASKS = {
-    "mcq": mcq, "judgement": judgement, "classification": classification, "temporal": temporal, "spatial": spatial, DIALOGUE_TURN: dialogue,
+    "mcq": mcq, CIRCULAR: mcq_circular, "judgement": judgement, "classification": classification, "temporal": temporal, "spatial": spatial,
+    RATIONALE: rationale, DIALOGUE_TURN: dialogue, FAITHFULNESS: faithfulness,
 }  # fmt: skip
 HEATMAP = "heatmap"
 NAMES = (*TASKS, HEATMAP)

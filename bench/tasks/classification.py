@@ -1,7 +1,7 @@
 """Which class of anomaly? Exact name, case, underscores and full stops aside."""
 
 from tvad.answer import Answer
-from tvad.data.sample import Question
+from tvad.data.sample import Question, Sample
 
 PRIMARY = "accuracy"
 
@@ -10,5 +10,5 @@ def _plain(text: str | None) -> str:
     return " ".join((text or "").lower().replace("_", " ").split()).strip(" .!")
 
 
-def score(answer: Answer, question: Question) -> dict[str, float | None]:
+def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     return {"accuracy": float(_plain(answer.answer) == _plain(question.answer)), "parse_failure": float(answer.answer is None)}

@@ -7,12 +7,12 @@ is the macro average over videos.
 from bench.metrics.text import bleu4
 from bench.tasks.judgement import judged
 from tvad.answer import Answer
-from tvad.data.sample import Question
+from tvad.data.sample import Question, Sample
 
 PRIMARY = "yes_no"
 
 
-def score(answer: Answer, question: Question) -> dict[str, float | None]:
+def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     text = (answer.answer or "").strip()
     if question.topic == "judgement":
         found, wanted = judged(text), judged(question.answer)

@@ -1,7 +1,7 @@
 """Is there an anomaly? Yes/No and Normal/Anomaly are the same answer."""
 
 from tvad.answer import Answer
-from tvad.data.sample import Question
+from tvad.data.sample import Question, Sample
 
 PRIMARY = "accuracy"
 _YES = {"yes", "anomaly", "anomalous", "abnormal", "true"}
@@ -16,7 +16,7 @@ def judged(text: str | None) -> bool | None:
     return True if words[0] in _YES else False if words[0] in _NO else None
 
 
-def score(answer: Answer, question: Question) -> dict[str, float | None]:
+def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     found, wanted = judged(answer.answer), judged(question.answer)
     right = float(found is not None and found == wanted)
     return {

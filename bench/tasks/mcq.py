@@ -2,11 +2,11 @@
 
 from bench.metrics.choice import letter
 from tvad.answer import Answer
-from tvad.data.sample import Question
+from tvad.data.sample import Question, Sample
 
 PRIMARY = "accuracy"
 
 
-def score(answer: Answer, question: Question) -> dict[str, float | None]:
+def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     found = letter(answer.answer, question.options or ())
     return {"accuracy": float(found == question.answer), "parse_failure": float(found is None)}

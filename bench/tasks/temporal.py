@@ -2,12 +2,12 @@
 
 from bench.metrics.temporal import THRESHOLDS, iou
 from tvad.answer import NONE, Answer
-from tvad.data.sample import Question
+from tvad.data.sample import Question, Sample
 
 PRIMARY = "miou"
 
 
-def score(answer: Answer, question: Question) -> dict[str, float | None]:
+def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     missing = float(answer.span is None)
     if question.span in (None, NONE):
         return {"false_alarm": float(answer.span != NONE), "parse_failure": missing}
