@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   bench compare runs/before runs/after
   bench report runs/tiny-greedy
   bench audit --data data/core/test --train data/core/train
-  bench compare runs/before runs/after --gate configs/bench/gate.yaml --junit gate.xml
+  bench compare runs/before runs/after --gate configs/gate/reasoning.yaml --junit gate.xml
   bench list models
 """
 

@@ -1,7 +1,7 @@
 """A pytest fixture for projects that gate a model change on its reasoning:
 
     def test_no_reasoning_regression(reasoning_gate):
-        reasoning_gate("runs/released", "runs/candidate", "configs/bench/gate.yaml")
+        reasoning_gate("runs/released", "runs/candidate", "configs/gate/reasoning.yaml")
 """
 
 import pytest

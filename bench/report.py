@@ -2,18 +2,21 @@
 
 import base64
 import html
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from bench.compare import Difference, compare, open_run
+from bench.metrics import frame
 from bench.suite import Suite, load
-from bench.tasks import TASKS
+from bench.tasks import RATIONALE, TASKS, heatmap
 from tvad import config
 from tvad.answer import NONE
 from tvad.data.dataset import ClipStore
-from tvad.data.sample import Sample
+from tvad.data.sample import DIALOGUE_TURN, Sample
 from tvad.detections import resize
 
 STYLE = """
@@ -28,8 +31,11 @@ td,th{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;whit
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px;overflow-wrap:anywhere}
 .card img{width:100%;border-radius:4px;image-rendering:auto}.card dl{margin:.4em 0;font-size:13px}.card dt{color:var(--dim)}.card dd{margin:0 0 .3em}
 .tag{display:inline-block;font-size:12px;border:1px solid var(--line);border-radius:10px;padding:0 8px;margin-right:4px}
-input{font:inherit;width:100%;padding:8px;margin:8px 0;background:var(--card);color:var(--ink);border:1px solid var(--line);border-radius:6px}
+input,select{font:inherit;width:100%;padding:8px;margin:8px 0;background:var(--card);color:var(--ink);border:1px solid var(--line);border-radius:6px}
 svg{max-width:100%;height:auto}svg text{fill:var(--dim);font-size:11px}.axis{stroke:var(--line)}.curve{stroke:var(--bar);fill:none;stroke-width:2}
+.whisker{stroke:var(--ink);stroke-width:1.5}.filter{display:flex;flex-wrap:wrap;gap:10px;align-items:center;margin:8px 0}
+.filter select,.filter input{width:auto;margin:0}td.left,th.left{text-align:left;white-space:normal}details{font-size:13px;white-space:normal}
+@media(max-width:600px){main{padding:12px}.cards{grid-template-columns:1fr}td,th{padding:5px 6px;font-size:13px}h1{font-size:20px}}
 .dot{fill:var(--bar);opacity:.35}.rect{fill:var(--bar)}.rect.old{opacity:.4}
 """
 
@@ -74,7 +80,7 @@ def line_plot(series: dict[str, tuple[list[float], list[float]]], x_name: str, y
     return "".join([*parts, "</svg>"])
 
 
-def bars(values: dict[str, tuple[float | None, float | None]]) -> str:
+def bars(values: Mapping[str, tuple[float | None, float | None]]) -> str:
     """Horizontal bars {name: (before or None, value)} on 0..1 as an SVG."""
     width, row = 520, 30
     parts = [f'<svg viewBox="0 0 {width} {row * len(values) + 8}" role="img" aria-label="scores">']
@@ -154,39 +160,125 @@ def _picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | No
     return embed_picture(sheet)
 
 
+SCRIPT = """<script>(()=>{const q=s=>document.getElementById(s),cards=[...document.querySelectorAll('[data-text]')];
+function show(){const words=q('find').value.toLowerCase(),task=q('task').value,kind=q('kind').value;let n=0;
+for(const c of cards){c.hidden=!(c.dataset.text.includes(words)&&(!task||c.dataset.task===task)&&(!kind||c.dataset.kind===kind));n+=!c.hidden}
+q('count').textContent=n+' of '+cards.length+' shown'}
+for(const s of ['find','task','kind'])q(s).addEventListener('input',show);show()})()</script>"""
+
+
+def _choices(name: str, label: str, values: list[str]) -> str:
+    options = "".join(f"<option value='{esc(v)}'>{esc(v)}</option>" for v in values)
+    return f"<label>{label} <select id={name}><option value=''>all</option>{options}</select></label>"
+
+
 def sample_cards(run: Path, per_task: int = 6) -> str:
-    """The worst and the best answers of every task."""
+    """The worst and the best answers of every task, to be filtered and searched."""
     record, lines, _ = open_run(run)
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
-    samples, items = load(suite)
+    _, items = load(suite)
     by_id = {item.id: item for item in items}
     store = ClipStore(suite.rate, suite.max_frames)
     maps = dict(np.load(run / "heatmaps.npz")) if (run / "heatmaps.npz").exists() else {}
-    cards = []
-    for task in dict.fromkeys(line["task"] for line in lines):
+    cards, kinds = [], set()
+    tasks = list(dict.fromkeys(line["task"] for line in lines))
+    for task in tasks:
         primary = TASKS[task].PRIMARY
         rows = [line for line in lines if line["task"] == task and line["attempt"] == 0 and primary in line["scores"]]
         rows.sort(key=lambda line: (line["scores"][primary], line["id"]))
         chosen = rows if len(rows) <= per_task else rows[: per_task // 2] + rows[-(per_task - per_task // 2) :]
         for line in chosen:
             item = by_id[line["id"]]
-            question = item.question
+            question, kind = item.question, str(item.sample.category or item.sample.label)
+            kinds.add(kind)
             picture = _picture(item.sample, line, store, maps.get(item.sample.id))
             wanted = question.answer + ("" if question.span is None else f" {question.span if question.span == NONE else list(question.span)}")
+            if task == RATIONALE:
+                wanted = question.rationale or ""
             options = " · ".join(f"{a}. {b}" for a, b in zip("ABCDEFGH", question.options or ()))
-            tags = "".join(f"<span class=tag>{esc(t)}</span>" for t in (task, item.sample.category, f"{primary} {line['scores'][primary]:.2f}"))
+            tags = "".join(f"<span class=tag>{esc(t)}</span>" for t in (task, kind, f"{primary} {line['scores'][primary]:.2f}"))
             cards.append(
-                f"<article class=card data-text='{esc((task + ' ' + str(item.sample.category) + ' ' + line['response']).lower())}'>"
+                f"<article class=card data-task='{esc(task)}' data-kind='{esc(kind)}' data-text='{esc((item.sample.id + ' ' + line['response']).lower())}'>"
                 f"<img loading=lazy alt='frames of {esc(item.sample.id)} with boxes' src='{picture}'>{tags}"
                 f"<dl><dt>question</dt><dd>{esc(question.text)} {esc(options)}</dd><dt>response</dt><dd>{esc(line['response'])}</dd>"
                 f"<dt>reference</dt><dd>{esc(wanted)}</dd></dl></article>"
             )
-    script = (
-        "<script>document.getElementById('find').addEventListener('input',e=>{const q=e.target.value.toLowerCase();"
-        "for(const c of document.querySelectorAll('[data-text]'))c.hidden=!c.dataset.text.includes(q)})</script>"
+    fields = (
+        f"<div class=filter>{_choices('task', 'task', tasks)}{_choices('kind', 'class', sorted(kinds))}"
+        "<label>words <input id=find type=search placeholder='of the response, or a video'></label><span id=count class=note role=status></span></div>"
     )
-    field = "<label for=find class=note>Filter by task, class or words of the response</label><input id=find type=search>"
-    return f"{field}<div class=cards>{''.join(cards)}</div>{script}"
+    return f"{fields}<div class=cards>{''.join(cards)}</div>{SCRIPT}"
+
+
+def headline(metrics: dict[str, dict]) -> str:
+    """The primary metric of every task with its interval as a bar."""
+    width, row = 520, 34
+    rows = [(name, metrics[name]) for name in PRIMARIES if name in metrics and metrics[name]["value"] is not None]
+    parts = [f'<svg viewBox="0 0 {width} {row * len(rows) + 18}" role="img" aria-label="primary metrics with 95 % intervals">']
+    for n, (name, m) in enumerate(rows):
+        y, left, scale = n * row + 6, 190, 260
+        parts.append(f'<text x=0 y={y + 14}>{esc(name)}</text><rect class="rect old" x={left} y={y + 4} width={scale} height=12 opacity=.15 />')
+        parts.append(f'<rect class=rect x={left} y={y + 4} width={scale * m["value"]:.1f} height=12 />')
+        if m["low"] is not None:
+            a, b = left + scale * m["low"], left + scale * m["high"]
+            for x1, x2, top, bottom in ((a, b, y + 10, y + 10), (a, a, y + 5, y + 15), (b, b, y + 5, y + 15)):
+                parts.append(f"<line class=whisker x1={x1:.1f} x2={x2:.1f} y1={top} y2={bottom} />")
+        parts.append(f'<text x={left + scale + 8} y={y + 14}>{m["value"]:.3f}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def parsing(lines: list[dict]) -> str:
+    """How reliably answers could be read: share of answers with each defect, by task."""
+    rows = []
+    for task in dict.fromkeys(line["task"] for line in lines):
+        of_task = [line for line in lines if line["task"] == task]
+        counts = Counter(defect for line in of_task for defect in line["defects"])
+        if task == DIALOGUE_TURN:
+            continue
+        clean = sum(not line["defects"] for line in of_task) / len(of_task)
+        defects = ", ".join(f"{esc(name)} {count / len(of_task):.1%}" for name, count in counts.most_common(6)) or "none"
+        rows.append(f"<tr><td>{esc(task)}<td>{len(of_task)}<td>{clean:.1%}<td class=left>{defects}")
+    return f"<div class=wide><table><tr><th>task<th>answers<th>well formed<th class=left>defects</tr>{''.join(rows)}</table></div>"
+
+
+def by_class(lines: list[dict], samples: list[Sample]) -> str:
+    """The primary metric of every task by class."""
+    kinds = {s.id: str(s.category or s.label) for s in samples}
+    cards = []
+    for task in dict.fromkeys(line["task"] for line in lines):
+        primary = TASKS[task].PRIMARY
+        values: dict[str, list[float]] = {}
+        for line in lines:
+            if line["task"] == task and primary in line["scores"]:
+                values.setdefault(kinds[line["sample"]], []).append(line["scores"][primary])
+        if len(values) > 1:
+            shown = {f"{kind} ({len(v)})": (None, float(np.mean(v))) for kind, v in sorted(values.items())[:24]}
+            cards.append(f"<div class=card>{bars(shown)}<p class=note>{esc(task)}, {esc(primary)} by class (answers)</p></div>")
+    return f"<div class=cards>{''.join(cards)}</div>" if cards else ""
+
+
+def curves(run: Path) -> str:
+    """Frame ROC, and the curves below which RBDC and TBDC are areas."""
+    file = run / heatmap.VIDEOS
+    if not file.exists():
+        return ""
+    videos = list(heatmap.load_videos(file).values())
+    x, y = frame.roc_curve(np.concatenate([v.labels for v in videos]), np.concatenate([v.scores for v in videos]))
+    cards = []
+    if len(x):
+        plot = line_plot({"micro ROC": (x.tolist(), y.tolist())}, "false positive rate", "true positive rate")
+        cards.append(f"<div class=card>{plot}<p class=note>frames of all videos in one ROC</p></div>")
+    points = heatmap.detection_curves(videos)
+    for name, what in (("rbdr", "regions found"), ("tbdr", "tracks found")):
+        keep = points["fpr"] <= 1
+        if keep.sum() > 1:
+            chosen = np.unique(np.linspace(0, keep.sum() - 1, 200).round().astype(int))
+            plot = line_plot({name: (points["fpr"][keep][chosen].tolist(), points[name][keep][chosen].tolist())}, "false positives per frame", what)
+            cards.append(f"<div class=card>{plot}<p class=note>{'RBDC' if name == 'rbdr' else 'TBDC'} is the area below</p></div>")
+    return f"<div class=cards>{''.join(cards)}</div>" if cards else ""
+
+
+PRIMARIES = [*(f"{task}.{module.PRIMARY}" for task, module in TASKS.items()), "heatmap.micro_auc", "heatmap.pixel_auc", "heatmap.rbdc", "heatmap.tbdc"]
 
 
 def run_sections(run: Path, against: Path | None = None) -> list[tuple[str, str]]:
@@ -196,17 +288,24 @@ def run_sections(run: Path, against: Path | None = None) -> list[tuple[str, str]
     old = open_run(against)[2] if against else {}
     if against:
         sections.append(("Before and after, paired", difference_table(compare(against, run))))
+        shown = {name: (old.get(name, {}).get("value"), metrics[name]["value"]) for name in PRIMARIES if name in metrics}
+        sections.append(("Before (pale) and after", f"<div class=card>{bars(shown)}</div>"))
+    else:
+        sections.append(("At a glance", f"<div class=card>{headline(metrics)}</div>"))
     sections.append(("Metrics", metric_table(metrics)))
-    primary = {f"{t}.{TASKS[t].PRIMARY}": None for t in TASKS} | {"heatmap.micro_auc": None, "heatmap.pixel_auc": None}
-    shown = {name: (old.get(name, {}).get("value"), metrics[name]["value"]) for name in primary if name in metrics}
-    plots = [bars(shown)]
+    sections.append(("How reliably answers could be read", parsing(lines)))
+    plots = []
     for task in ("temporal", "spatial"):
         ious = np.array([line["scores"]["miou"] for line in lines if line["task"] == task and "miou" in line["scores"]])
         if len(ious):
             plots.append(histogram(ious, f"IoU, {task} grounding"))
-    sections.append(("Plots", "<div class=cards>" + "".join(f"<div class=card>{p}</div>" for p in plots) + "</div>"))
+    if plots:
+        sections.append(("Grounding", "<div class=cards>" + "".join(f"<div class=card>{p}</div>" for p in plots) + "</div>"))
+    suite = config.build(Suite, record["suite"], str(run / "run.json"))
+    sections.append(("By class", by_class(lines, load(suite)[0])))
+    sections.append(("Heatmaps", curves(run)))
     sections.append(("Samples: green true, red predicted, glow the heatmap", sample_cards(run)))
-    return sections
+    return [section for section in sections if section[1]]
 
 
 def page(title: str, subtitle: str, sections: list[tuple[str, str]]) -> str:

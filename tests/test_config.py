@@ -56,3 +56,15 @@ def test_yaml_cannot_build_objects(tmp_path):
         read_yaml(path)
     with pytest.raises(InputError, match="no such configuration"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_choice_takes_its_values_only():
+    from typing import Literal
+
+    @dataclass
+    class Choice:
+        mode: Literal["lenient", "strict"] = "lenient"
+
+    assert build(Choice, {"mode": "strict"}, "x.yaml").mode == "strict"
+    with pytest.raises(InputError, match=r"x\.yaml: mode: expected one of lenient, strict, found 'odd'"):
+        build(Choice, {"mode": "odd"}, "x.yaml")

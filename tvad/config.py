@@ -75,6 +75,10 @@ def build(cls: type[T], data: Any, where: str) -> T:
 
 def _convert(hint, value, where):
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise InputError(f"{where}: expected one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}")
+        return value
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):

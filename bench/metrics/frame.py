@@ -15,6 +15,20 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def roc_curve(labels: np.ndarray, scores: np.ndarray, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """False and true positive rates, each (<= points + 1,), from (0, 0) to (1, 1); empty unless both classes occur."""
+    labels = np.asarray(labels).astype(bool)
+    if labels.all() or not labels.any():
+        return np.zeros(0), np.zeros(0)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    hits, ordered = labels[order], np.asarray(scores)[order]
+    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))  # ties enter together
+    found = np.cumsum(hits)[last]
+    rates = np.stack([(last + 1 - found) / (~labels).sum(), found / labels.sum()])
+    rates = np.concatenate([np.zeros((2, 1)), rates], 1)
+    return tuple(rates[:, np.unique(np.linspace(0, rates.shape[1] - 1, points + 1).round().astype(int))])  # type: ignore[return-value]
+
+
 def auc(labels: list[np.ndarray], scores: list[np.ndarray], padded: bool = True) -> dict[str, float | None]:
     """Micro (all frames in one ROC) and macro (mean of per-video AUCs) over lists of (T,) arrays, one a video.
 

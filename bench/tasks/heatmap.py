@@ -80,10 +80,20 @@ def _pixel_auc(hist: np.ndarray) -> float | None:
     return float((positive * (below + negative / 2)).sum() / (negative.sum() * positive.sum()))
 
 
-def _detection(videos: list[VideoScores]) -> dict[str, float | None]:
+def _rows(videos: list[VideoScores]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Tracks (n, 7), detections (m, 7) and the number of frames of several videos."""
     tracks = [np.column_stack([np.full(len(v.tracks), i), v.tracks]) for i, v in enumerate(videos)]
     found = [np.column_stack([np.full(len(v.detections), i), v.detections]) for i, v in enumerate(videos)]
-    return detection.rbdc_tbdc(np.concatenate(tracks), np.concatenate(found), sum(v.num_frames for v in videos))
+    return np.concatenate(tracks), np.concatenate(found), sum(v.num_frames for v in videos)
+
+
+def _detection(videos: list[VideoScores]) -> dict[str, float | None]:
+    return detection.rbdc_tbdc(*_rows(videos))
+
+
+def detection_curves(videos: list[VideoScores]) -> dict[str, np.ndarray]:
+    """`bench.metrics.detection.curves` of several videos."""
+    return detection.curves(*_rows(videos))
 
 
 def statistics(videos: list[VideoScores]) -> dict[str, float | None]:
