@@ -17,6 +17,9 @@ EXAMPLES = """examples:
   bench audit --data data/core/test --train data/core/train
   bench compare runs/before runs/after --gate configs/gate/reasoning.yaml --junit gate.xml
   bench list models
+  bench judge runs/tiny-greedy --judge openai:NAME@http://127.0.0.1:8000/v1
+  bench export runs/tiny-greedy --out runs/tiny-greedy/inspect.json
+  bench import samples_mcq.jsonl --suite configs/bench/scenes.yaml --task mcq --out answers.jsonl
 """
 
 
@@ -54,6 +57,18 @@ def build_parser() -> argparse.ArgumentParser:
     report = add("report", "write RUN/report.html", EXAMPLES.splitlines()[5].strip())
     report.add_argument("run")
     report.add_argument("--against", help="an earlier run on the same suite, for the comparison")
+    judge = add("judge", "rate a run's rationales by one or two language models (VAU-Eval)", EXAMPLES.splitlines()[9].strip())
+    judge.add_argument("run")
+    judge.add_argument("--judge", action="append", required=True, help="openai:NAME@URL; twice for their agreement")
+    export = add("export", "write a run as a log for Inspect's viewer", EXAMPLES.splitlines()[10].strip())
+    export.add_argument("run")
+    export.add_argument("--out", required=True, help="file, .json")
+    taken = add("import", "turn lmms-eval's sample log into predictions for `bench score`", EXAMPLES.splitlines()[11].strip())
+    taken.add_argument("log", help="samples_*.jsonl")
+    taken.add_argument("--suite", required=True)
+    taken.add_argument("--task", required=True, help="the suite's task that was asked")
+    taken.add_argument("--key", default="doc_id", help="field that names the question: doc_id counts the suite's questions of the task")
+    taken.add_argument("--out", required=True)
     names = add("list", "names that suites and commands take", EXAMPLES.splitlines()[8].strip())
     names.add_argument("what", choices=("tasks", "metrics", "models", "suites"))
     return parser
@@ -62,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     parser = build_parser()
     known, rest = parser.parse_known_args(arguments)
-    if rest and known.command not in ("run", "score"):
+    if rest and known.command not in ("run", "score", "import"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if known.command == "run":
         from bench import models, suite
@@ -99,6 +114,24 @@ def main(arguments: list[str] | None = None) -> int:
         from bench.report import write_report
 
         print(write_report(known.run, known.against))
+    elif known.command == "judge":
+        from bench import judge
+
+        if len(known.judge) > 2:
+            raise InputError("--judge: one or two judges")
+        print(judge.table(judge.judge_run(known.run, known.judge)))
+    elif known.command == "export":
+        from bench.exchange import to_inspect
+
+        print(to_inspect(known.run, known.out))
+    elif known.command == "import":
+        from bench import suite
+        from bench.exchange import from_lmms_eval
+
+        count, problems = from_lmms_eval(known.log, suite.read(known.suite, rest), known.task, known.out, known.key)
+        for problem in problems:
+            print(f"left out {problem}", file=sys.stderr)
+        print(f"{count} answers in {known.out}; {len(problems)} lines left out")
     elif known.command == "list":
         print("\n".join(_names(known.what)))
     return 0

@@ -9,8 +9,9 @@ import io
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import Any
 
 import av
@@ -89,7 +90,9 @@ class OpenAiModel:
         return body
 
     def _ask(self, request: Request, sampling: Sampling) -> list[Completion]:
-        body = self._body(request, sampling)
+        return self._post(self._body(request, sampling))
+
+    def _post(self, body: dict[str, Any]) -> list[Completion]:
         for attempt in range(self.retries + 1):
             last = attempt == self.retries
             try:
@@ -100,7 +103,7 @@ class OpenAiModel:
                 self._pause(attempt, None)
                 continue
             if answer.status_code == 200:
-                return self._read(answer, sampling.n)
+                return self._read(answer, body["n"])
             if answer.status_code not in RETRIED or last:
                 raise InputError(f"openai: {self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
             self._pause(attempt, answer.headers.get("retry-after"))
@@ -124,8 +127,21 @@ class OpenAiModel:
 
     def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
         """(number of the request, its completions) as they come in."""
+        return self._together([partial(self._ask, request, sampling) for request in requests])
+
+    def ask_texts(self, prompts: list[str], schema: dict, name: str) -> Iterator[tuple[int, str]]:
+        """(number of the prompt, reply) as they come in: one user turn each, temperature 0, by a JSON schema where the endpoint has it."""
+        form = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
+        bodies = [
+            {"model": self.model, "messages": [{"role": "user", "content": prompt}], "n": 1, "temperature": 0, "max_tokens": 300, "response_format": form}
+            for prompt in prompts
+        ]
+        for n, found in self._together([partial(self._post, body) for body in bodies]):
+            yield n, found[0].text
+
+    def _together(self, calls: list[Callable[[], list[Completion]]]) -> Iterator[tuple[int, list[Completion]]]:
         with ThreadPoolExecutor(self.concurrency) as pool:
-            waiting = {pool.submit(self._ask, request, sampling): n for n, request in enumerate(requests)}
+            waiting = {pool.submit(call): n for n, call in enumerate(calls)}
             try:
                 for done in as_completed(waiting):
                     yield waiting[done], done.result()

@@ -1,0 +1,121 @@
+"""Samples for other tools and from them: a log that Inspect's viewer opens, and the sample logs of lmms-eval."""
+
+import json
+import time
+from pathlib import Path
+
+from bench.compare import open_run
+from bench.suite import Item, Suite, load
+from bench.tasks import TASKS
+from tvad import config
+from tvad.data.check import Problem
+from tvad.errors import InputError
+from tvad.prompts import question_text
+
+INSPECT_VERSION = 2  # of the log format (inspect_ai.log.EvalLog)
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))
+
+
+def to_inspect(run: str | Path, out: str | Path) -> Path:
+    """Write a run as an Inspect log (.json): a sample per answer with its scores, and the run's metrics with their intervals."""
+    run = Path(run)
+    record, lines, metrics = open_run(run)
+    suite = config.build(Suite, record["suite"], str(run / "run.json"))
+    by_id = {item.id: item for item in load(suite)[1]}
+    created = record.get("started", _iso(run.joinpath("run.json").stat().st_mtime)).replace("Z", "+00:00")
+    samples = []
+    for line in lines:
+        item = by_id[line["id"]]
+        question = item.question
+        output = {"model": record["model"], "completion": line["response"],
+                  "choices": [{"message": {"role": "assistant", "content": line["response"], "source": "generate"}, "stop_reason": "stop"}]}  # fmt: skip
+        samples.append({
+            "id": line["id"], "epoch": line["attempt"] + 1, "input": question_text(question), "choices": list(question.options or ()) or None,
+            "target": question.solution(), "messages": [{"role": "user", "content": question_text(question), "source": "input"},
+                                                        {"role": "assistant", "content": line["response"], "source": "generate"}],
+            "output": output, "scores": {name: {"value": value, "explanation": ", ".join(line["defects"]) or None} for name, value in line["scores"].items()},
+            "metadata": {"task": line["task"], "video": line["sample"], "parsed": line["parsed"], "category": item.sample.category}, "store": {}, "events": [],
+            "model_usage": {}, "attachments": {},
+        })  # fmt: skip
+    scores = []
+    for name, m in metrics.items():
+        values = {"value": m["value"], "low": m["low"], "high": m["high"]}
+        found = {key: {"name": key, "value": value, "params": {}} for key, value in values.items() if value is not None}
+        scores.append({"name": name, "scorer": name, "params": {}, "metrics": found})
+    plan, asked = record["suite"], len({line["id"] for line in lines})
+    spec = {"created": created, "task": plan["name"], "task_id": record["suite_hash"], "run_id": record["suite_hash"], "task_version": 0,
+            "task_attribs": {}, "task_args": {}, "model": record["model"], "model_args": {}, "config": {}, "packages": record.get("versions", {}),
+            "dataset": {"name": plan["name"], "location": plan["data"], "samples": asked, "shuffled": False}}  # fmt: skip
+    log = {"version": INSPECT_VERSION, "status": "success", "eval": spec, "plan": {"name": "plan", "steps": [], "config": {}},
+           "results": {"total_samples": len(samples), "completed_samples": len(samples), "scores": scores},
+           "stats": {"started_at": created, "completed_at": created, "model_usage": {}}, "samples": samples}  # fmt: skip
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_text(json.dumps(log, ensure_ascii=True), encoding="utf-8")
+    temporary.replace(target)
+    return target
+
+
+def _response(row: dict) -> str | None:
+    """The model's text in a line of lmms-eval's samples_*.jsonl, whose place depends on its version."""
+    for key in ("filtered_resps", "resps", "response"):
+        value = row.get(key)
+        while isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, str):
+            return value
+    return None
+
+
+def from_lmms_eval(log: str | Path, suite: Suite, task: str, out: str | Path, key: str = "doc_id") -> tuple[int, list[Problem]]:
+    """Turn lmms-eval's sample log into a predictions file for `bench score`: line by line the answers to the suite's questions of `task`.
+
+    A line belongs to the question whose number (in the suite's order) is its `doc_id`; with `key` another field, also inside "doc",
+    that holds our question or video id. Returns how many lines were used, and those that were not.
+    """
+    if task not in TASKS:
+        raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    items: list[Item] = [item for item in load(suite)[1] if item.task == task]
+    by_name: dict[str, Item] = {item.id: item for item in items}
+    for each in items:
+        by_name.setdefault(each.sample.id, each)
+    found, problems = {}, []
+    try:
+        raw = Path(log).read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{log}: cannot be read ({error.strerror})") from error
+    for n, line in enumerate(raw, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("not an object")
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(f"{log}:{n}", f"not a JSON object ({error})"))
+            continue
+        document = row.get("doc")
+        name = row.get(key, document.get(key) if isinstance(document, dict) else None)
+        item: Item | None = None
+        if key == "doc_id" and isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(items):
+            item = items[name]
+        elif isinstance(name, str):
+            item = by_name.get(name, by_name.get(name.removesuffix(".mp4")))
+        text = _response(row)
+        if item is None or text is None:
+            reason = "no response in filtered_resps, resps or response" if item is not None else f"{key} {name!r} is no question of this suite"
+            problems.append(Problem(f"{log}:{n}", reason))
+        elif item.id in found:
+            problems.append(Problem(f"{log}:{n}", f"a second answer to {item.id!r}"))
+        else:
+            found[item.id] = text
+    if not found:
+        raise InputError(f"{log}: no line could be used" + (f"; the first: {problems[0]}" if problems else ""))
+    temporary = Path(f"{out}.tmp")
+    temporary.write_text("".join(json.dumps({"id": i, "task": task, "response": t}) + "\n" for i, t in found.items()), encoding="utf-8")
+    temporary.replace(out)
+    return len(found), problems
