@@ -257,6 +257,26 @@ def by_class(lines: list[dict], samples: list[Sample]) -> str:
     return f"<div class=cards>{''.join(cards)}</div>" if cards else ""
 
 
+def confusions(lines: list[dict]) -> str:
+    """Truth by prediction, for tasks with classes."""
+    cards = []
+    for task in dict.fromkeys(line["task"] for line in lines if "labels" in line):
+        pairs = [line["labels"] for line in lines if line["task"] == task]
+        classes = sorted({truth for truth, _ in pairs})
+        counts = Counter((truth, predicted if predicted in classes else None) for truth, predicted in pairs)
+        totals = Counter(truth for truth, _ in pairs)
+        head = "".join(f"<th>{esc(c)}" for c in [*classes, "other"])
+        rows = []
+        for truth in classes:
+            cells = "".join(
+                f"<td style='background:color-mix(in srgb,var(--bar) {70 * counts[truth, c] / totals[truth]:.0f}%,transparent)'>{counts[truth, c] or ''}"
+                for c in [*classes, None]
+            )
+            rows.append(f"<tr><td>{esc(truth)}{cells}")
+        cards.append(f"<div class=wide><table><tr><th>{esc(task)}: truth by answer{head}</tr>{''.join(rows)}</table></div>")
+    return "".join(cards)
+
+
 def curves(run: Path) -> str:
     """Frame ROC, and the curves below which RBDC and TBDC are areas."""
     file = run / heatmap.VIDEOS
@@ -303,6 +323,7 @@ def run_sections(run: Path, against: Path | None = None) -> list[tuple[str, str]
         sections.append(("Grounding", "<div class=cards>" + "".join(f"<div class=card>{p}</div>" for p in plots) + "</div>"))
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
     sections.append(("By class", by_class(lines, load(suite)[0])))
+    sections.append(("Confusion", confusions(lines)))
     sections.append(("Heatmaps", curves(run)))
     sections.append(("Samples: green true, red predicted, glow the heatmap", sample_cards(run)))
     return [section for section in sections if section[1]]

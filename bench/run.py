@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
+from bench.metrics import labels
 from bench.metrics.stats import Interval, mean_interval
 from bench.models.base import Request, Sampling
 from bench.suite import Item, Suite, load
@@ -45,7 +46,10 @@ def score_item(item: Item, response: str, mode: Literal["lenient", "strict", "va
     answer = Answer(answer=response) if plain else parse(response, mode)
     scores = {k: v for k, v in TASKS[item.task].score(answer, item.question, item.sample).items() if v is not None}
     parsed = {"answer": answer.answer, "span": answer.span, "boxes": [list(b.xyxy) for b in answer.boxes] or None}
-    return {"parsed": parsed, "defects": list(answer.defects), "scores": scores}
+    line = {"parsed": parsed, "defects": list(answer.defects), "scores": scores}
+    if label := getattr(TASKS[item.task], "label", None):
+        line["labels"] = list(label(answer, item.question))
+    return line
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -122,6 +126,7 @@ class Columns:
         self.videos: dict[str, int] = {}
         self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
         self.rotations: dict[tuple[str, int], tuple[int, float]] = {}  # (question, attempt) -> video, right under all rotations so far
+        self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
 
     def add(self, line: dict) -> None:
         video = self.videos.setdefault(line["sample"], len(self.videos))
@@ -131,6 +136,9 @@ class Columns:
         if line["task"] == CIRCULAR:
             key = (line["id"].rpartition("~")[0], line["attempt"])
             self.rotations[key] = (video, min(scores["accuracy"], self.rotations.get(key, (video, 1.0))[1]))
+        if "labels" in line:
+            for column, value in zip(self.labels.setdefault(line["task"], ([], [], [])), (*line["labels"], video)):
+                column.append(value)
         for name, value in scores.items():
             values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
             values.append(value)
@@ -142,7 +150,11 @@ class Columns:
         if self.rotations:
             videos, values = zip(*self.rotations.values())
             columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
-        return {name: mean_interval(values, videos, suite.resamples, suite.seed) for name, (values, videos) in columns.items()}
+        found = {name: mean_interval(values, videos, suite.resamples, suite.seed) for name, (values, videos) in columns.items()}
+        for task, (truths, predictions, where) in self.labels.items():
+            whole = labels.metrics(truths, predictions, np.array(where), getattr(TASKS[task], "POSITIVE", None), suite.resamples, suite.seed)
+            found |= {f"{task}.{name}": interval for name, interval in whole.items()}
+        return found
 
 
 def summarise(lines: Iterable[dict], suite: Suite) -> dict[str, Interval]:

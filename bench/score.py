@@ -1,22 +1,30 @@
 """Scores answers made elsewhere: lines {"id", "task", "response"}; id is a question's (sample#number) or, if one task asks it once, a sample's.
 
 A line that cannot be used is rejected by number with its reason, the rest is scored; a question without an answer counts as wrong and is
-counted as `task.missing`.
+counted as `task.missing`. A line {"id": video, "task": "heatmap", "heatmap": FILE.npz} or {..., "frame_scores": [one a frame]} gives a video's
+heatmap (array `heatmap`, T' x h x w in 0..1, in a file below the predictions' folder) or only its frame scores; videos without one count
+as all 0.
 """
 
 import json
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from bench.metrics.stats import Interval
+from bench.metrics.stats import Interval, mean_interval
 from bench.run import Columns, score_item, write_json
 from bench.suite import Item, Suite, load
+from bench.tasks import HEATMAP, heatmap
 from tvad.data.check import Problem
+from tvad.data.dataset import ClipStore
+from tvad.data.sample import Sample
 from tvad.errors import InputError
 
 MOST_LINE = 4 << 20  # bytes of a line
+MOST_VALUES = 64 << 20  # of a heatmap
 KEYS = ("id", "task", "response")
 
 
@@ -36,7 +44,7 @@ def _row(line: bytes) -> dict:
         raise ValueError(f"not JSON ({error})") from None
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, found {type(row).__name__}")
-    for key in KEYS:
+    for key in KEYS if row.get("task") != HEATMAP else KEYS[:2]:
         if key not in row:
             raise ValueError(f"missing key {key!r}")
         if not isinstance(row[key], str):
@@ -64,9 +72,68 @@ def read_predictions(path: str | Path) -> tuple[list[tuple[int, dict]], list[Pro
     return rows, rejected
 
 
-def match(path: str | Path, items: list[Item]) -> tuple[dict[str, str], list[Problem]]:
-    """Item id -> response, and the lines rejected: unreadable, unknown, ambiguous or repeated."""
-    rows, rejected = read_predictions(path)
+def _heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
+    """Maps (T', h, w) of a heatmap line; frame scores are maps of one place. Raises ValueError with the reason."""
+    if ("heatmap" in row) == ("frame_scores" in row):
+        raise ValueError("expected either heatmap or frame_scores")
+    if "frame_scores" in row:
+        given = row["frame_scores"]
+        if not isinstance(given, list) or not given or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in given):
+            raise ValueError("frame_scores must be a list of numbers")
+        if sample.video.frames is not None and len(given) != sample.video.frames:
+            raise ValueError(f"{len(given)} frame_scores, the video has {sample.video.frames} frames")
+        heat = np.array(given, float).reshape(-1, 1, 1)
+    else:
+        if not isinstance(row["heatmap"], str):
+            raise ValueError("heatmap must be a file name")
+        file = (folder / row["heatmap"]).resolve()
+        if not file.is_relative_to(folder.resolve()):
+            raise ValueError(f"heatmap {row['heatmap'][:80]!r} leaves the predictions' folder")
+        try:
+            with np.load(file, allow_pickle=False) as data:
+                shape = data["heatmap"].shape
+                if len(shape) != 3 or not 0 < int(np.prod(np.array(shape, object))) <= MOST_VALUES:
+                    raise ValueError(f"shape {shape} is not (T, h, w) of at most {MOST_VALUES} values")
+                heat = data["heatmap"].astype(np.float32)
+        except (OSError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as error:
+            raise ValueError(f"heatmap {row['heatmap'][:80]!r} cannot be read ({type(error).__name__})") from None
+    if not (np.isfinite(heat).all() and heat.min() >= 0 and heat.max() <= 1):
+        raise ValueError("heatmap values must lie in 0 to 1")
+    return heat
+
+
+def _score_heatmaps(rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite, out: Path) -> tuple[dict[str, Interval], list[Problem]]:
+    """Heatmap metrics of the lines; from frame scores alone only the frame AUCs."""
+    by_id = {sample.id: sample for sample in samples}
+    maps: dict[str, np.ndarray] = {}
+    rejected, whole = [], True
+    for n, row in rows:
+        try:
+            if row["id"] not in by_id:
+                raise ValueError(f"id {row['id'][:80]!r} is no video of this suite")
+            if row["id"] in maps:
+                raise ValueError(f"a second heatmap of {row['id']!r}")
+            maps[row["id"]] = _heat(row, path.parent, by_id[row["id"]])
+            whole = whole and "heatmap" in row
+        except ValueError as error:
+            rejected.append(Problem(f"{path}:{n}", str(error)))
+    if not maps:
+        return {}, rejected
+    store = ClipStore(suite.rate, suite.max_frames)
+    videos = {}
+    for sample in tqdm(samples, unit="video", desc="heatmaps", disable=None):
+        heat = maps.get(sample.id, np.zeros((1, 1, 1), np.float32))
+        videos[sample.id] = heatmap.VideoScores(sample, heat, store.frames(sample), spread=True)
+    heatmap.save_videos(out / heatmap.VIDEOS, videos)
+    found = heatmap.metrics(list(videos.values()), min(suite.resamples, heatmap.RESAMPLES), suite.seed)
+    kept = found if whole else {name: found[name] for name in ("micro_auc", "macro_auc")}
+    missing = mean_interval(np.array([float(s.id not in maps) for s in samples]), np.arange(len(samples)), suite.resamples, suite.seed)
+    return {f"heatmap.{name}": value for name, value in {**kept, "missing": missing}.items()}, rejected
+
+
+def match(path: str | Path, items: list[Item], rows: list[tuple[int, dict]]) -> tuple[dict[str, str], list[Problem]]:
+    """Item id -> response, and the lines rejected: unknown, ambiguous or repeated."""
+    rejected = []
     by_id = {item.id: item for item in items}
     by_sample: dict[tuple[str, str], list[Item]] = {}
     for item in items:
@@ -86,18 +153,20 @@ def match(path: str | Path, items: list[Item]) -> tuple[dict[str, str], list[Pro
             rejected.append(Problem(f"{path}:{n}", reason))
         else:
             answers[candidates[0].id] = row["response"]
-    rejected.sort(key=lambda problem: int(problem.where.rpartition(":")[2]))
     return answers, rejected
 
 
 def score(predictions: str | Path, suite: Suite, out: str | Path) -> tuple[dict[str, Interval], list[Problem]]:
     """Score a predictions file; returns the metrics and the lines rejected. Raises InputError where no line could be used."""
     samples, items = load(suite)
-    answers, rejected = match(predictions, items)
-    if not answers:
-        raise InputError(f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else ""))
+    rows, rejected = read_predictions(predictions)
+    answers, more = match(predictions, items, [(n, row) for n, row in rows if row["task"] != HEATMAP])
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    maps, of_maps = _score_heatmaps([(n, row) for n, row in rows if row["task"] == HEATMAP], Path(predictions), samples, suite, out)
+    rejected = sorted([*rejected, *more, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
+    if not answers and not maps:
+        raise InputError(f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else ""))
     columns, temporary = Columns(), out / "samples.tmp"
     with temporary.open("w") as file:
         for item in tqdm(items, unit="answer", desc="score", disable=None):
@@ -107,7 +176,7 @@ def score(predictions: str | Path, suite: Suite, out: str | Path) -> tuple[dict[
             columns.add(line)
             file.write(json.dumps(line) + "\n")
     temporary.replace(out / "samples.jsonl")
-    metrics = columns.intervals(suite)
+    metrics = columns.intervals(suite) | maps
     record = {"model": f"predictions:{predictions}", "suite": asdict(suite), "suite_hash": suite.digest(samples), "videos": len(samples),
               "answered": len(answers), "questions": len(items), "rejected": len(rejected)}  # fmt: skip
     write_json(out / "run.json", record)

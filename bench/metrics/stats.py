@@ -47,6 +47,17 @@ def mean_interval(values: np.ndarray, clusters: np.ndarray, resamples: int = 200
     return Interval(float(values.mean()), float(low), float(high), len(values))
 
 
+def interval_of(value: float | None, drawn: np.ndarray | None, count: int, level: float = 0.95) -> Interval:
+    """Percentile interval from resampled values; None where the value is undefined or most of the resamples are."""
+    known = np.zeros(0) if drawn is None else np.asarray(drawn, float)[~np.isnan(np.asarray(drawn, float))]
+    if value is not None and np.isnan(value):
+        value = None
+    if value is None or drawn is None or len(known) < max(2, len(drawn) // 2):
+        return Interval(value, None, None, count)
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), count)
+
+
 def share_beyond(values: np.ndarray, clusters: np.ndarray, bound: float, resamples: int = 2000, seed: int = 0) -> float:
     """Bootstrap p-value of "the mean is at least `bound`": share of resampled means that are, never below 1 / (resamples + 1)."""
     sums, counts = cluster_sums(np.asarray(values, float), clusters)

@@ -10,5 +10,13 @@ def _plain(text: str | None) -> str:
     return " ".join((text or "").lower().replace("_", " ").split()).strip(" .!")
 
 
+POSITIVE = None
+
+
+def label(answer: Answer, question: Question) -> tuple[str, str | None]:
+    """(truth, prediction) as class names; None for no answer."""
+    return _plain(question.answer), _plain(answer.answer) or None
+
+
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     return {"accuracy": float(_plain(answer.answer) == _plain(question.answer)), "parse_failure": float(answer.answer is None)}

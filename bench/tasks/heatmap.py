@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.metrics import detection, frame
-from bench.metrics.stats import Interval
+from bench.metrics.stats import Interval, interval_of
 from tvad.data import masks
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
@@ -31,10 +31,12 @@ class VideoScores:
     detections: np.ndarray
     hist: np.ndarray
 
-    def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames):
+    def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames, spread: bool = False):
+        """heat (T', h, w): a map per two sampled `frames`; with `spread` its steps are spread evenly over the whole video instead."""
         video = sample.video
         count, width, height = video.frames or frames.total, frames.images.shape[2], frames.images.shape[1]
-        maps = resize(heat, steps_of(count, frames.fps, frames.times), height, width)
+        steps = np.arange(count) * len(heat) // count if spread else steps_of(count, frames.fps, frames.times)
+        maps = resize(heat, steps, height, width)
         self.scores = maps.reshape(count, -1).max(1)
         truth = masks.read(sample.path(sample.mask)) if sample.mask else np.zeros((count, height, width), bool)
         self.labels = truth.any((1, 2)).astype(int)
@@ -109,12 +111,7 @@ def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _interval(value: float | None, drawn: list[float | None], count: int) -> Interval:
-    """Percentile interval; None where the value or most resamples are undefined."""
-    known = [v for v in drawn if v is not None]
-    if value is None or len(known) < max(2, len(drawn) // 2):
-        return Interval(value, None, None, count)
-    low, high = np.quantile(known, [0.025, 0.975])
-    return Interval(value, float(low), float(high), count)
+    return interval_of(value, np.array([np.nan if v is None else v for v in drawn]), count)
 
 
 def metrics(videos: list[VideoScores], resamples: int, seed: int) -> dict[str, Interval]:

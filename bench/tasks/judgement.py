@@ -16,6 +16,15 @@ def judged(text: str | None) -> bool | None:
     return True if words[0] in _YES else False if words[0] in _NO else None
 
 
+POSITIVE = "anomalous"
+
+
+def label(answer: Answer, question: Question) -> tuple[str, str | None]:
+    """(truth, prediction) as class names; None for an answer that names none."""
+    names = {True: POSITIVE, False: "normal", None: None}
+    return names[judged(question.answer)] or "", names[judged(answer.answer)]
+
+
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     found, wanted = judged(answer.answer), judged(question.answer)
     right = float(found is not None and found == wanted)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.metrics import choice, detection, frame, spatial, temporal, text
+from bench.metrics import choice, detection, frame, labels, spatial, temporal, text
 from bench.metrics.stats import mean_interval, paired_interval
 from tvad.answer import NONE, Box, parse
 from tvad.detections import boxes_of, steps_of
@@ -152,3 +152,28 @@ def test_a_bright_block_becomes_one_detection(x, y, w, h):
 
 def test_every_frame_finds_its_step():
     assert steps_of(16, 4.0, np.arange(8) / 2).tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+
+
+def test_classification_as_a_whole_equals_scikit_learn():
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    rng = np.random.default_rng(0)
+    names = ["fire", "normal", "smoke"]
+    truth = rng.choice(names, 200).tolist()
+    predicted = [t if rng.random() < 0.6 else str(rng.choice([*names, "none of these"])) for t in truth]
+    found = labels.metrics(truth, predicted, np.repeat(np.arange(50), 4), None, 200, 0)
+    with pytest.warns(UserWarning, match="y_pred contains classes"):
+        assert found["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert found["f1"].value == pytest.approx(f1_score(truth, predicted, labels=names, average="macro"))
+    assert found["f1"].low < found["f1"].value < found["f1"].high and found["f1"].n == 200
+    one = labels.metrics(truth, predicted, np.arange(200), "fire", 50, 0)["f1"]
+    assert one.value == pytest.approx(f1_score(truth, predicted, labels=["fire"], average="macro"))
+    assert labels.metrics(["a"], [None], np.array([0]), None, 10, 0)["balanced_accuracy"].row() == {"value": 0.0, "low": None, "high": None, "n": 1}
+
+
+@given(scored)
+def test_the_roc_curve_has_the_area(rows):
+    y, s = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    fpr, tpr = frame.roc_curve(y, s)
+    if len(fpr):
+        assert np.trapezoid(tpr, fpr) == pytest.approx(frame.roc_auc(y, s)) and (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from bench.models.baseline import Baseline
 from bench.report import write_report
 from bench.run import run
 from bench.score import score
+from tvad.data import load as load_samples
+from tvad.data import masks
 from tvad.errors import InputError
 
 
@@ -317,3 +320,35 @@ def test_heatmap_metrics_of_two_runs_are_paired(scenes, tmp_path, checkpoint):
     assert [pixel.before, pixel.after] == pytest.approx(stored) and pixel.change.low <= pixel.change.value <= pixel.change.high
     same = {d.metric: d for d in compare(tmp_path / "b", tmp_path / "b")}["heatmap.rbdc"]
     assert same.change.value == 0 and same.verdict == "same"
+
+
+def test_heatmaps_made_elsewhere_are_scored(scenes, tmp_path):
+    plan = suite.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(scenes), "--tasks", "[heatmap, judgement]", "--resamples", "20"])
+    rows, scored = [], []
+    for sample in load_samples(scenes):
+        lit = masks.read(sample.path(sample.mask))
+        np.savez_compressed(tmp_path / f"{sample.id}.npz", heatmap=lit[::2].astype(np.float16))
+        rows.append({"id": sample.id, "task": "heatmap", "heatmap": f"{sample.id}.npz"})
+        scored.append({"id": sample.id, "task": "heatmap", "frame_scores": lit.any((1, 2)).astype(float).tolist()})
+    metrics, rejected = score(predictions(tmp_path, rows), plan, tmp_path / "maps")
+    assert not rejected and metrics["heatmap.pixel_auc"].value > 0.8 and metrics["heatmap.rbdc"].value > 0.5 and metrics["heatmap.missing"].value == 0.0
+    frames, _ = score(predictions(tmp_path, scored[:-1]), plan, tmp_path / "frames")
+    assert frames["heatmap.micro_auc"].value > 0.95 and "heatmap.rbdc" not in frames and frames["heatmap.missing"].value == 1 / 16
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"heatmap": "../secret.npz"}, "leaves the predictions' folder"), ({"heatmap": "none.npz"}, "cannot be read"), ({"heatmap": 3}, "must be a file name"),
+    ({"heatmap": "pickle.npz"}, "cannot be read|pickle"), ({"heatmap": "flat.npz"}, "is not (T, h, w)"), ({"heatmap": "nan.npz"}, "must lie in 0 to 1"),
+    ({"frame_scores": [0.5]}, "1 frame_scores, the video has 16"), ({"frame_scores": ["a"] * 16}, "must be a list of numbers"),
+    ({"frame_scores": [2.0] * 16}, "must lie in 0 to 1"), ({}, "expected either"), ({"id": "nobody", "frame_scores": [0] * 16}, "is no video of this suite"),
+])  # fmt: skip
+def test_bad_heatmap_lines_are_rejected_by_number(scenes, tmp_path, change, words):
+    plan = suite.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(scenes), "--tasks", "[heatmap, judgement]", "--resamples", "5"])
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "secret.npz", heatmap=np.zeros((2, 2, 2)))
+    np.savez(tmp_path / "in/pickle.npz", heatmap=np.array([print], object))
+    np.savez(tmp_path / "in/flat.npz", heatmap=np.zeros(4))
+    np.savez(tmp_path / "in/nan.npz", heatmap=np.full((1, 2, 2), np.nan))
+    good = {"id": "test_00001", "task": "heatmap", "frame_scores": [0.5] * 16}
+    _, rejected = score(predictions(tmp_path / "in", [good, {"id": "test_00000", "task": "heatmap", **change}]), plan, tmp_path / "out")
+    assert len(rejected) == 1 and rejected[0].where.endswith(":2") and re.search(words.replace("(", r"\(").replace(")", r"\)"), rejected[0].reason)
