@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         options = {k: v for k, v in (("video", known.video), ("concurrency", known.concurrency)) if v is not None}
         if options and not known.model.startswith("openai:"):
             raise InputError(f"--{next(iter(options))} is for openai: models")
-        print(table(run(models.load(known.model, **options), known.model, plan, known.out)))
+        if metrics := run(models.load(known.model, **options), known.model, plan, known.out):
+            print(table(metrics))
     elif known.command == "score":
         from bench import suite
         from bench.run import table

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -60,10 +61,44 @@ def read_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
-def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, label: str) -> list[dict]:
-    """Answers of all items, those already in samples.jsonl kept."""
+@dataclass(frozen=True)
+class Shard:
+    """This process's part of a run that several share (`accelerate launch -m bench run …`): every `world`-th video from `rank` on."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def here(cls) -> "Shard":
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        import torch
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not torch.cuda.is_available())  # without this it would take processes on the CPU for single ones
+        return cls(state.process_index, state.num_processes)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+    def file(self, path: Path) -> Path:
+        """Where this process writes what will be `path`."""
+        return path if self.world == 1 else path.with_name(f"{path.stem}.{self.rank}{path.suffix}")
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of processes that shared a run."""
+    return sorted(p for p in path.parent.glob(f"{path.stem}.*{path.suffix}") if p.name[len(path.stem) + 1 : -len(path.suffix)].isdigit())
+
+
+def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, label: str, kept: list[dict]) -> list[dict]:
+    """Answers of all items, those among the lines `kept` not asked again."""
     wanted = {item.id: prompt_hash(item, suite) for item in items}
-    done = [line for line in read_lines(path) if wanted.get(line["id"]) == line["prompt_hash"]]
+    done = [line for line in kept if wanted.get(line["id"]) == line["prompt_hash"]]
     answered = Counter(line["id"] for line in done)  # a kill may have cut between the attempts of a question
     done = [line for line in done if answered[line["id"]] == suite.decode.n]
     temporary = path.with_suffix(".tmp")
@@ -165,15 +200,34 @@ def summarise(lines: Iterable[dict], suite: Suite) -> dict[str, Interval]:
     return columns.intervals(suite)
 
 
-def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Path) -> dict[str, Interval]:
-    maps = model.heatmaps([store.frames(sample) for sample in samples])
+def _save_maps(path: Path, maps: dict[str, np.ndarray]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp.npz")
+    np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]
+    temporary.replace(path)
+
+
+def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Path, shard: Shard) -> dict[str, Interval]:
+    """Heatmaps of this process's videos, and in the first process the metrics of all."""
+    own = samples[shard.rank :: shard.world]
+    maps = model.heatmaps([store.frames(sample) for sample in own])
     if maps is None:
-        print(f"heatmap: {model.name} gives no heatmaps, its metrics are left out", file=sys.stderr)
+        if shard.rank == 0:
+            print(f"heatmap: {model.name} gives no heatmaps, its metrics are left out", file=sys.stderr)
         return {}
-    temporary = out / "heatmaps.tmp.npz"
-    np.savez_compressed(temporary, **{s.id: m.astype(np.float16) for s, m in zip(samples, maps)})
-    temporary.replace(out / "heatmaps.npz")
-    videos = {s.id: heatmap_task.VideoScores(s, m, store.frames(s)) for s, m in zip(samples, maps)}
+    target = out / "heatmaps.npz"
+    found = {s.id: m.astype(np.float16) for s, m in zip(own, maps)}
+    _save_maps(shard.file(target), found)
+    shard.wait()
+    if shard.rank:
+        return {}
+    if shard.world > 1:
+        for part in _parts(target):
+            with np.load(part, allow_pickle=False) as data:
+                found |= dict(data)
+        _save_maps(target, found)
+        for part in _parts(target):
+            part.unlink()
+    videos = {s.id: heatmap_task.VideoScores(s, found[s.id].astype(np.float32), store.frames(s)) for s in samples}
     heatmap_task.save_videos(out / heatmap_task.VIDEOS, videos)
     return heatmap_task.metrics(list(videos.values()), min(suite.resamples, heatmap_task.RESAMPLES), suite.seed)
 
@@ -204,9 +258,11 @@ def write_json(path: Path, data) -> None:
 
 
 def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Interval]:
-    """Run `suite` with an open model; returns the metrics. Raises InputError where `out` holds another run."""
+    """Run `suite` with an open model; returns the metrics, in the first of several processes that share the run, else nothing. Raises
+    InputError where `out` holds another run."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    shard = Shard.here()
     samples, items = load(suite)
     digest = suite.digest(samples)
     record = out / "run.json"
@@ -214,18 +270,28 @@ def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Inte
         before = json.loads(record.read_text())
         if (before["suite_hash"], before["model"], before["suite"]["decode"]) != (digest, model_name, asdict(suite.decode)):
             raise InputError(f"{record}: holds a run of {before['model']} on suite {before['suite_hash']}; choose another --out")
-    started = time.time()
-    write_json(
-        record,
-        {"model": model_name, "suite": asdict(suite), "suite_hash": digest, "videos": len(samples), "versions": versions(),
-         "seed": suite.decode.seed, "device": platform.processor() or platform.machine(), "git_commit": git_commit(),
-         "command": sys.argv, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))},
-    )  # fmt: skip
+    answers = out / "samples.jsonl"
+    kept = [line for path in (answers, *_parts(answers)) for line in read_lines(path)]
+    shard.wait()  # nobody writes before all have read
+    if shard.rank == 0:
+        write_json(
+            record,
+            {"model": model_name, "suite": asdict(suite), "suite_hash": digest, "videos": len(samples), "versions": versions(),
+             "seed": suite.decode.seed, "device": platform.processor() or platform.machine(), "git_commit": git_commit(),
+             "processes": shard.world, "command": sys.argv, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+        )  # fmt: skip
     store = ClipStore(suite.rate, suite.max_frames)
-    lines = _ask(model, items, suite, store, out / "samples.jsonl", f"{model_name}")
-    metrics = summarise(lines, suite)
-    if HEATMAP in suite.tasks:
-        metrics |= {f"heatmap.{k}": v for k, v in _heat(model, samples, suite, store, out).items()}
+    own = {sample.id for sample in samples[shard.rank :: shard.world]}
+    lines = _ask(model, [item for item in items if item.sample.id in own], suite, store, shard.file(answers), model_name, kept)
+    maps = _heat(model, samples, suite, store, out, shard) if HEATMAP in suite.tasks else {}
+    shard.wait()
+    if shard.rank:
+        return {}
+    if shard.world > 1:
+        lines = _in_order([line for part in _parts(answers) for line in read_lines(part)], items, answers)
+    for part in _parts(answers):
+        part.unlink()
+    metrics = summarise(lines, suite) | {f"heatmap.{k}": v for k, v in maps.items()}
     write_json(out / "metrics.json", {name: value.row() for name, value in metrics.items()})
     return metrics
 

@@ -352,3 +352,20 @@ def test_bad_heatmap_lines_are_rejected_by_number(scenes, tmp_path, change, word
     good = {"id": "test_00001", "task": "heatmap", "frame_scores": [0.5] * 16}
     _, rejected = score(predictions(tmp_path / "in", [good, {"id": "test_00000", "task": "heatmap", **change}]), plan, tmp_path / "out")
     assert len(rejected) == 1 and rejected[0].where.endswith(":2") and re.search(words.replace("(", r"\(").replace(")", r"\)"), rejected[0].reason)
+
+
+def test_two_processes_share_a_run_and_end_as_one(scenes, tmp_path, checkpoint):
+    arguments = ["bench", "run", "--model", f"hf:{checkpoint}", "--suite", "configs/bench/scenes.yaml", "--data", str(scenes), "--max_videos", "5",
+                 "--tasks", "[judgement, dialogue, heatmap]", "--resamples", "20", "--decode.max_tokens", "4", "--out"]  # fmt: skip
+    launch = ["torch.distributed.run", "--nproc_per_node", "2", "-m"]  # what `accelerate launch` starts on several GPUs
+    for name, start in (("one", []), ("two", launch)):
+        command = [sys.executable, "-m", *start, *arguments, str(tmp_path / name)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert set(one) == set(two) and "heatmap.pixel_auc" in one
+    assert all(two[k]["value"] == pytest.approx(v["value"], abs=2e-3) and two[k]["n"] == v["n"] for k, v in one.items())
+    assert {p.name for p in (tmp_path / "one").iterdir()} == {p.name for p in (tmp_path / "two").iterdir()}
+    ids = [[json.loads(line)["id"] for line in (tmp_path / name / "samples.jsonl").read_text().splitlines()] for name in ("one", "two")]
+    assert ids[0] == ids[1] and json.loads((tmp_path / "two/run.json").read_text())["processes"] == 2
