@@ -13,23 +13,24 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from bench.metrics import labels
-from bench.metrics.stats import Interval, mean_interval
+from bench.metrics import frame, labels
+from bench.metrics.stats import Interval, interval_of, mean_interval
 from bench.models.base import Request, Sampling
 from bench.suite import Item, Suite, load
 from bench.tasks import CIRCULAR, HEATMAP, TASKS
 from bench.tasks import heatmap as heatmap_task
 from bench.tasks.faithfulness import masked
+from bench.tasks.judgement import judged
 from tvad.answer import Answer, parse
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN, Sample
 from tvad.errors import InputError
-from tvad.prompts import asked
+from tvad.prompts import LETTERS, asked
 
 BATCH = 64  # questions asked at a time; the unit of resumption
 
@@ -200,6 +201,51 @@ def summarise(lines: Iterable[dict], suite: Suite) -> dict[str, Interval]:
     return columns.intervals(suite)
 
 
+OPENING = "<answer>"  # what stands before the words whose likelihood is asked
+
+
+def _odds(model, items: list[Item], suite: Suite, store: ClipStore, path: Path) -> list[dict]:
+    """Lines {"id", "task", "sample", "right", "score"}: for a judgement the log-odds of Yes over No and whether Yes is right, for a
+    multiple-choice question whether the likeliest letter is right. Lines of an earlier, killed run are kept."""
+    chosen = [item for item in items if item.task in ("judgement", "mcq")]
+    done = {line["id"]: line for line in read_lines(path)}
+    with path.open("a") as out:
+        for start in tqdm(range(0, len(chosen), BATCH), unit="batch", desc="log-odds", disable=None):
+            batch = [item for item in chosen[start : start + BATCH] if item.id not in done]
+            if not batch:
+                continue
+            requests = [Request(asked(i.question, suite.prompt, str(i.sample.video.path)), store.frames(i.sample), i) for i in batch]
+            choices = [["Yes", "No"] if i.task == "judgement" else list(LETTERS[: len(i.question.options or ())]) for i in batch]
+            for item, options, values in zip(batch, choices, model.odds(requests, OPENING, choices)):
+                line: dict[str, Any] = {"id": item.id, "task": item.task, "sample": item.sample.id}
+                if item.task == "judgement":
+                    line |= {"right": float(judged(item.question.answer) is True), "score": values[0] - values[1]}
+                else:
+                    line |= {"right": float(options[int(np.argmax(values))] == item.question.answer), "score": 1.0}
+                done[item.id] = line
+                out.write(json.dumps(line) + "\n")
+            out.flush()
+    return [done[item.id] for item in chosen if item.id in done]
+
+
+def _odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
+    """judgement.roc_auc and judgement.average_precision over videos, mcq.odds_accuracy."""
+    found = {}
+    yes = [line for line in lines if line["task"] == "judgement"]
+    if yes:
+        truth, scores = np.array([line["right"] for line in yes]), np.array([line["score"] for line in yes])
+        rng = np.random.default_rng([suite.seed, len(yes), 3])
+        draws = [rng.integers(0, len(yes), len(yes)) for _ in range(suite.resamples)]
+        for name, call in (("roc_auc", frame.roc_auc), ("average_precision", frame.average_precision)):
+            drawn = np.array([np.nan if (v := call(truth[d], scores[d])) is None else v for d in draws])
+            found[f"judgement.{name}"] = interval_of(call(truth, scores), drawn, len(yes))
+    letters = [line for line in lines if line["task"] == "mcq"]
+    if letters:
+        hits, videos = np.array([line["right"] for line in letters]), np.array([line["sample"] for line in letters])
+        found["mcq.odds_accuracy"] = mean_interval(hits, videos, suite.resamples, suite.seed)
+    return found
+
+
 def _save_maps(path: Path, maps: dict[str, np.ndarray]) -> None:
     temporary = path.with_name(f".{path.name}.tmp.npz")
     np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]
@@ -292,6 +338,11 @@ def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Inte
     for part in _parts(answers):
         part.unlink()
     metrics = summarise(lines, suite) | {f"heatmap.{k}": v for k, v in maps.items()}
+    if suite.odds:
+        if hasattr(model, "odds"):
+            metrics |= _odds_metrics(_odds(model, items, suite, store, out / "odds.jsonl"), suite)
+        else:
+            print(f"log-odds: {model.name} gives no log-probabilities, their metrics are left out", file=sys.stderr)
     write_json(out / "metrics.json", {name: value.row() for name, value in metrics.items()})
     return metrics
 

@@ -30,7 +30,7 @@ class Decode:
 class Suite:
     """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`: how clips are sampled.
     prompt: how questions are put, by name (`tvad.prompts.STYLES`: tvad, vau_r1, vau_r1_no_think); parse: how answers are read (lenient,
-    strict, vau_r1)."""
+    strict, vau_r1). odds: also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
 
     name: str
     data: str
@@ -45,6 +45,7 @@ class Suite:
     drop_bad_rows: bool = False
     prompt: str = "tvad"
     parse: Literal["lenient", "strict", "vau_r1"] = "lenient"
+    odds: bool = False
 
     def digest(self, samples: list[Sample]) -> str:
         """Hash of what is asked and of the references; where the data lies, how answers are decoded and which of the tasks are run does

@@ -46,8 +46,11 @@ class HfModel:
 
     def _inputs(self, requests: list[Request]) -> dict:
         texts = [self.processor.apply_chat_template(r.messages, tokenize=False, add_generation_prompt=True) for r in requests]
-        videos = [torch.from_numpy(np.ascontiguousarray(r.frames.images)).permute(0, 3, 1, 2) for r in requests]
-        metadata = [VideoMetadata(**r.frames.metadata) for r in requests]
+        return self._encoded(texts, [r.frames for r in requests])
+
+    def _encoded(self, texts: list[str], clips: list[Frames]) -> dict:
+        videos = [torch.from_numpy(np.ascontiguousarray(clip.images)).permute(0, 3, 1, 2) for clip in clips]
+        metadata = [VideoMetadata(**clip.metadata) for clip in clips]
         return self.processor(
             text=texts, videos=videos, video_metadata=metadata, do_sample_frames=False, return_tensors="pt", padding=True, padding_side="left"
         ).to(self.model.device)
@@ -91,6 +94,20 @@ class HfModel:
             length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
             rows.append(Completion(tokenizer.decode(ids[:length], skip_special_tokens=True), ids[:length], lps[:length]))
         return [rows[i : i + n] for i in range(0, len(rows), n)]
+
+    @torch.no_grad()
+    def odds(self, requests: list[Request], opening: str, choices: list[list[str]]) -> list[list[float]]:
+        """Log-probability of every choice as what follows `opening` in the answer to its request."""
+        found = []
+        tokenizer = self.processor.tokenizer
+        for request, options in zip(requests, choices, strict=True):
+            text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True) + opening
+            inputs = dict(self._encoded([text + option for option in options], [request.frames] * len(options)))
+            logits = self.model(**{k: v for k, v in inputs.items() if k != "mm_token_type_ids" or not self.shares_clips}).logits.float()
+            logps = logits[:, :-1].log_softmax(-1).gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
+            lengths = [len(tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
+            found.append([float(row[-n:].sum()) for row, n in zip(logps, lengths)])
+        return found
 
     @torch.no_grad()
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:

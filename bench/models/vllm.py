@@ -78,6 +78,25 @@ class VllmModel:
             for output in outputs
         ]  # fmt: skip
 
+    def odds(self, requests: list[Request], opening: str, choices: list[list[str]]) -> list[list[float]]:
+        """Log-probability of every choice as what follows `opening` in the answer to its request."""
+        from vllm import SamplingParams
+
+        inputs, lengths = [], []
+        for request, options in zip(requests, choices, strict=True):
+            text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True) + opening
+            video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
+            for option in options:
+                inputs.append({"prompt": text + option, "multi_modal_data": {"video": [video]}})
+                lengths.append(len(self.processor.tokenizer(option, add_special_tokens=False)["input_ids"]))
+        outputs = self.llm.generate(inputs, SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0, detokenize=False), use_tqdm=False)
+        sums = []
+        for output, n in zip(outputs, lengths):
+            ids, logps = output.prompt_token_ids[-n:], output.prompt_logprobs[-n:]
+            sums.append(sum(logp[token].logprob for token, logp in zip(ids, logps)))
+        parts = iter(sums)
+        return [[next(parts) for _ in options] for options in choices]
+
     def heatmaps(self, frames: list[Frames], batch: int = 16) -> list[np.ndarray] | None:
         """Heatmap (T', h, w) of every clip, from the engine's own weights; None for a model that has none."""
         model = self.llm.llm_engine.model_executor.driver_worker.model_runner.model

@@ -369,3 +369,16 @@ def test_two_processes_share_a_run_and_end_as_one(scenes, tmp_path, checkpoint):
     assert {p.name for p in (tmp_path / "one").iterdir()} == {p.name for p in (tmp_path / "two").iterdir()}
     ids = [[json.loads(line)["id"] for line in (tmp_path / name / "samples.jsonl").read_text().splitlines()] for name in ("one", "two")]
     assert ids[0] == ids[1] and json.loads((tmp_path / "two/run.json").read_text())["processes"] == 2
+
+
+def test_log_odds_of_both_engines_agree(scenes, tmp_path, checkpoint, engine):
+    knobs = ["--data", str(scenes), "--max_videos", "6", "--tasks", "[judgement, mcq]", "--topics", "[event]", "--resamples", "20", "--odds", "true",
+             "--decode.max_tokens", "4"]  # fmt: skip
+    plan = suite.read(str(ROOT / "configs/bench/scenes.yaml"), knobs)
+    found = [run(model, "m", plan, tmp_path / name) for name, model in (("vllm", engine), ("hf", models.load(f"hf:{checkpoint}")))]
+    lines = [[json.loads(line) for line in (tmp_path / name / "odds.jsonl").read_text().splitlines()] for name in ("vllm", "hf")]
+    assert len(lines[0]) == len(lines[1]) == 12
+    for a, b in zip(*lines):
+        assert a["score"] == pytest.approx(b["score"], abs=1e-3) and (a["id"], a["right"]) == (b["id"], b["right"])
+    for name in ("judgement.roc_auc", "judgement.average_precision", "mcq.odds_accuracy"):
+        assert found[0][name].value == found[1][name].value is not None
