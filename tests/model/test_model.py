@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLConfig, Qwen3VLConfig, Qwen3VLModel
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLConfig, Qwen3VLConfig, Qwen3VLModel
 from transformers.vision_utils import get_vision_window_index
 
 from bench.models.base import Request, Sampling
@@ -330,6 +330,18 @@ def test_sampling_is_seeded_and_reports_its_own_logprobs(model, processor):
     draw = [engine.sample(requests, Sampling(3, 1.0, max_tokens=6, seed=s))[0] for s in (1, 1, 2)]
     assert [c.ids for c in draw[0]] == [c.ids for c in draw[1]] != [c.ids for c in draw[2]]
     assert all(len(c.ids) == len(c.logprobs) and max(c.logprobs) <= 0 for c in draw[0])
+
+
+def test_a_heatmaps_change_keeps_its_size_on_the_way_through_an_untrained_rae(folder):
+    config = AutoConfig.from_pretrained(folder)
+    config.initializer_range = config.text_config.initializer_range = config.vision_config.initializer_range = 0.02  # a real backbone's
+    torch.manual_seed(0)
+    rae = AutoModelForImageTextToText.from_config(config).model.rae
+    heat = torch.zeros(2, 16, 16)
+    heat[1, 4:10, 4:10] = 1.0
+    with torch.no_grad():
+        features = rae.convs((heat[1:] - heat[:-1])[:, None])
+    assert 0.1 < float(features[..., 4:10, 4:10].abs().mean()) < 2.0
 
 
 def test_rae_tokens_follow_the_change_and_vanish_without_one():

@@ -115,6 +115,10 @@ class TvadModelMixin:
             nn.init.zeros_(module.text_features)
         if isinstance(module, RegionAwareAnomalyEncoder):
             nn.init.normal_(module.base, std=self.config.text_config.initializer_range)
+            # The backbone's 0.02 would let three convolutions shrink a heatmap's change a thousandfold; these keep its size.
+            for conv in (m for m in module.convs if isinstance(m, nn.Conv2d)):
+                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+                nn.init.zeros_(conv.bias)
 
     def raster(self, features: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
         """Vision features (t*h*w, d) of one clip in the tower's order -> row by row of the (t, h, w) grid."""
