@@ -303,7 +303,7 @@ def test_the_gate_is_a_fixture_of_pytest(plan, tmp_path, pytestconfig):
         "def test_worse(reasoning_gate):\n    reasoning_gate('oracle', 'random', 'gate.yaml')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "bench.pytest_plugin", "-c", "/dev/null", "--rootdir", str(tmp_path), "test_project.py"],
+        [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", str(tmp_path), "test_project.py"],
         cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert "1 failed, 1 passed" in done.stdout and "reasoning regressed from oracle to random" in done.stdout, done.stdout
