@@ -1,12 +1,14 @@
 """The command `bench`: score models, compare runs, make reports."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 
 from tvad import cli
 from tvad.errors import InputError
+from tvad.files import write_whole
 
 EXAMPLES = """examples:
   bench run --model vllm:assets/tvad-tiny --suite configs/bench/scenes.yaml --out runs/tiny-greedy
@@ -90,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"--{next(iter(options))} is for openai: models")
         if metrics := run(models.load(known.model, **options), known.model, plan, known.out):
             print(table(metrics))
+            _warn_of_blind_baselines(known.out)
     elif known.command == "score":
         from bench import suite
         from bench.run import table
@@ -99,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         for problem in rejected:
             print(f"rejected {problem}", file=sys.stderr)
         print(table(metrics))
+        _warn_of_blind_baselines(known.out)
     elif known.command == "compare":
         from bench import compare
 
@@ -138,6 +142,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _warn_of_blind_baselines(run: str) -> None:
+    from bench import blind
+
+    for line in blind.warnings(json.loads(Path(run, "run.json").read_text())["blind"]):
+        print(line)
+
+
 def _compare(known, compare) -> int:
     if known.junit and not known.gate:
         raise InputError("--junit needs --gate")
@@ -151,18 +162,11 @@ def _compare(known, compare) -> int:
         text += f"\n\n{gate.table(verdicts)}\n{'regressed' if failed else 'passed'}"
         markdown = f"{gate.table(verdicts)}\n\n{markdown}"
         if known.junit:
-            _write(known.junit, gate.junit(verdicts))
+            write_whole(known.junit, gate.junit(verdicts))
     if known.markdown:
-        _write(known.markdown, markdown)
+        write_whole(known.markdown, markdown)
     print(text)
     return 1 if failed else 0
-
-
-def _write(path: str, text: str) -> None:
-    """Through a temporary name."""
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _names(what: str) -> list[str]:

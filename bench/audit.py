@@ -11,15 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.blind import MARGIN, by_question, chance
 from bench.metrics.stats import Interval, mean_interval
 from tvad.data.check import Problem, readable
 from tvad.data.sample import Question, Sample
 from tvad.data.vau_bench import read_csv
 from tvad.errors import InputError
-from tvad.prompts import LETTERS
-
-MARGIN = 0.10  # a blind baseline this much above chance flags a suite
-FOLDS = 5
+from tvad.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -74,49 +72,6 @@ def _line(interval: Interval, hits: int) -> str:
     return f"{hits}/{interval.n} = {interval.value:.3f}{bounds}"
 
 
-def _pairs_of(rows: list[tuple[Sample, Question]]) -> list[str]:
-    return [f"{question.text} [option] {option}" for _, question in rows for option in question.options or ()]
-
-
-def text_only(train: list[tuple[Sample, Question]], test: list[tuple[Sample, Question]], seed: int = 0) -> list[str]:
-    """Letters by a bag of words: logistic regression on question and option, learned on `train`, the likeliest option of each."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    labels = [LETTERS[i] == question.answer for _, question in train for i in range(len(question.options or ()))]
-    if len(set(labels)) < 2:
-        raise InputError("audit: the training questions have only right or only wrong options")
-    words = TfidfVectorizer(ngram_range=(1, 2), min_df=1, sublinear_tf=True)
-    model = LogisticRegression(max_iter=1000, class_weight="balanced", random_state=seed)
-    model.fit(words.fit_transform(_pairs_of(train)), labels)
-    chances = model.decision_function(words.transform(_pairs_of(test)))
-    letters, at = [], 0
-    for _, question in test:
-        count = len(question.options or ())
-        letters.append(LETTERS[int(np.argmax(chances[at : at + count]))])
-        at += count
-    return letters
-
-
-def _crossed(rows: list[tuple[Sample, Question]], seed: int) -> list[str]:
-    """Text-only letters where there is no training split: folds by video, each answered by what the others teach."""
-    videos = sorted({sample.id for sample, _ in rows})
-    fold = dict(zip(videos, np.random.default_rng(seed).permutation(len(videos)) % FOLDS))
-    letters = [""] * len(rows)
-    for part in range(FOLDS):
-        inside = [i for i, (sample, _) in enumerate(rows) if fold[sample.id] == part]
-        outside = [rows[i] for i in range(len(rows)) if fold[rows[i][0].id] != part]
-        for i, letter in zip(inside, text_only(outside, [rows[i] for i in inside], seed)):
-            letters[i] = letter
-    return letters
-
-
-def longest(question: Question) -> str:
-    """The letter of the longest option, the first of several."""
-    lengths = [len(option) for option in question.options or ()]
-    return LETTERS[lengths.index(max(lengths))]
-
-
 def _file_hash(path: Path) -> str | None:
     if not path.is_file():
         return None
@@ -156,25 +111,22 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     known = read(train)[0] if train else []
     if rows:
         videos = [sample.id for sample, _ in rows]
-        chance = float(np.mean([1 / len(question.options or "ABCD") for _, question in rows]))
+        drawn = chance(rows)
         counts = Counter(question.answer for _, question in rows)
-        add(Finding("right letters", ", ".join(f"{letter} {counts[letter]}" for letter in sorted(counts)) + f"; chance {chance:.3f}"))
+        add(Finding("right letters", ", ".join(f"{letter} {counts[letter]}" for letter in sorted(counts)) + f"; chance {drawn:.3f}"))
 
         def blind(what: str, letters: list[str], **more) -> None:
             hits = [given == question.answer for given, (_, question) in zip(letters, rows)]
             interval = _share(hits, videos)
-            add(Finding(what, _line(interval, sum(hits)), bool(interval.value and interval.value > chance + MARGIN), **more))
+            add(Finding(what, _line(interval, sum(hits)), bool(interval.value and interval.value > drawn + MARGIN), **more))
 
         for letter in sorted(counts):
             blind(f'always "{letter}"', [letter] * len(rows))
         if known and (earlier := multiple_choice(known)):
             prior = Counter(question.answer for _, question in earlier).most_common(1)[0][0]
             blind(f'prior of the train split ("{prior}")', [prior] * len(rows))
-        blind("longest option", [longest(question) for _, question in rows])
-        if known and multiple_choice(known):
-            blind("text only, learned on the train split", text_only(multiple_choice(known), rows, seed))
-        elif len(set(videos)) >= 2 * FOLDS:
-            blind(f"text only, {FOLDS} folds by video", _crossed(rows, seed))
+        for what, letters in by_question(rows, multiple_choice(known), seed):
+            blind(what, letters)
     labels = Counter(sample.label for sample in samples)
     top, count = labels.most_common(1)[0]
     share = count / len(samples)
@@ -241,7 +193,4 @@ def write_page(found: Audit, path: str | Path) -> Path:
     title = f"{found.samples} videos, {found.questions} multiple-choice questions" + ("; flagged" if found.flagged else "")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text(page(f"Audit of {found.source}", title, [("What can be answered without looking", body)]), encoding="utf-8")
-    temporary.replace(target)
-    return target
+    return write_whole(target, page(f"Audit of {found.source}", title, [("What can be answered without looking", body)]))

@@ -10,6 +10,7 @@ from bench.tasks import TASKS
 from tvad import config
 from tvad.data.check import Problem
 from tvad.errors import InputError
+from tvad.files import write_whole
 from tvad.prompts import question_text
 
 INSPECT_VERSION = 2  # of the log format (inspect_ai.log.EvalLog)
@@ -54,10 +55,7 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
            "stats": {"started_at": created, "completed_at": created, "model_usage": {}}, "samples": samples}  # fmt: skip
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text(json.dumps(log, ensure_ascii=True), encoding="utf-8")
-    temporary.replace(target)
-    return target
+    return write_whole(target, json.dumps(log, ensure_ascii=True))
 
 
 def _response(row: dict) -> str | None:
@@ -115,7 +113,5 @@ def from_lmms_eval(log: str | Path, suite: Suite, task: str, out: str | Path, ke
             found[item.id] = text
     if not found:
         raise InputError(f"{log}: no line could be used" + (f"; the first: {problems[0]}" if problems else ""))
-    temporary = Path(f"{out}.tmp")
-    temporary.write_text("".join(json.dumps({"id": i, "task": task, "response": t}) + "\n" for i, t in found.items()), encoding="utf-8")
-    temporary.replace(out)
+    write_whole(out, "".join(json.dumps({"id": i, "task": task, "response": t}) + "\n" for i, t in found.items()))
     return len(found), problems

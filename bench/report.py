@@ -9,15 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.blind import warnings
 from bench.compare import Difference, compare, open_run
 from bench.metrics import frame
-from bench.suite import Suite, load
+from bench.suite import Item, Suite, load
 from bench.tasks import RATIONALE, TASKS, heatmap
 from tvad import config
 from tvad.answer import NONE
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN, Sample
-from tvad.detections import resize
+from tvad.files import write_whole
+from tvad.pictures import GREEN, RED, glow, outline
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1a1d21;--dim:#5c6670;--page:#f6f7f9;--card:#fff;--line:#dde2e7;--up:#0a7d3c;--down:#b3261e;--bar:#3b6fd4}
@@ -135,24 +137,18 @@ def _picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | No
     frames = store.frames(sample)
     count, height, width = frames.images.shape[:3]
     chosen = np.unique(np.linspace(0, count - 1, 4).round().astype(int))
-    images = frames.images[chosen].astype(np.float32)
+    images = list(frames.images[chosen])
     if heat is not None:
-        maps = resize(heat.astype(np.float32), np.minimum(chosen // 2, len(heat) - 1), height, width)
-        glow = np.stack([cv2.applyColorMap((m * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1] for m in maps])
-        alpha = 0.65 * maps[..., None]
-        images = images * (1 - alpha) + glow * alpha
+        images = [glow(image, heat[min(step // 2, len(heat) - 1)]) for image, step in zip(images, chosen)]
     scale = max(1, 168 // width)
     tiles = []
     for index, image in zip(chosen, images):
-        tile = cv2.resize(image.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+        tile = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
         frame = int(frames.indices[index])
-        for track in sample.tracks or ():
-            if frame in track.anomalous and frame in track.boxes:
-                x1, y1, x2, y2 = (int(c * scale) for c in track.boxes[frame])
-                cv2.rectangle(tile, (x1, y1), (x2 + scale, y2 + scale), (60, 210, 90), 1)
+        tile = outline(tile, [t.boxes[frame] for t in sample.tracks or () if frame in t.anomalous and frame in t.boxes], GREEN, scale)
         for x1, y1, x2, y2 in line["parsed"]["boxes"] or ():
             corners = [int(v / 1000 * s * scale) for v, s in ((x1, width), (y1, height), (x2, width), (y2, height))]
-            cv2.rectangle(tile, tuple(corners[:2]), tuple(corners[2:]), (255, 70, 70), 1)
+            cv2.rectangle(tile, tuple(corners[:2]), tuple(corners[2:]), RED, 1)
         tiles.append(tile)
     half = -(-len(tiles) // 2)
     tiles += [np.zeros_like(tiles[0])] * (2 * half - len(tiles))
@@ -172,11 +168,8 @@ def _choices(name: str, label: str, values: list[str]) -> str:
     return f"<label>{label} <select id={name}><option value=''>all</option>{options}</select></label>"
 
 
-def sample_cards(run: Path, per_task: int = 6) -> str:
+def sample_cards(run: Path, suite: Suite, items: list[Item], lines: list[dict], per_task: int = 6) -> str:
     """The worst and the best answers of every task, to be filtered and searched."""
-    record, lines, _ = open_run(run)
-    suite = config.build(Suite, record["suite"], str(run / "run.json"))
-    _, items = load(suite)
     by_id = {item.id: item for item in items}
     store = ClipStore(suite.rate, suite.max_frames)
     maps = dict(np.load(run / "heatmaps.npz")) if (run / "heatmaps.npz").exists() else {}
@@ -301,6 +294,18 @@ def curves(run: Path) -> str:
 PRIMARIES = [*(f"{task}.{module.PRIMARY}" for task, module in TASKS.items()), "heatmap.micro_auc", "heatmap.pixel_auc", "heatmap.rbdc", "heatmap.tbdc"]
 
 
+def without_looking(found: dict[str, dict]) -> str:
+    """What blind baselines score on the run's questions (`bench.blind`)."""
+    rows = []
+    for task, row in found.items():
+        values = ", ".join(f"{esc(name)} {value:.3f}" for name, value in row["baselines"].items())
+        rows.append(f"<tr><td>{esc(task)}<td>{row['chance']:.3f}<td class=left>{values}")
+    if not rows:
+        return ""
+    flags = "".join(f"<p class=worse>{esc(line)}</p>" for line in warnings(found))
+    return f"{flags}<div class=wide><table><tr><th>task<th>chance<th class=left>accuracy of blind baselines</tr>{''.join(rows)}</table></div>"
+
+
 def run_sections(run: Path, against: Path | None = None) -> list[tuple[str, str]]:
     """(title, HTML) of a run; with `against`, compared with that earlier run."""
     record, lines, metrics = open_run(run)
@@ -313,6 +318,7 @@ def run_sections(run: Path, against: Path | None = None) -> list[tuple[str, str]
     else:
         sections.append(("At a glance", f"<div class=card>{headline(metrics)}</div>"))
     sections.append(("Metrics", metric_table(metrics)))
+    sections.append(("What can be answered without looking", without_looking(record.get("blind", {}))))
     sections.append(("How reliably answers could be read", parsing(lines)))
     plots = []
     for task in ("temporal", "spatial"):
@@ -322,10 +328,11 @@ def run_sections(run: Path, against: Path | None = None) -> list[tuple[str, str]
     if plots:
         sections.append(("Grounding", "<div class=cards>" + "".join(f"<div class=card>{p}</div>" for p in plots) + "</div>"))
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
-    sections.append(("By class", by_class(lines, load(suite)[0])))
+    samples, items = load(suite)
+    sections.append(("By class", by_class(lines, samples)))
     sections.append(("Confusion", confusions(lines)))
     sections.append(("Heatmaps", curves(run)))
-    sections.append(("Samples: green true, red predicted, glow the heatmap", sample_cards(run)))
+    sections.append(("Samples: green true, red predicted, glow the heatmap", sample_cards(run, suite, items, lines)))
     return [section for section in sections if section[1]]
 
 
@@ -342,10 +349,6 @@ def write_report(run: str | Path, against: str | Path | None = None) -> Path:
     run = Path(run)
     record, _, _ = open_run(run)
     subtitle = f"{record['model']} on {record['suite']['name']} ({record['videos']} videos, suite {record['suite_hash']})"
-    target = run / "report.html"
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(page("Benchmark report", subtitle, run_sections(run, Path(against) if against else None)), encoding="utf-8")
-    temporary.replace(target)
-    return target
+    return write_whole(run / "report.html", page("Benchmark report", subtitle, run_sections(run, Path(against) if against else None)))
 
 

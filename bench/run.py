@@ -10,7 +10,7 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
+from bench import blind
 from bench.metrics import frame, labels
 from bench.metrics.stats import Interval, interval_of, mean_interval
 from bench.models.base import Request, Sampling
@@ -30,6 +31,7 @@ from tvad.answer import Answer, parse
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN, Sample
 from tvad.errors import InputError
+from tvad.files import write_whole
 from tvad.prompts import LETTERS, asked
 
 BATCH = 64  # questions asked at a time; the unit of resumption
@@ -102,9 +104,7 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
     done = [line for line in kept if wanted.get(line["id"]) == line["prompt_hash"]]
     answered = Counter(line["id"] for line in done)  # a kill may have cut between the attempts of a question
     done = [line for line in done if answered[line["id"]] == suite.decode.n]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in done))
-    temporary.replace(path)
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in done))
     have = {line["id"] for line in done}
     # Batches have fixed members, so that a resumed run asks the same batches with the same seeds; a turn waits for those before it.
     decode, streams = suite.decode, hasattr(model, "stream")
@@ -149,16 +149,16 @@ def _in_order(lines: list[dict], items: list[Item], path: Path) -> list[dict]:
     """Lines in the order of the items, however they came in, so that a resumed run ends with the same files."""
     place = {item.id: n for n, item in enumerate(items)}
     ordered = sorted(lines, key=lambda line: (place[line["id"]], line["attempt"]))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in ordered))
-    temporary.replace(path)
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in ordered))
     return ordered
 
 
 class Columns:
     """Scores of many answers as arrays, a column a metric: what the intervals need, a fraction of the lines' memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, hits: Mapping[str, float] | None = None) -> None:
+        """hits: per item id whether the best blind baseline is right (`bench.blind`)."""
+        self.hits = hits or {}
         self.videos: dict[str, int] = {}
         self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
         self.rotations: dict[tuple[str, int], tuple[int, float]] = {}  # (question, attempt) -> video, right under all rotations so far
@@ -169,6 +169,8 @@ class Columns:
         scores = line["scores"]
         if line["task"] != DIALOGUE_TURN:
             scores = {**scores, "well_formed": float(not line["defects"])}
+        if (hit := self.hits.get(line["id"])) is not None:
+            scores = {**scores, "above_blind": scores["accuracy"] - hit}
         if line["task"] == CIRCULAR:
             key = (line["id"].rpartition("~")[0], line["attempt"])
             self.rotations[key] = (video, min(scores["accuracy"], self.rotations.get(key, (video, 1.0))[1]))
@@ -193,9 +195,9 @@ class Columns:
         return found
 
 
-def summarise(lines: Iterable[dict], suite: Suite) -> dict[str, Interval]:
-    """{"task.metric": Interval} over the lines of samples.jsonl."""
-    columns = Columns()
+def summarise(lines: Iterable[dict], suite: Suite, hits: Mapping[str, float] | None = None) -> dict[str, Interval]:
+    """{"task.metric": Interval} over the lines of samples.jsonl; `hits`: see `Columns`."""
+    columns = Columns(hits)
     for line in lines:
         columns.add(line)
     return columns.intervals(suite)
@@ -297,10 +299,8 @@ def git_commit() -> str | None:
 
 
 def write_json(path: Path, data) -> None:
-    """Through a temporary name."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
-    temporary.replace(path)
+    """Through a temporary name; NaN is refused."""
+    write_whole(path, json.dumps(data, indent=1, allow_nan=False))
 
 
 def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Interval]:
@@ -319,12 +319,13 @@ def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Inte
     answers = out / "samples.jsonl"
     kept = [line for path in (answers, *_parts(answers)) for line in read_lines(path)]
     shard.wait()  # nobody writes before all have read
+    blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 else ({}, {})
     if shard.rank == 0:
         write_json(
             record,
             {"model": model_name, "suite": asdict(suite), "suite_hash": digest, "videos": len(samples), "versions": versions(),
              "seed": suite.decode.seed, "device": platform.processor() or platform.machine(), "git_commit": git_commit(),
-             "processes": shard.world, "command": sys.argv, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+             "processes": shard.world, "blind": blind.record(blinds), "command": sys.argv, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
         )  # fmt: skip
     store = ClipStore(suite.rate, suite.max_frames)
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
@@ -337,7 +338,7 @@ def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Inte
         lines = _in_order([line for part in _parts(answers) for line in read_lines(part)], items, answers)
     for part in _parts(answers):
         part.unlink()
-    metrics = summarise(lines, suite) | {f"heatmap.{k}": v for k, v in maps.items()}
+    metrics = summarise(lines, suite, hits) | {f"heatmap.{k}": v for k, v in maps.items()}
     if suite.odds:
         if hasattr(model, "odds"):
             metrics |= _odds_metrics(_odds(model, items, suite, store, out / "odds.jsonl"), suite)

@@ -8,12 +8,14 @@ as all 0.
 
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from bench import blind
 from bench.metrics.stats import Interval, mean_interval
 from bench.run import Columns, score_item, write_json
 from bench.suite import Item, Suite, load
@@ -56,20 +58,18 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def read_predictions(path: str | Path) -> tuple[list[tuple[int, dict]], list[Problem]]:
-    """Numbered rows of a predictions file, and the lines rejected. Raises InputError for a file that cannot be read."""
-    rows, rejected = [], []
+def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tuple[int, dict]]:
+    """Numbered rows of a predictions file; what cannot be a row goes to `rejected`. Raises InputError for a file that cannot be read."""
     try:
         with Path(path).open("rb") as file:
             for n, line in enumerate(file, 1):
                 if line.strip():
                     try:
-                        rows.append((n, _row(line)))
+                        yield n, _row(line)
                     except ValueError as error:
                         rejected.append(Problem(f"{path}:{n}", str(error)))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return rows, rejected
 
 
 def _heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
@@ -131,54 +131,64 @@ def _score_heatmaps(rows: list[tuple[int, dict]], path: Path, samples: list[Samp
     return {f"heatmap.{name}": value for name, value in {**kept, "missing": missing}.items()}, rejected
 
 
-def match(path: str | Path, items: list[Item], rows: list[tuple[int, dict]]) -> tuple[dict[str, str], list[Problem]]:
-    """Item id -> response, and the lines rejected: unknown, ambiguous or repeated."""
-    rejected = []
-    by_id = {item.id: item for item in items}
-    by_sample: dict[tuple[str, str], list[Item]] = {}
-    for item in items:
-        by_sample.setdefault((item.sample.id, item.task), []).append(item)
-    answers: dict[str, str] = {}
-    for n, row in rows:
+class Answers:
+    """Responses to the items of a suite, by the item's place; a line that is no answer to one of them goes to `rejected`."""
+
+    def __init__(self, path: str | Path, items: list[Item], rejected: list[Problem]):
+        self.path, self.items, self.rejected = path, items, rejected
+        self.found: list[str | None] = [None] * len(items)
+        self._by_id = {item.id: place for place, item in enumerate(items)}
+        self._by_sample: dict[tuple[str, str], list[int]] = {}
+        for place, item in enumerate(items):
+            self._by_sample.setdefault((item.sample.id, item.task), []).append(place)
+
+    def add(self, n: int, row: dict) -> None:
         name, task = row["id"], row["task"]
-        candidates = [by_id[name]] if name in by_id else by_sample.get((name, task), [])
+        place = self._by_id.get(name)
+        candidates = [place] if place is not None else self._by_sample.get((name, task), [])
         reason = None
         if len(candidates) > 1:
             reason = f"id {name[:80]!r} with task {task[:40]!r} names several questions"
-        elif not candidates or candidates[0].task != task:
+        elif not candidates or self.items[candidates[0]].task != task:
             reason = f"id {name[:80]!r} with task {task[:40]!r} is no question of this suite"
-        elif candidates[0].id in answers:
-            reason = f"a second answer to {candidates[0].id!r}"
+        elif self.found[candidates[0]] is not None:
+            reason = f"a second answer to {self.items[candidates[0]].id!r}"
         if reason:
-            rejected.append(Problem(f"{path}:{n}", reason))
+            self.rejected.append(Problem(f"{self.path}:{n}", reason))
         else:
-            answers[candidates[0].id] = row["response"]
-    return answers, rejected
+            self.found[candidates[0]] = row["response"]
 
 
 def score(predictions: str | Path, suite: Suite, out: str | Path) -> tuple[dict[str, Interval], list[Problem]]:
     """Score a predictions file; returns the metrics and the lines rejected. Raises InputError where no line could be used."""
     samples, items = load(suite)
-    rows, rejected = read_predictions(predictions)
-    answers, more = match(predictions, items, [(n, row) for n, row in rows if row["task"] != HEATMAP])
+    rejected: list[Problem] = []
+    answers, of_heatmaps = Answers(predictions, items, rejected), []
+    for n, row in read_predictions(predictions, rejected):
+        if row["task"] == HEATMAP:
+            of_heatmaps.append((n, row))
+        else:
+            answers.add(n, row)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    maps, of_maps = _score_heatmaps([(n, row) for n, row in rows if row["task"] == HEATMAP], Path(predictions), samples, suite, out)
-    rejected = sorted([*rejected, *more, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
-    if not answers and not maps:
+    maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite, out)
+    rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
+    answered = sum(response is not None for response in answers.found)
+    if not answered and not maps:
         raise InputError(f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else ""))
-    columns, temporary = Columns(), out / "samples.tmp"
+    blinds, hits = blind.of_items(items, suite.seed)
+    columns, temporary = Columns(hits), out / "samples.tmp"
     with temporary.open("w") as file:
-        for item in tqdm(items, unit="answer", desc="score", disable=None):
-            response = answers.get(item.id, "")
+        for item, given in zip(tqdm(items, unit="answer", desc="score", disable=None), answers.found):
+            response = given or ""
             line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": 0, "response": response, **score_item(item, response, suite.parse)}
-            line["scores"]["missing"] = float(item.id not in answers)
+            line["scores"]["missing"] = float(given is None)
             columns.add(line)
             file.write(json.dumps(line) + "\n")
     temporary.replace(out / "samples.jsonl")
     metrics = columns.intervals(suite) | maps
     record = {"model": f"predictions:{predictions}", "suite": asdict(suite), "suite_hash": suite.digest(samples), "videos": len(samples),
-              "answered": len(answers), "questions": len(items), "rejected": len(rejected)}  # fmt: skip
+              "answered": answered, "questions": len(items), "rejected": len(rejected), "blind": blind.record(blinds)}  # fmt: skip
     write_json(out / "run.json", record)
     write_json(out / "metrics.json", {name: value.row() for name, value in metrics.items()})
     return metrics, rejected

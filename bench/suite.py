@@ -53,11 +53,14 @@ class Suite:
         kept = ("name", "topics", "rate", "max_frames", "max_videos")
         fixed = {k: v for k, v in asdict(self).items() if k in kept}
         fixed |= {k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")}
-        text = json.dumps([fixed, [to_json(s) for s in samples]], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True)}, [".encode())
+        for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text
+            found.update((", " if n else "").encode() + json.dumps(to_json(sample), sort_keys=True).encode())
+        found.update(b"]]")
+        return found.hexdigest()[:16]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the earlier turns; `masked`: the
     video is shown without its anomalous seconds."""

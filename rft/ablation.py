@@ -20,6 +20,7 @@ from rft.curriculum.stage import Stage
 from rft.train_stage import Curriculum
 from tvad import cli, config
 from tvad.errors import InputError
+from tvad.files import write_whole
 
 VARIANTS = {
     "without AHD and RAE": {"use_ahd": False, "use_rae": False},
@@ -112,10 +113,8 @@ def write_table(plan: Ablation) -> Path:
                     lines.append(f"| {variant} | {seed} | {d.metric} | {d.before:.3f} | {d.after:.3f} | {d.change.value:+.3f} | {shown} | {d.verdict} |")
                     record["differences"].setdefault(variant, {}).setdefault(d.metric, []).append([d.change.value, *interval, d.verdict])
     target = out / "ablation.md"
-    for path, text in ((out / "ablation.json", json.dumps(record, indent=1)), (target, "\n".join(lines) + "\n")):
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+    write_whole(out / "ablation.json", json.dumps(record, indent=1))
+    write_whole(target, "\n".join(lines) + "\n")
     print("\n".join(lines))
     return target
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tvad import cli, config
+from tvad.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = {"greedy": {"n": 1, "temperature": 0.0}, "sampled": {"n": 4, "temperature": 1.0}}
@@ -105,11 +106,7 @@ def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: f
         *[(f"After, greedy: {name}", content) for name, content in run_sections(out / "after-greedy") if name != "Before and after, paired"],
     ]  # fmt: skip
     subtitle = f"GRPO on {run.model}, seed {run.seed}, {steps[-1]} steps, {seconds / 60:.1f} minutes in all"
-    target = out / "report.html"
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(page("Reinforcement fine-tuning of the tiny T-VAD", subtitle, sections), encoding="utf-8")
-    temporary.replace(target)
-    return target
+    return write_whole(out / "report.html", page("Reinforcement fine-tuning of the tiny T-VAD", subtitle, sections))
 
 
 def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_clips: int = 800, test_clips: int = 120) -> dict[str, list]:

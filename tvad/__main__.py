@@ -142,6 +142,7 @@ def _done(count: int, problems: list, where: str) -> int:
 
 def _vau_bench(known) -> int:
     from tvad.data import save
+    from tvad.data.build import link
     from tvad.data.vau_bench import read_csv
 
     samples, problems = read_csv(known.csv, known.split)
@@ -155,9 +156,9 @@ def _vau_bench(known) -> int:
             if not source.is_file():
                 print(f"refused {sample.id}: no file {source}", file=sys.stderr)
                 continue
-            link = out / "videos" / name
-            if not link.exists():
-                os.link(source, link)
+            target = out / "videos" / name
+            if not target.exists():
+                link(source, target)
         kept.append(sample)
     for problem in problems:
         print(f"refused {problem}", file=sys.stderr)

@@ -35,7 +35,7 @@ _BRACKETED = re.compile(r"\[([^\[\]]{1,80})\]")
 _FROM_TO = re.compile(r"\bfrom\s{1,3}([\d:.]{1,12})\s{0,3}s?(?:ec(?:onds?)?)?\s{1,3}to\s{1,3}([\d:.]{1,12})", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Box:
     """A box in 0..1000 of the frame's width and height, at `t` seconds (None: the moment that the question names)."""
 
@@ -43,7 +43,7 @@ class Box:
     t: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a text says. `span`: seconds, "none" for a normal video, None where not given. `tags`: complete elements in order."""
 

@@ -16,6 +16,7 @@ from tvad.data.sample import Sample
 from tvad.detections import Path as ObjectPath
 from tvad.detections import boxes_of, link, nearest, resize
 from tvad.errors import InputError
+from tvad.files import write_whole
 from tvad.prompts import DIALOGUE, messages
 
 WHEN = "When does the anomaly happen?"
@@ -200,9 +201,7 @@ def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample
     pictures.save(folder / "trajectory.jpg", pictures.trajectory(analysis, truth))
     pictures.save(folder / "timeline.jpg", pictures.timeline(analysis, truth))
     video.write(folder / "overlay.mp4", pictures.overlay_frames(analysis), analysis.fps, crf=23)
-    temporary = folder / "result.tmp"
-    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(folder / "result.json")
+    write_whole(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
     return result
 
 

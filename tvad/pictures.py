@@ -44,7 +44,9 @@ def pack(image: np.ndarray) -> bytes:
 
 
 def unpack(jpeg: bytes) -> np.ndarray:
-    return np.ascontiguousarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -165,6 +167,6 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
         axes.legend(loc="upper right", fontsize=7)
     figure.tight_layout()
     figure.canvas.draw()
-    image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
     pyplot.close(figure)
     return image

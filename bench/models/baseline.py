@@ -6,7 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from bench.audit import longest, multiple_choice, read, text_only
+from bench.audit import multiple_choice, read
+from bench.blind import longest, text_only
 from bench.models.base import Completion, Request, Sampling
 from tvad.answer import NONE, Answer, Box, render
 from tvad.data.sample import DIALOGUE_TURN

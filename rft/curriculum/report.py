@@ -4,12 +4,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
+from bench.models.hf import HfModel
 from bench.report import embed_picture, esc, line_plot, number, page
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.detections import boxes_of, resize
+from tvad.files import write_whole
+from tvad.pictures import GREEN, RED, glow, outline
 
 PICTURES = 6
 
@@ -24,30 +26,23 @@ def _plots(history: list[dict]) -> str:
     return f"<div class=cards>{''.join(cards)}</div>"
 
 
-@torch.no_grad()
 def _pictures(model, processor, samples: list[Sample], store: ClipStore) -> str:
     """Strongest frame of some validation clips: heatmap, true boxes green, predicted boxes red."""
-    if getattr(model.model, "ahd", None) is None:
-        return ""
     anomalous = [s for s in samples if s.anomalous][: PICTURES - 1]
     cards = []
     for sample in [*anomalous, *[s for s in samples if not s.anomalous][:1]]:
         frames = store.frames(sample)
-        vision = processor.vision_inputs([frames])
-        clip = model.model.encode_clips(vision["pixel_values_videos"].to(model.device), vision["video_grid_thw"].to(model.device))[0]
+        found = HfModel(model, processor).heatmaps([frames])
+        if found is None:
+            return ""
         height, width = frames.images.shape[1:3]
-        maps = resize(clip.heat.float().cpu().numpy(), np.arange(len(frames.images)) // 2, height, width)
+        maps = resize(found[0], np.arange(len(frames.images)) // 2, height, width)
         best = int(maps.reshape(len(maps), -1).max(1).argmax())
         index = int(frames.indices[best])
-        glow = cv2.applyColorMap((maps[best] * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-        alpha = 0.65 * maps[best][..., None]
-        image = (frames.images[best] * (1 - alpha) + glow * alpha).astype(np.uint8)
         scale = max(1, 224 // width)
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+        image = cv2.resize(glow(frames.images[best], maps[best]), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
         true = [t.boxes[index] for t in sample.tracks or () if index in t.anomalous and index in t.boxes]
-        for boxes, colour in ((true, (60, 210, 90)), (boxes_of(maps[best])[:, :4], (255, 70, 70))):
-            for x1, y1, x2, y2 in boxes:
-                cv2.rectangle(image, (int(x1 * scale), int(y1 * scale)), (int((x2 + 1) * scale), int((y2 + 1) * scale)), colour, 1)
+        image = outline(outline(image, true, GREEN, scale), boxes_of(maps[best]), RED, scale)
         text = f"{sample.id}: {sample.category}, frame {index}, peak {maps[best].max():.2f}"
         cards.append(f"<div class=card><img alt='{esc(text)}' src='{embed_picture(image)}'><p class=note>{esc(text)}</p></div>")
     return f"<div class=cards>{''.join(cards)}</div>"
@@ -65,7 +60,5 @@ def write_stage_report(path: Path, record: dict, model, processor, samples: list
         ("Validation clips: green true, red predicted, glow the heatmap", _pictures(model, processor, samples, store)),
         ("Settings", f"<div class=wide><table>{settings}</table></div>"),
     ]
-    temporary = path.with_suffix(".tmp")
     subtitle = f"{record['steps']} steps on {stage['data']}, seed {record['seed']}{chosen}"
-    temporary.write_text(page(f"Stage {stage['name']}", subtitle, [s for s in sections if s[1]]), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, page(f"Stage {stage['name']}", subtitle, [s for s in sections if s[1]]))

@@ -24,6 +24,7 @@ from tvad.data.sample import Sample
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.script import ANOMALIES
 from tvad.errors import InputError
+from tvad.files import write_whole
 
 HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 LORA_TARGETS = ("q_proj", "v_proj")
@@ -269,9 +270,7 @@ def run(
     history = trainer.state.log_history
     record = {"stage": asdict(stage), "seed": seed, "steps": steps, "parameters": parts, "best": trainer.state.best_metric, "history": history}
     write_stage_report(out / "report.html", record, model.eval(), processor, evaluation or [], store)
-    temporary = done / "stage.tmp"
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(done / "stage.json")  # last: what marks the stage as done
+    write_whole(done / "stage.json", json.dumps(record, indent=1))  # last: what marks the stage as done
     return model
 
 

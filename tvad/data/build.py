@@ -11,6 +11,7 @@ from tvad.answer import NONE, Box
 from tvad.data.check import Problem
 from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json
 from tvad.errors import InputError
+from tvad.files import write_whole
 
 PARTS = ("videos", "masks")
 
@@ -48,9 +49,7 @@ def build(out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Pat
             rows += done[name]
     if not rows:
         raise InputError(f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else ""))
-    temporary = final.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows), encoding="utf-8")
-    temporary.replace(final)
+    write_whole(final, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     partial.unlink()
     return [from_json(row, str(out), row["id"]) for row in rows], problems
 

@@ -59,10 +59,23 @@ def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
 
 def check(path: str | os.PathLike, files: bool = True) -> list[Problem]:
     """All bad rows of a data set folder. Lines that cannot be read are problems, not exceptions; a missing file raises InputError."""
+    return _rows(path, files)[1]
+
+
+def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
+    """The good rows of a data set (without opening its files), and what is wrong with the others."""
+    samples, problems = _rows(path, files=False)
+    bad = {problem.where for problem in problems}
+    return [sample for sample in samples if sample.id not in bad], problems
+
+
+def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Problem]]:
+    """Every row that can be parsed, and all problems."""
     file = Path(path)
     file = file / SAMPLES if file.is_dir() else file
     if not file.is_file():
         raise InputError(f"{file}: no such file; expected a data set folder with {SAMPLES}")
+    samples: list[Sample] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     lines = file.read_bytes().splitlines()
@@ -76,7 +89,8 @@ def check(path: str | os.PathLike, files: bool = True) -> list[Problem]:
             problems.append(Problem(sample.id, f"id appears again in line {n}"))
         seen.add(sample.id)
         problems += check_sample(sample, files)
-    return problems
+        samples.append(sample)
+    return samples, problems
 
 
 def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
@@ -91,20 +105,6 @@ def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
     for problem in problems:
         print(f"dropped {problem}", file=sys.stderr)
     return samples
-
-
-def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
-    """The good rows of a data set (without opening its files), and what is wrong with the others."""
-    problems = check(path, files=False)
-    bad = {problem.where for problem in problems}
-    file = Path(path) / SAMPLES if Path(path).is_dir() else Path(path)
-    samples = []
-    for n, line in enumerate(file.read_bytes().splitlines(), 1):
-        if f"{file.name}:{n}" not in bad:
-            sample = from_json(json.loads(line), str(file.parent), f"{file.name}:{n}")
-            if sample.id not in bad:
-                samples.append(sample)
-    return samples, problems
 
 
 av.logging.set_level(av.logging.PANIC)

@@ -21,7 +21,7 @@ SAMPLES = "samples.jsonl"
 DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Video:
     """A video file. `path` is relative to the data set's folder; the rest is None where the file has not been opened."""
 
@@ -37,7 +37,7 @@ class Video:
         return self.frames / self.fps if self.frames and self.fps else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Track:
     """An object's visible boxes: frame -> (x1, y1, x2, y2), inclusive pixels. `anomalous`: frames in which it misbehaves; `look`: its
     appearance in words."""
@@ -49,7 +49,7 @@ class Track:
     look: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """A question with its reference. `kind` is a task of `tvad.answer.TAGS`; `topic` says what it asks about."""
 
@@ -69,7 +69,7 @@ class Question:
         return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One video with everything known about it. `label` is "normal" or "anomalous"; `spans` seconds; `mask` a run-length file."""
 

@@ -16,6 +16,7 @@ from tvad.data.scenes.describe import anomaly_span, describe
 from tvad.data.scenes.render import Clip, make_clip
 from tvad.data.scenes.script import SETTINGS, classes_of
 from tvad.errors import InputError
+from tvad.files import write_whole
 
 SPLITS = ("train", "val", "test")
 GENERATOR = 2  # raised whenever the same configuration gives other clips or texts: a data set is not continued with another generator
@@ -111,9 +112,7 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
     wanted = json.dumps({**asdict(config), "generator": GENERATOR}, sort_keys=True)
     if recipe.exists() and recipe.read_text() != wanted:
         raise InputError(f"{recipe}: made with another configuration or an older generator; choose another --out or delete the folder")
-    temporary = recipe.with_suffix(".tmp")
-    temporary.write_text(wanted)
-    temporary.replace(recipe)
+    write_whole(recipe, wanted)
     if not final.exists():
         whole = [line for line in partial.read_text().splitlines(True) if line.endswith("\n")] if partial.exists() else []
         partial.write_text("".join(whole))
