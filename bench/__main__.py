@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--out", required=True, help="folder of the run")
     run.add_argument("--video", choices=("file", "frames"), help="openai: how clips travel, as mp4 (default) or as pictures")
     run.add_argument("--concurrency", type=int, help="openai: requests in flight (default 8)")
+    run.add_argument("--cache", help="SQLite file of answers that runs share: what the same model was asked before is not asked again")
     score = add("score", "score answers made elsewhere: lines of id, task, response", EXAMPLES.splitlines()[3].strip())
     score.add_argument("predictions", help="JSONL file")
     score.add_argument("--suite", required=True)
@@ -83,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if known.command == "run":
         from bench import models, suite
+        from bench.cache import ResponseCache
         from bench.run import run, table
 
         plan = suite.read(known.suite, rest)
@@ -90,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         options = {k: v for k, v in (("video", known.video), ("concurrency", known.concurrency)) if v is not None}
         if options and not known.model.startswith("openai:"):
             raise InputError(f"--{next(iter(options))} is for openai: models")
-        if metrics := run(models.load(known.model, **options), known.model, plan, known.out):
+        cache = ResponseCache(known.cache, known.model) if known.cache else None
+        if metrics := run(models.load(known.model, **options), known.model, plan, known.out, cache):
             print(table(metrics))
             _warn_of_blind_baselines(known.out)
     elif known.command == "score":

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import blind
+from bench.cache import ResponseCache
 from bench.metrics import frame, labels
 from bench.metrics.stats import Interval, interval_of, mean_interval
 from bench.models.base import Request, Sampling
@@ -98,8 +100,9 @@ def _parts(path: Path) -> list[Path]:
     return sorted(p for p in path.parent.glob(f"{path.stem}.*{path.suffix}") if p.name[len(path.stem) + 1 : -len(path.suffix)].isdigit())
 
 
-def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, label: str, kept: list[dict]) -> list[dict]:
-    """Answers of all items, those among the lines `kept` not asked again."""
+def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, label: str, kept: list[dict],
+         cache: ResponseCache | None = None) -> list[dict]:  # fmt: skip
+    """Answers of all items; those among the lines `kept` or in `cache` are not asked again."""
     wanted = {item.id: prompt_hash(item, suite) for item in items}
     done = [line for line in kept if wanted.get(line["id"]) == line["prompt_hash"]]
     answered = Counter(line["id"] for line in done)  # a kill may have cut between the attempts of a question
@@ -124,9 +127,15 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
                 clip = masked(clip, i.sample.spans or ()) if i.masked else clip
                 requests.append(Request(asked(i.question, suite.prompt, str(i.sample.video.path), history), clip, i))
             sampling = Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number)
-            answers = model.stream(requests, sampling) if streams else enumerate(model.sample(requests, sampling))
-            for which, completions in answers:
+            keys = [cache.key(request, decode) for request in requests] if cache else []
+            known = {n: found for n, key in enumerate(keys) if cache and (found := cache.get(key)) is not None}
+            left = [n for n in range(len(batch)) if n not in known]
+            wanting = [requests[n] for n in left]
+            fresh = model.stream(wanting, sampling) if streams else enumerate(model.sample(wanting, sampling) if wanting else ())
+            for which, completions in chain(known.items(), ((left[n], found) for n, found in fresh)):
                 item = batch[which]
+                if cache and which not in known:
+                    cache.put(keys[which], completions)
                 if item.id in have:
                     continue
                 lines = [
@@ -303,9 +312,9 @@ def write_json(path: Path, data) -> None:
     write_whole(path, json.dumps(data, indent=1, allow_nan=False))
 
 
-def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Interval]:
-    """Run `suite` with an open model; returns the metrics, in the first of several processes that share the run, else nothing. Raises
-    InputError where `out` holds another run."""
+def run(model, model_name: str, suite: Suite, out: str | Path, cache: ResponseCache | None = None) -> dict[str, Interval]:
+    """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of several processes that share
+    the run, else nothing. Raises InputError where `out` holds another run."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     shard = Shard.here()
@@ -329,7 +338,7 @@ def run(model, model_name: str, suite: Suite, out: str | Path) -> dict[str, Inte
         )  # fmt: skip
     store = ClipStore(suite.rate, suite.max_frames)
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
-    lines = _ask(model, [item for item in items if item.sample.id in own], suite, store, shard.file(answers), model_name, kept)
+    lines = _ask(model, [item for item in items if item.sample.id in own], suite, store, shard.file(answers), model_name, kept, cache)
     maps = _heat(model, samples, suite, store, out, shard) if HEATMAP in suite.tasks else {}
     shard.wait()
     if shard.rank:

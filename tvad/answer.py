@@ -105,14 +105,10 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
         found.append(("think", text[: marks[end].start()], True))
         defects.append("unopened_think")
         position, i = marks[end].end(), end + 1
-    # The next closing tag of each name, from every mark: one backward pass keeps the whole linear.
-    next_close: list[dict[str, int]] = [{}] * (len(marks) + 1)
-    upcoming: dict[str, int] = {}
+    closers: dict[str, list[int]] = {}  # the closing tags of each name that are still to come, the next one last
     for j in range(len(marks) - 1, -1, -1):
-        name, opening = names[j]
-        if not opening:
-            upcoming = {**upcoming, name: j}
-        next_close[j] = upcoming
+        if not names[j][1]:
+            closers.setdefault(names[j][0], []).append(j)
     while i < len(marks):
         name, opening = names[i]
         outside.append(text[position : marks[i].start()])
@@ -121,8 +117,10 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
             defects.append(f"stray_close_{name}")
             i += 1
             continue
-        closing = next_close[i].get(name)
-        if closing is None:
+        coming = closers.get(name, [])
+        while coming and coming[-1] < i:
+            coming.pop()
+        if not coming:
             defects.append(f"unclosed_{name}")
             stop = i + 1
             while stop < len(marks) and not (names[stop][1] and names[stop][0] != name):
@@ -131,7 +129,7 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
             found.append((name, text[position:end], False))
             position, i = end, stop
             continue
-        j = closing
+        j = coming[-1]
         if any(k[0] != name or k[1] for k in names[i + 1 : j]):
             defects.append(f"nested_{name}")
         found.append((name, text[position : marks[j].start()], True))
@@ -250,7 +248,8 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
     for name, contents in by_name.items():
         if len(contents) > 1:
             defects.append(f"repeated_{name}")
-    if outside.strip():
+    outside = outside.strip()
+    if outside:
         defects.append("text_outside_tags")
 
     think = "\n".join(by_name["think"]) if "think" in by_name else None
@@ -265,8 +264,8 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
     answer = single("answer")
     if answer is not None and _TAG.search(answer):
         answer = None  # tags inside tags
-    if answer is None and not strict and "answer" not in by_name and outside.strip():
-        answer = outside.strip()
+    if answer is None and not strict and "answer" not in by_name and outside:
+        answer = outside
     if answer == "":
         defects.append("empty_answer")
         answer = None
@@ -278,14 +277,14 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
         defects += more
         if strict and more:
             span = None
-    elif not strict and "glue" not in by_name:
+    elif outside and not strict and "glue" not in by_name:
         span = _untagged_span(outside)
     if (place := single("box")) is not None:
         boxes, more = read_boxes(place)
         defects += more
         if strict and more:
             boxes = ()
-    elif not strict and "box" not in by_name:
+    elif outside and not strict and "box" not in by_name:
         for match in _BRACKETED.finditer(outside):
             untagged, more = read_boxes(match.group(0))
             if untagged and not more:

@@ -23,13 +23,35 @@ def seeded(seed: int | None):
         yield
 
 
+MERGED = 28  # pixels of a side of what becomes one video token (Qwen2.5-VL; near enough for others), over 2 frames
+BUDGET = 16384
+
+
+def video_tokens(clip: Frames) -> int:
+    """About how many tokens a clip takes."""
+    count, height, width = clip.images.shape[:3]
+    return max(1, -(-count // 2) * (height // MERGED) * (width // MERGED))
+
+
+def batches(lengths: list[int], budget: int) -> list[list[int]]:
+    """Indices in groups of similar length, whose padded size is at most `budget`; what is longer goes alone."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if groups and lengths[i] * (len(groups[-1]) + 1) <= budget:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
 class HfModel:
-    """`batch`: requests a forward pass. A model whose forward takes `clip_index` encodes a clip once for all its completions."""
+    """`budget`: tokens of a forward pass, padding and answers included; the cache of keys and values grows with them. A model whose
+    forward takes `clip_index` encodes a clip once for all its completions."""
 
     name = "hf"
 
-    def __init__(self, model, processor, batch: int = 16):
-        self.model, self.processor, self.batch = model, processor, batch
+    def __init__(self, model, processor, budget: int = BUDGET):
+        self.model, self.processor, self.budget = model, processor, budget
         self.shares_clips = "clip_index" in inspect.signature(type(model).forward).parameters
 
     @classmethod
@@ -60,12 +82,19 @@ class HfModel:
         """`sampling.n` completions of every request, in order."""
         was_training = self.model.training
         self.model.eval()
-        done: list[list[Completion]] = []
+        done: list[list[Completion]] = [[] for _ in requests]
+        lengths = [(self._length(request) + sampling.max_tokens) * sampling.n for request in requests]
         with seeded(sampling.seed):
-            for start in range(0, len(requests), self.batch):
-                done += self._sample(requests[start : start + self.batch], sampling)
+            for group in batches(lengths, self.budget):
+                for i, completions in zip(group, self._sample([requests[i] for i in group], sampling)):
+                    done[i] = completions
         self.model.train(was_training)
         return done
+
+    def _length(self, request: Request) -> int:
+        """About how many tokens a request takes."""
+        text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
+        return len(self.processor.tokenizer(text)["input_ids"]) + video_tokens(request.frames)
 
     def _sample(self, requests, sampling):
         tokenizer = self.processor.tokenizer
@@ -115,10 +144,10 @@ class HfModel:
         encode = getattr(getattr(self.model, "model", None), "encode_clips", None)
         if encode is None or self.model.model.ahd is None:
             return None
-        maps = []
-        for start in range(0, len(frames), self.batch):
-            part = frames[start : start + self.batch]
-            vision = self.processor.vision_inputs(part)
+        maps: list[np.ndarray] = [np.empty(0)] * len(frames)
+        for group in batches([4 * video_tokens(clip) for clip in frames], self.budget):  # four patches a token
+            vision = self.processor.vision_inputs([frames[i] for i in group])
             clips = encode(vision["pixel_values_videos"].to(self.model.device), vision["video_grid_thw"].to(self.model.device))
-            maps += [clip.heat.cpu().numpy() for clip in clips]
+            for i, clip in zip(group, clips):
+                maps[i] = clip.heat.cpu().numpy()
         return maps

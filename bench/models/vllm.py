@@ -52,15 +52,17 @@ class VllmModel:
 
         sync_weights(self.llm, weights)
 
+    def _input(self, request: Request, answered: str = "") -> dict:
+        """A prompt as the engine takes it, with the beginning of the answer."""
+        text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
+        video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
+        return {"prompt": text + answered, "multi_modal_data": {"video": [video]}}
+
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the last call."""
         from vllm import SamplingParams
 
-        inputs = []
-        for request in requests:
-            text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
-            video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
-            inputs.append({"prompt": text, "multi_modal_data": {"video": [video]}})
+        inputs = [self._input(request) for request in requests]
         parameters = SamplingParams(
             n=sampling.n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, logprobs=0, detokenize=False
         )
@@ -84,10 +86,8 @@ class VllmModel:
 
         inputs, lengths = [], []
         for request, options in zip(requests, choices, strict=True):
-            text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True) + opening
-            video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
             for option in options:
-                inputs.append({"prompt": text + option, "multi_modal_data": {"video": [video]}})
+                inputs.append(self._input(request, opening + option))
                 lengths.append(len(self.processor.tokenizer(option, add_special_tokens=False)["input_ids"]))
         outputs = self.llm.generate(inputs, SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0, detokenize=False), use_tqdm=False)
         sums = []

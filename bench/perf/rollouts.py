@@ -50,7 +50,7 @@ def main() -> int:
         requests = [Request(messages(question_text(s.questions[0])), store.frames(s)) for s in samples]
     model, processor = TvadForConditionalGeneration.from_pretrained(known.model).eval(), TvadProcessor.from_pretrained(known.model)
     completions = known.groups * known.group_size
-    engines = {"vllm": VllmModel(known.model, max_num_seqs=completions), "generate": HfModel(model, processor, batch=known.groups)}
+    engines = {"vllm": VllmModel(known.model, max_num_seqs=completions), "generate": HfModel(model, processor)}
     print(f"{torch.get_num_threads()} threads, {known.groups} clips x {known.group_size} completions, at most {known.tokens} tokens")
     rates = {}
     for name, engine in engines.items():

@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 from conftest import ROOT, SHIPPED
 
-from bench import models, suite
+from bench import blind, models, suite
+from bench.cache import ResponseCache, identity
 from bench.compare import compare
 from bench.models.base import Completion
 from bench.models.baseline import Baseline
+from bench.models.hf import batches
 from bench.report import write_report
 from bench.run import run
 from bench.score import score
+from bench.suite import Item
+from tvad.data import Question, Sample, Video, masks
 from tvad.data import load as load_samples
-from tvad.data import masks
 from tvad.errors import InputError
 
 
@@ -382,3 +385,76 @@ def test_log_odds_of_both_engines_agree(scenes, tmp_path, checkpoint, engine):
         assert a["score"] == pytest.approx(b["score"], abs=1e-3) and (a["id"], a["right"]) == (b["id"], b["right"])
     for name in ("judgement.roc_auc", "judgement.average_precision", "mcq.odds_accuracy"):
         assert found[0][name].value == found[1][name].value is not None
+
+
+class Counting(Baseline):
+    """Draws answers, and counts what it is asked."""
+
+    def __init__(self):
+        super().__init__("random")
+        self.asked = 0
+
+    def sample(self, requests, sampling):
+        self.asked += len(requests)
+        return super().sample(requests, sampling)
+
+
+def test_what_one_run_asked_another_does_not_ask_again(plan, tmp_path):
+    def asked(name, suite, model="m", file="cache.sqlite"):
+        counting = Counting()
+        run(counting, model, suite, tmp_path / name, ResponseCache(tmp_path / file, model))
+        return counting.asked
+
+    few = replace(plan, max_videos=6)
+    some, whole = asked("few", few), len(suite.load(plan)[1])
+    assert asked("all", plan) == whole - some
+    assert asked("again", plan) == 0
+    assert (tmp_path / "all" / "metrics.json").read_bytes() == (tmp_path / "again" / "metrics.json").read_bytes()
+    assert asked("warm", replace(plan, decode=suite.Decode(temperature=1.0))) == whole
+    assert asked("other model", few, "other") == some
+    assert asked("other frames", replace(few, max_frames=4)) == some
+
+
+def test_a_checkpoint_that_is_trained_further_is_another_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"a")
+    before = identity(f"hf:{tmp_path}")
+    (tmp_path / "model.safetensors").write_bytes(b"b")
+    assert identity(f"hf:{tmp_path}") != before
+    assert identity("hf:org/name") == "hf:org/name"
+    (tmp_path / "notes").write_text("no database")
+    with pytest.raises(InputError, match="is no response cache"):
+        ResponseCache(tmp_path / "notes", "m")
+
+
+def test_passes_hold_what_fits():
+    lengths = [*np.random.default_rng(0).integers(1, 90, 300).tolist(), 500]
+    groups = batches(lengths, 256)
+    assert sorted(i for group in groups for i in group) == list(range(301))
+    for group in groups:
+        assert len(group) == 1 or max(lengths[i] for i in group) * len(group) <= 256
+    assert [300] in groups and max(map(len, groups)) > 10
+
+
+def test_a_run_says_what_can_be_had_without_looking(plan, tmp_path, capsys):
+    found = run(Baseline("oracle"), "baseline:oracle", plan, tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())["blind"]
+    assert {"mcq", "judgement", "classification"} <= set(record)
+    mcq = record["mcq"]
+    assert mcq["chance"] == 0.25 and mcq["best"] == max(mcq["baselines"], key=mcq["baselines"].get)
+    assert found["mcq.above_blind"].value == pytest.approx(1 - mcq["baselines"][mcq["best"]])
+    prior = run(Baseline("prior"), "baseline:prior", plan, tmp_path / "prior")
+    assert prior["judgement.above_blind"].value == 0.0
+    assert "What can be answered without looking" in write_report(tmp_path).read_text()
+
+
+def test_a_one_sided_suite_is_said_to_be_so():
+    video = Video("v.mp4")
+    items = [
+        Item(f"v{n}#0", "mcq", Sample(f"v{n}", "s", "test", video, "normal"), Question("mcq", "What?", "A" if n < 9 else "B", ("x", "yy")))
+        for n in range(10)
+    ]
+    found, hits = blind.of_items(items)
+    assert found["mcq"].baselines['always "A"'] == 0.9 and found["mcq"].flagged
+    assert sum(hits.values()) == 9
+    assert 'always "A" scores 0.900 without looking (chance 0.500)' in blind.warnings(blind.record(found))[0]

@@ -1,0 +1,68 @@
+"""Answers kept across runs: what a model has said to a prompt about a clip is not asked again.
+
+One SQLite file, shared by any number of runs and processes. The key is what decides an answer: the model's weights, the chat, the very
+frames shown, the decoding. Drawn answers (temperature above 0) are kept by seed, and only whole sets of n.
+"""
+
+import hashlib
+import json
+import sqlite3
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.models.base import Completion, Request
+from tvad.errors import InputError
+
+if TYPE_CHECKING:
+    from bench.suite import Decode
+
+WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model")
+
+
+def identity(spec: str) -> str:
+    """What names a model: a checkpoint folder by the content of its files, anything else by its address."""
+    kind, _, path = spec.partition(":")
+    folder = Path(path)
+    if kind not in ("hf", "vllm") or not folder.is_dir():
+        return spec
+    found = hashlib.sha256(kind.encode())
+    for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS and f.is_file()):
+        with file.open("rb") as content:
+            found.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
+    return f"{kind}:{found.hexdigest()}"
+
+
+class ResponseCache:
+    """`path`: the SQLite file, made where it is missing. `model`: the model's spec (`identity`). Raises InputError for another file."""
+
+    def __init__(self, path: str | Path, model: str):
+        self.model = identity(model)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, texts TEXT NOT NULL) WITHOUT ROWID")
+        except sqlite3.Error as error:
+            raise InputError(f"{path}: is no response cache ({error})") from error
+
+    def key(self, request: Request, decode: "Decode") -> str:
+        words = [
+            (message["role"], content if isinstance(content := message["content"], str) else [part.get("text") for part in content])
+            for message in request.messages
+        ]
+        decoding = asdict(decode) | ({"seed": None} if decode.temperature == 0 else {})
+        clip = request.frames
+        shown = [clip.images.shape, clip.fps, clip.total, np.asarray(clip.indices).tolist()]
+        found = hashlib.sha256(json.dumps([self.model, words, decoding, shown], sort_keys=True).encode())
+        found.update(np.ascontiguousarray(clip.images))
+        return found.hexdigest()
+
+    def get(self, key: str) -> list[Completion] | None:
+        row = self._database.execute("SELECT texts FROM responses WHERE key = ?", (key,)).fetchone()
+        return None if row is None else [Completion(text) for text in json.loads(row[0])]
+
+    def put(self, key: str, completions: list[Completion]) -> None:
+        self._database.execute("INSERT OR IGNORE INTO responses VALUES (?, ?)", (key, json.dumps([c.text for c in completions])))
