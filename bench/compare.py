@@ -1,6 +1,7 @@
 """Two runs on the same suite and items: paired differences with intervals."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +67,25 @@ class Pairs:
     videos: np.ndarray
 
 
-def pairs(before: str | Path, after: str | Path) -> dict[str, Pairs]:
-    """Every answer metric of two runs, item by item. Raises InputError where suites or items differ."""
-    (a_record, a_lines, _), (b_record, b_lines, _) = open_run(before), open_run(after)
-    if a_record["suite_hash"] != b_record["suite_hash"]:
-        raise InputError(f"{before} and {after} cannot be compared: suites {a_record['suite_hash']} and {b_record['suite_hash']}")
+Runs = str | Path | Sequence[str | Path]
+
+
+def _together(runs: Runs) -> tuple[str, str, list[dict]]:
+    """(name, suite hash, lines) of a run, or of several of one suite, whose answers then count as attempts of the same questions."""
+    folders = [runs] if isinstance(runs, (str, Path)) else list(runs)
+    opened = [open_run(folder) for folder in folders]
+    for folder, (record, _, _) in zip(folders, opened):
+        if record["suite_hash"] != opened[0][0]["suite_hash"]:
+            raise InputError(f"{folders[0]} and {folder} cannot be compared: suites {opened[0][0]['suite_hash']} and {record['suite_hash']}")
+    return ", ".join(map(str, folders)), opened[0][0]["suite_hash"], [line for _, lines, _ in opened for line in lines]
+
+
+def pairs(before: Runs, after: Runs) -> dict[str, Pairs]:
+    """Every answer metric of two runs, item by item; several runs on a side (seeds) are averaged by item. Raises InputError where suites
+    or items differ."""
+    (before, a_hash, a_lines), (after, b_hash, b_lines) = _together(before), _together(after)
+    if a_hash != b_hash:
+        raise InputError(f"{before} and {after} cannot be compared: suites {a_hash} and {b_hash}")
     a, b = per_item(a_lines), per_item(b_lines)
     if a.keys() != b.keys():
         only = sorted(set(a) ^ set(b))[0]
@@ -84,15 +99,17 @@ def pairs(before: str | Path, after: str | Path) -> dict[str, Pairs]:
     return found
 
 
-def compare(before: str | Path, after: str | Path, resamples: int = 2000, seed: int = 0) -> list[Difference]:
-    """Differences after - before of every answer metric, and of the heatmap metrics where both runs have them. Raises InputError where
-    suites or items differ."""
+def compare(before: Runs, after: Runs, resamples: int = 2000, seed: int = 0) -> list[Difference]:
+    """Differences after - before of every answer metric, and of the heatmap metrics where both runs have them (single runs only). Raises
+    InputError where suites or items differ."""
     found = []
     for name, p in pairs(before, after).items():
         change = mean_interval(p.after - p.before, p.videos, resamples, seed)
         binary = bool(np.isin(p.before, (0, 1)).all() and np.isin(p.after, (0, 1)).all())
         test = mcnemar(p.before, p.after) if binary and name.endswith(("accuracy", "yes_no")) else None
         found.append(Difference(name, float(p.before.mean()), float(p.after.mean()), change, test))
+    if not isinstance(before, (str, Path)) or not isinstance(after, (str, Path)):
+        return found
     return found + _heatmaps(Path(before), Path(after), resamples, seed)
 
 

@@ -1,18 +1,28 @@
 """Verifiable rewards: plain functions over `tvad.answer` and `bench.metrics`, each in [0, 1], in TRL's signature.
 
 A reward gets `completions` (text or chat messages) and the data set's columns as lists; the reference is in the column `solution`
-(the answer protocol's text), the task in `task`, options of a multiple-choice question in `options`. A reward that does not apply
-to a task returns None for it. What cannot be scored raises and names the completion: nothing is scored 0 in silence.
+(the answer protocol's text; plain words for a dialogue turn), the task in `task`, options of a multiple-choice question in `options`.
+A reward that does not apply to a task returns None for it. What cannot be scored raises and names the completion: nothing is scored 0
+in silence.
 """
 
+import importlib
+import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from bench.metrics import choice, spatial, temporal
-from tvad.answer import TAGS, Answer, parse
+from bench.metrics.text import rouge_l
+from bench.tasks.judgement import judged
+from bench.tasks.rationale import names
+from tvad.answer import TAGS, Answer, parse, spans_in_text
+from tvad.data.sample import DIALOGUE_TURN
 from tvad.errors import InputError
+from tvad.prompts import LETTERS
 
 Reward = Callable[..., list[float | None]]
 
@@ -26,28 +36,33 @@ def completion_text(completion: Any) -> str:
 
 
 def per_completion(score: Callable[..., float | None]) -> Reward:
-    """Lift `score(text, reference, task, options)` to TRL's signature."""
+    """Lift `score(text, reference, task, row)` to TRL's signature; `row` holds the completion's columns. A dialogue turn's reference is an
+    Answer of plain words."""
 
     @wraps(score)
     def reward(completions: Sequence[Any], *, solution: Sequence[str], task: Sequence[str], **columns: Any) -> list[float | None]:
-        options = columns.get("options") or [None] * len(completions)
-        ids = columns.get("sample_id") or range(len(completions))
+        count = len(completions)
+        listed = {name: values for name, values in columns.items() if isinstance(values, (list, tuple)) and len(values) == count}
         values: list[float | None] = []
-        for n, (completion, reference, kind, choices) in enumerate(zip(completions, solution, task, options, strict=True)):
+        for n, (completion, given, kind) in enumerate(zip(completions, solution, task, strict=True)):
+            row = {name: column[n] for name, column in listed.items()}
             try:
-                if kind not in TAGS:
+                if kind not in TAGS and kind != DIALOGUE_TURN:
                     raise ValueError(f"unknown task {kind!r}")
-                values.append(score(completion_text(completion), parse(reference), kind, choices))
+                reference = Answer(answer=given) if kind == DIALOGUE_TURN else parse(given)
+                values.append(score(completion_text(completion), reference, kind, row))
             except Exception as error:
-                raise RuntimeError(f"reward {score.__name__} failed on completion {n} (sample {list(ids)[n]}): {error}") from error
+                raise RuntimeError(f"reward {score.__name__} failed on completion {n} (sample {row.get('sample_id', n)}): {error}") from error
         return values
 
     return reward
 
 
 @per_completion
-def format(text: str, reference: Answer, task: str, options: Any) -> float:
+def format(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
     """1 iff strict parsing finds exactly the tags of the task, once each, in order, with nothing outside and nothing wrong in them."""
+    if task == DIALOGUE_TURN:
+        return None
     found = parse(text, "strict")
     return float(found.tags == TAGS[task] and not found.defects)
 
@@ -70,13 +85,24 @@ def same_answer(found: Answer, reference: Answer, task: str, options: Any) -> bo
 
 
 @per_completion
-def answer(text: str, reference: Answer, task: str, options: Any) -> float:
-    """1 iff the answer is right; 0 if several are offered."""
-    return float(same_answer(parse(text), reference, task, options))
+def answer(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """1 iff the answer is right; 0 if several are offered. Of dialogue turns only the yes/no one has a right answer."""
+    if task == DIALOGUE_TURN:
+        wanted = judged(reference.answer)
+        return None if wanted is None else float(judged(text) == wanted)
+    return float(same_answer(parse(text), reference, task, row.get("options")))
 
 
 @per_completion
-def temporal_iou(text: str, reference: Answer, task: str, options: Any) -> float | None:
+def words(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """ROUGE-L of a dialogue turn with its reference; None for other tasks and for the yes/no turn."""
+    if task != DIALOGUE_TURN or judged(reference.answer) is not None:
+        return None
+    return rouge_l(text.lower(), (reference.answer or "").lower())
+
+
+@per_completion
+def temporal_iou(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
     """IoU of the spans in seconds; only for temporal grounding."""
     if task != "temporal":
         return None
@@ -85,7 +111,7 @@ def temporal_iou(text: str, reference: Answer, task: str, options: Any) -> float
 
 
 @per_completion
-def box(text: str, reference: Answer, task: str, options: Any) -> float | None:
+def box(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
     """Mean IoU over the asked moments; only for spatial grounding."""
     if task != "spatial":
         return None
@@ -93,15 +119,121 @@ def box(text: str, reference: Answer, task: str, options: Any) -> float | None:
     return 0.0 if "repeated_box" in found.defects else spatial.matched_iou(found.boxes, reference.boxes)
 
 
-REWARDS: dict[str, Reward] = {"format": format, "answer": answer, "temporal_iou": temporal_iou, "box": box}
+def soft_iou(heat: np.ndarray, xyxy: tuple[float, float, float, float]) -> float:
+    """Overlap of a heatmap (h, w) in [0, 1] with a box in 0..1000: sum of the heat inside over the sum of heat and box's area together.
+
+    Each cell counts by how much of it the box covers. A box over the whole frame gets no more than the heat's mean.
+    """
+    h, w = heat.shape
+    x1, y1, x2, y2 = (c / 1000 for c in xyxy)
+
+    def covered(low: float, high: float, cells: int) -> np.ndarray:
+        edges = np.arange(cells + 1) / cells
+        return np.clip(np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1]), 0, None) * cells
+
+    inside = np.outer(covered(y1, y2, h), covered(x1, x2, w))
+    overlap = float((heat * inside).sum())
+    union = float(heat.sum() + inside.sum()) - overlap
+    return overlap / union if union > 0 else 0.0
+
+
+@per_completion
+def evidence(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """Agreement of the predicted box with the model's own heatmap at the asked moment (`soft_iou`), paid only where the answer is right:
+    it ties words to pixels. Needs the columns `heat` (T', h, w), `times` (T,) seconds of the frames, and `moment` in seconds."""
+    if task != "spatial":
+        return None
+    if row.get("heat") is None:
+        raise ValueError("no heatmap; the evidence reward needs a model with AHD")
+    found = parse(text)
+    if len(found.boxes) != 1 or "repeated_box" in found.defects or not same_answer(found, reference, task, None):
+        return 0.0
+    heat, times = np.asarray(row["heat"], float), np.asarray(row["times"], float)
+    frame = int(np.abs(times - row["moment"]).argmin()) if row.get("moment") is not None else len(times) // 2
+    return soft_iou(heat[frame * len(heat) // len(times)], found.boxes[0].xyxy)
+
+
+@per_completion
+def consistency(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """1 iff the rationale does not contradict the tags: where it names options, the chosen one is among them; where it says that nothing
+    is wrong, so does the answer; where it gives a time span, it overlaps the tagged one by half. An empty rationale says nothing: 0."""
+    if task == DIALOGUE_TURN:
+        return None
+    found = parse(text)
+    think = (found.think or "").strip()
+    if not think or found.answer is None:
+        return 0.0
+    if task == "mcq" and (options := row.get("options")):
+        named = {LETTERS[n] for n, option in enumerate(options) if names(think, option)}
+        if named and choice.letter(found.answer, options) not in named:
+            return 0.0
+    if task in ("judgement", "temporal"):
+        quiet = re.search(r"\b(?:no anomaly|nothing (?:unusual|anomalous|abnormal)|no one misbehaves)\b", think, re.IGNORECASE) is not None
+        loud = judged(found.answer)
+        if quiet and loud:
+            return 0.0
+    if task == "temporal" and isinstance(found.span, tuple):
+        told = spans_in_text(think)
+        if told and max(temporal.iou(span, found.span) for span in told) < 0.5:
+            return 0.0
+    return 1.0
+
+
+REWARDS: dict[str, Reward] = {
+    "format": format, "answer": answer, "temporal_iou": temporal_iou, "box": box, "evidence": evidence, "consistency": consistency, "words": words,
+}  # fmt: skip
+
+
+def named(name: str) -> Reward:
+    """A reward by its name, `vau_r1.TASK.PART` (`vau_r1`), or `package.module:function` of one's own in TRL's signature. Raises InputError
+    for an unknown one. Code is imported only because the person who writes the configuration names it."""
+    if name in REWARDS:
+        return REWARDS[name]
+    if name.startswith("vau_r1."):
+        _, _, rest = name.partition(".")
+        task, _, part = rest.partition(".")
+        parts = vau_r1(task)
+        if part in parts:
+            return parts[part]
+        raise InputError(f"rewards: {name!r}: expected one of {', '.join(f'vau_r1.{task}.{known}' for known in parts)}")
+    if ":" in name:
+        module, _, function = name.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"rewards: {name!r} cannot be imported ({error})") from error
+        if not callable(found) or not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(found).parameters.values()):
+            raise InputError(f"rewards: {name!r} must be a function (completions, **columns) -> list of numbers or None")
+        return found
+    raise InputError(f"rewards: unknown reward {name!r}; known: {', '.join(REWARDS)}, vau_r1.TASK.PART, package.module:function")
 
 
 def select(weights: dict[str, float]) -> tuple[list[Reward], list[float]]:
     """Rewards and weights named by a configuration. Raises InputError for an unknown name."""
-    for name in weights:
-        if name not in REWARDS:
-            raise InputError(f"rewards: unknown reward {name!r}; known: {', '.join(REWARDS)}")
-    return [REWARDS[name] for name in weights], list(weights.values())
+    return [named(name) for name in weights], list(weights.values())
+
+
+def select_by_task(by_task: dict[str, dict[str, float]]) -> tuple[list[Reward], list[float]]:
+    """Rewards and weights where tasks have their own: a reward that a task does not name is None there. Weights that differ between tasks
+    are multiplied into the values."""
+    functions, weights = [], []
+    for name in dict.fromkeys(name for rewards in by_task.values() for name in rewards):
+        own = {task: rewards[name] for task, rewards in by_task.items() if name in rewards}
+        same = set(own.values()) if len(own) == len(by_task) else set()
+        functions.append(named(name) if len(same) == 1 else _limited(name, own))
+        weights.append(same.pop() if len(same) == 1 else 1.0)
+    return functions, weights
+
+
+def _limited(name: str, weights: dict[str, float]) -> Reward:
+    inner = named(name)
+
+    @wraps(inner)
+    def reward(completions: Sequence[Any], *, task: Sequence[str], **columns: Any) -> list[float | None]:
+        values = inner(completions, task=task, **columns)
+        return [None if v is None or kind not in weights else weights[kind] * v for v, kind in zip(values, task, strict=True)]
+
+    return reward
 
 
 _NUMBER = r"-?\d+(?:\.\d+)?"

@@ -13,6 +13,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -22,7 +23,8 @@ from tvad.errors import InputError
 
 @dataclass
 class GrpoRun:
-    """`training`: fields of TRL's GRPOConfig. `tasks`: share of every task among the prompts. `rewards`: name -> weight.
+    """`training`: fields of TRL's GRPOConfig. `tasks`: share of every task among the prompts, or {share, rewards} where it
+    has rewards of its own. `rewards`: name -> weight. `prompt`: how questions are put (`tvad.prompts.STYLES`).
 
     `engine`: vllm, transformers, or auto (vllm where installed). `trains`: name patterns of the parameters that learn. `rate` and
     `max_frames`: how clips are sampled.
@@ -31,7 +33,7 @@ class GrpoRun:
     out: str
     model: str
     data: str
-    tasks: dict[str, float]
+    tasks: dict[str, Any]
     rewards: dict[str, float]
     training: dict = field(default_factory=dict)
     seed: int = 0
@@ -42,38 +44,8 @@ class GrpoRun:
     max_frames: int = 8
     prompts: int | None = None
     topics: list[str] | None = None
+    prompt: str = "tvad"
     drop_bad_rows: bool = False
-
-
-def make_rows(samples, tasks: dict[str, float], count: int, seed: int, topics: list[str] | None = None) -> list[dict]:
-    """`count` prompts drawn from the samples' questions, tasks in the given shares, every question used before one is used again."""
-    import numpy as np
-
-    from tvad.answer import TAGS
-    from tvad.prompts import messages, question_text
-
-    for task in tasks:
-        if task not in TAGS:
-            raise InputError(f"tasks: unknown task {task!r}; known: {', '.join(TAGS)}")
-    rng = np.random.default_rng([seed, 5])
-    total = sum(tasks.values())
-    rows = []
-    for task, share in tasks.items():
-        pool = [(s, q) for s in samples for q in s.questions if q.kind == task and (topics is None or q.kind != "mcq" or q.topic in topics)]
-        if not pool:
-            raise InputError(f"tasks: the data has no question of kind {task!r}")
-        wanted = max(1, round(count * share / total))
-        order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-wanted // len(pool)))])[:wanted]
-        for i in order:
-            sample, question = pool[i]
-            path = str(sample.path(sample.video.path))
-            rows.append(
-                {
-                    "prompt": messages(question_text(question), path), "solution": question.solution(), "task": task,
-                    "options": list(question.options) if question.options else None, "sample_id": sample.id, "video": path,
-                }
-            )  # fmt: skip
-    return [rows[i] for i in rng.permutation(len(rows))]
 
 
 def open_engine(kind: str, path: str, model, processor, sequences: int, length: int, seed: int):
@@ -106,14 +78,15 @@ def train(run: GrpoRun, engine=None):
     from trl import GRPOConfig
 
     import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
+    from rft import mixture
     from rft.curriculum.stage import select_trainable
-    from rft.rewards import select
     from rft.run_log import RunLog, last_checkpoint, save_whole
     from rft.video_grpo import VideoGRPOTrainer
     from tvad.data import load_checked
     from tvad.data.dataset import ClipStore
 
-    functions, weights = select(run.rewards)
+    tasks = mixture.tasks_of(run.tasks)
+    functions, weights = mixture.rewards_of(tasks, run.rewards)
     known = {f.name for f in dataclasses.fields(GRPOConfig)}
     for key in run.training:
         if key not in known:
@@ -136,7 +109,7 @@ def train(run: GrpoRun, engine=None):
         raise InputError(f"training: {error}") from error
     groups = arguments.generation_batch_size // arguments.num_generations
     count = run.prompts or max(groups, arguments.max_steps * groups)
-    rows = make_rows(samples, run.tasks, count, run.seed, run.topics)
+    rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt)
     model = AutoModelForImageTextToText.from_pretrained(run.model, dtype="float32")
     processor = AutoProcessor.from_pretrained(run.model)
     select_trainable(model, run.trains)

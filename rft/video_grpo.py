@@ -122,11 +122,15 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._vision = vision
         completions = [completion for group, count in zip(found, counts) for completion in group[:count]]
         self._rows = torch.tensor(rows)
-        return {
+        output = {
             "prompt_ids": [prompt_ids[row] for row in rows],
             "completion_ids": [c.ids for c in completions],
             "logprobs": [c.logprobs for c in completions],
         }
+        if "evidence" in self.reward_func_names:
+            maps = self.engine.heatmaps(clips) or [None] * len(clips)
+            output |= {"heat": [maps[row] for row in rows], "times": [clips[row].times for row in rows]}
+        return output
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)

@@ -278,7 +278,7 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
         if strict and more:
             span = None
     elif outside and not strict and "glue" not in by_name:
-        span = _untagged_span(outside)
+        span = (spans_in_text(outside) or [None])[-1]
     if (place := single("box")) is not None:
         boxes, more = read_boxes(place)
         defects += more
@@ -293,15 +293,15 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
     return Answer(think, answer, span, boxes, tuple(dict.fromkeys(defects)), tags)
 
 
-def _untagged_span(text: str) -> Span | Literal["none"] | None:
-    """The last `[a, b]` or "from a to b" in free text."""
-    last: Span | Literal["none"] | None = None
+def spans_in_text(text: str) -> list[Span | Literal["none"]]:
+    """Every "from a to b" and then every `[a, b]` in free text."""
+    found = []
     for pattern in (_FROM_TO, _BRACKETED):
         for match in pattern.finditer(text):
             span, defects = read_span(", ".join(match.groups()))
             if span is not None and not defects:
-                last = span
-    return last
+                found.append(span)
+    return found
 
 
 _VAU_CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,2}):(\d{1,2})(?:\.(\d{1,6}))?")

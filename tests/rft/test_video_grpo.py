@@ -15,7 +15,8 @@ import torch
 from conftest import ROOT
 from trl import GRPOTrainer
 
-from rft.train_grpo import GrpoRun, make_rows, train
+from rft import mixture
+from rft.train_grpo import GrpoRun, train
 from rft.video_grpo import group_logprobs
 from tvad import config
 from tvad.data import load
@@ -136,12 +137,17 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(scenes, checkpoint, tmp_p
 
 def test_prompts_keep_the_shares_and_use_every_question_once_first(scenes):
     samples = load(scenes)
-    rows = make_rows(samples, {"mcq": 1, "temporal": 1}, 16, 0, ["event"])
+    tasks = mixture.tasks_of({"mcq": 1, "temporal": {"share": 1}})
+    rows = mixture.rows(samples, tasks, 16, 0, ["event"])
     assert [sum(r["task"] == t for r in rows) for t in ("mcq", "temporal")] == [8, 8]
     assert len({r["sample_id"] for r in rows if r["task"] == "temporal"}) == 8
-    assert rows == make_rows(samples, {"mcq": 1, "temporal": 1}, 16, 0, ["event"])
-    with pytest.raises(InputError, match="unknown task 'poem'"):
-        make_rows(samples, {"poem": 1}, 4, 0)
+    assert rows == mixture.rows(samples, tasks, 16, 0, ["event"])
+
+
+@pytest.mark.parametrize(("tasks", "words"), [({"poem": 1}, "unknown task 'poem'"), ({"mcq": 0}, "share must be above 0"), ({"mcq": {"luck": 1}}, "luck")])
+def test_bad_mixtures_are_refused(tasks, words):
+    with pytest.raises(InputError, match=words):
+        mixture.tasks_of(tasks)
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):
@@ -158,9 +164,8 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
 
 
 def test_the_same_prompt_drawn_twice_makes_two_groups(scenes, checkpoint, tmp_path, monkeypatch):
-    import rft.train_grpo
-
-    monkeypatch.setattr(rft.train_grpo, "make_rows", lambda *a: [make_rows(*a)[0]] * 2)
+    drawn = mixture.rows
+    monkeypatch.setattr(mixture, "rows", lambda *a: [drawn(*a)[0]] * 2)
     trainer = train(run_of(scenes, checkpoint, tmp_path, max_steps=1))
     assert trainer.state.global_step == 1
     assert len((tmp_path / "rollouts.jsonl").read_text().splitlines()) == 8

@@ -1,0 +1,113 @@
+"""Which questions are asked in reinforcement fine-tuning: a mixture of tasks in given shares, each with its own rewards where it has any."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rft import rewards
+from tvad import config
+from tvad.answer import TAGS
+from tvad.data.sample import DIALOGUE_TURN, Question, Sample
+from tvad.errors import InputError
+from tvad.prompts import STYLES, asked
+
+KINDS = (*TAGS, DIALOGUE_TURN)
+_MOMENT = re.compile(r"\bat\s+(\d+(?:\.\d+)?)\s*s\b")
+
+
+@dataclass
+class Task:
+    """`share` of the prompts; `rewards`: name -> weight, where they differ from the run's."""
+
+    share: float = 1.0
+    rewards: dict[str, float] = field(default_factory=dict)
+
+
+def tasks_of(tasks: dict[str, Any], where: str = "tasks") -> dict[str, Task]:
+    """Tasks of a configuration: `name: share` or `name: {share: …, rewards: {…}}`. Raises InputError for an unknown or worthless one."""
+    found = {}
+    for name, plan in tasks.items():
+        if name not in KINDS:
+            raise InputError(f"{where}: unknown task {name!r}; known: {', '.join(KINDS)}")
+        share = {"share": plan} if isinstance(plan, (int, float)) and not isinstance(plan, bool) else plan
+        found[name] = config.build(Task, share, f"{where}: {name}")
+        if not found[name].share > 0:
+            raise InputError(f"{where}: {name}: share must be above 0, found {found[name].share}")
+    return found
+
+
+def rewards_of(tasks: dict[str, Task], common: dict[str, float]) -> tuple[list[rewards.Reward], list[float]]:
+    """Reward functions and weights of a mixture."""
+    if not any(task.rewards for task in tasks.values()):
+        return rewards.select(common)
+    return rewards.select_by_task({name: task.rewards or common for name, task in tasks.items()})
+
+
+def moment_of(question: Question) -> float | None:
+    """Seconds of the moment that a question about a place names."""
+    if question.boxes and question.boxes[0].t is not None:
+        return question.boxes[0].t
+    match = _MOMENT.search(question.text)
+    return float(match.group(1)) if match else None
+
+
+def _turns(sample: Sample) -> list[tuple[Question, tuple[tuple[str, str], ...]]]:
+    """Dialogue turns as questions, each after the reference's earlier turns."""
+    turns = sample.dialogue or ()
+    return [(Question(DIALOGUE_TURN, text, reply), turns[:n]) for n, (text, reply) in enumerate(turns)]
+
+
+def pool_of(samples: list[Sample], task: str, topics: list[str] | None = None) -> list[tuple[Sample, Question, tuple[tuple[str, str], ...]]]:
+    """Every (sample, question, earlier turns) of a task."""
+    if task == DIALOGUE_TURN:
+        return [(s, q, history) for s in samples for q, history in _turns(s)]
+    return [(s, q, ()) for s in samples for q in s.questions if q.kind == task and (topics is None or q.kind != "mcq" or q.topic in topics)]
+
+
+def row_of(sample: Sample, question: Question, history: tuple[tuple[str, str], ...] = (), style: str = "tvad") -> dict[str, Any]:
+    """A row of the trainer's data set."""
+    path = str(sample.path(sample.video.path))
+    return {
+        "prompt": asked(question, style, path, history), "solution": question.solution(), "task": question.kind,
+        "options": list(question.options) if question.options else None, "sample_id": sample.id, "video": path, "moment": moment_of(question),
+    }  # fmt: skip
+
+
+def draw(
+    samples: list[Sample], tasks: dict[str, Task], count: int, seed: int, topics: list[str] | None = None,
+    weights: dict[tuple[str, str], float] | None = None,
+) -> list[tuple[Sample, Question, tuple[tuple[str, str], ...]]]:  # fmt: skip
+    """`count` questions, tasks in their shares, every question used before one is used again.
+
+    weights: (sample id, question text) -> chance of a question relative to the others of its task (a curriculum by difficulty); with them,
+    questions are drawn with replacement. Raises InputError for a task that the data does not have.
+    """
+    rng = np.random.default_rng([seed, 5])
+    total = sum(task.share for task in tasks.values())
+    chosen = []
+    for name, task in tasks.items():
+        pool = pool_of(samples, name, topics)
+        if not pool:
+            raise InputError(f"tasks: the data has no question of kind {name!r}")
+        wanted = max(1, round(count * task.share / total))
+        if weights is None:
+            order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-wanted // len(pool)))])[:wanted]
+        else:
+            chances = np.array([weights.get((s.id, q.text), 1.0) for s, q, _ in pool])
+            if not chances.sum() > 0:
+                raise InputError(f"tasks: no question of kind {name!r} is neither always nor never answered by the start; nothing to learn from")
+            order = rng.choice(len(pool), wanted, p=chances / chances.sum())
+        chosen += [pool[i] for i in order]
+    return [chosen[i] for i in rng.permutation(len(chosen))]
+
+
+def rows(
+    samples: list[Sample], tasks: dict[str, Task], count: int, seed: int, topics: list[str] | None = None, style: str = "tvad",
+    weights: dict[tuple[str, str], float] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of the trainer's data set: `draw` as prompts in a style."""
+    if style not in STYLES:
+        raise InputError(f"prompt: unknown style {style!r}; known: {', '.join(STYLES)}")
+    return [row_of(*question, style=style) for question in draw(samples, tasks, count, seed, topics, weights)]
