@@ -1,5 +1,9 @@
 """Clips for training: decoded once, sampled at the model's rate, kept in memory as uint8 up to a bound."""
 
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 import torch
 
@@ -17,6 +21,11 @@ class ClipStore:
         self.rate, self.max_frames, self.free = rate, max_frames, max_bytes
         self._frames: dict[str, video.Frames] = {}
         self._masks: dict[str, np.ndarray] = {}
+        self._coming: Prefetch | None = None
+
+    def prefetch(self, keys: Iterable[str], workers: int = 2, ahead: int = 64) -> None:
+        """Decode the files `keys` in the background in this order, by `workers` threads, at most `ahead` of them before they are loaded."""
+        self._coming = Prefetch(self, keys, workers, ahead)
 
     def frames(self, sample: Sample) -> video.Frames:
         return self.load(str(sample.path(sample.video.path)))
@@ -24,11 +33,15 @@ class ClipStore:
     def load(self, key: str) -> video.Frames:
         """Sampled frames of the file `key`."""
         if (found := self._frames.get(key)) is None:
-            found = video.decode(key, self.rate, self.max_frames)
+            waiting = self._coming.take(key) if self._coming is not None else None
+            found = waiting.result() if waiting is not None else self.decode(key)
             if found.images.nbytes <= self.free:
                 self.free -= found.images.nbytes
                 self._frames[key] = found
         return found
+
+    def decode(self, key: str) -> video.Frames:
+        return video.decode(key, self.rate, self.max_frames)
 
     def mask(self, sample: Sample) -> torch.Tensor | None:
         """(T, H, W) bool at the sampled frames; all False for a normal sample without a file, None where unknown."""
@@ -39,3 +52,29 @@ class ClipStore:
             found = np.packbits(masks.read(sample.path(sample.mask))[frames.indices], axis=-1)
             self._masks[sample.id] = found
         return torch.from_numpy(np.unpackbits(found, axis=-1, count=frames.images.shape[2]).astype(bool))
+
+
+class Prefetch:
+    """Decoding ahead of use: FFmpeg's threads run beside Python's. A file that cannot be decoded raises where it is loaded."""
+
+    def __init__(self, store: ClipStore, keys: Iterable[str], workers: int, ahead: int):
+        self._store, self._keys, self._ahead = store, iter(keys), ahead
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Future[video.Frames]] = {}
+        with self._lock:
+            self._fill()
+
+    def _fill(self) -> None:
+        for key in self._keys:
+            if key not in self._waiting and key not in self._store._frames:
+                self._waiting[key] = self._pool.submit(self._store.decode, key)
+            if len(self._waiting) >= self._ahead:
+                return
+
+    def take(self, key: str) -> Future[video.Frames] | None:
+        """The clip that is being decoded, and the next ones are begun; None where it is not."""
+        with self._lock:
+            found = self._waiting.pop(key, None)
+            self._fill()
+        return found

@@ -20,6 +20,19 @@ NEVER = -1e4  # logit of a token that must not be generated: exp() is 0 in every
 
 
 @dataclass
+class SeenClip:
+    """One clip after the vision tower, before AHD and RAE: all of it fixed while the tower is frozen.
+
+    video (m, D); layers: what AHD reads, per layer (t*h*w, d) row by row of the grid (t, h, w) in patches; deep: DeepStack features.
+    """
+
+    video: torch.Tensor
+    layers: list[torch.Tensor]
+    grid: tuple[int, int, int]
+    deep: list[torch.Tensor] = field(default_factory=list)
+
+
+@dataclass
 class EncodedClip:
     """One clip after the vision side.
 
@@ -128,8 +141,8 @@ class TvadModelMixin:
         """The runs of video tokens of a clip of `grid` patches: (t, h, w) in merged patches and position step in time of each."""
         raise NotImplementedError
 
-    def encode_clips(self, pixel_values_videos: torch.Tensor, video_grid_thw: torch.Tensor) -> list[EncodedClip]:
-        """Vision tower, AHD and RAE, once per clip. pixel_values_videos (sum t*h*w, patch values), video_grid_thw (clips, 3)."""
+    def see_clips(self, pixel_values_videos: torch.Tensor, video_grid_thw: torch.Tensor) -> list[SeenClip]:
+        """The vision tower. pixel_values_videos (sum t*h*w, patch values), video_grid_thw (clips, 3)."""
         tower = self.visual
         with outputs_of(tower.blocks, self.config.ahd_layers if self.ahd is not None else []) as kept:
             out = tower(pixel_values_videos.type(tower.dtype), grid_thw=video_grid_thw)
@@ -139,13 +152,23 @@ class TvadModelMixin:
             grid = (t, h, w)
             rows = slice(start, start + t * h * w)
             tokens = slice(rows.start // merge**2, rows.stop // merge**2)
-            video = out.pooler_output[tokens]
             layers = [self.raster(kept[i][rows], grid) for i in self.config.ahd_layers] if self.ahd is not None else []
-            prompts, logits = anomaly_prompts(self.ahd, self.rae, layers, grid, video)
             deep = [level[tokens] for level in getattr(out, "deepstack_features", None) or []]
-            clips.append(EncodedClip(prompts, video, logits, grid, deep))
+            clips.append(SeenClip(out.pooler_output[tokens], layers, grid, deep))
             start = rows.stop
         return clips
+
+    def understand_clips(self, seen: list[SeenClip]) -> list[EncodedClip]:
+        """AHD and RAE over what the tower has seen."""
+        clips = []
+        for clip in seen:
+            prompts, logits = anomaly_prompts(self.ahd, self.rae, clip.layers, clip.grid, clip.video)
+            clips.append(EncodedClip(prompts, clip.video, logits, clip.grid, clip.deep))
+        return clips
+
+    def encode_clips(self, pixel_values_videos: torch.Tensor, video_grid_thw: torch.Tensor) -> list[EncodedClip]:
+        """Vision tower, AHD and RAE, once per clip."""
+        return self.understand_clips(self.see_clips(pixel_values_videos, video_grid_thw))
 
     def get_rope_index(
         self,
@@ -265,10 +288,13 @@ class TvadModelMixin:
         second_per_grid_ts=None,
         clip_index=None,
         clips: list[EncodedClip] | None = None,
+        seen: list[SeenClip] | None = None,
         **kwargs,
     ) -> TvadModelOutput:
-        """As the backbone's forward, and: `clip_index` (B,) lets rows share clips; `clips` gives clips already encoded; without
-        any text only the vision side runs."""
+        """As the backbone's forward, and: `clip_index` (B,) lets rows share clips; `clips` gives clips already encoded, `seen` what the
+        vision tower made of them; without any text only the vision side runs."""
+        if seen is not None and clips is None:
+            clips = self.understand_clips(seen)
         if pixel_values_videos is not None and clips is None:
             clips = self.encode_clips(pixel_values_videos, video_grid_thw)
         if input_ids is None and inputs_embeds is None:
@@ -319,6 +345,7 @@ class TvadLMMixin:
         second_per_grid_ts=None,
         clip_index=None,
         clips=None,
+        seen=None,
         logits_to_keep=0,
         attention_mask=None,
         position_ids=None,
@@ -336,7 +363,7 @@ class TvadLMMixin:
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values,
             inputs_embeds=inputs_embeds, use_cache=use_cache, pixel_values=pixel_values, pixel_values_videos=pixel_values_videos,
             image_grid_thw=image_grid_thw, video_grid_thw=video_grid_thw, mm_token_type_ids=mm_token_type_ids,
-            second_per_grid_ts=second_per_grid_ts, clip_index=clip_index, clips=clips, **kwargs,
+            second_per_grid_ts=second_per_grid_ts, clip_index=clip_index, clips=clips, seen=seen, **kwargs,
         )  # fmt: skip
         hidden = out.last_hidden_state
         if hidden is None:
