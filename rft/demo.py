@@ -8,7 +8,6 @@ on where it stopped.
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -75,37 +74,18 @@ def verdict(sampled: list, greedy: list) -> str:
 
 
 def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: float) -> Path:
-    from bench.report import difference_table, esc, line_plot, page, run_sections
+    from bench.report import difference_table, esc, page, run_sections
     from rft.run_log import read_log
+    from rft.run_page import sections as of_training
 
-    log = read_log(out / "grpo")
-    steps, rewards = [row["step"] for row in log], [row["reward"] for row in log]
-    window = max(1, len(rewards) // 20)
-    smooth = [sum(rewards[max(0, i - window + 1) : i + 1]) / len(rewards[max(0, i - window + 1) : i + 1]) for i in range(len(rewards))]
-    rollouts = [json.loads(line) for line in (out / "grpo" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()]
-    shown = [r for r in rollouts if r["step"] in (steps[0], steps[len(steps) // 2], steps[-1])]
-    rows = "".join(
-        f"<tr><td>{r['step']}<td style='text-align:left;white-space:normal'>{esc(r['question'])}<td style='text-align:left;white-space:normal'>"
-        f"{esc(r['completion'])}<td>{sum(v for v in r['rewards'].values() if v is not None):.2f}<td>{r['advantage']:+.2f}"
-        for r in shown
-    )
-    parts = "".join(
-        f"<div class=card><b>{esc(name)}</b>{line_plot({'step': (steps, [row.get(key, 0) for row in log])}, 'step', name)}</div>"
-        for name, key in (("entropy, nats", "entropy"), ("completion length, tokens", "completions/mean_length"),
-                          ("trainer/sampler gap, nats", "sampler_gap/max"))
-    )  # fmt: skip
     sections = [
         ("In words", "".join(f"<p>{esc(line)}</p>" for line in words.splitlines())),
         ("Sampled answers (mean of 4, temperature 1): before and after", difference_table(tables["sampled"])),
         ("Greedy answers: before and after", difference_table(tables["greedy"])),
-        ("Mean reward of the training batches",
-         f"<div class=card>{line_plot({'step': (steps, rewards), 'mean': (steps, smooth)}, 'step', 'reward', dots=True)}</div>"),
-        ("Health of the run", f"<div class=cards>{parts}</div>"),
-        ("Rollouts at the first, middle and last step (all in grpo/rollouts.jsonl)",
-         f"<div class=wide><table><tr><th>step<th>question<th>completion<th>reward<th>advantage</tr>{rows}</table></div>"),
+        *of_training(out / "grpo"),
         *[(f"After, greedy: {name}", content) for name, content in run_sections(out / "after-greedy") if name != "Before and after, paired"],
-    ]  # fmt: skip
-    subtitle = f"GRPO on {run.model}, seed {run.seed}, {steps[-1]} steps, {seconds / 60:.1f} minutes in all"
+    ]
+    subtitle = f"GRPO on {run.model}, seed {run.seed}, {read_log(out / 'grpo')[-1]['step']} steps, {seconds / 60:.1f} minutes in all"
     return write_whole(out / "report.html", page("Reinforcement fine-tuning of the tiny T-VAD", subtitle, sections))
 
 

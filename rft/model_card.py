@@ -4,6 +4,7 @@ python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tv
 """
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
@@ -36,6 +37,35 @@ def card(stages: list[dict], record: dict, metrics: dict, made_by: str, paramete
             "| stage | data | trains | steps x batch | learning rate | last loss |", "|---|---|---|---|---|---|", *steps, "",
             f"Scores, greedy, on {record['videos']} unseen clips (suite {record['suite']['name']}, {record['suite_hash']}); 95 % intervals over videos:", "",
             "| metric | value | interval | n |", "|---|---|---|---|", *rows, "", f"Versions: {versions}.", "",
+        ]
+    )  # fmt: skip
+
+
+def rft_card(run, out: Path, command: list[str]) -> str:
+    """The card of a reinforcement run's result, from its configuration and logs: data, rewards, the last metrics, the command."""
+    from bench.run import versions
+    from rft.run_log import read_log
+
+    log = [row for row in read_log(out) if "reward" in row]
+    first, last = log[0], log[-1]
+    names = [key for key in last if key.startswith("rewards/") and key.endswith("/mean")]
+    rows = [f"| {name.split('/')[1]} | {first.get(name, float('nan')):.3f} | {last[name]:.3f} |" for name in names]
+    tasks = ", ".join(f"{name} {plan if isinstance(plan, (int, float)) else plan.get('share', 1)}" for name, plan in run.tasks.items())
+    settings = ", ".join(f"{key} {value}" for key, value in run.training.items())
+    best = out / "best.json"
+    method = "Reg-GRPO" if run.method == "reg_grpo" else "GRPO"
+    adapted = f", LoRA {dataclasses.asdict(run.lora)}" if run.lora else ""
+    evaluated = []
+    if best.exists():
+        kept = json.loads(best.read_text())
+        evaluated = ["", f"Best by {kept['metric']} on `{run.evaluate.suite}`: step {kept['step']}, {kept['value']:.3f} (`best/`)."]
+    return "\n".join(
+        [
+            "---", "pipeline_tag: video-text-to-text", "library_name: transformers", f"base_model: {run.model}", "tags: [grpo, video]", "---", "",
+            f"# {out.name}", "", f"`{run.model}` after {last['step']} steps of {method} (seed {run.seed}) on `{run.data}`.", "",
+            f"Tasks (shares of the prompts): {tasks}. Trains: {', '.join(run.trains)}{adapted}.", "",
+            f"Training: {settings}.", "", "| reward | first step | last step |", "|---|---|---|", *rows, *evaluated, "",
+            f"Command: `{' '.join(command)}`", "", "Versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".", "",
         ]
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ and prompt computed once per group, loss over all tokens of the batch (`loss_typ
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass, field
@@ -17,118 +18,214 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from rft.callbacks import BenchEvaluation, Evaluate, Guard, Terminator, Watch
+from rft.curriculum.stage import LoraSpec
 from tvad import cli, config
 from tvad.errors import InputError
+from tvad.files import write_whole
+
+
+@dataclass
+class Difficulty:
+    """run: a finished benchmark run of the start on the training data (`rft.difficulty`). floor: least relative chance of a question."""
+
+    run: str
+    floor: float = 0.05
+
+
+@dataclass
+class Features:
+    """folder, gigabytes: where and how much of what the frozen vision tower makes of clips is kept (`rft.features`)."""
+
+    folder: str
+    gigabytes: float = 50.0
 
 
 @dataclass
 class GrpoRun:
     """`training`: fields of TRL's GRPOConfig. `tasks`: share of every task among the prompts, or {share, rewards} where it
-    has rewards of its own. `rewards`: name -> weight. `prompt`: how questions are put (`tvad.prompts.STYLES`).
+    has rewards of its own. `rewards`: name -> weight (`rft.rewards.named`). `prompt`: how questions are put (`tvad.prompts.STYLES`).
 
-    `engine`: vllm, transformers, or auto (vllm where installed). `trains`: name patterns of the parameters that learn. `rate` and
-    `max_frames`: how clips are sampled.
+    `engine`: vllm (in this process), transformers, auto (vllm where installed), or server:URL,URL (`rft.server`). `engine_options`: of
+    `bench.models.vllm.VllmModel`. `trains`: name patterns of the parameters that learn; `lora`: also adapters on the last decoder layers.
+    `method`: grpo (the losses of TRL by `training.loss_type` and `training.importance_sampling_level`) or reg_grpo with `reg_scale`.
+    `redraws`: rounds in which groups without signal are replaced (dynamic sampling). `rate` and `max_frames`: how clips are sampled;
+    `decoders`: threads that decode ahead. `tokens`: of a log-prob pass. `loggers`: tensorboard, trackio, wandb.
     """
 
     out: str
     model: str
     data: str
     tasks: dict[str, Any]
-    rewards: dict[str, float]
+    rewards: dict[str, float] = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     seed: int = 0
     engine: str = "auto"
+    engine_options: dict = field(default_factory=dict)
     trains: list[str] = field(default_factory=lambda: ["*"])
+    lora: LoraSpec | None = None
+    method: str = "grpo"
+    reg_scale: float = 1.0
+    redraws: int = 0
     once_per_group: bool = True
     rate: float = 2.0
     max_frames: int = 8
+    decoders: int = 1
+    tokens: int = 1 << 16
+    features: Features | None = None
     prompts: int | None = None
     topics: list[str] | None = None
     prompt: str = "tvad"
+    difficulty: Difficulty | None = None
     drop_bad_rows: bool = False
+    watch: Watch = field(default_factory=Watch)
+    evaluate: Evaluate | None = None
+    loggers: list[str] = field(default_factory=list)
 
 
-def open_engine(kind: str, path: str, model, processor, sequences: int, length: int, seed: int):
-    """The rollout engine: vLLM, or transformers' generate over the trainer's own model."""
+METHODS = ("grpo", "reg_grpo")
+LOGGERS = ("tensorboard", "trackio", "wandb")
+
+
+def open_engine(kind: str, path: str, model, processor, sequences: int, length: int, seed: int, **options: Any):
+    """The rollout engine: vLLM, servers, or transformers' generate over the trainer's own model."""
     import importlib.util
 
+    if kind.startswith("server:"):
+        from rft.server import RolloutClient
+
+        return RolloutClient(kind.partition(":")[2])
     if kind not in ("auto", "vllm", "transformers"):
-        raise InputError(f"engine: {kind!r} is none of auto, vllm, transformers")
+        raise InputError(f"engine: {kind!r} is none of auto, vllm, transformers, server:URL")
     if kind == "auto" and importlib.util.find_spec("vllm") is None:
         print("WARNING: vLLM is not installed: rollouts use transformers' generate, which is several times slower", file=sys.stderr)
         kind = "transformers"
     if kind == "transformers":
         from bench.models.hf import HfModel
 
-        return HfModel(model, processor)
+        return HfModel(model, processor, **options)
     from bench.models.vllm import VllmModel
 
-    return VllmModel(path, max_model_len=length, max_num_seqs=sequences, seed=seed)
+    return VllmModel(path, **{"max_model_len": length, "max_num_seqs": sequences, "seed": seed, **options})
+
+
+def check(run: GrpoRun) -> None:
+    """Raise InputError for what can be known to be wrong before anything is loaded."""
+    import importlib.util
+
+    if run.method not in METHODS:
+        raise InputError(f"method: {run.method!r} is none of {', '.join(METHODS)}")
+    for name in run.loggers:
+        if name not in LOGGERS:
+            raise InputError(f"loggers: {name!r} is none of {', '.join(LOGGERS)}")
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"loggers: {name} is not installed")
+    if not Path(run.model, "config.json").is_file():
+        raise InputError(f"model: {run.model} is not a checkpoint folder (no config.json)")
+
+
+def settings_of(run: GrpoRun, weights: list[float]):
+    """TRL's GRPOConfig. Raises InputError for what it does not take."""
+    import torch
+    from trl import GRPOConfig
+
+    known = {f.name for f in dataclasses.fields(GRPOConfig)}
+    for key in run.training:
+        if key not in known:
+            raise InputError(f"training: unknown key {key!r}; expected a field of TRL's GRPOConfig")
+    settings = {
+        "output_dir": run.out, "seed": run.seed, "data_seed": run.seed, "reward_weights": weights, "report_to": run.loggers or "none",
+        "remove_unused_columns": False, "use_cpu": not torch.cuda.is_available(), "logging_steps": 1, "disable_tqdm": True,
+        "gradient_checkpointing": False, "dataloader_num_workers": 0, "save_total_limit": 2, "bf16": False, **run.training,
+    }  # fmt: skip
+    try:
+        return GRPOConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"training: {error}") from error
+
+
+class Stopped(Exception):
+    """Training ended before its last step; `status` is the command's exit status."""
+
+    def __init__(self, reason: str, status: int):
+        super().__init__(reason)
+        self.status = status
 
 
 def train(run: GrpoRun, engine=None):
-    """Carry out a run; returns the trainer. The result is in `out`/model; logs in `out`/log.jsonl and `out`/rollouts.jsonl."""
-    import dataclasses
+    """Carry out a run; returns the trainer. The result is in `out`/model (and `out`/adapter with LoRA), logs in `out`/log.jsonl and
+    `out`/rollouts.jsonl, a page in `out`/run.html. Raises Stopped where SIGTERM or a collapse ended it early; the same call goes on."""
     import os
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import transformers
     from datasets import Dataset
     from transformers import AutoModelForImageTextToText, AutoProcessor
-    from trl import GRPOConfig
 
     import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-    from rft import mixture
-    from rft.curriculum.stage import select_trainable
+    from rft import difficulty, mixture
+    from rft.curriculum.stage import add_lora, save_adapter, select_trainable
+    from rft.features import FeatureCache, weights_hash
+    from rft.model_card import rft_card
     from rft.run_log import RunLog, last_checkpoint, save_whole
+    from rft.run_page import write_run_page
     from rft.video_grpo import VideoGRPOTrainer
     from tvad.data import load_checked
     from tvad.data.dataset import ClipStore
 
+    check(run)
     tasks = mixture.tasks_of(run.tasks)
     functions, weights = mixture.rewards_of(tasks, run.rewards)
-    known = {f.name for f in dataclasses.fields(GRPOConfig)}
-    for key in run.training:
-        if key not in known:
-            raise InputError(f"training: unknown key {key!r}; expected a field of TRL's GRPOConfig")
-    if not Path(run.model, "config.json").is_file():
-        raise InputError(f"model: {run.model} is not a checkpoint folder (no config.json)")
     samples = load_checked(run.data, drop=run.drop_bad_rows)
-    settings = {
-        "output_dir": run.out, "seed": run.seed, "data_seed": run.seed, "reward_weights": weights, "report_to": "none",
-        "remove_unused_columns": False, "use_cpu": None, "logging_steps": 1, "disable_tqdm": True, "gradient_checkpointing": False,
-        "dataloader_num_workers": 0, "save_total_limit": 2, "bf16": False, **run.training,
-    }  # fmt: skip
-    if settings["use_cpu"] is None:
-        import torch
-
-        settings["use_cpu"] = not torch.cuda.is_available()
-    try:
-        arguments = GRPOConfig(**settings)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"training: {error}") from error
+    arguments = settings_of(run, weights)
     groups = arguments.generation_batch_size // arguments.num_generations
     count = run.prompts or max(groups, arguments.max_steps * groups)
-    rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt)
-    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype="float32")
+    chances = difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor) if run.difficulty else None
+    rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances)
+    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype="float32" if not arguments.bf16 else "bfloat16")
     processor = AutoProcessor.from_pretrained(run.model)
-    select_trainable(model, run.trains)
+    learned = select_trainable(model, run.trains)
+    tuner = add_lora(model, run.lora) if run.lora else None
+    features = None
+    if run.features:
+        if any(name.startswith("model.visual.") for name in learned):
+            raise InputError("features: the vision tower trains, so its features change; leave it out of `trains` or leave out `features`")
+        features = FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "grpo.json").write_text(json.dumps(dataclasses.asdict(run), indent=1))
+    write_whole(out / "grpo.json", json.dumps(dataclasses.asdict(run), indent=1))
     if engine is None:
-        engine = open_engine(run.engine, run.model, model, processor, arguments.generation_batch_size, 1024, run.seed)
+        length = 1024 + arguments.max_completion_length
+        engine = open_engine(run.engine, run.model, model, processor, arguments.generation_batch_size, length, run.seed, **run.engine_options)
     elif engine.name == "hf":
         engine.model = model
-    log = RunLog(out)
-    trainer = VideoGRPOTrainer(
-        model=model, reward_funcs=functions, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=processor,
-        engine=engine, store=ClipStore(run.rate, run.max_frames), once_per_group=run.once_per_group, callbacks=[log],
-    )  # fmt: skip
-    log.trainer = trainer
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out))
-    save_whole(out / "model", model, processor)
+    log, guard, store = RunLog(out), Guard(run.watch), ClipStore(run.rate, run.max_frames)
+    evaluation = BenchEvaluation(run.evaluate, out) if run.evaluate else None
+    with Terminator() as terminator:
+        trainer = VideoGRPOTrainer(
+            model=model, reward_funcs=functions, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=processor,
+            engine=engine, store=store, once_per_group=run.once_per_group, method=run.method, reg_scale=run.reg_scale, redraws=run.redraws,
+            features=features, tuner=tuner, tokens=run.tokens, callbacks=[log, guard, terminator, *([evaluation] if evaluation else [])],
+        )  # fmt: skip
+        log.trainer = trainer
+        if evaluation:
+            evaluation.trainer = trainer
+        trainer.remove_callback(transformers.PrinterCallback)
+        if run.decoders:
+            store.prefetch(dict.fromkeys(rows[i]["video"] for i in trainer._get_train_sampler()), run.decoders)
+        trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    if trainer.accelerator.is_main_process:
+        write_run_page(out)
+    if terminator.caught:
+        raise Stopped(f"stopped by SIGTERM after step {trainer.state.global_step}; the same command goes on from there", 143)
+    with trainer.whole_model() as whole:
+        if trainer.accelerator.is_main_process:
+            save_whole(out / "model", whole, processor)
+            write_whole(out / "model" / "README.md", rft_card(run, out, sys.argv))
+            if tuner is not None:
+                save_adapter(tuner, out / "adapter", run.model)
+    if guard.reason:
+        raise Stopped(f"stopped early: {guard.reason}; see {out / 'run.html'}", 3)
     return trainer
 
 
@@ -137,8 +234,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="YAML file, e.g. configs/grpo/demo.yaml")
     known, rest = parser.parse_known_args(arguments)
     run = config.build(GrpoRun, config.override(config.read_yaml(known.config), rest), known.config)
-    trainer = train(run)
-    print(f"{trainer.state.global_step} steps done; the trained model is in {Path(run.out, 'model')}")
+    try:
+        trainer = train(run)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
+    print(f"{trainer.state.global_step} steps done; the trained model is in {Path(run.out, 'model')}, a page about the run in {Path(run.out, 'run.html')}")
     return 0
 
 

@@ -160,7 +160,10 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     def _sample(self, requests: list[Request], sampling: Sampling):
         if self.engine.name != "hf":
-            return self.engine.sample(requests, sampling)
+            found = self.engine.sample(requests, sampling)
+            if "evidence" not in self.reward_func_names and hasattr(self.engine, "sleep"):
+                self.engine.sleep()
+            return found
         with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
             self.engine.model = model
             return self.engine.sample(requests, sampling)
@@ -168,6 +171,8 @@ class VideoGRPOTrainer(GRPOTrainer):
     def rollout(self, prompts: list) -> dict:
         """TRL's hook: prompts repeated per completion -> prompt ids, completion ids, engine log-probs, group index."""
         processor: TvadProcessor = self.processing_class
+        if hasattr(self.engine, "wake"):
+            self.engine.wake()
         self.sync_weights()
         mode = "train" if self.model.training else "eval"
         size = self.num_generations if mode == "train" else self.num_generations_eval
@@ -208,7 +213,20 @@ class VideoGRPOTrainer(GRPOTrainer):
             with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
                 self.engine.model = model
                 return self.engine.heatmaps(clips) or [None] * len(clips)
-        return self.engine.heatmaps(clips) or [None] * len(clips)
+        maps = self.engine.heatmaps(clips) or [None] * len(clips)
+        if hasattr(self.engine, "sleep"):
+            self.engine.sleep()
+        return maps
+
+    @contextmanager
+    def whole_model(self) -> Iterator[TvadForConditionalGeneration]:
+        """The policy with whole weights, LoRA merged and taken off, for saving; as it was afterwards."""
+        with self._whole_weights() as weights:
+            state = {name: tensor.detach().cpu().clone() for name, tensor in weights}
+        with torch.device("meta"):  # nothing is drawn only to be replaced
+            saved = type(self.core)(self.core.config)
+        saved.load_state_dict(state, assign=True)
+        yield saved
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """TRL's, and what was wrong with the completions: the share with any defect and with each, and the reward of every task."""

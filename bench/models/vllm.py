@@ -15,11 +15,13 @@ from tvad.errors import InputError
 
 class VllmModel:
     """An engine in this process. dtype as vLLM names it ("float32" on the CPU: bfloat16 would cost agreement for nothing);
-    memory: share of a GPU's memory."""
+    memory: share of a GPU's memory. tensor_parallel: GPUs that it is split over. sleep: it can give its memory back between rollouts
+    (`sleep`, `wake`; GPUs only)."""
 
     name = "vllm"
 
-    def __init__(self, path: str, dtype: str | None = None, max_model_len: int = 1024, max_num_seqs: int = 64, memory: float = 0.3, seed: int = 0):
+    def __init__(self, path: str, dtype: str | None = None, max_model_len: int = 1024, max_num_seqs: int = 64, memory: float = 0.3, seed: int = 0,
+                 tensor_parallel: int = 1, sleep: bool = False):  # fmt: skip
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights and heatmaps are exchanged inside this process
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -38,10 +40,12 @@ class VllmModel:
                 path, dtype=dtype or ("auto" if on_gpu else "float32"), enforce_eager=not on_gpu, max_model_len=max_model_len,
                 max_num_seqs=max_num_seqs, gpu_memory_utilization=memory, limit_mm_per_prompt={"video": 1, "image": 0}, seed=seed,
                 enable_prefix_caching=True, logprobs_mode="processed_logprobs", disable_log_stats=True,
+                tensor_parallel_size=tensor_parallel, enable_sleep_mode=sleep and on_gpu,
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise InputError(f"vllm:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
         torch.set_num_threads(threads)  # the CPU worker sets its own number
+        self._sleeps = sleep and on_gpu
         from transformers import AutoProcessor
 
         self.processor = AutoProcessor.from_pretrained(path)
@@ -99,12 +103,26 @@ class VllmModel:
 
     def heatmaps(self, frames: list[Frames], batch: int = 16) -> list[np.ndarray] | None:
         """Heatmap (T', h, w) of every clip, from the engine's own weights; None for a model that has none."""
-        model = self.llm.llm_engine.model_executor.driver_worker.model_runner.model
-        if getattr(model, "ahd", None) is None:
+        if not self.llm.collective_rpc(_has_ahd)[0]:
             return None
         maps: list[np.ndarray] = []
         for start in range(0, len(frames), batch):
-            part = frames[start : start + batch]
-            found = model.heatmaps(self.processor, part)
-            maps += [heat.cpu().numpy() for heat in found]
+            maps += self.llm.collective_rpc(_heatmaps, args=(self.processor, frames[start : start + batch]))[0]
         return maps
+
+    def sleep(self) -> None:
+        """Free the engine's memory (weights go to the host, the cache is dropped) until `wake`."""
+        if self._sleeps:
+            self.llm.sleep(level=1)
+
+    def wake(self) -> None:
+        if self._sleeps:
+            self.llm.wake_up()
+
+
+def _has_ahd(worker) -> bool:
+    return getattr(worker.model_runner.model, "ahd", None) is not None
+
+
+def _heatmaps(worker, processor, frames: list[Frames]) -> list[np.ndarray]:
+    return [heat.cpu().numpy() for heat in worker.model_runner.model.heatmaps(processor, frames)]

@@ -1,10 +1,12 @@
 """A supervised stage is data: what trains, which losses, which data, what selects. `run` carries one out and leaves a self-contained
 checkpoint and a report."""
 
+import copy
 import fnmatch
 import json
 import os
 import re
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
+from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback, TrainingArguments
 
 from rft.curriculum.data import Branches, ClipCollator, TextCollator
@@ -131,6 +134,24 @@ def add_lora(model: torch.nn.Module, spec: LoraSpec) -> LoraModel:
         if "lora_" in name or name in training:
             parameter.requires_grad_(True)
     return tuner
+
+
+def save_adapter(tuner: LoraModel, folder: Path, base: str) -> None:
+    """The adapters by themselves, as PEFT's `PeftModel.from_pretrained(base model, folder)` reads them; whole or absent."""
+    state = {
+        f"base_model.model.{name.replace('.default', '')}": tensor.detach().cpu().contiguous()
+        for name, tensor in tuner.model.named_parameters()
+        if "lora_" in name
+    }
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file(state, temporary / "adapter_model.safetensors")
+    config = copy.copy(tuner.peft_config["default"])
+    config.base_model_name_or_path = base
+    config.save_pretrained(str(temporary))
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
 
 
 class TokenRows(torch.nn.Module):

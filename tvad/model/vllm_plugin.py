@@ -25,21 +25,24 @@ def register() -> None:
             ModelRegistry.register_model(name, f"tvad.model.vllm_model:{name}")
 
 
-@torch.no_grad()
 def sync_weights(llm, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Load `weights` (transformers' names) into a colocated `vllm.LLM` and drop what it had computed with the old ones.
+    """Load `weights` (transformers' names) into every worker of a `vllm.LLM` and drop what it had computed with the old ones.
 
     On the CPU vLLM packs linear weights and leaves the originals empty, so plain `load_weights` fails there; the layerwise reload
     unpacks and packs again. Prefix and vision-encoder caches hold results of the old weights and are emptied.
     """
-    from vllm.model_executor.model_loader import reload
-
-    model = llm.llm_engine.model_executor.driver_worker.model_runner.model
-    weights = [(name, tensor.detach()) for name, tensor in weights]
-    reload.initialize_layerwise_reload(model)
-    model.load_weights(iter(weights))
-    reload.finalize_layerwise_reload(model, llm.llm_engine.vllm_config.model_config)
-    # The reload rebuilds parameters only; AHD's text features are a buffer and would be left empty.
-    model.load_buffers(weights)
+    llm.collective_rpc(_load, args=([(name, tensor.detach()) for name, tensor in weights], llm.llm_engine.vllm_config.model_config))
     llm.reset_prefix_cache()
     llm.llm_engine.reset_encoder_cache()
+
+
+@torch.no_grad()
+def _load(worker, weights: list[tuple[str, torch.Tensor]], model_config) -> None:
+    from vllm.model_executor.model_loader import reload
+
+    model = worker.model_runner.model
+    reload.initialize_layerwise_reload(model)
+    model.load_weights(iter(weights))
+    reload.finalize_layerwise_reload(model, model_config)
+    # The reload rebuilds parameters only; AHD's text features are a buffer and would be left empty.
+    model.load_buffers(weights)

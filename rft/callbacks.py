@@ -1,0 +1,136 @@
+"""What watches over a reinforcement run: warnings, early stop on collapse, evaluation by the benchmark, an orderly end on SIGTERM."""
+
+import json
+import signal
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from rft.run_log import save_whole
+from tvad.errors import InputError
+from tvad.files import write_whole
+
+
+@dataclass
+class Watch:
+    """gap: mean trainer/sampler log-prob gap (nats) above which a step is warned of. patience: steps in a row after which a collapse ends
+    the run: no group with signal (share of groups of equal rewards above `flat`), entropy below `entropy` nats, or a share above
+    `truncated` of completions cut at their length limit."""
+
+    gap: float = 0.05
+    patience: int = 20
+    flat: float = 0.98
+    entropy: float = 0.005
+    truncated: float = 0.95
+
+
+class Guard(TrainerCallback):
+    """Warns and stops by `Watch`; `reason` says why it stopped."""
+
+    def __init__(self, watch: Watch):
+        self.watch, self.reason = watch, ""
+        self._rows: deque[dict[str, Any]] = deque(maxlen=watch.patience)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not logs or "reward" not in logs:
+            return
+        if (gap := logs.get("sampler_gap/mean", 0.0)) > self.watch.gap:
+            tqdm.write(f"WARNING: step {state.global_step}: trainer and sampler disagree by {gap:.3g} nats a token (more than {self.watch.gap:g})")
+        self._rows.append(logs)
+        if len(self._rows) < self.watch.patience:
+            return
+
+        def always(name: str, wrong) -> bool:
+            values = [row.get(name) for row in self._rows]
+            return all(v is not None and wrong(v) for v in values)
+
+        reasons = {
+            "no group of completions has differing rewards": always("frac_reward_zero_std", lambda v: v > self.watch.flat),
+            f"entropy is below {self.watch.entropy:g} nats": always("entropy", lambda v: v < self.watch.entropy),
+            "completions do not end": always("completions/clipped_ratio", lambda v: v > self.watch.truncated),
+        }
+        for reason, holds in reasons.items():
+            if holds and not self.reason:
+                self.reason = f"{reason}, for {self.watch.patience} steps up to step {state.global_step}"
+                tqdm.write(f"WARNING: stopping: {self.reason}")
+                control.should_save = control.should_training_stop = True
+
+
+class Terminator(TrainerCallback):
+    """On SIGTERM: finish the step, write a checkpoint, stop. `caught` says that it happened. A context manager: handlers are restored."""
+
+    def __init__(self):
+        self.caught = False
+
+    def __enter__(self):
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *error):
+        if self._main:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, number, frame):
+        self.caught = True
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.caught:
+            control.should_save = control.should_training_stop = True
+
+
+@dataclass
+class Evaluate:
+    """suite: a benchmark configuration. every: steps. metric: what decides which weights are kept in `best/`; `lower` if less is better.
+    overrides: of the suite, as on the command line (`[--max_videos, "50"]`)."""
+
+    suite: str
+    metric: str
+    every: int = 50
+    lower: bool = False
+    overrides: list[str] | None = None
+
+
+class BenchEvaluation(TrainerCallback):
+    """Runs the benchmark with the rollout engine every so many steps; the best weights by the named metric go to `out`/best."""
+
+    def __init__(self, plan: Evaluate, out: Path):
+        from bench import suite
+
+        self.plan, self.out = plan, out
+        self.suite = suite.read(plan.suite, list(plan.overrides or []))
+        suite.load(self.suite)  # bad data is refused before training
+        self.trainer: Any = None
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self.plan.every and state.global_step != state.max_steps:
+            return
+        from bench.run import run
+
+        trainer = self.trainer
+        trainer.sync_weights()
+        if trainer.engine.name == "hf":
+            trainer.engine.model = trainer.core
+        folder = self.out / "evaluations" / f"step-{state.global_step}"
+        run(trainer.engine, f"{trainer.engine.name}:{self.out}@{state.global_step}", self.suite, folder)
+        trainer.accelerator.wait_for_everyone()
+        metrics = json.loads((folder / "metrics.json").read_text())
+        if self.plan.metric not in metrics:
+            raise InputError(f"evaluate: {self.plan.suite} gives no metric {self.plan.metric!r}; it gives {', '.join(metrics)}")
+        value = metrics[self.plan.metric]["value"]
+        if value is None:
+            return
+        tqdm.write(f"step {state.global_step}: {self.plan.metric} {value:.3f}")
+        record = self.out / "best.json"
+        best = json.loads(record.read_text()) if record.exists() else None
+        if best is None or ((value < best["value"]) == self.plan.lower and value != best["value"]):
+            with trainer.whole_model() as model:
+                if trainer.accelerator.is_main_process:
+                    save_whole(self.out / "best", model, trainer.processing_class)
+                    write_whole(record, json.dumps({"step": state.global_step, "metric": self.plan.metric, "value": value}))
