@@ -11,7 +11,6 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from rft.run_log import save_whole
 from tvad.errors import InputError
 from tvad.files import write_whole
 
@@ -129,8 +128,8 @@ class BenchEvaluation(TrainerCallback):
         tqdm.write(f"step {state.global_step}: {self.plan.metric} {value:.3f}")
         record = self.out / "best.json"
         best = json.loads(record.read_text()) if record.exists() else None
+        trainer.accelerator.wait_for_everyone()  # all have read before the first writes
         if best is None or ((value < best["value"]) == self.plan.lower and value != best["value"]):
-            with trainer.whole_model() as model:
-                if trainer.accelerator.is_main_process:
-                    save_whole(self.out / "best", model, trainer.processing_class)
-                    write_whole(record, json.dumps({"step": state.global_step, "metric": self.plan.metric, "value": value}))
+            trainer.save_policy(self.out / "best")
+            if trainer.accelerator.is_main_process:
+                write_whole(record, json.dumps({"step": state.global_step, "metric": self.plan.metric, "value": value}))

@@ -25,12 +25,12 @@ def last_checkpoint(out: Path) -> str | None:
     return None
 
 
-def save_whole(target: Path, *parts) -> None:
-    """`save_pretrained` of model and processor into `target`, through a temporary folder."""
+def save_whole(target: Path, model, processor, **options) -> None:
+    """`save_pretrained` of model (with `options`) and processor into `target`, through a temporary folder."""
     temporary = target.with_name(target.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    for part in parts:
-        part.save_pretrained(temporary)
+    model.save_pretrained(temporary, **options)
+    processor.save_pretrained(temporary)
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
 

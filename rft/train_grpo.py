@@ -167,7 +167,7 @@ def train(run: GrpoRun, engine=None):
     from rft.curriculum.stage import add_lora, save_adapter, select_trainable
     from rft.features import FeatureCache, weights_hash
     from rft.model_card import rft_card
-    from rft.run_log import RunLog, last_checkpoint, save_whole
+    from rft.run_log import RunLog, last_checkpoint
     from rft.run_page import write_run_page
     from rft.video_grpo import VideoGRPOTrainer
     from tvad.data import load_checked
@@ -218,11 +218,12 @@ def train(run: GrpoRun, engine=None):
         write_run_page(out)
     if terminator.caught:
         raise Stopped(f"stopped by SIGTERM after step {trainer.state.global_step}; the same command goes on from there", 143)
-    with trainer.whole_model() as whole:
-        if trainer.accelerator.is_main_process:
-            save_whole(out / "model", whole, processor)
-            write_whole(out / "model" / "README.md", rft_card(run, out, sys.argv))
-            if tuner is not None:
+    trainer.save_policy(out / "model")
+    if trainer.accelerator.is_main_process:
+        write_whole(out / "model" / "README.md", rft_card(run, out, sys.argv))
+    if tuner is not None:
+        with trainer.gathered():
+            if trainer.accelerator.is_main_process:
                 save_adapter(tuner, out / "adapter", run.model)
     if guard.reason:
         raise Stopped(f"stopped early: {guard.reason}; see {out / 'run.html'}", 3)

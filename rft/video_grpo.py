@@ -28,6 +28,7 @@ from bench.models.base import Request, Sampling
 from bench.models.hf import batches
 from rft.features import FeatureCache, clip_hash
 from rft.rewards import completion_text
+from rft.run_log import save_whole
 from tvad.answer import parse
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN
@@ -127,15 +128,18 @@ class VideoGRPOTrainer(GRPOTrainer):
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if hasattr(model, "get_base_model") else model
 
-    @contextmanager
-    def _whole_weights(self) -> Iterator[list[tuple[str, torch.Tensor]]]:
-        """The policy's weights as an engine takes them: gathered where they are sharded (ZeRO-3, FSDP2), LoRA merged into them."""
-        gathered: Any = nullcontext()
+    def gathered(self):
+        """A context in which parameters that ZeRO-3 has sharded are whole."""
         if self.is_deepspeed_enabled and self.accelerator.state.deepspeed_plugin.zero_stage == 3:
             import deepspeed
 
-            gathered = deepspeed.zero.GatheredParameters(list(self.core.parameters()))
-        with gathered:
+            return deepspeed.zero.GatheredParameters(list(self.core.parameters()))
+        return nullcontext()
+
+    @contextmanager
+    def _whole_weights(self) -> Iterator[list[tuple[str, torch.Tensor]]]:
+        """The policy's weights as an engine takes them: gathered where they are sharded (ZeRO-3, FSDP2), LoRA merged into them."""
+        with self.gathered():
             if self.tuner is not None:
                 self.tuner.merge_adapter()
             try:
@@ -218,15 +222,12 @@ class VideoGRPOTrainer(GRPOTrainer):
             self.engine.sleep()
         return maps
 
-    @contextmanager
-    def whole_model(self) -> Iterator[TvadForConditionalGeneration]:
-        """The policy with whole weights, LoRA merged and taken off, for saving; as it was afterwards."""
+    def save_policy(self, folder: Path) -> None:
+        """A self-contained checkpoint of the policy, sharded weights gathered, LoRA merged; training goes on as before."""
         with self._whole_weights() as weights:
             state = {name: tensor.detach().cpu().clone() for name, tensor in weights}
-        with torch.device("meta"):  # nothing is drawn only to be replaced
-            saved = type(self.core)(self.core.config)
-        saved.load_state_dict(state, assign=True)
-        yield saved
+        if self.accelerator.is_main_process:
+            save_whole(folder, self.core, self.processing_class, state_dict=state)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """TRL's, and what was wrong with the completions: the share with any defect and with each, and the reward of every task."""

@@ -41,7 +41,7 @@ class AnomalyHeatmapDecoder(nn.Module):
             for _ in range(layers)
         )  # fmt: skip
         self.layer_weights = nn.Parameter(torch.full((layers,), 1.0 / layers))
-        self.log_scale = nn.Parameter(torch.tensor(LOG_SCALE))
+        self.log_scale = nn.Parameter(torch.full((1,), LOG_SCALE))  # one-dimensional: sharded training takes no scalars
         self.register_buffer("text_features", torch.zeros(2, text_dim))
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:

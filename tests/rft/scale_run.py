@@ -1,0 +1,65 @@
+"""Run by tests/rft/test_scale.py in one or more processes: three GRPO steps on scripted completions, losses written as JSON.
+
+python scale_run.py CHECKPOINT DATA OUT COMPLETIONS_A_PROCESS
+"""
+
+import json
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from bench.models.base import Completion
+from rft.train_grpo import GrpoRun, train
+from tvad import config
+from tvad.model import TvadProcessor
+
+
+class Scripted:
+    """Answers that depend on the prompt alone, so that it does not matter which process asks."""
+
+    name, shared = "scripted", False
+
+    def __init__(self, processor):
+        self.tokenizer = processor.tokenizer
+        self.synced = 0
+
+    def sync(self, weights):
+        self.weights = {name: tensor.detach().clone() for name, tensor in weights}
+        self.synced += 1
+
+    def sample(self, requests, sampling):
+        groups = []
+        for request in requests:
+            rng = np.random.default_rng(zlib.crc32(json.dumps(request.messages, default=str).encode()))
+            texts = [f"<think>x</think><answer>{rng.choice(list('ABCD'))}</answer>{'!' * int(rng.integers(0, 3))}<|im_end|>" for _ in range(sampling.n)]
+            ids = [self.tokenizer(text)["input_ids"] for text in texts]
+            groups.append([Completion(text, tokens, [0.0] * len(tokens)) for text, tokens in zip(texts, ids)])
+        return groups
+
+    def heatmaps(self, frames):
+        return None
+
+
+def main(checkpoint: str, data: str, out: str, batch: str) -> None:
+    path = ROOT / "configs/grpo/demo.yaml"
+    run = config.build(GrpoRun, config.read_yaml(path), str(path))
+    training = run.training | {
+        "max_steps": 3, "per_device_train_batch_size": int(batch), "num_generations": 4, "max_completion_length": 40, "learning_rate": 1e-3,
+        "save_strategy": "no", "warmup_steps": 1, "max_grad_norm": 1.0,
+    }  # fmt: skip
+    run = replace(run, model=checkpoint, data=data, out=out, tasks={"mcq": 1}, topics=None, rewards={"format": 0.5, "answer": 1.0}, training=training)
+    engine = Scripted(TvadProcessor.from_pretrained(checkpoint))
+    trainer = train(run, engine)
+    if trainer.accelerator.is_main_process:
+        rows = [{k: row[k] for k in ("loss", "reward", "grad_norm") if k in row} for row in trainer.state.log_history if "reward" in row]
+        Path(out, "losses.json").write_text(json.dumps({"rows": rows, "synced": engine.synced, "processes": trainer.accelerator.num_processes}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
