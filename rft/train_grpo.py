@@ -10,8 +10,10 @@ and prompt computed once per group, loss over all tokens of the batch (`loss_typ
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,14 +131,22 @@ def settings_of(run: GrpoRun, weights: list[float]):
     import torch
     from trl import GRPOConfig
 
-    known = {f.name for f in dataclasses.fields(GRPOConfig)}
-    for key in run.training:
-        if key not in known:
+    hints = typing.get_type_hints(GRPOConfig)
+    given = {}
+    for key, value in run.training.items():
+        if key not in hints:
             raise InputError(f"training: unknown key {key!r}; expected a field of TRL's GRPOConfig")
+        kinds = typing.get_args(hints[key]) or (hints[key],)
+        given[key] = value
+        if isinstance(value, str) and str not in kinds and (float in kinds or int in kinds):  # YAML 1.1 reads 1e-6 as text
+            try:
+                given[key] = float(value)
+            except ValueError:
+                raise InputError(f"training: {key}: expected a number, found {value!r}") from None
     settings = {
         "output_dir": run.out, "seed": run.seed, "data_seed": run.seed, "reward_weights": weights, "report_to": run.loggers or "none",
         "remove_unused_columns": False, "use_cpu": not torch.cuda.is_available(), "logging_steps": 1, "disable_tqdm": True,
-        "gradient_checkpointing": False, "dataloader_num_workers": 0, "save_total_limit": 2, "bf16": False, **run.training,
+        "gradient_checkpointing": False, "dataloader_num_workers": 0, "save_total_limit": 2, "bf16": False, **given,
     }  # fmt: skip
     try:
         return GRPOConfig(**settings)
@@ -182,7 +192,8 @@ def train(run: GrpoRun, engine=None):
     count = run.prompts or max(groups, arguments.max_steps * groups)
     chances = difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor) if run.difficulty else None
     rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances)
-    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype="float32" if not arguments.bf16 else "bfloat16")
+    opened = functools.partial(AutoModelForImageTextToText.from_pretrained, run.model, dtype="bfloat16" if arguments.bf16 else "float32")
+    model = opened()
     processor = AutoProcessor.from_pretrained(run.model)
     learned = select_trainable(model, run.trains)
     tuner = add_lora(model, run.lora) if run.lora else None
@@ -205,7 +216,8 @@ def train(run: GrpoRun, engine=None):
         trainer = VideoGRPOTrainer(
             model=model, reward_funcs=functions, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=processor,
             engine=engine, store=store, once_per_group=run.once_per_group, method=run.method, reg_scale=run.reg_scale, redraws=run.redraws,
-            features=features, tuner=tuner, tokens=run.tokens, callbacks=[log, guard, terminator, *([evaluation] if evaluation else [])],
+            features=features, tuner=tuner, tokens=run.tokens, reference=opened() if arguments.beta else None,
+            callbacks=[log, guard, terminator, *([evaluation] if evaluation else [])],
         )  # fmt: skip
         log.trainer = trainer
         if evaluation:

@@ -11,6 +11,7 @@ What is taken over from TRL, and how:
 - the trainer/sampler gap: log-probs of the engine against those of the first pass, logged at every step.
 """
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +23,7 @@ import torch
 from safetensors import SafetensorError
 from torch.nn import functional as F
 from trl import GRPOTrainer
+from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.models.utils import unwrap_model_for_generation
 
 from bench.models.base import Request, Sampling
@@ -104,12 +106,12 @@ class VideoGRPOTrainer(GRPOTrainer):
     per completion, as TRL does; kept for comparison). method: grpo (TRL's losses) or reg_grpo with `reg_scale`. redraws: how often groups
     whose completions all earn the same are replaced by other prompts in a step (dynamic sampling, as DAPO's; 0 never).
     features: where to keep what a frozen vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains.
-    tokens: of a log-prob pass; groups of similar length share one.
+    tokens: of a log-prob pass; groups of similar length share one. reference: the model that `beta` keeps the policy near.
     """
 
     def __init__(
         self, *args, engine, store: ClipStore, once_per_group: bool = True, method: str = "grpo", reg_scale: float = 1.0, redraws: int = 0,
-        features: FeatureCache | None = None, tuner=None, tokens: int = TOKENS, **kwargs,
+        features: FeatureCache | None = None, tuner=None, tokens: int = TOKENS, reference=None, **kwargs,
     ):  # fmt: skip
         self.engine, self.store, self.once_per_group, self.method, self.reg_scale = engine, store, once_per_group, method, reg_scale
         self.redraws, self.features, self.tuner, self.tokens = redraws, features, tuner, tokens
@@ -118,7 +120,16 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._keys: list[str] = []
         if getattr(kwargs.get("args"), "use_vllm", False):
             raise InputError("use_vllm belongs to TRL's own engine; set `engine` instead")
+        # TRL would open the reference by a class name of transformers' own, and take a language model for one that it does not know.
+        beta, kwargs["args"].beta = kwargs["args"].beta, 0.0
         super().__init__(*args, rollout_func=lambda prompts, trainer: trainer.rollout(prompts), **kwargs)
+        self.beta = self.args.beta = beta
+        if beta:
+            if reference is None:
+                raise InputError("beta is above 0: give the reference model")
+            prepare = prepare_deepspeed if self.is_deepspeed_enabled else prepare_fsdp if self.is_fsdp_enabled else None
+            reference = reference.eval().requires_grad_(False)
+            self.ref_model = prepare(reference, self.accelerator) if prepare else self.accelerator.prepare_model(reference, evaluation_mode=True)
         if method == "reg_grpo" and self.args.steps_per_generation > 1:
             raise InputError("method reg_grpo compares whole groups: set gradient_accumulation_steps and steps_per_generation to 1")
         self._synced_step = -1
@@ -370,6 +381,15 @@ class VideoGRPOTrainer(GRPOTrainer):
             self._metrics[mode]["sampler_gap/mean"].append(float(gap.mean()) if len(gap) else 0.0)
             self._metrics[mode]["sampler_gap/max"].append(float(gap.max()) if len(gap) else 0.0)
         return logps, entropies if compute_entropy else None, None
+
+    def log(self, logs, start_time=None):
+        """TRL's, without what is undefined at this step (a reward whose task did not occur)."""
+        mode = "train" if self.model.training else "eval"
+        for name, values in list(self._metrics[mode].items()):
+            self._metrics[mode][name] = [value for value in values if value is not None and not math.isnan(value)]
+            if not self._metrics[mode][name]:
+                del self._metrics[mode][name]
+        super().log(logs, start_time)
 
     def _save_checkpoint(self, model, trial):
         """TRL's; where it fails, the half-written folder is removed and the error says what to do."""

@@ -14,10 +14,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench.models.base import Completion
-from rft.train_grpo import GrpoRun, train
-from tvad import config
-from tvad.model import TvadProcessor
+from bench.models.base import Completion  # noqa: E402
+from rft.train_grpo import GrpoRun, train  # noqa: E402
+from tvad import config  # noqa: E402
+from tvad.model import TvadProcessor  # noqa: E402
 
 
 class Scripted:

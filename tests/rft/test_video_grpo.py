@@ -16,21 +16,14 @@ from conftest import ROOT
 from trl import GRPOTrainer
 
 from rft import mixture
-from rft.train_grpo import GrpoRun, train
+from rft.train_grpo import train
 from rft.video_grpo import group_logprobs
-from tvad import config
+from runs import run_of
 from tvad.data import load
 from tvad.data.dataset import ClipStore
 from tvad.errors import InputError
 from tvad.model import TvadForConditionalGeneration, TvadProcessor
 from tvad.prompts import messages
-
-
-def run_of(scenes, checkpoint, out, **training) -> GrpoRun:
-    path = ROOT / "configs/grpo/demo.yaml"
-    run = config.build(GrpoRun, config.read_yaml(path), str(path))
-    knobs = {"max_steps": 2, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 8, "save_steps": 1, **training}
-    return replace(run, model=str(checkpoint), data=str(scenes), out=str(out), engine="transformers", training=run.training | knobs)
 
 
 def digest(*functions) -> str:
