@@ -19,7 +19,7 @@ from bench.metrics import choice, spatial, temporal
 from bench.metrics.text import rouge_l
 from bench.tasks.judgement import judged
 from bench.tasks.rationale import names
-from tvad.answer import TAGS, Answer, parse, spans_in_text
+from tvad.answer import NONE, TAGS, Answer, parse, spans_in_text
 from tvad.data.sample import DIALOGUE_TURN
 from tvad.errors import InputError
 from tvad.prompts import LETTERS
@@ -194,7 +194,7 @@ def named(name: str) -> Reward:
         task, _, part = rest.partition(".")
         parts = vau_r1(task)
         if part in parts:
-            return parts[part]
+            return _over_protocol(parts[part])
         raise InputError(f"rewards: {name!r}: expected one of {', '.join(f'vau_r1.{task}.{known}' for known in parts)}")
     if ":" in name:
         module, _, function = name.partition(":")
@@ -206,6 +206,21 @@ def named(name: str) -> Reward:
             raise InputError(f"rewards: {name!r} must be a function (completions, **columns) -> list of numbers or None")
         return found
     raise InputError(f"rewards: unknown reward {name!r}; known: {', '.join(REWARDS)}, vau_r1.TASK.PART, package.module:function")
+
+
+def _over_protocol(reward: Reward) -> Reward:
+    """A published VAU-R1 reward over this project's rows: references in the protocol's text become what it takes."""
+
+    @wraps(reward)
+    def converted(completions: Sequence[Any], *, solution: Sequence[str], task: Sequence[str], **columns: Any) -> list[float | None]:
+        references: list[Any] = []
+        for text, kind in zip(solution, task, strict=True):
+            reference = parse(text)
+            span = [-1.0, -1.0] if reference.span in (None, NONE) else [float(seconds) for seconds in reference.span]
+            references.append({"answer": reference.answer, "glue": span} if kind == "temporal" else reference.answer)
+        return reward(completions, solution=references)
+
+    return converted
 
 
 def select(weights: dict[str, float]) -> tuple[list[Reward], list[float]]:

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -159,6 +160,9 @@ def build_app(engine):
             return await run_in_threadpool(guarded)
         except (SafetensorError, KeyError, ValueError, TypeError, InputError) as error:
             raise HTTPException(400, f"{type(error).__name__}: {error}") from error
+        except Exception as error:  # the engine's own: the trainer should see more than "internal error"
+            traceback.print_exc()
+            raise HTTPException(500, f"{type(error).__name__}: {error}") from error
 
     @app.post("/health")
     async def health(request: HttpRequest):

@@ -52,7 +52,8 @@ class GrpoRun:
     `bench.models.vllm.VllmModel`. `trains`: name patterns of the parameters that learn; `lora`: also adapters on the last decoder layers.
     `method`: grpo (the losses of TRL by `training.loss_type` and `training.importance_sampling_level`) or reg_grpo with `reg_scale`.
     `redraws`: rounds in which groups without signal are replaced (dynamic sampling). `rate` and `max_frames`: how clips are sampled;
-    `decoders`: threads that decode ahead. `tokens`: of a log-prob pass. `loggers`: tensorboard, trackio, wandb.
+    `decoders`: threads that decode ahead. `prompts`: how many questions are drawn (default: what max_steps needs, else every one once).
+    `tokens`: of a log-prob pass. `loggers`: tensorboard, trackio, wandb.
     """
 
     out: str
@@ -189,7 +190,8 @@ def train(run: GrpoRun, engine=None):
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     arguments = settings_of(run, weights)
     groups = arguments.generation_batch_size // arguments.num_generations
-    count = run.prompts or max(groups, arguments.max_steps * groups)
+    every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in tasks)
+    count = run.prompts or (arguments.max_steps * groups if arguments.max_steps > 0 else every)
     chances = difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor) if run.difficulty else None
     rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances)
     opened = functools.partial(AutoModelForImageTextToText.from_pretrained, run.model, dtype="bfloat16" if arguments.bf16 else "float32")

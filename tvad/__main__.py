@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   tvad infer --model assets/tvad-tiny --video clip.mp4 --out runs/clip
   tvad demo --model assets/tvad-tiny --port 7860
   tvad serve --model assets/tvad-tiny --port 8000
+  tvad start --backbone checkpoints/Qwen2.5-VL-7B-Instruct --out checkpoints/start --without-ahd --without-rae
 """
 
 
@@ -83,6 +84,12 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--model", required=True)
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
+    start = make(commands, "start", "a T-VAD checkpoint from a published Qwen-VL backbone, untrained where T-VAD adds to it", lines[9])
+    start.add_argument("--backbone", required=True, help="checkpoint folder of Qwen2.5-VL or Qwen3-VL")
+    start.add_argument("--out", required=True)
+    start.add_argument("--seed", type=int, default=0)
+    start.add_argument("--without-ahd", action="store_true", help="no heatmaps")
+    start.add_argument("--without-rae", action="store_true", help="no soft prompts: with --without-ahd the backbone as it is")
     for command in (infer, demo, serve):
         command.add_argument("--rate", type=float, default=2.0, help="frames a second")
         command.add_argument("--max-frames", type=int, default=8, help="frames of a window; longer videos are seen in windows")
@@ -98,6 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if known.command == "serve":
         return _serve(known, rest)
+    if known.command == "start":
+        return _start(known)
     if known.command in ("infer", "demo"):
         if known.rate <= 0 or known.max_frames < 2 or not 0 <= known.overlap < 1:
             raise InputError("--rate must be positive, --max-frames at least 2 and --overlap in 0 to 1")
@@ -131,6 +140,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(problem)
     print("no bad rows" if not problems else f"{len({p.where for p in problems})} bad rows")
     return 1 if problems else 0
+
+
+def _start(known) -> int:
+    from tvad.model.start import start_from
+
+    out = Path(known.out)
+    if out.exists():
+        raise InputError(f"--out: {out} exists already")
+    model, processor = start_from(known.backbone, known.seed, use_ahd=not known.without_ahd, use_rae=not known.without_rae)
+    temporary = out.with_name(f".{out.name}.tmp")
+    for part in (model, processor):
+        part.save_pretrained(temporary)
+    temporary.rename(out)
+    print(f"{sum(p.numel() for p in model.parameters()):,d} parameters in {out}")
+    return 0
 
 
 def _done(count: int, problems: list, where: str) -> int:

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from conftest import shared
 
@@ -11,8 +12,13 @@ SPATIAL = "<think>x</think><answer>car</answer><box>[100, 100, 300, 300]</box>"
 OPTIONS = ["running", "cycling", "fire", "nothing unusual"]
 
 
-def value(name, text, solution, task, options=None):
-    return REWARDS[name]([text], solution=[solution], task=[task], options=[options])[0]
+HEAT = np.zeros((2, 10, 10))
+HEAT[1, 1:3, 1:3] = 1.0  # what SPATIAL's box covers, in the second step
+
+
+def value(name, text, solution, task, options=None, **columns):
+    seen = {"heat": [HEAT], "times": [np.array([0.0, 0.5, 1.0, 1.5])], "moment": [1.0]} | columns
+    return REWARDS[name]([text], solution=[solution], task=[task], options=[options], **seen)[0]
 
 
 def total(text, solution, task, options=None):
@@ -20,9 +26,10 @@ def total(text, solution, task, options=None):
 
 
 def test_the_reference_itself_earns_everything():
-    assert total(TEMPORAL, TEMPORAL, "temporal") == 3.0
-    assert total(SPATIAL, SPATIAL, "spatial") == 3.0
-    assert total("<think>x</think><answer>B</answer>", "<think>x</think><answer>B</answer>", "mcq", OPTIONS) == 2.0
+    assert total(TEMPORAL, TEMPORAL, "temporal") == 4.0
+    assert total(SPATIAL, SPATIAL, "spatial") == 5.0
+    assert total("<think>x</think><answer>B</answer>", "<think>x</think><answer>B</answer>", "mcq", OPTIONS) == 3.0
+    assert total("A red car drives.", "A red car drives.", "dialogue") == 1.0 == total("Yes", "Yes", "dialogue")
 
 
 def test_rewards_that_do_not_apply_are_none():
@@ -45,6 +52,33 @@ def test_a_normal_video_pays_for_none_and_only_for_none():
     assert value("temporal_iou", "<glue>[0, 1]</glue>", normal, "temporal") == 0.0
 
 
+def test_evidence_ties_the_box_to_the_heatmap():
+    def paid(box, answer="car", **columns):
+        return value("evidence", f"<think>x</think><answer>{answer}</answer><box>{box}</box>", SPATIAL, "spatial", **columns)
+
+    assert paid([100, 100, 300, 300]) == pytest.approx(1.0)
+    assert paid([100, 100, 200, 300]) == pytest.approx(0.5)
+    assert paid([0, 0, 1000, 1000]) == pytest.approx(0.04), "the whole frame earns the heat's mean"
+    assert paid([600, 600, 800, 800]) == 0.0
+    assert paid([100, 100, 300, 300], answer="dog") == 0.0, "only where the answer is right"
+    assert paid([100, 100, 300, 300], moment=[0.2]) == 0.0, "at the asked moment"
+    assert paid([[100, 100, 300, 300], [0, 0, 9, 9]]) == 0.0
+    with pytest.raises(RuntimeError, match="needs a model with AHD"):
+        paid([100, 100, 300, 300], heat=[None])
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "paid"),
+    [("<think>It is running.</think><answer>A</answer>", "mcq", 1.0), ("<think>It is running.</think><answer>B</answer>", "mcq", 0.0),
+     ("<think>Not fire but cycling.</think><answer>B</answer>", "mcq", 1.0), ("<think></think><answer>B</answer>", "mcq", 0.0),
+     ("<think>Nothing unusual here.</think><answer>Yes</answer>", "judgement", 0.0), ("<think>Nothing unusual.</think><answer>No</answer>", "judgement", 1.0),
+     ("<think>From 1.0 to 3.0 s.</think><answer>Anomaly</answer><glue>[1, 3]</glue>", "temporal", 1.0),
+     ("<think>From 5.0 to 9.0 s.</think><answer>Anomaly</answer><glue>[1, 3]</glue>", "temporal", 0.0), ("<answer>B</answer>", "mcq", 0.0)],
+)  # fmt: skip
+def test_consistency(text, task, paid):
+    assert value("consistency", text, "<answer>B</answer>", task, OPTIONS) == paid
+
+
 def test_extra_boxes_count_against_the_mean():
     two = '<box>[{"t": 1, "box": [100, 100, 300, 300]}, {"t": 1, "box": [0, 0, 1000, 1000]}]</box>'
     assert value("box", two, SPATIAL, "spatial") == pytest.approx(0.5)
@@ -54,26 +88,49 @@ def test_numbers_are_compared_as_numbers():
     assert value("answer", "<answer>12.0</answer>", "<think>x</think><answer>12</answer>", "classification") == 1.0
 
 
-# Each way of gaming against an honest answer that is half right: right tags, right answer or half the span.
-HONEST = "<think>A car.</think><answer>Anomaly</answer><glue>[1.00, 2.00]</glue>"
+# Each way of gaming against an honest answer that is half right: the right tags, and half of the span, the box, or the questions.
+HONEST = {
+    "temporal": "<think>A car.</think><answer>Anomaly</answer><glue>[1.00, 2.00]</glue>",
+    "spatial": "<think>A car.</think><answer>car</answer><box>[100, 100, 200, 300]</box>",
+    "mcq": "<think>Someone is cycling.</think><answer>B</answer>",  # right every second time
+}
+SOLUTIONS = {"temporal": TEMPORAL, "spatial": SPATIAL, "mcq": "<think>x</think><answer>B</answer>"}
+TRICKS = [
+    ("temporal", "the whole video as span", "<think>x</think><answer>Anomaly</answer><glue>[0, 1000]</glue>"),
+    ("temporal", "only a span", "<glue>[0, 1000]</glue>"),
+    ("temporal", "an empty rationale", "<think></think><answer>Anomaly</answer><glue>[0, 1000]</glue>"),
+    ("temporal", "both answers", "<think>x</think><answer>Anomaly, Normal</answer><glue>[0, 1000]</glue>"),
+    ("temporal", "answers until one is right", "<think>x</think><answer>Normal</answer><answer>Anomaly</answer><glue>[1, 3]</glue>"),
+    ("temporal", "spans until one is right", "<think>x</think><answer>Anomaly</answer><glue>none</glue><glue>[1, 3]</glue>"),
+    ("temporal", "normal for everything", "<think>x</think><answer>Normal</answer><glue>none</glue>"),
+    ("temporal", "tags inside tags", "<think><answer>Anomaly</answer><glue>[1, 3]</glue></think>"),
+    ("temporal", "a megabyte of padding", "<think>" + "pad " * 250_000 + "</think>"),
+    ("temporal", "numbers as words", "<think>x</think><answer>Anomaly</answer><glue>[one, three]</glue>"),
+    ("spatial", "the whole frame as box", "<think>x</think><answer>car</answer><box>[0, 0, 1000, 1000]</box>"),
+    ("spatial", "a grid of boxes", "<think>x</think><answer>car</answer><box>" + str([[x, y, x + 200, y + 200] for x in range(0, 1000, 200)
+                                                                                       for y in range(0, 1000, 200)]) + "</box>"),
+    ("spatial", "boxes until one is right", "<think>x</think><answer>car</answer><box>[0, 0, 9, 9]</box><box>[100, 100, 300, 300]</box>"),
+    ("mcq", "all letters", "<think>x</think><answer>A B C D</answer>"),
+    ("mcq", "all letters one by one", "".join(f"<answer>{letter}</answer>" for letter in "ABCD")),
+    ("mcq", "all options", "<think>x</think><answer>running, cycling, fire or nothing unusual</answer>"),
+    ("mcq", "an empty rationale", "<think></think><answer>A B</answer>"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "trick",
-    [
-        "<glue>[0, 1000]</glue>",
-        "<think></think><answer>Anomaly</answer><glue>[0, 1000]</glue>",
-        "<think>x</think><answer>Anomaly, Normal</answer><glue>[0, 1000]</glue>",
-        "<think>x</think><answer>Normal</answer><answer>Anomaly</answer><glue>[1, 3]</glue>",
-        "<think>x</think><answer>Anomaly</answer><glue>none</glue><glue>[1, 3]</glue>",
-        "<think>x</think><answer>Normal</answer><glue>none</glue>",
-        "<think><answer>Anomaly</answer><glue>[1, 3]</glue></think>",
-        "<think>" + "pad " * 250_000 + "</think>",
-        "<think>x</think><answer>Anomaly</answer><glue>[one, three]</glue>",
-    ],
-)
-def test_gaming_pays_less_than_an_honest_half_right_answer(trick):
-    assert total(trick, TEMPORAL, "temporal") < total(HONEST, TEMPORAL, "temporal")
+@pytest.mark.parametrize(("task", "trick", "text"), TRICKS, ids=[f"{task}: {trick}" for task, trick, _ in TRICKS])
+def test_gaming_pays_less_than_an_honest_half_right_answer(task, trick, text):
+    options = OPTIONS if task == "mcq" else None
+    honest = total(HONEST[task], SOLUTIONS[task], task, options)
+    if task == "mcq":  # mean of a right and a wrong answer
+        honest = (honest + total(HONEST[task], "<think>x</think><answer>C</answer>", task, options)) / 2
+    assert total(text, SOLUTIONS[task], task, options) < honest
+
+
+def test_normal_for_everything_does_not_pay_on_a_balanced_set():
+    lazy = "<think>x</think><answer>Normal</answer><glue>none</glue>"
+    normal = "<think>x</think><answer>Normal</answer><glue>none</glue>"
+    honest = [total(HONEST["temporal"], TEMPORAL, "temporal"), total(lazy, normal, "temporal")]  # half right, right
+    assert sum(total(lazy, s, "temporal") for s in (TEMPORAL, normal)) < sum(honest)
 
 
 def test_all_letters_and_the_whole_frame_do_not_pay():

@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import ROOT, SHIPPED
+from grpo_runs import run_of
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, TrainerControl
@@ -25,7 +26,6 @@ from rft.features import FeatureCache, clip_hash, weights_hash
 from rft.run_log import last_checkpoint
 from rft.train_grpo import Difficulty, Features, Stopped, train
 from rft.video_grpo import _replaced, predicted_advantages
-from runs import run_of
 from tvad.data import load
 from tvad.data.dataset import ClipStore
 from tvad.errors import InputError

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from grpo_runs import run_of
 from trl import GRPOTrainer
 
 from rft import mixture
 from rft.train_grpo import train
 from rft.video_grpo import group_logprobs
-from runs import run_of
 from tvad.data import load
 from tvad.data.dataset import ClipStore
 from tvad.errors import InputError

@@ -102,6 +102,9 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
     if spans is not None:
         text = "Is there an anomaly in this video? If so, when?"
         questions.append(Question("temporal", text, "Normal" if normal else "Anomaly", None, "when", rationale, spans[0] if spans else NONE))
+    if normal or category is not None:
+        named = "Normal" if normal else str(category)
+        questions.append(Question("classification", "Which type of anomaly appears in this video?", named, None, "class", rationale))
     questions.append(Question("judgement", "Is there an anomaly in this video?", "No" if normal else "Yes", None, "judgement", rationale))
     return Sample(
         id=stem, source=f"vau-bench/{prefix}" if prefix else "vau-bench", split=split, video=Video(f"videos/{stem}.mp4"),
