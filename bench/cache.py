@@ -57,7 +57,7 @@ class ResponseCache:
         clip = request.frames
         shown = [clip.images.shape, clip.fps, clip.total, np.asarray(clip.indices).tolist()]
         found = hashlib.sha256(json.dumps([self.model, words, decoding, shown], sort_keys=True).encode())
-        found.update(np.ascontiguousarray(clip.images))
+        found.update(np.ascontiguousarray(clip.images).data)
         return found.hexdigest()
 
     def get(self, key: str) -> list[Completion] | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -32,10 +33,21 @@ MOST_VALUES = 64 << 20  # of a heatmap
 KEYS = ("id", "task", "response")
 
 
-def _row(line: bytes) -> dict:
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """Lines; None for one of more than MOST_LINE bytes, which is passed over without being held."""
+    while line := file.readline(MOST_LINE + 1):
+        if len(line) <= MOST_LINE:
+            yield line
+            continue
+        while not line.endswith(b"\n") and (line := file.readline(MOST_LINE)):
+            pass
+        yield None
+
+
+def _row(line: bytes | None) -> dict:
     """One line. Raises ValueError with the reason."""
-    if len(line) > MOST_LINE:
-        raise ValueError(f"{len(line)} bytes, at most {MOST_LINE} are read")
+    if line is None:
+        raise ValueError(f"more than {MOST_LINE} bytes")
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -64,8 +76,8 @@ def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tupl
     """Numbered rows of a predictions file; what cannot be a row goes to `rejected`. Raises InputError for a file that cannot be read."""
     try:
         with Path(path).open("rb") as file:
-            for n, line in enumerate(file, 1):
-                if line.strip():
+            for n, line in enumerate(_lines(file), 1):
+                if line is None or line.strip():
                     try:
                         yield n, _row(line)
                     except ValueError as error:

@@ -27,7 +27,7 @@ def weights_hash(module: torch.nn.Module) -> str:
 def clip_hash(clip: Frames) -> str:
     """Hash of the sampled frames."""
     found = hashlib.sha256(f"{clip.images.shape}".encode())
-    found.update(np.ascontiguousarray(clip.images))
+    found.update(np.ascontiguousarray(clip.images).data)
     return found.hexdigest()[:32]
 
 

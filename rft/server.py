@@ -44,7 +44,8 @@ def _packed(clips: list[Frames], **words: Any) -> bytes:
     """Clips, and a JSON text beside them, as one safetensors body; a clip that occurs several times travels once."""
     first: dict[int, int] = {}
     places = [first.setdefault(id(clip), len(first)) for clip in clips]
-    arrays, rates = {}, []
+    arrays: dict[str, np.ndarray] = {}
+    rates: list[list[float]] = []
     for place, clip in zip(places, clips):
         if place == len(rates):
             arrays |= {f"images.{place}": np.ascontiguousarray(clip.images), f"times.{place}": clip.times, f"indices.{place}": np.asarray(clip.indices)}

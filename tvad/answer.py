@@ -278,7 +278,7 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
         if strict and more:
             span = None
     elif outside and not strict and "glue" not in by_name:
-        span = (spans_in_text(outside) or [None])[-1]
+        span = spans[-1] if (spans := spans_in_text(outside)) else None
     if (place := single("box")) is not None:
         boxes, more = read_boxes(place)
         defects += more
