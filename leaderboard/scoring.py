@@ -1,0 +1,104 @@
+"""Scores queued submissions: one at a time, each in a process of its own with limits of time and memory.
+
+    python -m leaderboard.scoring --config configs/leaderboard/local.yaml          until stopped
+    python -m leaderboard.scoring --config configs/leaderboard/local.yaml --once   what waits now
+
+Any number of scorers may run, and be killed at any moment: see `leaderboard.store`.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import suite as suites
+from leaderboard import board as boards
+from leaderboard.board import Board
+from leaderboard.store import Job, Scored, Store, connect
+from leaderboard.submission import PREDICTIONS
+from tvad import cli
+from tvad.errors import InputError
+
+FAILURE = "the predictions could not be scored"
+
+
+def score_suite(board: Board, name: str, predictions: Path, out: Path) -> Scored:
+    """Score one suite of a submission into `out`."""
+    from bench.score import score
+
+    entry = board.suites[name]
+    score(predictions, suites.read(entry.config), out)
+    record = json.loads((out / "run.json").read_text())
+    return Scored(entry.table or name, entry.split, record["suite_hash"], json.loads((out / "metrics.json").read_text()), record["blind"])
+
+
+def run_job(config: str, board: Board, job: Job) -> list[Scored]:
+    """Score a job in a child process. Raises InputError with a reason that tells nothing about labels."""
+    folder = board.submission(job.hash)
+    with tempfile.TemporaryDirectory(dir=board.folder) as work:
+        command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--child", str(folder), "--work", work]
+
+        def limit() -> None:
+            most = int(board.scoring.gigabytes * (1 << 30))
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=board.scoring.seconds, preexec_fn=limit)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"scoring took longer than {board.scoring.seconds:g} s") from error
+        results = Path(work, "results.json")
+        if done.returncode or not results.exists():
+            print(f"{job.hash}: {done.stderr[-2000:]}", file=sys.stderr)
+            raise InputError(FAILURE)
+        return [Scored(**row) for row in json.loads(results.read_text())]
+
+
+def child(board: Board, folder: Path, work: Path) -> None:
+    """The child's part: every suite that the submission answers."""
+    names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
+    found = [score_suite(board, name, folder / name / PREDICTIONS, work / name) for name in names if name in board.suites]
+    temporary = work / "results.tmp"
+    temporary.write_text(json.dumps([vars(scored) for scored in found]))
+    temporary.replace(work / "results.json")
+
+
+def work_once(config: str, board: Board, store: Store) -> bool:
+    """Score the next submission; False where none waits."""
+    job = store.claim(board.scoring.seconds + 60)
+    if job is None:
+        return False
+    try:
+        results = run_job(config, board, job)
+    except InputError as error:
+        store.fail(job, str(error))
+        return True
+    store.finish(job, results)
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m leaderboard.scoring", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--once", action="store_true", help="end when nothing waits")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    known, rest = parser.parse_known_args(arguments)
+    board = boards.read(known.config, rest)
+    if known.child:
+        child(board, Path(known.child), Path(known.work))
+        return 0
+    store = Store(connect(board.url))
+    while True:
+        if not work_once(known.config, board, store):
+            if known.once:
+                return 0
+            time.sleep(1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guard(main))
