@@ -1,0 +1,266 @@
+"""The server: what it takes, what it shows, what it refuses."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+
+import httpx
+import pytest
+from conftest import ROOT
+from fastapi.testclient import TestClient
+
+from bench import suite as suites
+from bench.models.baseline import Baseline
+from bench.run import run
+from leaderboard import board as boards
+from leaderboard import ranking, scoring, submission, web
+from leaderboard.store import Scored, Store, connect
+from leaderboard.submission import Card, Limits
+
+CARD = {"name": "guess", "organisation": "a lab", "licence": "mit", "contamination": "none known", "data": ["nothing"], "parameters": 2.5e6}
+
+
+@pytest.fixture(scope="module")
+def runs(scenes, tmp_path_factory):
+    """Finished runs of two baselines, and the suite's configuration."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "suite.yaml").write_text(json.dumps({"name": "scenes", "data": str(scenes), "tasks": ["mcq", "judgement"], "resamples": 50}))
+    plan = suites.read(str(folder / "suite.yaml"))
+    for which in ("random", "oracle"):
+        run(Baseline(which), f"baseline:{which}", plan, folder / which)
+    return folder
+
+
+class Place:
+    """A board in a folder of its own, with a client and two accounts."""
+
+    def __init__(self, folder, runs):
+        self.folder, self.runs = folder, runs
+        self.config = folder / "board.yaml"
+        self.config.write_text(json.dumps({"folder": str(folder / "board"), "suites": {"scenes": {"config": str(runs / "suite.yaml")}}, "daily": 5}))
+        (folder / "board").mkdir()
+        self.board = boards.read(str(self.config))
+        self.store = Store(connect(self.board.url))
+        self.store.create_tables()
+        self.token, self.other = self.store.create_account("lab", 5), self.store.create_account("other", 5)
+        self.client = TestClient(web.build_app(self.board, self.store), raise_server_exceptions=False)
+
+    def packed(self, which="random", **card) -> bytes:
+        (self.folder / "card.yaml").write_text(json.dumps(CARD | card))
+        submission.pack({"scenes": self.runs / which}, self.folder / "card.yaml", self.folder / "s.zip")
+        return (self.folder / "s.zip").read_bytes()
+
+    def send(self, data: bytes, token: str | None = None):
+        return self.client.post("/api/submissions", content=data, headers={"Authorization": f"Bearer {token or self.token}"})
+
+    def finish(self) -> None:
+        """End what is queued with made-up metrics."""
+        metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}
+        while (job := self.store.claim(60)) is not None:
+            self.store.finish(job, [Scored("scenes", "public", "abc", {"mcq.accuracy": metric, "judgement.accuracy": metric}, {})])
+
+    def score(self) -> None:
+        while scoring.work_once(str(self.config), self.board, self.store):
+            pass
+
+
+@pytest.fixture
+def place(tmp_path, runs):
+    return Place(tmp_path, runs)
+
+
+def test_a_submission_is_taken_scored_and_shown(place):
+    answer = place.send(place.packed("oracle", name="seer", open_weights=True))
+    assert answer.status_code == 202 and answer.json()["state"] == "queued"
+    name = answer.json()["hash"]
+    assert place.send(place.packed("oracle", name="seer", open_weights=True)).json()["hash"] == name, "the same content, the same submission"
+    place.send(place.packed("random"))
+    place.score()
+    assert place.client.get(f"/api/submissions/{name}").json()["state"] == "done"
+    page = place.client.get("/suites/scenes").text
+    assert page.index("seer") < page.index("guess") and "blind baseline" in page and "2.5 M" in page
+    assert "seer" in place.client.get("/suites/scenes?open=1").text and "guess</a>" not in place.client.get("/suites/scenes?open=1").text
+    assert "0 of 2 models" in place.client.get("/suites/scenes?q=nobody").text
+    model = place.client.get(f"/models/{name}").text
+    assert "mcq.accuracy" in model and "1.000" in model and name in model
+    assert {row["name"] for row in place.client.get("/api/tables/scenes").json()} == {"seer", "guess"}
+    assert place.client.get("/").url.path == "/suites/scenes" and "OpenAPI" in place.client.get("/submit").text
+    assert "/api/submissions" in place.client.get("/api/openapi.json").json()["paths"]
+    assert not list((place.folder / "board/incoming").iterdir()), "nothing half-taken stays"
+
+
+def test_tokens_are_asked_for_and_own_only_their_submissions(place):
+    data = place.packed()
+    for token in ("", "lb_wrong", place.token + "x", place.token[:-1]):
+        assert place.client.post("/api/submissions", content=data, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    assert place.client.post("/api/submissions", content=data).status_code == 401
+    name = place.send(data).json()["hash"]
+    strange = place.client.delete(f"/api/submissions/{name}", headers={"Authorization": f"Bearer {place.other}"})
+    nothing = place.client.delete(f"/api/submissions/{'0' * 64}", headers={"Authorization": f"Bearer {place.other}"})
+    assert strange.status_code == nothing.status_code == 404 and strange.json() == nothing.json()
+    assert place.client.delete(f"/api/submissions/{name}", headers={"Authorization": f"Bearer {place.token}"}).json() == {"state": "withdrawn"}
+    old, place.token = place.token, place.store.renew_token("lab")
+    assert place.send(data, old).status_code == 401, "a stolen token is void once renewed"
+    assert place.send(data).json()["state"] == "withdrawn", "what was withdrawn does not come back"
+
+
+def test_accounts_have_a_daily_limit(place):
+    for n in range(5):
+        assert place.send(place.packed(name=f"m{n}")).status_code == 202
+    answer = place.send(place.packed(name="one more"))
+    assert answer.status_code == 429 and "5 submissions within a day" in answer.json()["detail"]
+    assert place.send(place.packed(name="m0")).status_code == 202, "the same content costs nothing"
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"x" * 1000, b"PK\x05\x06" + b"\0" * 18])
+def test_what_is_no_submission_is_one_line(place, data):
+    answer = place.send(data)
+    assert answer.status_code == 422 and len(answer.json()["detail"]) < 300 and "Traceback" not in answer.text
+    assert str(place.folder) not in answer.text
+
+
+def test_oversized_and_slow_uploads_end(place, monkeypatch):
+    monkeypatch.setattr(submission, "LIMITS", Limits(total=1000))
+    assert place.send(os.urandom(5000)).status_code == 413
+    monkeypatch.setattr(web, "SILENCE", 0.05)
+
+    async def slow():
+        yield b"PK"
+        await asyncio.sleep(0.5)
+        yield b"x"
+
+    async def send():
+        transport = httpx.ASGITransport(web.build_app(place.board, place.store))
+        async with httpx.AsyncClient(transport=transport, base_url="http://board") as client:
+            return await client.post("/api/submissions", content=slow(), headers={"Authorization": f"Bearer {place.token}"})
+
+    assert asyncio.run(send()).status_code in (202, 408, 422)
+    assert not list((place.folder / "board/incoming").iterdir())
+
+
+HOSTILE = ["<script>alert(1)</script>",
+           "\"><img src=x onerror=alert(1)>", "=cmd|'/C calc'!A0", "{{ 7 * 7 }}", "'; DROP TABLE submissions; --", "javascript:alert(1)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_that_is_submitted_runs_in_a_page(place, text):
+    card = {"name": text, "organisation": text, "licence": text, "contamination": text, "data": [text], "description": text}
+    name = place.send(place.packed("random", **card)).json()["hash"]
+    place.finish()
+    for path in ("/suites/scenes", f"/models/{name}"):
+        answer = place.client.get(path)
+        assert answer.status_code == 200
+        assert "<script" not in answer.text and "<img" not in answer.text and "49" not in re.findall(r"<h1>(.*?)</h1>", answer.text)
+        assert 'href="javascript:' not in answer.text
+
+
+def test_every_answer_has_a_strict_policy_and_no_page_a_script(place):
+    place.send(place.packed())
+    for path in ("/suites/scenes", "/submit", "/style.css", "/api/tables/scenes", "/nowhere", "/suites/nowhere", "/api/submissions/x", "/models/x"):
+        answer = place.client.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "form-action 'self'" in policy and "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "<script" not in answer.text and " style=" not in answer.text
+        assert "set-cookie" not in answer.headers, "no cookie, so nothing to forge a request with"
+
+
+@pytest.mark.parametrize("query", ["sort='; DROP TABLE results; --", "sort=mcq.accuracy' OR 1=1", "sort=__class__",
+                                   "most=1e999", "most=nan", "q=%25%27", "q=" + "x" * 101,
+                                   "open=%00", "sort=../../etc/passwd"])  # fmt: skip
+def test_filters_take_only_what_they_know(place, query):
+    place.send(place.packed())
+    place.finish()
+    answer = place.client.get(f"/suites/scenes?{query}")
+    assert answer.status_code in (200, 422) and "Traceback" not in answer.text
+    assert len(place.store.table("scenes")) == 1
+
+
+@pytest.mark.parametrize("path", ["/models/../../etc/passwd",
+                                  "/models/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/api/submissions/%2e%2e", "/templates/base.html"])  # fmt: skip
+def test_paths_stay_inside(place, path):
+    answer = place.client.get(path)
+    assert answer.status_code in (404, 405) and "root:" not in answer.text
+
+
+def test_labels_cannot_be_probed_by_what_is_refused(place):
+    """A line is refused for its form, or because the suite has no such question, never by what the right answer is."""
+    texts = []
+    for letter in "ABCD":
+        lines = [json.loads(line) for line in (place.runs / "random" / "samples.jsonl").read_text().splitlines()]
+        probe = place.folder / f"probe-{letter}"
+        probe.mkdir()
+        for name in ("run.json", "metrics.json"):
+            (probe / name).write_bytes((place.runs / "random" / name).read_bytes())
+        (probe / "samples.jsonl").write_text("".join(json.dumps({**line, "response": f"<answer>{letter}</answer>"}) + "\n" for line in lines))
+        submission.pack({"scenes": probe}, place.folder / "card.yaml" if (place.folder / "card.yaml").exists() else _card(place), place.folder / "p.zip")
+        answer = place.send((place.folder / "p.zip").read_bytes()).json()
+        texts.append({k: v for k, v in answer.items() if k not in ("hash", "url")})
+    assert all(text == texts[0] for text in texts)
+
+
+def _card(place):
+    (place.folder / "card.yaml").write_text(json.dumps(CARD))
+    return place.folder / "card.yaml"
+
+
+def test_ranks_are_shared_where_intervals_overlap():
+    def entry(name, value, low, high):
+        return {"hash": name, "card": {}, "metrics": {"mcq.accuracy": {"value": value, "low": low, "high": high, "n": 9}}}
+
+    entries = [entry("c", 0.5, 0.4, 0.6), entry("a", 0.9, 0.85, 0.95), entry("b", 0.88, 0.8, 0.93), {"hash": "d", "card": {}, "metrics": {}}]
+    assert [(row.rank, row.entry["hash"]) for row in ranking.ordered(entries, "mcq.accuracy")] == [(1, "a"), (1, "b"), (3, "c"), (4, "d")]
+    assert ranking.columns(entries) == ["mcq.accuracy"]
+
+
+def test_versions_of_a_suite_are_kept_apart(place):
+    for n, digest in enumerate(("old", "new")):
+        place.store.submit("lab", f"{n:064x}", Card(f"model-{digest}", "x", "mit", "none", ["d"]), ["scenes"])
+        place.store.finish(place.store.claim(60), [Scored("scenes", "public", digest, {"mcq.accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}}, {})])
+        time.sleep(0.01)
+    page = place.client.get("/suites/scenes").text
+    assert "model-new" in page and "model-old" not in page and "suite version new" in page
+
+
+def test_the_commands_end_to_end(tmp_path, runs):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "board.yaml").write_text(json.dumps({"folder": str(tmp_path / "board"), "suites": {"scenes": {"config": str(runs / "suite.yaml")}}}))
+    (tmp_path / "card.yaml").write_text(json.dumps(CARD))
+
+    def command(*words, **environment):
+        call = [sys.executable, "-m", "leaderboard", *words]
+        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment, timeout=120)
+
+    token = command("account", "lab", "--config", str(tmp_path / "board.yaml")).stdout.strip()
+    assert token.startswith("lb_")
+    command("pack", f"scenes={runs / 'random'}", "--card", str(tmp_path / "card.yaml"), "--out", str(tmp_path / "s.zip"))
+    assert zipfile.is_zipfile(tmp_path / "s.zip")
+    url = f"http://127.0.0.1:{port}"
+    refused = command("submit", str(tmp_path / "s.zip"), "--url", url, LEADERBOARD_TOKEN=token)
+    assert refused.returncode == 2 and "cannot be reached" in refused.stderr
+    server = subprocess.Popen([sys.executable, "-m", "leaderboard", "serve", "--config", str(tmp_path / "board.yaml"), "--port", str(port)], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert server.poll() is None and time.monotonic() < deadline
+            try:
+                httpx.get(url, timeout=2)
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        done = command("submit", str(tmp_path / "s.zip"), "--url", url, "--wait", LEADERBOARD_TOKEN=token)
+        assert done.returncode == 0 and done.stdout.strip().endswith("done"), done.stderr
+        assert "guess" in httpx.get(f"{url}/suites/scenes").text
+        wrong = command("submit", str(tmp_path / "s.zip"), "--url", url, LEADERBOARD_TOKEN="lb_wrong")
+        assert wrong.returncode == 2 and "answered 401" in wrong.stderr and "Traceback" not in wrong.stderr
+    finally:
+        server.terminate()
+        server.wait(60)
