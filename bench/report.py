@@ -69,7 +69,7 @@ def line_plot(series: dict[str, tuple[list[float], list[float]]], x_name: str, y
     for i in range(5):
         level = y0 + (y1 - y0) * i / 4
         _, py = place(x0, level)
-        parts.append(f'<line class=axis x1={left} x2={width - 10} y1={py:.1f} y2={py:.1f} /><text x=4 y={py + 4:.1f}>{level:.2f}</text>')
+        parts.append(f'<line class=axis x1={left} x2={width - 10} y1={py:.1f} y2={py:.1f} /><text x=4 y={py + 4:.1f}>{level:.3g}</text>')
     for tick in (x0, (x0 + x1) / 2, x1):
         parts.append(f'<text x={place(tick, y0)[0]:.1f} y={height - 16} text-anchor=middle>{tick:g}</text>')
     parts.append(f'<text x={width / 2} y={height - 2} text-anchor=middle>{esc(x_name)}; {esc(y_name)}</text>')

@@ -15,7 +15,8 @@ from tvad.errors import InputError
 from tvad.files import write_whole
 
 HEALTH = {
-    "entropy": "entropy, nats", "kl": "KL to the reference, nats", "sampler_gap/mean": "trainer/sampler gap, mean, nats", "sampler_gap/max": "…, largest",
+    "entropy": "entropy, nats", "kl": "KL to the reference, nats", "sampler_gap/mean": "trainer/sampler gap, mean, nats",
+    "sampler_gap/max": "trainer/sampler gap, largest, nats",
     "clip_ratio/region_mean": "share of tokens clipped", "completions/mean_length": "completion length, tokens",
     "completions/clipped_ratio": "share of completions cut at their limit", "parse/defective": "share of completions with a defect",
     "frac_reward_zero_std": "share of groups without signal", "dynamic/no_signal": "share of groups drawn again",
@@ -34,12 +35,19 @@ def _smooth(values: list[float]) -> list[float]:
     return [sum(values[max(0, i - window + 1) : i + 1]) / len(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
 
 
+def _ends(values: list[float]) -> tuple[float, float]:
+    """Means over the first and the last tenth."""
+    part = max(1, len(values) // 10)
+    return sum(values[:part]) / part, sum(values[-part:]) / part
+
+
 def _card(log: list[dict], key: str, name: str) -> str:
     steps, values = _series(log, key)
     if not values or (key == "kl" and not any(values)):
         return ""
     plot = line_plot({"step": (steps, values), "mean": (steps, _smooth(values))}, "step", name, dots=True)
-    return f"<div class=card>{plot}<p class=note>{esc(name)}: first {number(values[0])}, last {number(values[-1])}</p></div>"
+    first, last = _ends(values)
+    return f"<div class=card>{plot}<p class=note>{esc(name)}: {first:.3g} in the first tenth of the steps, {last:.3g} in the last</p></div>"
 
 
 def _cards(cards: list[str]) -> str:
@@ -85,9 +93,10 @@ def sections(folder: Path) -> list[tuple[str, str]]:
     for name in names:
         means, spreads = _series(log, f"rewards/{name}/mean")[1], _series(log, f"rewards/{name}/std")[1]
         if means:
-            ends = (spreads[0], spreads[-1]) if spreads else (None, None)
-            tables.append(f"<tr><td>{esc(name)}<td>{means[0]:.3f}<td>{means[-1]:.3f}<td>{number(ends[0])}<td>{number(ends[1])}")
-    table = f"<div class=wide><table><tr><th>reward<th>first mean<th>last mean<th>first spread<th>last spread</tr>{''.join(tables)}</table></div>"
+            cells = "".join(f"<td>{number(value)}" for series in (means, spreads) for value in (_ends(series) if series else (None, None)))
+            tables.append(f"<tr><td>{esc(name)}{cells}")
+    head = "<tr><th>reward<th>mean, first tenth<th>mean, last tenth<th>spread, first tenth<th>spread, last tenth</tr>"
+    table = f"<div class=wide><table>{head}{''.join(tables)}</table></div>"
     rewards = _cards([_card(log, f"rewards/{name}/mean", f"{name}, mean") for name in names])
     defects = [key for key in dict.fromkeys(k for row in log for k in row) if key.startswith("parse/") and key != "parse/defective"]
     tasks = [key for key in dict.fromkeys(k for row in log for k in row) if key.startswith("tasks/")]
