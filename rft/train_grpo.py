@@ -227,7 +227,10 @@ def train(run: GrpoRun, engine=None):
         trainer.remove_callback(transformers.PrinterCallback)
         if run.decoders:
             store.prefetch(dict.fromkeys(rows[i]["video"] for i in trainer._get_train_sampler()), run.decoders)
-        trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        try:
+            trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        finally:
+            store.stop_prefetch()
     if trainer.accelerator.is_main_process:
         write_run_page(out)
     if terminator.caught:

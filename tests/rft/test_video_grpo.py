@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import ROOT
 from grpo_runs import run_of
+from transformers import Trainer
 from trl import GRPOTrainer
 
 from rft import mixture
@@ -43,6 +44,12 @@ def test_trl_has_not_moved():
     for piece in ('"sampling_per_token_logps"', "self._calculate_rewards(", "self._generate(prompts)"):
         assert piece in source
     assert "self.rollout_func(prompts, self)" in inspect.getsource(GRPOTrainer._generate)
+    assert list(inspect.signature(GRPOTrainer._calculate_rewards).parameters) == ["self", "inputs", "prompts", "completions", "completion_ids_list"]
+    assert "self._pending_metrics" in inspect.getsource(GRPOTrainer._log_metric) and "self._metrics[mode]" in inspect.getsource(GRPOTrainer.log)
+    assert "RepeatSampler(" in inspect.getsource(GRPOTrainer._get_train_sampler)
+    # The last thing that a checkpoint gets says that it is whole.
+    saving = inspect.getsource(Trainer._save_checkpoint)
+    assert saving.index("self._save_rng_state(") < saving.index("TRAINER_STATE_NAME")
 
 
 def test_once_per_group_equals_once_per_completion(scenes, checkpoint):

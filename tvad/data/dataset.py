@@ -27,6 +27,12 @@ class ClipStore:
         """Decode the files `keys` in the background in this order, by `workers` threads, at most `ahead` of them before they are loaded."""
         self._coming = Prefetch(self, keys, workers, ahead)
 
+    def stop_prefetch(self) -> None:
+        """Give up what is still to be decoded."""
+        if self._coming is not None:
+            self._coming.stop()
+            self._coming = None
+
     def frames(self, sample: Sample) -> video.Frames:
         return self.load(str(sample.path(sample.video.path)))
 
@@ -78,3 +84,6 @@ class Prefetch:
             found = self._waiting.pop(key, None)
             self._fill()
         return found
+
+    def stop(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
