@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import yaml
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -26,6 +27,7 @@ HEADERS = {
 SILENCE = 30.0  # seconds that an upload may pause
 UPLOAD = 1800.0  # seconds that it may take
 SIZES = [("", "any size"), ("4e9", "4 billion parameters"), ("9e9", "9 billion"), ("4e10", "40 billion"), ("1e11", "100 billion")]
+PUBLISHED = [{"note": None, **part} for part in yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))]
 STYLE = (TEMPLATES / "style.css").read_text()
 
 
@@ -168,6 +170,10 @@ def build_app(board: Board, store: Store) -> FastAPI:
         if found["state"] == DONE:
             results = [(name, entry["metrics"]) for name in tables for entry in store.table(name) if entry["hash"] == name_hash]
         return page("model.html", model=found, results=results)
+
+    @app.get("/published", include_in_schema=False)
+    def published() -> HTMLResponse:
+        return page("published.html", page="published", parts=PUBLISHED)
 
     @app.get("/submit", include_in_schema=False)
     def how(request: Request) -> HTMLResponse:

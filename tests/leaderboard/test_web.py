@@ -162,7 +162,8 @@ def test_nothing_that_is_submitted_runs_in_a_page(place, text):
 
 def test_every_answer_has_a_strict_policy_and_no_page_a_script(place):
     place.send(place.packed())
-    for path in ("/suites/scenes", "/submit", "/style.css", "/api/tables/scenes", "/nowhere", "/suites/nowhere", "/api/submissions/x", "/models/x"):
+    known = ("/suites/scenes", "/submit", "/published", "/style.css", "/api/tables/scenes")
+    for path in (*known, "/nowhere", "/suites/nowhere", "/api/submissions/x", "/models/x"):
         answer = place.client.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "form-action 'self'" in policy and "frame-ancestors 'none'" in policy
@@ -208,6 +209,13 @@ def test_labels_cannot_be_probed_by_what_is_refused(place):
 def _card(place):
     (place.folder / "card.yaml").write_text(json.dumps(CARD))
     return place.folder / "card.yaml"
+
+
+def test_published_figures_are_cited_and_on_a_page_of_their_own(place):
+    page = place.client.get("/published").text
+    assert "VAU-R1" in page and "arXiv 2505.23504" in page and "88.33" in page and "67.9 %" in page and page.count("<table>") == len(web.PUBLISHED)
+    assert all(len(row["values"]) == len(part["columns"]) and row["source"] for part in web.PUBLISHED for row in part["rows"])
+    assert "VAU-R1" not in place.client.get("/suites/scenes").text
 
 
 def test_ranks_are_shared_where_intervals_overlap():
