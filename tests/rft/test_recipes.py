@@ -18,7 +18,8 @@ from tvad.data import load
 from tvad.data.vau_bench import COLUMNS
 from tvad.prompts import VAU_R1_CLASSES
 
-RUNS = sorted(p for p in (ROOT / "configs/grpo").glob("*.yaml") if p.stem != "experiment")
+EXPERIMENTS = ("experiment", "ablation")
+RUNS = sorted(p for p in (ROOT / "configs/grpo").glob("*.yaml") if p.stem not in EXPERIMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,17 @@ def test_published_rewards_read_this_projects_references():
     assert answer(["<answer>B</answer>"], solution=["<think>x</think><answer>B</answer>"], task=["mcq"]) == [1.0]
 
 
-def test_the_comparisons_experiment_pairs_arms():
-    plan = config.build(Experiment, config.read_yaml(ROOT / "configs/grpo/experiment.yaml"), "experiment.yaml")
-    found = comparisons(plan)
-    assert ("start", "grpo") in found and ("sft", "grpo") in found and len(found) == len(set(found))
+def test_experiments_pair_their_arms():
+    plans = {name: config.build(Experiment, config.read_yaml(ROOT / f"configs/grpo/{name}.yaml"), name) for name in EXPERIMENTS}
+    found = {name: comparisons(plan) for name, plan in plans.items()}
+    assert ("start", "grpo") in found["experiment"] and ("sft", "grpo") in found["experiment"]
+    assert ("without-box", "grpo") in found["ablation"] and ("start-without-ahd-and-rae-0", "without-ahd-and-rae") in found["ablation"]
+    for name, plan in plans.items():
+        assert len(found[name]) == len(set(found[name]))
+        for arm in plan.arms.values():
+            if arm.method == "grpo":  # an arm's changes are changes of known keys
+                run = plan.grpo_run(arm, 1)
+                assert run.seed == 1 and all(run.rewards[key] == value for key, value in arm.overrides.get("rewards", {}).items())
 
 
 def test_a_backbone_becomes_a_start(tmp_path, scenes):
