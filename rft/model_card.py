@@ -45,11 +45,11 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     """The card of a reinforcement run's result, from its configuration and logs: data, rewards, the last metrics, the command."""
     from bench.run import versions
     from rft.run_log import read_log
+    from rft.run_page import reward_names
 
-    log = [row for row in read_log(out) if "reward" in row]
-    first, last = log[0], log[-1]
-    names = [key for key in last if key.startswith("rewards/") and key.endswith("/mean")]
-    rows = [f"| {name.split('/')[1]} | {first.get(name, float('nan')):.3f} | {last[name]:.3f} |" for name in names]
+    log = read_log(out)
+    values = {name: [row[f"rewards/{name}/mean"] for row in log if f"rewards/{name}/mean" in row] for name in reward_names(log)}
+    rows = [f"| {name} | {found[0]:.3f} | {found[-1]:.3f} |" for name, found in values.items()]
     tasks = ", ".join(f"{name} {plan if isinstance(plan, (int, float)) else plan.get('share', 1)}" for name, plan in run.tasks.items())
     settings = ", ".join(f"{key} {value}" for key, value in run.training.items())
     best = out / "best.json"
@@ -62,7 +62,7 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     return "\n".join(
         [
             "---", "pipeline_tag: video-text-to-text", "library_name: transformers", f"base_model: {run.model}", "tags: [grpo, video]", "---", "",
-            f"# {out.name}", "", f"`{run.model}` after {last['step']} steps of {method} (seed {run.seed}) on `{run.data}`.", "",
+            f"# {out.name}", "", f"`{run.model}` after {log[-1]['step']} steps of {method} (seed {run.seed}) on `{run.data}`.", "",
             f"Tasks (shares of the prompts): {tasks}. Trains: {', '.join(run.trains)}{adapted}.", "",
             f"Training: {settings}.", "", "| reward | first step | last step |", "|---|---|---|", *rows, *evaluated, "",
             f"Command: `{' '.join(command)}`", "", "Versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".", "",

@@ -80,15 +80,21 @@ def _lines(path: Path) -> list[dict]:
     return found
 
 
+def reward_names(log: list[dict]) -> list[str]:
+    """Rewards that occurred in any step."""
+    keys = dict.fromkeys(key for row in log for key in row)
+    return [key.split("/")[1] for key in keys if key.startswith("rewards/") and key.endswith("/mean")]
+
+
 def sections(folder: Path) -> list[tuple[str, str]]:
     """(title, HTML) of a run's logs. Raises InputError where there are none."""
     try:
-        log = [row for row in read_log(folder) if "reward" in row]
+        log = read_log(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: no reinforcement run (no readable log.jsonl)") from error
     if not log:
         raise InputError(f"{folder}: the log holds no step yet")
-    names = [key.split("/")[1] for key in log[-1] if key.startswith("rewards/") and key.endswith("/mean")]
+    names = reward_names(log)
     tables = []
     for name in names:
         means, spreads = _series(log, f"rewards/{name}/mean")[1], _series(log, f"rewards/{name}/std")[1]
@@ -128,8 +134,8 @@ def write_run_page(folder: str | Path) -> Path:
     settings = "".join(f"<tr><td>{esc(k)}<td class=left>{esc(v)}" for k, v in run.items() if v not in (None, {}, [], False))
     if settings:
         log.append(("Configuration", f"<div class=wide><table>{settings}</table></div>"))
-    steps = _series(read_log(folder), "reward")[0]
-    return write_whole(folder / "run.html", page("Reinforcement fine-tuning", f"{run.get('model', folder)}, {int(steps[-1])} steps", log))
+    subtitle = f"{run.get('model', folder)}, {read_log(folder)[-1]['step']} steps"
+    return write_whole(folder / "run.html", page("Reinforcement fine-tuning", subtitle, log))
 
 
 def main(arguments: list[str] | None = None) -> int:
