@@ -3,7 +3,6 @@
 Stated cleaning: rows that the reader refuses are listed and left out; of a repeated question only the first row counts.
 """
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from tvad.data.check import Problem, readable
 from tvad.data.sample import Question, Sample
 from tvad.data.vau_bench import read_csv
 from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.files import file_hash, write_whole
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,7 @@ def _line(interval: Interval, hits: int) -> str:
 
 
 def _file_hash(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(path) if path.is_file() else None
 
 
 def _words(text: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.models.base import Completion, Request
 from tvad.errors import InputError
+from tvad.files import file_hash
 
 if TYPE_CHECKING:
     from bench.suite import Decode
@@ -30,8 +31,7 @@ def identity(spec: str) -> str:
         return spec
     found = hashlib.sha256(kind.encode())
     for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS and f.is_file()):
-        with file.open("rb") as content:
-            found.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
+        found.update(f"{file.name} {file_hash(file)}".encode())
     return f"{kind}:{found.hexdigest()}"
 
 

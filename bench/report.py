@@ -13,7 +13,7 @@ from bench.blind import warnings
 from bench.compare import Difference, compare, open_run
 from bench.metrics import frame
 from bench.suite import Item, Suite, load
-from bench.tasks import RATIONALE, TASKS, heatmap
+from bench.tasks import PRIMARIES, RATIONALE, TASKS, heatmap
 from tvad import config
 from tvad.answer import NONE
 from tvad.data.dataset import ClipStore
@@ -289,9 +289,6 @@ def curves(run: Path) -> str:
             plot = line_plot({name: (points["fpr"][keep][chosen].tolist(), points[name][keep][chosen].tolist())}, "false positives per frame", what)
             cards.append(f"<div class=card>{plot}<p class=note>{'RBDC' if name == 'rbdr' else 'TBDC'} is the area below</p></div>")
     return f"<div class=cards>{''.join(cards)}</div>" if cards else ""
-
-
-PRIMARIES = [*(f"{task}.{module.PRIMARY}" for task, module in TASKS.items()), "heatmap.micro_auc", "heatmap.pixel_auc", "heatmap.rbdc", "heatmap.tbdc"]
 
 
 def without_looking(found: dict[str, dict]) -> str:

@@ -73,6 +73,7 @@ def _serve(known) -> int:
     from leaderboard.web import build_app
 
     board, store = _store(known.config)
+    board.check()
     scorer = None if known.no_scorer else subprocess.Popen([sys.executable, "-m", "leaderboard.scoring", "--config", known.config])
     print(f"{board.title}: http://{known.host}:{known.port}", flush=True)
     try:

@@ -44,6 +44,11 @@ class Board:
     def url(self) -> str:
         return self.database or f"sqlite:///{Path(self.folder).resolve() / 'leaderboard.sqlite'}"
 
+    def check(self) -> None:
+        """Open every suite, so that bad labels are found at the start and not at the first submission. Raises InputError."""
+        for suite in self.suites.values():
+            suites.load(suites.read(suite.config))
+
     def submission(self, name_hash: str) -> Path:
         """Where a submission's files lie. Raises InputError for what is no hash."""
         if len(name_hash) != 64 or not set(name_hash) <= set("0123456789abcdef"):
@@ -52,12 +57,11 @@ class Board:
 
 
 def read(path: str, overrides: list[str] | None = None) -> Board:
-    """A board from YAML; its suites are opened, so that bad labels are found at the start. Raises InputError."""
+    """A board from YAML. Raises InputError."""
     board = config.build(Board, config.override(config.read_yaml(path), overrides or []), path)
     if not board.suites:
         raise InputError(f"{path}: suites is empty")
     for name, suite in board.suites.items():
         if suite.split not in SPLITS:
             raise InputError(f"{path}: suites: {name}: split is {suite.split!r}, expected one of {', '.join(SPLITS)}")
-        suites.load(suites.read(suite.config))
     return board

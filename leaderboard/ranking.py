@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.compare import lower_is_better
-from bench.tasks import TASKS
-
-PRIMARY = [*(f"{task}.{module.PRIMARY}" for task, module in TASKS.items()), "heatmap.micro_auc", "heatmap.pixel_auc", "heatmap.rbdc", "heatmap.tbdc"]
+from bench.tasks import PRIMARIES
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Row:
 def columns(entries: list[dict[str, Any]]) -> list[str]:
     """Primary metrics that any entry has, in the order of the tasks."""
     have = {name for entry in entries for name, metric in entry["metrics"].items() if metric["value"] is not None}
-    return [name for name in PRIMARY if name in have]
+    return [name for name in PRIMARIES if name in have]
 
 
 def ordered(entries: list[dict[str, Any]], by: str) -> list[Row]:

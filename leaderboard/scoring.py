@@ -22,6 +22,7 @@ from leaderboard.store import Job, Scored, Store, connect
 from leaderboard.submission import PREDICTIONS
 from tvad import cli
 from tvad.errors import InputError
+from tvad.files import write_whole
 
 FAILURE = "the predictions could not be scored"
 
@@ -62,9 +63,7 @@ def child(board: Board, folder: Path, work: Path) -> None:
     """The child's part: every suite that the submission answers."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
     found = [score_suite(board, name, folder / name / PREDICTIONS, work / name) for name in names if name in board.suites]
-    temporary = work / "results.tmp"
-    temporary.write_text(json.dumps([vars(scored) for scored in found]))
-    temporary.replace(work / "results.json")
+    write_whole(work / "results.json", json.dumps([vars(scored) for scored in found]))
 
 
 def work_once(config: str, board: Board, store: Store) -> bool:
@@ -92,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     if known.child:
         child(board, Path(known.child), Path(known.work))
         return 0
+    board.check()
     store = Store(connect(board.url))
     while True:
         if not work_once(known.config, board, store):

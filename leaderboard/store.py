@@ -281,6 +281,12 @@ class Store:
                 for s, r, owner in session.execute(query)
             ]  # fmt: skip
 
+    def results(self, name_hash: str, split: str = "public") -> list[tuple[str, dict[str, Any]]]:
+        """(suite, metrics) of one submission."""
+        with self._session() as session:
+            rows = session.scalars(select(Result).where(Result.submission == name_hash, Result.split == split).order_by(Result.suite))
+            return [(r.suite, json.loads(r.metrics)) for r in rows]
+
     def audit(self, most: int = 100) -> list[dict[str, Any]]:
         """The newest entries of the audit log."""
         with self._session() as session:

@@ -29,7 +29,7 @@ from bench.score import read_predictions
 from tvad import config
 from tvad.data.check import Problem
 from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.files import file_hash, write_whole
 
 CARD, MANIFEST, PREDICTIONS, HEATMAPS = "card.yaml", "manifest.json", "predictions.jsonl", "heatmaps"
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")  # and what turns the direction of writing
@@ -170,14 +170,9 @@ def unpack(archive: Path, folder: Path) -> None:
         raise InputError(f"{archive.name}: cannot be unpacked ({type(error).__name__})") from error
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def manifest_of(folder: Path) -> dict[str, Any]:
     """Size and hash of every file but the manifest itself."""
-    return {"files": {n: {"bytes": (folder / n).stat().st_size, "sha256": _hash(folder / n)} for n in _folder_files(folder) if n != MANIFEST}}
+    return {"files": {n: {"bytes": (folder / n).stat().st_size, "sha256": file_hash(folder / n)} for n in _folder_files(folder) if n != MANIFEST}}
 
 
 def content_hash(manifest: dict[str, Any]) -> str:

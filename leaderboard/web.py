@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -166,10 +167,7 @@ def build_app(board: Board, store: Store) -> FastAPI:
         found = store.status(name_hash)
         if found is None:
             raise HTTPException(404, "no such model")
-        results = []
-        if found["state"] == DONE:
-            results = [(name, entry["metrics"]) for name in tables for entry in store.table(name) if entry["hash"] == name_hash]
-        return page("model.html", model=found, results=results)
+        return page("model.html", model=found, results=store.results(name_hash) if found["state"] == DONE else [])
 
     @app.get("/published", include_in_schema=False)
     def published() -> HTMLResponse:
@@ -202,5 +200,10 @@ def _take(board: Board, store: Store, account: str, archive: Path, folder: Path)
         except OSError:  # the same content at the same moment
             if not target.exists():
                 raise
-    store.submit(account, found.hash, found.card, found.suites)
+    try:
+        store.submit(account, found.hash, found.card, found.suites)
+    except Limited:
+        if store.status(found.hash) is None:
+            shutil.rmtree(target, ignore_errors=True)  # refused uploads may not fill the disk
+        raise
     return found

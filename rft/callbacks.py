@@ -113,11 +113,9 @@ class BenchEvaluation(TrainerCallback):
         from bench.run import run
 
         trainer = self.trainer
-        trainer.sync_weights()
-        if trainer.engine.name == "hf":
-            trainer.engine.model = trainer.core
         folder = self.out / "evaluations" / f"step-{state.global_step}"
-        run(trainer.engine, f"{trainer.engine.name}:{self.out}@{state.global_step}", self.suite, folder)
+        with trainer.engine_ready():
+            run(trainer.engine, f"{trainer.engine.name}:{self.out}@{state.global_step}", self.suite, folder)
         trainer.accelerator.wait_for_everyone()
         metrics = json.loads((folder / "metrics.json").read_text())
         if self.plan.metric not in metrics:

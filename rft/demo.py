@@ -13,12 +13,38 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvad import cli, config
 from tvad.files import write_whole
 
+if TYPE_CHECKING:
+    from bench.suite import Suite
+
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = {"greedy": {"n": 1, "temperature": 0.0}, "sampled": {"n": 4, "temperature": 1.0}}
+
+
+def suites_on(data: Path, tasks: list[str]) -> dict[str, "Suite"]:
+    """Decoding by name -> the scenes suite on a data set, with these tasks."""
+    from bench import suite as suites
+
+    suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(data)])
+    return {
+        name: replace(suite, tasks=tasks, topics=["event", "colour"], decode=suites.Decode(**knobs, max_tokens=64, seed=7))  # type: ignore[arg-type]
+        for name, knobs in RUNS.items()
+    }
+
+
+def give(engine, checkpoint: str | Path):
+    """Let an engine answer with the weights of a checkpoint; returns the model."""
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype="float32")
+    if engine.name == "hf":
+        engine.model = model
+    engine.sync(model.engine_weights())
+    return model
 
 
 def rewards_of(run_folder: Path, items, weights: dict[str, float]):
@@ -110,21 +136,14 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
     from bench.compare import compare, table
     from bench.run import run as run_suite
 
-    suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(out / "data" / "test")])
-    suite = replace(suite, tasks=["mcq", "temporal", "spatial", "judgement", "heatmap"], topics=["event", "colour"])
-    plans = {
-        name: replace(suite, decode=suites.Decode(**knobs, max_tokens=64, seed=7), tasks=suite.tasks if name == "greedy" else suite.tasks[:-1])
-        for name, knobs in RUNS.items()
-    }
+    plans = suites_on(out / "data" / "test", ["mcq", "temporal", "spatial", "judgement"])
+    plans["greedy"] = suite = replace(plans["greedy"], tasks=[*plans["greedy"].tasks, "heatmap"])
     processor = AutoProcessor.from_pretrained(run.model)
     engine = open_engine(run.engine, run.model, AutoModelForImageTextToText.from_pretrained(run.model), processor, 128, 1024, seed)
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{run.model}", plan, out / f"before-{name}")
     train(run, engine)
-    trained = AutoModelForImageTextToText.from_pretrained(out / "grpo" / "model")
-    if engine.name == "hf":
-        engine.model = trained
-    engine.sync(trained.engine_weights())
+    give(engine, out / "grpo" / "model")
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{out / 'grpo' / 'model'}", plan, out / f"after-{name}")
 

@@ -19,12 +19,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from rft.demo import ROOT, RUNS, give, suites_on
 from tvad import cli, config
 from tvad.errors import InputError
 from tvad.files import write_whole
 
-ROOT = Path(__file__).resolve().parent.parent
-DECODING = {"greedy": {"n": 1, "temperature": 0.0}, "sampled": {"n": 4, "temperature": 1.0}}
 SHOWN = {
     "mcq.accuracy": "QA accuracy", "temporal.miou": "temporal mIoU", "temporal.r@0.5": "temporal R@0.5", "spatial.miou": "box IoU",
     "judgement.accuracy": "judgement", "temporal.false_alarm": "false alarms",
@@ -86,15 +85,9 @@ def make_data(plan: Experiment) -> None:
 
 def suites_of(plan: Experiment) -> dict[tuple[str, str], Any]:
     """(split, decoding) -> suite."""
-    from bench import suite as suites
-
-    found = {}
-    for split in ("test", "open", "val"):
-        suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(Path(plan.out) / "data" / split)])
-        suite = replace(suite, tasks=["mcq", "temporal", "spatial", "judgement"], topics=["event", "colour"])
-        for name, knobs in DECODING.items():
-            found[split, name] = replace(suite, decode=suites.Decode(**knobs, max_tokens=64, seed=7))
-    return found
+    data = Path(plan.out) / "data"
+    tasks = ["mcq", "temporal", "spatial", "judgement"]
+    return {(split, name): suite for split in ("test", "open", "val") for name, suite in suites_on(data / split, tasks).items()}
 
 
 class Bench:
@@ -113,13 +106,6 @@ class Bench:
         self.processor = AutoProcessor.from_pretrained(start)
         self.engine = open_engine(kind, start, self.load(start), self.processor, 128, 1024, seed)
 
-    def use(self, checkpoint: str | Path):
-        model = self.load(checkpoint, dtype="float32")
-        if self.engine.name == "hf":
-            self.engine.model = model
-        self.engine.sync(model.engine_weights())
-        return model
-
     def measure(self, checkpoint: str | Path, out: Path, splits: tuple[str, ...] = ("test", "open")) -> None:
         """Runs of `checkpoint` on every split and decoding, where they are missing."""
         from bench.run import run
@@ -127,7 +113,7 @@ class Bench:
         wanted = [(key, out / f"{key[0]}-{key[1]}") for key in self.suites if key[0] in splits]
         if all((folder / "metrics.json").exists() for _, folder in wanted):
             return
-        self.use(checkpoint)
+        give(self.engine, checkpoint)
         for key, folder in wanted:
             run(self.engine, f"{self.engine.name}:{checkpoint}", self.suites[key], folder)
 
@@ -198,7 +184,7 @@ def run_start(plan: Experiment, start: str) -> None:
                     train_sft(plan, arm, seed, rate, folder, bench.load(start, dtype="float32"), bench.processor)
                 else:
                     run = replace(plan.grpo_run(arm, seed), out=str(folder))
-                    bench.use(start)
+                    give(bench.engine, start)
                     train(run, bench.engine)
                 write_whole(folder / "seconds.json", json.dumps(time.time() - began))
             bench.measure(folder / "model", folder)
@@ -238,7 +224,7 @@ def write_table(plan: Experiment) -> Path:
 
     lines, record = [], []
     for split, title in (("test", "closed set"), ("open", "open set")):
-        for decoding in DECODING:
+        for decoding in RUNS:
             kind = f"{split}-{decoding}"
             lines += [f"### {title}, {decoding}", "", "| arm | " + " | ".join(SHOWN.values()) + " |", "|---" * (len(SHOWN) + 1) + "|"]
             starts = dict.fromkeys([START, *(folder_of_start(plan, start_of(plan, arm)) for arm in plan.arms.values())])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tvad import cli
 from tvad.errors import InputError
+from tvad.files import whole_folder
 
 
 def card(stages: list[dict], record: dict, metrics: dict, made_by: str, parameters: int) -> str:
@@ -89,12 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
     record, _, metrics = open_run(known.bench)
     with safe_open(source / "model.safetensors", "pt") as tensors:
         parameters = sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
-    temporary = out.with_name(out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("stage.json"))
-    (temporary / "README.md").write_text(card([json.loads(f.read_text()) for f in files], record, metrics, known.made_by, parameters), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.rename(out)
+    with whole_folder(out) as temporary:
+        shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("stage.json"), dirs_exist_ok=True)
+        (temporary / "README.md").write_text(card([json.loads(f.read_text()) for f in files], record, metrics, known.made_by, parameters), encoding="utf-8")
     print(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")
     return 0
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from tvad.files import whole_folder
+
 SHOWN = 16  # completions kept of every step, spread over its groups
 
 
@@ -27,12 +29,9 @@ def last_checkpoint(out: Path) -> str | None:
 
 def save_whole(target: Path, model, processor, **options) -> None:
     """`save_pretrained` of model (with `options`) and processor into `target`, through a temporary folder."""
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary, **options)
-    processor.save_pretrained(temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
+    with whole_folder(target) as temporary:
+        model.save_pretrained(temporary, **options)
+        processor.save_pretrained(temporary)
 
 
 class RunLog(TrainerCallback):

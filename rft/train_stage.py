@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from rft.curriculum import stage as stages
 from tvad import cli, config
 from tvad.errors import InputError
+from tvad.files import whole_folder
 
 
 @dataclass
@@ -82,11 +83,8 @@ def train(plan: Curriculum, log=print) -> Path:
     if folder is None:
         raise InputError(f"{plan.out}: no stage has anything to train")
     final = out / "model"
-    temporary = out / "model.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(folder / "model", temporary)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+    with whole_folder(final) as temporary:
+        shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
     return final
 
 

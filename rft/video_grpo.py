@@ -34,7 +34,6 @@ from rft.run_log import save_whole
 from tvad.answer import parse
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN
-from tvad.data.video import Frames
 from tvad.errors import InputError
 from tvad.model.core import SeenClip
 from tvad.model.modeling import TvadForConditionalGeneration
@@ -173,22 +172,23 @@ class VideoGRPOTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
         self._synced_step = self.state.global_step
 
-    def _sample(self, requests: list[Request], sampling: Sampling):
-        if self.engine.name != "hf":
-            found = self.engine.sample(requests, sampling)
-            if "evidence" not in self.reward_func_names and hasattr(self.engine, "sleep"):
-                self.engine.sleep()
-            return found
-        with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
-            self.engine.model = model
-            return self.engine.sample(requests, sampling)
+    @contextmanager
+    def engine_ready(self) -> Iterator[None]:
+        """The engine awake and with the current weights; it sleeps again afterwards, if it can. generate gets the policy, gathered."""
+        if hasattr(self.engine, "wake"):
+            self.engine.wake()
+        self.sync_weights()
+        policy = unwrap_model_for_generation(self.model_wrapped, self.accelerator) if self.engine.name == "hf" else nullcontext()
+        with policy as model:
+            if model is not None:
+                self.engine.model = model
+            yield
+        if hasattr(self.engine, "sleep"):
+            self.engine.sleep()
 
     def rollout(self, prompts: list) -> dict:
         """TRL's hook: prompts repeated per completion -> prompt ids, completion ids, engine log-probs, group index."""
         processor: TvadProcessor = self.processing_class
-        if hasattr(self.engine, "wake"):
-            self.engine.wake()
-        self.sync_weights()
         mode = "train" if self.model.training else "eval"
         size = self.num_generations if mode == "train" else self.num_generations_eval
         keys = [(_video_of(prompt), processor.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)) for prompt in prompts]
@@ -204,7 +204,9 @@ class VideoGRPOTrainer(GRPOTrainer):
         clips = [self.store.load(path) for path, _ in groups]
         seed = self.args.seed * 1_000_003 + self.state.global_step if mode == "train" else self.args.seed
         sampling = Sampling(int(counts.max()), self.temperature, self.top_p, self.max_completion_length, seed + 7919 * self.accelerator.process_index)
-        found = self._sample([Request(prompts[start], clip) for start, clip in zip(starts, clips)], sampling)
+        with self.engine_ready():
+            found = self.engine.sample([Request(prompts[start], clip) for start, clip in zip(starts, clips)], sampling)
+            maps = (self.engine.heatmaps(clips) or [None] * len(clips)) if "evidence" in self.reward_func_names else None
         vision = processor.vision_inputs(clips)
         texts = [processor.expand(text, grid, clip) for (_, text), grid, clip in zip(groups, vision["video_grid_thw"], clips)]
         prompt_ids = [processor.tokenizer(text)["input_ids"] for text in texts]
@@ -218,20 +220,9 @@ class VideoGRPOTrainer(GRPOTrainer):
             "completion_ids": [c.ids for c in completions],
             "logprobs": [c.logprobs for c in completions],
         }
-        if "evidence" in self.reward_func_names:
-            maps = self._heatmaps(clips)
+        if maps is not None:
             output |= {"heat": [maps[row] for row in rows], "times": [clips[row].times for row in rows]}
         return output
-
-    def _heatmaps(self, clips: list[Frames]) -> list[np.ndarray | None]:
-        if self.engine.name == "hf":
-            with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model:
-                self.engine.model = model
-                return self.engine.heatmaps(clips) or [None] * len(clips)
-        maps = self.engine.heatmaps(clips) or [None] * len(clips)
-        if hasattr(self.engine, "sleep"):
-            self.engine.sleep()
-        return maps
 
     def save_policy(self, folder: Path) -> None:
         """A self-contained checkpoint of the policy, sharded weights gathered, LoRA merged; training goes on as before."""

@@ -75,14 +75,32 @@ def engine(checkpoint):
     return VllmModel(str(checkpoint), max_num_seqs=16)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def until_up(process: subprocess.Popen, url: str, log: Path) -> None:
+    """Wait until something answers at `url`, whatever it says; fails with the log where the process ends first."""
+    deadline = time.monotonic() + 240
+    while True:
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        try:
+            urllib.request.urlopen(url, timeout=2)
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                return
+            time.sleep(0.5)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """Base URL of an OpenAI-compatible vLLM server of the shipped checkpoint, named "tiny"."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "tvad", "serve", "--model", str(SHIPPED), "--port", str(port), "--dtype", "float32", "--enforce-eager",
                "--max-model-len", "1024", "--max-num-seqs", "8", "--served-model-name", "tiny"]  # fmt: skip
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
@@ -91,14 +109,7 @@ def server(tmp_path_factory):
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
     try:
-        deadline = time.monotonic() + 240
-        while True:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-                break
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                time.sleep(1)
+        until_up(process, f"http://127.0.0.1:{port}/health", log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()

@@ -9,6 +9,7 @@ from pathlib import Path
 from tvad import cli
 from tvad.data.video import Reader
 from tvad.errors import InputError
+from tvad.files import whole_folder
 
 EXAMPLES = """examples:
   tvad data scenes --out data/scenes/test --split test --clips 300
@@ -149,10 +150,9 @@ def _start(known) -> int:
     if out.exists():
         raise InputError(f"--out: {out} exists already")
     model, processor = start_from(known.backbone, known.seed, use_ahd=not known.without_ahd, use_rae=not known.without_rae)
-    temporary = out.with_name(f".{out.name}.tmp")
-    for part in (model, processor):
-        part.save_pretrained(temporary)
-    temporary.rename(out)
+    with whole_folder(out) as temporary:
+        for part in (model, processor):
+            part.save_pretrained(temporary)
     print(f"{sum(p.numel() for p in model.parameters()):,d} parameters in {out}")
     return 0
 

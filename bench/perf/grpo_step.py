@@ -8,6 +8,7 @@ The ways take turns, so that a noisy machine disturbs all alike; in each turn th
 """
 
 import argparse
+import copy
 import dataclasses
 import os
 import statistics
@@ -81,6 +82,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     model, processor = AutoModelForImageTextToText.from_pretrained(known.model, dtype="float32"), AutoProcessor.from_pretrained(known.model)
     select_trainable(model, run.trains)
     kind, once = WAYS[way]
+    engine = copy.copy(engine)  # its own, to be timed; what it stands for is shared
     if kind == "transformers":
         engine = HfModel(model, processor)
         if not once:
@@ -142,7 +144,7 @@ def main() -> int:
                 steps = Steps(clock)
                 trainer.add_callback(steps)
                 clock.wrap(trainer.store, "decode", "decode")
-                clock.wrap(trainer, "_sample", "rollout")
+                clock.wrap(trainer.engine, "sample", "rollout")
                 clock.wrap(trainer, "sync_weights", "update")
                 clock.wrap(trainer.model.model, "see_clips", "encode")
                 clock.wrap(trainer, "_get_per_token_logps_and_entropies", "log-probs")

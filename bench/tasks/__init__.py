@@ -11,3 +11,5 @@ TASKS = {
 }  # fmt: skip
 HEATMAP = "heatmap"
 NAMES = (*TASKS, HEATMAP)
+# What a table or a picture of a run shows first, in this order.
+PRIMARIES = (*(f"{task}.{module.PRIMARY}" for task, module in TASKS.items()), "heatmap.micro_auc", "heatmap.pixel_auc", "heatmap.rbdc", "heatmap.tbdc")

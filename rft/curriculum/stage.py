@@ -6,7 +6,6 @@ import fnmatch
 import json
 import os
 import re
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from tvad.data.sample import Sample
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.script import ANOMALIES
 from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.files import whole_folder, write_whole
 
 HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 LORA_TARGETS = ("q_proj", "v_proj")
@@ -143,15 +142,11 @@ def save_adapter(tuner: LoraModel, folder: Path, base: str) -> None:
         for name, tensor in tuner.model.named_parameters()
         if "lora_" in name
     }
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(state, temporary / "adapter_model.safetensors")
     config = copy.copy(tuner.peft_config["default"])
     config.base_model_name_or_path = base
-    config.save_pretrained(str(temporary))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with whole_folder(folder) as temporary:
+        save_file(state, temporary / "adapter_model.safetensors")
+        config.save_pretrained(str(temporary))
 
 
 class TokenRows(torch.nn.Module):

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import zipfile
 
 import httpx
 import pytest
-from conftest import ROOT
+from conftest import ROOT, free_port, until_up
 from fastapi.testclient import TestClient
 
 from bench import suite as suites
@@ -113,7 +112,9 @@ def test_tokens_are_asked_for_and_own_only_their_submissions(place):
 def test_accounts_have_a_daily_limit(place):
     for n in range(5):
         assert place.send(place.packed(name=f"m{n}")).status_code == 202
+    kept = sorted((place.folder / "board/submissions").iterdir())
     answer = place.send(place.packed(name="one more"))
+    assert sorted((place.folder / "board/submissions").iterdir()) == kept, "what is refused is not kept"
     assert answer.status_code == 429 and "5 submissions within a day" in answer.json()["detail"]
     assert place.send(place.packed(name="m0")).status_code == 202, "the same content costs nothing"
 
@@ -237,9 +238,7 @@ def test_versions_of_a_suite_are_kept_apart(place):
 
 
 def test_the_commands_end_to_end(tmp_path, runs):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "board.yaml").write_text(json.dumps({"folder": str(tmp_path / "board"), "suites": {"scenes": {"config": str(runs / "suite.yaml")}}}))
     (tmp_path / "card.yaml").write_text(json.dumps(CARD))
 
@@ -254,16 +253,12 @@ def test_the_commands_end_to_end(tmp_path, runs):
     url = f"http://127.0.0.1:{port}"
     refused = command("submit", str(tmp_path / "s.zip"), "--url", url, LEADERBOARD_TOKEN=token)
     assert refused.returncode == 2 and "cannot be reached" in refused.stderr
-    server = subprocess.Popen([sys.executable, "-m", "leaderboard", "serve", "--config", str(tmp_path / "board.yaml"), "--port", str(port)], cwd=ROOT)
+    log = tmp_path / "server.txt"
+    with log.open("w") as out:
+        call = [sys.executable, "-m", "leaderboard", "serve", "--config", str(tmp_path / "board.yaml"), "--port", str(port)]
+        server = subprocess.Popen(call, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert server.poll() is None and time.monotonic() < deadline
-            try:
-                httpx.get(url, timeout=2)
-                break
-            except httpx.TransportError:
-                time.sleep(0.2)
+        until_up(server, url, log)
         done = command("submit", str(tmp_path / "s.zip"), "--url", url, "--wait", LEADERBOARD_TOKEN=token)
         assert done.returncode == 0 and done.stdout.strip().endswith("done"), done.stderr
         assert "guess" in httpx.get(f"{url}/suites/scenes").text

@@ -3,17 +3,15 @@
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SHIPPED
+from conftest import ROOT, SHIPPED, free_port, until_up
 from grpo_runs import run_of
 
 from bench.models.base import Request, Sampling
@@ -67,14 +65,8 @@ def started(port: int, log, token: str | None = None) -> subprocess.Popen:
     command = [sys.executable, "-m", "rft.server", "--model", str(SHIPPED), "--port", str(port), "--max-num-seqs", "16"]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
-    deadline = time.monotonic() + 240
-    while True:
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-        try:
-            httpx.post(f"http://127.0.0.1:{port}/health", timeout=2)
-            return process
-        except httpx.TransportError:
-            time.sleep(0.5)
+    until_up(process, f"http://127.0.0.1:{port}/health", log)
+    return process
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +74,7 @@ def rollouts(tmp_path_factory):
     """(process, URL) of a rollout server that asks for a token."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = started(port, tmp_path_factory.mktemp("rollouts") / "server.txt", "secret")
     try:
         yield process, f"http://127.0.0.1:{port}"
