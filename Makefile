@@ -12,6 +12,8 @@ $(STAMP): pyproject.toml constraints.txt overrides.txt
 	test -x $(PY) || python3 -m venv .venv
 	$(PY) -m pip install -q uv
 	$(PY) -m uv pip install -q -p $(PY) -e '.[$(ENGINE),dev]' -c constraints.txt --override overrides.txt
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .venv/axe axe-core@4.11.0; \
+	else echo "npm is missing: the accessibility checks of the leaderboard's pages will be skipped"; fi
 	touch $(STAMP)
 
 demo: setup

@@ -107,9 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(table(metrics))
         _warn_of_blind_baselines(known.out)
     elif known.command == "compare":
-        from bench import compare
-
-        return _compare(known, compare)
+        return compare_runs(known.before, known.after, known.gate, known.junit, known.markdown)
     elif known.command == "audit":
         from bench import audit, suite
 
@@ -152,22 +150,25 @@ def _warn_of_blind_baselines(run: str) -> None:
         print(line)
 
 
-def _compare(known, compare) -> int:
-    if known.junit and not known.gate:
+def compare_runs(before: str | Path, after: str | Path, gate_file: str | None, junit: str | None, markdown: str | None) -> int:
+    """Print the comparison of two runs, and with a gate its verdicts; exit status 1 on a regression. Raises InputError."""
+    from bench import compare
+
+    if junit and not gate_file:
         raise InputError("--junit needs --gate")
-    text, failed = compare.table(compare.compare(known.before, known.after)), False
-    markdown = f"```\n{text}\n```\n"
-    if known.gate:
+    text, failed = compare.table(compare.compare(before, after)), False
+    page = f"```\n{text}\n```\n"
+    if gate_file:
         from bench import gate
 
-        verdicts = gate.judge(known.before, known.after, gate.read(known.gate))
+        verdicts = gate.judge(before, after, gate.read(gate_file))
         failed = any(v.regressed for v in verdicts)
         text += f"\n\n{gate.table(verdicts)}\n{'regressed' if failed else 'passed'}"
-        markdown = f"{gate.table(verdicts)}\n\n{markdown}"
-        if known.junit:
-            write_whole(known.junit, gate.junit(verdicts))
-    if known.markdown:
-        write_whole(known.markdown, markdown)
+        page = f"{gate.table(verdicts)}\n\n{page}"
+        if junit:
+            write_whole(junit, gate.junit(verdicts))
+    if markdown:
+        write_whole(markdown, page)
     print(text)
     return 1 if failed else 0
 

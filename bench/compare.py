@@ -94,6 +94,8 @@ def pairs(before: Runs, after: Runs) -> dict[str, Pairs]:
     found = {}
     for task, metric in dict.fromkeys((task, metric) for (task, _), scores in a.items() for metric in scores):
         keys = [key for key, scores in a.items() if key[0] == task and metric in scores and metric in b[key]]
+        if not keys:  # only one of the runs has it
+            continue
         left, right = (np.array([np.mean(run[key][metric]) for key in keys]) for run in (a, b))
         found[f"{task}.{metric}"] = Pairs(left, right, np.array([video[key] for key in keys]))
     return found

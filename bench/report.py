@@ -126,20 +126,47 @@ def difference_table(differences: list[Difference]) -> str:
     return f"<div class=wide><table>{head}{''.join(rows)}</table></div>"
 
 
+def jpeg(image: np.ndarray) -> bytes:
+    """An RGB image (H, W, 3) uint8 as a JPEG file."""
+    return cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
+
+
 def embed_picture(image: np.ndarray) -> str:
     """An RGB image (H, W, 3) uint8 as the address of an embedded JPEG."""
-    data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image)).decode()
 
 
-def _picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | None) -> str:
-    """Four frames with true (green) and predicted (red) boxes over the heatmap, for an img element."""
+def reference(item: Item) -> str:
+    """What is right, in words."""
+    question = item.question
+    if item.task == RATIONALE:
+        return question.rationale or ""
+    return question.answer + ("" if question.span is None else f" {question.span if question.span == NONE else list(question.span)}")
+
+
+def kind_of(sample: Sample) -> str:
+    """The class by which answers are grouped."""
+    return str(sample.category or sample.label)
+
+
+def class_means(lines: list[dict], samples: list[Sample]) -> dict[str, dict[str, tuple[float, int]]]:
+    """{task: {class: (mean of the task's primary metric, answers)}}."""
+    kinds = {s.id: kind_of(s) for s in samples}
+    values: dict[str, dict[str, list[float]]] = {}
+    for line in lines:
+        if (value := line["scores"].get(TASKS[line["task"]].PRIMARY)) is not None:
+            values.setdefault(line["task"], {}).setdefault(kinds[line["sample"]], []).append(value)
+    return {task: {kind: (float(np.mean(v)), len(v)) for kind, v in sorted(of.items())} for task, of in values.items()}
+
+
+def picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | None) -> np.ndarray:
+    """Four frames with true (green) and predicted (red) boxes over the heatmap (T', h, w): an RGB image (H, W, 3) uint8."""
     frames = store.frames(sample)
     count, height, width = frames.images.shape[:3]
     chosen = np.unique(np.linspace(0, count - 1, 4).round().astype(int))
     images = list(frames.images[chosen])
     if heat is not None:
-        images = [glow(image, heat[min(step // 2, len(heat) - 1)]) for image, step in zip(images, chosen)]
+        images = [glow(image, heat[step * len(heat) // count]) for image, step in zip(images, chosen)]
     scale = max(1, 168 // width)
     tiles = []
     for index, image in zip(chosen, images):
@@ -152,8 +179,7 @@ def _picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | No
         tiles.append(tile)
     half = -(-len(tiles) // 2)
     tiles += [np.zeros_like(tiles[0])] * (2 * half - len(tiles))
-    sheet = np.concatenate([np.concatenate(tiles[:half], 1), np.concatenate(tiles[half:], 1)], 0)
-    return embed_picture(sheet)
+    return np.concatenate([np.concatenate(tiles[:half], 1), np.concatenate(tiles[half:], 1)], 0)
 
 
 SCRIPT = """<script>(()=>{const q=s=>document.getElementById(s),cards=[...document.querySelectorAll('[data-text]')];
@@ -182,19 +208,16 @@ def sample_cards(run: Path, suite: Suite, items: list[Item], lines: list[dict], 
         chosen = rows if len(rows) <= per_task else rows[: per_task // 2] + rows[-(per_task - per_task // 2) :]
         for line in chosen:
             item = by_id[line["id"]]
-            question, kind = item.question, str(item.sample.category or item.sample.label)
+            question, kind = item.question, kind_of(item.sample)
             kinds.add(kind)
-            picture = _picture(item.sample, line, store, maps.get(item.sample.id))
-            wanted = question.answer + ("" if question.span is None else f" {question.span if question.span == NONE else list(question.span)}")
-            if task == RATIONALE:
-                wanted = question.rationale or ""
+            shown = embed_picture(picture(item.sample, line, store, maps.get(item.sample.id)))
             options = " · ".join(f"{a}. {b}" for a, b in zip("ABCDEFGH", question.options or ()))
             tags = "".join(f"<span class=tag>{esc(t)}</span>" for t in (task, kind, f"{primary} {line['scores'][primary]:.2f}"))
             cards.append(
                 f"<article class=card data-task='{esc(task)}' data-kind='{esc(kind)}' data-text='{esc((item.sample.id + ' ' + line['response']).lower())}'>"
-                f"<img loading=lazy alt='frames of {esc(item.sample.id)} with boxes' src='{picture}'>{tags}"
+                f"<img loading=lazy alt='frames of {esc(item.sample.id)} with boxes' src='{shown}'>{tags}"
                 f"<dl><dt>question</dt><dd>{esc(question.text)} {esc(options)}</dd><dt>response</dt><dd>{esc(line['response'])}</dd>"
-                f"<dt>reference</dt><dd>{esc(wanted)}</dd></dl></article>"
+                f"<dt>reference</dt><dd>{esc(reference(item))}</dd></dl></article>"
             )
     fields = (
         f"<div class=filter>{_choices('task', 'task', tasks)}{_choices('kind', 'class', sorted(kinds))}"
@@ -236,17 +259,11 @@ def parsing(lines: list[dict]) -> str:
 
 def by_class(lines: list[dict], samples: list[Sample]) -> str:
     """The primary metric of every task by class."""
-    kinds = {s.id: str(s.category or s.label) for s in samples}
     cards = []
-    for task in dict.fromkeys(line["task"] for line in lines):
-        primary = TASKS[task].PRIMARY
-        values: dict[str, list[float]] = {}
-        for line in lines:
-            if line["task"] == task and primary in line["scores"]:
-                values.setdefault(kinds[line["sample"]], []).append(line["scores"][primary])
+    for task, values in class_means(lines, samples).items():
         if len(values) > 1:
-            shown = {f"{kind} ({len(v)})": (None, float(np.mean(v))) for kind, v in sorted(values.items())[:24]}
-            cards.append(f"<div class=card>{bars(shown)}<p class=note>{esc(task)}, {esc(primary)} by class (answers)</p></div>")
+            shown = {f"{kind} ({count})": (None, mean) for kind, (mean, count) in list(values.items())[:24]}
+            cards.append(f"<div class=card>{bars(shown)}<p class=note>{esc(task)}, {esc(TASKS[task].PRIMARY)} by class (answers)</p></div>")
     return f"<div class=cards>{''.join(cards)}</div>" if cards else ""
 
 

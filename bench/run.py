@@ -46,13 +46,15 @@ def prompt_hash(item: Item, suite: Suite) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def score_item(item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient") -> dict:
-    """The line of samples.jsonl for one answer: what was parsed, its defects, its scores."""
+def score_item(item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient", hidden: bool = False) -> dict:
+    """The line of samples.jsonl for one answer: what was parsed, its defects, its scores (none where references are `hidden`)."""
     plain = item.task == DIALOGUE_TURN
     answer = Answer(answer=response) if plain else parse(response, mode)
-    scores = {k: v for k, v in TASKS[item.task].score(answer, item.question, item.sample).items() if v is not None}
     parsed = {"answer": answer.answer, "span": answer.span, "boxes": [list(b.xyxy) for b in answer.boxes] or None}
-    line = {"parsed": parsed, "defects": list(answer.defects), "scores": scores}
+    line: dict[str, Any] = {"parsed": parsed, "defects": list(answer.defects), "scores": {}}
+    if hidden:
+        return line
+    line["scores"] = {k: v for k, v in TASKS[item.task].score(answer, item.question, item.sample).items() if v is not None}
     if label := getattr(TASKS[item.task], "label", None):
         line["labels"] = list(label(answer, item.question))
     return line
@@ -140,7 +142,7 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
                     continue
                 lines = [
                     {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": attempt, "prompt_hash": wanted[item.id],
-                     "response": completion.text, **score_item(item, completion.text, suite.parse)}
+                     "response": completion.text, **score_item(item, completion.text, suite.parse, suite.hidden)}
                     for attempt, completion in enumerate(completions)
                 ]  # fmt: skip
                 out.write("".join(json.dumps(line) + "\n" for line in lines))
@@ -284,6 +286,8 @@ def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Pat
         _save_maps(target, found)
         for part in _parts(target):
             part.unlink()
+    if suite.hidden:
+        return {}
     videos = {s.id: heatmap_task.VideoScores(s, found[s.id].astype(np.float32), store.frames(s)) for s in samples}
     heatmap_task.save_videos(out / heatmap_task.VIDEOS, videos)
     return heatmap_task.metrics(list(videos.values()), min(suite.resamples, heatmap_task.RESAMPLES), suite.seed)
@@ -328,7 +332,7 @@ def run(model, model_name: str, suite: Suite, out: str | Path, cache: ResponseCa
     answers = out / "samples.jsonl"
     kept = [line for path in (answers, *_parts(answers)) for line in read_lines(path)]
     shard.wait()  # nobody writes before all have read
-    blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 else ({}, {})
+    blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
     if shard.rank == 0:
         write_json(
             record,

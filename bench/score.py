@@ -86,7 +86,7 @@ def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tupl
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
+def read_heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
     """Maps (T', h, w) of a heatmap line; frame scores are maps of one place. Raises ValueError with the reason."""
     if ("heatmap" in row) == ("frame_scores" in row):
         raise ValueError("expected either heatmap or frame_scores")
@@ -127,7 +127,7 @@ def _score_heatmaps(rows: list[tuple[int, dict]], path: Path, samples: list[Samp
                 raise ValueError(f"id {row['id'][:80]!r} is no video of this suite")
             if row["id"] in maps:
                 raise ValueError(f"a second heatmap of {row['id']!r}")
-            maps[row["id"]] = _heat(row, path.parent, by_id[row["id"]])
+            maps[row["id"]] = read_heat(row, path.parent, by_id[row["id"]])
             whole = whole and "heatmap" in row
         except ValueError as error:
             rejected.append(Problem(f"{path}:{n}", str(error)))
@@ -188,6 +188,8 @@ def _uncollected():
 @_uncollected()
 def score(predictions: str | Path, suite: Suite, out: str | Path) -> tuple[dict[str, Interval], list[Problem]]:
     """Score a predictions file; returns the metrics and the lines rejected. Raises InputError where no line could be used."""
+    if suite.hidden:
+        raise InputError(f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score answers")
     samples, items = load(suite)
     rejected: list[Problem] = []
     answers, of_heatmaps = Answers(predictions, items, rejected), []

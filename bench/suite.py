@@ -30,7 +30,8 @@ class Decode:
 class Suite:
     """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`: how clips are sampled.
     prompt: how questions are put, by name (`tvad.prompts.STYLES`: tvad, vau_r1, vau_r1_no_think); parse: how answers are read (lenient,
-    strict, vau_r1). odds: also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
+    strict, vau_r1). odds: also ask engines that give log-probabilities how likely Yes is against No, and each letter. hidden: the data
+    set's references are placeholders, the true ones are elsewhere (a leaderboard's private split): answers are kept and not scored."""
 
     name: str
     data: str
@@ -46,6 +47,7 @@ class Suite:
     prompt: str = "tvad"
     parse: Literal["lenient", "strict", "vau_r1"] = "lenient"
     odds: bool = False
+    hidden: bool = False
 
     def digest(self, samples: list[Sample]) -> str:
         """Hash of what is asked and of the references; where the data lies, how answers are decoded and which of the tasks are run does
@@ -78,6 +80,8 @@ def read(path: str, overrides: list[str] | None = None) -> Suite:
     for task in suite.tasks:
         if task not in NAMES:
             raise InputError(f"{path}: tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
+    if suite.hidden and suite.odds:
+        raise InputError(f"{path}: odds are measured against references, which this suite hides")
     if suite.prompt not in STYLES:
         raise InputError(f"{path}: prompt: unknown style {suite.prompt!r}; known: {', '.join(STYLES)}")
     return suite

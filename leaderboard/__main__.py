@@ -13,9 +13,13 @@ EXAMPLES = """examples:
   leaderboard card --out card.yaml
   leaderboard pack scenes=runs/tiny-greedy --card card.yaml --out submission.zip
   leaderboard verify submission.zip
+  leaderboard submit submission.zip --url http://127.0.0.1:8200 --wait
+  leaderboard withdraw 3f2a… --url http://127.0.0.1:8200
+  leaderboard gate runs/candidate --against my-model --suite scenes --url http://127.0.0.1:8200
   leaderboard serve --config configs/leaderboard/local.yaml --port 8200
+  leaderboard build --config configs/leaderboard/local.yaml --out site
   leaderboard account my-lab --config configs/leaderboard/local.yaml
-  leaderboard submit submission.zip --url http://127.0.0.1:8200
+  leaderboard admin audit --config configs/leaderboard/local.yaml
 """
 
 
@@ -37,20 +41,39 @@ def build_parser() -> argparse.ArgumentParser:
     pack.add_argument("--out", required=True, help="a .zip, or a folder")
     verify = add("verify", "check a submission; exit status 1 where lines of it would not be scored", lines[2])
     verify.add_argument("submission", help="folder or .zip")
-    serve = add("serve", "the server: API, pages and a scorer beside them", lines[3])
+    submit = add("submit", "send a submission, from where an earlier try ended; the token is in LEADERBOARD_TOKEN", lines[3])
+    submit.add_argument("submission", help=".zip")
+    submit.add_argument("--url", required=True)
+    submit.add_argument("--wait", action="store_true", help="until it is scored; exit status 1 where that fails")
+    withdraw = add("withdraw", "take back one's own submission; the token is in LEADERBOARD_TOKEN", lines[4])
+    withdraw.add_argument("hash")
+    withdraw.add_argument("--url", required=True)
+    gate = add("gate", "compare a run with a model of the leaderboard, question by question; exit status 1 on a regression", lines[5])
+    gate.add_argument("model", help="a finished run's folder, or the name or hash of a model on the leaderboard")
+    gate.add_argument("--against", required=True, help="name or hash of a model on the leaderboard")
+    gate.add_argument("--suite", required=True)
+    gate.add_argument("--url", required=True)
+    gate.add_argument("--gate", default="configs/gate/reasoning.yaml", help="YAML file of tolerated drops (default: %(default)s)")
+    gate.add_argument("--junit", help="write the verdicts as JUnit XML")
+    gate.add_argument("--markdown", help="write the comparison as Markdown")
+    serve = add("serve", "the server: API, pages and a scorer beside them", lines[6])
     serve.add_argument("--config", required=True)
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8200)
     serve.add_argument("--no-scorer", action="store_true", help="scorers run elsewhere: python -m leaderboard.scoring")
-    account = add("account", "make an account and show its token, once", lines[4])
+    build = add("build", "export all pages as static files", lines[7])
+    build.add_argument("--config", required=True)
+    build.add_argument("--out", required=True, help="a folder, replaced as a whole")
+    account = add("account", "make an account and show its token, once", lines[8])
     account.add_argument("name")
     account.add_argument("--config", required=True)
     account.add_argument("--renew", action="store_true", help="a new token for an account; the old one is void")
     account.add_argument("--disable", action="store_true")
-    submit = add("submit", "send a submission; the token is in LEADERBOARD_TOKEN", lines[5])
-    submit.add_argument("submission", help=".zip")
-    submit.add_argument("--url", required=True)
-    submit.add_argument("--wait", action="store_true", help="until it is scored; exit status 1 where that fails")
+    admin = add("admin", "look after a board: its accounts, its audit log, withdrawals, its tables", lines[9])
+    admin.add_argument("what", choices=["accounts", "audit", "withdraw", "migrate"])
+    admin.add_argument("hash", nargs="?", help="of the submission to withdraw")
+    admin.add_argument("--config", required=True)
+    admin.add_argument("--most", type=int, default=100, help="lines of the audit log")
     return parser
 
 
@@ -61,7 +84,7 @@ def _store(config: str):
     board = boards.read(config)
     Path(board.folder).mkdir(parents=True, exist_ok=True)
     store = Store(connect(board.url))
-    store.create_tables()
+    store.migrate()
     return board, store
 
 
@@ -73,11 +96,11 @@ def _serve(known) -> int:
     from leaderboard.web import build_app
 
     board, store = _store(known.config)
-    board.check()
+    app = build_app(board, store)
     scorer = None if known.no_scorer else subprocess.Popen([sys.executable, "-m", "leaderboard.scoring", "--config", known.config])
     print(f"{board.title}: http://{known.host}:{known.port}", flush=True)
     try:
-        uvicorn.run(build_app(board, store), host=known.host, port=known.port, log_level="warning", timeout_keep_alive=10)
+        uvicorn.run(app, host=known.host, port=known.port, log_level="warning", timeout_keep_alive=10)
     finally:
         if scorer is not None:
             scorer.terminate()
@@ -95,52 +118,83 @@ def _account(known) -> int:
     return 0
 
 
-def _submit(known) -> int:
-    import time
+def _build(known) -> int:
+    from leaderboard.build import build
 
-    import httpx
-    from tqdm import tqdm
+    board, store = _store(known.config)
+    print(f"{build(board, store, Path(known.out))} pages in {known.out}")
+    return 0
 
+
+def _admin(known) -> int:
+    board, store = _store(known.config)
+    if known.what == "withdraw":
+        if not known.hash:
+            raise InputError("admin withdraw: name the submission's hash")
+        store.withdraw(None, known.hash)
+        print(f"{known.hash} is withdrawn")
+    elif known.what == "accounts":
+        for row in store.accounts():
+            state = "disabled" if row["disabled"] else f"{row['daily']} a day"
+            print(f"{row['created']:%Y-%m-%d}  {row['name']:32s} {row['submissions']:6d} submissions  {state}")
+    elif known.what == "audit":
+        for row in reversed(store.audit(known.most)):
+            print(f"{row['time']:%Y-%m-%d %H:%M:%S}  {row['who']:16s} {row['action']:16s} {row['subject']}  {row['detail']}".rstrip())
+    else:
+        print(f"{store.engine.url.render_as_string()}: tables are up to date")
+    return 0
+
+
+def _token() -> str:
     token = os.environ.get("LEADERBOARD_TOKEN")
     if not token:
         raise InputError("LEADERBOARD_TOKEN is not set")
-    path = Path(known.submission)
-    from leaderboard import submission
+    return token
 
+
+def _submit(known) -> int:
+    from leaderboard import submission
+    from leaderboard.client import Client
+
+    client, path = Client(known.url, _token()), Path(known.submission)
     with submission.opened(path) as folder:  # what the server would refuse is not sent
         submission.verify(folder)
     if not path.is_file():
         raise InputError(f"{path}: expected a .zip; `leaderboard pack --out submission.zip` makes one")
-
-    def parts():
-        with path.open("rb") as file, tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc="send", disable=None) as bar:
-            while chunk := file.read(1 << 18):
-                yield chunk
-                bar.update(len(chunk))
-
-    headers = {"Authorization": f"Bearer {token}", "Content-Length": str(path.stat().st_size)}
-    url = known.url.rstrip("/")
-    try:
-        with httpx.Client(timeout=120.0) as client:
-            answer = client.post(f"{url}/api/submissions", content=parts(), headers=headers)
-            if answer.status_code != 202:
-                raise InputError(f"{url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
-            found = answer.json()
-            print(f"{found['state']}: {url}{found['url']}" + (f"; {found['rejected_lines']} lines will not be scored" if found["rejected_lines"] else ""))
-            while known.wait and found["state"] in ("queued", "running"):
-                time.sleep(1.0)
-                found = client.get(f"{url}/api/submissions/{found['hash']}").json()
-    except httpx.TransportError as error:
-        raise InputError(f"{url} cannot be reached ({type(error).__name__}); send again: what has arrived is not scored twice") from error
+    found = client.send(path)
+    lost = found["rejected_lines"]
+    print(f"{found['state']}: {client.url}{found['url']}" + (f"; {lost} lines will not be scored" if lost else ""))
     if known.wait:
-        print(found["state"] + (f": {found['error']}" if found.get("error") else ""))
+        found = client.wait(found["hash"])
+        print(found["state"] + (f": {found['error']}" if found["error"] else ""))
     return 1 if found["state"] == "failed" else 0
+
+
+def _withdraw(known) -> int:
+    from leaderboard.client import Client
+
+    print(Client(known.url, _token()).data("DELETE", f"/api/submissions/{known.hash}")["state"])
+    return 0
+
+
+def _gate(known) -> int:
+    from contextlib import nullcontext
+
+    from bench.__main__ import compare_runs
+    from leaderboard.client import Client
+
+    client = Client(known.url)
+    folder = Path(known.model)
+    candidate = nullcontext(folder) if folder.is_dir() else client.scored_run(known.model, known.suite)
+    with client.scored_run(known.against, known.suite) as before, candidate as after:
+        return compare_runs(before, after, known.gate, known.junit, known.markdown)
 
 
 def main(arguments: list[str] | None = None) -> int:
     known = build_parser().parse_args(arguments)
-    if known.command in ("serve", "account", "submit"):
-        return {"serve": _serve, "account": _account, "submit": _submit}[known.command](known)
+    actions = {"serve": _serve, "account": _account, "submit": _submit, "withdraw": _withdraw, "gate": _gate, "build": _build, "admin": _admin}
+    if known.command in actions:
+        return actions[known.command](known)
     from leaderboard import submission
 
     if known.command == "card":

@@ -1,10 +1,16 @@
 """A leaderboard's configuration: where it keeps things, which suites it scores."""
 
+import hmac
+import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import suite as suites
+from bench.suite import Item, Suite
+from leaderboard import private
 from tvad import config
+from tvad.data.sample import Sample
 from tvad.errors import InputError
 
 SPLITS = ("public", "private")
@@ -13,11 +19,16 @@ SPLITS = ("public", "private")
 @dataclass
 class BoardSuite:
     """config: the benchmark suite's YAML file. split: public, or private: its labels are known to the server only. table: the table that
-    it belongs to, where not its own (the private half of a public suite)."""
+    it belongs to, where not its own (the private half of a public suite). render: the clips are not the configuration's but scenes rendered
+    here from a secret seed. note: what is new in this version, for the changelog. published: parts of the published figures to show below
+    the table, by their titles."""
 
     config: str
     split: str = "public"
     table: str | None = None
+    render: private.Render | None = None
+    note: str = ""
+    published: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -31,29 +42,83 @@ class Scoring:
 @dataclass
 class Board:
     """folder: submissions and results. database: SQLAlchemy's address (default: SQLite in `folder`). daily: submissions an account may send
-    a day where not set otherwise."""
+    a day where not set otherwise. per_minute: requests of an account, or wrong tokens from an address, that are answered within a minute.
+    open_accounts: anyone may make an account on the submit page, so many a day from one address; 0: only the administrator."""
 
     folder: str
     suites: dict[str, BoardSuite]
     database: str | None = None
     title: str = "Video anomaly leaderboard"
     daily: int = 20
+    per_minute: int = 240
+    open_accounts: int = 0
     scoring: Scoring = field(default_factory=Scoring)
 
     @property
     def url(self) -> str:
         return self.database or f"sqlite:///{Path(self.folder).resolve() / 'leaderboard.sqlite'}"
 
-    def check(self) -> None:
-        """Open every suite, so that bad labels are found at the start and not at the first submission. Raises InputError."""
-        for suite in self.suites.values():
-            suites.load(suites.read(suite.config))
+    @property
+    def tables(self) -> list[str]:
+        return list(dict.fromkeys(self.table_of(name) for name in self.suites))
+
+    def table_of(self, name: str) -> str:
+        return self.suites[name].table or name
+
+    def suite_in(self, table: str, split: str) -> str | None:
+        """The suite whose results stand in a table's split."""
+        return next((name for name, suite in self.suites.items() if self.table_of(name) == table and suite.split == split), None)
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes that only this board knows, others for every purpose."""
+        file = Path(self.folder) / "secret"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_name(f".secret.{secrets.token_hex(8)}")
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(secrets.token_hex(32))
+            try:
+                os.link(temporary, file)  # the first of several processes wins
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+        return hmac.digest(bytes.fromhex(file.read_text()), purpose.encode(), "sha256")
+
+    def suite(self, name: str) -> Suite:
+        """A suite with its references. Raises InputError."""
+        entry = self.suites[name]
+        if entry.render is None:
+            return suites.read(entry.config)
+        return private.labelled(suites.read(entry.config), self.private(name))
+
+    def private(self, name: str) -> Path:
+        """Where the clips of a rendered suite lie."""
+        return Path(self.folder) / "private" / name
+
+    def open(self) -> dict[str, tuple[Suite, list[Sample], list[Item]]]:
+        """Render what is missing and open every suite, so that bad labels are found at the start and not at the first submission. Raises
+        InputError."""
+        found = {}
+        for name, entry in self.suites.items():
+            if entry.render is not None:
+                private.prepare(entry.render, suites.read(entry.config), name, self.private(name), self.secret(f"scenes {name}"))
+            suite = self.suite(name)
+            found[name] = (suite, *suites.load(suite))
+        return found
 
     def submission(self, name_hash: str) -> Path:
         """Where a submission's files lie. Raises InputError for what is no hash."""
+        return self._named("submissions", name_hash)
+
+    def scored(self, folder: str) -> Path:
+        """Where a scored run lies, named by its content. Raises InputError for what is no hash."""
+        return self._named("scored", folder)
+
+    def _named(self, kind: str, name_hash: str) -> Path:
         if len(name_hash) != 64 or not set(name_hash) <= set("0123456789abcdef"):
-            raise InputError("expected a submission's hash, 64 hexadecimal digits")
-        return Path(self.folder) / "submissions" / name_hash
+            raise InputError("expected a hash, 64 hexadecimal digits")
+        return Path(self.folder) / kind / name_hash
 
 
 def read(path: str, overrides: list[str] | None = None) -> Board:
@@ -61,7 +126,13 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
     board = config.build(Board, config.override(config.read_yaml(path), overrides or []), path)
     if not board.suites:
         raise InputError(f"{path}: suites is empty")
+    taken: dict[tuple[str, str], str] = {}
     for name, suite in board.suites.items():
         if suite.split not in SPLITS:
             raise InputError(f"{path}: suites: {name}: split is {suite.split!r}, expected one of {', '.join(SPLITS)}")
+        if suite.render is not None and suite.split != "private":
+            raise InputError(f"{path}: suites: {name}: render makes a private split, but split is {suite.split!r}")
+        place = (board.table_of(name), suite.split)
+        if (other := taken.setdefault(place, name)) != name:
+            raise InputError(f"{path}: suites: {other} and {name} are both the {suite.split} split of table {place[0]}")
     return board

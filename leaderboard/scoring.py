@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from bench import suite as suites
 from leaderboard import board as boards
+from leaderboard import evidence, integrity
 from leaderboard.board import Board
 from leaderboard.store import Job, Scored, Store, connect
 from leaderboard.submission import PREDICTIONS
@@ -27,14 +29,21 @@ from tvad.files import write_whole
 FAILURE = "the predictions could not be scored"
 
 
-def score_suite(board: Board, name: str, predictions: Path, out: Path) -> Scored:
-    """Score one suite of a submission into `out`."""
+def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
+    """Score one suite of the submission in `folder` into `out`."""
     from bench.score import score
 
-    entry = board.suites[name]
-    score(predictions, suites.read(entry.config), out)
+    entry, suite = board.suites[name], board.suite(name)
+    score(folder / name / PREDICTIONS, suite, out)
+    evidence.anonymous(out, folder.name)
+    samples, items = suites.load(suite)
+    lines = evidence.read_lines(out / "samples.jsonl")
     record = json.loads((out / "run.json").read_text())
-    return Scored(entry.table or name, entry.split, record["suite_hash"], json.loads((out / "metrics.json").read_text()), record["blind"])
+    return Scored(
+        board.table_of(name), entry.split, record["suite_hash"], json.loads((out / "metrics.json").read_text()), record["blind"],
+        summary=evidence.summary(lines, samples, items), signature=integrity.signature(lines, board.secret("signatures")).hex(), videos=len(samples),
+        questions=len(items),
+    )  # fmt: skip
 
 
 def run_job(config: str, board: Board, job: Job) -> list[Scored]:
@@ -56,14 +65,15 @@ def run_job(config: str, board: Board, job: Job) -> list[Scored]:
         if done.returncode or not results.exists():
             print(f"{job.hash}: {done.stderr[-2000:]}", file=sys.stderr)
             raise InputError(FAILURE)
-        return [Scored(**row) for row in json.loads(results.read_text())]
+        found = json.loads(results.read_text())
+        return [replace(Scored(**row), folder=evidence.keep(Path(work, name), Path(board.folder) / "scored")) for name, row in found.items()]
 
 
 def child(board: Board, folder: Path, work: Path) -> None:
     """The child's part: every suite that the submission answers."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
-    found = [score_suite(board, name, folder / name / PREDICTIONS, work / name) for name in names if name in board.suites]
-    write_whole(work / "results.json", json.dumps([vars(scored) for scored in found]))
+    found = {name: score_suite(board, name, folder, work / name) for name in names if name in board.suites}
+    write_whole(work / "results.json", json.dumps({name: vars(scored) for name, scored in found.items()}))
 
 
 def work_once(config: str, board: Board, store: Store) -> bool:
@@ -91,8 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
     if known.child:
         child(board, Path(known.child), Path(known.work))
         return 0
-    board.check()
+    board.open()
     store = Store(connect(board.url))
+    store.migrate()
     while True:
         if not work_once(known.config, board, store):
             if known.once:

@@ -1,4 +1,4 @@
-"""What the leaderboard remembers: accounts, submissions and their states, results, an audit log. SQLAlchemy over SQLite or PostgreSQL.
+"""What the leaderboard remembers: accounts, submissions and their states, results, flags, an audit log. SQLAlchemy over SQLite or PostgreSQL.
 
 A submission is named by the hash of its content; it is queued once, however often it is sent. States: queued, running, done, failed,
 withdrawn. A job is claimed for a time (`lease`); a scorer that dies loses it to the next one, and only the one that holds the claim
@@ -10,14 +10,37 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DateTime, Engine, ForeignKey, Index, String, Text, UniqueConstraint, create_engine, event, func, select, update
+import numpy as np
+from sqlalchemy import (
+    DateTime,
+    Engine,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    and_,
+    create_engine,
+    event,
+    false,
+    func,
+    insert,
+    inspect,
+    or_,
+    select,
+    true,
+    update,
+)  # fmt: skip
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from leaderboard import integrity
 from leaderboard.submission import Card
 from tvad.errors import InputError
 
@@ -51,7 +74,12 @@ class Submission(Base):
     hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     name: Mapped[str] = mapped_column(String(100))
-    card: Mapped[str] = mapped_column(Text)  # JSON of `Card`
+    card: Mapped[str] = mapped_column(Text)  # JSON of `Card`; what the table filters by also as columns
+    organisation: Mapped[str] = mapped_column(String(100), server_default="")
+    parameters: Mapped[float | None]
+    open_weights: Mapped[bool] = mapped_column(server_default=false())
+    uses_video: Mapped[bool] = mapped_column(server_default=true())
+    baseline: Mapped[bool] = mapped_column(server_default=false())
     suites: Mapped[str] = mapped_column(Text)  # JSON list
     state: Mapped[str] = mapped_column(String(10))
     attempts: Mapped[int] = mapped_column(default=0)
@@ -64,7 +92,7 @@ class Submission(Base):
 
 
 class Result(Base):
-    """Metrics of a submission on a suite's split, as scored; suite_hash says on which version."""
+    """Metrics of a submission on a suite's split, as scored; suite_hash says on which version, folder names the scored run by its content."""
 
     __tablename__ = "results"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -74,7 +102,51 @@ class Result(Base):
     suite_hash: Mapped[str] = mapped_column(String(16))
     metrics: Mapped[str] = mapped_column(Text)  # JSON {metric: {value, low, high, n}}
     blind: Mapped[str] = mapped_column(Text)  # JSON of `bench.blind.record`
+    folder: Mapped[str | None] = mapped_column(String(64))
+    summary: Mapped[str] = mapped_column(Text, server_default="{}")  # JSON of `leaderboard.evidence.summary`
+    signature: Mapped[bytes | None] = mapped_column(LargeBinary)  # `leaderboard.integrity.signature`
     __table_args__ = (UniqueConstraint("submission", "suite", "split"), Index("ix_results_suite", "suite", "split", "suite_hash"))
+
+
+class Score(Base):
+    """A defined metric of a result, for sorting; without an interval its bounds are the value."""
+
+    __tablename__ = "scores"
+    result_id: Mapped[int] = mapped_column(ForeignKey("results.id"), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(60), primary_key=True)
+    value: Mapped[float]
+    low: Mapped[float]
+    high: Mapped[float]
+    n: Mapped[int]
+    __table_args__ = (Index("ix_scores_metric", "metric", "result_id"),)
+
+
+class Flag(Base):
+    """What makes a submission look doubtful (`leaderboard.integrity`); other: the submission that it resembles."""
+
+    __tablename__ = "flags"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    submission: Mapped[str] = mapped_column(ForeignKey("submissions.hash"))
+    kind: Mapped[str] = mapped_column(String(20))
+    suite: Mapped[str] = mapped_column(String(100))
+    other: Mapped[str | None] = mapped_column(String(64))
+    detail: Mapped[str] = mapped_column(Text)
+    __table_args__ = (Index("ix_flags_submission", "submission"), Index("ix_flags_other", "other"))
+
+
+class SuiteVersion(Base):
+    """A version of a suite's split, from when it was first served. Rows of different versions are never compared."""
+
+    __tablename__ = "suite_versions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    suite: Mapped[str] = mapped_column(String(100))
+    split: Mapped[str] = mapped_column(String(10))
+    hash: Mapped[str] = mapped_column(String(16))
+    since: Mapped[datetime] = mapped_column(DateTime)
+    questions: Mapped[int]
+    videos: Mapped[int]
+    note: Mapped[str] = mapped_column(Text)
+    __table_args__ = (UniqueConstraint("suite", "split", "hash"),)
 
 
 class Audit(Base):
@@ -105,6 +177,37 @@ class Scored:
     suite_hash: str
     metrics: dict[str, dict]
     blind: dict[str, Any]
+    folder: str | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    signature: str | None = None  # hexadecimal
+    videos: int = 0
+    questions: int = 0
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows of a table are shown: words of name or organisation, open weights only, those that look at the video only, without
+    baselines, at most so many parameters. older: submissions too that the same account has replaced by a newer one of the same name."""
+
+    words: str = ""
+    open_weights: bool = False
+    uses_video: bool = False
+    no_baselines: bool = False
+    most: float | None = None
+    older: bool = False
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The results of a table by one metric, (n,) each: results (their numbers), hashes, value, low and high (NaN without the metric), and
+    whether they pass the filter."""
+
+    results: np.ndarray
+    hashes: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    shown: np.ndarray
 
 
 class Limited(InputError):
@@ -114,7 +217,7 @@ class Limited(InputError):
 def connect(url: str) -> Engine:
     """An engine for `sqlite:///file` or `postgresql+psycopg://…`. SQLite waits for its lock and checks foreign keys."""
     engine = create_engine(url, pool_pre_ping=True, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
-    if url.startswith("sqlite"):
+    if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
         def _pragmas(connection, _):
@@ -126,7 +229,8 @@ def connect(url: str) -> Engine:
 
         @event.listens_for(engine, "begin")
         def _begin(connection):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            reads = connection.get_execution_options().get("reads")
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -135,18 +239,46 @@ def _hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def _card(text: str) -> dict[str, Any]:
+    return asdict(Card(**json.loads(text)))
+
+
 class Store:
     def __init__(self, engine: Engine):
         self.engine = engine
+        self._reader = engine.execution_options(reads=True)
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
         with Session(self.engine) as session, session.begin():
             yield session
 
-    def create_tables(self) -> None:
-        """Make what is missing, for tests and a first start; later versions come by migrations."""
-        Base.metadata.create_all(self.engine)
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        """A session that writes nothing: on SQLite it neither waits for writers nor stops them."""
+        with Session(self._reader) as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables to this version's form (Alembic); several processes may try at once. Raises InputError for tables of a newer
+        version."""
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        with self.engine.begin() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(747)")
+            config.attributes["connection"] = connection
+            names = inspect(connection).get_table_names()
+            try:
+                if "submissions" in names and "alembic_version" not in names:
+                    command.stamp(config, "0001")  # the first tables were made without a version
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise InputError(f"{self.engine.url.render_as_string()}: its tables are of another version of this program ({error})") from error
 
     @staticmethod
     def _note(session: Session, who: str, action: str, subject: str, detail: str = "") -> None:
@@ -182,7 +314,7 @@ class Store:
 
     def account_of(self, token: str) -> str | None:
         """The name of the account that a token belongs to; None for an unknown token or a disabled account."""
-        with self._session() as session:
+        with self._reading() as session:
             return session.scalar(select(Account.name).where(Account.token_hash == _hashed(token), Account.disabled.is_(False)))
 
     def submit(self, account: str, name_hash: str, card: Card, suites: list[str]) -> bool:
@@ -197,7 +329,8 @@ class Store:
                 if sent >= owner.daily:
                     raise Limited(f"{account} has sent {sent} submissions within a day, as many as it may")
                 session.add(Submission(hash=name_hash, account_id=owner.id, name=card.name, card=json.dumps(asdict(card)), suites=json.dumps(suites),
-                                       state=QUEUED, created=now()))  # fmt: skip
+                                       organisation=card.organisation, parameters=card.parameters, open_weights=card.open_weights,
+                                       uses_video=card.uses_video, baseline=card.baseline, state=QUEUED, created=now()))  # fmt: skip
                 self._note(session, account, "submit", name_hash, card.name)
         except IntegrityError:  # the same content at the same moment
             return False
@@ -226,17 +359,49 @@ class Store:
         return session.scalar(query.with_for_update())
 
     def finish(self, job: Job, results: list[Scored]) -> bool:
-        """Keep a job's results; False, and nothing kept, where the claim has passed to another scorer or the submission was withdrawn."""
+        """Keep a job's results and what is doubtful about them; False, and nothing kept, where the claim has passed to another scorer or
+        the submission was withdrawn."""
         with self._session() as session:
             found = self._held(session, job)
             if found is None:
                 return False
             for r in results:
-                session.add(Result(submission=job.hash, suite=r.suite, split=r.split, suite_hash=r.suite_hash, metrics=json.dumps(r.metrics),
-                                   blind=json.dumps(r.blind)))  # fmt: skip
+                self._note_version(session, r.suite, r.split, r.suite_hash, r.videos, r.questions)
+            for r in sorted(results, key=lambda r: (r.suite, r.split)):
+                row = Result(submission=job.hash, suite=r.suite, split=r.split, suite_hash=r.suite_hash, metrics=json.dumps(r.metrics),
+                             blind=json.dumps(r.blind), folder=r.folder, summary=json.dumps(r.summary),
+                             signature=bytes.fromhex(r.signature) if r.signature else None)  # fmt: skip
+                if row.signature:
+                    self._note_resemblances(session, found, row)
+                session.add(row)
+                session.flush()
+                scores = [
+                    {"result_id": row.id, "metric": name, "value": m["value"], "n": m["n"],
+                     **{k: m["value"] if m[k] is None else m[k] for k in ("low", "high")}}
+                    for name, m in r.metrics.items() if m["value"] is not None
+                ]  # fmt: skip
+                if scores:
+                    session.execute(insert(Score), scores)
+            for suite, detail in integrity.too_good({(r.suite, r.split): r.metrics for r in results}):
+                session.add(Flag(submission=job.hash, kind=integrity.TOO_GOOD, suite=suite, detail=detail))
+                self._note(session, "scorer", "flag", job.hash, detail)
             found.state, found.finished, found.claim = DONE, now(), None
             self._note(session, "scorer", "done", job.hash)
         return True
+
+    def _note_resemblances(self, session: Session, found: Submission, row: Result) -> None:
+        """Flags for submissions whose answers are nearly those of `row`. The version's row is locked, so that of two that end together
+        one sees the other."""
+        version = select(SuiteVersion).where(SuiteVersion.suite == row.suite, SuiteVersion.split == row.split, SuiteVersion.hash == row.suite_hash)
+        session.scalars(version.with_for_update()).one()
+        query = select(Submission.hash, Submission.name, Result.signature).join(Result, Result.submission == Submission.hash)
+        query = query.where(Result.suite == row.suite, Result.split == row.split, Result.suite_hash == row.suite_hash, Submission.state == DONE,
+                            Result.signature.is_not(None), or_(Submission.account_id != found.account_id, Submission.name != found.name))  # fmt: skip
+        others = session.execute(query).all()
+        assert row.signature is not None
+        for place, detail in integrity.resembling(row.signature, [other.signature for other in others]):
+            session.add(Flag(submission=found.hash, kind=integrity.NEAR_DUPLICATE, suite=row.suite, other=others[place].hash, detail=detail))
+            self._note(session, "scorer", "flag", found.hash, f"{detail} {others[place].hash}")
 
     def fail(self, job: Job, reason: str) -> bool:
         """End a job that cannot be scored."""
@@ -261,34 +426,163 @@ class Store:
 
     def status(self, name_hash: str) -> dict[str, Any] | None:
         """Everything public about one submission; None for an unknown one."""
-        with self._session() as session:
-            found = session.get(Submission, name_hash)
+        with self._reading() as session:
+            found = session.execute(
+                select(Submission, Account.name).join(Account, Account.id == Submission.account_id).where(Submission.hash == name_hash)
+            ).first()
             if found is None:
                 return None
-            owner = session.get_one(Account, found.account_id)
-            return {"hash": found.hash, "account": owner.name, "name": found.name, "card": json.loads(found.card), "suites": json.loads(found.suites),
-                    "state": found.state, "error": found.error, "created": found.created, "finished": found.finished}  # fmt: skip
+            row, owner = found
+            return {"hash": row.hash, "account": owner, "name": row.name, "card": _card(row.card), "suites": json.loads(row.suites),
+                    "state": row.state, "error": row.error, "created": row.created, "finished": row.finished}  # fmt: skip
 
-    def table(self, suite: str, split: str = "public") -> list[dict[str, Any]]:
-        """Results of all finished submissions on a suite's split, newest first."""
-        with self._session() as session:
-            query = select(Submission, Result, Account.name).join(Result, Result.submission == Submission.hash)
-            query = query.join(Account, Account.id == Submission.account_id)
-            query = query.where(Submission.state == DONE, Result.suite == suite, Result.split == split).order_by(Submission.created.desc(), Submission.hash)
-            return [
-                {"hash": s.hash, "account": owner, "name": s.name, "card": json.loads(s.card), "suite_hash": r.suite_hash,
-                 "metrics": json.loads(r.metrics), "blind": json.loads(r.blind), "created": s.created}
-                for s, r, owner in session.execute(query)
-            ]  # fmt: skip
+    def find(self, name: str) -> list[str]:
+        """Hashes of the finished submissions of this name or with this beginning of a hash, newest first."""
+        with self._reading() as session:
+            called = or_(Submission.name == name, Submission.hash.startswith(name, autoescape=True) if len(name) >= 8 else false())
+            query = select(Submission.hash).where(called, Submission.state == DONE)
+            return list(session.scalars(query.order_by(Submission.created.desc(), Submission.hash)))
 
-    def results(self, name_hash: str, split: str = "public") -> list[tuple[str, dict[str, Any]]]:
-        """(suite, metrics) of one submission."""
+    def finished(self) -> list[str]:
+        """Hashes of what has a page: everything scored, and tombstones."""
+        with self._reading() as session:
+            return list(session.scalars(select(Submission.hash).where(Submission.state.in_((DONE, WITHDRAWN))).order_by(Submission.created)))
+
+    def history(self, account: str, name: str) -> list[dict[str, Any]]:
+        """All submissions of one account under one name, oldest first: hash, state, created, and where there are several their scores
+        {suite: {metric: value}} on public labels."""
+        with self._reading() as session:
+            owner = select(Account.id).where(Account.name == account).scalar_subquery()
+            query = select(Submission.hash, Submission.state, Submission.created).where(Submission.account_id == owner, Submission.name == name)
+            rows: dict[str, dict[str, Any]] = {
+                name_hash: {"hash": name_hash, "state": state, "created": created, "scores": {}}
+                for name_hash, state, created in session.execute(query.order_by(Submission.created, Submission.hash).limit(200)).tuples()
+            }
+            if len(rows) < 2:
+                return list(rows.values())
+            scores = select(Result.submission, Result.suite, Score.metric, Score.value).join(Score, Score.result_id == Result.id)
+            scores = scores.where(Result.submission.in_(list(rows)), Result.split == "public")
+            for name_hash, suite, metric, value in session.execute(scores):
+                rows[name_hash]["scores"].setdefault(suite, {})[metric] = value
+            return list(rows.values())
+
+    def note_version(self, suite: str, split: str, version: str, videos: int, questions: int, note: str = "") -> bool:
+        """Remember that a version of a suite is served, with what is new in it; False where it is known."""
         with self._session() as session:
-            rows = session.scalars(select(Result).where(Result.submission == name_hash, Result.split == split).order_by(Result.suite))
-            return [(r.suite, json.loads(r.metrics)) for r in rows]
+            return self._note_version(session, suite, split, version, videos, questions, note)
+
+    def _note_version(self, session: Session, suite: str, split: str, version: str, videos: int, questions: int, note: str = "") -> bool:
+        query = select(SuiteVersion).where(SuiteVersion.suite == suite, SuiteVersion.split == split, SuiteVersion.hash == version)
+        if (found := session.scalar(query)) is not None:
+            found.note = note or found.note
+            return False
+        try:
+            with session.begin_nested():
+                session.add(SuiteVersion(suite=suite, split=split, hash=version, since=now(), videos=videos, questions=questions, note=note))
+        except IntegrityError:  # another process at the same moment
+            return False
+        self._note(session, "server", "suite version", suite, f"{split} {version}")
+        return True
+
+    def versions(self, suite: str, split: str = "public") -> list[dict[str, Any]]:
+        """Versions of a suite's split, newest first, with the number of finished submissions on each."""
+        with self._reading() as session:
+            counts = dict(session.execute(
+                select(Result.suite_hash, func.count()).join(Submission, Submission.hash == Result.submission)
+                .where(Result.suite == suite, Result.split == split, Submission.state == DONE).group_by(Result.suite_hash)
+            ).tuples().all())  # fmt: skip
+            query = select(SuiteVersion).where(SuiteVersion.suite == suite, SuiteVersion.split == split).order_by(SuiteVersion.id.desc())
+            return [{"hash": v.hash, "since": v.since, "videos": v.videos, "questions": v.questions, "note": v.note, "models": counts.get(v.hash, 0)}
+                    for v in session.scalars(query)]  # fmt: skip
+
+    @staticmethod
+    def _of_version(suite: str, split: str, version: str):
+        return and_(Submission.state == DONE, Result.suite == suite, Result.split == split, Result.suite_hash == version)
+
+    def revision(self) -> tuple[int, int]:
+        """Another value after every change of what is stored: every change is noted in the audit log. Its newest thousand are counted too,
+        because of transactions that end at once the lower number may be seen later."""
+        with self._reading() as session:
+            newest = session.scalar(select(func.max(Audit.id))) or 0
+            return newest, session.scalar(select(func.count()).where(Audit.id > newest - 1000)) or 0
+
+    def metrics(self, suite: str, split: str, version: str) -> list[str]:
+        """Metrics that the newest results of a version have, in their order."""
+        with self._reading() as session:
+            query = select(Result.metrics).join(Submission, Submission.hash == Result.submission).where(self._of_version(suite, split, version))
+            newest = session.scalars(query.order_by(Result.id.desc()).limit(20)).all()
+            return list(dict.fromkeys(name for text in newest for name, m in json.loads(text).items() if m["value"] is not None))
+
+    def standings(self, suite: str, split: str, version: str, metric: str, wanted: Filter) -> Standings:
+        """All results of a version by one metric, in no order: what ranks are made of."""
+        shown = [
+            or_(Submission.name.icontains(wanted.words, autoescape=True), Submission.organisation.icontains(wanted.words, autoescape=True))
+            if wanted.words else true(),
+            Submission.open_weights if wanted.open_weights else true(),
+            Submission.uses_video if wanted.uses_video else true(),
+            ~Submission.baseline if wanted.no_baselines else true(),
+            Submission.parameters <= wanted.most if wanted.most is not None else true(),
+        ]  # fmt: skip
+        age = func.row_number().over(partition_by=(Submission.account_id, Submission.name), order_by=(Submission.created.desc(), Submission.hash))
+        query = select(Result.id, Submission.hash, Score.value, Score.low, Score.high, and_(*shown).label("shown"), age.label("age"))
+        query = query.join(Submission, Submission.hash == Result.submission)
+        query = query.outerjoin(Score, and_(Score.result_id == Result.id, Score.metric == metric)).where(self._of_version(suite, split, version))
+        with self._reading() as session:
+            rows = [row for row in session.execute(query).tuples() if wanted.older or row[6] == 1]
+        columns = list(zip(*rows)) if rows else [()] * 7
+        value, low, high = (np.array(column, float) for column in columns[2:5])
+        return Standings(np.array(columns[0], int), np.array(columns[1], str), value, low, high, np.array(columns[5], bool))
+
+    def rows(self, results: list[int], metrics: list[str]) -> dict[int, dict[str, Any]]:
+        """What the table shows of some results: submission, card, whether it is flagged, {metric: {value, low, high, n}}."""
+        with self._reading() as session:
+            query = select(Result.id, Submission.hash, Submission.card, Submission.created, Account.name)
+            query = query.join(Submission, Submission.hash == Result.submission).join(Account, Account.id == Submission.account_id)
+            found: dict[int, dict[str, Any]] = {
+                number: {"hash": name_hash, "account": owner, "card": _card(card), "created": created, "flagged": False, "metrics": {}}
+                for number, name_hash, card, created, owner in session.execute(query.where(Result.id.in_(results))).tuples()
+            }
+            chosen = select(Score.result_id, Score.metric, Score.value, Score.low, Score.high, Score.n)
+            for number, metric, value, low, high, n in session.execute(chosen.where(Score.result_id.in_(results), Score.metric.in_(metrics))).tuples():
+                found[number]["metrics"][metric] = {"value": value, "low": low, "high": high, "n": n}
+            flagged = set(session.scalars(select(Flag.submission).where(Flag.submission.in_([row["hash"] for row in found.values()]))))
+            for row in found.values():
+                row["flagged"] = row["hash"] in flagged
+            return found
+
+    def blind(self, suite: str, split: str, version: str) -> dict[str, Any]:
+        """What blind baselines score on a version, as its newest result records it."""
+        with self._reading() as session:
+            query = select(Result.blind).join(Submission, Submission.hash == Result.submission).where(self._of_version(suite, split, version))
+            text = session.scalar(query.order_by(Result.id.desc()).limit(1))
+            return json.loads(text) if text else {}
+
+    def results(self, name_hash: str) -> list[dict[str, Any]]:
+        """All results of one submission: suite, split, suite_hash, metrics, blind, folder, summary."""
+        with self._reading() as session:
+            rows = session.scalars(select(Result).where(Result.submission == name_hash).order_by(Result.suite, Result.split.desc()))
+            return [{"suite": r.suite, "split": r.split, "suite_hash": r.suite_hash, "metrics": json.loads(r.metrics), "blind": json.loads(r.blind),
+                     "folder": r.folder, "summary": json.loads(r.summary)} for r in rows]  # fmt: skip
+
+    def flags(self, name_hash: str) -> list[dict[str, Any]]:
+        """Flags of a submission, and of others that name it."""
+        with self._reading() as session:
+            rows = session.scalars(select(Flag).where(or_(Flag.submission == name_hash, Flag.other == name_hash)).order_by(Flag.id)).all()
+            if not rows:
+                return []
+            pairs = [(flag, flag.other if flag.submission == name_hash else flag.submission) for flag in rows]
+            names = dict(session.execute(select(Submission.hash, Submission.name).where(Submission.hash.in_([o for _, o in pairs if o]))).tuples().all())
+            return [{"kind": f.kind, "suite": f.suite, "detail": f.detail, "other": other, "name": names.get(other or "")} for f, other in pairs]
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """All accounts, with the number of their submissions."""
+        with self._reading() as session:
+            sent = dict(session.execute(select(Submission.account_id, func.count()).group_by(Submission.account_id)).tuples().all())
+            return [{"name": a.name, "daily": a.daily, "disabled": a.disabled, "created": a.created, "submissions": sent.get(a.id, 0)}
+                    for a in session.scalars(select(Account).order_by(Account.name))]  # fmt: skip
 
     def audit(self, most: int = 100) -> list[dict[str, Any]]:
         """The newest entries of the audit log."""
-        with self._session() as session:
+        with self._reading() as session:
             rows = session.scalars(select(Audit).order_by(Audit.id.desc()).limit(most))
             return [{"time": a.time, "who": a.who, "action": a.action, "subject": a.subject, "detail": a.detail} for a in rows]

@@ -54,7 +54,8 @@ LIMITS = Limits()
 @dataclass
 class Card:
     """What a submitter says about a model. parameters: count, None where unknown. data: what it was trained on. contamination: what is
-    known about test data among it; "none known" is a statement, silence is not."""
+    known about test data among it; "none known" is a statement, silence is not. baseline: a point of reference (chance, a prior, an older
+    method), not a contender."""
 
     name: str
     organisation: str
@@ -64,6 +65,7 @@ class Card:
     parameters: float | None = None
     open_weights: bool = False
     uses_video: bool = True
+    baseline: bool = False
     links: list[str] = field(default_factory=list)
     description: str = ""
 
@@ -292,5 +294,6 @@ def pack(runs: dict[str, Path], card: Path, out: Path) -> Verified:
 
 def card_template() -> str:
     """A card to fill in."""
-    example = Card("my-model", "my lab", "apache-2.0", "none known", ["what it was trained on"], 7e9, True, True, ["https://example.org/model"], "one line")
+    example = Card("my-model", "my lab", "apache-2.0", "none known", ["what it was trained on"], 7e9, True, links=["https://example.org/model"],
+                   description="one line")  # fmt: skip
     return yaml.safe_dump(asdict(example), sort_keys=False, allow_unicode=True)

@@ -19,6 +19,7 @@ import torch
 
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
+pytest_plugins = ["board_fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SHIPPED = ROOT / "assets" / "tvad-tiny"

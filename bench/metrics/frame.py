@@ -1,7 +1,6 @@
 """Frame and pixel ROC-AUC. Protocols: UBnormal's scripts (Acsintoae et al., CVPR 2022) and AED (Georgescu et al., TPAMI 2021)."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
@@ -11,7 +10,8 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     negatives = labels.size - positives
     if positives == 0 or negatives == 0:
         return None
-    ranks = rankdata(scores)
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,8 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
     """Exact two-sided McNemar test of paired right/wrong answers (n,): p-value of as uneven a split of those that changed."""
     before, after = np.asarray(before).astype(bool), np.asarray(after).astype(bool)
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
+    from scipy.stats import binomtest  # seconds of import that few commands need
+
     return 1.0 if lost + won == 0 else float(binomtest(min(lost, won), lost + won, 0.5).pvalue)
 
 

@@ -1,82 +1,35 @@
 """Accounts, jobs and results, on SQLite and on a real PostgreSQL."""
 
 import json
-import os
-import pwd
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
+import numpy as np
 import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from board_fixtures import rows_of
 from conftest import ROOT
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from bench import suite as suites
 from bench.models.baseline import Baseline
 from bench.run import run
 from leaderboard import board as boards
-from leaderboard import scoring, submission
-from leaderboard.store import ATTEMPTS, Base, Limited, Result, Scored, Store, Submission, connect, now
+from leaderboard import integrity, scoring, submission
+from leaderboard.store import ATTEMPTS, Base, Filter, Limited, Result, Scored, Store, Submission, connect, now
 from leaderboard.submission import Card
 from tvad.errors import InputError
 
 CARD = Card("guess", "a lab", "apache-2.0", "none known", ["nothing"])
-PLACES = [Path(p) for p in (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), "/usr/local/bin", "/usr/bin")]
-
-
-def as_postgres():
-    """Arguments that run a command as another user than root, which PostgreSQL refuses."""
-    if os.getuid():
-        return {}
-    try:
-        user = pwd.getpwnam("postgres")
-    except KeyError:
-        user = pwd.getpwnam("nobody")
-    return {"user": user.pw_uid, "group": user.pw_gid}
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """Address of a PostgreSQL started for the tests."""
-    place = next((p for p in PLACES if (p / "initdb").exists() and (p / "pg_ctl").exists()), None)
-    if place is None:
-        pytest.skip("PostgreSQL is not installed")
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # sockets want short paths, and another user must reach it
-    user = as_postgres()
-    if user:
-        os.chown(folder, user["user"], user["group"])
-    data = folder / "data"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder, **user}
-    made = subprocess.run([place / "initdb", "-D", data, "-U", "board", "-A", "trust", "-E", "UTF8", "--no-sync"], **quiet)
-    if made.returncode:
-        pytest.skip(f"PostgreSQL cannot be started here: {made.stderr.decode()[-200:]}")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    subprocess.run([place / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"], check=True, **quiet)
-    try:
-        yield f"postgresql+psycopg://board@/postgres?host={folder}"
-    finally:
-        subprocess.run([place / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, **quiet)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request, tmp_path):
-    url = f"sqlite:///{tmp_path}/board.sqlite" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    engine = connect(url)
-    Base.metadata.drop_all(engine)
-    found = Store(engine)
-    found.create_tables()
-    yield found
-    engine.dispose()
-
-
 def name(n: int) -> str:
     return f"{n:064x}"
 
@@ -120,7 +73,7 @@ def test_a_job_is_finished_by_the_one_that_holds_it(store):
     quick = store.claim(60)
     assert slow.hash == quick.hash and store.claim(60) is None
     assert store.finish(quick, [scored(0.7)]) and not store.finish(slow, [scored(0.1)]) and not store.fail(slow, "late")
-    row = store.table("scenes")[0]
+    row = rows_of(store)[0]
     assert row["metrics"]["mcq.accuracy"]["value"] == 0.7 and row["card"]["organisation"] == "a lab" and row["account"] == "lab"
     assert store.status(name(1))["state"] == "done" and store.status(name(9)) is None
 
@@ -146,7 +99,7 @@ def test_withdrawal_leaves_a_tombstone(store):
         words.add(str(error.value).replace(which, ""))
     assert len(words) == 1, "who does not own it learns nothing"
     store.withdraw("lab", name(1))
-    assert not store.finish(job, [scored()]) and store.table("scenes") == []
+    assert not store.finish(job, [scored()]) and rows_of(store) == []
     assert store.status(name(1))["state"] == "withdrawn" and not store.submit("lab", name(1), CARD, ["scenes"])
     assert [entry["action"] for entry in store.audit()][:2] == ["withdraw", "submit"]
 
@@ -221,9 +174,15 @@ def test_a_submission_is_scored_in_a_process_of_its_own(store, board, tmp_path):
     found = put(plan, tmp_path, "oracle")
     store.submit("lab", found.hash, found.card, found.suites)
     assert scoring.work_once(config, plan, store) and not scoring.work_once(config, plan, store)
-    row = store.table("scenes")[0]
+    row = rows_of(store)[0]
     assert row["metrics"]["mcq.accuracy"]["value"] == 1.0 and row["metrics"]["mcq.accuracy"]["low"] is not None
-    assert row["blind"]["mcq"]["chance"] == 0.25 and len(row["suite_hash"]) == 16
+    result = store.results(found.hash)[0]
+    assert result["blind"]["mcq"]["chance"] == 0.25 and len(result["suite_hash"]) == 16
+    kept = plan.scored(result["folder"])
+    assert json.loads((kept / "metrics.json").read_text()) == result["metrics"], "the scored run is kept"
+    assert plan.folder not in (kept / "run.json").read_text() and "submission:" + found.hash in (kept / "run.json").read_text()
+    given, right = result["summary"]["answers"]["judgement"]["Yes"]
+    assert given == right > 0 and set(result["summary"]["by_class"]) == {"mcq", "judgement"}
 
 
 def test_scoring_stops_at_its_limits_and_tells_nothing(store, board, tmp_path):
@@ -242,7 +201,7 @@ def test_scoring_stops_at_its_limits_and_tells_nothing(store, board, tmp_path):
 def test_a_killed_scorer_loses_nothing(board, tmp_path):
     config, plan = board
     store = Store(connect(plan.url))
-    store.create_tables()
+    store.migrate()
     store.create_account("lab")
     found = put(plan, tmp_path, "prior")
     store.submit("lab", found.hash, found.card, found.suites)
@@ -255,10 +214,134 @@ def test_a_killed_scorer_loses_nothing(board, tmp_path):
     with Session(store.engine) as session, session.begin():
         session.execute(update(Submission).values(lease=now() - timedelta(seconds=1)))
     assert subprocess.run([sys.executable, "-m", "leaderboard.scoring", "--config", config, "--once"], cwd=ROOT).returncode == 0
-    assert store.status(found.hash)["state"] == "done" and len(store.table("scenes")) == 1
+    assert store.status(found.hash)["state"] == "done" and len(rows_of(store)) == 1
 
 
 @pytest.mark.parametrize("text", ["../x", "x" * 64, "", "A" * 64, "0" * 63 + "/"])
 def test_a_hash_is_a_hash(board, text):
-    with pytest.raises(InputError, match="expected a submission's hash"):
+    with pytest.raises(InputError, match="expected a hash"):
         board[1].submission(text)
+
+
+def test_tables_of_before_are_migrated_with_their_content(database):
+    engine = connect(database)
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "leaderboard/migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("DROP TABLE alembic_version"))  # the first tables were made without it
+        day = now().isoformat(" ")
+        card = json.dumps({k: v for k, v in vars(CARD).items() if k != "baseline"} | {"parameters": 7e9, "open_weights": True})
+        metrics = json.dumps({"mcq.accuracy": {"value": 0.5, "low": None, "high": None, "n": 3}, "mcq.x": {"value": None, "low": None, "high": None, "n": 0}})
+        connection.execute(text("INSERT INTO accounts VALUES (1, 'lab', 'h', 5, false, :day)"), {"day": day})
+        connection.execute(text("INSERT INTO submissions VALUES (:h, 1, 'guess', :card, '[]', 'done', 1, NULL, NULL, NULL, :day, :day)"),
+                           {"h": name(1), "card": card, "day": day})  # fmt: skip
+        connection.execute(text("INSERT INTO results VALUES (1, :h, 'scenes', 'public', 'abc', :m, '{}')"), {"h": name(1), "m": metrics})
+    store = Store(engine)
+    store.migrate()
+    store.migrate()
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        row = connection.execute(text("SELECT parameters, open_weights, baseline FROM submissions")).one()
+    assert row[0] == 7e9 and row[1] and not row[2]
+    found = store.standings("scenes", "public", "abc", "mcq.accuracy", Filter(open_weights=True))
+    assert found.value.tolist() == [0.5] and found.shown.all()
+    assert store.status(name(1))["card"]["baseline"] is False
+    engine.dispose()
+
+
+def test_tables_of_a_newer_program_are_refused(database):
+    engine = connect(database)
+    store = Store(engine)
+    store.migrate()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(InputError, match="another version of this program"):
+        store.migrate()
+    engine.dispose()
+
+
+def finished(store, n: int, value: float, *, account="lab", version="abc", signature=None, split="public", **card) -> str:
+    """A finished submission with one metric."""
+    store.submit(account, name(n), replace(CARD, **{"name": f"m{n}", **card}), ["scenes"])
+    job = store.claim(60)
+    metric = {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 50}
+    store.finish(job, [replace(scored(), suite_hash=version, split=split, metrics={"mcq.accuracy": metric}, signature=signature)])
+    return job.hash
+
+
+def standing(store, **wanted) -> list[str]:
+    found = store.standings("scenes", "public", "abc", "mcq.accuracy", Filter(**wanted))
+    return sorted(found.hashes[found.shown].tolist())
+
+
+def test_tables_are_filtered(store):
+    store.create_account("lab")
+    big = finished(store, 1, 0.5, parameters=7e10, open_weights=True, organisation="Big_Lab")
+    small = finished(store, 2, 0.6, parameters=3e9, uses_video=False)
+    chance = finished(store, 3, 0.2, baseline=True)
+    finished(store, 4, 0.9, version="old")
+    first = finished(store, 5, 0.7, name="again")
+    second = finished(store, 6, 0.6, name="again")
+    assert standing(store) == sorted([big, small, chance, second]) and standing(store, older=True) == sorted([big, small, chance, first, second])
+    assert standing(store, open_weights=True) == [big] and standing(store, most=4e9) == [small] and small not in standing(store, uses_video=True)
+    assert chance not in standing(store, no_baselines=True)
+    assert standing(store, words="g_l") == [big] and standing(store, words="%") == [] and standing(store, words="' OR 1=1 --") == []
+    assert [row["hash"] for row in store.history("lab", "again")] == [first, second]
+    assert store.find("again") == [second, first] and store.find(first[:7]) == [] and store.find(f"{5:064x}") == [first]
+    store.withdraw(None, second)
+    assert first in standing(store), "the one that it had replaced stands again"
+    assert [v["models"] for v in store.versions("scenes")] == [1, 4]
+
+
+def words(*values: int) -> str:
+    return np.array(values, "<u4").tobytes().hex()
+
+
+def test_near_duplicates_are_flagged_where_mistakes_are_shared(store):
+    for account in ("lab", "other"):
+        store.create_account(account)
+    rng = np.random.default_rng(0)
+    model = rng.integers(0, 2**31, 100) * 2 + (rng.random(100) < 0.6)
+    copied = model.copy()
+    copied[:5] = rng.integers(0, 2**31, 5) * 2
+    perfect = rng.integers(0, 2**31, 100) * 2 + 1
+    alike = perfect.copy()
+    alike[:8] = rng.integers(0, 2**31, 8) * 2  # right answers are alike, the mistakes are its own
+    one = finished(store, 1, 0.6, signature=words(*model))
+    two = finished(store, 2, 0.6, account="other", signature=words(*copied))
+    finished(store, 3, 0.6, name="m1", signature=words(*model))  # the same account's next try
+    four, five = finished(store, 4, 1.0, signature=words(*perfect)), finished(store, 5, 0.9, signature=words(*alike))
+    flags = store.flags(two)
+    assert [(f["kind"], f["other"], f["name"]) for f in flags if f["other"] == one] == [(integrity.NEAR_DUPLICATE, one, "m1")]
+    assert "95% of 100" in flags[0]["detail"] and two in [f["other"] for f in store.flags(one)]
+    assert store.flags(four) == store.flags(five) == []
+
+
+def test_what_only_public_labels_bear_out_is_flagged(store):
+    store.create_account("lab")
+
+    def metrics(value):
+        return {"mcq.accuracy": {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 100}}
+
+    for n, (public, private, flagged) in enumerate(((0.9, 0.5, True), (0.6, 0.55, False), (0.5, 0.9, False), (0.62, 0.5, False))):
+        store.submit("lab", name(n), CARD, ["scenes"])
+        store.finish(store.claim(60), [replace(scored(), metrics=metrics(public)), replace(scored(), split="private", metrics=metrics(private))])
+        assert [f["kind"] for f in store.flags(name(n))] == [integrity.TOO_GOOD] * flagged
+
+
+def test_signatures_depend_on_answers_their_truth_and_the_secret():
+    def lines(text="A", right=1.0):
+        return [{"id": f"v{n}", "task": "mcq", "response": text, "scores": {"accuracy": right}} for n in range(300)]
+
+    one = integrity.signature(lines(), b"s")
+    assert len(one) == 4 * integrity.SAMPLED and one == integrity.signature(lines(" A\n"), b"s")
+    assert one != integrity.signature(lines(), b"t") and one != integrity.signature(lines("B"), b"s")
+    assert {w & 1 for w in np.frombuffer(integrity.signature(lines(right=0.0), b"s"), "<u4")} == {0}
+
+
+def test_secrets_are_made_once_and_read_by_nobody_else(tmp_path):
+    board = boards.Board(str(tmp_path), {})
+    assert board.secret("a") == board.secret("a") != board.secret("b")
+    assert (tmp_path / "secret").stat().st_mode & 0o077 == 0 and [p.name for p in tmp_path.iterdir()] == ["secret"]

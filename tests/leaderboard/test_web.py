@@ -6,72 +6,19 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
 
 import httpx
+import numpy as np
 import pytest
+from board_fixtures import CARD, rows_of
 from conftest import ROOT, free_port, until_up
-from fastapi.testclient import TestClient
 
-from bench import suite as suites
-from bench.models.baseline import Baseline
-from bench.run import run
-from leaderboard import board as boards
-from leaderboard import ranking, scoring, submission, web
-from leaderboard.store import Scored, Store, connect
+from leaderboard import ranking, submission, uploads
+from leaderboard.pages import PUBLISHED
+from leaderboard.store import Scored, Standings
 from leaderboard.submission import Card, Limits
-
-CARD = {"name": "guess", "organisation": "a lab", "licence": "mit", "contamination": "none known", "data": ["nothing"], "parameters": 2.5e6}
-
-
-@pytest.fixture(scope="module")
-def runs(scenes, tmp_path_factory):
-    """Finished runs of two baselines, and the suite's configuration."""
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "suite.yaml").write_text(json.dumps({"name": "scenes", "data": str(scenes), "tasks": ["mcq", "judgement"], "resamples": 50}))
-    plan = suites.read(str(folder / "suite.yaml"))
-    for which in ("random", "oracle"):
-        run(Baseline(which), f"baseline:{which}", plan, folder / which)
-    return folder
-
-
-class Place:
-    """A board in a folder of its own, with a client and two accounts."""
-
-    def __init__(self, folder, runs):
-        self.folder, self.runs = folder, runs
-        self.config = folder / "board.yaml"
-        self.config.write_text(json.dumps({"folder": str(folder / "board"), "suites": {"scenes": {"config": str(runs / "suite.yaml")}}, "daily": 5}))
-        (folder / "board").mkdir()
-        self.board = boards.read(str(self.config))
-        self.store = Store(connect(self.board.url))
-        self.store.create_tables()
-        self.token, self.other = self.store.create_account("lab", 5), self.store.create_account("other", 5)
-        self.client = TestClient(web.build_app(self.board, self.store), raise_server_exceptions=False)
-
-    def packed(self, which="random", **card) -> bytes:
-        (self.folder / "card.yaml").write_text(json.dumps(CARD | card))
-        submission.pack({"scenes": self.runs / which}, self.folder / "card.yaml", self.folder / "s.zip")
-        return (self.folder / "s.zip").read_bytes()
-
-    def send(self, data: bytes, token: str | None = None):
-        return self.client.post("/api/submissions", content=data, headers={"Authorization": f"Bearer {token or self.token}"})
-
-    def finish(self) -> None:
-        """End what is queued with made-up metrics."""
-        metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}
-        while (job := self.store.claim(60)) is not None:
-            self.store.finish(job, [Scored("scenes", "public", "abc", {"mcq.accuracy": metric, "judgement.accuracy": metric}, {})])
-
-    def score(self) -> None:
-        while scoring.work_once(str(self.config), self.board, self.store):
-            pass
-
-
-@pytest.fixture
-def place(tmp_path, runs):
-    return Place(tmp_path, runs)
+from leaderboard.web import build_app
 
 
 def test_a_submission_is_taken_scored_and_shown(place):
@@ -88,10 +35,10 @@ def test_a_submission_is_taken_scored_and_shown(place):
     assert "0 of 2 models" in place.client.get("/suites/scenes?q=nobody").text
     model = place.client.get(f"/models/{name}").text
     assert "mcq.accuracy" in model and "1.000" in model and name in model
-    assert {row["name"] for row in place.client.get("/api/tables/scenes").json()} == {"seer", "guess"}
-    assert place.client.get("/").url.path == "/suites/scenes" and "OpenAPI" in place.client.get("/submit").text
+    assert [row["card"]["name"] for row in place.client.get("/api/tables/scenes").json()["models"]] == ["seer", "guess"]
+    assert place.client.get("/").url.path == "/suites/scenes" and "OpenAPI" in place.client.get("/api").text
     assert "/api/submissions" in place.client.get("/api/openapi.json").json()["paths"]
-    assert not list((place.folder / "board/incoming").iterdir()), "nothing half-taken stays"
+    assert [p.name for p in (place.folder / "board/incoming").iterdir()] == ["parts"], "nothing half-taken stays"
 
 
 def test_tokens_are_asked_for_and_own_only_their_submissions(place):
@@ -129,7 +76,7 @@ def test_what_is_no_submission_is_one_line(place, data):
 def test_oversized_and_slow_uploads_end(place, monkeypatch):
     monkeypatch.setattr(submission, "LIMITS", Limits(total=1000))
     assert place.send(os.urandom(5000)).status_code == 413
-    monkeypatch.setattr(web, "SILENCE", 0.05)
+    monkeypatch.setattr(uploads, "SILENCE", 0.05)
 
     async def slow():
         yield b"PK"
@@ -137,12 +84,12 @@ def test_oversized_and_slow_uploads_end(place, monkeypatch):
         yield b"x"
 
     async def send():
-        transport = httpx.ASGITransport(web.build_app(place.board, place.store))
+        transport = httpx.ASGITransport(build_app(place.board, place.store, place.pages))
         async with httpx.AsyncClient(transport=transport, base_url="http://board") as client:
             return await client.post("/api/submissions", content=slow(), headers={"Authorization": f"Bearer {place.token}"})
 
     assert asyncio.run(send()).status_code in (202, 408, 422)
-    assert not list((place.folder / "board/incoming").iterdir())
+    assert [p.name for p in (place.folder / "board/incoming").iterdir()] == ["parts"]
 
 
 HOSTILE = ["<script>alert(1)</script>",
@@ -163,7 +110,7 @@ def test_nothing_that_is_submitted_runs_in_a_page(place, text):
 
 def test_every_answer_has_a_strict_policy_and_no_page_a_script(place):
     place.send(place.packed())
-    known = ("/suites/scenes", "/submit", "/published", "/style.css", "/api/tables/scenes")
+    known = ("/suites/scenes", "/submit", "/published", "/style.css", "/api/tables/scenes", "/api", "/suites/scenes/versions")
     for path in (*known, "/nowhere", "/suites/nowhere", "/api/submissions/x", "/models/x"):
         answer = place.client.get(path)
         policy = answer.headers["content-security-policy"]
@@ -181,7 +128,7 @@ def test_filters_take_only_what_they_know(place, query):
     place.finish()
     answer = place.client.get(f"/suites/scenes?{query}")
     assert answer.status_code in (200, 422) and "Traceback" not in answer.text
-    assert len(place.store.table("scenes")) == 1
+    assert len(rows_of(place.store)) == 1
 
 
 @pytest.mark.parametrize("path", ["/models/../../etc/passwd",
@@ -214,30 +161,56 @@ def _card(place):
 
 def test_published_figures_are_cited_and_on_a_page_of_their_own(place):
     page = place.client.get("/published").text
-    assert "VAU-R1" in page and "arXiv 2505.23504" in page and "88.33" in page and "67.9 %" in page and page.count("<table>") == len(web.PUBLISHED)
-    assert all(len(row["values"]) == len(part["columns"]) and row["source"] for part in web.PUBLISHED for row in part["rows"])
+    assert "VAU-R1" in page and "arXiv 2505.23504" in page and "88.33" in page and "67.9 %" in page and page.count("<table>") == len(PUBLISHED)
+    assert all(len(row["values"]) == len(part["columns"]) and row["source"] for part in PUBLISHED for row in part["rows"])
     assert "VAU-R1" not in place.client.get("/suites/scenes").text
 
 
 def test_ranks_are_shared_where_intervals_overlap():
-    def entry(name, value, low, high):
-        return {"hash": name, "card": {}, "metrics": {"mcq.accuracy": {"value": value, "low": low, "high": high, "n": 9}}}
+    nan = float("nan")
+    found = Standings(np.arange(4), np.array(["c", "a", "b", "d"]), np.array([0.5, 0.9, 0.88, nan]), np.array([0.4, 0.85, 0.8, nan]),
+                      np.array([0.6, 0.95, 0.93, nan]), np.ones(4, bool))  # fmt: skip
 
-    entries = [entry("c", 0.5, 0.4, 0.6), entry("a", 0.9, 0.85, 0.95), entry("b", 0.88, 0.8, 0.93), {"hash": "d", "card": {}, "metrics": {}}]
-    assert [(row.rank, row.entry["hash"]) for row in ranking.ordered(entries, "mcq.accuracy")] == [(1, "a"), (1, "b"), (3, "c"), (4, "d")]
-    assert ranking.columns(entries) == ["mcq.accuracy"]
+    def ranks(metric):
+        return [(int(rank), str(found.hashes[place])) for rank, place in zip(*ranking.ordered(found, metric))]
+
+    assert ranks("mcq.accuracy") == [(1, "a"), (1, "b"), (3, "c"), (4, "d")]
+    assert ranks("temporal.false_alarm") == [(1, "c"), (2, "b"), (2, "a"), (4, "d")]
+    empty = Standings(*(np.zeros(0, kind) for kind in (int, str, float, float, float, bool)))
+    assert [len(part) for part in ranking.ordered(empty, "mcq.accuracy")] == [0, 0]
+    assert ranking.columns(["x", "judgement.accuracy", "mcq.accuracy"]) == ["mcq.accuracy", "judgement.accuracy"]
+
+
+def test_an_order_is_kept_only_until_something_changes(place, monkeypatch):
+    asked = []
+    real = place.store.standings
+    monkeypatch.setattr(place.store, "standings", lambda *given: asked.append(given) or real(*given))
+    place.send(place.packed(name="one"))
+    place.finish(0.5)
+    for _ in range(3):
+        assert "one</a>" in place.client.get("/suites/scenes").text
+    assert len(asked) == 1
+    place.send(place.packed(name="two"))
+    place.finish(0.7)
+    page = place.client.get("/suites/scenes").text
+    assert page.index("two</a>") < page.index("one</a>") and len(asked) == 2
 
 
 def test_versions_of_a_suite_are_kept_apart(place):
-    for n, digest in enumerate(("old", "new")):
-        place.store.submit("lab", f"{n:064x}", Card(f"model-{digest}", "x", "mit", "none", ["d"]), ["scenes"])
+    for n, digest in enumerate(("old", place.version)):
+        place.store.submit("lab", f"{n:064x}", Card(f"model-{n}", "x", "mit", "none", ["d"]), ["scenes"])
         place.store.finish(place.store.claim(60), [Scored("scenes", "public", digest, {"mcq.accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}}, {})])
-        time.sleep(0.01)
     page = place.client.get("/suites/scenes").text
-    assert "model-new" in page and "model-old" not in page and "suite version new" in page
+    assert "model-1" in page and "model-0" not in page and f"suite version {place.version}" in page
+    page = place.client.get("/suites/scenes?version=old").text
+    assert "model-0" in page and "model-1" not in page and "An old version" in page
+    page = place.client.get("/suites/scenes/versions").text
+    assert "version=old" in page and f"{place.version}</a>, current" in page
+    assert "no longer the current one" in place.client.get(f"/models/{0:064x}").text
 
 
-def test_the_commands_end_to_end(tmp_path, runs):
+def test_the_commands_end_to_end(tmp_path, baseline_runs):
+    runs = baseline_runs
     port = free_port()
     (tmp_path / "board.yaml").write_text(json.dumps({"folder": str(tmp_path / "board"), "suites": {"scenes": {"config": str(runs / "suite.yaml")}}}))
     (tmp_path / "card.yaml").write_text(json.dumps(CARD))

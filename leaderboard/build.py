@@ -1,0 +1,67 @@
+"""The whole site as static files, for hosting without a server."""
+
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+from tqdm import tqdm
+
+from leaderboard.board import Board
+from leaderboard.pages import FILES, TEMPLATES, Pages, StaticLinks, table_file
+from leaderboard.store import Store
+from leaderboard.web import build_app
+from tvad.files import whole_folder
+
+_work: tuple[Pages, Path] | None = None  # of a forked process
+
+
+def _begin(pages: Pages, folder: Path) -> None:
+    global _work
+    pages.store.engine.dispose(close=False)  # the connections are the parent's
+    _work = pages, folder
+
+
+def _write(job: tuple[str, ...]) -> None:
+    """A page of a model (hash), or of a table (table, split, sort, page)."""
+    assert _work is not None
+    pages, folder = _work
+    if len(job) == 1:
+        text, name = pages.model(job[0], StaticLinks(1)), f"models/{job[0]}.html"
+        assert text is not None
+    else:
+        table, split, sort, number = job
+        text, _ = pages.table(table, split, sort=sort, page=int(number), at=StaticLinks(2))
+        name = table_file(table, split, sort, int(number))
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def build(board: Board, store: Store, out: Path, workers: int | None = None) -> int:
+    """Write every page below `out`, which is replaced as a whole, by so many processes (default: one a core); returns how many. Raises
+    InputError."""
+    pages = Pages(board, store, board.open())
+    with whole_folder(out) as folder:
+        top = StaticLinks(0)
+        for name in FILES:
+            shutil.copy(TEMPLATES / name, folder / name)
+        single = {
+            "index.html": pages.render("start.html", top, first=top.table(board.tables[0])), "published.html": pages.published(top),
+            "submit.html": pages.submit("URL", top), "api.html": pages.api(build_app(board, store, pages).openapi(), top),
+            **{f"suites/{table}/versions.html": pages.changelog(table, StaticLinks(2)) for table in board.tables},
+        }  # fmt: skip
+        jobs: list[tuple[str, ...]] = []
+        for table in board.tables:
+            (folder / "suites" / table).mkdir(parents=True)
+            for split in pages.splits(table):
+                for sort in ("", *pages.columns(table, split)):
+                    _, count = pages.table(table, split, sort=sort, at=StaticLinks(2))
+                    jobs += [(table, split, sort, str(number)) for number in range(1, count + 1)]
+        for name, text in single.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        (folder / "models").mkdir()
+        jobs += [(name_hash,) for name_hash in store.finished()]
+        context = multiprocessing.get_context("fork")
+        with context.Pool(workers or os.cpu_count(), _begin, (pages, folder)) as pool:
+            for _ in tqdm(pool.imap_unordered(_write, jobs, chunksize=32), total=len(jobs), unit="page", desc="build", disable=None):
+                pass
+    return len(single) + len(jobs)

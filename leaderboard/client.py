@@ -1,0 +1,114 @@
+"""What a submitter's machine does: send a submission in pieces, wait for it, fetch scored runs."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tqdm import tqdm
+
+from leaderboard import submission
+from tvad.errors import InputError
+from tvad.files import file_hash
+
+PIECE = 8 << 20
+TRIES = 8
+
+
+class Client:
+    """A leaderboard by its address. Requests that the network or a dying server lost are made again."""
+
+    def __init__(self, url: str, token: str | None = None, tries: int = TRIES, pause: float = 0.5):
+        self.url, self.tries, self.pause = url.rstrip("/"), tries, pause
+        self.http = httpx.Client(base_url=self.url, timeout=120.0, headers={"Authorization": f"Bearer {token}"} if token else {})
+
+    def call(self, method: str, path: str, **given: Any) -> httpx.Response:
+        """An answer below 500. Raises InputError where there is none after all tries."""
+        for turn in range(self.tries):
+            if turn:
+                time.sleep(min(30.0, self.pause * 2 ** (turn - 1)))
+            try:
+                answer = self.http.request(method, path, **given)
+            except httpx.TransportError as error:
+                last = type(error).__name__
+                continue
+            if answer.status_code < 500:
+                return answer
+            last = f"status {answer.status_code}"
+        raise InputError(f"{self.url} cannot be reached ({last}); send again: what has arrived is kept, nothing is scored twice")
+
+    def data(self, method: str, path: str, **given: Any) -> Any:
+        """The JSON of an answer. Raises InputError with the server's reason for a refusal."""
+        answer = self.call(method, path, **given)
+        if answer.status_code >= 400:
+            raise InputError(f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise InputError(f"{self.url} does not answer as a leaderboard does") from error
+
+    def send(self, path: Path) -> dict[str, Any]:
+        """Send a .zip, from where an earlier try ended; returns what the server says of it. Raises InputError."""
+        name, size = file_hash(path), path.stat().st_size
+        at = f"/api/uploads/{name}"
+        with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc="send", disable=None) as bar:
+            received = self.data("GET", at)["received"]
+            while received < size:
+                file.seek(received)
+                bar.update(received - bar.n)
+                answer = self.call("PUT", at, params={"offset": received}, content=file.read(PIECE))
+                if answer.status_code == 409:  # an earlier piece has arrived after all, or still arrives
+                    time.sleep(self.pause)
+                    received = self.data("GET", at)["received"]
+                    continue
+                if answer.status_code >= 400:
+                    raise InputError(f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
+                received = answer.json()["received"]
+            bar.update(size - bar.n)
+        answer = self.call("POST", at)
+        if answer.status_code == 422 and "no such upload" in answer.text:  # a lost answer: it was taken
+            return self.send_again(path)
+        if answer.status_code >= 400:
+            raise InputError(f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
+        return answer.json()
+
+    def send_again(self, path: Path) -> dict[str, Any]:
+        """The state of what was sent before."""
+        with submission.opened(path) as folder:
+            name = submission.verify(folder).hash
+        return {**self.data("GET", f"/api/submissions/{name}"), "url": f"/models/{name}", "rejected_lines": 0, "rejected": []}
+
+    def wait(self, name_hash: str, told: Callable[[str], None] = lambda state: None, seconds: float = 1.0) -> dict[str, Any]:
+        """Until a submission is scored, withdrawn or has failed."""
+        before = None
+        while True:
+            found = self.data("GET", f"/api/submissions/{name_hash}")
+            if found["state"] != before:
+                told(before := found["state"])
+            if found["state"] not in ("queued", "running"):
+                return found
+            time.sleep(seconds)
+
+    def find(self, name: str) -> str:
+        """The newest scored submission of a name, or the one whose hash begins so. Raises InputError."""
+        found = self.data("GET", "/api/models", params={"name": name})
+        if not found:
+            raise InputError(f"{self.url}: no scored submission is called {name!r} or has a hash that begins so")
+        return found[0]
+
+    @contextmanager
+    def scored_run(self, name: str, suite: str) -> Iterator[Path]:
+        """The scored run of a submission on a suite's public labels, in a folder for the moment. Raises InputError."""
+        name_hash = self.find(name)
+        answer = self.call("GET", f"/api/submissions/{name_hash}/runs/{suite}")
+        if answer.status_code != 200:
+            raise InputError(f"{self.url}: {name} has no scored run on {suite!r}")
+        with tempfile.TemporaryDirectory() as folder:
+            archive, run = Path(folder, "run.zip"), Path(folder, name_hash[:12])
+            archive.write_bytes(answer.content)
+            run.mkdir()
+            submission.unpack(archive, run)
+            yield run

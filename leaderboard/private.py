@@ -1,0 +1,77 @@
+"""A private split: scenes rendered from a secret seed, given out as clips and questions without their answers."""
+
+import fcntl
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.suite import Suite
+from tvad.data import load, save
+from tvad.data.sample import SAMPLES, Question, Sample
+from tvad.data.scenes.dataset import ScenesConfig, generate
+
+INPUTS = "inputs.zip"
+BLANK = {"mcq": "A", "judgement": "No", "classification": "normal", "temporal": "Normal"}  # kind -> answer put where the true one stood
+
+
+@dataclass
+class Render:
+    """Which scenes: see `tvad.data.scenes.dataset.ScenesConfig`."""
+
+    setting: str = "core"
+    clips: int = 200
+    normal: float = 0.35
+    max_crowd: int = 2
+
+
+def labelled(template: Suite, folder: Path) -> Suite:
+    """The suite over the rendered clips, with their labels: what of `template` tells nothing by being asked."""
+    return replace(template, data=str(folder / "data"), tasks=[task for task in template.tasks if task in (*BLANK, "heatmap")], max_videos=None)
+
+
+def _askable(samples: list[Sample]) -> set[tuple[str, str | None]]:
+    """(kind, topic) of questions that every clip has: that a question is there must not tell what the clip shows."""
+    everywhere = [{(q.kind, q.topic) for q in sample.questions if q.kind in BLANK} for sample in samples]
+    return set.intersection(*everywhere)
+
+
+def blank(sample: Sample) -> Sample:
+    """The clip and its questions, no answer among them."""
+    questions = tuple(
+        Question(q.kind, q.text, BLANK[q.kind], q.options, q.topic, span="none" if q.kind == "temporal" else None) for q in sample.questions
+    )
+    return Sample(sample.id, sample.source, sample.split, sample.video, "normal", questions=questions, root=sample.root)
+
+
+def prepare(render: Render, template: Suite, name: str, folder: Path, secret: bytes) -> Path:
+    """Render the split into FOLDER/data and what is given out into FOLDER/inputs.zip, where they are missing; several processes may try
+    at once, a killed one is continued. Raises InputError where the folder holds a split rendered otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    archive, data = folder / INPUTS, folder / "data"
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        scenes = ScenesConfig(split="test", seed=int.from_bytes(secret[:8], "big") >> 1, **vars(render))
+        samples = generate(scenes, data)
+        if archive.exists():
+            return archive
+        asked = _askable(samples)
+        samples = [replace(s, questions=tuple(q for q in s.questions if (q.kind, q.topic) in asked), dialogue=None) for s in samples]
+        save(samples, data)
+        given = folder / "given"
+        shutil.rmtree(given, ignore_errors=True)
+        save([blank(sample) for sample in load(data)], given)
+        suite = labelled(template, folder)
+        chosen = {"name": suite.name, "data": name, "tasks": suite.tasks, "topics": suite.topics, "rate": suite.rate, "max_frames": suite.max_frames,
+                  "decode": vars(suite.decode), "prompt": suite.prompt, "parse": suite.parse, "hidden": True}  # fmt: skip
+        temporary = archive.with_suffix(".tmp")
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
+            out.writestr(f"{name}/suite.yaml", json.dumps(chosen, indent=1))  # JSON is YAML
+            out.write(given / SAMPLES, f"{name}/{SAMPLES}")
+            for sample in samples:
+                out.write(data / sample.video.path, f"{name}/{sample.video.path}")
+        temporary.replace(archive)
+        shutil.rmtree(given)
+    return archive

@@ -1,0 +1,149 @@
+"""Uploads, at once or in pieces: bounded in size and time, checked, put in their place, queued. A kill at any moment loses nothing that
+was acknowledged."""
+
+import asyncio
+import fcntl
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from starlette.requests import Request
+
+from leaderboard import submission
+from leaderboard.board import Board
+from leaderboard.store import Limited, Store
+from tvad.errors import InputError
+from tvad.files import file_hash
+
+SILENCE = 30.0  # seconds that an upload may pause
+WHOLE = 1800.0  # seconds that one request may take
+KEPT = 86400.0  # seconds that an unfinished upload is kept
+OPEN = 3  # unfinished uploads of an account
+
+
+class TooLarge(InputError):
+    """More bytes than a submission may have."""
+
+
+class TooSlow(InputError):
+    """An upload that pauses or lasts too long."""
+
+
+class Conflict(InputError):
+    """A piece that does not continue what has arrived. received: bytes there."""
+
+    def __init__(self, received: int):
+        super().__init__(f"{received} bytes have arrived; continue there")
+        self.received = received
+
+
+async def bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+    """The body of a request in pieces. Raises TooLarge, TooSlow."""
+    stream, size = request.stream().__aiter__(), 0
+    try:
+        async with asyncio.timeout(WHOLE):
+            while True:
+                try:
+                    piece = await asyncio.wait_for(anext(stream), SILENCE)
+                except StopAsyncIteration:
+                    return
+                size += len(piece)
+                if size > most:
+                    raise TooLarge(f"more than {most >> 20} MiB")
+                yield piece
+    except TimeoutError as error:
+        raise TooSlow("the upload is too slow") from error
+
+
+class Uploads:
+    def __init__(self, board: Board, store: Store):
+        self.board, self.store = board, store
+        self.incoming = Path(board.folder) / "incoming"
+        self.parts = self.incoming / "parts"
+        self.parts.mkdir(parents=True, exist_ok=True)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what killed servers and clients left behind long ago."""
+        for path in (*self.incoming.glob("tmp*"), *self.parts.iterdir()):
+            try:
+                if time.time() - path.stat().st_mtime > KEPT:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            except FileNotFoundError:  # another process was faster
+                continue
+
+    def folder(self) -> tempfile.TemporaryDirectory:
+        """A folder of one request."""
+        return tempfile.TemporaryDirectory(dir=self.incoming)
+
+    def take(self, account: str, archive: Path, folder: Path) -> submission.Verified:
+        """Unpack, check and queue a .zip. The files lie in their place before the job exists. Raises InputError, Limited."""
+        unpacked = folder / "unpacked"
+        unpacked.mkdir()
+        submission.unpack(archive, unpacked)
+        found = submission.verify(unpacked, list(self.board.suites))
+        target = self.board.submission(found.hash)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                unpacked.rename(target)
+            except OSError:  # the same content at the same moment
+                if not target.exists():
+                    raise
+        try:
+            self.store.submit(account, found.hash, found.card, found.suites)
+        except Limited:
+            if self.store.status(found.hash) is None:
+                shutil.rmtree(target, ignore_errors=True)  # refused uploads may not fill the disk
+            raise
+        return found
+
+    def _part(self, account: str, sha256: str) -> Path:
+        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+            raise InputError("sha256: expected 64 hexadecimal digits")
+        return self.parts / f"{hashlib.sha256(account.encode()).hexdigest()[:16]}-{sha256}"
+
+    def received(self, account: str, sha256: str) -> int:
+        """Bytes of an upload that have arrived. Raises InputError."""
+        part = self._part(account, sha256)
+        return part.stat().st_size if part.exists() else 0
+
+    async def add(self, account: str, sha256: str, offset: int, request: Request) -> int:
+        """Append a piece at `offset`; returns the bytes that have arrived. Raises Conflict where it does not fit, InputError."""
+        part = self._part(account, sha256)
+        self.tidy()
+        if not part.exists() and len(list(self.parts.glob(f"{part.name[:16]}-*"))) >= OPEN:
+            raise Limited(f"{OPEN} uploads of this account are unfinished; finish one first, or wait a day")
+        with part.open("ab") as out:
+            try:
+                fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Conflict(out.tell()) from error
+            if out.tell() != offset:
+                raise Conflict(out.tell())
+            async for piece in bounded(request, submission.LIMITS.total - offset):
+                out.write(piece)
+            return out.tell()
+
+    def finish(self, account: str, sha256: str) -> submission.Verified:
+        """Check and queue an upload that has arrived; it is gone afterwards unless the account may only send no more today. Raises
+        InputError."""
+        part = self._part(account, sha256)
+        if not part.exists():
+            raise InputError("no such upload")
+        if file_hash(part) != sha256:
+            part.unlink(missing_ok=True)
+            raise InputError("what has arrived is not what was announced (sha256); send again")
+        with self.folder() as folder:
+            try:
+                found = self.take(account, part, Path(folder))
+            except Limited:
+                raise
+            except InputError:
+                part.unlink(missing_ok=True)
+                raise
+        part.unlink(missing_ok=True)
+        return found

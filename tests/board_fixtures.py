@@ -1,0 +1,156 @@
+"""What the leaderboard's tests share: databases, a board in a folder of its own with accounts and a client."""
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from bench import suite as suites
+from bench.models.baseline import Baseline
+from bench.run import run
+from leaderboard import board as boards
+from leaderboard import scoring, submission
+from leaderboard.pages import Pages
+from leaderboard.store import Filter, Scored, Store, connect
+from leaderboard.web import build_app
+
+CARD = {"name": "guess", "organisation": "a lab", "licence": "mit", "contamination": "none known", "data": ["nothing"], "parameters": 2.5e6}
+PLACES = [Path(p) for p in (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), "/usr/local/bin", "/usr/bin")]
+
+
+def as_postgres():
+    """Arguments that run a command as another user than root, which PostgreSQL refuses."""
+    if os.getuid():
+        return {}
+    try:
+        user = pwd.getpwnam("postgres")
+    except KeyError:
+        user = pwd.getpwnam("nobody")
+    return {"user": user.pw_uid, "group": user.pw_gid}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """Address of a PostgreSQL started for the tests."""
+    place = next((p for p in PLACES if (p / "initdb").exists() and (p / "pg_ctl").exists()), None)
+    if place is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # sockets want short paths, and another user must reach it
+    user = as_postgres()
+    if user:
+        os.chown(folder, user["user"], user["group"])
+    data = folder / "data"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder, **user}
+    made = subprocess.run([place / "initdb", "-D", data, "-U", "board", "-A", "trust", "-E", "UTF8", "--no-sync"], **quiet)
+    if made.returncode:
+        pytest.skip(f"PostgreSQL cannot be started here: {made.stderr.decode()[-200:]}")
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    subprocess.run([place / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"], check=True, **quiet)
+    try:
+        yield f"postgresql+psycopg://board@/postgres?host={folder}"
+    finally:
+        subprocess.run([place / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, **quiet)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """Address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/board.sqlite"
+    url = request.getfixturevalue("postgres")
+    engine = connect(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def store(database):
+    engine = connect(database)
+    found = Store(engine)
+    found.migrate()
+    yield found
+    engine.dispose()
+
+
+def rows_of(store: Store, suite: str = "scenes", split: str = "public") -> list[dict]:
+    """Every row of all versions of a table, replaced ones too, with all its metrics."""
+    found = []
+    for version in store.versions(suite, split):
+        metrics = store.metrics(suite, split, version["hash"])
+        standings = store.standings(suite, split, version["hash"], "mcq.accuracy", Filter(older=True))
+        found += store.rows(standings.results.tolist(), metrics).values()
+    return found
+
+
+@pytest.fixture(scope="session")
+def baseline_runs(scenes, tmp_path_factory):
+    """A folder with finished runs of baselines and the suite's configuration."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "suite.yaml").write_text(json.dumps({"name": "scenes", "data": str(scenes), "tasks": ["mcq", "judgement", "spatial"], "resamples": 50}))
+    plan = suites.read(str(folder / "suite.yaml"))
+    for which in ("random", "prior", "oracle"):
+        run(Baseline(which), f"baseline:{which}", plan, folder / which)
+    return folder
+
+
+class Place:
+    """A board in a folder of its own, with a client and two accounts."""
+
+    def __init__(self, folder, runs, database=None, **settings):
+        self.folder, self.runs, self.config = folder, runs, folder / "board.yaml"
+        scenes = {"config": str(runs / "suite.yaml")}
+        plan = {"folder": str(folder / "board"), "suites": {"scenes": scenes}, "daily": 5, "open_accounts": 3, "database": database}
+        self.config.write_text(json.dumps(plan | settings))
+        (folder / "board").mkdir(exist_ok=True)
+        self.board = boards.read(str(self.config))
+        self.store = Store(connect(self.board.url))
+        self.store.migrate()
+        self.pages = Pages(self.board, self.store, self.board.open())
+        self.version = self.pages.versions["scenes", "public"]
+        self.token, self.other = self.store.create_account("lab", 5), self.store.create_account("other", 5)
+        self.client = TestClient(build_app(self.board, self.store, self.pages), raise_server_exceptions=False)
+
+    def packed(self, which="random", runs: dict | None = None, **card) -> bytes:
+        (self.folder / "card.yaml").write_text(json.dumps(CARD | card))
+        submission.pack(runs or {"scenes": self.runs / which}, self.folder / "card.yaml", self.folder / "s.zip")
+        return (self.folder / "s.zip").read_bytes()
+
+    def bearer(self, token: str | None = None) -> dict[str, str]:
+        return {"Authorization": f"Bearer {token or self.token}"}
+
+    def send(self, data: bytes, token: str | None = None):
+        return self.client.post("/api/submissions", content=data, headers=self.bearer(token))
+
+    def scored(self, which="random", **card) -> str:
+        """Hash of a submission that has been sent and scored."""
+        name = self.send(self.packed(which, **card)).json()["hash"]
+        self.score()
+        return name
+
+    def finish(self, value: float = 0.5) -> None:
+        """End what is queued with made-up metrics."""
+        metric = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 3}
+        while (job := self.store.claim(60)) is not None:
+            self.store.finish(job, [Scored("scenes", "public", self.version, {"mcq.accuracy": metric, "judgement.accuracy": metric}, {})])
+
+    def score(self) -> None:
+        while scoring.work_once(str(self.config), self.board, self.store):
+            pass
+
+
+@pytest.fixture
+def place(tmp_path, baseline_runs, database):
+    found = Place(tmp_path, baseline_runs, database)
+    yield found
+    found.store.engine.dispose()
