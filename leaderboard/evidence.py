@@ -22,7 +22,7 @@ from tvad.data.sample import Sample
 from tvad.errors import InputError
 from tvad.files import file_hash
 
-MOST_BYTES = 256 << 20  # of answers that the pages open
+MOST_BYTES = 64 << 20  # of answers that the pages open
 SHOWN_ANSWERS = 30  # different answers of a task that are counted one by one
 
 
@@ -59,7 +59,7 @@ def keep(run: Path, scored: Path) -> str:
     return name
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def answers(folder: Path) -> list[dict]:
     """Lines of a scored run. Raises InputError where they are too many for a page."""
     path = folder / "samples.jsonl"

@@ -21,7 +21,7 @@ from tvad.files import file_hash
 SILENCE = 30.0  # seconds that an upload may pause
 WHOLE = 1800.0  # seconds that one request may take
 KEPT = 86400.0  # seconds that an unfinished upload is kept
-OPEN = 3  # unfinished uploads of an account
+OPEN, OPEN_BYTES = 100, 2 << 30  # unfinished uploads of an account, and their size together
 
 
 class TooLarge(InputError):
@@ -115,8 +115,9 @@ class Uploads:
         """Append a piece at `offset`; returns the bytes that have arrived. Raises Conflict where it does not fit, InputError."""
         part = self._part(account, sha256)
         self.tidy()
-        if not part.exists() and len(list(self.parts.glob(f"{part.name[:16]}-*"))) >= OPEN:
-            raise Limited(f"{OPEN} uploads of this account are unfinished; finish one first, or wait a day")
+        sizes = [other.stat().st_size for other in self.parts.glob(f"{part.name[:16]}-*") if other != part]
+        if len(sizes) >= OPEN or sum(sizes) > OPEN_BYTES:
+            raise Limited("too many uploads of this account are unfinished; finish one first, or wait a day")
         with part.open("ab") as out:
             try:
                 fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)

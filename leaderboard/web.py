@@ -10,7 +10,7 @@ import time
 import zipfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
@@ -36,6 +36,8 @@ HEADERS = {
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 STATUS = {TooLarge: 413, TooSlow: 408, Limited: 429, Conflict: 409}
 FORM = 1 << 16  # bytes of a form beside its file
+FORMS = 20  # forms that an address may send a minute: they are read before their token is known
+PATIENCE = 20.0  # seconds
 MOST_ROWS = 1000
 Short = Annotated[str, Query(max_length=100)]
 
@@ -101,7 +103,18 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     uploads = Uploads(board, store)
     pictures: dict[str, evidence.Pictures] = {}
     tries, busy, wrong = Limiter(board.open_accounts, 86400), Limiter(board.per_minute, 60), Limiter(board.per_minute, 60)
+    forms = Limiter(FORMS, 60)
     working = threading.BoundedSemaphore(2)  # comparisons and pictures at a time
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        """One's turn for what takes long; 503 where it does not come, so that waiting requests cannot hold up all others."""
+        if not working.acquire(timeout=PATIENCE):
+            raise HTTPException(503, "busy; try again in a moment", {"Retry-After": "5"})
+        try:
+            yield
+        finally:
+            working.release()
 
     def html(text: str | None, status: int = 200, **headers: str) -> HTMLResponse:
         if text is None:
@@ -271,7 +284,7 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
 
     @app.get("/models/{name_hash}/{suite}/frames/{place}.jpg", include_in_schema=False)
     def frames(name_hash: str, suite: str, place: int) -> Response:
-        with working:
+        with turn():
             found = pages.frames(name_hash, known(suite), place, pictures)
         if found is None:
             raise HTTPException(404, "no such picture")
@@ -281,7 +294,7 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     def compare(suite: Short = "", m: Annotated[list[str] | None, Query(max_length=10)] = None) -> HTMLResponse:
         if len(m or ()) != 2 or len(set(m or ())) != 2:
             raise HTTPException(400, "mark two models")
-        with working:
+        with turn():
             return html(pages.compare(known(suite), m or []))
 
     @app.get("/published", include_in_schema=False)
@@ -299,6 +312,8 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
             origin is not None and urlsplit(origin).netloc != request.headers.get("host")
         ):
             raise HTTPException(403, "forms are taken from this site's own pages only")
+        if not forms.allow(address(request)):
+            raise HTTPException(429, "too many forms from this address; wait a minute", {"Retry-After": "60"})
 
     def base(request: Request) -> str:
         return str(request.base_url).rstrip("/")

@@ -119,3 +119,15 @@ def test_lmms_eval_logs_become_predictions(plan, tmp_path):
     with pytest.raises(InputError, match="no line could be used"):
         (tmp_path / "empty.jsonl").write_text("{}\n")
         from_lmms_eval(tmp_path / "empty.jsonl", plan, "mcq", tmp_path / "c.jsonl")
+
+
+def test_a_suite_with_hidden_references_is_asked_and_not_scored(plan, tmp_path, scenes):
+    hidden = replace(plan, hidden=True, tasks=["mcq", "judgement"])
+    metrics = run(Baseline("random"), "baseline:random", hidden, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
+    assert set(metrics) == {"mcq.well_formed", "judgement.well_formed"} and all(line["scores"] == {} and line["response"] for line in lines)
+    (tmp_path / "p.jsonl").write_text(json.dumps({"id": lines[0]["id"], "task": "mcq", "response": "A"}))
+    with pytest.raises(InputError, match="references are hidden"):
+        score(tmp_path / "p.jsonl", hidden, tmp_path / "out")
+    with pytest.raises(InputError, match="odds are measured against references"):
+        suite.read(str(ROOT / "configs/bench/scenes.yaml"), ["--hidden", "true", "--odds", "true"])

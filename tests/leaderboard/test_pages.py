@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import threading
 import zipfile
 from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urljoin
 import httpx
 import pytest
 from board_fixtures import CARD, Place
+from fastapi.testclient import TestClient
 
 from bench import suite as suites
 from bench.compare import open_run
@@ -222,10 +224,16 @@ def test_uploads_in_pieces_are_bounded(place, monkeypatch):
     headers = place.bearer()
     assert place.client.put(f"/api/uploads/{'0' * 64}?offset=0", content=b"x" * 999, headers=headers).status_code == 200
     assert place.client.put(f"/api/uploads/{'0' * 64}?offset=999", content=b"x" * 9, headers=headers).status_code == 413
-    for n in range(1, uploads.OPEN):
+    monkeypatch.setattr(uploads, "OPEN", 3)
+    for n in range(1, 3):
         assert place.client.put(f"/api/uploads/{n:064x}?offset=0", content=b"x", headers=headers).status_code == 200
     refused = place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers)
     assert refused.status_code == 429 and "unfinished" in refused.json()["detail"]
+    monkeypatch.setattr(uploads, "OPEN", 4)
+    monkeypatch.setattr(uploads, "OPEN_BYTES", 1001)
+    assert place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers).status_code == 429
+    monkeypatch.setattr(uploads, "OPEN", 3)
+    monkeypatch.setattr(uploads, "OPEN_BYTES", 10**6)
     old = next((place.folder / "board/incoming/parts").iterdir())
     os.utime(old, (0, 0))
     assert place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers).status_code == 200 and not old.exists()
@@ -283,17 +291,13 @@ def test_other_sites_cannot_send_the_forms(place):
 
 def test_a_board_may_keep_accounts_to_its_administrator(place, tmp_path):
     place.board.open_accounts = 0
-    client = web.build_app(place.board, place.store, place.pages)
-    from fastapi.testclient import TestClient
-
-    assert TestClient(client).post("/accounts", data={"name": "x"}).status_code == 404
-    assert "The administrator makes accounts" in TestClient(client).get("/submit").text
+    client = TestClient(build_app(place.board, place.store, place.pages))
+    assert client.post("/accounts", data={"name": "x"}).status_code == 404
+    assert "The administrator makes accounts" in client.get("/submit").text
 
 
 def test_too_many_requests_are_put_off(place):
     place.board.per_minute = 3
-    from fastapi.testclient import TestClient
-
     client = TestClient(build_app(place.board, place.store, place.pages))
     codes = [client.get(f"/api/uploads/{'0' * 64}", headers=place.bearer()).status_code for _ in range(5)]
     assert codes == [200] * 3 + [429] * 2
@@ -369,3 +373,30 @@ def test_a_card_says_whether_it_is_a_baseline(place):
     place.scored("random", baseline=True)
     assert '<span class="tag">baseline</span>' in place.client.get("/suites/scenes").text
     assert "guess</a>" not in place.client.get("/suites/scenes?no_baselines=1").text and CARD["name"] == "guess"
+
+
+def test_forms_are_counted_and_long_work_takes_turns(place, monkeypatch):
+    monkeypatch.setattr(web, "FORMS", 2)
+    monkeypatch.setattr(web, "PATIENCE", 0.01)
+    client = TestClient(build_app(place.board, place.store, place.pages))
+    assert [client.post("/accounts", data={"name": "<"}).status_code for _ in range(3)] == [422, 422, 429]
+    names = [place.scored(which, name=which) for which in ("random", "oracle")]
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def slow(*_):
+        inside.wait(10)
+        leave.wait(10)
+        return "compared"
+
+    monkeypatch.setattr(place.pages, "compare", slow)
+    at = f"/compare?suite=scenes&m={names[0]}&m={names[1]}"
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(client.get(at).status_code)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait(10)
+    assert client.get(at).status_code == 503 and client.get("/suites/scenes").status_code == 200
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert answers == [200, 200]
