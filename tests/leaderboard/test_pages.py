@@ -230,7 +230,7 @@ def test_uploads_in_pieces_are_bounded(place, monkeypatch):
     refused = place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers)
     assert refused.status_code == 429 and "unfinished" in refused.json()["detail"]
     monkeypatch.setattr(uploads, "OPEN", 4)
-    monkeypatch.setattr(uploads, "OPEN_BYTES", 1001)
+    monkeypatch.setattr(uploads, "OPEN_BYTES", 1000)
     assert place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers).status_code == 429
     monkeypatch.setattr(uploads, "OPEN", 3)
     monkeypatch.setattr(uploads, "OPEN_BYTES", 10**6)
