@@ -79,7 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _store(config: str):
     from leaderboard import board as boards
-    from leaderboard.store import Store, connect
+    from leaderboard.store import Store
+    from leaderboard.tables import connect
 
     board = boards.read(config)
     Path(board.folder).mkdir(parents=True, exist_ok=True)

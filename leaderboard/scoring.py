@@ -20,8 +20,9 @@ from bench import suite as suites
 from leaderboard import board as boards
 from leaderboard import evidence, integrity
 from leaderboard.board import Board
-from leaderboard.store import Job, Scored, Store, connect
+from leaderboard.store import Job, Scored, Store
 from leaderboard.submission import PREDICTIONS
+from leaderboard.tables import connect
 from tvad import cli
 from tvad.errors import InputError
 from tvad.files import write_whole

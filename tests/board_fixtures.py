@@ -18,7 +18,8 @@ from bench.run import run
 from leaderboard import board as boards
 from leaderboard import scoring, submission
 from leaderboard.pages import Pages
-from leaderboard.store import Filter, Scored, Store, connect
+from leaderboard.store import Filter, Scored, Store
+from leaderboard.tables import connect
 from leaderboard.web import build_app
 
 CARD = {"name": "guess", "organisation": "a lab", "licence": "mit", "contamination": "none known", "data": ["nothing"], "parameters": 2.5e6}

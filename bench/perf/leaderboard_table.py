@@ -21,8 +21,9 @@ from bench.tasks import PRIMARIES
 from leaderboard import board as boards
 from leaderboard.build import build
 from leaderboard.pages import Pages
-from leaderboard.store import DONE, Result, Score, Store, Submission, connect, now
+from leaderboard.store import DONE, Store
 from leaderboard.submission import Card
+from leaderboard.tables import Result, Score, Submission, connect, now
 from leaderboard.web import build_app
 from tvad.data.scenes.dataset import ScenesConfig, generate
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from leaderboard.store import Base, connect
+from leaderboard.tables import Base, connect
 
 
 def run(connection) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from leaderboard import submission
 from leaderboard.client import Client
-from leaderboard.store import Audit, Result, Submission
+from leaderboard.tables import Audit, Result, Submission
 
 CLIENTS = 50
 

@@ -25,8 +25,9 @@ from bench.models.baseline import Baseline
 from bench.run import run
 from leaderboard import board as boards
 from leaderboard import integrity, scoring, submission
-from leaderboard.store import ATTEMPTS, Base, Filter, Limited, Result, Scored, Store, Submission, connect, now
+from leaderboard.store import ATTEMPTS, Filter, Limited, Scored, Store
 from leaderboard.submission import Card
+from leaderboard.tables import Base, Result, Submission, connect, now
 from tvad.errors import InputError
 
 CARD = Card("guess", "a lab", "apache-2.0", "none known", ["nothing"])
