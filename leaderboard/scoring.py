@@ -8,6 +8,7 @@ Any number of scorers may run, and be killed at any moment: see `leaderboard.sto
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -95,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m leaderboard.scoring", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
     parser.add_argument("--once", action="store_true", help="end when nothing waits")
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     known, rest = parser.parse_known_args(arguments)
@@ -105,11 +107,13 @@ def main(arguments: list[str] | None = None) -> int:
     board.open()
     store = Store(connect(board.url))
     store.migrate()
-    while True:
+    parent = os.getppid()
+    while not known.with_parent or os.getppid() == parent:
         if not work_once(known.config, board, store):
             if known.once:
                 return 0
             time.sleep(1.0)
+    return 0
 
 
 if __name__ == "__main__":

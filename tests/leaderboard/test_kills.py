@@ -25,7 +25,7 @@ CLIENTS = 50
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_fifty_clients_and_kills(tmp_path, baseline_runs, database):
-    place = Place(tmp_path, baseline_runs, database, daily=1000, per_minute=100_000, scoring={"seconds": 20, "gigabytes": 8})
+    place = Place(tmp_path, baseline_runs, database, daily=1000, per_minute=100_000, scoring={"seconds": 90, "gigabytes": 8})
     place.store.create_account("crowd", 1000)
     token = place.store.renew_token("crowd")
     archives = []

@@ -1,12 +1,15 @@
 """The server: what it takes, what it shows, what it refuses."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -240,3 +243,16 @@ def test_the_commands_end_to_end(tmp_path, baseline_runs):
     finally:
         server.terminate()
         server.wait(60)
+    deadline = time.monotonic() + 60
+    while (left := running(str(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left, "the scorer ends with the server"
+
+
+def running(word: str) -> list[str]:
+    """Command lines of processes that name `word`."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if word in line]
