@@ -98,7 +98,8 @@ def _serve(known) -> int:
 
     board, store = _store(known.config)
     app = build_app(board, store)
-    scorer = None if known.no_scorer else subprocess.Popen([sys.executable, "-m", "leaderboard.scoring", "--with-parent", "--config", known.config])
+    command = [sys.executable, "-m", "leaderboard.scoring", "--config", known.config, "--parent", str(os.getpid())]
+    scorer = None if known.no_scorer else subprocess.Popen(command)
     print(f"{board.title}: http://{known.host}:{known.port}", flush=True)
     try:
         uvicorn.run(app, host=known.host, port=known.port, log_level="warning", timeout_keep_alive=10)

@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m leaderboard.scoring", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
     parser.add_argument("--once", action="store_true", help="end when nothing waits")
-    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument("--parent", type=int, help="end when this process, which started it, has ended")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     known, rest = parser.parse_known_args(arguments)
@@ -107,8 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     board.open()
     store = Store(connect(board.url))
     store.migrate()
-    parent = os.getppid()
-    while not known.with_parent or os.getppid() == parent:
+    while known.parent is None or os.getppid() == known.parent:
         if not work_once(known.config, board, store):
             if known.once:
                 return 0

@@ -206,7 +206,7 @@ def comparisons(plan: Experiment) -> list[tuple[str, str]]:
             found.append((name, arm.against))  # what the full arm gains over its ablation
             found.append((folder_of_start(plan, start_of(plan, arm)), name))
         elif arm.method == "grpo":
-            found += [(START, name), *((other, name) for other, sft in plan.arms.items() if sft.method == "sft")]
+            found += [(folder_of_start(plan, start_of(plan, arm)), name), *((other, name) for other, sft in plan.arms.items() if sft.method == "sft")]
         else:
             found.append((START, name))
     return found

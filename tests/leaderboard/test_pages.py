@@ -131,7 +131,7 @@ def test_a_private_split_gives_out_no_label(two_splits, tmp_path, monkeypatch):
     place.score()
     assert place.store.status(name)["state"] == DONE
     page = place.client.get("/suites/scenes?split=private").text
-    assert "guess</a>" in page and "private labels" in page and "inputs.zip" in page
+    assert "guess</a>" in page and "private labels" in page and "inputs.zip" in page and "Compare" not in page
     flags = place.client.get(f"/models/{name}").text
     assert "too good on public on scenes" in flags and "flagged" in place.client.get("/suites/scenes").text, "the oracle's public run beside a random one"
     result = next(r for r in place.store.results(name) if r["split"] == "private")
