@@ -19,15 +19,17 @@ TRIES = 8
 
 
 class Client:
-    """A leaderboard by its address. Requests that the network or a dying server lost are made again."""
+    """A leaderboard by its address. Requests that the network or a dying server lost are made again, up to `tries` times; up to `first`
+    times before it has answered at all, for its address may be wrong. pause: seconds before the second try, doubled before every other."""
 
-    def __init__(self, url: str, token: str | None = None, tries: int = TRIES, pause: float = 0.5):
+    def __init__(self, url: str, token: str | None = None, tries: int = TRIES, first: int = 3, pause: float = 0.5):
         self.url, self.tries, self.pause = url.rstrip("/"), tries, pause
+        self._tries_now = first
         self.http = httpx.Client(base_url=self.url, timeout=120.0, headers={"Authorization": f"Bearer {token}"} if token else {})
 
     def call(self, method: str, path: str, **given: Any) -> httpx.Response:
         """An answer below 500. Raises InputError where there is none after all tries."""
-        for turn in range(self.tries):
+        for turn in range(self._tries_now):
             if turn:
                 time.sleep(min(30.0, self.pause * 2 ** (turn - 1)))
             try:
@@ -35,6 +37,7 @@ class Client:
             except httpx.TransportError as error:
                 last = type(error).__name__
                 continue
+            self._tries_now = self.tries
             if answer.status_code < 500:
                 return answer
             last = f"status {answer.status_code}"

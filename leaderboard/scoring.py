@@ -29,6 +29,7 @@ from tvad.errors import InputError
 from tvad.files import write_whole
 
 FAILURE = "the predictions could not be scored"
+RESULTS = "results.json"
 
 
 def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
@@ -63,19 +64,23 @@ def run_job(config: str, board: Board, job: Job) -> list[Scored]:
             done = subprocess.run(command, capture_output=True, text=True, timeout=board.scoring.seconds, preexec_fn=limit)
         except subprocess.TimeoutExpired as error:
             raise InputError(f"scoring took longer than {board.scoring.seconds:g} s") from error
-        results = Path(work, "results.json")
-        if done.returncode or not results.exists():
+        if done.returncode or not Path(work, RESULTS).exists():
             print(f"{job.hash}: {done.stderr[-2000:]}", file=sys.stderr)
             raise InputError(FAILURE)
-        found = json.loads(results.read_text())
-        return [replace(Scored(**row), folder=evidence.keep(Path(work, name), Path(board.folder) / "scored")) for name, row in found.items()]
+        return collected(board, Path(work))
+
+
+def collected(board: Board, work: Path) -> list[Scored]:
+    """What a child has left in `work`; its scored runs move to the board's folder."""
+    found = json.loads((work / RESULTS).read_text())
+    return [replace(Scored(**row), folder=evidence.keep(work / name, Path(board.folder) / "scored")) for name, row in found.items()]
 
 
 def child(board: Board, folder: Path, work: Path) -> None:
     """The child's part: every suite that the submission answers."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
     found = {name: score_suite(board, name, folder, work / name) for name in names if name in board.suites}
-    write_whole(work / "results.json", json.dumps({name: vars(scored) for name, scored in found.items()}))
+    write_whole(work / RESULTS, json.dumps({name: vars(scored) for name, scored in found.items()}))
 
 
 def work_once(config: str, board: Board, store: Store) -> bool:

@@ -41,7 +41,7 @@ def alone(scenes, tmp_path_factory):
     return losses([sys.executable], SHIPPED, scenes, tmp_path_factory.mktemp("alone"), 16)
 
 
-@pytest.mark.parametrize("how", ["ddp", pytest.param("zero2", marks=pytest.mark.slow), "zero3"])
+@pytest.mark.parametrize("how", ["ddp", *(pytest.param(how, marks=pytest.mark.slow) for how in ("zero2", "zero3"))])
 def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
     if how != "ddp" and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("DeepSpeed is not installed")
