@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tvad import cli
 from tvad.errors import InputError
-from tvad.files import write_whole
 
 EXAMPLES = """examples:
   bench run --model vllm:assets/tvad-tiny --suite configs/bench/scenes.yaml --out runs/tiny-greedy
@@ -107,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(table(metrics))
         _warn_of_blind_baselines(known.out)
     elif known.command == "compare":
+        from bench.gate import compare_runs
+
         return compare_runs(known.before, known.after, known.gate, known.junit, known.markdown)
     elif known.command == "audit":
         from bench import audit, suite
@@ -148,29 +149,6 @@ def _warn_of_blind_baselines(run: str) -> None:
 
     for line in blind.warnings(json.loads(Path(run, "run.json").read_text())["blind"]):
         print(line)
-
-
-def compare_runs(before: str | Path, after: str | Path, gate_file: str | None, junit: str | None, markdown: str | None) -> int:
-    """Print the comparison of two runs, and with a gate its verdicts; exit status 1 on a regression. Raises InputError."""
-    from bench import compare
-
-    if junit and not gate_file:
-        raise InputError("--junit needs --gate")
-    text, failed = compare.table(compare.compare(before, after)), False
-    page = f"```\n{text}\n```\n"
-    if gate_file:
-        from bench import gate
-
-        verdicts = gate.judge(before, after, gate.read(gate_file))
-        failed = any(v.regressed for v in verdicts)
-        text += f"\n\n{gate.table(verdicts)}\n{'regressed' if failed else 'passed'}"
-        page = f"{gate.table(verdicts)}\n\n{page}"
-        if junit:
-            write_whole(junit, gate.junit(verdicts))
-    if markdown:
-        write_whole(markdown, page)
-    print(text)
-    return 1 if failed else 0
 
 
 def _names(what: str) -> list[str]:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from bench import compare
 from bench.compare import Pairs, lower_is_better, pairs
 from bench.metrics.stats import Interval, holm, mean_interval, share_beyond
 from tvad import config
 from tvad.errors import InputError
+from tvad.files import write_whole
 
 
 @dataclass
@@ -97,3 +99,22 @@ def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:
             text = f"{v.before:.3f} -> {v.after:.3f} ({v.change.value:+.3f}, tolerated drop {v.drop:g}, p {v.p:.3g})"
             ElementTree.SubElement(case, "failure", message=text)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def compare_runs(before: str | Path, after: str | Path, gate_file: str | None, junit_file: str | None, markdown: str | None) -> int:
+    """Print the comparison of two runs, and with a gate its verdicts; exit status 1 on a regression. Raises InputError."""
+    if junit_file and not gate_file:
+        raise InputError("--junit needs --gate")
+    text, failed = compare.table(compare.compare(before, after)), False
+    page = f"```\n{text}\n```\n"
+    if gate_file:
+        verdicts = judge(before, after, read(gate_file))
+        failed = any(v.regressed for v in verdicts)
+        text += f"\n\n{table(verdicts)}\n{'regressed' if failed else 'passed'}"
+        page = f"{table(verdicts)}\n\n{page}"
+        if junit_file:
+            write_whole(junit_file, junit(verdicts))
+    if markdown:
+        write_whole(markdown, page)
+    print(text)
+    return 1 if failed else 0

@@ -186,11 +186,14 @@ def _uncollected():
 
 
 @_uncollected()
-def score(predictions: str | Path, suite: Suite, out: str | Path) -> tuple[dict[str, Interval], list[Problem]]:
-    """Score a predictions file; returns the metrics and the lines rejected. Raises InputError where no line could be used."""
+def score(
+    predictions: str | Path, suite: Suite, out: str | Path, opened: tuple[list[Sample], list[Item]] | None = None
+) -> tuple[dict[str, Interval], list[Problem]]:
+    """Score a predictions file; returns the metrics and the lines rejected. opened: the suite's samples and items, where they have been
+    loaded before. Raises InputError where no line could be used."""
     if suite.hidden:
         raise InputError(f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score answers")
-    samples, items = load(suite)
+    samples, items = opened or load(suite)
     rejected: list[Problem] = []
     answers, of_heatmaps = Answers(predictions, items, rejected), []
     for n, row in read_predictions(predictions, rejected):

@@ -182,7 +182,7 @@ def _withdraw(known) -> int:
 def _gate(known) -> int:
     from contextlib import nullcontext
 
-    from bench.__main__ import compare_runs
+    from bench.gate import compare_runs
     from leaderboard.client import Client
 
     client = Client(known.url)

@@ -12,6 +12,7 @@ from leaderboard import private
 from tvad import config
 from tvad.data.sample import Sample
 from tvad.errors import InputError
+from tvad.files import is_hash
 
 SPLITS = ("public", "private")
 
@@ -116,7 +117,7 @@ class Board:
         return self._named("scored", folder)
 
     def _named(self, kind: str, name_hash: str) -> Path:
-        if len(name_hash) != 64 or not set(name_hash) <= set("0123456789abcdef"):
+        if not is_hash(name_hash):
             raise InputError("expected a hash, 64 hexadecimal digits")
         return Path(self.folder) / kind / name_hash
 

@@ -53,8 +53,8 @@ def build(board: Board, store: Store, out: Path, workers: int | None = None) -> 
         for table in board.tables:
             (folder / "suites" / table).mkdir(parents=True)
             for split in pages.splits(table):
+                _, count = pages.table(table, split)
                 for sort in ("", *pages.columns(table, split)):
-                    _, count = pages.table(table, split, sort=sort, at=StaticLinks(2))
                     jobs += [(table, split, sort, str(number)) for number in range(1, count + 1)]
         for name, text in single.items():
             (folder / name).write_text(text, encoding="utf-8")

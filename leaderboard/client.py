@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,9 @@ class Client:
 
     def data(self, method: str, path: str, **given: Any) -> Any:
         """The JSON of an answer. Raises InputError with the server's reason for a refusal."""
-        answer = self.call(method, path, **given)
+        return self._data(self.call(method, path, **given))
+
+    def _data(self, answer: httpx.Response) -> Any:
         if answer.status_code >= 400:
             raise InputError(f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
         try:
@@ -67,16 +69,12 @@ class Client:
                     time.sleep(self.pause)
                     received = self.data("GET", at)["received"]
                     continue
-                if answer.status_code >= 400:
-                    raise InputError(f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
-                received = answer.json()["received"]
+                received = self._data(answer)["received"]
             bar.update(size - bar.n)
         answer = self.call("POST", at)
         if answer.status_code == 422 and "no such upload" in answer.text:  # a lost answer: it was taken
             return self.send_again(path)
-        if answer.status_code >= 400:
-            raise InputError(f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
-        return answer.json()
+        return self._data(answer)
 
     def send_again(self, path: Path) -> dict[str, Any]:
         """The state of what was sent before."""
@@ -84,13 +82,10 @@ class Client:
             name = submission.verify(folder).hash
         return {**self.data("GET", f"/api/submissions/{name}"), "url": f"/models/{name}", "rejected_lines": 0, "rejected": []}
 
-    def wait(self, name_hash: str, told: Callable[[str], None] = lambda state: None, seconds: float = 1.0) -> dict[str, Any]:
-        """Until a submission is scored, withdrawn or has failed."""
-        before = None
+    def wait(self, name_hash: str, seconds: float = 1.0) -> dict[str, Any]:
+        """Until a submission is scored, withdrawn or has failed; asked every so many seconds."""
         while True:
             found = self.data("GET", f"/api/submissions/{name_hash}")
-            if found["state"] != before:
-                told(before := found["state"])
             if found["state"] not in ("queued", "running"):
                 return found
             time.sleep(seconds)

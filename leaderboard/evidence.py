@@ -20,7 +20,7 @@ from leaderboard.submission import PREDICTIONS
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.errors import InputError
-from tvad.files import file_hash
+from tvad.files import file_hash, settle
 
 MOST_BYTES = 64 << 20  # of answers that the pages open
 SHOWN_ANSWERS = 30  # different answers of a task that are counted one by one
@@ -46,16 +46,8 @@ def keep(run: Path, scored: Path) -> str:
     """Move a scored run to SCORED/HASH, named by its content; returns the hash. The same content twice is kept once."""
     files = sorted(path for path in run.iterdir() if path.is_file())
     name = hashlib.sha256("".join(f"{path.name} {file_hash(path)}\n" for path in files).encode()).hexdigest()
-    scored.mkdir(parents=True, exist_ok=True)
-    target = scored / name
-    if target.exists():
-        shutil.rmtree(run)
-        return name
-    try:
-        run.rename(target)
-    except OSError:  # the same content at the same moment
-        if not target.exists():
-            raise
+    settle(run, scored / name)
+    shutil.rmtree(run, ignore_errors=True)
     return name
 
 

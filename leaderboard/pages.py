@@ -67,6 +67,13 @@ def plain(text: str, most: int = 1500) -> str:
     return text if len(text) <= most else text[:most] + " …"
 
 
+def turned(rows: list[Any], page: int, size: int) -> tuple[list[Any], int, int]:
+    """(rows of a page, its number, how many there are); a page that does not exist is the nearest one."""
+    pages = max(1, -(-len(rows) // size))
+    page = min(max(1, page), pages)
+    return rows[(page - 1) * size : page * size], page, pages
+
+
 class Links:
     """Addresses of the server's pages."""
 
@@ -137,6 +144,7 @@ class Pages:
         self._lock = threading.Lock()
         self._kept: tuple[Any, dict[Any, tuple[list[tuple[int, int]], int]]] = (None, {})
         self.places = {name: {item.id: n for n, item in enumerate(items)} for name, (_, _, items) in opened.items()}
+        self.pictures = {name: evidence.Pictures(suite) for name, (suite, _, _) in opened.items()}
         self.environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         self.environment.filters |= {"count": count, "number": number, "interval": interval, "moment": moment, "plain": plain}
         self.environment.globals |= {"board": board, "lower_is_better": lower_is_better, "sizes": SIZES}
@@ -178,9 +186,7 @@ class Pages:
         columns = [name for name in metrics if name in (chosen or ())][:MOST_COLUMNS] or ranking.columns(metrics)
         sort = sort if sort in metrics else (columns[0] if columns else "")
         shown, total = self._ranked(table, split, version, sort, wanted)
-        pages = max(1, -(-len(shown) // ROWS))
-        page = min(max(1, page), pages)
-        part = shown[(page - 1) * ROWS : page * ROWS]
+        part, page, pages = turned(shown, page, ROWS)
         rows = self.store.rows([result for _, result in part], columns)
         blind = self.store.blind(table, split, version)
         baselines: dict[str, dict[str, float]] = {}
@@ -188,7 +194,7 @@ class Pages:
             for name, value in row["baselines"].items():
                 baselines.setdefault(name, {})[f"{task}.accuracy"] = value
         query = {"split": split if split != "public" else "", "version": version if version != self.versions[table, split] else "", "q": wanted.words,
-                 "most": f"{wanted.most:.0e}".replace("e+0", "e").replace("e+", "e") if wanted.most else "", "open": "1" if wanted.open_weights else "",
+                 "most": next((text for text, _ in SIZES if text and float(text) == wanted.most), ""), "open": "1" if wanted.open_weights else "",
                  "video": "1" if wanted.uses_video else "", "no_baselines": "1" if wanted.no_baselines else "", "older": "1" if wanted.older else "",
                  "col": columns if chosen else []}  # fmt: skip
         name = self.board.suite_in(table, split)
@@ -196,7 +202,7 @@ class Pages:
         text = self.render(
             "table.html", at, suite=table, split=split, splits=self.splits(table), version=version, old=version != self.versions[table, split], sort=sort,
             columns=columns, metrics=metrics, rows=[(rank, rows[result]) for rank, result in part], shown=len(shown), total=total, page_number=page,
-            pages=pages, query=query, wanted=wanted, warnings=blinds.warnings(blind), blind=list(baselines.items()),
+            pages=pages, query=query, warnings=blinds.warnings(blind), blind=list(baselines.items()),
             inputs=name if name and self.board.suites[name].render else None, published=[part for part in PUBLISHED if part["what"] in titles],
         )  # fmt: skip
         return text, pages
@@ -222,7 +228,7 @@ class Pages:
             result["old"] = self.versions.get((result["suite"], result["split"])) != result["suite_hash"]
             result["browse"] = not result["old"] and result["split"] == "public" and result["folder"] is not None
             result["primaries"] = {task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})}
-        history = [row for row in self.store.history(found["account"], found["name"])]
+        history = self.store.history(found["account"], found["name"])
         shown = [(suite, name) for suite in self.board.tables for name in PRIMARIES if any(name in row["scores"].get(suite, {}) for row in history)]
         return self.render("model.html", at, model=found, results=results, flags=self.store.flags(name_hash), history=history, shown=shown,
                            waiting=found["state"] in ("queued", "running"))  # fmt: skip
@@ -258,30 +264,28 @@ class Pages:
         ]
         if order in ("worst", "best"):
             chosen.sort(key=lambda row: (row[0] if order == "worst" else -row[0], row[1]))
-        pages = max(1, -(-len(chosen) // CARDS))
-        page = min(max(1, page), pages)
+        part, page, pages = turned(chosen, page, CARDS)
         cards = [
             {"place": place, "line": line, "score": score, "item": items[place], "kind": kinds[line["sample"]], "reference": reference(items[place]),
              "primary": TASKS[line["task"]].PRIMARY}
-            for score, place, line in chosen[(page - 1) * CARDS : page * CARDS]
+            for score, place, line in part
         ]  # fmt: skip
         query = {key: value for key, value in (("task", task), ("kind", kind), ("order", order)) if value}
         return self.render("samples.html", suite=table, model=result["model"], cards=cards, tasks=list(dict.fromkeys(line["task"] for line in lines)),
                            kinds=sorted(set(kinds.values())), task=task, kind=kind, order=order, page_number=page, pages=pages, found=len(chosen),
                            more=f"?{urlencode(query)}&page=")  # fmt: skip
 
-    def frames(self, name_hash: str, table: str, place: int, pictures: dict[str, evidence.Pictures]) -> bytes | None:
+    def frames(self, name_hash: str, table: str, place: int) -> bytes | None:
         """The picture of one answer, a JPEG; None where there is none."""
         result = self.result(name_hash, table)
         opened = self._current(result, table) if result else None
         if opened is None:
             return None
         name, lines = opened
-        suite, _, items = self.opened[name]
+        items = self.opened[name][2]
         if not 0 <= place < min(len(items), len(lines)) or lines[place]["id"] != items[place].id:
             return None
-        drawn = pictures.setdefault(name, evidence.Pictures(suite))
-        return drawn.of(items[place].sample, lines[place], self.board.submission(name_hash) / name)
+        return self.pictures[name].of(items[place].sample, lines[place], self.board.submission(name_hash) / name)
 
     def compare(self, table: str, names: list[str]) -> str | None:
         """The paired comparison of two models; None where one of them cannot be compared."""

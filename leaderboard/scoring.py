@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import suite as suites
+from bench.run import read_lines
 from leaderboard import board as boards
 from leaderboard import evidence, integrity
 from leaderboard.board import Board
@@ -37,10 +38,10 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     from bench.score import score
 
     entry, suite = board.suites[name], board.suite(name)
-    score(folder / name / PREDICTIONS, suite, out)
-    evidence.anonymous(out, folder.name)
     samples, items = suites.load(suite)
-    lines = evidence.read_lines(out / "samples.jsonl")
+    score(folder / name / PREDICTIONS, suite, out, (samples, items))
+    evidence.anonymous(out, folder.name)
+    lines = read_lines(out / "samples.jsonl")
     record = json.loads((out / "run.json").read_text())
     return Scored(
         board.table_of(name), entry.split, record["suite_hash"], json.loads((out / "metrics.json").read_text()), record["blind"],

@@ -223,8 +223,7 @@ class Store:
     def _note_resemblances(self, session: Session, found: Submission, row: Result) -> None:
         """Flags for submissions whose answers are nearly those of `row`. The version's row is locked, so that of two that end together
         one sees the other."""
-        version = select(SuiteVersion).where(SuiteVersion.suite == row.suite, SuiteVersion.split == row.split, SuiteVersion.hash == row.suite_hash)
-        session.scalars(version.with_for_update()).one()
+        session.scalars(self._version(row.suite, row.split, row.suite_hash).with_for_update()).one()
         query = select(Submission.hash, Submission.name, Result.signature).join(Result, Result.submission == Submission.hash)
         query = query.where(Result.suite == row.suite, Result.split == row.split, Result.suite_hash == row.suite_hash, Submission.state == DONE,
                             Result.signature.is_not(None), or_(Submission.account_id != found.account_id, Submission.name != found.name))  # fmt: skip
@@ -302,9 +301,12 @@ class Store:
         with self._session() as session:
             return self._note_version(session, suite, split, version, videos, questions, note)
 
+    @staticmethod
+    def _version(suite: str, split: str, version: str):
+        return select(SuiteVersion).where(SuiteVersion.suite == suite, SuiteVersion.split == split, SuiteVersion.hash == version)
+
     def _note_version(self, session: Session, suite: str, split: str, version: str, videos: int, questions: int, note: str = "") -> bool:
-        query = select(SuiteVersion).where(SuiteVersion.suite == suite, SuiteVersion.split == split, SuiteVersion.hash == version)
-        if (found := session.scalar(query)) is not None:
+        if (found := session.scalar(self._version(suite, split, version))) is not None:
             found.note = note or found.note
             return False
         try:
@@ -326,6 +328,12 @@ class Store:
             return [{"hash": v.hash, "since": v.since, "videos": v.videos, "questions": v.questions, "note": v.note, "models": counts.get(v.hash, 0)}
                     for v in session.scalars(query)]  # fmt: skip
 
+    def _newest(self, column, suite: str, split: str, version: str, most: int) -> list[Any]:
+        """A column of the newest results of a version."""
+        with self._reading() as session:
+            query = select(column).join(Submission, Submission.hash == Result.submission).where(self._of_version(suite, split, version))
+            return list(session.scalars(query.order_by(Result.id.desc()).limit(most)))
+
     @staticmethod
     def _of_version(suite: str, split: str, version: str):
         return and_(Submission.state == DONE, Result.suite == suite, Result.split == split, Result.suite_hash == version)
@@ -339,10 +347,8 @@ class Store:
 
     def metrics(self, suite: str, split: str, version: str) -> list[str]:
         """Metrics that the newest results of a version have, in their order."""
-        with self._reading() as session:
-            query = select(Result.metrics).join(Submission, Submission.hash == Result.submission).where(self._of_version(suite, split, version))
-            newest = session.scalars(query.order_by(Result.id.desc()).limit(20)).all()
-            return list(dict.fromkeys(name for text in newest for name, m in json.loads(text).items() if m["value"] is not None))
+        newest = self._newest(Result.metrics, suite, split, version, 20)
+        return list(dict.fromkeys(name for text in newest for name, m in json.loads(text).items() if m["value"] is not None))
 
     def standings(self, suite: str, split: str, version: str, metric: str, wanted: Filter) -> Standings:
         """All results of a version by one metric, in no order: what ranks are made of."""
@@ -383,10 +389,8 @@ class Store:
 
     def blind(self, suite: str, split: str, version: str) -> dict[str, Any]:
         """What blind baselines score on a version, as its newest result records it."""
-        with self._reading() as session:
-            query = select(Result.blind).join(Submission, Submission.hash == Result.submission).where(self._of_version(suite, split, version))
-            text = session.scalar(query.order_by(Result.id.desc()).limit(1))
-            return json.loads(text) if text else {}
+        newest = self._newest(Result.blind, suite, split, version, 1)
+        return json.loads(newest[0]) if newest else {}
 
     def results(self, name_hash: str) -> list[dict[str, Any]]:
         """All results of one submission: suite, split, suite_hash, metrics, blind, folder, summary."""

@@ -16,7 +16,7 @@ from leaderboard import submission
 from leaderboard.board import Board
 from leaderboard.store import Limited, Store
 from tvad.errors import InputError
-from tvad.files import file_hash
+from tvad.files import file_hash, is_hash, settle
 
 SILENCE = 30.0  # seconds that an upload may pause
 WHOLE = 1800.0  # seconds that one request may take
@@ -40,11 +40,11 @@ class Conflict(InputError):
         self.received = received
 
 
-async def bounded(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    """The body of a request in pieces. Raises TooLarge, TooSlow."""
+async def bounded(request: Request, most: int, seconds: float = WHOLE) -> AsyncGenerator[bytes, None]:
+    """The body of a request in pieces, at most so many bytes within so many seconds. Raises TooLarge, TooSlow."""
     stream, size = request.stream().__aiter__(), 0
     try:
-        async with asyncio.timeout(WHOLE):
+        async with asyncio.timeout(seconds):
             while True:
                 try:
                     piece = await asyncio.wait_for(anext(stream), SILENCE)
@@ -86,13 +86,7 @@ class Uploads:
         submission.unpack(archive, unpacked)
         found = submission.verify(unpacked, list(self.board.suites))
         target = self.board.submission(found.hash)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                unpacked.rename(target)
-            except OSError:  # the same content at the same moment
-                if not target.exists():
-                    raise
+        settle(unpacked, target)
         try:
             self.store.submit(account, found.hash, found.card, found.suites)
         except Limited:
@@ -102,7 +96,7 @@ class Uploads:
         return found
 
     def _part(self, account: str, sha256: str) -> Path:
-        if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        if not is_hash(sha256):
             raise InputError("sha256: expected 64 hexadecimal digits")
         return self.parts / f"{hashlib.sha256(account.encode()).hexdigest()[:16]}-{sha256}"
 
@@ -114,7 +108,8 @@ class Uploads:
     async def add(self, account: str, sha256: str, offset: int, request: Request) -> int:
         """Append a piece at `offset`; returns the bytes that have arrived. Raises Conflict where it does not fit, InputError."""
         part = self._part(account, sha256)
-        self.tidy()
+        if not part.exists():
+            self.tidy()
         sizes = [other.stat().st_size for other in self.parts.glob(f"{part.name[:16]}-*") if other != part]
         if len(sizes) >= OPEN or sum(sizes) > OPEN_BYTES:
             raise Limited("too many uploads of this account are unfinished; finish one first, or wait a day")

@@ -1,6 +1,5 @@
 """The leaderboard's server: an API to submit and read, and pages rendered here. No script runs in a page, no cookie is set."""
 
-import asyncio
 import io
 import json
 import re
@@ -19,9 +18,10 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from leaderboard import evidence, private, submission
+from leaderboard import private, submission
 from leaderboard.board import Board
 from leaderboard.pages import FILES, SIZES, TEMPLATES, Pages
 from leaderboard.store import Filter, Limited, Store
@@ -101,7 +101,6 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     app = FastAPI(title=board.title, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = pages or Pages(board, store, board.open())
     uploads = Uploads(board, store)
-    pictures: dict[str, evidence.Pictures] = {}
     tries, busy, wrong = Limiter(board.open_accounts, 86400), Limiter(board.per_minute, 60), Limiter(board.per_minute, 60)
     forms = Limiter(FORMS, 60)
     working = threading.BoundedSemaphore(2)  # comparisons and pictures at a time
@@ -285,7 +284,7 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     @app.get("/models/{name_hash}/{suite}/frames/{place}.jpg", include_in_schema=False)
     def frames(name_hash: str, suite: str, place: int) -> Response:
         with turn():
-            found = pages.frames(name_hash, known(suite), place, pictures)
+            found = pages.frames(name_hash, known(suite), place)
         if found is None:
             raise HTTPException(404, "no such picture")
         return Response(found, media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
@@ -350,8 +349,7 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         if not board.open_accounts:
             raise HTTPException(404, "the administrator makes accounts here")
         try:
-            async with asyncio.timeout(30):
-                body = b"".join([piece async for piece in bounded(request, FORM)])
+            body = b"".join([piece async for piece in bounded(request, FORM, 30)])
             name = parse_qs(body.decode("ascii", "replace"), max_num_fields=4).get("name", [""])[0].strip()
             if not ACCOUNT.fullmatch(name):
                 raise InputError("a name takes letters, digits, spaces, '.', '_' and '-', at most 100")
@@ -362,14 +360,10 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
             return html(pages.submit(base(request), error=str(error)), _refusal(error).status_code)
         return html(pages.submit(base(request), token=token, account=name), 201, **{"Cache-Control": "no-store"})
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
+    @app.exception_handler(StarletteHTTPException)  # FastAPI's, and what Starlette raises for unknown paths
+    async def refused(request: Request, error: StarletteHTTPException) -> Response:
         if request.url.path.startswith("/api/"):
             return Response(json.dumps({"detail": error.detail}), error.status_code, error.headers, media_type="application/json")
         return PlainTextResponse(str(error.detail), error.status_code, error.headers)
-
-    @app.exception_handler(404)
-    async def missing(request: Request, error: Exception) -> Response:
-        return await refused(request, HTTPException(404, getattr(error, "detail", "not found")))
 
     return app

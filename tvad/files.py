@@ -33,6 +33,21 @@ def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
     temporary.rename(target)
 
 
+def settle(folder: Path, target: Path) -> None:
+    """Move a folder to the place that its content names; where that is taken, the same content lies there already and nothing moves."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+
+
+def is_hash(text: str) -> bool:
+    """Whether this is a SHA-256 in hexadecimal, as `file_hash` gives it."""
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
 def file_hash(path: str | os.PathLike) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
