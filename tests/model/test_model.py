@@ -18,6 +18,7 @@ from tvad.model import (
     TvadQwen3ForConditionalGeneration,
     TvadQwen3Processor,
     count_parameters,
+    vision_attention,
 )
 from tvad.model.ahd import heatmap, patch_targets, to_raster, upsample
 from tvad.model.modeling import config_from
@@ -364,3 +365,47 @@ def test_clips_are_decoded_once(scenes, monkeypatch):
     first = store.frames(sample)
     monkeypatch.setattr(video, "decode", lambda *a: pytest.fail("decoded again"))
     assert store.frames(sample) is first
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_attention_by_length_equals_the_backbones_piece_by_piece(model, implementation):
+    """Clips of several sizes, whose windows are cut at the edges: the same as transformers' loop, and the same weights."""
+    tower = copy.deepcopy(model.model.visual)
+    tower.config._attn_implementation = implementation
+    grids = torch.tensor([[2, 8, 8], [1, 6, 10], [3, 4, 14]])
+    patches = torch.randn(int(grids.prod(1).sum()), tower.patch_embed.proj.weight[0].numel(), generator=torch.Generator().manual_seed(1))
+    names = list(tower.state_dict())
+    with torch.no_grad():
+        ours = tower(patches, grid_thw=grids)
+        for block in tower.blocks:
+            (theirs,) = [backbone for backbone, by_length in vision_attention.CLASSES.items() if type(block.attn) is by_length]
+            block.attn.__class__ = theirs
+        expected = tower(patches, grid_thw=grids)
+    assert names == list(tower.state_dict())
+    assert torch.allclose(ours.pooler_output, expected.pooler_output, atol=1e-5)
+    assert torch.allclose(ours.last_hidden_state, expected.last_hidden_state, atol=1e-5)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(1, 200))
+@settings(deadline=None)
+def test_every_token_stands_in_one_group_of_bounded_size(lengths, pairs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision_attention, "PAIRS", pairs)
+        groups = vision_attention.rows_by_length(lengths)
+    starts = [sum(lengths[:n]) for n in range(len(lengths))]
+    pieces = sorted((row[0], len(row)) for rows in groups for row in rows.tolist())
+    assert pieces == list(zip(starts, lengths)) and all(row == list(range(row[0], row[0] + len(row))) for rows in groups for row in rows.tolist())
+    assert all(rows.shape[0] * rows.shape[1] ** 2 <= max(pairs, rows.shape[1] ** 2) for rows in groups)
+
+
+def test_clips_encoded_together_equal_clips_encoded_alone(model, processor):
+    clips = [clip_of(), clip_of(5, 96, 64), clip_of(2, 64, 112)]
+    together = processor.vision_inputs(clips)
+    with torch.no_grad():
+        found = model.model.encode_clips(together["pixel_values_videos"], together["video_grid_thw"])
+        for clip, one in zip(clips, found, strict=True):
+            alone = processor.vision_inputs([clip])
+            (expected,) = model.model.encode_clips(alone["pixel_values_videos"], alone["video_grid_thw"])
+            assert one.grid == expected.grid
+            for ours, theirs in ((one.video, expected.video), (one.heat_logits, expected.heat_logits), (one.prompts, expected.prompts)):
+                assert torch.allclose(ours, theirs, atol=1e-4)

@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 
 from tvad.model.ahd import LOG_SCALE, AnomalyHeatmapDecoder, heatmap
 from tvad.model.rae import RegionAwareAnomalyEncoder
+from tvad.model.vision_attention import attend_by_length
 
 NEVER = -1e4  # logit of a token that must not be generated: exp() is 0 in every dtype, and 0 * NEVER is not NaN
 
@@ -102,15 +103,14 @@ def anomaly_modules(config) -> tuple[AnomalyHeatmapDecoder | None, RegionAwareAn
 
 
 def anomaly_prompts(
-    ahd: AnomalyHeatmapDecoder | None, rae: RegionAwareAnomalyEncoder | None, layers: list[torch.Tensor], grid: tuple[int, int, int], like: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Vision features per layer (t*h*w, d) in raster order -> soft prompts (n, D), heatmap logits (t*h*w, 2) or None.
+    rae: RegionAwareAnomalyEncoder | None, logits: torch.Tensor | None, grid: tuple[int, int, int], like: torch.Tensor
+) -> torch.Tensor:
+    """AHD's logits (t*h*w, 2) of one clip -> soft prompts (n, D), none without RAE. Without AHD (None), RAE sees a constant map.
 
-    `like`: the clip's video tokens, for the width and type of an empty result. Without AHD, RAE sees a constant map."""
-    logits = None if ahd is None else ahd(layers)
+    `like`: the clip's video tokens, for the width and type of an empty result."""
     if rae is None:
-        return like.new_zeros(0, like.shape[-1]), logits
-    return rae(like.new_full(grid, 0.5) if logits is None else heatmap(logits, *grid)), logits
+        return like.new_zeros(0, like.shape[-1])
+    return rae(like.new_full(grid, 0.5) if logits is None else heatmap(logits, *grid))
 
 
 class TvadModelMixin:
@@ -118,6 +118,7 @@ class TvadModelMixin:
 
     def _add_anomaly_modules(self, config) -> None:
         self.ahd, self.rae = anomaly_modules(config)
+        attend_by_length(self.visual)
         self.post_init()
 
     def _init_weights(self, module):
@@ -137,6 +138,15 @@ class TvadModelMixin:
         """Vision features (t*h*w, d) of one clip in the tower's order -> row by row of the (t, h, w) grid."""
         raise NotImplementedError
 
+    def raster_order(self, grids: list[tuple[int, int, int]]) -> torch.Tensor:
+        """Where the tower puts the patches of clips of these grids, clip by clip and row by row: (sum t*h*w,)."""
+        orders, start = [], 0
+        own = {grid: self.raster(torch.arange(grid[0] * grid[1] * grid[2])[:, None], grid)[:, 0] for grid in set(grids)}
+        for grid in grids:
+            orders.append(own[grid] + start)
+            start += len(own[grid])
+        return torch.cat(orders)
+
     def blocks_of(self, grid: list[int], seconds: float) -> list[tuple[int, int, int, float]]:
         """The runs of video tokens of a clip of `grid` patches: (t, h, w) in merged patches and position step in time of each."""
         raise NotImplementedError
@@ -144,27 +154,30 @@ class TvadModelMixin:
     def see_clips(self, pixel_values_videos: torch.Tensor, video_grid_thw: torch.Tensor) -> list[SeenClip]:
         """The vision tower. pixel_values_videos (sum t*h*w, patch values), video_grid_thw (clips, 3)."""
         tower = self.visual
-        with outputs_of(tower.blocks, self.config.ahd_layers if self.ahd is not None else []) as kept:
+        wanted = self.config.ahd_layers if self.ahd is not None else []
+        with outputs_of(tower.blocks, wanted) as kept:
             out = tower(pixel_values_videos.type(tower.dtype), grid_thw=video_grid_thw)
-        merge = tower.spatial_merge_size
-        clips, start = [], 0
-        for t, h, w in video_grid_thw.tolist():
-            grid = (t, h, w)
-            rows = slice(start, start + t * h * w)
-            tokens = slice(rows.start // merge**2, rows.stop // merge**2)
-            layers = [self.raster(kept[i][rows], grid) for i in self.config.ahd_layers] if self.ahd is not None else []
-            deep = [level[tokens] for level in getattr(out, "deepstack_features", None) or []]
-            clips.append(SeenClip(out.pooler_output[tokens], layers, grid, deep))
-            start = rows.stop
-        return clips
+        grids: list[tuple[int, int, int]] = [tuple(grid) for grid in video_grid_thw.tolist()]
+        patches = [t * h * w for t, h, w in grids]
+        tokens = [count // tower.spatial_merge_size**2 for count in patches]
+        order = self.raster_order(grids).to(out.pooler_output.device) if wanted else None
+        rasters = {i: kept[i][order].split(patches) for i in kept}
+        levels = [level.split(tokens) for level in getattr(out, "deepstack_features", None) or []]
+        return [
+            SeenClip(video, [rasters[i][n] for i in wanted], grids[n], [level[n] for level in levels])
+            for n, video in enumerate(out.pooler_output.split(tokens))
+        ]
 
     def understand_clips(self, seen: list[SeenClip]) -> list[EncodedClip]:
-        """AHD and RAE over what the tower has seen."""
-        clips = []
-        for clip in seen:
-            prompts, logits = anomaly_prompts(self.ahd, self.rae, clip.layers, clip.grid, clip.video)
-            clips.append(EncodedClip(prompts, clip.video, logits, clip.grid, clip.deep))
-        return clips
+        """AHD, over all clips at once, and RAE over what the tower has seen."""
+        logits: list[torch.Tensor | None] = [None] * len(seen)
+        if self.ahd is not None and seen:
+            layers = seen[0].layers if len(seen) == 1 else [torch.cat(level) for level in zip(*(clip.layers for clip in seen))]
+            logits = list(self.ahd(layers).split([len(clip.layers[0]) for clip in seen]))
+        return [
+            EncodedClip(anomaly_prompts(self.rae, found, clip.grid, clip.video), clip.video, found, clip.grid, clip.deep)
+            for clip, found in zip(seen, logits)
+        ]
 
     def encode_clips(self, pixel_values_videos: torch.Tensor, video_grid_thw: torch.Tensor) -> list[EncodedClip]:
         """Vision tower, AHD and RAE, once per clip."""

@@ -87,9 +87,11 @@ class TvadEngineMixin:
         self.captured.clear()
         embeds = self.visual(pixels, grid_thw=[grid])
         dim = self.config.text_config.hidden_size
-        layers = [self.raster(self.captured[i][:, 0], grid) for i in self.config.ahd_layers] if self.ahd is not None else []
+        logits = None
+        if self.ahd is not None:
+            logits = self.ahd([self.raster(self.captured[i][:, 0], grid) for i in self.config.ahd_layers])
         self.captured.clear()
-        prompts, logits = anomaly_prompts(self.ahd, self.rae, layers, tuple(grid), embeds[:, :dim])
+        prompts = anomaly_prompts(self.rae, logits, tuple(grid), embeds[:, :dim])
         # DeepStack levels lie behind the features; prompts have none.
         prompts = torch.nn.functional.pad(prompts.to(embeds.dtype), (0, embeds.shape[1] - dim))
         return torch.cat([prompts, embeds]), None if logits is None else heatmap(logits, *grid)

@@ -1,0 +1,71 @@
+"""Attention inside windows or frames, all pieces of one length at once.
+
+transformers' vision towers attend piece by piece in a Python loop unless FlashAttention is there: a batch of clips has hundreds of
+pieces a layer (a window of every frame of every clip). Same weights, same result; only the loop is another.
+"""
+
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VLVisionAttention,
+    apply_rotary_pos_emb_vision,
+    eager_attention_forward,
+)
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention
+from transformers.utils.generic import is_flash_attention_requested
+
+PAIRS = 1 << 24  # token pairs a head looks at in one go: what bounds the memory of eager attention
+
+
+def rows_by_length(lengths: list[int]) -> list[torch.Tensor]:
+    """Pieces of `lengths` tokens that lie one behind the other -> indices (pieces, length) of their tokens, per length and at most
+    `PAIRS` token pairs (or one piece)."""
+    starts: dict[int, list[int]] = {}
+    at = 0
+    for length in lengths:
+        starts.setdefault(length, []).append(at)
+        at += length
+    found = []
+    for length, firsts in starts.items():
+        for part in torch.tensor(firsts).split(max(1, PAIRS // max(1, length**2))):
+            found.append(part[:, None] + torch.arange(length))
+    return found
+
+
+class ByLength:
+    """In front of a backbone's vision attention."""
+
+    def forward(self, hidden_states, cu_seqlens, position_embeddings=None, max_seqlen=None, **kwargs):
+        if is_flash_attention_requested(self.config):  # it takes pieces of any length as they are
+            return super().forward(hidden_states, cu_seqlens, position_embeddings=position_embeddings, max_seqlen=max_seqlen, **kwargs)
+        count = len(hidden_states)
+        query, key, value = self.qkv(hidden_states).reshape(count, 3, self.num_heads, -1).unbind(1)
+        query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        groups = [rows.to(hidden_states.device) for rows in rows_by_length((cu_seqlens[1:] - cu_seqlens[:-1]).tolist())]
+        parts = []
+        for rows in groups:
+            q, k, v = (x[rows].transpose(1, 2) for x in (query, key, value))  # (pieces, heads, length, head size)
+            out, _ = attend(self, q, k, v, attention_mask=None, scaling=self.scaling, dropout=0.0, is_causal=False, **kwargs)
+            parts.append(out.reshape(rows.numel(), -1))
+        attended = torch.cat(parts)
+        if len(groups) > 1:
+            attended = attended[torch.argsort(torch.cat([rows.flatten() for rows in groups]))]
+        return self.proj(attended)
+
+
+class Qwen2_5VisionAttention(ByLength, Qwen2_5_VLVisionAttention):
+    pass
+
+
+class Qwen3VisionAttention(ByLength, Qwen3VLVisionAttention):
+    pass
+
+
+CLASSES = {Qwen2_5_VLVisionAttention: Qwen2_5VisionAttention, Qwen3VLVisionAttention: Qwen3VisionAttention}
+
+
+def attend_by_length(tower: torch.nn.Module) -> None:
+    """Let the blocks of a vision tower attend so; their weights stay what and where they are."""
+    for block in tower.blocks:
+        block.attn.__class__ = CLASSES[type(block.attn)]
