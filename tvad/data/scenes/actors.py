@@ -51,6 +51,7 @@ class Pose:
     near_arm: float | None = None
     far_arm: float | None = None
     crawl: bool = False
+    sit: bool = False
     empty_handed: bool = False
 
 
@@ -91,6 +92,15 @@ def person(canvas: np.ndarray, u: float, v: float, k: float, facing: float, look
         _limb(canvas, place, [(-0.55, 0.42), (-0.5 - s, 0.02), (-0.85 - s, 0.03)], leg, bottom)
         _limb(canvas, place, [(0.1, 0.5), (0.14 + s, 0.02)], arm, top)
         hx, hy = place(0.36, 0.62)
+        cv2.circle(canvas, (hx, hy), int(0.13 * k * h * 16), skin, -1, cv2.LINE_8, 4)
+        return
+
+    if pose.sit:
+        _limb(canvas, place, [(0.0, 0.2), (0.4, 0.42), (0.58, 0.03)], leg, dark_bottom)
+        _limb(canvas, place, [(0.0, 0.2), (-0.1, 0.72)], max(2, int(0.3 * k * h)), top)
+        _limb(canvas, place, [(0.0, 0.2), (0.34, 0.46), (0.5, 0.03)], leg, bottom)
+        _limb(canvas, place, [(-0.08, 0.68), (0.12, 0.42), (0.34, 0.5)], arm, dark_top)
+        hx, hy = place(-0.04 + pose.lean, 0.93)
         cv2.circle(canvas, (hx, hy), int(0.13 * k * h * 16), skin, -1, cv2.LINE_8, 4)
         return
 

@@ -19,7 +19,7 @@ from tvad.errors import InputError
 from tvad.files import write_whole
 
 SPLITS = ("train", "val", "test")
-GENERATOR = 2  # raised whenever the same configuration gives other clips or texts: a data set is not continued with another generator
+GENERATOR = 3  # raised whenever the same configuration gives other clips or texts: a data set is not continued with another generator
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ SENTENCE = {
     "falling": "{who} is falling and stays on the ground.",
     "fighting": "{who} is fighting with another person.",
     "jaywalking": "{who} is jaywalking over the road.",
-    "loitering": "{who} is loitering, pacing to and fro.",
+    "loitering": "{who} is loitering, sitting on the ground.",
     "abandoned object": "Abandoned object: a suitcase is left behind.",
     "throwing": "{who} is throwing something {way}.",
     "smoke": "Thick smoke rises from the ground.",

@@ -214,13 +214,18 @@ def jaywalking(rng, place, frames, fps, onset, end):
 
 
 def loitering(rng, place, frames, fps, onset, end):
+    """Comes and sits down on the ground. (Pacing to and fro would look like walking to any model that sees half a second at a time.)"""
     z = _zone(rng, place)
     x = rng.uniform(-0.5, 0.5) * place.camera.half_width(z)
     direction = rng.choice([-1.0, 1.0])
     t = (np.arange(frames) - onset) / fps
-    pace = 0.55 * np.sin(np.maximum(t, 0) * 2.6) * direction
-    path = np.stack([x + np.where(t < 0, 0.9 * t * direction, pace), np.full(frames, z)], 1)
-    return [_moving("person", path, _gait(path, fps, rng), _window(frames, onset, frames), look=_look(rng))]
+    path = np.stack([x + 0.9 * np.minimum(t, 0) * direction, np.full(frames, z)], 1)
+    poses = _gait(path, fps, rng)
+    for i in range(onset, frames):
+        poses[i] = Pose(sit=True, lean=0.03 * math.sin(1.3 * i))
+    actor = _moving("person", path, poses, _window(frames, onset, frames), look=_look(rng))
+    actor.facing[:] = 0.0 if direction > 0 else math.pi
+    return [actor]
 
 
 def abandoned_object(rng, place, frames, fps, onset, end):
