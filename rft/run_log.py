@@ -65,7 +65,7 @@ class RunLog(TrainerCallback):
         if logs and (reward := logs.get("reward", logs.get("loss"))) is not None:
             self.bar.update(state.global_step - self.bar.n)
             self.bar.set_postfix_str(f"{'reward' if 'reward' in logs else 'loss'} {reward:.3f}")
-        if not state.is_world_process_zero or not logs or not {"reward", "loss", "eval_loss"} & logs.keys():
+        if not state.is_world_process_zero or not any(k in ("reward", "loss") or k.startswith("eval_") for k in logs or ()):
             return
         numbers = {k: v for k, v in logs.items() if isinstance(v, (int, float)) and math.isfinite(v)}
         row = {"step": state.global_step, **numbers}

@@ -16,9 +16,9 @@ from peft.tuners.lora import LoraModel
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback, TrainingArguments
 
-from rft.curriculum.data import Branches, ClipCollator, TextCollator
+from rft.curriculum.data import OBJECTS, Branches, ClipCollator, TextCollator, check_readable
 from rft.curriculum.report import write_stage_report
-from rft.curriculum.trainer import AttributeHeads, StageTrainer
+from rft.curriculum.trainer import AttributeHeads, Draws, ObjectHeads, StageTrainer, Weights
 from rft.run_log import RunLog, last_checkpoint, save_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
@@ -47,11 +47,13 @@ class Stage:
     """One stage.
 
     data: "symbols" (text only) or a data set folder; drop_bad_rows: leave bad rows out and say which, instead of refusing.
-    trains: name patterns of parameters ("*" all). attributes: read-outs on video tokens (stage 0 of a tiny model).
+    trains: name patterns of parameters ("*" all). attributes, objects: read-outs on video tokens, on patches (stage 0 of a tiny model).
+    crop, mirror: a batch shows a random run of so many sampled frames of a clip, half of the time left for right; only without words.
     kinds, dialogue, narratives: which texts are learned (None: all questions; narratives: T-VAU's phase A).
     special_tokens: also the three anomaly tokens' embeddings. lora: merged into the weights at the end.
     steps or epochs, batch, accumulate: optimiser steps or passes over the data, clips (rows) a pass, passes a step.
-    lr: cosine to lr_floor * lr after warmup (share of steps).
+    lr: cosine to lr_floor * lr after warmup (share of steps). muon: Muon's learning rate for the layers' matrices, on the same schedule.
+    heatmap_loss, frame_loss, text_loss: weights of the losses per patch, per step's strongest patch, per token.
     validation: a data set folder, evaluated every `save_steps`; select: what decides which checkpoint is kept, "loss" (least) or a
     heatmap metric (most); None keeps the last.
     options: further TrainingArguments, such as bf16 or gradient_checkpointing.
@@ -62,17 +64,22 @@ class Stage:
     trains: list[str]
     steps: int | None = None
     lr: float = 1e-4
+    muon: float | None = None
     epochs: float | None = None
     batch: int = 8
     accumulate: int = 1
     text_loss: float = 1.0
     heatmap_loss: float = 0.0
+    frame_loss: float = 0.0
     anomalous_weight: float = 1.0
     answer_weight: float = 1.0
     kinds: list[str] | None = None
     dialogue: bool = False
     narratives: bool = False
     attributes: bool = False
+    objects: bool = False
+    crop: int | None = None
+    mirror: bool = False
     special_tokens: bool = False
     text_features: bool = False
     lora: LoraSpec | None = None
@@ -98,6 +105,12 @@ class Stage:
             raise InputError(f"stage {self.name}: select needs validation data")
         if self.select in HEATMAP_METRICS and not self.heatmap_loss:
             raise InputError(f"stage {self.name}: select {self.select} needs heatmap_loss")
+        if self.frame_loss and not self.heatmap_loss:
+            raise InputError(f"stage {self.name}: frame_loss needs heatmap_loss")
+        if (self.crop is not None or self.mirror) and (self.text_loss or self.attributes):
+            raise InputError(f"stage {self.name}: crop and mirror need text_loss 0 and no attributes: words would tell of the whole clip")
+        if self.crop is not None and self.crop < 1:
+            raise InputError(f"stage {self.name}: crop is {self.crop}, expected at least 1 frame")
 
 
 def select_trainable(model: torch.nn.Module, patterns: list[str]) -> list[str]:
@@ -233,7 +246,10 @@ def run(
     frozen = {n: b.clone() for n, b in model.named_buffers() if n.endswith("text_features")}
     if stage.attributes:
         model.attribute_heads = AttributeHeads(model.config.text_config.hidden_size, len(ANOMALIES), len(COLOURS)).to(model.device)
-    select_trainable(model, [*stage.trains, *(["attribute_heads.*"] if stage.attributes else [])])
+    if stage.objects:
+        model.object_heads = ObjectHeads(model.config.vision_config.hidden_size, len(ANOMALIES), len(OBJECTS)).to(model.device)
+    heads = [f"{name}.*" for name, used in (("attribute_heads", stage.attributes), ("object_heads", stage.objects)) if used]
+    select_trainable(model, [*stage.trains, *heads])
     before = {n: p.detach().to("cpu", copy=True) for n, p in model.named_parameters() if not p.requires_grad}
     tuner = add_lora(model, stage.lora) if stage.lora is not None else None
     rows: list[int] = []
@@ -249,13 +265,17 @@ def run(
 
     branches = Branches(processor, stage.answer_weight)
     evaluation: list[Sample] | None = None
+    eval_collator = None
     dataset: list[Any]
     store = ClipStore(rate, max_frames)
     if stage.data == "symbols":
         dataset, collator = list(range(steps_of(stage, 0) * stage.batch * stage.accumulate)), TextCollator(branches, seed)
     else:
         dataset = load_checked(stage.data, drop=stage.drop_bad_rows)
-        collator = ClipCollator(branches, store, stage.kinds, stage.dialogue, stage.heatmap_loss > 0, stage.attributes, stage.narratives)
+        if stage.attributes or stage.objects:
+            check_readable(dataset)
+        shown = (branches, store, stage.kinds, stage.dialogue, stage.heatmap_loss > 0, stage.attributes, stage.narratives, stage.objects)
+        collator, eval_collator = ClipCollator(*shown, stage.crop, stage.mirror, seed), ClipCollator(*shown)
         if stage.validation:
             evaluation = load_checked(stage.validation, drop=stage.drop_bad_rows)
         if stage.text_loss:
@@ -264,8 +284,8 @@ def run(
     steps = steps_of(stage, len(dataset))
     trainer = StageTrainer(
         model=model, args=arguments_of(stage, steps, out, seed, bool(evaluation)), train_dataset=dataset, eval_dataset=evaluation, data_collator=collator,
-        text_loss=stage.text_loss, heatmap_loss=stage.heatmap_loss, anomalous_weight=stage.anomalous_weight,
-        heatmap_eval=(processor, store) if stage.select in HEATMAP_METRICS else None, callbacks=[RunLog(out)],
+        weights=Weights(stage.text_loss, stage.heatmap_loss, stage.anomalous_weight, stage.frame_loss), eval_collator=eval_collator, muon=stage.muon,
+        heatmap_eval=(processor, store) if stage.select in HEATMAP_METRICS else None, callbacks=[RunLog(out), Draws(collator)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
@@ -278,6 +298,8 @@ def run(
         del model.special_rows
     if stage.attributes:
         del model.attribute_heads
+    if stage.objects:
+        del model.object_heads
     _check_frozen(stage, model, before, rows, frozen)
     model.to(dtype)
     for parameter in model.parameters():

@@ -19,17 +19,20 @@ from bench.models.hf import HfModel
 from bench.tasks import heatmap
 from rft import ablation
 from rft.ablation import VARIANTS, Ablation
-from rft.curriculum.data import Branches, ClipCollator, token_targets
+from rft.curriculum.data import OBJECTS, Branches, ClipCollator, View, draw_view, object_targets, token_targets
+from rft.curriculum.optimizer import muon_and_adamw
 from rft.curriculum.stage import LoraSpec, Stage, add_lora, arguments_of, run, select_trainable, steps_of
-from rft.curriculum.trainer import StageTrainer, stage_losses
+from rft.curriculum.trainer import StageTrainer, Weights, stage_losses
 from rft.train_stage import Curriculum, applicable
 from tvad import config
 from tvad.data import load, save
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
+from tvad.data.sample import Track
 from tvad.data.scenes.dataset import ScenesConfig, generate
 from tvad.errors import InputError
 from tvad.model import TvadForConditionalGeneration, TvadProcessor, prompt_sets
+from tvad.model.ahd import patch_targets
 from tvad.model.start import start_from
 from tvad.model.tiny import build
 from tvad.prompts import messages
@@ -106,7 +109,7 @@ def test_gradients_reach_only_what_a_stage_trains(either, scenes):
         select_trainable(model, patterns)
         tuner = add_lora(model, lora) if lora else None
         model.zero_grad()
-        stage_losses(model, model, batch, 1.0, 1.0 if "model.ahd.*" in patterns else 0.0, 1.0)[0].backward()
+        stage_losses(model, model, batch, Weights(1.0, 1.0 if "model.ahd.*" in patterns else 0.0))[0].backward()
         touched = {name for name, p in model.named_parameters() if p.grad is not None}
         assert touched and all("lora_" in n or n.startswith(patterns[0][:-1]) for n in touched)
         adapted = {n.split(".layers.")[1].split(".")[0] for n in touched if "lora_" in n}
@@ -160,6 +163,8 @@ def test_the_best_checkpoint_by_the_stages_metric_is_kept_and_reported(parts, sc
     record = json.loads((tmp_path / "model" / "stage.json").read_text())
     seen = [row["eval_micro_auc"] for row in record["history"] if "eval_micro_auc" in row]
     assert len(seen) == 3 and record["best"] == max(seen)
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["eval_micro_auc"] for row in logged if "eval_micro_auc" in row] == seen
     samples, store = load(scenes), ClipStore(2.0, 8)
     clips = [store.frames(s) for s in samples]
     maps = HfModel(model.eval(), parts[1]).heatmaps(clips)
@@ -287,12 +292,121 @@ def test_targets_tell_the_truth_about_the_clip(parts, scenes):
     model, processor = parts
     store, sample = ClipStore(2.0, 8), next(s for s in load(scenes) if s.anomalous)
     grid = processor.vision_inputs([store.frames(sample)])["video_grid_thw"][0].tolist()
-    targets = token_targets(sample, store, grid)
+    targets = token_targets(View(sample, store.frames(sample), store.mask(sample), sample.tracks), grid)
     assert len(targets["kind"]) == grid[0] * grid[1] * grid[2] // 4
     lit = targets["kind"] > 0
     assert lit.any() and not targets["box"][~lit].isfinite().any()
     boxes = targets["box"][lit]
     assert boxes.isfinite().any() and float(boxes[boxes.isfinite()].max()) <= 1.0
+
+
+def test_every_object_is_told_where_it_is_and_how_it_moves(scenes):
+    """A car of 20 x 10 pixels goes 8 pixels to the right between the two frames of a step; a person shows in the second step only."""
+    store, sample = ClipStore(2.0, 4), next(s for s in load(scenes) if s.anomalous)
+    frames, mask = store.frames(sample), store.mask(sample)
+    at = frames.indices.tolist()
+    car = Track(0, "car", {at[0]: (14, 28, 33, 37), at[1]: (22, 28, 41, 37)})
+    person = Track(1, "person", {at[2]: (70, 70, 77, 90)})
+    found = object_targets(View(sample, frames, mask, (car, person)), [2, 8, 8])
+    objects, motion = found["objects"].reshape(2, 8, 8, -1), found["motion"].reshape(2, 8, 8, 4)
+    rows, columns = objects[0, ..., OBJECTS.index("car")].nonzero().T.tolist()
+    assert set(rows) == {2} and set(columns) == {1, 2}  # pixels 28 to 37, and 14 to 41
+    assert torch.allclose(motion[0, 2, 1], torch.tensor([8, 0, 19, 9]) / 112) and motion[0].isfinite().sum() == 8
+    rows, columns = objects[1, ..., OBJECTS.index("person")].nonzero().T.tolist()
+    assert set(rows) == {5, 6} and set(columns) == {5} and motion[1].isnan().all() and objects.sum() == 4
+    lit = patch_targets(mask, 8, 8).flatten()
+    assert torch.equal(found["kind"] > 0, lit.bool()) and len(found["kind"][lit.bool()].unique()) <= 1
+
+
+def test_a_view_is_a_run_of_frames_mirrored_with_all_that_belongs_to_it(parts, scenes):
+    store, sample = ClipStore(4.0, 16), next(s for s in load(scenes) if s.anomalous)
+    whole = View(sample, store.frames(sample), store.mask(sample), sample.tracks)
+    generator = torch.Generator().manual_seed(0)
+    assert draw_view(whole, None, False, generator) == whole
+    views = [draw_view(whole, 2, True, generator) for _ in range(120)]
+    steps = object_targets(whole, [8, 8, 8])["objects"].reshape(8, 8, 8, -1)
+    starts, turned = set(), set()
+    for view in views:
+        at = whole.frames.indices.tolist().index(view.frames.indices[0])
+        straight = (view.frames.images == whole.frames.images[at : at + 2]).all()
+        starts.add(at)
+        turned.add(not straight)
+        assert view.frames.times.tolist() == whole.frames.times[at : at + 2].tolist() and len(view.frames.images) == 2
+        assert torch.equal(view.mask, whole.mask[at : at + 2] if straight else whole.mask[at : at + 2].flip(2))
+        if at % 2 == 0:  # one of the steps of the whole clip
+            step = steps[at // 2] if straight else steps[at // 2].flip(1)
+            assert torch.equal(object_targets(view, [1, 8, 8])["objects"].reshape(8, 8, -1), step)
+    assert starts == set(range(15)) and turned == {True, False}
+
+
+def test_the_frame_loss_looks_at_the_strongest_patch_of_every_step(parts, scenes):
+    model, processor = parts
+    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), [], heatmap=True)(load(scenes)[:3])
+    total, losses = stage_losses(model, model, batch, Weights(0.0, 1.0, 1.0, 0.5))
+    clips = model(**{k: batch["clips"][k] for k in ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")}).clips
+    margins, truth, at = [], [], 0
+    for clip in clips:
+        for step in clip.heat:
+            patches = step.numel()
+            margins.append(torch.logit(step.double()).max())
+            truth.append(float(batch["heat_targets"][at : at + patches].max()))
+            at += patches
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(torch.stack(margins), torch.tensor(truth).double())
+    assert torch.isclose(losses["frame_loss"].double(), expected, atol=1e-5) and 0 < sum(truth) < len(truth)
+    assert torch.isclose(total, losses["heatmap_loss"] + 0.5 * losses["frame_loss"])
+
+
+def test_muon_takes_the_matrices_of_layers_and_adamw_the_rest(parts, scenes, tmp_path):
+    model, _ = parts
+    select_trainable(model, ["model.visual.*", "model.ahd.*"])
+    both = muon_and_adamw(model, 0.02, arguments_of(Stage("x", "d", ["*"], 10), 10, tmp_path, 0, False))
+    names = {id(p): name for name, p in model.named_parameters()}
+    muon, adamw = ([names[id(p)] for group in part.param_groups for p in group["params"]] for part in both.parts)
+    assert muon and all(".blocks." in name and name.endswith("weight") for name in muon)
+    assert sorted(muon + adamw) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
+    for group in both.param_groups:  # a schedule drives both
+        group["lr"] = 0.0
+    for p in model.parameters():
+        p.grad = torch.ones_like(p) if p.requires_grad else None
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    both.step()
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+
+
+def test_muon_resumes_where_it_was(scenes, checkpoint, tmp_path):
+    """Killed after a checkpoint, a stage with crops, mirroring and Muon ends where the uninterrupted one does."""
+    knobs = dict(data=str(scenes), trains=["model.visual.*", "model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, frame_loss=0.3,
+                 objects=True, crop=2, mirror=True, muon=0.02, steps=6, batch=4, save_steps=3)  # fmt: skip
+    _, whole = carry_out(start_from(str(checkpoint)), tmp_path / "whole", **knobs)
+    _, _ = carry_out(start_from(str(checkpoint)), tmp_path / "cut", **knobs, options={"save_total_limit": 2})
+    shutil.rmtree(tmp_path / "cut/model")
+    shutil.rmtree(tmp_path / "cut/checkpoint-6", ignore_errors=True)
+    assert (tmp_path / "cut/checkpoint-3").exists()
+    _, resumed = carry_out(start_from(str(checkpoint)), tmp_path / "cut", **knobs)
+    assert different(resumed, whole, 1e-6) == [] and not any("object_heads" in name for name in resumed.state_dict())
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(category="shoplifting"), "class 'shoplifting' has no read-out"),
+    (dict(tracks=(Track(7, "dog", {0: (1, 1, 9, 9)}),)), "track 7 is a 'dog'"),
+])  # fmt: skip
+def test_read_outs_refuse_data_that_they_do_not_know(parts, scenes, tmp_path, change, words):
+    shutil.copytree(scenes, tmp_path / "data")
+    samples = [dataclasses.replace(s, root="", **(change if s.anomalous else {})) for s in load(scenes)]
+    save(samples, tmp_path / "data")
+    with pytest.raises(InputError, match=words):
+        carry_out(parts, tmp_path / "out", data=str(tmp_path / "data"), trains=["model.visual.*"], kinds=[], text_loss=0.0, objects=True)
+
+
+@pytest.mark.parametrize("knobs, words", [
+    (dict(frame_loss=0.3), "frame_loss needs heatmap_loss"),
+    (dict(crop=2), "crop and mirror need text_loss 0"),
+    (dict(mirror=True, text_loss=0.0, heatmap_loss=1.0, attributes=True), "no attributes"),
+    (dict(crop=0, text_loss=0.0), "crop is 0"),
+])  # fmt: skip
+def test_views_and_losses_that_do_not_go_together_are_refused(knobs, words):
+    with pytest.raises(InputError, match=words):
+        Stage("x", "d", ["*"], 10, **knobs).check()
 
 
 def test_the_loss_of_a_batch_falls_when_it_is_trained_on(parts, scenes):
@@ -301,7 +415,7 @@ def test_the_loss_of_a_batch_falls_when_it_is_trained_on(parts, scenes):
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     losses = []
     for _ in range(8):
-        total, _ = stage_losses(model, model, batch, 1.0, 1.0, 1.0)
+        total, _ = stage_losses(model, model, batch, Weights(1.0, 1.0))
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -330,7 +444,7 @@ def test_clips_of_several_sizes_train_in_one_batch_and_epochs_become_steps(eithe
         samples += load(tmp_path / str(size))
     batch = ClipCollator(Branches(either[1]), ClipStore(2.0, 8), heatmap=True)(samples)
     grids = {tuple(g) for g in batch["clips"]["video_grid_thw"].tolist()}
-    total, losses = stage_losses(either[0], either[0], batch, 1.0, 1.0, 1.0)
+    total, losses = stage_losses(either[0], either[0], batch, Weights(1.0, 1.0))
     assert len(grids) == 2 and torch.isfinite(total) and set(losses) == {"heatmap_loss", "text_loss"}
     assert steps_of(Stage("x", "d", ["*"], epochs=2, batch=1, accumulate=8), 100) == 25
     with pytest.raises(InputError, match="either steps or epochs"):
@@ -367,7 +481,7 @@ def test_bad_prompt_sets_are_refused(spec, words):
         prompt_sets.PromptSet(**spec).expand()
 
 
-@pytest.mark.parametrize("name", ["tiny", "tvad-7b-ubnormal", "tvad-7b-shanghaitech"])
+@pytest.mark.parametrize("name", ["tiny", "closed", "tvad-7b-ubnormal", "tvad-7b-shanghaitech"])
 def test_the_shipped_curricula_read(name, tmp_path):
     plan = config.build(Curriculum, config.read_yaml(ROOT / f"configs/stage/{name}.yaml"), name)
     for stage in plan.stages:
