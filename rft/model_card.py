@@ -1,6 +1,6 @@
 """Ships a trained checkpoint: copies it and writes its model card from what its stages and its benchmark run recorded.
 
-python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny"
+python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny" --setting core
 """
 
 import argparse
@@ -15,13 +15,13 @@ from tvad.errors import InputError
 from tvad.files import whole_folder
 
 
-def card(stages: list[dict], record: dict, metrics: dict, made_by: str, parameters: int) -> str:
-    """The card as Markdown."""
+def card(name: str, stages: list[dict], record: dict, metrics: dict, made_by: str, setting: str, start: str | None, parameters: int) -> str:
+    """The card as Markdown. setting: of the scenes; start: the checkpoint that the first stage began with, None for random weights."""
     rows = []
-    for name, m in metrics.items():
+    for metric, m in metrics.items():
         value = "--" if m["value"] is None else f"{m['value']:.3f}"
         interval = "--" if m["low"] is None else f"[{m['low']:.3f}, {m['high']:.3f}]"
-        rows.append(f"| {name} | {value} | {interval} | {m['n']} |")
+        rows.append(f"| {metric} | {value} | {interval} | {m['n']} |")
     steps = [
         f"| {s['stage']['name']} | {s['stage']['data']} | {', '.join(s['stage']['trains'])} | {s['steps']} x {s['stage']['batch']} "
         f"| {s['stage']['lr']:g} | {[h['loss'] for h in s['history'] if 'loss' in h][-1]:.3f} |"
@@ -31,12 +31,14 @@ def card(stages: list[dict], record: dict, metrics: dict, made_by: str, paramete
     return "\n".join(
         [
             "---", "license: apache-2.0", "pipeline_tag: video-text-to-text", "library_name: transformers", "---", "",
-            "# tvad-tiny", "",
-            f"T-VAD's architecture (arXiv 2511.00524) at {parameters / 1e6:.2f} M parameters, trained from nothing on generated surveillance scenes",
-            "(`tvad data scenes --setting core`). It shows that the pieces work together; it knows nothing of real video.", "",
+            f"# {name}", "",
+            f"T-VAD's architecture (arXiv 2511.00524) at {parameters / 1e6:.2f} M parameters, trained from {f'`{start}`' if start else 'nothing'} on generated "
+            "surveillance scenes",
+            f"(`tvad data scenes --setting {setting}`). It shows that the pieces work together; it knows nothing of real video.", "",
             f"Made by `{made_by}` (seed {stages[0]['seed']}). Stages:", "",
             "| stage | data | trains | steps x batch | learning rate | last loss |", "|---|---|---|---|---|---|", *steps, "",
-            f"Scores, greedy, on {record['videos']} unseen clips (suite {record['suite']['name']}, {record['suite_hash']}); 95 % intervals over videos:", "",
+            f"Scores, greedy, on {record['videos']} unseen clips, {record['suite']['rate']:g} frames a second, at most {record['suite']['max_frames']} "
+            f"(suite {record['suite']['name']}, {record['suite_hash']}); 95 % intervals over videos:", "",
             "| metric | value | interval | n |", "|---|---|---|---|", *rows, "", f"Versions: {versions}.", "",
         ]
     )  # fmt: skip
@@ -76,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="folder of the curriculum's result, beside its stages' folders")
     parser.add_argument("--bench", required=True, help="a finished benchmark run of it")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--made-by", default="make tiny")
+    parser.add_argument("--made-by", required=True, help="the command that made it")
+    parser.add_argument("--setting", required=True, help="setting of the scenes that it was trained on")
+    parser.add_argument("--start", help="the checkpoint that the first stage began with; random weights without")
     known = parser.parse_args(arguments)
 
     from safetensors import safe_open
@@ -92,7 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
         parameters = sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
     with whole_folder(out) as temporary:
         shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("stage.json"), dirs_exist_ok=True)
-        (temporary / "README.md").write_text(card([json.loads(f.read_text()) for f in files], record, metrics, known.made_by, parameters), encoding="utf-8")
+        stages = [json.loads(f.read_text()) for f in files]
+        text = card(out.name, stages, record, metrics, known.made_by, known.setting, known.start, parameters)
+        (temporary / "README.md").write_text(text, encoding="utf-8")
     print(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")
     return 0
 
