@@ -21,6 +21,8 @@ def _plots(history: list[dict]) -> str:
     cards = []
     for name in dict.fromkeys(names):
         rows = [row for row in history if name in row]
+        if len(rows) < 2:
+            continue
         plot = line_plot({name: ([row["step"] for row in rows], [row[name] for row in rows])}, "step", name)
         cards.append(f"<div class=card>{plot}<p class=note>{esc(name)}: first {number(rows[0][name])}, last {number(rows[-1][name])}</p></div>")
     return f"<div class=cards>{''.join(cards)}</div>"

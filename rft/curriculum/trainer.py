@@ -109,13 +109,14 @@ class StageTrainer(Trainer):
         core = self.accelerator.unwrap_model(model)
         total, parts = stage_losses(model, core, inputs, self.weights)
         for name, value in parts.items():
-            self.parts.setdefault(name, []).append(float(value.detach()))
+            self.parts.setdefault(name if model.training else f"eval_{name}", []).append(float(value.detach()))
         return (total, parts) if return_outputs else total
 
     def log(self, logs, *args, **kwargs):
-        if self.parts:
-            logs |= {name: round(sum(values) / len(values), 4) for name, values in self.parts.items()}
-            self.parts = {}
+        evaluates = any(name.startswith("eval_") for name in logs)
+        for name in [name for name in self.parts if name.startswith("eval_") == evaluates]:
+            values = self.parts.pop(name)
+            logs[name] = round(sum(values) / len(values), 4)
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs):

@@ -165,6 +165,7 @@ def test_the_best_checkpoint_by_the_stages_metric_is_kept_and_reported(parts, sc
     assert len(seen) == 3 and record["best"] == max(seen)
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["eval_micro_auc"] for row in logged if "eval_micro_auc" in row] == seen
+    assert all(("heatmap_loss" in row) == ("loss" in row) and ("eval_heatmap_loss" in row) == ("eval_loss" in row) for row in logged)
     samples, store = load(scenes), ClipStore(2.0, 8)
     clips = [store.frames(s) for s in samples]
     maps = HfModel(model.eval(), parts[1]).heatmaps(clips)
