@@ -36,7 +36,7 @@ closed: setup
 	  $(RUN) -m tvad data scenes --out data/closed/$${split%:*} --setting closed --split $${split%:*} --clips $${split#*:} --normal 0.35 \
 	    --workers 2; done
 	$(RUN) rft/train_stage.py --config configs/stage/closed.yaml
-	$(RUN) -m bench run --model hf:runs/closed/model --suite configs/bench/closed.yaml --out runs/closed/bench
+	$(RUN) -m bench run --model vllm:runs/closed/model --suite configs/bench/closed.yaml --out runs/closed/bench
 	$(RUN) -m rft.model_card runs/closed/model --bench runs/closed/bench --out assets/tvad-tiny-closed --made-by "make closed" --setting closed \
 	  --start assets/tvad-tiny
 
