@@ -30,7 +30,7 @@ tiny: data
 	$(RUN) -m bench run --model vllm:runs/tiny/model --suite configs/bench/scenes.yaml --out runs/tiny/bench
 	$(RUN) -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny" --setting core
 
-# Rebuilds assets/tvad-tiny-closed: all 13 classes, weathers and crowds (about an hour on two cores).
+# Rebuilds assets/tvad-tiny-closed: all 13 classes, weathers and crowds (70 minutes on two cores).
 closed: setup
 	for split in val:200 train:10000 test:300; do \
 	  $(RUN) -m tvad data scenes --out data/closed/$${split%:*} --setting closed --split $${split%:*} --clips $${split#*:} --normal 0.35 \
