@@ -13,6 +13,13 @@ from rft.curriculum.optimizer import muon_and_adamw
 from tvad.model.core import outputs_of
 
 
+def kind_loss(logits: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of anomaly classes (n, 1 + classes); 0, nothing unusual, is common and weighs a third."""
+    weight = logits.new_full((logits.shape[1],), 3.0)
+    weight[0] = 1.0
+    return F.cross_entropy(logits, kinds, weight=weight)
+
+
 class AttributeHeads(nn.Module):
     """Stage 0 only: linear read-outs of class, colour and box from every video token. A real backbone's pre-training gives its tokens
     such meaning; a tiny one learns it here in minutes, and from the text loss alone not in hours. Dropped after the stage."""
@@ -25,9 +32,7 @@ class AttributeHeads(nn.Module):
     def forward(self, tokens: torch.Tensor, targets: dict[str, torch.Tensor]) -> torch.Tensor:
         """tokens (m, D) and `token_targets` -> loss."""
         tokens = self.norm(tokens)
-        weight = tokens.new_ones(self.kind.out_features) * 3.0
-        weight[0] = 1.0
-        loss = F.cross_entropy(self.kind(tokens), targets["kind"], weight=weight)
+        loss = kind_loss(self.kind(tokens), targets["kind"])
         if bool((targets["colour"] >= 0).any()):
             loss = loss + 0.3 * F.cross_entropy(self.colour(tokens), targets["colour"], ignore_index=-1)
         known = ~targets["box"].isnan()
@@ -51,9 +56,7 @@ class ObjectHeads(nn.Module):
     def forward(self, patches: torch.Tensor, targets: dict[str, torch.Tensor]) -> torch.Tensor:
         """patches (n, d), row by row of each clip's grid, and `object_targets` -> loss."""
         patches = self.norm(patches)
-        weight = patches.new_ones(self.kind.out_features) * 3.0
-        weight[0] = 1.0
-        loss = F.cross_entropy(self.kind(patches), targets["kind"], weight=weight)
+        loss = kind_loss(self.kind(patches), targets["kind"])
         loss = loss + 3.0 * F.binary_cross_entropy_with_logits(self.objects(patches), targets["objects"])
         known = ~targets["motion"].isnan()
         if bool(known.any()):
