@@ -47,12 +47,12 @@ def applicable(stage: stages.Stage, plan: Curriculum) -> stages.Stage | None:
     trains = [pattern for pattern in stage.trains if not pattern.startswith(tuple(gone))] if gone else stage.trains
     heatmap = stage.heatmap_loss if plan.use_ahd else 0.0
     tokens = stage.special_tokens and plan.use_rae
-    if not (trains or stage.lora or tokens) or (stage.text_loss == 0 and heatmap == 0 and not stage.attributes):
+    if not (trains or stage.lora or tokens) or (stage.text_loss == 0 and heatmap == 0 and not (stage.attributes or stage.objects)):
         return None
     select = stage.select if heatmap or stage.select in (None, "loss") else None
     return dataclasses.replace(
-        stage, trains=trains, heatmap_loss=heatmap, select=select, text_features=stage.text_features and plan.use_ahd,
-        special_tokens=tokens,
+        stage, trains=trains, heatmap_loss=heatmap, frame_loss=stage.frame_loss if heatmap else 0.0, select=select,
+        text_features=stage.text_features and plan.use_ahd, special_tokens=tokens,
     )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 """The vision side two ways, in one run on the same clips: attention over all windows of a batch at once against transformers' loop over
-windows, without gradients and with. float32, and bfloat16 where the machine multiplies it natively.
+windows (eager both), without gradients and with, in float32 and bfloat16.
 
     python bench/perf/vision.py --model assets/tvad-tiny --clips 16
 """

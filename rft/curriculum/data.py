@@ -159,12 +159,12 @@ class ClipCollator:
         return {"packed": packed, "weights": torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)}
 
 
-def check_readable(samples: list[Sample]) -> None:
-    """Read-outs know the scenes' anomaly classes and kinds of objects. Raises InputError that names a sample with others."""
+def check_readable(samples: list[Sample], objects: bool) -> None:
+    """Read-outs know the scenes' anomaly classes and, with `objects`, their kinds of objects. Raises InputError that names a sample with others."""
     for sample in samples:
         if sample.anomalous and sample.category not in ANOMALIES:
             raise InputError(f"{sample.id}: class {sample.category!r} has no read-out; attributes and objects are for scenes ({', '.join(ANOMALIES)})")
-        for track in sample.tracks or ():
+        for track in (sample.tracks or ()) if objects else ():
             if track.kind not in OBJECTS:
                 raise InputError(f"{sample.id}: track {track.id} is a {track.kind!r}; objects reads out {', '.join(OBJECTS)}")
 

@@ -1,11 +1,13 @@
 """Muon for the matrices of transformer layers, AdamW for everything else, as one optimiser.
 
-Muon (Jordan et al., 2024; torch.optim.Muon) orthogonalises a matrix's step. A tower that starts from nothing learns from half as many clips
-with it (docs/measurements.md); embeddings, norms, biases and heads are not its business.
+Muon (Jordan et al., 2024; torch.optim.Muon) orthogonalises a matrix's step. A tower that starts from nothing learns from fewer clips with
+it (docs/measurements.md); embeddings, norms, biases and heads are not its business.
 """
 
 import torch
 from torch import nn
+
+from tvad.errors import InputError
 
 STACKS = (".blocks.", ".layers.")  # what holds a tower's or a language model's layers
 
@@ -17,12 +19,8 @@ class Together(torch.optim.Optimizer):
         self.parts = parts
         super().__init__([group for part in parts for group in part.param_groups], {})
 
-    def _share(self) -> None:
-        """The groups are the parts' own: what a schedule writes into them, the parts read."""
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
-
     def add_param_group(self, param_group):
-        self.param_groups.append(param_group)
+        self.param_groups.append(param_group)  # the part's own, not a copy: what a schedule writes into it, the part reads
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -37,13 +35,16 @@ class Together(torch.optim.Optimizer):
     def load_state_dict(self, state_dict):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-        self._share()
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
 def muon_and_adamw(model: nn.Module, lr: float, args) -> Together:
-    """`lr`: Muon's learning rate; AdamW's and both weight decays are those of the TrainingArguments `args`."""
+    """`lr`: Muon's learning rate; AdamW's and both weight decays are those of the TrainingArguments `args`. Raises InputError where
+    no matrix of a layer trains."""
     training = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [p for name, p in training if p.ndim == 2 and any(stack in name for stack in STACKS)]
+    if not matrices:
+        raise InputError("muon: no matrix of a layer trains here (or its weights are sharded); leave muon out")
     taken = {id(p) for p in matrices}
     rest = [p for _, p in training if id(p) not in taken]
     groups = [{"params": [p for p in rest if p.ndim >= 2], "weight_decay": args.weight_decay},

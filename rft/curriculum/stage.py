@@ -273,7 +273,7 @@ def run(
     else:
         dataset = load_checked(stage.data, drop=stage.drop_bad_rows)
         if stage.attributes or stage.objects:
-            check_readable(dataset)
+            check_readable(dataset, stage.objects)
         shown = (branches, store, stage.kinds, stage.dialogue, stage.heatmap_loss > 0, stage.attributes, stage.narratives, stage.objects)
         collator, eval_collator = ClipCollator(*shown, stage.crop, stage.mirror, seed), ClipCollator(*shown)
         if stage.validation:

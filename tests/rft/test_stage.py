@@ -185,6 +185,22 @@ def test_a_selection_that_cannot_work_is_refused(knobs, words):
         Stage("x", "symbols", ["*"], 1, 1e-3, **knobs).check()
 
 
+def test_without_ahd_a_stage_keeps_its_read_outs_and_drops_the_heatmaps_losses(checkpoint, scenes, tmp_path):
+    losses = dict(text_loss=0.0, heatmap_loss=1.0, frame_loss=0.3)
+    stage = Stage("x", str(scenes), ["model.visual.*", "model.ahd.*"], 2, 1e-2, kinds=[], objects=True, batch=2, **losses)
+    fitting = applicable(stage, Curriculum("o", "s", [stage], use_ahd=False))
+    assert (fitting.heatmap_loss, fitting.frame_loss, fitting.objects, fitting.trains) == (0.0, 0.0, True, ["model.visual.*"])
+    model, processor = start_from(str(checkpoint), use_ahd=False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    trained = run(fitting, model, processor, tmp_path, 0, 2.0, 8, PROMPTS, log=lambda text: None)
+    assert any(name.startswith("model.visual.blocks") for name in changed(before, trained))
+
+
+def test_muon_without_a_layers_matrix_is_refused(parts, scenes, tmp_path):
+    with pytest.raises(InputError, match="no matrix of a layer"):
+        carry_out(parts, tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, muon=0.02)
+
+
 def test_an_ablation_leaves_out_what_it_lacks():
     stages = config.build(Ablation, config.read_yaml(ROOT / "configs/stage/ablation.yaml"), "x").stages
     left = {name: [getattr(applicable(s, plan_of(**switches)), "trains", None) for s in stages] for name, switches in VARIANTS.items()}
