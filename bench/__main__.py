@@ -11,7 +11,7 @@ from tvad.errors import InputError
 
 EXAMPLES = """examples:
   bench run --model vllm:assets/tvad-tiny --suite configs/bench/scenes.yaml --out runs/tiny-greedy
-  bench run --model hf:assets/tvad-tiny --suite configs/bench/scenes.yaml --out runs/hf --decode.n 4 --decode.temperature 1
+  bench run --model hf:assets/tvad-tiny --suite configs/bench/scenes.yaml --out runs/hf --decode.n 4
   bench score answers.jsonl --suite configs/bench/scenes.yaml --out runs/scored
   bench compare runs/before runs/after
   bench report runs/tiny-greedy
@@ -25,22 +25,46 @@ EXAMPLES = """examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name, text, example):
         return commands.add_parser(
-            name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    run = add("run", "ask a model the questions of a suite and score its answers", EXAMPLES.splitlines()[1].strip())
-    run.add_argument("--model", required=True, help="KIND:PATH, KIND one of hf, vllm, openai (NAME@URL), baseline")
+    run = add(
+        "run", "ask a model the questions of a suite and score its answers", EXAMPLES.splitlines()[1].strip()
+    )
+    run.add_argument(
+        "--model", required=True, help="KIND:PATH, KIND one of hf, vllm, openai (NAME@URL), baseline"
+    )
     run.add_argument("--suite", required=True, help="YAML file, e.g. configs/bench/scenes.yaml")
     run.add_argument("--out", required=True, help="folder of the run")
-    run.add_argument("--video", choices=("file", "frames"), help="openai: how clips travel, as mp4 (default) or as pictures")
+    run.add_argument(
+        "--video",
+        choices=("file", "frames"),
+        help="openai: how clips travel, as mp4 (default) or as pictures",
+    )
     run.add_argument("--concurrency", type=int, help="openai: requests in flight (default 8)")
-    run.add_argument("--cache", help="SQLite file of answers that runs share: what the same model was asked before is not asked again")
-    score = add("score", "score answers made elsewhere: lines of id, task, response", EXAMPLES.splitlines()[3].strip())
+    run.add_argument(
+        "--cache",
+        help=(
+            "SQLite file of answers that runs share: what the same model was asked before is not asked again"
+        ),
+    )
+    score = add(
+        "score", "score answers made elsewhere: lines of id, task, response", EXAMPLES.splitlines()[3].strip()
+    )
     score.add_argument("predictions", help="JSONL file")
     score.add_argument("--suite", required=True)
     score.add_argument("--out", required=True)
@@ -50,7 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--gate", help="YAML file of tolerated drops; exit status 1 on a regression")
     compare.add_argument("--junit", help="with --gate: write the verdicts as JUnit XML")
     compare.add_argument("--markdown", help="write the table as Markdown, for a CI summary")
-    audit = add("audit", "what a suite can be answered with without looking; exit status 1 where it is flagged", EXAMPLES.splitlines()[6].strip())
+    audit = add(
+        "audit",
+        "what a suite can be answered with without looking; exit status 1 where it is flagged",
+        EXAMPLES.splitlines()[6].strip(),
+    )
     source = audit.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", help="data set folder or VAU-Bench CSV")
     source.add_argument("--suite", help="YAML file; its data is audited")
@@ -59,17 +87,31 @@ def build_parser() -> argparse.ArgumentParser:
     report = add("report", "write RUN/report.html", EXAMPLES.splitlines()[5].strip())
     report.add_argument("run")
     report.add_argument("--against", help="an earlier run on the same suite, for the comparison")
-    judge = add("judge", "rate a run's rationales by one or two language models (VAU-Eval)", EXAMPLES.splitlines()[9].strip())
+    judge = add(
+        "judge",
+        "rate a run's rationales by one or two language models (VAU-Eval)",
+        EXAMPLES.splitlines()[9].strip(),
+    )
     judge.add_argument("run")
-    judge.add_argument("--judge", action="append", required=True, help="openai:NAME@URL; twice for their agreement")
+    judge.add_argument(
+        "--judge", action="append", required=True, help="openai:NAME@URL; twice for their agreement"
+    )
     export = add("export", "write a run as a log for Inspect's viewer", EXAMPLES.splitlines()[10].strip())
     export.add_argument("run")
     export.add_argument("--out", required=True, help="file, .json")
-    taken = add("import", "turn lmms-eval's sample log into predictions for `bench score`", EXAMPLES.splitlines()[11].strip())
+    taken = add(
+        "import",
+        "turn lmms-eval's sample log into predictions for `bench score`",
+        EXAMPLES.splitlines()[11].strip(),
+    )
     taken.add_argument("log", help="samples_*.jsonl")
     taken.add_argument("--suite", required=True)
     taken.add_argument("--task", required=True, help="the suite's task that was asked")
-    taken.add_argument("--key", default="doc_id", help="field that names the question: doc_id counts the suite's questions of the task")
+    taken.add_argument(
+        "--key",
+        default="doc_id",
+        help="field that names the question: doc_id counts the suite's questions of the task",
+    )
     taken.add_argument("--out", required=True)
     names = add("list", "names that suites and commands take", EXAMPLES.splitlines()[8].strip())
     names.add_argument("what", choices=("tasks", "metrics", "models", "suites"))
@@ -88,7 +130,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         plan = suite.read(known.suite, rest)
         suite.load(plan)  # bad data is refused before a model is loaded
-        options = {k: v for k, v in (("video", known.video), ("concurrency", known.concurrency)) if v is not None}
+        options = {
+            k: v for k, v in (("video", known.video), ("concurrency", known.concurrency)) if v is not None
+        }
         if options and not known.model.startswith("openai:"):
             raise InputError(f"--{next(iter(options))} is for openai: models")
         cache = ResponseCache(known.cache, known.model) if known.cache else None
@@ -135,7 +179,9 @@ def main(arguments: list[str] | None = None) -> int:
         from bench import suite
         from bench.exchange import from_lmms_eval
 
-        count, problems = from_lmms_eval(known.log, suite.read(known.suite, rest), known.task, known.out, known.key)
+        count, problems = from_lmms_eval(
+            known.log, suite.read(known.suite, rest), known.task, known.out, known.key
+        )
         for problem in problems:
             print(f"left out {problem}", file=sys.stderr)
         print(f"{count} answers in {known.out}; {len(problems)} lines left out")

@@ -1,6 +1,8 @@
-"""What a suite can be answered with without looking: blind baselines, biases of the options, duplicates, leaks, contradictions.
+"""What a suite can be answered with without looking: blind baselines, biases of the options, duplicates,
+leaks, contradictions.
 
-Stated cleaning: rows that the reader refuses are listed and left out; of a repeated question only the first row counts.
+Stated cleaning: rows that the reader refuses are listed and left out; of a repeated question only the first
+row counts.
 """
 
 import re
@@ -80,7 +82,8 @@ def _words(text: str) -> str:
 
 
 def contradictions(samples: list[Sample]) -> list[str]:
-    """Rows whose rationale names other classes of this data set and not their own, or says normal where the row is anomalous."""
+    """Rows whose rationale names other classes of this data set and not their own, or says normal where the
+    row is anomalous."""
     names = {_words(s.category.replace("_", " ")): s.category for s in samples if s.category}
     found = []
     for sample in samples:
@@ -90,14 +93,17 @@ def contradictions(samples: list[Sample]) -> list[str]:
         named = {name for name in names if f" {name} " in text}
         others = named - {own, "normal"}
         if own != "normal" and own not in text and others and not any(o in own or own in o for o in others):
-            found.append(f"{sample.id}: class {sample.category}, the rationale speaks of {', '.join(sorted(others))}")
+            found.append(
+                f"{sample.id}: class {sample.category}, the rationale speaks of {', '.join(sorted(others))}"
+            )
         elif own == "normal" and others and "no " not in text and "not " not in text and "normal" not in text:
             found.append(f"{sample.id}: class normal, the rationale speaks of {', '.join(sorted(others))}")
     return found
 
 
 def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
-    """Audit a data set folder or a VAU-Bench CSV; `train`: another one, for the prior, the text-only baseline and leaks."""
+    """Audit a data set folder or a VAU-Bench CSV; `train`: another one, for the prior, the text-only baseline
+    and leaks."""
     samples, refused = read(source)
     if not samples:
         raise InputError(f"{source}: no readable row")
@@ -109,12 +115,25 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
         videos = [sample.id for sample, _ in rows]
         drawn = chance(rows)
         counts = Counter(question.answer for _, question in rows)
-        add(Finding("right letters", ", ".join(f"{letter} {counts[letter]}" for letter in sorted(counts)) + f"; chance {drawn:.3f}"))
+        add(
+            Finding(
+                "right letters",
+                ", ".join(f"{letter} {counts[letter]}" for letter in sorted(counts))
+                + f"; chance {drawn:.3f}",
+            )
+        )
 
         def blind(what: str, letters: list[str], **more) -> None:
-            hits = [given == question.answer for given, (_, question) in zip(letters, rows)]
+            hits = [given == question.answer for given, (_, question) in zip(letters, rows, strict=True)]
             interval = _share(hits, videos)
-            add(Finding(what, _line(interval, sum(hits)), bool(interval.value and interval.value > drawn + MARGIN), **more))
+            add(
+                Finding(
+                    what,
+                    _line(interval, sum(hits)),
+                    bool(interval.value and interval.value > drawn + MARGIN),
+                    **more,
+                )
+            )
 
         for letter in sorted(counts):
             blind(f'always "{letter}"', [letter] * len(rows))
@@ -126,11 +145,24 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     labels = Counter(sample.label for sample in samples)
     top, count = labels.most_common(1)[0]
     share = count / len(samples)
-    add(Finding("labels", ", ".join(f"{k} {v}" for k, v in sorted(labels.items())) + f'; always "{top}" is right for {share:.3f}', share > 0.5 + MARGIN))
+    add(
+        Finding(
+            "labels",
+            ", ".join(f"{k} {v}" for k, v in sorted(labels.items()))
+            + f'; always "{top}" is right for {share:.3f}',
+            share > 0.5 + MARGIN,
+        )
+    )
     classes = Counter(sample.category for sample in samples if sample.category)
     if classes:
         name, count = classes.most_common(1)[0]
-        add(Finding("classes", f'{len(classes)}; always "{name}" is right for {count}/{sum(classes.values())} = {count / sum(classes.values()):.3f}'))
+        add(
+            Finding(
+                "classes",
+                f'{len(classes)}; always "{name}" is right for {count}/{sum(classes.values())} ='
+                f" {count / sum(classes.values()):.3f}",
+            )
+        )
 
     groups: dict[str, list[str]] = defaultdict(list)
     for sample in samples:
@@ -138,7 +170,11 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
             if question.kind == "mcq":
                 groups[_words(f"{question.text} {' '.join(question.options or ())}")].append(sample.id)
     same = [", ".join(ids) for ids in groups.values() if len(ids) > 1]
-    add(Finding("questions that occur more than once, options included", str(len(same)), bool(same), tuple(same)))
+    add(
+        Finding(
+            "questions that occur more than once, options included", str(len(same)), bool(same), tuple(same)
+        )
+    )
     hashes: dict[str, list[str]] = defaultdict(list)
     if not source.endswith(".csv"):
         for sample in samples:
@@ -150,7 +186,11 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
         theirs = {s.id for s in known}
         leaked = [s.id for s in samples if s.id in theirs]
         described = {_words(s.description) for s in known if s.description}
-        leaked += [f"{s.id} (same description)" for s in samples if s.id not in theirs and s.description and _words(s.description) in described]
+        leaked += [
+            f"{s.id} (same description)"
+            for s in samples
+            if s.id not in theirs and s.description and _words(s.description) in described
+        ]
         if not (train or "").endswith(".csv"):
             kept = {digest for s in known if (digest := _file_hash(s.path(s.video.path)))}
             leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
@@ -159,7 +199,11 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     add(Finding("rows whose class contradicts the rationale", str(len(wrong)), bool(wrong), tuple(wrong)))
     outside = [f"{p.where}: {p.reason}" for p in refused if "span" in p.reason]
     add(Finding("spans outside the video", str(len(outside)), bool(outside), tuple(outside)))
-    add(Finding("rows refused by the reader", str(len(refused)), bool(refused), tuple(str(p) for p in refused)))
+    add(
+        Finding(
+            "rows refused by the reader", str(len(refused)), bool(refused), tuple(str(p) for p in refused)
+        )
+    )
     return found
 
 
@@ -172,7 +216,11 @@ def table(found: Audit, rows: int = 3) -> str:
         if len(finding.rows) > rows:
             lines.append(f"      and {len(finding.rows) - rows} more")
     flags = sum(f.flag for f in found.findings)
-    lines.append(f"flagged: {flags} findings; figures on this suite need the blind baselines beside them" if flags else "nothing flagged")
+    lines.append(
+        f"flagged: {flags} findings; figures on this suite need the blind baselines beside them"
+        if flags
+        else "nothing flagged"
+    )
     return "\n".join(lines)
 
 
@@ -182,11 +230,22 @@ def write_page(found: Audit, path: str | Path) -> Path:
 
     cells = []
     for f in found.findings:
-        more = f"<details><summary>{len(f.rows)} rows</summary>{'<br>'.join(esc(r, 300) for r in f.rows[:500])}</details>" if f.rows else ""
+        more = (
+            f"<details><summary>{len(f.rows)}"
+            f" rows</summary>{'<br>'.join(esc(r, 300) for r in f.rows[:500])}</details>"
+            if f.rows
+            else ""
+        )
         mark = " class=worse" if f.flag else ""
-        cells.append(f"<tr><td>{esc(f.what)}{more}<td{mark}>{esc(f.result)}<td{mark}>{'flagged' if f.flag else ''}")
+        cells.append(
+            f"<tr><td>{esc(f.what)}{more}<td{mark}>{esc(f.result)}<td{mark}>{'flagged' if f.flag else ''}"
+        )
     body = f"<div class=wide><table><tr><th>what<th>result<th></tr>{''.join(cells)}</table></div>"
-    title = f"{found.samples} videos, {found.questions} multiple-choice questions" + ("; flagged" if found.flagged else "")
+    title = f"{found.samples} videos, {found.questions} multiple-choice questions" + (
+        "; flagged" if found.flagged else ""
+    )
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(target, page(f"Audit of {found.source}", title, [("What can be answered without looking", body)]))
+    return write_whole(
+        target, page(f"Audit of {found.source}", title, [("What can be answered without looking", body)])
+    )

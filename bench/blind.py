@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 MARGIN = 0.10  # a blind baseline this much above chance flags a suite
 FOLDS = 5
-MOST_TEXTS = 20_000  # questions beyond which the bag of words is left out: it would take longer than all the scoring
+MOST_TEXTS = (
+    20_000  # questions beyond which the bag of words is left out: it would take longer than all the scoring
+)
 TASKS = ("mcq", "judgement", "classification")
 Row = tuple[Sample, Question]
 
@@ -26,14 +28,17 @@ def _pairs_of(rows: list[Row]) -> list[str]:
 
 
 def text_only(train: list[Row], test: list[Row], seed: int = 0) -> list[str]:
-    """Letters by a bag of words: logistic regression on question and option, learned on `train`, the likeliest option of each.
+    """Letters by a bag of words: logistic regression on question and option, learned on `train`, the
+    likeliest option of each.
 
     Raises InputError where `train` has only right or only wrong options.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    labels = [LETTERS[i] == question.answer for _, question in train for i in range(len(question.options or ()))]
+    labels = [
+        LETTERS[i] == question.answer for _, question in train for i in range(len(question.options or ()))
+    ]
     if len(set(labels)) < 2:
         raise InputError("audit: the training questions have only right or only wrong options")
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=1, sublinear_tf=True)
@@ -49,14 +54,15 @@ def text_only(train: list[Row], test: list[Row], seed: int = 0) -> list[str]:
 
 
 def text_only_in_folds(rows: list[Row], seed: int = 0) -> list[str]:
-    """`text_only` where there is no training split: folds by video, each answered by what the others teach."""
+    """`text_only` where there is no training split: folds by video, each answered by what the others
+    teach."""
     videos = sorted({sample.id for sample, _ in rows})
-    fold = dict(zip(videos, np.random.default_rng(seed).permutation(len(videos)) % FOLDS))
+    fold = dict(zip(videos, np.random.default_rng(seed).permutation(len(videos)) % FOLDS, strict=True))
     letters = [""] * len(rows)
     for part in range(FOLDS):
         inside = [i for i, (sample, _) in enumerate(rows) if fold[sample.id] == part]
         outside = [rows[i] for i in range(len(rows)) if fold[rows[i][0].id] != part]
-        for i, letter in zip(inside, text_only(outside, [rows[i] for i in inside], seed)):
+        for i, letter in zip(inside, text_only(outside, [rows[i] for i in inside], seed), strict=True):
             letters[i] = letter
     return letters
 
@@ -70,11 +76,14 @@ def longest(question: Question) -> str:
 def chance(rows: list[Row]) -> float:
     """Accuracy of drawing an option, or one of the answers that occur where there are no options."""
     answers = len({question.answer for _, question in rows})
-    return float(np.mean([1 / (len(question.options) if question.options else answers) for _, question in rows]))
+    return float(
+        np.mean([1 / (len(question.options) if question.options else answers) for _, question in rows])
+    )
 
 
 def by_question(rows: list[Row], known: list[Row], seed: int = 0) -> Iterator[tuple[str, list[str]]]:
-    """(baseline, its letters): longest option, and text only, learned on `known` or in folds by video where they are enough."""
+    """(baseline, its letters): longest option, and text only, learned on `known` or in folds by video where
+    they are enough."""
     yield "longest option", [longest(question) for _, question in rows]
     if len(rows) > MOST_TEXTS:
         return
@@ -86,7 +95,8 @@ def by_question(rows: list[Row], known: list[Row], seed: int = 0) -> Iterator[tu
 
 @dataclass(frozen=True)
 class Blind:
-    """How far a task's questions can be answered blindly: accuracy by drawing, of every baseline, and which is the best."""
+    """How far a task's questions can be answered blindly: accuracy by drawing, of every baseline, and which
+    is the best."""
 
     chance: float
     baselines: dict[str, float]
@@ -102,9 +112,11 @@ class Blind:
 
 
 def of_items(items: list["Item"], seed: int = 0) -> tuple[dict[str, Blind], dict[str, float]]:
-    """Per task with one right label what it takes no model to score, and per item id whether the best such baseline is right (1 or 0).
+    """Per task with one right label what it takes no model to score, and per item id whether the best such
+    baseline is right (1 or 0).
 
-    "always" is the most frequent answer of these very questions, thus at least as good as a prior from a training split.
+    "always" is the most frequent answer of these very questions, thus at least as good as a prior from a
+    training split.
     """
     found: dict[str, Blind] = {}
     hits: dict[str, float] = {}
@@ -117,11 +129,14 @@ def of_items(items: list["Item"], seed: int = 0) -> tuple[dict[str, Blind], dict
         given = {f'always "{top}"': [top] * len(rows)}
         if task == "mcq":
             given |= dict(by_question(rows, [], seed))
-        right = {name: np.array([a == q.answer for a, (_, q) in zip(answers, rows)], float) for name, answers in given.items()}
+        right = {
+            name: np.array([a == q.answer for a, (_, q) in zip(answers, rows, strict=True)], float)
+            for name, answers in given.items()
+        }
         values = {name: float(hit.mean()) for name, hit in right.items()}
         best = max(values, key=lambda name: values[name])
         found[task] = Blind(chance(rows), values, best)
-        hits |= dict(zip((item.id for item in chosen), right[best].tolist()))
+        hits |= dict(zip((item.id for item in chosen), right[best].tolist(), strict=True))
     return found, hits
 
 
@@ -134,7 +149,8 @@ def warnings(found: dict[str, dict]) -> list[str]:
     """One line for every task of a record that can be answered blindly beyond chance."""
     blinds = {task: Blind(**row) for task, row in found.items()}
     return [
-        f"{task}: {blind.best} scores {blind.value:.3f} without looking (chance {blind.chance:.3f}); read the accuracy beside it"
+        f"{task}: {blind.best} scores {blind.value:.3f} without looking (chance {blind.chance:.3f}); read the"
+        " accuracy beside it"
         for task, blind in blinds.items()
         if blind.flagged
     ]

@@ -1,7 +1,8 @@
 """Answers kept across runs: what a model has said to a prompt about a clip is not asked again.
 
-One SQLite file, shared by any number of runs and processes. The key is what decides an answer: the model's weights, the chat, the very
-frames shown, the decoding. Drawn answers (temperature above 0) are kept by seed, and only whole sets of n.
+One SQLite file, shared by any number of runs and processes. The key is what decides an answer: the model's
+weights, the chat, the very frames shown, the decoding. Drawn answers (temperature above 0) are kept by seed,
+and only whole sets of n.
 """
 
 import hashlib
@@ -36,7 +37,8 @@ def identity(spec: str) -> str:
 
 
 class ResponseCache:
-    """`path`: the SQLite file, made where it is missing. `model`: the model's spec (`identity`). Raises InputError for another file."""
+    """`path`: the SQLite file, made where it is missing. `model`: the model's spec (`identity`). Raises
+    InputError for another file."""
 
     def __init__(self, path: str | Path, model: str):
         self.model = identity(model)
@@ -44,13 +46,21 @@ class ResponseCache:
         try:
             self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, texts TEXT NOT NULL) WITHOUT ROWID")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, texts TEXT NOT NULL) WITHOUT"
+                " ROWID"
+            )
         except sqlite3.Error as error:
             raise InputError(f"{path}: is no response cache ({error})") from error
 
     def key(self, request: Request, decode: "Decode") -> str:
         words = [
-            (message["role"], content if isinstance(content := message["content"], str) else [part.get("text") for part in content])
+            (
+                message["role"],
+                content
+                if isinstance(content := message["content"], str)
+                else [part.get("text") for part in content],
+            )
             for message in request.messages
         ]
         decoding = asdict(decode) | ({"seed": None} if decode.temperature == 0 else {})
@@ -65,4 +75,6 @@ class ResponseCache:
         return None if row is None else [Completion(text) for text in json.loads(row[0])]
 
     def put(self, key: str, completions: list[Completion]) -> None:
-        self._database.execute("INSERT OR IGNORE INTO responses VALUES (?, ?)", (key, json.dumps([c.text for c in completions])))
+        self._database.execute(
+            "INSERT OR IGNORE INTO responses VALUES (?, ?)", (key, json.dumps([c.text for c in completions]))
+        )

@@ -17,7 +17,8 @@ LOWER_IS_BETTER = ("parse_failure", "false_alarm", "missing")
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric before and after, and the paired difference with its interval. mcnemar: exact p-value, for right/wrong metrics."""
+    """A metric before and after, and the paired difference with its interval. mcnemar: exact p-value, for
+    right/wrong metrics."""
 
     metric: str
     before: float | None
@@ -71,25 +72,36 @@ Runs = str | Path | Sequence[str | Path]
 
 
 def _together(runs: Runs) -> tuple[str, str, list[dict]]:
-    """(name, suite hash, lines) of a run, or of several of one suite, whose answers then count as attempts of the same questions."""
+    """(name, suite hash, lines) of a run, or of several of one suite, whose answers then count as attempts of
+    the same questions."""
     folders = [runs] if isinstance(runs, (str, Path)) else list(runs)
     opened = [open_run(folder) for folder in folders]
-    for folder, (record, _, _) in zip(folders, opened):
+    for folder, (record, _, _) in zip(folders, opened, strict=True):
         if record["suite_hash"] != opened[0][0]["suite_hash"]:
-            raise InputError(f"{folders[0]} and {folder} cannot be compared: suites {opened[0][0]['suite_hash']} and {record['suite_hash']}")
-    return ", ".join(map(str, folders)), opened[0][0]["suite_hash"], [line for _, lines, _ in opened for line in lines]
+            raise InputError(
+                f"{folders[0]} and {folder} cannot be compared: suites {opened[0][0]['suite_hash']} and"
+                f" {record['suite_hash']}"
+            )
+    return (
+        ", ".join(map(str, folders)),
+        opened[0][0]["suite_hash"],
+        [line for _, lines, _ in opened for line in lines],
+    )
 
 
 def pairs(before: Runs, after: Runs) -> dict[str, Pairs]:
-    """Every answer metric of two runs, item by item; several runs on a side (seeds) are averaged by item. Raises InputError where suites
-    or items differ."""
+    """Every answer metric of two runs, item by item; several runs on a side (seeds) are averaged by item.
+    Raises InputError where suites or items differ."""
     (before, a_hash, a_lines), (after, b_hash, b_lines) = _together(before), _together(after)
     if a_hash != b_hash:
         raise InputError(f"{before} and {after} cannot be compared: suites {a_hash} and {b_hash}")
     a, b = per_item(a_lines), per_item(b_lines)
     if a.keys() != b.keys():
         only = sorted(set(a) ^ set(b))[0]
-        raise InputError(f"{before} and {after} cannot be compared: item {only[1]} of task {only[0]} is in one of them only")
+        raise InputError(
+            f"{before} and {after} cannot be compared: item {only[1]} of task {only[0]} is in one of them"
+            " only"
+        )
     video = {(line["task"], line["id"]): line["sample"] for line in a_lines}
     found = {}
     for task, metric in dict.fromkeys((task, metric) for (task, _), scores in a.items() for metric in scores):
@@ -102,8 +114,8 @@ def pairs(before: Runs, after: Runs) -> dict[str, Pairs]:
 
 
 def compare(before: Runs, after: Runs, resamples: int = 2000, seed: int = 0) -> list[Difference]:
-    """Differences after - before of every answer metric, and of the heatmap metrics where both runs have them (single runs only). Raises
-    InputError where suites or items differ."""
+    """Differences after - before of every answer metric, and of the heatmap metrics where both runs have them
+    (single runs only). Raises InputError where suites or items differ."""
     found = []
     for name, p in pairs(before, after).items():
         change = mean_interval(p.after - p.before, p.videos, resamples, seed)
@@ -125,15 +137,25 @@ def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Diff
         raise InputError(f"{before} and {after} cannot be compared: their heatmaps are of different videos")
     return [
         Difference(f"heatmap.{name}", one, other, change)
-        for name, (one, other, change) in heatmap.paired(list(left.values()), list(right.values()), min(resamples, heatmap.RESAMPLES), seed).items()
+        for name, (one, other, change) in heatmap.paired(
+            list(left.values()), list(right.values()), min(resamples, heatmap.RESAMPLES), seed
+        ).items()
     ]
 
 
 def table(differences: list[Difference]) -> str:
-    lines = [f"{'metric':26s} {'before':>8s} {'after':>8s} {'change':>8s}  {'95 % interval':20s} {'n':>5s}  verdict"]
+    lines = [
+        f"{'metric':26s} {'before':>8s} {'after':>8s} {'change':>8s}  {'95 % interval':20s} {'n':>5s} "
+        " verdict"
+    ]
     for d in differences:
         interval = "--" if d.change.low is None else f"[{d.change.low:+.3f}, {d.change.high:+.3f}]"
-        numbers = [f"{'--':>8s}" if v is None else f"{v:{sign}8.3f}" for v, sign in ((d.before, ""), (d.after, ""), (d.change.value, "+"))]
+        numbers = [
+            f"{'--':>8s}" if v is None else f"{v:{sign}8.3f}"
+            for v, sign in ((d.before, ""), (d.after, ""), (d.change.value, "+"))
+        ]
         tested = "" if d.mcnemar is None else f" (McNemar p {d.mcnemar:.3g})"
-        lines.append(f"{d.metric:26s} {' '.join(numbers)}  {interval:20s} {d.change.n:5d}  {d.verdict}{tested}")
+        lines.append(
+            f"{d.metric:26s} {' '.join(numbers)}  {interval:20s} {d.change.n:5d}  {d.verdict}{tested}"
+        )
     return "\n".join(lines)

@@ -1,4 +1,5 @@
-"""Samples for other tools and from them: a log that Inspect's viewer opens, and the sample logs of lmms-eval."""
+"""Samples for other tools and from them: a log that Inspect's viewer opens, and the sample logs of
+lmms-eval."""
 
 import json
 import time
@@ -21,7 +22,8 @@ def _iso(seconds: float) -> str:
 
 
 def to_inspect(run: str | Path, out: str | Path) -> Path:
-    """Write a run as an Inspect log (.json): a sample per answer with its scores, and the run's metrics with their intervals."""
+    """Write a run as an Inspect log (.json): a sample per answer with its scores, and the run's metrics with
+    their intervals."""
     run = Path(run)
     record, lines, metrics = open_run(run)
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
@@ -31,28 +33,77 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
     for line in lines:
         item = by_id[line["id"]]
         question = item.question
-        output = {"model": record["model"], "completion": line["response"],
-                  "choices": [{"message": {"role": "assistant", "content": line["response"], "source": "generate"}, "stop_reason": "stop"}]}  # fmt: skip
-        samples.append({
-            "id": line["id"], "epoch": line["attempt"] + 1, "input": question_text(question), "choices": list(question.options or ()) or None,
-            "target": question.solution(), "messages": [{"role": "user", "content": question_text(question), "source": "input"},
-                                                        {"role": "assistant", "content": line["response"], "source": "generate"}],
-            "output": output, "scores": {name: {"value": value, "explanation": ", ".join(line["defects"]) or None} for name, value in line["scores"].items()},
-            "metadata": {"task": line["task"], "video": line["sample"], "parsed": line["parsed"], "category": item.sample.category}, "store": {}, "events": [],
-            "model_usage": {}, "attachments": {},
-        })  # fmt: skip
+        output = {
+            "model": record["model"],
+            "completion": line["response"],
+            "choices": [
+                {
+                    "message": {"role": "assistant", "content": line["response"], "source": "generate"},
+                    "stop_reason": "stop",
+                }
+            ],
+        }
+        samples.append(
+            {
+                "id": line["id"],
+                "epoch": line["attempt"] + 1,
+                "input": question_text(question),
+                "choices": list(question.options or ()) or None,
+                "target": question.solution(),
+                "messages": [
+                    {"role": "user", "content": question_text(question), "source": "input"},
+                    {"role": "assistant", "content": line["response"], "source": "generate"},
+                ],
+                "output": output,
+                "scores": {
+                    name: {"value": value, "explanation": ", ".join(line["defects"]) or None}
+                    for name, value in line["scores"].items()
+                },
+                "metadata": {
+                    "task": line["task"],
+                    "video": line["sample"],
+                    "parsed": line["parsed"],
+                    "category": item.sample.category,
+                },
+                "store": {},
+                "events": [],
+                "model_usage": {},
+                "attachments": {},
+            }
+        )
     scores = []
     for name, m in metrics.items():
         values = {"value": m["value"], "low": m["low"], "high": m["high"]}
-        found = {key: {"name": key, "value": value, "params": {}} for key, value in values.items() if value is not None}
+        found = {
+            key: {"name": key, "value": value, "params": {}}
+            for key, value in values.items()
+            if value is not None
+        }
         scores.append({"name": name, "scorer": name, "params": {}, "metrics": found})
     plan, asked = record["suite"], len({line["id"] for line in lines})
-    spec = {"created": created, "task": plan["name"], "task_id": record["suite_hash"], "run_id": record["suite_hash"], "task_version": 0,
-            "task_attribs": {}, "task_args": {}, "model": record["model"], "model_args": {}, "config": {}, "packages": record.get("versions", {}),
-            "dataset": {"name": plan["name"], "location": plan["data"], "samples": asked, "shuffled": False}}  # fmt: skip
-    log = {"version": INSPECT_VERSION, "status": "success", "eval": spec, "plan": {"name": "plan", "steps": [], "config": {}},
-           "results": {"total_samples": len(samples), "completed_samples": len(samples), "scores": scores},
-           "stats": {"started_at": created, "completed_at": created, "model_usage": {}}, "samples": samples}  # fmt: skip
+    spec = {
+        "created": created,
+        "task": plan["name"],
+        "task_id": record["suite_hash"],
+        "run_id": record["suite_hash"],
+        "task_version": 0,
+        "task_attribs": {},
+        "task_args": {},
+        "model": record["model"],
+        "model_args": {},
+        "config": {},
+        "packages": record.get("versions", {}),
+        "dataset": {"name": plan["name"], "location": plan["data"], "samples": asked, "shuffled": False},
+    }
+    log = {
+        "version": INSPECT_VERSION,
+        "status": "success",
+        "eval": spec,
+        "plan": {"name": "plan", "steps": [], "config": {}},
+        "results": {"total_samples": len(samples), "completed_samples": len(samples), "scores": scores},
+        "stats": {"started_at": created, "completed_at": created, "model_usage": {}},
+        "samples": samples,
+    }
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
     return write_whole(target, json.dumps(log, ensure_ascii=True))
@@ -69,11 +120,15 @@ def _response(row: dict) -> str | None:
     return None
 
 
-def from_lmms_eval(log: str | Path, suite: Suite, task: str, out: str | Path, key: str = "doc_id") -> tuple[int, list[Problem]]:
-    """Turn lmms-eval's sample log into a predictions file for `bench score`: line by line the answers to the suite's questions of `task`.
+def from_lmms_eval(
+    log: str | Path, suite: Suite, task: str, out: str | Path, key: str = "doc_id"
+) -> tuple[int, list[Problem]]:
+    """Turn lmms-eval's sample log into a predictions file for `bench score`: line by line the answers to the
+    suite's questions of `task`.
 
-    A line belongs to the question whose number (in the suite's order) is its `doc_id`; with `key` another field, also inside "doc",
-    that holds our question or video id. Returns how many lines were used, and those that were not.
+    A line belongs to the question whose number (in the suite's order) is its `doc_id`; with `key` another
+    field, also inside "doc", that holds our question or video id. Returns how many lines were used, and those
+    that were not.
     """
     if task not in TASKS:
         raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
@@ -99,19 +154,32 @@ def from_lmms_eval(log: str | Path, suite: Suite, task: str, out: str | Path, ke
         document = row.get("doc")
         name = row.get(key, document.get(key) if isinstance(document, dict) else None)
         item: Item | None = None
-        if key == "doc_id" and isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(items):
+        if (
+            key == "doc_id"
+            and isinstance(name, int)
+            and not isinstance(name, bool)
+            and 0 <= name < len(items)
+        ):
             item = items[name]
         elif isinstance(name, str):
             item = by_name.get(name, by_name.get(name.removesuffix(".mp4")))
         text = _response(row)
         if item is None or text is None:
-            reason = "no response in filtered_resps, resps or response" if item is not None else f"{key} {name!r} is no question of this suite"
+            reason = (
+                "no response in filtered_resps, resps or response"
+                if item is not None
+                else f"{key} {name!r} is no question of this suite"
+            )
             problems.append(Problem(f"{log}:{n}", reason))
         elif item.id in found:
             problems.append(Problem(f"{log}:{n}", f"a second answer to {item.id!r}"))
         else:
             found[item.id] = text
     if not found:
-        raise InputError(f"{log}: no line could be used" + (f"; the first: {problems[0]}" if problems else ""))
-    write_whole(out, "".join(json.dumps({"id": i, "task": task, "response": t}) + "\n" for i, t in found.items()))
+        raise InputError(
+            f"{log}: no line could be used" + (f"; the first: {problems[0]}" if problems else "")
+        )
+    write_whole(
+        out, "".join(json.dumps({"id": i, "task": task, "response": t}) + "\n" for i, t in found.items())
+    )
     return len(found), problems

@@ -1,4 +1,5 @@
-"""A regression gate: which metrics may drop by how much between two runs, and how sure one must be that they did.
+"""A regression gate: which metrics may drop by how much between two runs, and how sure one must be that they
+did.
 
     confidence: 0.95
     metrics:
@@ -6,8 +7,8 @@
       temporal.miou: 0.01
       temporal.false_alarm: 0   # lower is better: may not rise
 
-A metric regresses where "it fell by no more than the tolerated drop" is refuted at the confidence, by bootstrap over videos, after
-Holm's correction over the gate's metrics.
+A metric regresses where "it fell by no more than the tolerated drop" is refuted at the confidence, by
+bootstrap over videos, after Holm's correction over the gate's metrics.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,10 @@ class Gate:
             raise InputError(f"{where}: confidence is {self.confidence}, expected 0.5 to 1")
         for name, drop in self.metrics.items():
             if isinstance(drop, bool) or not isinstance(drop, (int, float)) or not 0 <= drop < float("inf"):
-                raise InputError(f"{where}: metrics.{name}: the tolerated drop is {drop!r}, expected a number of at least 0")
+                raise InputError(
+                    f"{where}: metrics.{name}: the tolerated drop is {drop!r}, expected a number of at"
+                    " least 0"
+                )
 
 
 @dataclass(frozen=True)
@@ -61,48 +65,75 @@ def read(path: str | Path) -> Gate:
 
 
 def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
-    """A verdict for every metric of the gate. Raises InputError where the runs cannot be compared or lack a metric."""
+    """A verdict for every metric of the gate. Raises InputError where the runs cannot be compared or lack a
+    metric."""
     found = pairs(before, after)
     for name in gate.metrics:
         if name not in found:
             raise InputError(f"gate: metric {name!r} is not in both runs; they have {', '.join(found)}")
     raw = []
     for name, drop in gate.metrics.items():
-        gain = (found[name].before - found[name].after) if lower_is_better(name) else (found[name].after - found[name].before)
+        gain = (
+            (found[name].before - found[name].after)
+            if lower_is_better(name)
+            else (found[name].after - found[name].before)
+        )
         raw.append(share_beyond(gain, found[name].videos, -float(drop), gate.resamples, gate.seed))
     adjusted = holm(raw)
-    return [_verdict(name, gate, found[name], p) for name, p in zip(gate.metrics, adjusted)]
+    return [_verdict(name, gate, found[name], p) for name, p in zip(gate.metrics, adjusted, strict=True)]
 
 
 def _verdict(name: str, gate: Gate, p: Pairs, probability: float) -> Verdict:
     change = mean_interval(p.after - p.before, p.videos, gate.resamples, gate.seed, gate.confidence)
-    return Verdict(name, float(gate.metrics[name]), float(p.before.mean()), float(p.after.mean()), change, probability, probability < 1 - gate.confidence)
+    return Verdict(
+        name,
+        float(gate.metrics[name]),
+        float(p.before.mean()),
+        float(p.after.mean()),
+        change,
+        probability,
+        probability < 1 - gate.confidence,
+    )
 
 
 def table(verdicts: list[Verdict]) -> str:
     """Markdown."""
-    lines = ["| metric | before | after | change | interval | tolerated drop | p | verdict |", "|---" * 8 + "|"]
+    lines = [
+        "| metric | before | after | change | interval | tolerated drop | p | verdict |",
+        "|---" * 8 + "|",
+    ]
     for v in verdicts:
         interval = "--" if v.change.low is None else f"[{v.change.low:+.3f}, {v.change.high:+.3f}]"
         verdict = "**regressed**" if v.regressed else "ok"
-        lines.append(f"| {v.metric} | {v.before:.3f} | {v.after:.3f} | {v.change.value:+.3f} | {interval} | {v.drop:g} | {v.p:.3g} | {verdict} |")
+        lines.append(
+            f"| {v.metric} | {v.before:.3f} | {v.after:.3f} | {v.change.value:+.3f} | {interval} | {v.drop:g}"
+            f" | {v.p:.3g} | {verdict} |"
+        )
     return "\n".join(lines)
 
 
 def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:
     """JUnit XML: one test case a metric."""
     failed = [v for v in verdicts if v.regressed]
-    suite = ElementTree.Element("testsuite", name=name, tests=str(len(verdicts)), failures=str(len(failed)), errors="0")
+    suite = ElementTree.Element(
+        "testsuite", name=name, tests=str(len(verdicts)), failures=str(len(failed)), errors="0"
+    )
     for v in verdicts:
         case = ElementTree.SubElement(suite, "testcase", classname="bench.gate", name=v.metric)
         if v.regressed:
-            text = f"{v.before:.3f} -> {v.after:.3f} ({v.change.value:+.3f}, tolerated drop {v.drop:g}, p {v.p:.3g})"
+            text = (
+                f"{v.before:.3f} -> {v.after:.3f} ({v.change.value:+.3f}, tolerated drop {v.drop:g}, p"
+                f" {v.p:.3g})"
+            )
             ElementTree.SubElement(case, "failure", message=text)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def compare_runs(before: str | Path, after: str | Path, gate_file: str | None, junit_file: str | None, markdown: str | None) -> int:
-    """Print the comparison of two runs, and with a gate its verdicts; exit status 1 on a regression. Raises InputError."""
+def compare_runs(
+    before: str | Path, after: str | Path, gate_file: str | None, junit_file: str | None, markdown: str | None
+) -> int:
+    """Print the comparison of two runs, and with a gate its verdicts; exit status 1 on a regression. Raises
+    InputError."""
     if junit_file and not gate_file:
         raise InputError("--junit needs --gate")
     text, failed = compare.table(compare.compare(before, after)), False

@@ -1,4 +1,5 @@
-"""Runs a suite: asks a model, keeps every answer (resumable), scores, writes RUN/{run.json, samples.jsonl, metrics.json}."""
+"""Runs a suite: asks a model, keeps every answer (resumable), scores, writes RUN/{run.json, samples.jsonl,
+metrics.json}."""
 
 import hashlib
 import importlib.metadata
@@ -41,20 +42,35 @@ BATCH = 64  # questions asked at a time; the unit of resumption
 
 def prompt_hash(item: Item, suite: Suite) -> str:
     earlier = [turn for turn, _ in (item.sample.dialogue or ())[: item.turn]]
-    parts = [asked(item.question, suite.prompt), item.sample.video.path, suite.rate, suite.max_frames, asdict(suite.decode)]
+    parts = [
+        asked(item.question, suite.prompt),
+        item.sample.video.path,
+        suite.rate,
+        suite.max_frames,
+        asdict(suite.decode),
+    ]
     text = json.dumps([*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def score_item(item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient", hidden: bool = False) -> dict:
-    """The line of samples.jsonl for one answer: what was parsed, its defects, its scores (none where references are `hidden`)."""
+def score_item(
+    item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient", hidden: bool = False
+) -> dict:
+    """The line of samples.jsonl for one answer: what was parsed, its defects, its scores (none where
+    references are `hidden`)."""
     plain = item.task == DIALOGUE_TURN
     answer = Answer(answer=response) if plain else parse(response, mode)
-    parsed = {"answer": answer.answer, "span": answer.span, "boxes": [list(b.xyxy) for b in answer.boxes] or None}
+    parsed = {
+        "answer": answer.answer,
+        "span": answer.span,
+        "boxes": [list(b.xyxy) for b in answer.boxes] or None,
+    }
     line: dict[str, Any] = {"parsed": parsed, "defects": list(answer.defects), "scores": {}}
     if hidden:
         return line
-    line["scores"] = {k: v for k, v in TASKS[item.task].score(answer, item.question, item.sample).items() if v is not None}
+    line["scores"] = {
+        k: v for k, v in TASKS[item.task].score(answer, item.question, item.sample).items() if v is not None
+    }
     if label := getattr(TASKS[item.task], "label", None):
         line["labels"] = list(label(answer, item.question))
     return line
@@ -70,7 +86,8 @@ def read_lines(path: Path) -> list[dict]:
 
 @dataclass(frozen=True)
 class Shard:
-    """This process's part of a run that several share (`accelerate launch -m bench run …`): every `world`-th video from `rank` on."""
+    """This process's part of a run that several share (`accelerate launch -m bench run …`): every `world`-th
+    video from `rank` on."""
 
     rank: int = 0
     world: int = 1
@@ -82,7 +99,9 @@ class Shard:
         import torch
         from accelerate import PartialState
 
-        state = PartialState(cpu=not torch.cuda.is_available())  # without this it would take processes on the CPU for single ones
+        state = PartialState(
+            cpu=not torch.cuda.is_available()
+        )  # without this it would take processes on the CPU for single ones
         return cls(state.process_index, state.num_processes)
 
     def wait(self) -> None:
@@ -99,11 +118,23 @@ class Shard:
 
 def _parts(path: Path) -> list[Path]:
     """The files of processes that shared a run."""
-    return sorted(p for p in path.parent.glob(f"{path.stem}.*{path.suffix}") if p.name[len(path.stem) + 1 : -len(path.suffix)].isdigit())
+    return sorted(
+        p
+        for p in path.parent.glob(f"{path.stem}.*{path.suffix}")
+        if p.name[len(path.stem) + 1 : -len(path.suffix)].isdigit()
+    )
 
 
-def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, label: str, kept: list[dict],
-         cache: ResponseCache | None = None) -> list[dict]:  # fmt: skip
+def _ask(
+    model,
+    items: list[Item],
+    suite: Suite,
+    store: ClipStore,
+    path: Path,
+    label: str,
+    kept: list[dict],
+    cache: ResponseCache | None = None,
+) -> list[dict]:
     """Answers of all items; those among the lines `kept` or in `cache` are not asked again."""
     wanted = {item.id: prompt_hash(item, suite) for item in items}
     done = [line for line in kept if wanted.get(line["id"]) == line["prompt_hash"]]
@@ -111,29 +142,51 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
     done = [line for line in done if answered[line["id"]] == suite.decode.n]
     write_whole(path, "".join(json.dumps(line) + "\n" for line in done))
     have = {line["id"] for line in done}
-    # Batches have fixed members, so that a resumed run asks the same batches with the same seeds; a turn waits for those before it.
+    # Batches have fixed members, so that a resumed run asks the same batches with the same seeds; a turn
+    # waits for those before it.
     decode, streams = suite.decode, hasattr(model, "stream")
-    rounds = [[item for item in items if item.turn == turn] for turn in range(1 + max((item.turn for item in items), default=0))]
+    rounds = [
+        [item for item in items if item.turn == turn]
+        for turn in range(1 + max((item.turn for item in items), default=0))
+    ]
     batches = [part[start : start + BATCH] for part in rounds for start in range(0, len(part), BATCH)]
     replies = {line["id"]: line["response"] for line in done if line["attempt"] == 0}
-    with path.open("a") as out, tqdm(total=len(items), initial=len(have), unit="question", desc=label, disable=None) as bar:
+    with (
+        path.open("a") as out,
+        tqdm(total=len(items), initial=len(have), unit="question", desc=label, disable=None) as bar,
+    ):
         for number, batch in enumerate(batches):
             if all(item.id in have for item in batch):
                 continue
-            if streams:  # what an endpoint has answered is never asked again, so a batch may be resumed in its middle
+            if (
+                streams
+            ):  # what an endpoint has answered is never asked again, so a batch may be resumed in its middle
                 batch = [item for item in batch if item.id not in have]
             requests = []
             for i in batch:
-                history = tuple((turn, replies[f"{i.sample.id}@{n}"]) for n, (turn, _) in enumerate((i.sample.dialogue or ())[: i.turn]))
+                history = tuple(
+                    (turn, replies[f"{i.sample.id}@{n}"])
+                    for n, (turn, _) in enumerate((i.sample.dialogue or ())[: i.turn])
+                )
                 clip = store.frames(i.sample)
                 clip = masked(clip, i.sample.spans or ()) if i.masked else clip
-                requests.append(Request(asked(i.question, suite.prompt, str(i.sample.video.path), history), clip, i))
-            sampling = Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number)
+                requests.append(
+                    Request(asked(i.question, suite.prompt, str(i.sample.video.path), history), clip, i)
+                )
+            sampling = Sampling(
+                decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed * 100_003 + number
+            )
             keys = [cache.key(request, decode) for request in requests] if cache else []
-            known = {n: found for n, key in enumerate(keys) if cache and (found := cache.get(key)) is not None}
+            known = {
+                n: found for n, key in enumerate(keys) if cache and (found := cache.get(key)) is not None
+            }
             left = [n for n in range(len(batch)) if n not in known]
             wanting = [requests[n] for n in left]
-            fresh = model.stream(wanting, sampling) if streams else enumerate(model.sample(wanting, sampling) if wanting else ())
+            fresh = (
+                model.stream(wanting, sampling)
+                if streams
+                else enumerate(model.sample(wanting, sampling) if wanting else ())
+            )
             for which, completions in chain(known.items(), ((left[n], found) for n, found in fresh)):
                 item = batch[which]
                 if cache and which not in known:
@@ -141,10 +194,17 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
                 if item.id in have:
                     continue
                 lines = [
-                    {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": attempt, "prompt_hash": wanted[item.id],
-                     "response": completion.text, **score_item(item, completion.text, suite.parse, suite.hidden)}
+                    {
+                        "id": item.id,
+                        "task": item.task,
+                        "sample": item.sample.id,
+                        "attempt": attempt,
+                        "prompt_hash": wanted[item.id],
+                        "response": completion.text,
+                        **score_item(item, completion.text, suite.parse, suite.hidden),
+                    }
                     for attempt, completion in enumerate(completions)
-                ]  # fmt: skip
+                ]
                 out.write("".join(json.dumps(line) + "\n" for line in lines))
                 done += lines
                 replies[item.id] = completions[0].text
@@ -157,7 +217,8 @@ def _ask(model, items: list[Item], suite: Suite, store: ClipStore, path: Path, l
 
 
 def _in_order(lines: list[dict], items: list[Item], path: Path) -> list[dict]:
-    """Lines in the order of the items, however they came in, so that a resumed run ends with the same files."""
+    """Lines in the order of the items, however they came in, so that a resumed run ends with the same
+    files."""
     place = {item.id: n for n, item in enumerate(items)}
     ordered = sorted(lines, key=lambda line: (place[line["id"]], line["attempt"]))
     write_whole(path, "".join(json.dumps(line) + "\n" for line in ordered))
@@ -165,14 +226,17 @@ def _in_order(lines: list[dict], items: list[Item], path: Path) -> list[dict]:
 
 
 class Columns:
-    """Scores of many answers as arrays, a column a metric: what the intervals need, a fraction of the lines' memory."""
+    """Scores of many answers as arrays, a column a metric: what the intervals need, a fraction of the lines'
+    memory."""
 
     def __init__(self, hits: Mapping[str, float] | None = None) -> None:
         """hits: per item id whether the best blind baseline is right (`bench.blind`)."""
         self.hits = hits or {}
         self.videos: dict[str, int] = {}
         self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
-        self.rotations: dict[tuple[str, int], tuple[int, float]] = {}  # (question, attempt) -> video, right under all rotations so far
+        self.rotations: dict[
+            tuple[str, int], tuple[int, float]
+        ] = {}  # (question, attempt) -> video, right under all rotations so far
         self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
 
     def add(self, line: dict) -> None:
@@ -186,7 +250,9 @@ class Columns:
             key = (line["id"].rpartition("~")[0], line["attempt"])
             self.rotations[key] = (video, min(scores["accuracy"], self.rotations.get(key, (video, 1.0))[1]))
         if "labels" in line:
-            for column, value in zip(self.labels.setdefault(line["task"], ([], [], [])), (*line["labels"], video)):
+            for column, value in zip(
+                self.labels.setdefault(line["task"], ([], [], [])), (*line["labels"], video), strict=True
+            ):
                 column.append(value)
         for name, value in scores.items():
             values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
@@ -195,18 +261,32 @@ class Columns:
 
     def intervals(self, suite: Suite) -> dict[str, Interval]:
         """{"task.metric": Interval} over answers, clustered by video."""
-        columns = {name: (np.array(values), np.array(videos)) for name, (values, videos) in self.columns.items()}
+        columns = {
+            name: (np.array(values), np.array(videos)) for name, (values, videos) in self.columns.items()
+        }
         if self.rotations:
-            videos, values = zip(*self.rotations.values())
+            videos, values = zip(*self.rotations.values(), strict=True)
             columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
-        found = {name: mean_interval(values, videos, suite.resamples, suite.seed) for name, (values, videos) in columns.items()}
+        found = {
+            name: mean_interval(values, videos, suite.resamples, suite.seed)
+            for name, (values, videos) in columns.items()
+        }
         for task, (truths, predictions, where) in self.labels.items():
-            whole = labels.metrics(truths, predictions, np.array(where), getattr(TASKS[task], "POSITIVE", None), suite.resamples, suite.seed)
+            whole = labels.metrics(
+                truths,
+                predictions,
+                np.array(where),
+                getattr(TASKS[task], "POSITIVE", None),
+                suite.resamples,
+                suite.seed,
+            )
             found |= {f"{task}.{name}": interval for name, interval in whole.items()}
         return found
 
 
-def summarise(lines: Iterable[dict], suite: Suite, hits: Mapping[str, float] | None = None) -> dict[str, Interval]:
+def summarise(
+    lines: Iterable[dict], suite: Suite, hits: Mapping[str, float] | None = None
+) -> dict[str, Interval]:
     """{"task.metric": Interval} over the lines of samples.jsonl; `hits`: see `Columns`."""
     columns = Columns(hits)
     for line in lines:
@@ -218,8 +298,9 @@ OPENING = "<answer>"  # what stands before the words whose likelihood is asked
 
 
 def _odds(model, items: list[Item], suite: Suite, store: ClipStore, path: Path) -> list[dict]:
-    """Lines {"id", "task", "sample", "right", "score"}: for a judgement the log-odds of Yes over No and whether Yes is right, for a
-    multiple-choice question whether the likeliest letter is right. Lines of an earlier, killed run are kept."""
+    """Lines {"id", "task", "sample", "right", "score"}: for a judgement the log-odds of Yes over No and
+    whether Yes is right, for a multiple-choice question whether the likeliest letter is right. Lines of an
+    earlier, killed run are kept."""
     chosen = [item for item in items if item.task in ("judgement", "mcq")]
     done = {line["id"]: line for line in read_lines(path)}
     with path.open("a") as out:
@@ -227,14 +308,28 @@ def _odds(model, items: list[Item], suite: Suite, store: ClipStore, path: Path) 
             batch = [item for item in chosen[start : start + BATCH] if item.id not in done]
             if not batch:
                 continue
-            requests = [Request(asked(i.question, suite.prompt, str(i.sample.video.path)), store.frames(i.sample), i) for i in batch]
-            choices = [["Yes", "No"] if i.task == "judgement" else list(LETTERS[: len(i.question.options or ())]) for i in batch]
-            for item, options, values in zip(batch, choices, model.odds(requests, OPENING, choices)):
+            requests = [
+                Request(asked(i.question, suite.prompt, str(i.sample.video.path)), store.frames(i.sample), i)
+                for i in batch
+            ]
+            choices = [
+                ["Yes", "No"] if i.task == "judgement" else list(LETTERS[: len(i.question.options or ())])
+                for i in batch
+            ]
+            for item, options, values in zip(
+                batch, choices, model.odds(requests, OPENING, choices), strict=True
+            ):
                 line: dict[str, Any] = {"id": item.id, "task": item.task, "sample": item.sample.id}
                 if item.task == "judgement":
-                    line |= {"right": float(judged(item.question.answer) is True), "score": values[0] - values[1]}
+                    line |= {
+                        "right": float(judged(item.question.answer) is True),
+                        "score": values[0] - values[1],
+                    }
                 else:
-                    line |= {"right": float(options[int(np.argmax(values))] == item.question.answer), "score": 1.0}
+                    line |= {
+                        "right": float(options[int(np.argmax(values))] == item.question.answer),
+                        "score": 1.0,
+                    }
                 done[item.id] = line
                 out.write(json.dumps(line) + "\n")
             out.flush()
@@ -254,7 +349,10 @@ def _odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
             found[f"judgement.{name}"] = interval_of(call(truth, scores), drawn, len(yes))
     letters = [line for line in lines if line["task"] == "mcq"]
     if letters:
-        hits, videos = np.array([line["right"] for line in letters]), np.array([line["sample"] for line in letters])
+        hits, videos = (
+            np.array([line["right"] for line in letters]),
+            np.array([line["sample"] for line in letters]),
+        )
         found["mcq.odds_accuracy"] = mean_interval(hits, videos, suite.resamples, suite.seed)
     return found
 
@@ -265,7 +363,9 @@ def _save_maps(path: Path, maps: dict[str, np.ndarray]) -> None:
     temporary.replace(path)
 
 
-def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Path, shard: Shard) -> dict[str, Interval]:
+def _heat(
+    model, samples: list[Sample], suite: Suite, store: ClipStore, out: Path, shard: Shard
+) -> dict[str, Interval]:
     """Heatmaps of this process's videos, and in the first process the metrics of all."""
     own = samples[shard.rank :: shard.world]
     maps = model.heatmaps([store.frames(sample) for sample in own])
@@ -274,7 +374,7 @@ def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Pat
             print(f"heatmap: {model.name} gives no heatmaps, its metrics are left out", file=sys.stderr)
         return {}
     target = out / "heatmaps.npz"
-    found = {s.id: m.astype(np.float16) for s, m in zip(own, maps)}
+    found = {s.id: m.astype(np.float16) for s, m in zip(own, maps, strict=True)}
     _save_maps(shard.file(target), found)
     shard.wait()
     if shard.rank:
@@ -288,9 +388,13 @@ def _heat(model, samples: list[Sample], suite: Suite, store: ClipStore, out: Pat
             part.unlink()
     if suite.hidden:
         return {}
-    videos = {s.id: heatmap_task.VideoScores(s, found[s.id].astype(np.float32), store.frames(s)) for s in samples}
+    videos = {
+        s.id: heatmap_task.VideoScores(s, found[s.id].astype(np.float32), store.frames(s)) for s in samples
+    }
     heatmap_task.save_videos(out / heatmap_task.VIDEOS, videos)
-    return heatmap_task.metrics(list(videos.values()), min(suite.resamples, heatmap_task.RESAMPLES), suite.seed)
+    return heatmap_task.metrics(
+        list(videos.values()), min(suite.resamples, heatmap_task.RESAMPLES), suite.seed
+    )
 
 
 def versions() -> dict[str, str]:
@@ -305,7 +409,14 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
@@ -316,9 +427,11 @@ def write_json(path: Path, data) -> None:
     write_whole(path, json.dumps(data, indent=1, allow_nan=False))
 
 
-def run(model, model_name: str, suite: Suite, out: str | Path, cache: ResponseCache | None = None) -> dict[str, Interval]:
-    """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of several processes that share
-    the run, else nothing. Raises InputError where `out` holds another run."""
+def run(
+    model, model_name: str, suite: Suite, out: str | Path, cache: ResponseCache | None = None
+) -> dict[str, Interval]:
+    """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of
+    several processes that share the run, else nothing. Raises InputError where `out` holds another run."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     shard = Shard.here()
@@ -327,8 +440,15 @@ def run(model, model_name: str, suite: Suite, out: str | Path, cache: ResponseCa
     record = out / "run.json"
     if record.exists():
         before = json.loads(record.read_text())
-        if (before["suite_hash"], before["model"], before["suite"]["decode"]) != (digest, model_name, asdict(suite.decode)):
-            raise InputError(f"{record}: holds a run of {before['model']} on suite {before['suite_hash']}; choose another --out")
+        if (before["suite_hash"], before["model"], before["suite"]["decode"]) != (
+            digest,
+            model_name,
+            asdict(suite.decode),
+        ):
+            raise InputError(
+                f"{record}: holds a run of {before['model']} on suite {before['suite_hash']}; choose another"
+                " --out"
+            )
     answers = out / "samples.jsonl"
     kept = [line for path in (answers, *_parts(answers)) for line in read_lines(path)]
     shard.wait()  # nobody writes before all have read
@@ -336,13 +456,33 @@ def run(model, model_name: str, suite: Suite, out: str | Path, cache: ResponseCa
     if shard.rank == 0:
         write_json(
             record,
-            {"model": model_name, "suite": asdict(suite), "suite_hash": digest, "videos": len(samples), "versions": versions(),
-             "seed": suite.decode.seed, "device": platform.processor() or platform.machine(), "git_commit": git_commit(),
-             "processes": shard.world, "blind": blind.record(blinds), "command": sys.argv, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
-        )  # fmt: skip
+            {
+                "model": model_name,
+                "suite": asdict(suite),
+                "suite_hash": digest,
+                "videos": len(samples),
+                "versions": versions(),
+                "seed": suite.decode.seed,
+                "device": platform.processor() or platform.machine(),
+                "git_commit": git_commit(),
+                "processes": shard.world,
+                "blind": blind.record(blinds),
+                "command": sys.argv,
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            },
+        )
     store = ClipStore(suite.rate, suite.max_frames)
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
-    lines = _ask(model, [item for item in items if item.sample.id in own], suite, store, shard.file(answers), model_name, kept, cache)
+    lines = _ask(
+        model,
+        [item for item in items if item.sample.id in own],
+        suite,
+        store,
+        shard.file(answers),
+        model_name,
+        kept,
+        cache,
+    )
     maps = _heat(model, samples, suite, store, out, shard) if HEATMAP in suite.tasks else {}
     shard.wait()
     if shard.rank:
@@ -356,7 +496,10 @@ def run(model, model_name: str, suite: Suite, out: str | Path, cache: ResponseCa
         if hasattr(model, "odds"):
             metrics |= _odds_metrics(_odds(model, items, suite, store, out / "odds.jsonl"), suite)
         else:
-            print(f"log-odds: {model.name} gives no log-probabilities, their metrics are left out", file=sys.stderr)
+            print(
+                f"log-odds: {model.name} gives no log-probabilities, their metrics are left out",
+                file=sys.stderr,
+            )
     write_json(out / "metrics.json", {name: value.row() for name, value in metrics.items()})
     return metrics
 

@@ -1,9 +1,10 @@
-"""Scores answers made elsewhere: lines {"id", "task", "response"}; id is a question's (sample#number) or, if one task asks it once, a sample's.
+"""Scores answers made elsewhere: lines {"id", "task", "response"}; id is a question's (sample#number) or, if
+one task asks it once, a sample's.
 
-A line that cannot be used is rejected by number with its reason, the rest is scored; a question without an answer counts as wrong and is
-counted as `task.missing`. A line {"id": video, "task": "heatmap", "heatmap": FILE.npz} or {..., "frame_scores": [one a frame]} gives a video's
-heatmap (array `heatmap`, T' x h x w in 0..1, in a file below the predictions' folder) or only its frame scores; videos without one count
-as all 0.
+A line that cannot be used is rejected by number with its reason, the rest is scored; a question without an
+answer counts as wrong and is counted as `task.missing`. A line {"id": video, "task": "heatmap", "heatmap":
+FILE.npz} or {..., "frame_scores": [one a frame]} gives a video's heatmap (array `heatmap`, T' x h x w in
+0..1, in a file below the predictions' folder) or only its frame scores; videos without one count as all 0.
 """
 
 import gc
@@ -73,7 +74,8 @@ def _no_constant(name: str) -> float:
 
 
 def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tuple[int, dict]]:
-    """Numbered rows of a predictions file; what cannot be a row goes to `rejected`. Raises InputError for a file that cannot be read."""
+    """Numbered rows of a predictions file; what cannot be a row goes to `rejected`. Raises InputError for a
+    file that cannot be read."""
     try:
         with Path(path).open("rb") as file:
             for n, line in enumerate(_lines(file), 1):
@@ -87,12 +89,17 @@ def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tupl
 
 
 def read_heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
-    """Maps (T', h, w) of a heatmap line; frame scores are maps of one place. Raises ValueError with the reason."""
+    """Maps (T', h, w) of a heatmap line; frame scores are maps of one place. Raises ValueError with the
+    reason."""
     if ("heatmap" in row) == ("frame_scores" in row):
         raise ValueError("expected either heatmap or frame_scores")
     if "frame_scores" in row:
         given = row["frame_scores"]
-        if not isinstance(given, list) or not given or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in given):
+        if (
+            not isinstance(given, list)
+            or not given
+            or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in given)
+        ):
             raise ValueError("frame_scores must be a list of numbers")
         if sample.video.frames is not None and len(given) != sample.video.frames:
             raise ValueError(f"{len(given)} frame_scores, the video has {sample.video.frames} frames")
@@ -110,13 +117,17 @@ def read_heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
                     raise ValueError(f"shape {shape} is not (T, h, w) of at most {MOST_VALUES} values")
                 heat = data["heatmap"].astype(np.float32)
         except (OSError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as error:
-            raise ValueError(f"heatmap {row['heatmap'][:80]!r} cannot be read ({type(error).__name__})") from None
+            raise ValueError(
+                f"heatmap {row['heatmap'][:80]!r} cannot be read ({type(error).__name__})"
+            ) from None
     if not (np.isfinite(heat).all() and heat.min() >= 0 and heat.max() <= 1):
         raise ValueError("heatmap values must lie in 0 to 1")
     return heat
 
 
-def _score_heatmaps(rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite, out: Path) -> tuple[dict[str, Interval], list[Problem]]:
+def _score_heatmaps(
+    rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite, out: Path
+) -> tuple[dict[str, Interval], list[Problem]]:
     """Heatmap metrics of the lines; from frame scores alone only the frame AUCs."""
     by_id = {sample.id: sample for sample in samples}
     maps: dict[str, np.ndarray] = {}
@@ -141,12 +152,18 @@ def _score_heatmaps(rows: list[tuple[int, dict]], path: Path, samples: list[Samp
     heatmap.save_videos(out / heatmap.VIDEOS, videos)
     found = heatmap.metrics(list(videos.values()), min(suite.resamples, heatmap.RESAMPLES), suite.seed)
     kept = found if whole else {name: found[name] for name in ("micro_auc", "macro_auc")}
-    missing = mean_interval(np.array([float(s.id not in maps) for s in samples]), np.arange(len(samples)), suite.resamples, suite.seed)
+    missing = mean_interval(
+        np.array([float(s.id not in maps) for s in samples]),
+        np.arange(len(samples)),
+        suite.resamples,
+        suite.seed,
+    )
     return {f"heatmap.{name}": value for name, value in {**kept, "missing": missing}.items()}, rejected
 
 
 class Answers:
-    """Responses to the items of a suite, by the item's place; a line that is no answer to one of them goes to `rejected`."""
+    """Responses to the items of a suite, by the item's place; a line that is no answer to one of them goes to
+    `rejected`."""
 
     def __init__(self, path: str | Path, items: list[Item], rejected: list[Problem]):
         self.path, self.items, self.rejected = path, items, rejected
@@ -175,7 +192,8 @@ class Answers:
 
 @contextmanager
 def _uncollected():
-    """Without the cycle collector: a million questions stay to the end, walking over them again and again takes a sixth of the time."""
+    """Without the cycle collector: a million questions stay to the end, walking over them again and again
+    takes a sixth of the time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -187,12 +205,18 @@ def _uncollected():
 
 @_uncollected()
 def score(
-    predictions: str | Path, suite: Suite, out: str | Path, opened: tuple[list[Sample], list[Item]] | None = None
+    predictions: str | Path,
+    suite: Suite,
+    out: str | Path,
+    opened: tuple[list[Sample], list[Item]] | None = None,
 ) -> tuple[dict[str, Interval], list[Problem]]:
-    """Score a predictions file; returns the metrics and the lines rejected. opened: the suite's samples and items, where they have been
-    loaded before. Raises InputError where no line could be used."""
+    """Score a predictions file; returns the metrics and the lines rejected. opened: the suite's samples and
+    items, where they have been loaded before. Raises InputError where no line could be used."""
     if suite.hidden:
-        raise InputError(f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score answers")
+        raise InputError(
+            f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score"
+            " answers"
+        )
     samples, items = opened or load(suite)
     rejected: list[Problem] = []
     answers, of_heatmaps = Answers(predictions, items, rejected), []
@@ -207,20 +231,39 @@ def score(
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)
     if not answered and not maps:
-        raise InputError(f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else ""))
+        raise InputError(
+            f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else "")
+        )
     blinds, hits = blind.of_items(items, suite.seed)
     columns, temporary = Columns(hits), out / "samples.tmp"
     with temporary.open("w") as file:
-        for item, given in zip(tqdm(items, unit="answer", desc="score", disable=None), answers.found):
+        for item, given in zip(
+            tqdm(items, unit="answer", desc="score", disable=None), answers.found, strict=True
+        ):
             response = given or ""
-            line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": 0, "response": response, **score_item(item, response, suite.parse)}
+            line = {
+                "id": item.id,
+                "task": item.task,
+                "sample": item.sample.id,
+                "attempt": 0,
+                "response": response,
+                **score_item(item, response, suite.parse),
+            }
             line["scores"]["missing"] = float(given is None)
             columns.add(line)
             file.write(json.dumps(line) + "\n")
     temporary.replace(out / "samples.jsonl")
     metrics = columns.intervals(suite) | maps
-    record = {"model": f"predictions:{predictions}", "suite": asdict(suite), "suite_hash": suite.digest(samples), "videos": len(samples),
-              "answered": answered, "questions": len(items), "rejected": len(rejected), "blind": blind.record(blinds)}  # fmt: skip
+    record = {
+        "model": f"predictions:{predictions}",
+        "suite": asdict(suite),
+        "suite_hash": suite.digest(samples),
+        "videos": len(samples),
+        "answered": answered,
+        "questions": len(items),
+        "rejected": len(rejected),
+        "blind": blind.record(blinds),
+    }
     write_json(out / "run.json", record)
     write_json(out / "metrics.json", {name: value.row() for name, value in metrics.items()})
     return metrics, rejected

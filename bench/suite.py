@@ -1,4 +1,5 @@
-"""A suite: which data, which tasks, how clips are sampled and answers decoded. Its hash names what a figure was measured on."""
+"""A suite: which data, which tasks, how clips are sampled and answers decoded. Its hash names what a figure
+was measured on."""
 
 import hashlib
 import json
@@ -28,10 +29,12 @@ class Decode:
 
 @dataclass
 class Suite:
-    """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`: how clips are sampled.
-    prompt: how questions are put, by name (`tvad.prompts.STYLES`: tvad, vau_r1, vau_r1_no_think); parse: how answers are read (lenient,
-    strict, vau_r1). odds: also ask engines that give log-probabilities how likely Yes is against No, and each letter. hidden: the data
-    set's references are placeholders, the true ones are elsewhere (a leaderboard's private split): answers are kept and not scored."""
+    """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`:
+    how clips are sampled. prompt: how questions are put, by name (`tvad.prompts.STYLES`: tvad, vau_r1,
+    vau_r1_no_think); parse: how answers are read (lenient, strict, vau_r1). odds: also ask engines that give
+    log-probabilities how likely Yes is against No, and each letter. hidden: the data set's references are
+    placeholders, the true ones are elsewhere (a leaderboard's private split): answers are kept and not
+    scored."""
 
     name: str
     data: str
@@ -50,11 +53,13 @@ class Suite:
     hidden: bool = False
 
     def digest(self, samples: list[Sample]) -> str:
-        """Hash of what is asked and of the references; where the data lies, how answers are decoded and which of the tasks are run does
-        not matter: runs are compared item by item."""
+        """Hash of what is asked and of the references; where the data lies, how answers are decoded and which
+        of the tasks are run does not matter: runs are compared item by item."""
         kept = ("name", "topics", "rate", "max_frames", "max_videos")
         fixed = {k: v for k, v in asdict(self).items() if k in kept}
-        fixed |= {k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")}
+        fixed |= {
+            k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
+        }
         found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True)}, [".encode())
         for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text
             found.update((", " if n else "").encode() + json.dumps(to_json(sample), sort_keys=True).encode())
@@ -64,8 +69,8 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the earlier turns; `masked`: the
-    video is shown without its anomalous seconds."""
+    """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the
+    earlier turns; `masked`: the video is shown without its anomalous seconds."""
 
     id: str
     task: str
@@ -88,16 +93,27 @@ def read(path: str, overrides: list[str] | None = None) -> Suite:
 
 
 def _about(sample: Sample, suite: Suite) -> list[Item]:
-    """Items that are not questions of the sample as they stand: its rationale, and the judgement without its anomaly."""
+    """Items that are not questions of the sample as they stand: its rationale, and the judgement without its
+    anomaly."""
     items = []
     if RATIONALE in suite.tasks:
         told = [q for q in sample.questions if q.rationale and q.kind in ("mcq", "judgement")]
         if told:
-            items.append(Item(f"{sample.id}?", RATIONALE, sample, min(told, key=lambda q: q.topic != "event")))
+            items.append(
+                Item(f"{sample.id}?", RATIONALE, sample, min(told, key=lambda q: q.topic != "event"))
+            )
     if FAITHFULNESS in suite.tasks and sample.anomalous and sample.spans:
         asked = [q for q in sample.questions if q.kind == "judgement"]
         if asked:
-            items.append(Item(f"{sample.id}!", FAITHFULNESS, sample, replace(asked[0], answer="No", rationale=None), masked=True))
+            items.append(
+                Item(
+                    f"{sample.id}!",
+                    FAITHFULNESS,
+                    sample,
+                    replace(asked[0], answer="No", rationale=None),
+                    masked=True,
+                )
+            )
     return items
 
 
@@ -112,7 +128,10 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
             if question.kind in suite.tasks and question.kind in TASKS:
                 items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
             if question.kind == "mcq" and CIRCULAR in suite.tasks:
-                items += [Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q) for k, q in enumerate(rotations(question))]
+                items += [
+                    Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q)
+                    for k, q in enumerate(rotations(question))
+                ]
         items += _about(sample, suite)
         if DIALOGUE_TURN in suite.tasks:
             for turn, (asked, replied) in enumerate(sample.dialogue or ()):
@@ -120,5 +139,7 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
                 items.append(Item(f"{sample.id}@{turn}", DIALOGUE_TURN, sample, question, turn))
     for task in suite.tasks:
         if task in TASKS and not any(item.task == task for item in items):
-            raise InputError(f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it")
+            raise InputError(
+                f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it"
+            )
     return samples, items

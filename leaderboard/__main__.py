@@ -1,4 +1,5 @@
-"""The command `leaderboard`: pack a model's runs, check them as the server does, send them; the server and its accounts."""
+"""The command `leaderboard`: pack a model's runs, check them as the server does, send them; the server and
+its accounts."""
 
 import argparse
 import os
@@ -24,13 +25,22 @@ EXAMPLES = """examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="leaderboard", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="leaderboard",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     lines = [line.strip() for line in EXAMPLES.splitlines()[1:]]
 
     def add(name, text, example):
         return commands.add_parser(
-            name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
     card = add("card", "write a model card to fill in", lines[0])
@@ -39,35 +49,57 @@ def build_parser() -> argparse.ArgumentParser:
     pack.add_argument("runs", nargs="+", help="SUITE=RUN, one for every suite")
     pack.add_argument("--card", required=True, help="YAML file; `leaderboard card` writes one to fill in")
     pack.add_argument("--out", required=True, help="a .zip, or a folder")
-    verify = add("verify", "check a submission; exit status 1 where lines of it would not be scored", lines[2])
+    verify = add(
+        "verify", "check a submission; exit status 1 where lines of it would not be scored", lines[2]
+    )
     verify.add_argument("submission", help="folder or .zip")
-    submit = add("submit", "send a submission, from where an earlier try ended; the token is in LEADERBOARD_TOKEN", lines[3])
+    submit = add(
+        "submit",
+        "send a submission, from where an earlier try ended; the token is in LEADERBOARD_TOKEN",
+        lines[3],
+    )
     submit.add_argument("submission", help=".zip")
     submit.add_argument("--url", required=True)
-    submit.add_argument("--wait", action="store_true", help="until it is scored; exit status 1 where that fails")
+    submit.add_argument(
+        "--wait", action="store_true", help="until it is scored; exit status 1 where that fails"
+    )
     withdraw = add("withdraw", "take back one's own submission; the token is in LEADERBOARD_TOKEN", lines[4])
     withdraw.add_argument("hash")
     withdraw.add_argument("--url", required=True)
-    gate = add("gate", "compare a run with a model of the leaderboard, question by question; exit status 1 on a regression", lines[5])
-    gate.add_argument("model", help="a finished run's folder, or the name or hash of a model on the leaderboard")
+    gate = add(
+        "gate",
+        "compare a run with a model of the leaderboard, question by question; exit status 1 on a regression",
+        lines[5],
+    )
+    gate.add_argument(
+        "model", help="a finished run's folder, or the name or hash of a model on the leaderboard"
+    )
     gate.add_argument("--against", required=True, help="name or hash of a model on the leaderboard")
     gate.add_argument("--suite", required=True)
     gate.add_argument("--url", required=True)
-    gate.add_argument("--gate", default="configs/gate/reasoning.yaml", help="YAML file of tolerated drops (default: %(default)s)")
+    gate.add_argument(
+        "--gate",
+        default="configs/gate/reasoning.yaml",
+        help="YAML file of tolerated drops (default: %(default)s)",
+    )
     gate.add_argument("--junit", help="write the verdicts as JUnit XML")
     gate.add_argument("--markdown", help="write the comparison as Markdown")
     serve = add("serve", "the server: API, pages and a scorer beside them", lines[6])
     serve.add_argument("--config", required=True)
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8200)
-    serve.add_argument("--no-scorer", action="store_true", help="scorers run elsewhere: python -m leaderboard.scoring")
+    serve.add_argument(
+        "--no-scorer", action="store_true", help="scorers run elsewhere: python -m leaderboard.scoring"
+    )
     build = add("build", "export all pages as static files", lines[7])
     build.add_argument("--config", required=True)
     build.add_argument("--out", required=True, help="a folder, replaced as a whole")
     account = add("account", "make an account and show its token, once", lines[8])
     account.add_argument("name")
     account.add_argument("--config", required=True)
-    account.add_argument("--renew", action="store_true", help="a new token for an account; the old one is void")
+    account.add_argument(
+        "--renew", action="store_true", help="a new token for an account; the old one is void"
+    )
     account.add_argument("--disable", action="store_true")
     admin = add("admin", "look after a board: its accounts, its audit log, withdrawals, its tables", lines[9])
     admin.add_argument("what", choices=["accounts", "audit", "withdraw", "migrate"])
@@ -98,7 +130,15 @@ def _serve(known) -> int:
 
     board, store = _store(known.config)
     app = build_app(board, store)
-    command = [sys.executable, "-m", "leaderboard.scoring", "--config", known.config, "--parent", str(os.getpid())]
+    command = [
+        sys.executable,
+        "-m",
+        "leaderboard.scoring",
+        "--config",
+        known.config,
+        "--parent",
+        str(os.getpid()),
+    ]
     scorer = None if known.no_scorer else subprocess.Popen(command)
     print(f"{board.title}: http://{known.host}:{known.port}", flush=True)
     try:
@@ -129,7 +169,7 @@ def _build(known) -> int:
 
 
 def _admin(known) -> int:
-    board, store = _store(known.config)
+    _board, store = _store(known.config)
     if known.what == "withdraw":
         if not known.hash:
             raise InputError("admin withdraw: name the submission's hash")
@@ -138,10 +178,15 @@ def _admin(known) -> int:
     elif known.what == "accounts":
         for row in store.accounts():
             state = "disabled" if row["disabled"] else f"{row['daily']} a day"
-            print(f"{row['created']:%Y-%m-%d}  {row['name']:32s} {row['submissions']:6d} submissions  {state}")
+            print(
+                f"{row['created']:%Y-%m-%d}  {row['name']:32s} {row['submissions']:6d} submissions  {state}"
+            )
     elif known.what == "audit":
         for row in reversed(store.audit(known.most)):
-            print(f"{row['time']:%Y-%m-%d %H:%M:%S}  {row['who']:16s} {row['action']:16s} {row['subject']}  {row['detail']}".rstrip())
+            print(
+                f"{row['time']:%Y-%m-%d %H:%M:%S}  {row['who']:16s} {row['action']:16s} {row['subject']} "
+                f" {row['detail']}".rstrip()
+            )
     else:
         print(f"{store.engine.url.render_as_string()}: tables are up to date")
     return 0
@@ -165,7 +210,10 @@ def _submit(known) -> int:
         raise InputError(f"{path}: expected a .zip; `leaderboard pack --out submission.zip` makes one")
     found = client.send(path)
     lost = found["rejected_lines"]
-    print(f"{found['state']}: {client.url}{found['url']}" + (f"; {lost} lines will not be scored" if lost else ""))
+    print(
+        f"{found['state']}: {client.url}{found['url']}"
+        + (f"; {lost} lines will not be scored" if lost else "")
+    )
     if known.wait:
         found = client.wait(found["hash"])
         print(found["state"] + (f": {found['error']}" if found["error"] else ""))
@@ -194,7 +242,15 @@ def _gate(known) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     known = build_parser().parse_args(arguments)
-    actions = {"serve": _serve, "account": _account, "submit": _submit, "withdraw": _withdraw, "gate": _gate, "build": _build, "admin": _admin}
+    actions = {
+        "serve": _serve,
+        "account": _account,
+        "submit": _submit,
+        "withdraw": _withdraw,
+        "gate": _gate,
+        "build": _build,
+        "admin": _admin,
+    }
     if known.command in actions:
         return actions[known.command](known)
     from leaderboard import submission

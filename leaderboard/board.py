@@ -19,10 +19,11 @@ SPLITS = ("public", "private")
 
 @dataclass
 class BoardSuite:
-    """config: the benchmark suite's YAML file. split: public, or private: its labels are known to the server only. table: the table that
-    it belongs to, where not its own (the private half of a public suite). render: the clips are not the configuration's but scenes rendered
-    here from a secret seed. note: what is new in this version, for the changelog. published: parts of the published figures to show below
-    the table, by their titles."""
+    """config: the benchmark suite's YAML file. split: public, or private: its labels are known to the server
+    only. table: the table that it belongs to, where not its own (the private half of a public suite). render:
+    the clips are not the configuration's but scenes rendered here from a secret seed. note: what is new in
+    this version, for the changelog. published: parts of the published figures to show below the table, by
+    their titles."""
 
     config: str
     split: str = "public"
@@ -42,9 +43,10 @@ class Scoring:
 
 @dataclass
 class Board:
-    """folder: submissions and results. database: SQLAlchemy's address (default: SQLite in `folder`). daily: submissions an account may send
-    a day where not set otherwise. per_minute: requests of an account, or wrong tokens from an address, that are answered within a minute.
-    open_accounts: anyone may make an account on the submit page, so many a day from one address; 0: only the administrator."""
+    """folder: submissions and results. database: SQLAlchemy's address (default: SQLite in `folder`). daily:
+    submissions an account may send a day where not set otherwise. per_minute: requests of an account, or
+    wrong tokens from an address, that are answered within a minute. open_accounts: anyone may make an account
+    on the submit page, so many a day from one address; 0: only the administrator."""
 
     folder: str
     suites: dict[str, BoardSuite]
@@ -68,7 +70,14 @@ class Board:
 
     def suite_in(self, table: str, split: str) -> str | None:
         """The suite whose results stand in a table's split."""
-        return next((name for name, suite in self.suites.items() if self.table_of(name) == table and suite.split == split), None)
+        return next(
+            (
+                name
+                for name, suite in self.suites.items()
+                if self.table_of(name) == table and suite.split == split
+            ),
+            None,
+        )
 
     def secret(self, purpose: str) -> bytes:
         """32 bytes that only this board knows, others for every purpose."""
@@ -98,12 +107,18 @@ class Board:
         return Path(self.folder) / "private" / name
 
     def open(self) -> dict[str, tuple[Suite, list[Sample], list[Item]]]:
-        """Render what is missing and open every suite, so that bad labels are found at the start and not at the first submission. Raises
-        InputError."""
+        """Render what is missing and open every suite, so that bad labels are found at the start and not at
+        the first submission. Raises InputError."""
         found = {}
         for name, entry in self.suites.items():
             if entry.render is not None:
-                private.prepare(entry.render, suites.read(entry.config), name, self.private(name), self.secret(f"scenes {name}"))
+                private.prepare(
+                    entry.render,
+                    suites.read(entry.config),
+                    name,
+                    self.private(name),
+                    self.secret(f"scenes {name}"),
+                )
             suite = self.suite(name)
             found[name] = (suite, *suites.load(suite))
         return found
@@ -130,10 +145,16 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
     taken: dict[tuple[str, str], str] = {}
     for name, suite in board.suites.items():
         if suite.split not in SPLITS:
-            raise InputError(f"{path}: suites: {name}: split is {suite.split!r}, expected one of {', '.join(SPLITS)}")
+            raise InputError(
+                f"{path}: suites: {name}: split is {suite.split!r}, expected one of {', '.join(SPLITS)}"
+            )
         if suite.render is not None and suite.split != "private":
-            raise InputError(f"{path}: suites: {name}: render makes a private split, but split is {suite.split!r}")
+            raise InputError(
+                f"{path}: suites: {name}: render makes a private split, but split is {suite.split!r}"
+            )
         place = (board.table_of(name), suite.split)
         if (other := taken.setdefault(place, name)) != name:
-            raise InputError(f"{path}: suites: {other} and {name} are both the {suite.split} split of table {place[0]}")
+            raise InputError(
+                f"{path}: suites: {other} and {name} are both the {suite.split} split of table {place[0]}"
+            )
     return board

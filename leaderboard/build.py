@@ -37,18 +37,23 @@ def _write(job: tuple[str, ...]) -> None:
 
 
 def build(board: Board, store: Store, out: Path, workers: int | None = None) -> int:
-    """Write every page below `out`, which is replaced as a whole, by so many processes (default: one a core); returns how many. Raises
-    InputError."""
+    """Write every page below `out`, which is replaced as a whole, by so many processes (default: one a core);
+    returns how many. Raises InputError."""
     pages = Pages(board, store, board.open())
     with whole_folder(out) as folder:
         top = StaticLinks(0)
         for name in FILES:
             shutil.copy(TEMPLATES / name, folder / name)
         single = {
-            "index.html": pages.render("start.html", top, first=top.table(board.tables[0])), "published.html": pages.published(top),
-            "submit.html": pages.submit("URL", top), "api.html": pages.api(build_app(board, store, pages).openapi(), top),
-            **{f"suites/{table}/versions.html": pages.changelog(table, StaticLinks(2)) for table in board.tables},
-        }  # fmt: skip
+            "index.html": pages.render("start.html", top, first=top.table(board.tables[0])),
+            "published.html": pages.published(top),
+            "submit.html": pages.submit("URL", top),
+            "api.html": pages.api(build_app(board, store, pages).openapi(), top),
+            **{
+                f"suites/{table}/versions.html": pages.changelog(table, StaticLinks(2))
+                for table in board.tables
+            },
+        }
         jobs: list[tuple[str, ...]] = []
         for table in board.tables:
             (folder / "suites" / table).mkdir(parents=True)
@@ -62,6 +67,12 @@ def build(board: Board, store: Store, out: Path, workers: int | None = None) -> 
         jobs += [(name_hash,) for name_hash in store.finished()]
         context = multiprocessing.get_context("fork")
         with context.Pool(workers or os.cpu_count(), _begin, (pages, folder)) as pool:
-            for _ in tqdm(pool.imap_unordered(_write, jobs, chunksize=32), total=len(jobs), unit="page", desc="build", disable=None):
+            for _ in tqdm(
+                pool.imap_unordered(_write, jobs, chunksize=32),
+                total=len(jobs),
+                unit="page",
+                desc="build",
+                disable=None,
+            ):
                 pass
     return len(single) + len(jobs)

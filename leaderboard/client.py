@@ -19,13 +19,18 @@ TRIES = 8
 
 
 class Client:
-    """A leaderboard by its address. Requests that the network or a dying server lost are made again, up to `tries` times; up to `first`
-    times before it has answered at all, for its address may be wrong. pause: seconds before the second try, doubled before every other."""
+    """A leaderboard by its address. Requests that the network or a dying server lost are made again, up to
+    `tries` times; up to `first` times before it has answered at all, for its address may be wrong. pause:
+    seconds before the second try, doubled before every other."""
 
-    def __init__(self, url: str, token: str | None = None, tries: int = TRIES, first: int = 3, pause: float = 0.5):
+    def __init__(
+        self, url: str, token: str | None = None, tries: int = TRIES, first: int = 3, pause: float = 0.5
+    ):
         self.url, self.tries, self.pause = url.rstrip("/"), tries, pause
         self._tries_now = first
-        self.http = httpx.Client(base_url=self.url, timeout=120.0, headers={"Authorization": f"Bearer {token}"} if token else {})
+        self.http = httpx.Client(
+            base_url=self.url, timeout=120.0, headers={"Authorization": f"Bearer {token}"} if token else {}
+        )
 
     def call(self, method: str, path: str, **given: Any) -> httpx.Response:
         """An answer below 500. Raises InputError where there is none after all tries."""
@@ -41,7 +46,10 @@ class Client:
             if answer.status_code < 500:
                 return answer
             last = f"status {answer.status_code}"
-        raise InputError(f"{self.url} cannot be reached ({last}); send again: what has arrived is kept, nothing is scored twice")
+        raise InputError(
+            f"{self.url} cannot be reached ({last}); send again: what has arrived is kept, nothing is scored"
+            " twice"
+        )
 
     def data(self, method: str, path: str, **given: Any) -> Any:
         """The JSON of an answer. Raises InputError with the server's reason for a refusal."""
@@ -49,17 +57,23 @@ class Client:
 
     def _data(self, answer: httpx.Response) -> Any:
         if answer.status_code >= 400:
-            raise InputError(f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}")
+            raise InputError(
+                f"{self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:300]}"
+            )
         try:
             return answer.json()
         except ValueError as error:
             raise InputError(f"{self.url} does not answer as a leaderboard does") from error
 
     def send(self, path: Path) -> dict[str, Any]:
-        """Send a .zip, from where an earlier try ended; returns what the server says of it. Raises InputError."""
+        """Send a .zip, from where an earlier try ended; returns what the server says of it. Raises
+        InputError."""
         name, size = file_hash(path), path.stat().st_size
         at = f"/api/uploads/{name}"
-        with path.open("rb") as file, tqdm(total=size, unit="B", unit_scale=True, desc="send", disable=None) as bar:
+        with (
+            path.open("rb") as file,
+            tqdm(total=size, unit="B", unit_scale=True, desc="send", disable=None) as bar,
+        ):
             received = self.data("GET", at)["received"]
             while received < size:
                 file.seek(received)
@@ -80,7 +94,12 @@ class Client:
         """The state of what was sent before."""
         with submission.opened(path) as folder:
             name = submission.verify(folder).hash
-        return {**self.data("GET", f"/api/submissions/{name}"), "url": f"/models/{name}", "rejected_lines": 0, "rejected": []}
+        return {
+            **self.data("GET", f"/api/submissions/{name}"),
+            "url": f"/models/{name}",
+            "rejected_lines": 0,
+            "rejected": [],
+        }
 
     def wait(self, name_hash: str, seconds: float = 1.0) -> dict[str, Any]:
         """Until a submission is scored, withdrawn or has failed; asked every so many seconds."""
@@ -94,12 +113,15 @@ class Client:
         """The newest scored submission of a name, or the one whose hash begins so. Raises InputError."""
         found = self.data("GET", "/api/models", params={"name": name})
         if not found:
-            raise InputError(f"{self.url}: no scored submission is called {name!r} or has a hash that begins so")
+            raise InputError(
+                f"{self.url}: no scored submission is called {name!r} or has a hash that begins so"
+            )
         return found[0]
 
     @contextmanager
     def scored_run(self, name: str, suite: str) -> Iterator[Path]:
-        """The scored run of a submission on a suite's public labels, in a folder for the moment. Raises InputError."""
+        """The scored run of a submission on a suite's public labels, in a folder for the moment. Raises
+        InputError."""
         name_hash = self.find(name)
         answer = self.call("GET", f"/api/submissions/{name_hash}/runs/{suite}")
         if answer.status_code != 200:

@@ -1,4 +1,5 @@
-"""What stands behind a row: the scored run, kept under the hash of its content, its summary, and its answers to be looked at."""
+"""What stands behind a row: the scored run, kept under the hash of its content, its summary, and its answers
+to be looked at."""
 
 import hashlib
 import json
@@ -27,8 +28,8 @@ SHOWN_ANSWERS = 30  # different answers of a task that are counted one by one
 
 
 def summary(lines: list[dict], samples: list[Sample], items: list[Item]) -> dict[str, Any]:
-    """{"by_class": {task: {class: [mean, n]}}, "answers": {task: {answer: [given, right ones]}}}: how often each answer was given and how
-    often it is the reference, for tasks with lettered or named answers."""
+    """{"by_class": {task: {class: [mean, n]}}, "answers": {task: {answer: [given, right ones]}}}: how often
+    each answer was given and how often it is the reference, for tasks with lettered or named answers."""
     truths = {item.id: item.question.answer for item in items}
     answers: dict[str, dict[str, list[int]]] = {}
     for task in dict.fromkeys(line["task"] for line in lines):
@@ -37,13 +38,16 @@ def summary(lines: list[dict], samples: list[Sample], items: list[Item]) -> dict
         if len(true) > SHOWN_ANSWERS or task not in ("mcq", "judgement", "classification"):
             continue
         spelt = {word.casefold(): word for word in true}
-        given = Counter(spelt.get((line["parsed"]["answer"] or "").strip().casefold(), "other") for line in of_task)
+        given = Counter(
+            spelt.get((line["parsed"]["answer"] or "").strip().casefold(), "other") for line in of_task
+        )
         answers[task] = {word: [given[word], true[word]] for word in (*sorted(true), "other")}
     return {"by_class": class_means(lines, samples), "answers": answers}
 
 
 def keep(run: Path, scored: Path) -> str:
-    """Move a scored run to SCORED/HASH, named by its content; returns the hash. The same content twice is kept once."""
+    """Move a scored run to SCORED/HASH, named by its content; returns the hash. The same content twice is
+    kept once."""
     files = sorted(path for path in run.iterdir() if path.is_file())
     name = hashlib.sha256("".join(f"{path.name} {file_hash(path)}\n" for path in files).encode()).hexdigest()
     settle(run, scored / name)
@@ -57,7 +61,9 @@ def answers(folder: Path) -> list[dict]:
     path = folder / "samples.jsonl"
     size = path.stat().st_size if path.exists() else 0
     if size > MOST_BYTES:
-        raise InputError(f"{size >> 20} MiB of answers are too many to be shown; the run can be had as a file")
+        raise InputError(
+            f"{size >> 20} MiB of answers are too many to be shown; the run can be had as a file"
+        )
     return read_lines(path)
 
 
@@ -69,7 +75,11 @@ def differences(before: Path, after: Path) -> list[Difference]:
 
 @lru_cache(maxsize=8)
 def _heatmap_rows(predictions: Path) -> dict[str, dict]:
-    return {row["id"]: row for _, row in read_predictions(predictions, []) if row["task"] == HEATMAP and "heatmap" in row}
+    return {
+        row["id"]: row
+        for _, row in read_predictions(predictions, [])
+        if row["task"] == HEATMAP and "heatmap" in row
+    }
 
 
 class Pictures:
@@ -79,7 +89,8 @@ class Pictures:
         self.store = ClipStore(suite.rate, suite.max_frames, 1 << 30)
 
     def of(self, sample: Sample, line: dict, submitted: Path) -> bytes:
-        """submitted: the folder of the suite's part of the submission, whose heatmap is drawn where it has a usable one."""
+        """submitted: the folder of the suite's part of the submission, whose heatmap is drawn where it has a
+        usable one."""
         heat: np.ndarray | None = None
         row = _heatmap_rows(submitted / PREDICTIONS).get(sample.id)
         if row is not None:

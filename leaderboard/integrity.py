@@ -1,4 +1,5 @@
-"""What makes a submission doubtful: answers that are nearly another's, a score on public labels that the private split does not bear out."""
+"""What makes a submission doubtful: answers that are nearly another's, a score on public labels that the
+private split does not bear out."""
 
 import hashlib
 import json
@@ -13,20 +14,25 @@ from bench.tasks import PRIMARIES, TASKS
 NEAR_DUPLICATE, TOO_GOOD = "near-duplicate", "too good on public"
 SAMPLED = 256  # answers of which a signature is made
 SAME = 0.9  # share of equal answers, and
-SAME_MISTAKES = 0.5  # of equal answers where either errs: right answers are alike in all good models, mistakes are not
+SAME_MISTAKES = (
+    0.5  # of equal answers where either errs: right answers are alike in all good models, mistakes are not
+)
 FEWEST = 20  # answers below which nothing is said
 MARGIN = 0.05  # by which the public score may exceed the private one
 
 
 def signature(lines: Sequence[dict[str, Any]], salt: bytes) -> bytes:
-    """Hashes of up to SAMPLED answers of a scored run (lines of samples.jsonl, in the suite's order), 4 bytes each; the lowest bit says
-    whether the answer is right. Which answers are taken depends on the board's secret `salt`."""
+    """Hashes of up to SAMPLED answers of a scored run (lines of samples.jsonl, in the suite's order), 4 bytes
+    each; the lowest bit says whether the answer is right. Which answers are taken depends on the board's
+    secret `salt`."""
     drawn = np.random.default_rng(list(hashlib.sha256(salt).digest())).permutation(len(lines))[:SAMPLED]
     words = []
     for place in sorted(drawn):
         line = lines[place]
         text = " ".join(line["response"].split())
-        value = int.from_bytes(hashlib.blake2b(json.dumps([line["id"], text]).encode(), digest_size=4).digest(), "little")
+        value = int.from_bytes(
+            hashlib.blake2b(json.dumps([line["id"], text]).encode(), digest_size=4).digest(), "little"
+        )
         right = line["scores"].get(TASKS[line["task"]].PRIMARY, 0.0) >= 0.5
         words.append(value & ~1 | right)
     return np.array(words, "<u4").tobytes()
@@ -44,12 +50,19 @@ def resembling(one: bytes, others: Sequence[bytes]) -> Iterator[tuple[int, str]]
     share = equal.mean(1)
     mistakes = (equal & erring).sum(1) / np.maximum(1, erring.sum(1))
     for row in np.flatnonzero((share >= SAME) & ((mistakes >= SAME_MISTAKES) | ~erring.any(1))):
-        yield places[row], f"{share[row]:.0%} of {len(mine)} sampled answers are the same text, {mistakes[row]:.0%} of those where either errs"
+        yield (
+            places[row],
+            (
+                f"{share[row]:.0%} of {len(mine)} sampled answers are the same text, {mistakes[row]:.0%} of"
+                " those where either errs"
+            ),
+        )
 
 
 def too_good(metrics: dict[tuple[str, str], dict[str, dict]]) -> Iterator[tuple[str, str]]:
-    """(suite, what differs) for primary metrics {(suite, split): {metric: {value, low, high, n}}} whose public value exceeds the private one
-    by more than MARGIN, by the 95 % interval of the difference of two independent samples."""
+    """(suite, what differs) for primary metrics {(suite, split): {metric: {value, low, high, n}}} whose
+    public value exceeds the private one by more than MARGIN, by the 95 % interval of the difference of two
+    independent samples."""
     for suite in sorted({suite for suite, _ in metrics}):
         public, private = metrics.get((suite, "public"), {}), metrics.get((suite, "private"), {})
         for name in PRIMARIES:
@@ -58,7 +71,10 @@ def too_good(metrics: dict[tuple[str, str], dict[str, dict]]) -> Iterator[tuple[
                 continue
             half = math.hypot(one["value"] - one["low"], other["high"] - other["value"])
             if one["value"] - other["value"] - half > MARGIN:
-                yield suite, f"{name} is {one['value']:.3f} on public and {other['value']:.3f} on private labels"
+                yield (
+                    suite,
+                    f"{name} is {one['value']:.3f} on public and {other['value']:.3f} on private labels",
+                )
 
 
 def _bounds(metric: dict) -> tuple:

@@ -22,9 +22,18 @@ from leaderboard.store import DONE, Filter, Store
 from tvad.data.sample import Sample
 
 TEMPLATES = Path(__file__).parent / "templates"
-PUBLISHED = [{"note": None, **part} for part in yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))]
+PUBLISHED = [
+    {"note": None, **part}
+    for part in yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+]
 FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
-SIZES = [("", "any size"), ("4e9", "4 billion parameters"), ("9e9", "9 billion"), ("4e10", "40 billion"), ("1e11", "100 billion")]
+SIZES = [
+    ("", "any size"),
+    ("4e9", "4 billion parameters"),
+    ("9e9", "9 billion"),
+    ("4e10", "40 billion"),
+    ("1e11", "100 billion"),
+]
 ROWS, CARDS = 100, 12  # a page
 MOST_COLUMNS = 12
 MOST_KEPT = 64  # orders of tables that are kept between requests
@@ -44,15 +53,17 @@ def number(value: float | None, sign: bool = False) -> str:
 
 
 def interval(metric: dict[str, Any]) -> Markup:
-    """A value with its 95 % interval as a bar on 0 to 1. Made here and not by a template: a table has thousands."""
+    """A value with its 95 % interval as a bar on 0 to 1. Made here and not by a template: a table has
+    thousands."""
     value, low, high = metric.get("value"), metric.get("low"), metric.get("high")
     if value is None:
         return Markup("–")
     text = f'<span class="value">{value:.3f}</span>'
     if low is not None and high is not None:
         text += (
-            f'\n<svg class="bar" viewBox="0 0 100 10" role="img" aria-label="95 % interval {low:.3f} to {high:.3f}"><rect class="rail" x="0" y="4" '
-            f'width="100" height="2"/><rect class="span" x="{100 * low:.1f}" y="2" width="{max(1.0, 100 * (high - low)):.1f}" height="6"/></svg>'
+            f'\n<svg class="bar" viewBox="0 0 100 10" role="img" aria-label="95 % interval {low:.3f} to'
+            f' {high:.3f}"><rect class="rail" x="0" y="4" width="100" height="2"/><rect class="span"'
+            f' x="{100 * low:.1f}" y="2" width="{max(1.0, 100 * (high - low)):.1f}" height="6"/></svg>'
         )
     return Markup(text)
 
@@ -114,7 +125,9 @@ class StaticLinks(Links):
         return f"{self.root}index.html"
 
     def table(self, suite: str, **query: Any) -> str:
-        return self.root + table_file(suite, query.get("split") or "public", query.get("sort") or "", int(query.get("page") or 1))
+        return self.root + table_file(
+            suite, query.get("split") or "public", query.get("sort") or "", int(query.get("page") or 1)
+        )
 
     def versions(self, suite: str) -> str:
         return f"{self.root}suites/{suite}/versions.html"
@@ -140,23 +153,44 @@ class Pages:
         for name, (suite, samples, items) in opened.items():
             table, split = board.table_of(name), board.suites[name].split
             self.versions[table, split] = suite.digest(samples)
-            store.note_version(table, split, self.versions[table, split], len(samples), len(items), board.suites[name].note)
+            store.note_version(
+                table, split, self.versions[table, split], len(samples), len(items), board.suites[name].note
+            )
         self._lock = threading.Lock()
         self._kept: tuple[Any, dict[Any, tuple[list[tuple[int, int]], int]]] = (None, {})
-        self.places = {name: {item.id: n for n, item in enumerate(items)} for name, (_, _, items) in opened.items()}
+        self.places = {
+            name: {item.id: n for n, item in enumerate(items)} for name, (_, _, items) in opened.items()
+        }
         self.pictures = {name: evidence.Pictures(suite) for name, (suite, _, _) in opened.items()}
-        self.environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        self.environment.filters |= {"count": count, "number": number, "interval": interval, "moment": moment, "plain": plain}
+        self.environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self.environment.filters |= {
+            "count": count,
+            "number": number,
+            "interval": interval,
+            "moment": moment,
+            "plain": plain,
+        }
         self.environment.globals |= {"board": board, "lower_is_better": lower_is_better, "sizes": SIZES}
 
     def render(self, template: str, at: Links | None = None, **values: Any) -> str:
-        return self.environment.get_template(template).render({"at": at or Links(), "suite": None, "page": "", **values})
+        return self.environment.get_template(template).render(
+            {"at": at or Links(), "suite": None, "page": "", **values}
+        )
 
     def splits(self, table: str) -> list[str]:
         return [split for split in ("public", "private") if (table, split) in self.versions]
 
-    def _ranked(self, table: str, split: str, version: str, sort: str, wanted: Filter) -> tuple[list[tuple[int, int]], int]:
-        """(rank, result) of what a filter shows from best to worst, and of how many; kept until something changes."""
+    def _ranked(
+        self, table: str, split: str, version: str, sort: str, wanted: Filter
+    ) -> tuple[list[tuple[int, int]], int]:
+        """(rank, result) of what a filter shows from best to worst, and of how many; kept until something
+        changes."""
         key, revision = (table, split, version, sort, wanted), self.store.revision()
         with self._lock:
             if self._kept[0] != revision:
@@ -166,7 +200,10 @@ class Pages:
             standings = self.store.standings(table, split, version, sort, wanted)
             ranks, order = ranking.ordered(standings, sort)
             keep = standings.shown[order]
-            known = list(zip(ranks[keep].tolist(), standings.results[order][keep].tolist())), len(order)
+            known = (
+                list(zip(ranks[keep].tolist(), standings.results[order][keep].tolist(), strict=True)),
+                len(order),
+            )
             with self._lock:
                 if self._kept[0] == revision and len(self._kept[1]) < MOST_KEPT:
                     self._kept[1][key] = known
@@ -176,14 +213,25 @@ class Pages:
         """The metrics that the current version's table shows."""
         return ranking.columns(self.store.metrics(table, split, self.versions[table, split]))
 
-    def table(self, table: str, split: str = "public", version: str = "", sort: str = "", chosen: list[str] | None = None, wanted: Filter | None = None,
-              page: int = 1, at: Links | None = None) -> tuple[str, int]:  # fmt: skip
+    def table(
+        self,
+        table: str,
+        split: str = "public",
+        version: str = "",
+        sort: str = "",
+        chosen: list[str] | None = None,
+        wanted: Filter | None = None,
+        page: int = 1,
+        at: Links | None = None,
+    ) -> tuple[str, int]:
         """A page of a suite's table, and how many pages there are."""
         wanted = wanted or Filter()
         if not version or version not in [known["hash"] for known in self.store.versions(table, split)]:
             version = self.versions[table, split]
         metrics = self.store.metrics(table, split, version)
-        columns = [name for name in metrics if name in (chosen or ())][:MOST_COLUMNS] or ranking.columns(metrics)
+        columns = [name for name in metrics if name in (chosen or ())][:MOST_COLUMNS] or ranking.columns(
+            metrics
+        )
         sort = sort if sort in metrics else (columns[0] if columns else "")
         shown, total = self._ranked(table, split, version, sort, wanted)
         part, page, pages = turned(shown, page, ROWS)
@@ -193,18 +241,41 @@ class Pages:
         for task, row in blind.items():
             for name, value in row["baselines"].items():
                 baselines.setdefault(name, {})[f"{task}.accuracy"] = value
-        query = {"split": split if split != "public" else "", "version": version if version != self.versions[table, split] else "", "q": wanted.words,
-                 "most": next((text for text, _ in SIZES if text and float(text) == wanted.most), ""), "open": "1" if wanted.open_weights else "",
-                 "video": "1" if wanted.uses_video else "", "no_baselines": "1" if wanted.no_baselines else "", "older": "1" if wanted.older else "",
-                 "col": columns if chosen else []}  # fmt: skip
+        query = {
+            "split": split if split != "public" else "",
+            "version": version if version != self.versions[table, split] else "",
+            "q": wanted.words,
+            "most": next((text for text, _ in SIZES if text and float(text) == wanted.most), ""),
+            "open": "1" if wanted.open_weights else "",
+            "video": "1" if wanted.uses_video else "",
+            "no_baselines": "1" if wanted.no_baselines else "",
+            "older": "1" if wanted.older else "",
+            "col": columns if chosen else [],
+        }
         name = self.board.suite_in(table, split)
         titles = self.board.suites[name].published if name else []
         text = self.render(
-            "table.html", at, suite=table, split=split, splits=self.splits(table), version=version, old=version != self.versions[table, split], sort=sort,
-            columns=columns, metrics=metrics, rows=[(rank, rows[result]) for rank, result in part], shown=len(shown), total=total, page_number=page,
-            pages=pages, query=query, warnings=blinds.warnings(blind), blind=list(baselines.items()),
-            inputs=name if name and self.board.suites[name].render else None, published=[part for part in PUBLISHED if part["what"] in titles],
-        )  # fmt: skip
+            "table.html",
+            at,
+            suite=table,
+            split=split,
+            splits=self.splits(table),
+            version=version,
+            old=version != self.versions[table, split],
+            sort=sort,
+            columns=columns,
+            metrics=metrics,
+            rows=[(rank, rows[result]) for rank, result in part],
+            shown=len(shown),
+            total=total,
+            page_number=page,
+            pages=pages,
+            query=query,
+            warnings=blinds.warnings(blind),
+            blind=list(baselines.items()),
+            inputs=name if name and self.board.suites[name].render else None,
+            published=[part for part in PUBLISHED if part["what"] in titles],
+        )
         return text, pages
 
     def data(self, table: str, split: str, sort: str, limit: int, offset: int) -> dict[str, Any]:
@@ -215,8 +286,14 @@ class Pages:
         ranked, total = self._ranked(table, split, version, sort, Filter())
         part = ranked[offset : offset + limit]
         rows = self.store.rows([result for _, result in part], metrics)
-        return {"suite": table, "split": split, "version": version, "sort": sort, "total": total,
-                "models": [{"rank": rank, **rows[result]} for rank, result in part]}  # fmt: skip
+        return {
+            "suite": table,
+            "split": split,
+            "version": version,
+            "sort": sort,
+            "total": total,
+            "models": [{"rank": rank, **rows[result]} for rank, result in part],
+        }
 
     def model(self, name_hash: str, at: Links | None = None) -> str | None:
         """A model's page; None for an unknown hash."""
@@ -226,19 +303,41 @@ class Pages:
         results = self.store.results(name_hash) if found["state"] == DONE else []
         for result in results:
             result["old"] = self.versions.get((result["suite"], result["split"])) != result["suite_hash"]
-            result["browse"] = not result["old"] and result["split"] == "public" and result["folder"] is not None
-            result["primaries"] = {task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})}
+            result["browse"] = (
+                not result["old"] and result["split"] == "public" and result["folder"] is not None
+            )
+            result["primaries"] = {
+                task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})
+            }
         history = self.store.history(found["account"], found["name"])
-        shown = [(suite, name) for suite in self.board.tables for name in PRIMARIES if any(name in row["scores"].get(suite, {}) for row in history)]
-        return self.render("model.html", at, model=found, results=results, flags=self.store.flags(name_hash), history=history, shown=shown,
-                           waiting=found["state"] in ("queued", "running"))  # fmt: skip
+        shown = [
+            (suite, name)
+            for suite in self.board.tables
+            for name in PRIMARIES
+            if any(name in row["scores"].get(suite, {}) for row in history)
+        ]
+        return self.render(
+            "model.html",
+            at,
+            model=found,
+            results=results,
+            flags=self.store.flags(name_hash),
+            history=history,
+            shown=shown,
+            waiting=found["state"] in ("queued", "running"),
+        )
 
     def result(self, name_hash: str, table: str) -> dict[str, Any] | None:
-        """The public result of a finished submission in a table, with its scored run; None where there is none."""
+        """The public result of a finished submission in a table, with its scored run; None where there is
+        none."""
         found = self.store.status(name_hash)
         if found is None or found["state"] != DONE:
             return None
-        rows = [r for r in self.store.results(name_hash) if r["suite"] == table and r["split"] == "public" and r["folder"] is not None]
+        rows = [
+            r
+            for r in self.store.results(name_hash)
+            if r["suite"] == table and r["split"] == "public" and r["folder"] is not None
+        ]
         return {**rows[0], "model": found, "run": self.board.scored(rows[0]["folder"])} if rows else None
 
     def _current(self, result: dict[str, Any], table: str) -> tuple[str, list[dict]] | None:
@@ -248,7 +347,9 @@ class Pages:
             return None
         return name, evidence.answers(result["run"])
 
-    def samples(self, name_hash: str, table: str, task: str = "", kind: str = "", order: str = "worst", page: int = 1) -> str | None:
+    def samples(
+        self, name_hash: str, table: str, task: str = "", kind: str = "", order: str = "worst", page: int = 1
+    ) -> str | None:
         """Answers of a model one by one; None where there are none to be shown."""
         result = self.result(name_hash, table)
         opened = self._current(result, table) if result else None
@@ -266,14 +367,33 @@ class Pages:
             chosen.sort(key=lambda row: (row[0] if order == "worst" else -row[0], row[1]))
         part, page, pages = turned(chosen, page, CARDS)
         cards = [
-            {"place": place, "line": line, "score": score, "item": items[place], "kind": kinds[line["sample"]], "reference": reference(items[place]),
-             "primary": TASKS[line["task"]].PRIMARY}
+            {
+                "place": place,
+                "line": line,
+                "score": score,
+                "item": items[place],
+                "kind": kinds[line["sample"]],
+                "reference": reference(items[place]),
+                "primary": TASKS[line["task"]].PRIMARY,
+            }
             for score, place, line in part
-        ]  # fmt: skip
+        ]
         query = {key: value for key, value in (("task", task), ("kind", kind), ("order", order)) if value}
-        return self.render("samples.html", suite=table, model=result["model"], cards=cards, tasks=list(dict.fromkeys(line["task"] for line in lines)),
-                           kinds=sorted(set(kinds.values())), task=task, kind=kind, order=order, page_number=page, pages=pages, found=len(chosen),
-                           more=f"?{urlencode(query)}&page=")  # fmt: skip
+        return self.render(
+            "samples.html",
+            suite=table,
+            model=result["model"],
+            cards=cards,
+            tasks=list(dict.fromkeys(line["task"] for line in lines)),
+            kinds=sorted(set(kinds.values())),
+            task=task,
+            kind=kind,
+            order=order,
+            page_number=page,
+            pages=pages,
+            found=len(chosen),
+            more=f"?{urlencode(query)}&page=",
+        )
 
     def frames(self, name_hash: str, table: str, place: int) -> bytes | None:
         """The picture of one answer, a JPEG; None where there is none."""
@@ -285,7 +405,9 @@ class Pages:
         items = self.opened[name][2]
         if not 0 <= place < min(len(items), len(lines)) or lines[place]["id"] != items[place].id:
             return None
-        return self.pictures[name].of(items[place].sample, lines[place], self.board.submission(name_hash) / name)
+        return self.pictures[name].of(
+            items[place].sample, lines[place], self.board.submission(name_hash) / name
+        )
 
     def compare(self, table: str, names: list[str]) -> str | None:
         """The paired comparison of two models; None where one of them cannot be compared."""
@@ -294,10 +416,18 @@ class Pages:
             return None
         before, after = (row for row in found if row is not None)
         if before["suite_hash"] != after["suite_hash"]:
-            return self.render("compare.html", suite=table, before=before["model"], after=after["model"], rows=None)
-        rows = [{**asdict(d), "verdict": d.verdict} for d in evidence.differences(before["run"], after["run"])]
-        rows.sort(key=lambda row: PRIMARIES.index(row["metric"]) if row["metric"] in PRIMARIES else len(PRIMARIES))
-        return self.render("compare.html", suite=table, before=before["model"], after=after["model"], rows=rows)
+            return self.render(
+                "compare.html", suite=table, before=before["model"], after=after["model"], rows=None
+            )
+        rows = [
+            {**asdict(d), "verdict": d.verdict} for d in evidence.differences(before["run"], after["run"])
+        ]
+        rows.sort(
+            key=lambda row: PRIMARIES.index(row["metric"]) if row["metric"] in PRIMARIES else len(PRIMARIES)
+        )
+        return self.render(
+            "compare.html", suite=table, before=before["model"], after=after["model"], rows=rows
+        )
 
     def changelog(self, table: str, at: Links | None = None) -> str:
         """Versions of a suite."""
@@ -308,13 +438,25 @@ class Pages:
         return self.render("published.html", at, page="published", parts=PUBLISHED)
 
     def submit(self, url: str, at: Links | None = None, **values: Any) -> str:
-        return self.render("submit.html", at, page="submit", suites=list(self.board.suites), url=url, **{"error": None, "token": None, "account": "", **values})
+        return self.render(
+            "submit.html",
+            at,
+            page="submit",
+            suites=list(self.board.suites),
+            url=url,
+            **{"error": None, "token": None, "account": "", **values},
+        )
 
     def api(self, description: dict[str, Any], at: Links | None = None) -> str:
         """The API's description as a page."""
         calls = [
-            {"method": method.upper(), "path": path, "what": operation.get("description") or operation.get("summary", ""),
-             "parameters": [(p["name"], p["in"], p["required"]) for p in operation.get("parameters", [])]}
-            for path, methods in description["paths"].items() for method, operation in methods.items()
-        ]  # fmt: skip
+            {
+                "method": method.upper(),
+                "path": path,
+                "what": operation.get("description") or operation.get("summary", ""),
+                "parameters": [(p["name"], p["in"], p["required"]) for p in operation.get("parameters", [])],
+            }
+            for path, methods in description["paths"].items()
+            for method, operation in methods.items()
+        ]
         return self.render("api.html", at, page="api", calls=calls)

@@ -1,4 +1,5 @@
-"""A private split: scenes rendered from a secret seed, given out as clips and questions without their answers."""
+"""A private split: scenes rendered from a secret seed, given out as clips and questions without their
+answers."""
 
 import fcntl
 import json
@@ -13,7 +14,12 @@ from tvad.data.sample import SAMPLES, Question, Sample
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 INPUTS = "inputs.zip"
-BLANK = {"mcq": "A", "judgement": "No", "classification": "normal", "temporal": "Normal"}  # kind -> answer put where the true one stood
+BLANK = {
+    "mcq": "A",
+    "judgement": "No",
+    "classification": "normal",
+    "temporal": "Normal",
+}  # kind -> answer put where the true one stood
 
 
 @dataclass
@@ -27,12 +33,19 @@ class Render:
 
 
 def labelled(template: Suite, folder: Path) -> Suite:
-    """The suite over the rendered clips, with their labels: what of `template` tells nothing by being asked."""
-    return replace(template, data=str(folder / "data"), tasks=[task for task in template.tasks if task in (*BLANK, "heatmap")], max_videos=None)
+    """The suite over the rendered clips, with their labels: what of `template` tells nothing by being
+    asked."""
+    return replace(
+        template,
+        data=str(folder / "data"),
+        tasks=[task for task in template.tasks if task in (*BLANK, "heatmap")],
+        max_videos=None,
+    )
 
 
 def _askable(samples: list[Sample]) -> set[tuple[str, str | None]]:
-    """(kind, topic) of questions that every clip has: that a question is there must not tell what the clip shows."""
+    """(kind, topic) of questions that every clip has: that a question is there must not tell what the clip
+    shows."""
     everywhere = [{(q.kind, q.topic) for q in sample.questions if q.kind in BLANK} for sample in samples]
     return set.intersection(*everywhere)
 
@@ -40,14 +53,20 @@ def _askable(samples: list[Sample]) -> set[tuple[str, str | None]]:
 def blank(sample: Sample) -> Sample:
     """The clip and its questions, no answer among them."""
     questions = tuple(
-        Question(q.kind, q.text, BLANK[q.kind], q.options, q.topic, span="none" if q.kind == "temporal" else None) for q in sample.questions
+        Question(
+            q.kind, q.text, BLANK[q.kind], q.options, q.topic, span="none" if q.kind == "temporal" else None
+        )
+        for q in sample.questions
     )
-    return Sample(sample.id, sample.source, sample.split, sample.video, "normal", questions=questions, root=sample.root)
+    return Sample(
+        sample.id, sample.source, sample.split, sample.video, "normal", questions=questions, root=sample.root
+    )
 
 
 def prepare(render: Render, template: Suite, name: str, folder: Path, secret: bytes) -> Path:
-    """Render the split into FOLDER/data and what is given out into FOLDER/inputs.zip, where they are missing; several processes may try
-    at once, a killed one is continued. Raises InputError where the folder holds a split rendered otherwise."""
+    """Render the split into FOLDER/data and what is given out into FOLDER/inputs.zip, where they are missing;
+    several processes may try at once, a killed one is continued. Raises InputError where the folder holds a
+    split rendered otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     archive, data = folder / INPUTS, folder / "data"
@@ -58,14 +77,27 @@ def prepare(render: Render, template: Suite, name: str, folder: Path, secret: by
         if archive.exists():
             return archive
         asked = _askable(samples)
-        samples = [replace(s, questions=tuple(q for q in s.questions if (q.kind, q.topic) in asked), dialogue=None) for s in samples]
+        samples = [
+            replace(s, questions=tuple(q for q in s.questions if (q.kind, q.topic) in asked), dialogue=None)
+            for s in samples
+        ]
         save(samples, data)
         given = folder / "given"
         shutil.rmtree(given, ignore_errors=True)
         save([blank(sample) for sample in load(data)], given)
         suite = labelled(template, folder)
-        chosen = {"name": suite.name, "data": name, "tasks": suite.tasks, "topics": suite.topics, "rate": suite.rate, "max_frames": suite.max_frames,
-                  "decode": vars(suite.decode), "prompt": suite.prompt, "parse": suite.parse, "hidden": True}  # fmt: skip
+        chosen = {
+            "name": suite.name,
+            "data": name,
+            "tasks": suite.tasks,
+            "topics": suite.topics,
+            "rate": suite.rate,
+            "max_frames": suite.max_frames,
+            "decode": vars(suite.decode),
+            "prompt": suite.prompt,
+            "parse": suite.parse,
+            "hidden": True,
+        }
         temporary = archive.with_suffix(".tmp")
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
             out.writestr(f"{name}/suite.yaml", json.dumps(chosen, indent=1))  # JSON is YAML

@@ -13,8 +13,9 @@ def columns(metrics: list[str]) -> list[str]:
 
 
 def ordered(standings: Standings, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """(ranks, places in `standings`) from best to worst, (n,) each; those without the metric last. A rank is 1 + the number of models whose
-    interval lies wholly on the better side of this one's: models whose intervals overlap with the leader's share its rank."""
+    """(ranks, places in `standings`) from best to worst, (n,) each; those without the metric last. A rank is
+    1 + the number of models whose interval lies wholly on the better side of this one's: models whose
+    intervals overlap with the leader's share its rank."""
     values, lows, highs = standings.value, standings.low, standings.high
     if lower_is_better(metric):
         values, lows, highs = -values, -highs, -lows

@@ -44,17 +44,33 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     lines = read_lines(out / "samples.jsonl")
     record = json.loads((out / "run.json").read_text())
     return Scored(
-        board.table_of(name), entry.split, record["suite_hash"], json.loads((out / "metrics.json").read_text()), record["blind"],
-        summary=evidence.summary(lines, samples, items), signature=integrity.signature(lines, board.secret("signatures")).hex(), videos=len(samples),
+        board.table_of(name),
+        entry.split,
+        record["suite_hash"],
+        json.loads((out / "metrics.json").read_text()),
+        record["blind"],
+        summary=evidence.summary(lines, samples, items),
+        signature=integrity.signature(lines, board.secret("signatures")).hex(),
+        videos=len(samples),
         questions=len(items),
-    )  # fmt: skip
+    )
 
 
 def run_job(config: str, board: Board, job: Job) -> list[Scored]:
     """Score a job in a child process. Raises InputError with a reason that tells nothing about labels."""
     folder = board.submission(job.hash)
     with tempfile.TemporaryDirectory(dir=board.folder) as work:
-        command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--child", str(folder), "--work", work]
+        command = [
+            sys.executable,
+            "-m",
+            "leaderboard.scoring",
+            "--config",
+            config,
+            "--child",
+            str(folder),
+            "--work",
+            work,
+        ]
 
         def limit() -> None:
             most = int(board.scoring.gigabytes * (1 << 30))
@@ -62,7 +78,9 @@ def run_job(config: str, board: Board, job: Job) -> list[Scored]:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=board.scoring.seconds, preexec_fn=limit)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=board.scoring.seconds, preexec_fn=limit
+            )
         except subprocess.TimeoutExpired as error:
             raise InputError(f"scoring took longer than {board.scoring.seconds:g} s") from error
         if done.returncode or not Path(work, RESULTS).exists():
@@ -74,7 +92,10 @@ def run_job(config: str, board: Board, job: Job) -> list[Scored]:
 def collected(board: Board, work: Path) -> list[Scored]:
     """What a child has left in `work`; its scored runs move to the board's folder."""
     found = json.loads((work / RESULTS).read_text())
-    return [replace(Scored(**row), folder=evidence.keep(work / name, Path(board.folder) / "scored")) for name, row in found.items()]
+    return [
+        replace(Scored(**row), folder=evidence.keep(work / name, Path(board.folder) / "scored"))
+        for name, row in found.items()
+    ]
 
 
 def child(board: Board, folder: Path, work: Path) -> None:
@@ -99,7 +120,11 @@ def work_once(config: str, board: Board, store: Store) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m leaderboard.scoring", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m leaderboard.scoring",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", required=True)
     parser.add_argument("--once", action="store_true", help="end when nothing waits")
     parser.add_argument("--parent", type=int, help="end when this process, which started it, has ended")

@@ -3,7 +3,21 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import DateTime, Engine, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, create_engine, event, false, inspect, true
+from sqlalchemy import (
+    DateTime,
+    Engine,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    false,
+    inspect,
+    true,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tvad.errors import InputError
@@ -49,11 +63,15 @@ class Submission(Base):
     error: Mapped[str | None] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(DateTime)
     finished: Mapped[datetime | None] = mapped_column(DateTime)
-    __table_args__ = (Index("ix_submissions_state", "state", "created"), Index("ix_submissions_account", "account_id", "created"))
+    __table_args__ = (
+        Index("ix_submissions_state", "state", "created"),
+        Index("ix_submissions_account", "account_id", "created"),
+    )
 
 
 class Result(Base):
-    """Metrics of a submission on a suite's split, as scored; suite_hash says on which version, folder names the scored run by its content."""
+    """Metrics of a submission on a suite's split, as scored; suite_hash says on which version, folder names
+    the scored run by its content."""
 
     __tablename__ = "results"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -66,7 +84,10 @@ class Result(Base):
     folder: Mapped[str | None] = mapped_column(String(64))
     summary: Mapped[str] = mapped_column(Text, server_default="{}")  # JSON of `leaderboard.evidence.summary`
     signature: Mapped[bytes | None] = mapped_column(LargeBinary)  # `leaderboard.integrity.signature`
-    __table_args__ = (UniqueConstraint("submission", "suite", "split"), Index("ix_results_suite", "suite", "split", "suite_hash"))
+    __table_args__ = (
+        UniqueConstraint("submission", "suite", "split"),
+        Index("ix_results_suite", "suite", "split", "suite_hash"),
+    )
 
 
 class Score(Base):
@@ -83,7 +104,8 @@ class Score(Base):
 
 
 class Flag(Base):
-    """What makes a submission look doubtful (`leaderboard.integrity`); other: the submission that it resembles."""
+    """What makes a submission look doubtful (`leaderboard.integrity`); other: the submission that it
+    resembles."""
 
     __tablename__ = "flags"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -96,7 +118,8 @@ class Flag(Base):
 
 
 class SuiteVersion(Base):
-    """A version of a suite's split, from when it was first served. Rows of different versions are never compared."""
+    """A version of a suite's split, from when it was first served. Rows of different versions are never
+    compared."""
 
     __tablename__ = "suite_versions"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -121,8 +144,11 @@ class Audit(Base):
 
 
 def connect(url: str) -> Engine:
-    """An engine for `sqlite:///file` or `postgresql+psycopg://…`. SQLite waits for its lock and checks foreign keys."""
-    engine = create_engine(url, pool_pre_ping=True, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+    """An engine for `sqlite:///file` or `postgresql+psycopg://…`. SQLite waits for its lock and checks
+    foreign keys."""
+    engine = create_engine(
+        url, pool_pre_ping=True, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {})
+    )
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -142,8 +168,8 @@ def connect(url: str) -> Engine:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables to this version's form (Alembic); several processes may try at once. Raises InputError for tables of a newer
-    version."""
+    """Bring the tables to this version's form (Alembic); several processes may try at once. Raises InputError
+    for tables of a newer version."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -160,4 +186,7 @@ def migrate(engine: Engine) -> None:
                 command.stamp(config, "0001")  # the first tables were made without a version
             command.upgrade(config, "head")
         except CommandError as error:
-            raise InputError(f"{engine.url.render_as_string()}: its tables are of another version of this program ({error})") from error
+            raise InputError(
+                f"{engine.url.render_as_string()}: its tables are of another version of this program"
+                f" ({error})"
+            ) from error

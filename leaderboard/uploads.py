@@ -1,5 +1,5 @@
-"""Uploads, at once or in pieces: bounded in size and time, checked, put in their place, queued. A kill at any moment loses nothing that
-was acknowledged."""
+"""Uploads, at once or in pieces: bounded in size and time, checked, put in their place, queued. A kill at any
+moment loses nothing that was acknowledged."""
 
 import asyncio
 import fcntl
@@ -41,7 +41,8 @@ class Conflict(InputError):
 
 
 async def bounded(request: Request, most: int, seconds: float = WHOLE) -> AsyncGenerator[bytes, None]:
-    """The body of a request in pieces, at most so many bytes within so many seconds. Raises TooLarge, TooSlow."""
+    """The body of a request in pieces, at most so many bytes within so many seconds. Raises TooLarge,
+    TooSlow."""
     stream, size = request.stream().__aiter__(), 0
     try:
         async with asyncio.timeout(seconds):
@@ -80,7 +81,8 @@ class Uploads:
         return tempfile.TemporaryDirectory(dir=self.incoming)
 
     def take(self, account: str, archive: Path, folder: Path) -> submission.Verified:
-        """Unpack, check and queue a .zip. The files lie in their place before the job exists. Raises InputError, Limited."""
+        """Unpack, check and queue a .zip. The files lie in their place before the job exists. Raises
+        InputError, Limited."""
         unpacked = folder / "unpacked"
         unpacked.mkdir()
         submission.unpack(archive, unpacked)
@@ -106,7 +108,8 @@ class Uploads:
         return part.stat().st_size if part.exists() else 0
 
     async def add(self, account: str, sha256: str, offset: int, request: Request) -> int:
-        """Append a piece at `offset`; returns the bytes that have arrived. Raises Conflict where it does not fit, InputError."""
+        """Append a piece at `offset`; returns the bytes that have arrived. Raises Conflict where it does not
+        fit, InputError."""
         part = self._part(account, sha256)
         if not part.exists():
             self.tidy()
@@ -125,8 +128,8 @@ class Uploads:
             return out.tell()
 
     def finish(self, account: str, sha256: str) -> submission.Verified:
-        """Check and queue an upload that has arrived; it is gone afterwards unless the account may only send no more today. Raises
-        InputError."""
+        """Check and queue an upload that has arrived; it is gone afterwards unless the account may only send
+        no more today. Raises InputError."""
         part = self._part(account, sha256)
         if not part.exists():
             raise InputError("no such upload")

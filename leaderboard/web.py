@@ -1,4 +1,5 @@
-"""The leaderboard's server: an API to submit and read, and pages rendered here. No script runs in a page, no cookie is set."""
+"""The leaderboard's server: an API to submit and read, and pages rendered here. No script runs in a page, no
+cookie is set."""
 
 import io
 import json
@@ -16,7 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import (
+    FileResponse,
+    HTMLResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -29,10 +37,15 @@ from leaderboard.uploads import Conflict, TooLarge, TooSlow, Uploads, bounded
 from tvad.errors import InputError
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-}  # fmt: skip
+}
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 STATUS = {TooLarge: 413, TooSlow: 408, Limited: 429, Conflict: 409}
 FORM = 1 << 16  # bytes of a form beside its file
@@ -68,7 +81,10 @@ class Limiter:
 
 def _refusal(error: InputError) -> HTTPException:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 422)
-    return HTTPException(status, {"message": str(error), "received": error.received} if isinstance(error, Conflict) else str(error))
+    return HTTPException(
+        status,
+        {"message": str(error), "received": error.received} if isinstance(error, Conflict) else str(error),
+    )
 
 
 def _zipped(folder: Path) -> Iterator[bytes]:
@@ -88,7 +104,10 @@ def _zipped(folder: Path) -> Iterator[bytes]:
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.iterdir()):
-            with path.open("rb") as source, archive.open(zipfile.ZipInfo(path.name, (2026, 1, 1, 0, 0, 0)), "w", force_zip64=True) as out:
+            with (
+                path.open("rb") as source,
+                archive.open(zipfile.ZipInfo(path.name, (2026, 1, 1, 0, 0, 0)), "w", force_zip64=True) as out,
+            ):
                 while piece := source.read(1 << 20):
                     out.write(piece)
                     yield from pipe.pieces
@@ -101,13 +120,18 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     app = FastAPI(title=board.title, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = pages or Pages(board, store, board.open())
     uploads = Uploads(board, store)
-    tries, busy, wrong = Limiter(board.open_accounts, 86400), Limiter(board.per_minute, 60), Limiter(board.per_minute, 60)
+    tries, busy, wrong = (
+        Limiter(board.open_accounts, 86400),
+        Limiter(board.per_minute, 60),
+        Limiter(board.per_minute, 60),
+    )
     forms = Limiter(FORMS, 60)
     working = threading.BoundedSemaphore(2)  # comparisons and pictures at a time
 
     @contextmanager
     def turn() -> Iterator[None]:
-        """One's turn for what takes long; 503 where it does not come, so that waiting requests cannot hold up all others."""
+        """One's turn for what takes long; 503 where it does not come, so that waiting requests cannot hold up
+        all others."""
         if not working.acquire(timeout=PATIENCE):
             raise HTTPException(503, "busy; try again in a moment", {"Retry-After": "5"})
         try:
@@ -138,13 +162,17 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     def named(request: Request, token: str) -> str:
         """The account of a token. Raises 401, and 429 for an address or an account that asks too much."""
         if not wrong.allow(address(request), count=False):
-            raise HTTPException(429, "too many wrong tokens from this address; wait a minute", {"Retry-After": "60"})
+            raise HTTPException(
+                429, "too many wrong tokens from this address; wait a minute", {"Retry-After": "60"}
+            )
         account = store.account_of(token) if token else None
         if account is None:
             wrong.allow(address(request))
             raise HTTPException(401, "a valid token is needed: Authorization: Bearer …")
         if not busy.allow(account):
-            raise HTTPException(429, "too many requests of this account; wait a minute", {"Retry-After": "60"})
+            raise HTTPException(
+                429, "too many requests of this account; wait a minute", {"Retry-After": "60"}
+            )
         return account
 
     def account_of(request: Request) -> str:
@@ -155,11 +183,18 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         status = store.status(found.hash)
         assert status is not None
         rejected = [str(problem)[:300] for problem in found.rejected[:100]]
-        return {"hash": found.hash, "state": status["state"], "url": f"/models/{found.hash}", "rejected_lines": len(found.rejected), "rejected": rejected}
+        return {
+            "hash": found.hash,
+            "state": status["state"],
+            "url": f"/models/{found.hash}",
+            "rejected_lines": len(found.rejected),
+            "rejected": rejected,
+        }
 
     @app.post("/api/submissions", status_code=202)
     async def submit(request: Request) -> dict[str, Any]:
-        """Send a submission at once, the .zip as body. Needs a token. Sending the same content again changes nothing and gives its state."""
+        """Send a submission at once, the .zip as body. Needs a token. Sending the same content again changes
+        nothing and gives its state."""
         account = await run_in_threadpool(account_of, request)
         with uploads.folder() as folder:
             archive = Path(folder, "submission.zip")
@@ -173,7 +208,8 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
 
     @app.get("/api/uploads/{sha256}")
     def received(request: Request, sha256: str) -> dict[str, int]:
-        """How many bytes of an upload in pieces have arrived; it is named by the SHA-256 of the .zip. Needs a token."""
+        """How many bytes of an upload in pieces have arrived; it is named by the SHA-256 of the .zip. Needs a
+        token."""
         try:
             return {"received": uploads.received(account_of(request), sha256)}
         except InputError as error:
@@ -229,9 +265,12 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
 
     @app.get("/api/tables/{suite}")
     def as_data(
-        suite: str, split: str = "public", sort: Short = "", limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
+        suite: str,
+        split: str = "public",
+        sort: Short = "",
+        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         """Scored models of a suite's current version from the best on, with rank, card and metrics."""
         if split not in pages.splits(known(suite)):
             raise HTTPException(404, "no such split")
@@ -242,15 +281,28 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         return RedirectResponse(f"/suites/{board.tables[0]}")
 
     for file, kind in FILES.items():
-        content = Response((TEMPLATES / file).read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=3600"})
-        app.add_api_route(f"/{file}", lambda content=content: content, include_in_schema=False, response_model=None)
+        content = Response(
+            (TEMPLATES / file).read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=3600"}
+        )
+        app.add_api_route(
+            f"/{file}", lambda content=content: content, include_in_schema=False, response_model=None
+        )
 
     @app.get("/suites/{suite}", include_in_schema=False)
     def table(
-        suite: str, split: Short = "", version: Short = "", q: Short = "", sort: Short = "", most: Short = "", open: Short = "", video: Short = "",
-        no_baselines: Short = "", older: Short = "", col: Annotated[list[str] | None, Query(max_length=100)] = None,
+        suite: str,
+        split: Short = "",
+        version: Short = "",
+        q: Short = "",
+        sort: Short = "",
+        most: Short = "",
+        open: Short = "",
+        video: Short = "",
+        no_baselines: Short = "",
+        older: Short = "",
+        col: Annotated[list[str] | None, Query(max_length=100)] = None,
         page: Annotated[int, Query(ge=1, le=10**6)] = 1,
-    ) -> HTMLResponse:  # fmt: skip
+    ) -> HTMLResponse:
         split = split or "public"
         if split not in pages.splits(known(suite)):
             raise HTTPException(404, "no such split")
@@ -266,7 +318,9 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     def inputs(suite: str) -> FileResponse:
         if suite not in board.suites or board.suites[suite].render is None:
             raise HTTPException(404, "no such suite")
-        return FileResponse(board.private(suite) / private.INPUTS, media_type="application/zip", filename=f"{suite}.zip")
+        return FileResponse(
+            board.private(suite) / private.INPUTS, media_type="application/zip", filename=f"{suite}.zip"
+        )
 
     @app.get("/models/{name_hash}", include_in_schema=False)
     def model(name_hash: str) -> HTMLResponse:
@@ -274,7 +328,12 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
 
     @app.get("/models/{name_hash}/{suite}/samples", include_in_schema=False)
     def samples(
-        name_hash: str, suite: str, task: Short = "", kind: Short = "", order: str = "worst", page: Annotated[int, Query(ge=1, le=10**6)] = 1
+        name_hash: str,
+        suite: str,
+        task: Short = "",
+        kind: Short = "",
+        order: str = "worst",
+        page: Annotated[int, Query(ge=1, le=10**6)] = 1,
     ) -> HTMLResponse:
         try:
             return html(pages.samples(name_hash, known(suite), task, kind, order, page))
@@ -290,7 +349,9 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         return Response(found, media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
 
     @app.get("/compare", include_in_schema=False)
-    def compare(suite: Short = "", m: Annotated[list[str] | None, Query(max_length=10)] = None) -> HTMLResponse:
+    def compare(
+        suite: Short = "", m: Annotated[list[str] | None, Query(max_length=10)] = None
+    ) -> HTMLResponse:
         if len(m or ()) != 2 or len(set(m or ())) != 2:
             raise HTTPException(400, "mark two models")
         with turn():
@@ -327,7 +388,13 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             raise HTTPException(415, "expected a form with a file")
         try:
-            parser = MultiPartParser(request.headers, bounded(request, submission.LIMITS.total + FORM), max_files=1, max_fields=1, max_part_size=FORM)
+            parser = MultiPartParser(
+                request.headers,
+                bounded(request, submission.LIMITS.total + FORM),
+                max_files=1,
+                max_fields=1,
+                max_part_size=FORM,
+            )
             form = await parser.parse()
             file, token = form.get("file"), form.get("token")
             if not isinstance(file, UploadFile) or not isinstance(token, str):
@@ -339,7 +406,13 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
                     await run_in_threadpool(shutil.copyfileobj, file.file, out)
                 found = await run_in_threadpool(uploads.take, account, archive, Path(folder))
         except (InputError, MultiPartException, HTTPException) as error:
-            refused = _refusal(error) if isinstance(error, InputError) else error if isinstance(error, HTTPException) else HTTPException(422, str(error))
+            refused = (
+                _refusal(error)
+                if isinstance(error, InputError)
+                else error
+                if isinstance(error, HTTPException)
+                else HTTPException(422, str(error))
+            )
             return html(pages.submit(base(request), error=str(refused.detail)), refused.status_code)
         return RedirectResponse(f"/models/{found.hash}", 303)
 
@@ -358,12 +431,19 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
             token = await run_in_threadpool(store.create_account, name, board.daily)
         except InputError as error:
             return html(pages.submit(base(request), error=str(error)), _refusal(error).status_code)
-        return html(pages.submit(base(request), token=token, account=name), 201, **{"Cache-Control": "no-store"})
+        return html(
+            pages.submit(base(request), token=token, account=name), 201, **{"Cache-Control": "no-store"}
+        )
 
     @app.exception_handler(StarletteHTTPException)  # FastAPI's, and what Starlette raises for unknown paths
     async def refused(request: Request, error: StarletteHTTPException) -> Response:
         if request.url.path.startswith("/api/"):
-            return Response(json.dumps({"detail": error.detail}), error.status_code, error.headers, media_type="application/json")
+            return Response(
+                json.dumps({"detail": error.detail}),
+                error.status_code,
+                error.headers,
+                media_type="application/json",
+            )
         return PlainTextResponse(str(error.detail), error.status_code, error.headers)
 
     return app

@@ -1,9 +1,11 @@
-"""The paper's ablation table as one command: without AHD, without RAE, without both, and the full T-VAD, on one backbone.
+"""The paper's ablation table as one command: without AHD, without RAE, without both, and the full T-VAD, on
+one backbone.
 
     python -m rft.ablation --config configs/stage/ablation.yaml
 
-The backbone is trained once, without AHD and RAE, as a real one would come; every variant starts from it, goes through the same
-stages with what it has, and answers the same suite. Metrics that a variant cannot have print as "--". A killed run continues.
+The backbone is trained once, without AHD and RAE, as a real one would come; every variant starts from it,
+goes through the same stages with what it has, and answers the same suite. Metrics that a variant cannot have
+print as "--". A killed run continues.
 """
 
 import argparse
@@ -30,16 +32,25 @@ VARIANTS = {
 }
 FULL = "T-VAD"
 COLUMNS = {
-    "heatmap.micro_auc": "micro AUC", "heatmap.macro_auc": "macro AUC", "heatmap.pixel_auc": "pixel AUC", "heatmap.rbdc": "RBDC",
-    "heatmap.tbdc": "TBDC", "dialogue.target_bleu4": "target", "dialogue.trajectory_bleu4": "trajectory", "dialogue.yes_no": "yes/no",
-    "mcq.accuracy": "QA", "temporal.miou": "time mIoU", "spatial.miou": "box mIoU",
-}  # fmt: skip
+    "heatmap.micro_auc": "micro AUC",
+    "heatmap.macro_auc": "macro AUC",
+    "heatmap.pixel_auc": "pixel AUC",
+    "heatmap.rbdc": "RBDC",
+    "heatmap.tbdc": "TBDC",
+    "dialogue.target_bleu4": "target",
+    "dialogue.trajectory_bleu4": "trajectory",
+    "dialogue.yes_no": "yes/no",
+    "mcq.accuracy": "QA",
+    "temporal.miou": "time mIoU",
+    "spatial.miou": "box mIoU",
+}
 
 
 @dataclass
 class Ablation:
-    """backbone: the curriculum before the variants part, trained without RAE (its own `out` and `start`). stages: what every variant
-    goes through. suite: what all are measured on. engine: hf or vllm. seeds: one run of all variants for each."""
+    """backbone: the curriculum before the variants part, trained without RAE (its own `out` and `start`).
+    stages: what every variant goes through. suite: what all are measured on. engine: hf or vllm. seeds: one
+    run of all variants for each."""
 
     out: str
     backbone: Curriculum
@@ -68,7 +79,12 @@ def run(plan: Ablation) -> Path:
     for seed in plan.seeds:
         for variant, switches in VARIANTS.items():
             curriculum = dataclasses.replace(
-                plan.backbone, out=str(folder_of(out, variant, seed)), start=str(Path(plan.backbone.out) / "model"), stages=plan.stages, seed=seed, **switches
+                plan.backbone,
+                out=str(folder_of(out, variant, seed)),
+                start=str(Path(plan.backbone.out) / "model"),
+                stages=plan.stages,
+                seed=seed,
+                **switches,
             )
             steps.append((f"{variant}, seed {seed}", dataclasses.asdict(curriculum)))
     for name, curriculum in steps:
@@ -80,7 +96,19 @@ def run(plan: Ablation) -> Path:
             written.write_text(json.dumps(curriculum))  # JSON is YAML
             _run(["rft/train_stage.py", "--config", str(written)])
         if name != "backbone" and not (target / "bench" / "metrics.json").exists():
-            _run(["-m", "bench", "run", "--model", f"{plan.engine}:{target / 'model'}", "--suite", plan.suite, "--out", str(target / "bench")])
+            _run(
+                [
+                    "-m",
+                    "bench",
+                    "run",
+                    "--model",
+                    f"{plan.engine}:{target / 'model'}",
+                    "--suite",
+                    plan.suite,
+                    "--out",
+                    str(target / "bench"),
+                ]
+            )
     return write_table(plan)
 
 
@@ -90,7 +118,8 @@ def _cell(values: list[float | None]) -> str:
 
 
 def write_table(plan: Ablation) -> Path:
-    """The table (percent, mean over seeds) and the paired differences of the full model from each ablation, seed by seed."""
+    """The table (percent, mean over seeds) and the paired differences of the full model from each ablation,
+    seed by seed."""
     from bench.compare import compare, open_run
 
     out = Path(plan.out)
@@ -102,7 +131,10 @@ def write_table(plan: Ablation) -> Path:
         record["rows"][variant] = row
         lines.append(f"| {variant} | " + " | ".join(_cell(values) for values in row.values()) + " |")
     lines += ["", "T-VAD minus each ablation, paired over videos, 95 % intervals:", ""]
-    lines += ["| against | seed | metric | ablation | T-VAD | change | interval | verdict |", "|---" * 8 + "|"]
+    lines += [
+        "| against | seed | metric | ablation | T-VAD | change | interval | verdict |",
+        "|---" * 8 + "|",
+    ]
     for variant in [v for v in VARIANTS if v != FULL]:
         for seed in plan.seeds:
             found = compare(folder_of(out, variant, seed) / "bench", folder_of(out, FULL, seed) / "bench")
@@ -110,8 +142,13 @@ def write_table(plan: Ablation) -> Path:
                 if d.metric in COLUMNS:
                     interval = [d.change.low, d.change.high]
                     shown = "--" if None in interval else f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
-                    lines.append(f"| {variant} | {seed} | {d.metric} | {d.before:.3f} | {d.after:.3f} | {d.change.value:+.3f} | {shown} | {d.verdict} |")
-                    record["differences"].setdefault(variant, {}).setdefault(d.metric, []).append([d.change.value, *interval, d.verdict])
+                    lines.append(
+                        f"| {variant} | {seed} | {d.metric} | {d.before:.3f} | {d.after:.3f} |"
+                        f" {d.change.value:+.3f} | {shown} | {d.verdict} |"
+                    )
+                    record["differences"].setdefault(variant, {}).setdefault(d.metric, []).append(
+                        [d.change.value, *interval, d.verdict]
+                    )
     target = out / "ablation.md"
     write_whole(out / "ablation.json", json.dumps(record, indent=1))
     write_whole(target, "\n".join(lines) + "\n")
@@ -120,7 +157,11 @@ def write_table(plan: Ablation) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rft.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m rft.ablation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", default="configs/stage/ablation.yaml")
     known, rest = parser.parse_known_args(arguments)
     plan = config.build(Ablation, config.override(config.read_yaml(known.config), rest), known.config)

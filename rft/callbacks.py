@@ -1,4 +1,5 @@
-"""What watches over a reinforcement run: warnings, early stop on collapse, evaluation by the benchmark, an orderly end on SIGTERM."""
+"""What watches over a reinforcement run: warnings, early stop on collapse, evaluation by the benchmark, an
+orderly end on SIGTERM."""
 
 import json
 import signal
@@ -17,9 +18,9 @@ from tvad.files import write_whole
 
 @dataclass
 class Watch:
-    """gap: mean trainer/sampler log-prob gap (nats) above which a step is warned of. patience: steps in a row after which a collapse ends
-    the run: no group with signal (share of groups of equal rewards above `flat`), entropy below `entropy` nats, or a share above
-    `truncated` of completions cut at their length limit."""
+    """gap: mean trainer/sampler log-prob gap (nats) above which a step is warned of. patience: steps in a row
+    after which a collapse ends the run: no group with signal (share of groups of equal rewards above `flat`),
+    entropy below `entropy` nats, or a share above `truncated` of completions cut at their length limit."""
 
     gap: float = 0.05
     patience: int = 20
@@ -39,7 +40,10 @@ class Guard(TrainerCallback):
         if not logs or "reward" not in logs:
             return
         if (gap := logs.get("sampler_gap/mean", 0.0)) > self.watch.gap:
-            tqdm.write(f"WARNING: step {state.global_step}: trainer and sampler disagree by {gap:.3g} nats a token (more than {self.watch.gap:g})")
+            tqdm.write(
+                f"WARNING: step {state.global_step}: trainer and sampler disagree by {gap:.3g} nats a token"
+                f" (more than {self.watch.gap:g})"
+            )
         self._rows.append(logs)
         if len(self._rows) < self.watch.patience:
             return
@@ -49,8 +53,12 @@ class Guard(TrainerCallback):
             return all(v is not None and wrong(v) for v in values)
 
         reasons = {
-            "no group of completions has differing rewards": always("frac_reward_zero_std", lambda v: v > self.watch.flat),
-            f"entropy is below {self.watch.entropy:g} nats": always("entropy", lambda v: v < self.watch.entropy),
+            "no group of completions has differing rewards": always(
+                "frac_reward_zero_std", lambda v: v > self.watch.flat
+            ),
+            f"entropy is below {self.watch.entropy:g} nats": always(
+                "entropy", lambda v: v < self.watch.entropy
+            ),
             "completions do not end": always("completions/clipped_ratio", lambda v: v > self.watch.truncated),
         }
         for reason, holds in reasons.items():
@@ -61,7 +69,8 @@ class Guard(TrainerCallback):
 
 
 class Terminator(TrainerCallback):
-    """On SIGTERM: finish the step, write a checkpoint, stop. `caught` says that it happened. A context manager: handlers are restored."""
+    """On SIGTERM: finish the step, write a checkpoint, stop. `caught` says that it happened. A context
+    manager: handlers are restored."""
 
     def __init__(self):
         self.caught = False
@@ -86,8 +95,8 @@ class Terminator(TrainerCallback):
 
 @dataclass
 class Evaluate:
-    """suite: a benchmark configuration. every: steps. metric: what decides which weights are kept in `best/`; `lower` if less is better.
-    overrides: of the suite, as on the command line (`[--max_videos, "50"]`)."""
+    """suite: a benchmark configuration. every: steps. metric: what decides which weights are kept in `best/`;
+    `lower` if less is better. overrides: of the suite, as on the command line (`[--max_videos, "50"]`)."""
 
     suite: str
     metric: str
@@ -97,7 +106,8 @@ class Evaluate:
 
 
 class BenchEvaluation(TrainerCallback):
-    """Runs the benchmark with the rollout engine every so many steps; the best weights by the named metric go to `out`/best."""
+    """Runs the benchmark with the rollout engine every so many steps; the best weights by the named metric go
+    to `out`/best."""
 
     def __init__(self, plan: Evaluate, out: Path):
         from bench import suite
@@ -119,7 +129,10 @@ class BenchEvaluation(TrainerCallback):
         trainer.accelerator.wait_for_everyone()
         metrics = json.loads((folder / "metrics.json").read_text())
         if self.plan.metric not in metrics:
-            raise InputError(f"evaluate: {self.plan.suite} gives no metric {self.plan.metric!r}; it gives {', '.join(metrics)}")
+            raise InputError(
+                f"evaluate: {self.plan.suite} gives no metric {self.plan.metric!r}; it gives"
+                f" {', '.join(metrics)}"
+            )
         value = metrics[self.plan.metric]["value"]
         if value is None:
             return
@@ -130,4 +143,7 @@ class BenchEvaluation(TrainerCallback):
         if best is None or ((value < best["value"]) == self.plan.lower and value != best["value"]):
             trainer.save_policy(self.out / "best")
             if trainer.accelerator.is_main_process:
-                write_whole(record, json.dumps({"step": state.global_step, "metric": self.plan.metric, "value": value}))
+                write_whole(
+                    record,
+                    json.dumps({"step": state.global_step, "metric": self.plan.metric, "value": value}),
+                )

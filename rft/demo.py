@@ -1,10 +1,11 @@
-"""The main job on one command: benchmark the shipped tiny T-VAD, improve it by GRPO on videos it has not seen, benchmark it again.
+"""The main job on one command: benchmark the shipped tiny T-VAD, improve it by GRPO on videos it has not
+seen, benchmark it again.
 
     python -m rft.demo --out runs/demo                 what `make demo` runs
     python -m rft.demo --out runs/demo-1 --seed 1      another seed
 
-Everything is the real thing, only small: mp4 files, TRL's GRPO, vLLM rollouts, the benchmark's paired intervals. A killed demo goes
-on where it stopped.
+Everything is the real thing, only small: mp4 files, TRL's GRPO, vLLM rollouts, the benchmark's paired
+intervals. A killed demo goes on where it stopped.
 """
 
 import argparse
@@ -31,7 +32,12 @@ def suites_on(data: Path, tasks: list[str]) -> dict[str, "Suite"]:
 
     suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(data)])
     return {
-        name: replace(suite, tasks=tasks, topics=["event", "colour"], decode=suites.Decode(**knobs, max_tokens=64, seed=7))  # type: ignore[arg-type]
+        name: replace(
+            suite,
+            tasks=tasks,
+            topics=["event", "colour"],
+            decode=suites.Decode(**knobs, max_tokens=64, seed=7),
+        )  # type: ignore[arg-type]
         for name, knobs in RUNS.items()
     }
 
@@ -60,12 +66,15 @@ def rewards_of(run_folder: Path, items, weights: dict[str, float]):
     total = np.zeros(len(lines))
     for name, weight in weights.items():
         values = REWARDS[name](
-            [line["response"] for line in lines], solution=[q.solution() for q in questions], task=[q.kind for q in questions],
-            options=[q.options for q in questions], sample_id=[line["id"] for line in lines],
-        )  # fmt: skip
+            [line["response"] for line in lines],
+            solution=[q.solution() for q in questions],
+            task=[q.kind for q in questions],
+            options=[q.options for q in questions],
+            sample_id=[line["id"] for line in lines],
+        )
         total += weight * np.array([0.0 if v is None else v for v in values])
     grouped: dict[str, list[float]] = {}
-    for line, value in zip(lines, total):
+    for line, value in zip(lines, total, strict=True):
         grouped.setdefault(line["id"], []).append(float(value))
     return {key: sum(values) / len(values) for key, values in grouped.items()}
 
@@ -93,9 +102,15 @@ def verdict(sampled: list, greedy: list) -> str:
     lines = []
     for title, rows in (("sampled", sampled), ("greedy", greedy)):
         better, worse = names(rows, "better"), names(rows, "worse")
-        lines.append(f"{title}: better beyond its interval: {', '.join(better) or 'nothing'}; worse: {', '.join(worse) or 'nothing'}")
+        lines.append(
+            f"{title}: better beyond its interval: {', '.join(better) or 'nothing'}; worse:"
+            f" {', '.join(worse) or 'nothing'}"
+        )
     if not names(greedy, "better"):
-        lines.append("greedy answers did not improve beyond their intervals in this short run; docs/measurements.md has a longer one")
+        lines.append(
+            "greedy answers did not improve beyond their intervals in this short run; docs/measurements.md"
+            " has a longer one"
+        )
     return "\n".join(lines)
 
 
@@ -109,13 +124,29 @@ def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: f
         ("Sampled answers (mean of 4, temperature 1): before and after", difference_table(tables["sampled"])),
         ("Greedy answers: before and after", difference_table(tables["greedy"])),
         *of_training(out / "grpo"),
-        *[(f"After, greedy: {name}", content) for name, content in run_sections(out / "after-greedy") if name != "Before and after, paired"],
+        *[
+            (f"After, greedy: {name}", content)
+            for name, content in run_sections(out / "after-greedy")
+            if name != "Before and after, paired"
+        ],
     ]
-    subtitle = f"GRPO on {run.model}, seed {run.seed}, {read_log(out / 'grpo')[-1]['step']} steps, {seconds / 60:.1f} minutes in all"
-    return write_whole(out / "report.html", page("Reinforcement fine-tuning of the tiny T-VAD", subtitle, sections))
+    subtitle = (
+        f"GRPO on {run.model}, seed {run.seed}, {read_log(out / 'grpo')[-1]['step']} steps,"
+        f" {seconds / 60:.1f} minutes in all"
+    )
+    return write_whole(
+        out / "report.html", page("Reinforcement fine-tuning of the tiny T-VAD", subtitle, sections)
+    )
 
 
-def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_clips: int = 800, test_clips: int = 120) -> dict[str, list]:
+def demo(
+    out: Path,
+    seed: int,
+    config_path: str,
+    overrides: list[str],
+    train_clips: int = 800,
+    test_clips: int = 120,
+) -> dict[str, list]:
     """Run everything into `out`; returns the difference tables."""
     from rft.train_grpo import GrpoRun, open_engine, train
     from tvad.data.scenes.dataset import ScenesConfig, generate
@@ -127,7 +158,11 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
         run = replace(run, model=str(ROOT / run.model))
     for split, clips in (("train", train_clips), ("test", test_clips)):
         # Seed 1: none of these clips was among those that made the checkpoint (seed 0).
-        generate(ScenesConfig(split=split, setting="core", clips=clips, seed=1, normal=0.35, max_crowd=2), out / "data" / split, workers=2)
+        generate(
+            ScenesConfig(split=split, setting="core", clips=clips, seed=1, normal=0.35, max_crowd=2),
+            out / "data" / split,
+            workers=2,
+        )
 
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -139,7 +174,15 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
     plans = suites_on(out / "data" / "test", ["mcq", "temporal", "spatial", "judgement"])
     plans["greedy"] = suite = replace(plans["greedy"], tasks=[*plans["greedy"].tasks, "heatmap"])
     processor = AutoProcessor.from_pretrained(run.model)
-    engine = open_engine(run.engine, run.model, AutoModelForImageTextToText.from_pretrained(run.model), processor, 128, 1024, seed)
+    engine = open_engine(
+        run.engine,
+        run.model,
+        AutoModelForImageTextToText.from_pretrained(run.model),
+        processor,
+        128,
+        1024,
+        seed,
+    )
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{run.model}", plan, out / f"before-{name}")
     train(run, engine)
@@ -152,17 +195,25 @@ def demo(out: Path, seed: int, config_path: str, overrides: list[str], train_cli
     for name in RUNS:
         before, after = out / f"before-{name}", out / f"after-{name}"
         tables[name] = [reward_difference(before, after, items, run.rewards, suite), *compare(before, after)]
-        print(f"\n{name} answers{' (mean of 4 at temperature 1)' if name == 'sampled' else ''}, {suite.resamples} resamples over videos")
+        print(
+            f"\n{name} answers{' (mean of 4 at temperature 1)' if name == 'sampled' else ''},"
+            f" {suite.resamples} resamples over videos"
+        )
         print(table(tables[name]))
     words = verdict(tables["sampled"], tables["greedy"])
     seconds = time.time() - started
     report = write_report(out, tables, words, run, seconds)
-    print(f"\n{words}\n{seconds / 60:.1f} minutes; report: {report}; rollouts: {out / 'grpo' / 'rollouts.jsonl'}")
+    print(
+        f"\n{words}\n{seconds / 60:.1f} minutes; report: {report}; rollouts:"
+        f" {out / 'grpo' / 'rollouts.jsonl'}"
+    )
     return tables
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rft.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m rft.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", default="runs/demo", help="folder for data, runs and report")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", default=str(ROOT / "configs/grpo/demo.yaml"))

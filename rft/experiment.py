@@ -1,11 +1,13 @@
-"""Does reinforcement fine-tuning beat supervised fine-tuning on the same prompts? VAU-R1's claim, tested on open data, with ablations.
+"""Does reinforcement fine-tuning beat supervised fine-tuning on the same prompts? VAU-R1's claim, tested on
+open data, with ablations.
 
-    python -m rft.experiment --config configs/grpo/experiment.yaml                 every arm on every seed, and the table
+    python -m rft.experiment --config configs/grpo/experiment.yaml                 all arms and seeds
     python -m rft.experiment --config configs/grpo/experiment.yaml --seeds '[0]'   one seed
 
-Every arm starts from the same checkpoint and sees the same prompts in the same order: `sft` learns their references, presented once
-(`epochs` times), `grpo` draws answers to them and learns from rewards. All are asked the same unseen clips, greedily and drawn, of known
-classes (closed set) and of classes that no stage has seen (open set). A killed run continues.
+Every arm starts from the same checkpoint and sees the same prompts in the same order: `sft` learns their
+references, presented once (`epochs` times), `grpo` draws answers to them and learns from rewards. All are
+asked the same unseen clips, greedily and drawn, of known classes (closed set) and of classes that no stage
+has seen (open set). A killed run continues.
 """
 
 import argparse
@@ -25,17 +27,22 @@ from tvad.errors import InputError
 from tvad.files import write_whole
 
 SHOWN = {
-    "mcq.accuracy": "QA accuracy", "temporal.miou": "temporal mIoU", "temporal.r@0.5": "temporal R@0.5", "spatial.miou": "box IoU",
-    "judgement.accuracy": "judgement", "temporal.false_alarm": "false alarms",
-}  # fmt: skip
+    "mcq.accuracy": "QA accuracy",
+    "temporal.miou": "temporal mIoU",
+    "temporal.r@0.5": "temporal R@0.5",
+    "spatial.miou": "box IoU",
+    "judgement.accuracy": "judgement",
+    "temporal.false_alarm": "false alarms",
+}
 PRIMARY = ("mcq.accuracy", "temporal.miou", "spatial.miou", "judgement.accuracy")
 START = "start"
 
 
 @dataclass
 class Arm:
-    """method: grpo or sft. start: where not the experiment's. overrides: of the GRPO configuration (grpo). epochs: how often each
-    prompt's reference is presented (sft). against: the arm that this one is an ablation of (default: start and all sft arms)."""
+    """method: grpo or sft. start: where not the experiment's. overrides: of the GRPO configuration (grpo).
+    epochs: how often each prompt's reference is presented (sft). against: the arm that this one is an
+    ablation of (default: start and all sft arms)."""
 
     method: str = "grpo"
     start: str | None = None
@@ -46,8 +53,9 @@ class Arm:
 
 @dataclass
 class Experiment:
-    """grpo: a GRPO configuration; its model is the start. sft_rates: learning rates of which the best on validation clips (seed of the
-    first run) is taken for all sft arms. clips: of train, validation and each test split."""
+    """grpo: a GRPO configuration; its model is the start. sft_rates: learning rates of which the best on
+    validation clips (seed of the first run) is taken for all sft arms. clips: of train, validation and each
+    test split."""
 
     out: str
     grpo: str
@@ -64,20 +72,34 @@ class Experiment:
         for key, value in arm.overrides.items():
             data = config.override(data, [f"--{key}", json.dumps(value)])
         run = config.build(GrpoRun, data, self.grpo)
-        return replace(run, model=arm.start or run.model, data=str(Path(self.out) / "data" / "train"), seed=seed)
+        return replace(
+            run, model=arm.start or run.model, data=str(Path(self.out) / "data" / "train"), seed=seed
+        )
 
 
 def make_data(plan: Experiment) -> None:
-    """Clips that no stage of the start has seen; the open-set test keeps only classes that it does not know."""
+    """Clips that no stage of the start has seen; the open-set test keeps only classes that it does not
+    know."""
     from tvad.data import load, save
     from tvad.data.scenes.dataset import ScenesConfig, generate
     from tvad.data.scenes.script import CORE
 
     data = Path(plan.out) / "data"
     for split, clips in (("train", plan.train_clips), ("val", plan.test_clips), ("test", plan.test_clips)):
-        generate(ScenesConfig(split=split, setting="core", clips=clips, seed=1, normal=0.35, max_crowd=2), data / split, workers=2)
-    # One class in four of the open test split is known from `core`: it is left out, so more are made than are kept.
-    samples = generate(ScenesConfig(split="test", setting="open", clips=plan.test_clips * 4 // 3, seed=1, normal=0.35, max_crowd=2), data / "open", workers=2)
+        generate(
+            ScenesConfig(split=split, setting="core", clips=clips, seed=1, normal=0.35, max_crowd=2),
+            data / split,
+            workers=2,
+        )
+    # One class in four of the open test split is known from `core`: it is left out, so more are made than are
+    # kept.
+    samples = generate(
+        ScenesConfig(
+            split="test", setting="open", clips=plan.test_clips * 4 // 3, seed=1, normal=0.35, max_crowd=2
+        ),
+        data / "open",
+        workers=2,
+    )
     unknown = [s for s in samples if s.category not in CORE]
     if len(load(data / "open")) != len(unknown):
         save(unknown, data / "open")
@@ -87,7 +109,11 @@ def suites_of(plan: Experiment) -> dict[tuple[str, str], Any]:
     """(split, decoding) -> suite."""
     data = Path(plan.out) / "data"
     tasks = ["mcq", "temporal", "spatial", "judgement"]
-    return {(split, name): suite for split in ("test", "open", "val") for name, suite in suites_on(data / split, tasks).items()}
+    return {
+        (split, name): suite
+        for split in ("test", "open", "val")
+        for name, suite in suites_on(data / split, tasks).items()
+    }
 
 
 class Bench:
@@ -125,12 +151,20 @@ def prompts_file(plan: Experiment, arm: Arm, seed: int) -> Path:
 
     run = plan.grpo_run(replace(arm, overrides={}), seed)
     training = run.training
-    count = training["max_steps"] * training["per_device_train_batch_size"] * training.get("gradient_accumulation_steps", 1) // training["num_generations"]
+    count = (
+        training["max_steps"]
+        * training["per_device_train_batch_size"]
+        * training.get("gradient_accumulation_steps", 1)
+        // training["num_generations"]
+    )
     samples = load(Path(plan.out) / "data" / "train")
     drawn = mixture.draw(samples, mixture.tasks_of(run.tasks), count, seed, run.topics)
     folder = Path(plan.out) / "data" / "train"
     temporary = folder / f"prompts-{seed}"
-    rows = [replace(sample, id=f"{sample.id}-{n}", questions=(question,), dialogue=None) for n, (sample, question, _) in enumerate(drawn)]
+    rows = [
+        replace(sample, id=f"{sample.id}-{n}", questions=(question,), dialogue=None)
+        for n, (sample, question, _) in enumerate(drawn)
+    ]
     written = save(rows, temporary)
     target = folder / f"prompts-{seed}.jsonl"
     written.replace(target)
@@ -146,9 +180,16 @@ def train_sft(plan: Experiment, arm: Arm, seed: int, rate: float, out: Path, mod
     groups = run.training["per_device_train_batch_size"] // run.training["num_generations"]
     steps = run.training["max_steps"] * arm.epochs
     stage = stages.Stage(
-        name="sft", data=str(prompts_file(plan, arm, seed)), trains=run.trains, steps=steps, batch=groups, lr=rate, lr_floor=0.1,
-        options={"max_grad_norm": 0.5}, save_steps=max(50, steps // 3),
-    )  # fmt: skip
+        name="sft",
+        data=str(prompts_file(plan, arm, seed)),
+        trains=run.trains,
+        steps=steps,
+        batch=groups,
+        lr=rate,
+        lr_floor=0.1,
+        options={"max_grad_norm": 0.5},
+        save_steps=max(50, steps // 3),
+    )
     stages.run(stage, model, processor, out, seed, run.rate, run.max_frames, log=lambda text: None)
     return out / "model"
 
@@ -168,11 +209,24 @@ def run_start(plan: Experiment, start: str) -> None:
         scores = {}
         for candidate in plan.sft_rates:
             folder = out / "sft-rates" / f"{candidate:g}"
-            checkpoint = train_sft(plan, first, plan.seeds[0], candidate, folder, bench.load(start, dtype="float32"), bench.processor)
+            checkpoint = train_sft(
+                plan,
+                first,
+                plan.seeds[0],
+                candidate,
+                folder,
+                bench.load(start, dtype="float32"),
+                bench.processor,
+            )
             bench.measure(checkpoint, folder, ("val",))
-            scores[candidate] = sum(json.loads((folder / "val-sampled" / "metrics.json").read_text())[name]["value"] for name in PRIMARY)
+            scores[candidate] = sum(
+                json.loads((folder / "val-sampled" / "metrics.json").read_text())[name]["value"]
+                for name in PRIMARY
+            )
         rate = max(scores, key=lambda key: scores[key])
-        write_whole(out / "sft-rates" / "rates.json", json.dumps({"scores": scores, "chosen": rate}, indent=1))
+        write_whole(
+            out / "sft-rates" / "rates.json", json.dumps({"scores": scores, "chosen": rate}, indent=1)
+        )
     for seed in plan.seeds:
         for name, arm in arms.items():
             folder = out / f"{name}-{seed}"
@@ -181,7 +235,9 @@ def run_start(plan: Experiment, start: str) -> None:
                 print(f"== {name}, seed {seed}", flush=True)
                 if arm.method == "sft":
                     assert rate is not None
-                    train_sft(plan, arm, seed, rate, folder, bench.load(start, dtype="float32"), bench.processor)
+                    train_sft(
+                        plan, arm, seed, rate, folder, bench.load(start, dtype="float32"), bench.processor
+                    )
                 else:
                     run = replace(plan.grpo_run(arm, seed), out=str(folder))
                     give(bench.engine, start)
@@ -206,59 +262,108 @@ def comparisons(plan: Experiment) -> list[tuple[str, str]]:
             found.append((name, arm.against))  # what the full arm gains over its ablation
             found.append((folder_of_start(plan, start_of(plan, arm)), name))
         elif arm.method == "grpo":
-            found += [(folder_of_start(plan, start_of(plan, arm)), name), *((other, name) for other, sft in plan.arms.items() if sft.method == "sft")]
+            found += [
+                (folder_of_start(plan, start_of(plan, arm)), name),
+                *((other, name) for other, sft in plan.arms.items() if sft.method == "sft"),
+            ]
         else:
             found.append((START, name))
     return found
 
 
 def write_table(plan: Experiment) -> Path:
-    """experiment.md and experiment.json: means over seeds, paired differences over seeds together (answers of seeds averaged by question,
-    intervals over videos) and how many seeds by themselves say the same."""
+    """experiment.md and experiment.json: means over seeds, paired differences over seeds together (answers of
+    seeds averaged by question, intervals over videos) and how many seeds by themselves say the same."""
     from bench.compare import compare, open_run
 
     out = Path(plan.out)
 
     def folders(name: str, kind: str) -> list[Path]:
-        return [out / name / kind] if name.startswith(START) else [out / f"{name}-{seed}" / kind for seed in plan.seeds]
+        return (
+            [out / name / kind]
+            if name.startswith(START)
+            else [out / f"{name}-{seed}" / kind for seed in plan.seeds]
+        )
 
     lines, record = [], []
     for split, title in (("test", "closed set"), ("open", "open set")):
         for decoding in RUNS:
             kind = f"{split}-{decoding}"
-            lines += [f"### {title}, {decoding}", "", "| arm | " + " | ".join(SHOWN.values()) + " |", "|---" * (len(SHOWN) + 1) + "|"]
-            starts = dict.fromkeys([START, *(folder_of_start(plan, start_of(plan, arm)) for arm in plan.arms.values())])
+            lines += [
+                f"### {title}, {decoding}",
+                "",
+                "| arm | " + " | ".join(SHOWN.values()) + " |",
+                "|---" * (len(SHOWN) + 1) + "|",
+            ]
+            starts = dict.fromkeys(
+                [START, *(folder_of_start(plan, start_of(plan, arm)) for arm in plan.arms.values())]
+            )
             for name in [*starts, *plan.arms]:
                 metrics = [open_run(folder)[2] for folder in folders(name, kind)]
                 cells = []
                 for metric in SHOWN:
-                    values = [m[metric]["value"] for m in metrics if metric in m and m[metric]["value"] is not None]
+                    values = [
+                        m[metric]["value"] for m in metrics if metric in m and m[metric]["value"] is not None
+                    ]
                     cells.append("--" if not values else f"{sum(values) / len(values):.3f}")
                 lines.append(f"| {name} | " + " | ".join(cells) + " |")
-            lines += ["", "| from | to | metric | change | 95 % interval | verdict | seeds alone: better, same, worse |", "|---" * 7 + "|"]
+            lines += [
+                "",
+                (
+                    "| from | to | metric | change | 95 % interval | verdict | seeds alone: better, same,"
+                    " worse |"
+                ),
+                "|---" * 7 + "|",
+            ]
             for before, after in comparisons(plan):
                 together = {d.metric: d for d in compare(folders(before, kind), folders(after, kind))}
                 alone = []
                 for n in range(len(plan.seeds)):
-                    one, other = (f[n] if len(f) > 1 else f[0] for f in (folders(before, kind), folders(after, kind)))
+                    one, other = (
+                        f[n] if len(f) > 1 else f[0] for f in (folders(before, kind), folders(after, kind))
+                    )
                     alone.append({d.metric: d.verdict for d in compare(one, other)})
                 for metric, title_of in SHOWN.items():
                     if (d := together.get(metric)) is None or d.change.value is None:
                         continue
-                    counts = [sum(v.get(metric) == verdict for v in alone) for verdict in ("better", "same", "worse")]
-                    interval = "--" if d.change.low is None else f"[{d.change.low:+.3f}, {d.change.high:+.3f}]"
-                    lines.append(f"| {before} | {after} | {title_of} | {d.change.value:+.3f} | {interval} | {d.verdict} | {', '.join(map(str, counts))} |")
-                    record.append({"split": split, "decoding": decoding, "before": before, "after": after, "metric": metric, "change": d.change.row(),
-                                   "verdict": d.verdict, "seeds": counts})  # fmt: skip
+                    counts = [
+                        sum(v.get(metric) == verdict for v in alone)
+                        for verdict in ("better", "same", "worse")
+                    ]
+                    interval = (
+                        "--" if d.change.low is None else f"[{d.change.low:+.3f}, {d.change.high:+.3f}]"
+                    )
+                    lines.append(
+                        f"| {before} | {after} | {title_of} | {d.change.value:+.3f} | {interval} |"
+                        f" {d.verdict} | {', '.join(map(str, counts))} |"
+                    )
+                    record.append(
+                        {
+                            "split": split,
+                            "decoding": decoding,
+                            "before": before,
+                            "after": after,
+                            "metric": metric,
+                            "change": d.change.row(),
+                            "verdict": d.verdict,
+                            "seeds": counts,
+                        }
+                    )
             lines.append("")
     seconds = {f.parent.name: json.loads(f.read_text()) for f in sorted(out.glob("*/seconds.json"))}
-    lines.append("Training time, minutes: " + ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items()))
+    lines.append(
+        "Training time, minutes: " + ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
+    )
     write_whole(out / "experiment.json", json.dumps(record, indent=1))
     return write_whole(out / "experiment.md", "\n".join(lines) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rft.experiment", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m rft.experiment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--config", default="configs/grpo/experiment.yaml")
     parser.add_argument("--only-start", help=argparse.SUPPRESS)
     known, rest = parser.parse_known_args(arguments)
@@ -269,7 +374,9 @@ def main(arguments: list[str] | None = None) -> int:
         if arm.against is not None and arm.against not in plan.arms:
             raise InputError(f"{known.config}: arms: {name}: against names {arm.against!r}, which is no arm")
         if not Path(start_of(plan, arm), "config.json").is_file():
-            raise InputError(f"{known.config}: arms: {name}: {start_of(plan, arm)} is not a checkpoint folder")
+            raise InputError(
+                f"{known.config}: arms: {name}: {start_of(plan, arm)} is not a checkpoint folder"
+            )
     if known.only_start:
         run_start(plan, known.only_start)
         return 0
@@ -277,7 +384,10 @@ def main(arguments: list[str] | None = None) -> int:
     for start in dict.fromkeys(start_of(plan, arm) for arm in plan.arms.values()):
         written = Path(plan.out) / "experiment.yaml"
         write_whole(written, json.dumps(asdict(plan)))  # JSON is YAML
-        done = subprocess.run([sys.executable, "-m", "rft.experiment", "--config", str(written), "--only-start", start], cwd=ROOT)
+        done = subprocess.run(
+            [sys.executable, "-m", "rft.experiment", "--config", str(written), "--only-start", start],
+            cwd=ROOT,
+        )
         if done.returncode:
             raise InputError(f"the arms of {start} failed with status {done.returncode}")
     table = write_table(plan)

@@ -1,4 +1,5 @@
-"""What a frozen vision tower makes of a clip, kept on disk across epochs and runs: memory-mapped, bounded, shared by processes."""
+"""What a frozen vision tower makes of a clip, kept on disk across epochs and runs: memory-mapped, bounded,
+shared by processes."""
 
 import contextlib
 import hashlib
@@ -32,10 +33,11 @@ def clip_hash(clip: Frames) -> str:
 
 
 class FeatureCache:
-    """`folder`/WEIGHTS/CLIP.safetensors, at most `gigabytes` (10^9 bytes) in all; the longest unused go first.
+    """`folder`/WEIGHTS/CLIP.safetensors, at most `gigabytes` (10^9 bytes) in all; the longest unused go
+    first.
 
-    A file that cannot be read (cut by a full disk, say) counts as missing and is written again. Writers use a temporary name, so that
-    several processes may share a folder.
+    A file that cannot be read (cut by a full disk, say) counts as missing and is written again. Writers use a
+    temporary name, so that several processes may share a folder.
     """
 
     def __init__(self, folder: str | Path, gigabytes: float, weights: str):
@@ -57,14 +59,19 @@ class FeatureCache:
             self.misses += 1
             return None
         self.hits += 1
-        layers, deep = ([tensors[f"{kind}.{i}"] for i in range(sum(name.startswith(f"{kind}.") for name in tensors))] for kind in ("layer", "deep"))
+        layers, deep = (
+            [tensors[f"{kind}.{i}"] for i in range(sum(name.startswith(f"{kind}.") for name in tensors))]
+            for kind in ("layer", "deep")
+        )
         t, h, w = tensors["grid"].tolist()
         return SeenClip(tensors["video"], layers, (t, h, w), deep)
 
     def put(self, key: str, clip: SeenClip) -> None:
         """Keep a clip; one that is larger than the whole bound is not kept."""
         tensors = {"video": clip.video, "grid": torch.tensor(clip.grid)}
-        tensors |= {f"layer.{i}": layer for i, layer in enumerate(clip.layers)} | {f"deep.{i}": level for i, level in enumerate(clip.deep)}
+        tensors |= {f"layer.{i}": layer for i, layer in enumerate(clip.layers)} | {
+            f"deep.{i}": level for i, level in enumerate(clip.deep)
+        }
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         size = sum(tensor.nbytes for tensor in tensors.values())
         if size > self.most:

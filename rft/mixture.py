@@ -1,4 +1,5 @@
-"""Which questions are asked in reinforcement fine-tuning: a mixture of tasks in given shares, each with its own rewards where it has any."""
+"""Which questions are asked in reinforcement fine-tuning: a mixture of tasks in given shares, each with its
+own rewards where it has any."""
 
 import re
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ class Task:
 
 
 def tasks_of(tasks: dict[str, Any], where: str = "tasks") -> dict[str, Task]:
-    """Tasks of a configuration: `name: share` or `name: {share: …, rewards: {…}}`. Raises InputError for an unknown or worthless one."""
+    """Tasks of a configuration: `name: share` or `name: {share: …, rewards: {…}}`. Raises InputError for an
+    unknown or worthless one."""
     found = {}
     for name, plan in tasks.items():
         if name not in KINDS:
@@ -59,30 +61,49 @@ def _turns(sample: Sample) -> list[tuple[Question, tuple[tuple[str, str], ...]]]
     return [(Question(DIALOGUE_TURN, text, reply), turns[:n]) for n, (text, reply) in enumerate(turns)]
 
 
-def pool_of(samples: list[Sample], task: str, topics: list[str] | None = None) -> list[tuple[Sample, Question, tuple[tuple[str, str], ...]]]:
+def pool_of(
+    samples: list[Sample], task: str, topics: list[str] | None = None
+) -> list[tuple[Sample, Question, tuple[tuple[str, str], ...]]]:
     """Every (sample, question, earlier turns) of a task."""
     if task == DIALOGUE_TURN:
         return [(s, q, history) for s in samples for q, history in _turns(s)]
-    return [(s, q, ()) for s in samples for q in s.questions if q.kind == task and (topics is None or q.kind != "mcq" or q.topic in topics)]
+    return [
+        (s, q, ())
+        for s in samples
+        for q in s.questions
+        if q.kind == task and (topics is None or q.kind != "mcq" or q.topic in topics)
+    ]
 
 
-def row_of(sample: Sample, question: Question, history: tuple[tuple[str, str], ...] = (), style: str = "tvad") -> dict[str, Any]:
+def row_of(
+    sample: Sample, question: Question, history: tuple[tuple[str, str], ...] = (), style: str = "tvad"
+) -> dict[str, Any]:
     """A row of the trainer's data set."""
     path = str(sample.path(sample.video.path))
     return {
-        "prompt": asked(question, style, path, history), "solution": question.solution(), "task": question.kind,
-        "options": list(question.options) if question.options else None, "sample_id": sample.id, "video": path, "moment": moment_of(question),
-    }  # fmt: skip
+        "prompt": asked(question, style, path, history),
+        "solution": question.solution(),
+        "task": question.kind,
+        "options": list(question.options) if question.options else None,
+        "sample_id": sample.id,
+        "video": path,
+        "moment": moment_of(question),
+    }
 
 
 def draw(
-    samples: list[Sample], tasks: dict[str, Task], count: int, seed: int, topics: list[str] | None = None,
+    samples: list[Sample],
+    tasks: dict[str, Task],
+    count: int,
+    seed: int,
+    topics: list[str] | None = None,
     weights: dict[tuple[str, str], float] | None = None,
-) -> list[tuple[Sample, Question, tuple[tuple[str, str], ...]]]:  # fmt: skip
+) -> list[tuple[Sample, Question, tuple[tuple[str, str], ...]]]:
     """`count` questions, tasks in their shares, every question used before one is used again.
 
-    weights: (sample id, question text) -> chance of a question relative to the others of its task (a curriculum by difficulty); with them,
-    questions are drawn with replacement. Raises InputError for a task that the data does not have.
+    weights: (sample id, question text) -> chance of a question relative to the others of its task (a
+    curriculum by difficulty); with them, questions are drawn with replacement. Raises InputError for a task
+    that the data does not have.
     """
     rng = np.random.default_rng([seed, 5])
     total = sum(task.share for task in tasks.values())
@@ -93,20 +114,30 @@ def draw(
             raise InputError(f"tasks: the data has no question of kind {name!r}")
         wanted = max(1, round(count * task.share / total))
         if weights is None:
-            order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-wanted // len(pool)))])[:wanted]
+            order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-wanted // len(pool)))])[
+                :wanted
+            ]
         else:
             chances = np.array([weights.get((s.id, q.text), 1.0) for s, q, _ in pool])
             if not chances.sum() > 0:
-                raise InputError(f"tasks: no question of kind {name!r} is neither always nor never answered by the start; nothing to learn from")
+                raise InputError(
+                    f"tasks: no question of kind {name!r} is neither always nor never answered by the start;"
+                    " nothing to learn from"
+                )
             order = rng.choice(len(pool), wanted, p=chances / chances.sum())
         chosen += [pool[i] for i in order]
     return [chosen[i] for i in rng.permutation(len(chosen))]
 
 
 def rows(
-    samples: list[Sample], tasks: dict[str, Task], count: int, seed: int, topics: list[str] | None = None, style: str = "tvad",
+    samples: list[Sample],
+    tasks: dict[str, Task],
+    count: int,
+    seed: int,
+    topics: list[str] | None = None,
+    style: str = "tvad",
     weights: dict[tuple[str, str], float] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Rows of the trainer's data set: `draw` as prompts in a style."""
     if style not in STYLES:
         raise InputError(f"prompt: unknown style {style!r}; known: {', '.join(STYLES)}")

@@ -1,6 +1,8 @@
-"""Ships a trained checkpoint: copies it and writes its model card from what its stages and its benchmark run recorded.
+"""Ships a trained checkpoint: copies it and writes its model card from what its stages and its benchmark run
+recorded.
 
-python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny" --setting core
+python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny"
+--setting core
 """
 
 import argparse
@@ -15,45 +17,88 @@ from tvad.errors import InputError
 from tvad.files import whole_folder
 
 
-def card(name: str, stages: list[dict], record: dict, metrics: dict, made_by: str, setting: str, start: str | None, parameters: int) -> str:
-    """The card as Markdown. setting: of the scenes; start: the checkpoint that the first stage began with, None for random weights."""
+def card(
+    name: str,
+    stages: list[dict],
+    record: dict,
+    metrics: dict,
+    made_by: str,
+    setting: str,
+    start: str | None,
+    parameters: int,
+) -> str:
+    """The card as Markdown. setting: of the scenes; start: the checkpoint that the first stage began with,
+    None for random weights."""
     rows = []
     for metric, m in metrics.items():
         value = "--" if m["value"] is None else f"{m['value']:.3f}"
         interval = "--" if m["low"] is None else f"[{m['low']:.3f}, {m['high']:.3f}]"
         rows.append(f"| {metric} | {value} | {interval} | {m['n']} |")
     steps = [
-        f"| {s['stage']['name']} | {s['stage']['data']} | {', '.join(s['stage']['trains'])} | {s['steps']} x {s['stage']['batch']} "
-        f"| {s['stage']['lr']:g} | {[h['loss'] for h in s['history'] if 'loss' in h][-1]:.3f} |"
+        f"| {s['stage']['name']} | {s['stage']['data']} | {', '.join(s['stage']['trains'])} | {s['steps']} x"
+        f" {s['stage']['batch']} | {s['stage']['lr']:g} |"
+        f" {[h['loss'] for h in s['history'] if 'loss' in h][-1]:.3f} |"
         for s in stages
     ]
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     return "\n".join(
         [
-            "---", "license: apache-2.0", "pipeline_tag: video-text-to-text", "library_name: transformers", "---", "",
-            f"# {name}", "",
-            f"T-VAD's architecture (arXiv 2511.00524) at {parameters / 1e6:.2f} M parameters, trained from {f'`{start}`' if start else 'nothing'} on generated "
-            "surveillance scenes",
-            f"(`tvad data scenes --setting {setting}`). It shows that the pieces work together; it knows nothing of real video.", "",
-            f"Made by `{made_by}` (seed {stages[0]['seed']}). Stages:", "",
-            "| stage | data | trains | steps x batch | learning rate | last loss |", "|---|---|---|---|---|---|", *steps, "",
-            f"Scores, greedy, on {record['videos']} unseen clips, {record['suite']['rate']:g} frames a second, at most {record['suite']['max_frames']} "
-            f"(suite {record['suite']['name']}, {record['suite_hash']}); 95 % intervals over videos:", "",
-            "| metric | value | interval | n |", "|---|---|---|---|", *rows, "", f"Versions: {versions}.", "",
+            "---",
+            "license: apache-2.0",
+            "pipeline_tag: video-text-to-text",
+            "library_name: transformers",
+            "---",
+            "",
+            f"# {name}",
+            "",
+            (
+                f"T-VAD's architecture (arXiv 2511.00524) at {parameters / 1e6:.2f} M parameters, trained"
+                f" from {f'`{start}`' if start else 'nothing'} on generated surveillance scenes"
+            ),
+            (
+                f"(`tvad data scenes --setting {setting}`). It shows that the pieces work together; it knows"
+                " nothing of real video."
+            ),
+            "",
+            f"Made by `{made_by}` (seed {stages[0]['seed']}). Stages:",
+            "",
+            "| stage | data | trains | steps x batch | learning rate | last loss |",
+            "|---|---|---|---|---|---|",
+            *steps,
+            "",
+            (
+                f"Scores, greedy, on {record['videos']} unseen clips, {record['suite']['rate']:g} frames a"
+                f" second, at most {record['suite']['max_frames']} (suite {record['suite']['name']},"
+                f" {record['suite_hash']}); 95 % intervals over videos:"
+            ),
+            "",
+            "| metric | value | interval | n |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            f"Versions: {versions}.",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def rft_card(run, out: Path, command: list[str]) -> str:
-    """The card of a reinforcement run's result, from its configuration and logs: data, rewards, the last metrics, the command."""
+    """The card of a reinforcement run's result, from its configuration and logs: data, rewards, the last
+    metrics, the command."""
     from bench.run import versions
     from rft.run_log import read_log
     from rft.run_page import reward_names
 
     log = read_log(out)
-    values = {name: [row[f"rewards/{name}/mean"] for row in log if f"rewards/{name}/mean" in row] for name in reward_names(log)}
+    values = {
+        name: [row[f"rewards/{name}/mean"] for row in log if f"rewards/{name}/mean" in row]
+        for name in reward_names(log)
+    }
     rows = [f"| {name} | {found[0]:.3f} | {found[-1]:.3f} |" for name, found in values.items()]
-    tasks = ", ".join(f"{name} {plan if isinstance(plan, (int, float)) else plan.get('share', 1)}" for name, plan in run.tasks.items())
+    tasks = ", ".join(
+        f"{name} {plan if isinstance(plan, (int, float)) else plan.get('share', 1)}"
+        for name, plan in run.tasks.items()
+    )
     settings = ", ".join(f"{key} {value}" for key, value in run.training.items())
     best = out / "best.json"
     method = "Reg-GRPO" if run.method == "reg_grpo" else "GRPO"
@@ -61,26 +106,57 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     evaluated = []
     if best.exists():
         kept = json.loads(best.read_text())
-        evaluated = ["", f"Best by {kept['metric']} on `{run.evaluate.suite}`: step {kept['step']}, {kept['value']:.3f} (`best/`)."]
+        evaluated = [
+            "",
+            (
+                f"Best by {kept['metric']} on `{run.evaluate.suite}`: step {kept['step']},"
+                f" {kept['value']:.3f} (`best/`)."
+            ),
+        ]
     return "\n".join(
         [
-            "---", "pipeline_tag: video-text-to-text", "library_name: transformers", f"base_model: {run.model}", "tags: [grpo, video]", "---", "",
-            f"# {out.name}", "", f"`{run.model}` after {log[-1]['step']} steps of {method} (seed {run.seed}) on `{run.data}`.", "",
-            f"Tasks (shares of the prompts): {tasks}. Trains: {', '.join(run.trains)}{adapted}.", "",
-            f"Training: {settings}.", "", "| reward | first step | last step |", "|---|---|---|", *rows, *evaluated, "",
-            f"Command: `{' '.join(command)}`", "", "Versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".", "",
+            "---",
+            "pipeline_tag: video-text-to-text",
+            "library_name: transformers",
+            f"base_model: {run.model}",
+            "tags: [grpo, video]",
+            "---",
+            "",
+            f"# {out.name}",
+            "",
+            f"`{run.model}` after {log[-1]['step']} steps of {method} (seed {run.seed}) on `{run.data}`.",
+            "",
+            f"Tasks (shares of the prompts): {tasks}. Trains: {', '.join(run.trains)}{adapted}.",
+            "",
+            f"Training: {settings}.",
+            "",
+            "| reward | first step | last step |",
+            "|---|---|---|",
+            *rows,
+            *evaluated,
+            "",
+            f"Command: `{' '.join(command)}`",
+            "",
+            "Versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rft.model_card", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m rft.model_card",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("model", help="folder of the curriculum's result, beside its stages' folders")
     parser.add_argument("--bench", required=True, help="a finished benchmark run of it")
     parser.add_argument("--out", required=True)
     parser.add_argument("--made-by", required=True, help="the command that made it")
     parser.add_argument("--setting", required=True, help="setting of the scenes that it was trained on")
-    parser.add_argument("--start", help="the checkpoint that the first stage began with; random weights without")
+    parser.add_argument(
+        "--start", help="the checkpoint that the first stage began with; random weights without"
+    )
     known = parser.parse_args(arguments)
 
     from safetensors import safe_open

@@ -1,4 +1,5 @@
-"""What a training run leaves for people: a line per step (log.jsonl), a readable line per completion (rollouts.jsonl), a reward curve."""
+"""What a training run leaves for people: a line per step (log.jsonl), a readable line per completion
+(rollouts.jsonl), a reward curve."""
 
 import json
 import math
@@ -14,8 +15,8 @@ SHOWN = 16  # completions kept of every step, spread over its groups
 
 
 def last_checkpoint(out: Path) -> str | None:
-    """The newest complete checkpoint of a run; what a kill left half-written is removed. The trainer's state is written last, so a
-    checkpoint is complete where it can be read."""
+    """The newest complete checkpoint of a run; what a kill left half-written is removed. The trainer's state
+    is written last, so a checkpoint is complete where it can be read."""
     folders = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
     for folder in folders:
         try:
@@ -43,7 +44,9 @@ class RunLog(TrainerCallback):
         self.bar: tqdm | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", desc="train", disable=None)
+        self.bar = tqdm(
+            total=state.max_steps, initial=state.global_step, unit="step", desc="train", disable=None
+        )
         for name in ("log.jsonl", "rollouts.jsonl"):
             path = self.out / name
             if not path.exists():
@@ -65,7 +68,9 @@ class RunLog(TrainerCallback):
         if logs and (reward := logs.get("reward", logs.get("loss"))) is not None:
             self.bar.update(state.global_step - self.bar.n)
             self.bar.set_postfix_str(f"{'reward' if 'reward' in logs else 'loss'} {reward:.3f}")
-        if not state.is_world_process_zero or not any(k in ("reward", "loss") or k.startswith("eval_") for k in logs or ()):
+        if not state.is_world_process_zero or not any(
+            k in ("reward", "loss") or k.startswith("eval_") for k in logs or ()
+        ):
             return
         numbers = {k: v for k, v in logs.items() if isinstance(v, (int, float)) and math.isfinite(v)}
         row = {"step": state.global_step, **numbers}
@@ -77,13 +82,22 @@ class RunLog(TrainerCallback):
         with (self.out / "rollouts.jsonl").open("a", encoding="utf-8") as out:
             count = len(table["prompt"])
             for i in range(0, count, max(1, count // SHOWN)):
-                rewards = {name: None if math.isnan(values[i]) else values[i] for name, values in table["rewards"].items()}
+                rewards = {
+                    name: None if math.isnan(values[i]) else values[i]
+                    for name, values in table["rewards"].items()
+                }
                 parts = [p for m in table["prompt"][i] if m["role"] == "user" for p in m["content"]]
                 question = next(p["text"] for p in parts if p["type"] == "text")
                 clip = next((Path(p["video"]).stem for p in parts if p["type"] == "video"), None)
                 text = table["completion"][i][0]["content"]
-                line = {"step": state.global_step, "clip": clip, "question": question, "completion": text, "rewards": rewards,
-                        "advantage": round(table["advantages"][i], 3)}  # fmt: skip
+                line = {
+                    "step": state.global_step,
+                    "clip": clip,
+                    "question": question,
+                    "completion": text,
+                    "rewards": rewards,
+                    "advantage": round(table["advantages"][i], 3),
+                }
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

@@ -1,10 +1,12 @@
-"""Rollout servers: vLLM beside the trainer, in processes of their own, on this machine or others.
+r"""Rollout servers: vLLM beside the trainer, in processes of their own, on this machine or others.
 
     python -m rft.server --model assets/tvad-tiny --port 8100
-    accelerate launch rft/train_grpo.py --config configs/grpo/demo.yaml --engine server:http://127.0.0.1:8100,http://127.0.0.1:8101
+    accelerate launch rft/train_grpo.py --config configs/grpo/demo.yaml \
+        --engine server:http://127.0.0.1:8100,http://127.0.0.1:8101
 
-Several servers share the prompts (data parallel); `--tensor-parallel` splits one over GPUs. Bodies are safetensors (clips, weights,
-heatmaps) and JSON, nothing is unpickled. Bound to loopback unless told otherwise; ROLLOUT_TOKEN, where set, is asked for.
+Several servers share the prompts (data parallel); `--tensor-parallel` splits one over GPUs. Bodies are
+safetensors (clips, weights, heatmaps) and JSON, nothing is unpickled. Bound to loopback unless told
+otherwise; ROLLOUT_TOKEN, where set, is asked for.
 """
 
 import argparse
@@ -41,14 +43,19 @@ PART = 1 << 30  # bytes of weights sent at a time
 
 
 def _packed(clips: list[Frames], **words: Any) -> bytes:
-    """Clips, and a JSON text beside them, as one safetensors body; a clip that occurs several times travels once."""
+    """Clips, and a JSON text beside them, as one safetensors body; a clip that occurs several times travels
+    once."""
     first: dict[int, int] = {}
     places = [first.setdefault(id(clip), len(first)) for clip in clips]
     arrays: dict[str, np.ndarray] = {}
     rates: list[list[float]] = []
-    for place, clip in zip(places, clips):
+    for place, clip in zip(places, clips, strict=True):
         if place == len(rates):
-            arrays |= {f"images.{place}": np.ascontiguousarray(clip.images), f"times.{place}": clip.times, f"indices.{place}": np.asarray(clip.indices)}
+            arrays |= {
+                f"images.{place}": np.ascontiguousarray(clip.images),
+                f"times.{place}": clip.times,
+                f"indices.{place}": np.asarray(clip.indices),
+            }
             rates.append([clip.fps, clip.total])
     return save_arrays(arrays, {"json": json.dumps({"places": places, "rates": rates, **words})})
 
@@ -61,12 +68,16 @@ def _words(body: bytes) -> dict[str, Any]:
 
 def _unpacked(body: bytes) -> tuple[list[Frames], dict[str, Any]]:
     words, arrays = _words(body), load_arrays(body)
-    clips = [Frames(arrays[f"images.{n}"], arrays[f"times.{n}"], arrays[f"indices.{n}"], fps, total) for n, (fps, total) in enumerate(words["rates"])]
+    clips = [
+        Frames(arrays[f"images.{n}"], arrays[f"times.{n}"], arrays[f"indices.{n}"], fps, total)
+        for n, (fps, total) in enumerate(words["rates"])
+    ]
     return [clips[place] for place in words["places"]], words
 
 
 class RolloutClient:
-    """An engine over one or more servers. `shared`: all processes of a training use the same servers, the first one sends the weights."""
+    """An engine over one or more servers. `shared`: all processes of a training use the same servers, the
+    first one sends the weights."""
 
     name, shared = "server", True
 
@@ -75,7 +86,9 @@ class RolloutClient:
         if not self.urls or not all(url.startswith(("http://", "https://")) for url in self.urls):
             raise InputError(f"engine: server:{urls}: expected server:http://HOST:PORT, several with commas")
         headers = {"Authorization": f"Bearer {token}"} if (token := os.environ.get(TOKEN)) else {}
-        self._client = httpx.Client(timeout=httpx.Timeout(timeout, connect=10.0), headers=headers, trust_env=False)
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(timeout, connect=10.0), headers=headers, trust_env=False
+        )
         for url in self.urls:
             self._post(url, "health", b"")
 
@@ -84,16 +97,23 @@ class RolloutClient:
             answer = self._client.post(f"{url}/{path}", content=body, params=query)
         except httpx.TransportError as error:
             raise InputError(
-                f"rollout server {url} does not answer ({type(error).__name__}); start it again and repeat the training command, which goes on "
-                "from its last checkpoint"
+                f"rollout server {url} does not answer ({type(error).__name__}); start it again and repeat"
+                " the training command, which goes on from its last checkpoint"
             ) from error
         if answer.status_code != 200:
-            raise InputError(f"rollout server {url} answered {answer.status_code} to {path}: {' '.join(answer.text.split())[:300]}")
+            raise InputError(
+                f"rollout server {url} answered {answer.status_code} to {path}:"
+                f" {' '.join(answer.text.split())[:300]}"
+            )
         return answer
 
     def _spread(self, count: int) -> list[tuple[str, list[int]]]:
         """Which server takes which of `count` requests."""
-        return [(url, part.tolist()) for url, part in zip(self.urls, np.array_split(np.arange(count), len(self.urls))) if len(part)]
+        return [
+            (url, part.tolist())
+            for url, part in zip(self.urls, np.array_split(np.arange(count), len(self.urls)), strict=True)
+            if len(part)
+        ]
 
     def _together(self, call, work: list) -> list:
         with ThreadPoolExecutor(len(self.urls)) as pool:
@@ -111,19 +131,29 @@ class RolloutClient:
             size += tensor.nbytes
         for n, part in enumerate(parts):
             body, ends = save_tensors(part), {"first": int(n == 0), "last": int(n + 1 == len(parts))}
-            self._together(lambda url, body=body, ends=ends: self._post(url, "weights", body, **ends), [(url,) for url in self.urls])
+            self._together(
+                lambda url, body=body, ends=ends: self._post(url, "weights", body, **ends),
+                [(url,) for url in self.urls],
+            )
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the last call."""
+        """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the
+        last call."""
 
         def ask(url: str, part: list[int]) -> dict:
             chosen = [requests[i] for i in part]
-            body = _packed([r.frames for r in chosen], messages=[r.messages for r in chosen], sampling=asdict(sampling))
+            body = _packed(
+                [r.frames for r in chosen], messages=[r.messages for r in chosen], sampling=asdict(sampling)
+            )
             return self._post(url, "sample", body).json()
 
         found = self._together(ask, self._spread(len(requests)))
         self.prompt_ids = [ids for answer in found for ids in answer["prompt_ids"]]
-        return [[Completion(c["text"], c["ids"], c["logprobs"]) for c in group] for answer in found for group in answer["groups"]]
+        return [
+            [Completion(c["text"], c["ids"], c["logprobs"]) for c in group]
+            for answer in found
+            for group in answer["groups"]
+        ]
 
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:
         def ask(url: str, part: list[int]) -> dict:
@@ -174,9 +204,14 @@ def build_app(engine):
     async def sample(request: HttpRequest):
         def work(body: bytes) -> dict:
             clips, words = _unpacked(body)
-            requests = [Request(messages, clip) for messages, clip in zip(words["messages"], clips, strict=True)]
+            requests = [
+                Request(messages, clip) for messages, clip in zip(words["messages"], clips, strict=True)
+            ]
             groups = engine.sample(requests, Sampling(**words["sampling"]))
-            return {"prompt_ids": engine.prompt_ids, "groups": [[asdict(c) for c in group] for group in groups]}
+            return {
+                "prompt_ids": engine.prompt_ids,
+                "groups": [[asdict(c) for c in group] for group in groups],
+            }
 
         return JSONResponse(await answered(work, await body_of(request)))
 
@@ -184,7 +219,9 @@ def build_app(engine):
     async def heatmaps(request: HttpRequest):
         def work(body: bytes) -> bytes:
             maps = engine.heatmaps(_unpacked(body)[0])
-            return save_arrays({"none": np.zeros(1)} if maps is None else {str(n): m for n, m in enumerate(maps)})
+            return save_arrays(
+                {"none": np.zeros(1)} if maps is None else {str(n): m for n, m in enumerate(maps)}
+            )
 
         return Response(await answered(work, await body_of(request)), media_type="application/octet-stream")
 
@@ -205,11 +242,15 @@ def build_app(engine):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m rft.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m rft.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="checkpoint folder; the trainer replaces its weights")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8100)
-    parser.add_argument("--max-model-len", type=int, default=1024, help="tokens of a prompt and its completion")
+    parser.add_argument(
+        "--max-model-len", type=int, default=1024, help="tokens of a prompt and its completion"
+    )
     parser.add_argument("--max-num-seqs", type=int, default=128, help="completions drawn at a time")
     parser.add_argument("--memory", type=float, default=0.9, help="share of a GPU's memory")
     parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs that one engine is split over")
@@ -221,7 +262,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     from bench.models.vllm import VllmModel
 
-    engine = VllmModel(known.model, known.dtype, known.max_model_len, known.max_num_seqs, known.memory, tensor_parallel=known.tensor_parallel)
+    engine = VllmModel(
+        known.model,
+        known.dtype,
+        known.max_model_len,
+        known.max_num_seqs,
+        known.memory,
+        tensor_parallel=known.tensor_parallel,
+    )
     print(f"rollout server for {known.model} on http://{known.host}:{known.port}", flush=True)
     uvicorn.run(build_app(engine), host=known.host, port=known.port, log_level="warning")
     return 0

@@ -1,11 +1,13 @@
-"""Reinforcement fine-tuning of T-VAD by GRPO with verifiable rewards, in the manner of VAU-R1 (arXiv 2505.23504).
+"""Reinforcement fine-tuning of T-VAD by GRPO with verifiable rewards, in the manner of VAU-R1 (arXiv
+2505.23504).
 
     accelerate launch rft/train_grpo.py --config configs/grpo/demo.yaml
     accelerate launch rft/train_grpo.py --config configs/grpo/demo.yaml --training.learning_rate 1e-5 --seed 1
 
-Rollouts run T-VAD in vLLM, in this process; without vLLM, transformers' generate takes over and says so. A killed run continues
-from its last checkpoint. Differs from the published method where the configuration says so: no KL term unless `beta` is set, clip
-and prompt computed once per group, loss over all tokens of the batch (`loss_type`).
+Rollouts run T-VAD in vLLM, in this process; without vLLM, transformers' generate takes over and says so. A
+killed run continues from its last checkpoint. Differs from the published method where the configuration says
+so: no KL term unless `beta` is set, clip and prompt computed once per group, loss over all tokens of the
+batch (`loss_type`).
 """
 
 import argparse
@@ -29,7 +31,8 @@ from tvad.files import write_whole
 
 @dataclass
 class Difficulty:
-    """run: a finished benchmark run of the start on the training data (`rft.difficulty`). floor: least relative chance of a question."""
+    """run: a finished benchmark run of the start on the training data (`rft.difficulty`). floor: least
+    relative chance of a question."""
 
     run: str
     floor: float = 0.05
@@ -37,7 +40,8 @@ class Difficulty:
 
 @dataclass
 class Features:
-    """folder, gigabytes: where and how much of what the frozen vision tower makes of clips is kept (`rft.features`)."""
+    """folder, gigabytes: where and how much of what the frozen vision tower makes of clips is kept
+    (`rft.features`)."""
 
     folder: str
     gigabytes: float = 50.0
@@ -45,15 +49,18 @@ class Features:
 
 @dataclass
 class GrpoRun:
-    """`training`: fields of TRL's GRPOConfig. `tasks`: share of every task among the prompts, or {share, rewards} where it
-    has rewards of its own. `rewards`: name -> weight (`rft.rewards.named`). `prompt`: how questions are put (`tvad.prompts.STYLES`).
+    """`training`: fields of TRL's GRPOConfig. `tasks`: share of every task among the prompts, or {share,
+    rewards} where it has rewards of its own. `rewards`: name -> weight (`rft.rewards.named`). `prompt`: how
+    questions are put (`tvad.prompts.STYLES`).
 
-    `engine`: vllm (in this process), transformers, auto (vllm where installed), or server:URL,URL (`rft.server`). `engine_options`: of
-    `bench.models.vllm.VllmModel`. `trains`: name patterns of the parameters that learn; `lora`: also adapters on the last decoder layers.
-    `method`: grpo (the losses of TRL by `training.loss_type` and `training.importance_sampling_level`) or reg_grpo with `reg_scale`.
-    `redraws`: rounds in which groups without signal are replaced (dynamic sampling). `rate` and `max_frames`: how clips are sampled;
-    `decoders`: threads that decode ahead. `prompts`: how many questions are drawn (default: what max_steps needs, else every one once).
-    `tokens`: of a log-prob pass. `loggers`: tensorboard, trackio, wandb.
+    `engine`: vllm (in this process), transformers, auto (vllm where installed), or server:URL,URL
+    (`rft.server`). `engine_options`: of `bench.models.vllm.VllmModel`. `trains`: name patterns of the
+    parameters that learn; `lora`: also adapters on the last decoder layers. `method`: grpo (the losses of TRL
+    by `training.loss_type` and `training.importance_sampling_level`) or reg_grpo with `reg_scale`. `redraws`:
+    rounds in which groups without signal are replaced (dynamic sampling). `rate` and `max_frames`: how clips
+    are sampled; `decoders`: threads that decode ahead. `prompts`: how many questions are drawn (default: what
+    max_steps needs, else every one once). `tokens`: of a log-prob pass. `loggers`: tensorboard, trackio,
+    wandb.
     """
 
     out: str
@@ -90,7 +97,9 @@ METHODS = ("grpo", "reg_grpo")
 LOGGERS = ("tensorboard", "trackio", "wandb")
 
 
-def open_engine(kind: str, path: str, model, processor, sequences: int, length: int, seed: int, **options: Any):
+def open_engine(
+    kind: str, path: str, model, processor, sequences: int, length: int, seed: int, **options: Any
+):
     """The rollout engine: vLLM, servers, or transformers' generate over the trainer's own model."""
     import importlib.util
 
@@ -101,7 +110,11 @@ def open_engine(kind: str, path: str, model, processor, sequences: int, length: 
     if kind not in ("auto", "vllm", "transformers"):
         raise InputError(f"engine: {kind!r} is none of auto, vllm, transformers, server:URL")
     if kind == "auto" and importlib.util.find_spec("vllm") is None:
-        print("WARNING: vLLM is not installed: rollouts use transformers' generate, which is several times slower", file=sys.stderr)
+        print(
+            "WARNING: vLLM is not installed: rollouts use transformers' generate, which is several times"
+            " slower",
+            file=sys.stderr,
+        )
         kind = "transformers"
     if kind == "transformers":
         from bench.models.hf import HfModel
@@ -139,16 +152,29 @@ def settings_of(run: GrpoRun, weights: list[float]):
             raise InputError(f"training: unknown key {key!r}; expected a field of TRL's GRPOConfig")
         kinds = typing.get_args(hints[key]) or (hints[key],)
         given[key] = value
-        if isinstance(value, str) and str not in kinds and (float in kinds or int in kinds):  # YAML 1.1 reads 1e-6 as text
+        if (
+            isinstance(value, str) and str not in kinds and (float in kinds or int in kinds)
+        ):  # YAML 1.1 reads 1e-6 as text
             try:
                 given[key] = float(value)
             except ValueError:
                 raise InputError(f"training: {key}: expected a number, found {value!r}") from None
     settings = {
-        "output_dir": run.out, "seed": run.seed, "data_seed": run.seed, "reward_weights": weights, "report_to": run.loggers or "none",
-        "remove_unused_columns": False, "use_cpu": not torch.cuda.is_available(), "logging_steps": 1, "disable_tqdm": True,
-        "gradient_checkpointing": False, "dataloader_num_workers": 0, "save_total_limit": 2, "bf16": False, **given,
-    }  # fmt: skip
+        "output_dir": run.out,
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "reward_weights": weights,
+        "report_to": run.loggers or "none",
+        "remove_unused_columns": False,
+        "use_cpu": not torch.cuda.is_available(),
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+        "dataloader_num_workers": 0,
+        "save_total_limit": 2,
+        "bf16": False,
+        **given,
+    }
     try:
         return GRPOConfig(**settings)
     except (TypeError, ValueError) as error:
@@ -164,8 +190,9 @@ class Stopped(Exception):
 
 
 def train(run: GrpoRun, engine=None):
-    """Carry out a run; returns the trainer. The result is in `out`/model (and `out`/adapter with LoRA), logs in `out`/log.jsonl and
-    `out`/rollouts.jsonl, a page in `out`/run.html. Raises Stopped where SIGTERM or a collapse ended it early; the same call goes on."""
+    """Carry out a run; returns the trainer. The result is in `out`/model (and `out`/adapter with LoRA), logs
+    in `out`/log.jsonl and `out`/rollouts.jsonl, a page in `out`/run.html. Raises Stopped where SIGTERM or a
+    collapse ended it early; the same call goes on."""
     import os
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -192,9 +219,17 @@ def train(run: GrpoRun, engine=None):
     groups = arguments.generation_batch_size // arguments.num_generations
     every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in tasks)
     count = run.prompts or (arguments.max_steps * groups if arguments.max_steps > 0 else every)
-    chances = difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor) if run.difficulty else None
+    chances = (
+        difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor)
+        if run.difficulty
+        else None
+    )
     rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances)
-    opened = functools.partial(AutoModelForImageTextToText.from_pretrained, run.model, dtype="bfloat16" if arguments.bf16 else "float32")
+    opened = functools.partial(
+        AutoModelForImageTextToText.from_pretrained,
+        run.model,
+        dtype="bfloat16" if arguments.bf16 else "float32",
+    )
     model = opened()
     processor = AutoProcessor.from_pretrained(run.model)
     learned = select_trainable(model, run.trains)
@@ -202,31 +237,57 @@ def train(run: GrpoRun, engine=None):
     features = None
     if run.features:
         if any(name.startswith("model.visual.") for name in learned):
-            raise InputError("features: the vision tower trains, so its features change; leave it out of `trains` or leave out `features`")
+            raise InputError(
+                "features: the vision tower trains, so its features change; leave it out of `trains` or leave"
+                " out `features`"
+            )
         features = FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "grpo.json", json.dumps(dataclasses.asdict(run), indent=1))
     if engine is None:
         length = 1024 + arguments.max_completion_length
-        engine = open_engine(run.engine, run.model, model, processor, arguments.generation_batch_size, length, run.seed, **run.engine_options)
+        engine = open_engine(
+            run.engine,
+            run.model,
+            model,
+            processor,
+            arguments.generation_batch_size,
+            length,
+            run.seed,
+            **run.engine_options,
+        )
     elif engine.name == "hf":
         engine.model = model
     log, guard, store = RunLog(out), Guard(run.watch), ClipStore(run.rate, run.max_frames)
     evaluation = BenchEvaluation(run.evaluate, out) if run.evaluate else None
     with Terminator() as terminator:
         trainer = VideoGRPOTrainer(
-            model=model, reward_funcs=functions, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=processor,
-            engine=engine, store=store, once_per_group=run.once_per_group, method=run.method, reg_scale=run.reg_scale, redraws=run.redraws,
-            features=features, tuner=tuner, tokens=run.tokens, reference=opened() if arguments.beta else None,
+            model=model,
+            reward_funcs=functions,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=processor,
+            engine=engine,
+            store=store,
+            once_per_group=run.once_per_group,
+            method=run.method,
+            reg_scale=run.reg_scale,
+            redraws=run.redraws,
+            features=features,
+            tuner=tuner,
+            tokens=run.tokens,
+            reference=opened() if arguments.beta else None,
             callbacks=[log, guard, terminator, *([evaluation] if evaluation else [])],
-        )  # fmt: skip
+        )
         log.trainer = trainer
         if evaluation:
             evaluation.trainer = trainer
         trainer.remove_callback(transformers.PrinterCallback)
         if run.decoders:
-            store.prefetch(dict.fromkeys(rows[i]["video"] for i in trainer._get_train_sampler()), run.decoders)
+            store.prefetch(
+                dict.fromkeys(rows[i]["video"] for i in trainer._get_train_sampler()), run.decoders
+            )
         try:
             trainer.train(resume_from_checkpoint=last_checkpoint(out))
         finally:
@@ -234,7 +295,10 @@ def train(run: GrpoRun, engine=None):
     if trainer.accelerator.is_main_process:
         write_run_page(out)
     if terminator.caught:
-        raise Stopped(f"stopped by SIGTERM after step {trainer.state.global_step}; the same command goes on from there", 143)
+        raise Stopped(
+            f"stopped by SIGTERM after step {trainer.state.global_step}; the same command goes on from there",
+            143,
+        )
     trainer.save_policy(out / "model")
     if trainer.accelerator.is_main_process:
         write_whole(out / "model" / "README.md", rft_card(run, out, sys.argv))
@@ -248,7 +312,9 @@ def train(run: GrpoRun, engine=None):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="rft/train_grpo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="rft/train_grpo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", required=True, help="YAML file, e.g. configs/grpo/demo.yaml")
     known, rest = parser.parse_known_args(arguments)
     run = config.build(GrpoRun, config.override(config.read_yaml(known.config), rest), known.config)
@@ -257,7 +323,10 @@ def main(arguments: list[str] | None = None) -> int:
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return stop.status
-    print(f"{trainer.state.global_step} steps done; the trained model is in {Path(run.out, 'model')}, a page about the run in {Path(run.out, 'run.html')}")
+    print(
+        f"{trainer.state.global_step} steps done; the trained model is in {Path(run.out, 'model')}, a page"
+        f" about the run in {Path(run.out, 'run.html')}"
+    )
     return 0
 
 

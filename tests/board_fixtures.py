@@ -1,4 +1,5 @@
-"""What the leaderboard's tests share: databases, a board in a folder of its own with accounts and a client."""
+"""What the leaderboard's tests share: databases, a board in a folder of its own with accounts and a
+client."""
 
 import json
 import os
@@ -22,8 +23,18 @@ from leaderboard.store import Filter, Scored, Store
 from leaderboard.tables import connect
 from leaderboard.web import build_app
 
-CARD = {"name": "guess", "organisation": "a lab", "licence": "mit", "contamination": "none known", "data": ["nothing"], "parameters": 2.5e6}
-PLACES = [Path(p) for p in (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), "/usr/local/bin", "/usr/bin")]
+CARD = {
+    "name": "guess",
+    "organisation": "a lab",
+    "licence": "mit",
+    "contamination": "none known",
+    "data": ["nothing"],
+    "parameters": 2.5e6,
+}
+PLACES = [
+    Path(p)
+    for p in (*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), "/usr/local/bin", "/usr/bin")
+]
 
 
 def as_postgres():
@@ -43,17 +54,25 @@ def postgres(tmp_path_factory):
     place = next((p for p in PLACES if (p / "initdb").exists() and (p / "pg_ctl").exists()), None)
     if place is None:
         pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # sockets want short paths, and another user must reach it
+    folder = Path(
+        tempfile.mkdtemp(prefix="pg", dir="/tmp")
+    )  # sockets want short paths, and another user must reach it
     user = as_postgres()
     if user:
         os.chown(folder, user["user"], user["group"])
     data = folder / "data"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder, **user}
-    made = subprocess.run([place / "initdb", "-D", data, "-U", "board", "-A", "trust", "-E", "UTF8", "--no-sync"], **quiet)
+    made = subprocess.run(
+        [place / "initdb", "-D", data, "-U", "board", "-A", "trust", "-E", "UTF8", "--no-sync"], **quiet
+    )
     if made.returncode:
         pytest.skip(f"PostgreSQL cannot be started here: {made.stderr.decode()[-200:]}")
     options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    subprocess.run([place / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"], check=True, **quiet)
+    subprocess.run(
+        [place / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"],
+        check=True,
+        **quiet,
+    )
     try:
         yield f"postgresql+psycopg://board@/postgres?host={folder}"
     finally:
@@ -98,7 +117,11 @@ def rows_of(store: Store, suite: str = "scenes", split: str = "public") -> list[
 def baseline_runs(scenes, tmp_path_factory):
     """A folder with finished runs of baselines and the suite's configuration."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "suite.yaml").write_text(json.dumps({"name": "scenes", "data": str(scenes), "tasks": ["mcq", "judgement", "spatial"], "resamples": 50}))
+    (folder / "suite.yaml").write_text(
+        json.dumps(
+            {"name": "scenes", "data": str(scenes), "tasks": ["mcq", "judgement", "spatial"], "resamples": 50}
+        )
+    )
     plan = suites.read(str(folder / "suite.yaml"))
     for which in ("random", "prior", "oracle"):
         run(Baseline(which), f"baseline:{which}", plan, folder / which)
@@ -111,7 +134,13 @@ class Place:
     def __init__(self, folder, runs, database=None, **settings):
         self.folder, self.runs, self.config = folder, runs, folder / "board.yaml"
         scenes = {"config": str(runs / "suite.yaml")}
-        plan = {"folder": str(folder / "board"), "suites": {"scenes": scenes}, "daily": 5, "open_accounts": 3, "database": database}
+        plan = {
+            "folder": str(folder / "board"),
+            "suites": {"scenes": scenes},
+            "daily": 5,
+            "open_accounts": 3,
+            "database": database,
+        }
         self.config.write_text(json.dumps(plan | settings))
         (folder / "board").mkdir(exist_ok=True)
         self.board = boards.read(str(self.config))
@@ -124,7 +153,9 @@ class Place:
 
     def packed(self, which="random", runs: dict | None = None, **card) -> bytes:
         (self.folder / "card.yaml").write_text(json.dumps(CARD | card))
-        submission.pack(runs or {"scenes": self.runs / which}, self.folder / "card.yaml", self.folder / "s.zip")
+        submission.pack(
+            runs or {"scenes": self.runs / which}, self.folder / "card.yaml", self.folder / "s.zip"
+        )
         return (self.folder / "s.zip").read_bytes()
 
     def bearer(self, token: str | None = None) -> dict[str, str]:
@@ -143,10 +174,22 @@ class Place:
         """End what is queued with made-up metrics."""
         metric = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 3}
         while (job := self.store.claim(60)) is not None:
-            self.store.finish(job, [Scored("scenes", "public", self.version, {"mcq.accuracy": metric, "judgement.accuracy": metric}, {})])
+            self.store.finish(
+                job,
+                [
+                    Scored(
+                        "scenes",
+                        "public",
+                        self.version,
+                        {"mcq.accuracy": metric, "judgement.accuracy": metric},
+                        {},
+                    )
+                ],
+            )
 
     def score(self) -> None:
-        """Score what is queued, as the scorer's child does; that it has a process of its own is tested where it matters."""
+        """Score what is queued, as the scorer's child does; that it has a process of its own is tested where
+        it matters."""
         while (job := self.store.claim(60)) is not None:
             with tempfile.TemporaryDirectory(dir=self.board.folder) as work:
                 scoring.child(self.board, self.board.submission(job.hash), Path(work))

@@ -1,4 +1,5 @@
-"""Shared fixtures: a small scenes data set, an untrained tiny checkpoint, one vLLM engine a session. Nothing here needs a network."""
+"""Shared fixtures: a small scenes data set, an untrained tiny checkpoint, one vLLM engine a session. Nothing
+here needs a network."""
 
 import importlib.util
 import os
@@ -83,7 +84,8 @@ def free_port() -> int:
 
 
 def until_up(process: subprocess.Popen, url: str, log: Path) -> None:
-    """Wait until something answers at `url`, whatever it says; fails with the log where the process ends first."""
+    """Wait until something answers at `url`, whatever it says; fails with the log where the process ends
+    first."""
     deadline = time.monotonic() + 240
     while True:
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
@@ -102,8 +104,25 @@ def server(tmp_path_factory):
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
     port = free_port()
-    command = [sys.executable, "-m", "tvad", "serve", "--model", str(SHIPPED), "--port", str(port), "--dtype", "float32", "--enforce-eager",
-               "--max-model-len", "1024", "--max-num-seqs", "8", "--served-model-name", "tiny"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "tvad",
+        "serve",
+        "--model",
+        str(SHIPPED),
+        "--port",
+        str(port),
+        "--dtype",
+        "float32",
+        "--enforce-eager",
+        "--max-model-len",
+        "1024",
+        "--max-num-seqs",
+        "8",
+        "--served-model-name",
+        "tiny",
+    ]
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     log = tmp_path_factory.mktemp("server") / "server.txt"

@@ -14,7 +14,13 @@ GOOD = "<think>A car.</think><answer>B</answer><glue>[1.00, 2.50]</glue>"
 
 def test_strict_reads_a_well_formed_answer_without_defects():
     found = parse(GOOD, "strict")
-    assert (found.think, found.answer, found.span, found.defects, found.tags) == ("A car.", "B", (1.0, 2.5), (), TAGS["temporal"])
+    assert (found.think, found.answer, found.span, found.defects, found.tags) == (
+        "A car.",
+        "B",
+        (1.0, 2.5),
+        (),
+        TAGS["temporal"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,9 +48,17 @@ def test_each_defect_has_a_name(text, defect):
 
 @pytest.mark.parametrize(
     ("content", "span"),
-    [("[1:05, 1:10.5]", (65.0, 70.5)), ("[0:01:05, 70]", (65.0, 70.0)), ("３.５ to ４", (3.5, 4.0)), ("5.2s - 9s", (5.2, 9.0)),
-     ("none", NONE), ("[0, 0]", NONE), ("[-1.0, -1.0]", NONE), ("No anomaly", NONE)],
-)  # fmt: skip
+    [
+        ("[1:05, 1:10.5]", (65.0, 70.5)),
+        ("[0:01:05, 70]", (65.0, 70.0)),
+        ("３.５ to ４", (3.5, 4.0)),
+        ("5.2s - 9s", (5.2, 9.0)),
+        ("none", NONE),
+        ("[0, 0]", NONE),
+        ("[-1.0, -1.0]", NONE),
+        ("No anomaly", NONE),
+    ],
+)
 def test_spans_are_read_in_their_usual_spellings(content, span):
     assert parse(f"<glue>{content}</glue>").span == span
 
@@ -72,7 +86,9 @@ def test_render_refuses_what_the_task_lacks():
         render(Answer("x", "A"), "poem")
 
 
-words = st.text(alphabet=st.characters(blacklist_characters="<>", blacklist_categories=("Cs",)), min_size=1).filter(lambda s: s.strip())
+words = st.text(
+    alphabet=st.characters(blacklist_characters="<>", blacklist_categories=("Cs",)), min_size=1
+).filter(lambda s: s.strip())
 times = st.floats(0, 1e4).map(lambda x: round(x, 2))
 
 
@@ -84,12 +100,35 @@ def test_what_is_rendered_is_parsed_back(think, answer, span):
 
 
 pieces = st.sampled_from(
-    ["<think>", "</think>", "<answer>", "</answer>", "<glue>", "</glue>", "<box>", "</box>", "[", "]", ",", "1", "nan", "inf", "9" * 400,
-     "\ud800", "１", ":", "%", "A", " "]
+    [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "<glue>",
+        "</glue>",
+        "<box>",
+        "</box>",
+        "[",
+        "]",
+        ",",
+        "1",
+        "nan",
+        "inf",
+        "9" * 400,
+        "\ud800",
+        "１",
+        ":",
+        "%",
+        "A",
+        " ",
+    ]
 )
 
 
-@given(st.lists(pieces, max_size=60).map("".join) | st.text(), st.sampled_from(["strict", "lenient", "vau_r1"]))
+@given(
+    st.lists(pieces, max_size=60).map("".join) | st.text(), st.sampled_from(["strict", "lenient", "vau_r1"])
+)
 @settings(max_examples=400)
 def test_parse_never_raises(text, mode):
     found = parse(text, mode)
@@ -100,10 +139,32 @@ def test_parse_never_raises(text, mode):
 @pytest.mark.parametrize("mode", ["strict", "lenient", "vau_r1"])
 def test_a_mebibyte_of_anything_is_parsed_without_hanging(mode):
     rng = random.Random(0)
-    parts = ["<think>", "</think>", "<answer>", "</answer>", "<glue>", "<box>", "[", "]", "1:", "1.", "9", "-", ",", " ", "from 1 to ", "\n", "nan"]
+    parts = [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "<glue>",
+        "<box>",
+        "[",
+        "]",
+        "1:",
+        "1.",
+        "9",
+        "-",
+        ",",
+        " ",
+        "from 1 to ",
+        "\n",
+        "nan",
+    ]
     corpus = [part * (MAX_TEXT // len(part)) for part in parts]
     corpus += ["".join(rng.choices(parts, k=MAX_TEXT // 4))[:MAX_TEXT] for _ in range(3)]
-    corpus += ["<think>" * 70_000 + "</think>" * 70_000, "<glue>[" + "1" * MAX_TEXT, "<box>" + "[" * 500_000 + "</box>"]
+    corpus += [
+        "<think>" * 70_000 + "</think>" * 70_000,
+        "<glue>[" + "1" * MAX_TEXT,
+        "<box>" + "[" * 500_000 + "</box>",
+    ]
     for text in corpus:
         started = time.monotonic()
         parse(text, mode)

@@ -13,7 +13,14 @@ from rft.demo import main as demo
 
 
 def call(*arguments, **kwargs):
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=300, **kwargs)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+        **kwargs,
+    )
 
 
 def refused(done, *words):
@@ -26,9 +33,18 @@ def refused(done, *words):
 
 @pytest.mark.parametrize(
     "command",
-    [("-m", "tvad"), ("-m", "tvad", "infer"), ("-m", "tvad", "data", "scenes"), ("-m", "bench"), ("-m", "bench", "run"), ("-m", "bench", "compare"),
-     ("rft/train_grpo.py",), ("rft/train_stage.py",), ("-m", "rft.demo")],
-)  # fmt: skip
+    [
+        ("-m", "tvad"),
+        ("-m", "tvad", "infer"),
+        ("-m", "tvad", "data", "scenes"),
+        ("-m", "bench"),
+        ("-m", "bench", "run"),
+        ("-m", "bench", "compare"),
+        ("rft/train_grpo.py",),
+        ("rft/train_stage.py",),
+        ("-m", "rft.demo"),
+    ],
+)
 def test_help_has_an_example(command):
     done = call(*command, "--help")
     assert done.returncode == 0
@@ -37,7 +53,11 @@ def test_help_has_an_example(command):
 
 def test_bad_input_names_the_culprit(tmp_path, checkpoint, scenes):
     (tmp_path / "rows.csv").write_text("Video Name,Question\na,b\n")
-    refused(call("-m", "tvad", "data", "vau-bench", tmp_path / "rows.csv", "--out", tmp_path / "o"), "rows.csv", "'Option 1'")
+    refused(
+        call("-m", "tvad", "data", "vau-bench", tmp_path / "rows.csv", "--out", tmp_path / "o"),
+        "rows.csv",
+        "'Option 1'",
+    )
     (tmp_path / "clip.mp4").write_text("text")
     refused(call("-m", "tvad", "infer", "--model", checkpoint, "--video", tmp_path / "clip.mp4"), "clip.mp4")
     bench = ("-m", "bench", "run", "--suite", "configs/bench/scenes.yaml", "--out", tmp_path / "r")
@@ -62,7 +82,9 @@ def test_bad_training_runs_name_the_culprit(tmp_path, checkpoint, scenes):
     guilty = next(r for r in rows if r["label"] == "anomalous")
     guilty["spans"] = [[1.0, 77.0]]
     (broken / "samples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    refused(call(*GRPO, "--model", checkpoint, "--data", broken, "--out", tmp_path / "g"), guilty["id"], "77.0")
+    refused(
+        call(*GRPO, "--model", checkpoint, "--data", broken, "--out", tmp_path / "g"), guilty["id"], "77.0"
+    )
     assert not (tmp_path / "g" / "model").exists()
 
 
@@ -72,7 +94,9 @@ def test_without_vllm_the_fallback_says_so_once(monkeypatch, capsys):
     from rft.train_grpo import open_engine
 
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "vllm" else real(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "vllm" else real(name, *a)
+    )
     assert open_engine("auto", "", torch.nn.Identity(), None, 8, 1024, 0).name == "hf"
     assert capsys.readouterr().err.count("WARNING: vLLM is not installed") == 1
 
@@ -81,8 +105,22 @@ def test_the_demo_runs_from_end_to_end(tmp_path, capsys):
     """What `make demo` runs, on fewer clips and for two steps; the engine is its default."""
     if not SHIPPED.exists():
         pytest.skip("no shipped checkpoint")
-    knobs = ["--train-clips", "16", "--test-clips", "10", "--training.max_steps", "2", "--training.save_steps", "1", "--engine", "transformers",
-             "--training.per_device_train_batch_size", "8", "--training.num_generations", "4"]  # fmt: skip
+    knobs = [
+        "--train-clips",
+        "16",
+        "--test-clips",
+        "10",
+        "--training.max_steps",
+        "2",
+        "--training.save_steps",
+        "1",
+        "--engine",
+        "transformers",
+        "--training.per_device_train_batch_size",
+        "8",
+        "--training.num_generations",
+        "4",
+    ]
     assert demo(["--out", str(tmp_path), *knobs]) == 0
     out = capsys.readouterr().out
     assert "mean reward" in out and "greedy answers" in out and "sampled answers" in out
@@ -93,7 +131,12 @@ def test_the_demo_runs_from_end_to_end(tmp_path, capsys):
 
 def test_make_knows_its_targets():
     for target in ("setup", "demo", "tiny", "test", "test-all", "lint"):
-        assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, env={**os.environ}).returncode == 0, target
+        assert (
+            subprocess.run(
+                ["make", "-n", target], cwd=ROOT, capture_output=True, env={**os.environ}
+            ).returncode
+            == 0
+        ), target
 
 
 def test_ci_runs_the_tests():

@@ -43,7 +43,11 @@ def test_mistakes_are_named(data, message):
 
 def test_overrides_reach_groups_and_list_members():
     data = {"a": {"b": 1}, "stages": [{"steps": 5}]}
-    assert override(data, ["--a.b", "2", "--stages.0.steps", "7", "--c.d", "[1, x]"]) == {"a": {"b": 2}, "stages": [{"steps": 7}], "c": {"d": [1, "x"]}}
+    assert override(data, ["--a.b", "2", "--stages.0.steps", "7", "--c.d", "[1, x]"]) == {
+        "a": {"b": 2},
+        "stages": [{"steps": 7}],
+        "c": {"d": [1, "x"]},
+    }
     for wrong in (["--a"], ["a", "1"], ["--stages.4.steps", "1"], ["--a.b.c", "1"]):
         with pytest.raises(InputError):
             override({"a": {"b": 1}, "stages": [{}]}, wrong)

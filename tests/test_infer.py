@@ -1,4 +1,5 @@
-"""`tvad infer`: a video file in; spans, objects, pictures and a dialogue out. Bad files give one line each."""
+"""`tvad infer`: a video file in; spans, objects, pictures and a dialogue out. Bad files give one line
+each."""
 
 import json
 import struct
@@ -26,7 +27,10 @@ def model():
 @pytest.fixture
 def long_video(tmp_path):
     """Three clips in a row, the middle one with an anomaly: 12 seconds at 4 frames a second."""
-    parts = [make_clip(seed, category, core=True, max_crowd=1).frames for seed, category in ((1, None), (2, "fire"), (3, None))]
+    parts = [
+        make_clip(seed, category, core=True, max_crowd=1).frames
+        for seed, category in ((1, None), (2, "fire"), (3, None))
+    ]
     video.write(tmp_path / "long.mp4", np.concatenate(parts), 4)
     return tmp_path / "long.mp4"
 
@@ -58,9 +62,17 @@ def test_a_video_is_analysed_window_by_window(model, long_video, tmp_path):
     assert len(result["frame_scores"]) == 48 and result["objects"]
     overlay = video.decode(tmp_path / "out/overlay.mp4")
     assert overlay.total == 48 and overlay.images.shape[2] == 320
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"result.json", "overlay.mp4", "heatmap.jpg", "trajectory.jpg", "timeline.jpg"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "result.json",
+        "overlay.mp4",
+        "heatmap.jpg",
+        "trajectory.jpg",
+        "timeline.jpg",
+    }
     lit = int(scores.argmax())
-    assert (overlay.images[lit, -2, 0] > 150)[0] and overlay.images[0, -2, 200].max() < 90  # the bar of the score
+    assert (overlay.images[lit, -2, 0] > 150)[0] and overlay.images[
+        0, -2, 200
+    ].max() < 90  # the bar of the score
 
 
 def test_the_trajectory_shows_truth_in_green_and_prediction_in_red(model, scenes, tmp_path):
@@ -106,7 +118,9 @@ def four_hours(path):
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"
         for _ in range(4):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")):
+            for packet in stream.encode(
+                av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            ):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
@@ -122,7 +136,9 @@ def cut_short(path):
         stream.width = stream.height = 64
         rng = np.random.default_rng(0)
         for _ in range(40):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), format="rgb24")):
+            for packet in stream.encode(
+                av.VideoFrame.from_ndarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), format="rgb24")
+            ):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
@@ -130,19 +146,23 @@ def cut_short(path):
     path.write_bytes(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize("make, words", [
-    (audio_only, "no video stream"),
-    (lambda p: video.write(p, np.zeros((1, 64, 64, 3), np.uint8), 4), "only 1 frame"),
-    (four_hours, "truncated, 1.0 of 14400.0 s"),
-    (cut_short, "cannot be decoded"),
-    (lambda p: p.write_text("just words"), "cannot be decoded"),
-    (lambda p: p.write_bytes(b""), "cannot be decoded"),
-    (lambda p: None, "no such video file"),
-], ids=["audio", "one frame", "four hours", "cut short", "text", "empty", "missing"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (audio_only, "no video stream"),
+        (lambda p: video.write(p, np.zeros((1, 64, 64, 3), np.uint8), 4), "only 1 frame"),
+        (four_hours, "truncated, 1.0 of 14400.0 s"),
+        (cut_short, "cannot be decoded"),
+        (lambda p: p.write_text("just words"), "cannot be decoded"),
+        (lambda p: p.write_bytes(b""), "cannot be decoded"),
+        (lambda p: None, "no such video file"),
+    ],
+    ids=["audio", "one frame", "four hours", "cut short", "text", "empty", "missing"],
+)
 def test_a_file_that_is_no_usable_video_gives_one_line(capsys, tmp_path, make, words):
     path = tmp_path / "odd.mp4"
     make(path)
-    status, out, err = run(capsys, "infer", "--model", SHIPPED, "--video", path, "--out", tmp_path / "out")
+    status, _out, err = run(capsys, "infer", "--model", SHIPPED, "--video", path, "--out", tmp_path / "out")
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert status == 2 and len(errors) == 1 and words in errors[0] and "odd.mp4" in errors[0]
     assert not (tmp_path / "out" / "result.json").exists()
@@ -155,7 +175,7 @@ def test_a_folder_of_videos_is_seen_one_by_one_and_bad_ones_are_named(capsys, tm
         (folder / f"{sample.id}.mp4").write_bytes(sample.path(sample.video.path).read_bytes())
     (folder / "broken.mp4").write_text("no video")
     (folder / "notes.txt").write_text("not looked at")
-    status, out, err = run(capsys, "infer", "--model", SHIPPED, "--video", folder, "--out", tmp_path / "out")
+    status, _out, err = run(capsys, "infer", "--model", SHIPPED, "--video", folder, "--out", tmp_path / "out")
     assert status == 1 and "broken.mp4" in err and "1 of 3 videos refused" in err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(s.id for s in load(scenes)[:2])
     assert next(p.name for p in videos_in(str(folder))) == "broken.mp4"
@@ -166,10 +186,25 @@ def test_free_questions_follow_the_protocol(capsys, monkeypatch, scenes):
     lines = iter(["What colour is it?", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    status, out, _ = run(capsys, "infer", "--model", SHIPPED, "--video", sample.path(sample.video.path), "--chat", "--ask", "Who is it?", "--json")
+    status, out, _ = run(
+        capsys,
+        "infer",
+        "--model",
+        SHIPPED,
+        "--video",
+        sample.path(sample.video.path),
+        "--chat",
+        "--ask",
+        "Who is it?",
+        "--json",
+    )
     result = json.loads(out.splitlines()[-1])
     asked = [turn["question"] for turn in result["dialogue"]["turns"]]
-    assert status == 0 and asked[0] == "Is there an anomaly?" and asked[-2:] == ["Who is it?", "What colour is it?"]
+    assert (
+        status == 0
+        and asked[0] == "Is there an anomaly?"
+        and asked[-2:] == ["Who is it?", "What colour is it?"]
+    )
 
 
 def test_spans_of_windows_are_merged():
@@ -180,7 +215,13 @@ def test_boxes_are_linked_to_objects_by_overlap():
     def box(x, score=0.9):
         return [x, 10, x + 9, 19, score]
 
-    steps = [np.array([box(0), box(50)]), np.array([box(52), box(3)]), np.zeros((0, 5)), np.array([box(6)]), np.array([box(80), box(8, 0.95)])]
+    steps = [
+        np.array([box(0), box(50)]),
+        np.array([box(52), box(3)]),
+        np.zeros((0, 5)),
+        np.array([box(6)]),
+        np.array([box(80), box(8, 0.95)]),
+    ]
     paths = link(steps)
     assert [sorted(p.boxes) for p in paths] == [[0, 1], [0, 1], [3, 4], [4]]
     assert paths[0].boxes[1][0] == 3 and paths[2].score == 0.95

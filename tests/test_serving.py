@@ -23,12 +23,16 @@ def url_of(path):
 def chat(text, url, **extra):
     turns = messages(text, url)
     for turn in turns:
-        turn["content"] = [{"type": "video_url", "video_url": {"url": p["video"]}} if p["type"] == "video" else p for p in turn["content"]]
+        turn["content"] = [
+            {"type": "video_url", "video_url": {"url": p["video"]}} if p["type"] == "video" else p
+            for p in turn["content"]
+        ]
     return {"messages": turns, "temperature": 0, "max_tokens": 24, **extra}
 
 
 def through(body: bytes, found=None, path=serving.CHAT):
-    """One request through the middleware around an application that echoes: (status, answer, what the application saw)."""
+    """One request through the middleware around an application that echoes: (status, answer, what the
+    application saw)."""
     seen, sent = [], []
 
     async def app(scope, receive, send):
@@ -40,10 +44,21 @@ def through(body: bytes, found=None, path=serving.CHAT):
         assert method == "tvad_heatmap" and len(args[0]) == np.prod(args[1])
         return [found]
 
-    state = types.SimpleNamespace(args=types.SimpleNamespace(media_io_kwargs={"video": {"fps": 2.0, "num_frames": 8}}),
-                                  engine_client=types.SimpleNamespace(collective_rpc=rpc))  # fmt: skip
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-length", b"%d" % len(body))], "app": types.SimpleNamespace(state=state)}
-    pieces = [{"type": "http.request", "body": body[:10], "more_body": True}, {"type": "http.request", "body": body[10:], "more_body": False}]
+    state = types.SimpleNamespace(
+        args=types.SimpleNamespace(media_io_kwargs={"video": {"fps": 2.0, "num_frames": 8}}),
+        engine_client=types.SimpleNamespace(collective_rpc=rpc),
+    )
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": [(b"content-length", b"%d" % len(body))],
+        "app": types.SimpleNamespace(state=state),
+    }
+    pieces = [
+        {"type": "http.request", "body": body[:10], "more_body": True},
+        {"type": "http.request", "body": body[10:], "more_body": False},
+    ]
 
     async def receive():
         return pieces.pop(0)
@@ -70,23 +85,61 @@ def test_the_flag_adds_statistics_and_is_not_passed_on(scenes):
     status, answer, seen = through(body, {"shape": [4, 8, 8], "values": heat.flatten().tolist()})
     found = json.loads(answer)["heatmap"]
     assert status == 200 and found["peak"] == 0.9 and "heatmap" not in json.loads(seen[0])
-    assert [s["score"] for s in found["steps"]] == [0.0, 0.9, 0.9, 0.0] and found["steps"][1]["hot"] == round(4 / 64, 4)
+    assert [s["score"] for s in found["steps"]] == [0.0, 0.9, 0.9, 0.0] and found["steps"][1]["hot"] == round(
+        4 / 64, 4
+    )
     (only,) = found["objects"]
     x1, y1, x2, y2 = only["boxes"][0]["box"]
-    assert [b["t"] for b in only["boxes"]] == [1.25, 2.25] and 25 <= x1 <= 35 and 50 <= x2 <= 60 and (y1, y2) == (x1, x2)
+    assert (
+        [b["t"] for b in only["boxes"]] == [1.25, 2.25]
+        and 25 <= x1 <= 35
+        and 50 <= x2 <= 60
+        and (y1, y2) == (x1, x2)
+    )
     off = json.dumps(chat("When?", url_of(sample.path(sample.video.path)), heatmap=False)).encode()
     assert "heatmap" not in json.loads(through(off)[1])
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"stream": True}, "not with stream"),
-    ({"messages": []}, "found 0"),
-    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "http://127.0.0.1/secret"}}]}]}, "must be a data:video"),
-    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "file:///etc/passwd"}}]}]}, "must be a data:video"),
-    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,@@"}}]}]}, "not base64"),
-    ({"messages": [{"content": [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,aGVsbG8="}}]}]}, "cannot be decoded"),
-    ({"messages": [{"content": [{"type": "video_url", "video_url": 7}]}, 3, {"content": 5}]}, "found 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"stream": True}, "not with stream"),
+        ({"messages": []}, "found 0"),
+        (
+            {
+                "messages": [
+                    {"content": [{"type": "video_url", "video_url": {"url": "http://127.0.0.1/secret"}}]}
+                ]
+            },
+            "must be a data:video",
+        ),
+        (
+            {"messages": [{"content": [{"type": "video_url", "video_url": {"url": "file:///etc/passwd"}}]}]},
+            "must be a data:video",
+        ),
+        (
+            {
+                "messages": [
+                    {"content": [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,@@"}}]}
+                ]
+            },
+            "not base64",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "content": [
+                            {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,aGVsbG8="}}
+                        ]
+                    }
+                ]
+            },
+            "cannot be decoded",
+        ),
+        ({"messages": [{"content": [{"type": "video_url", "video_url": 7}]}, 3, {"content": 5}]}, "found 0"),
+    ],
+)
 def test_bad_heatmap_requests_are_answered_with_their_reason(change, words):
     status, answer, seen = through(json.dumps({"heatmap": True, "messages": [], **change}).encode())
     assert status == 400 and words in json.loads(answer)["error"]["message"] and not seen
@@ -94,7 +147,9 @@ def test_bad_heatmap_requests_are_answered_with_their_reason(change, words):
 
 def test_a_model_without_a_decoder_says_so(scenes):
     sample = load(scenes)[0]
-    status, answer, _ = through(json.dumps(chat("When?", url_of(sample.path(sample.video.path)), heatmap=True)).encode(), None)
+    status, answer, _ = through(
+        json.dumps(chat("When?", url_of(sample.path(sample.video.path)), heatmap=True)).encode(), None
+    )
     assert status == 400 and "no heatmap decoder" in json.loads(answer)["error"]["message"]
 
 
@@ -113,11 +168,18 @@ def test_the_server_answers_as_transformers_does(server, scenes):
 
     sample = next(s for s in load(scenes) if s.anomalous)
     path = sample.path(sample.video.path)
-    body = json.dumps(chat("When does the anomaly happen?", url_of(path), heatmap=True, model="tiny")).encode()
+    body = json.dumps(
+        chat("When does the anomaly happen?", url_of(path), heatmap=True, model="tiny")
+    ).encode()
     request = urllib.request.Request(f"{server}/chat/completions", body, {"Content-Type": "application/json"})
     answer = json.load(urllib.request.urlopen(request, timeout=120))
     model, processor = load_model(str(SHIPPED))
     clip = video.decode(path, 2.0, 8)
-    assert answer["choices"][0]["message"]["content"] == ask(model, processor, [clip], "When does the anomaly happen?", max_tokens=24)[0]
+    assert (
+        answer["choices"][0]["message"]["content"]
+        == ask(model, processor, [clip], "When does the anomaly happen?", max_tokens=24)[0]
+    )
     heat = heatmaps_of(model, processor, [clip])[0]
-    assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(heat.max((1, 2)).tolist(), abs=1e-4)
+    assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(
+        heat.max((1, 2)).tolist(), abs=1e-4
+    )

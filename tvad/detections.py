@@ -1,4 +1,5 @@
-"""Heatmap -> detections: threshold, connected components, boxes, tracks. One implementation for inference, benchmark and model selection."""
+"""Heatmap -> detections: threshold, connected components, boxes, tracks. One implementation for inference,
+benchmark and model selection."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +11,8 @@ LINK_IOU = 0.1  # boxes of consecutive steps that overlap so much are one object
 
 
 def boxes_of(heat: np.ndarray, threshold: float = THRESHOLD, min_pixels: int = 4) -> np.ndarray:
-    """Detections of one map (H, W) in [0, 1] -> (n, 5): x1, y1, x2, y2 (inclusive pixels of the map) and score, its peak.
+    """Detections of one map (H, W) in [0, 1] -> (n, 5): x1, y1, x2, y2 (inclusive pixels of the map) and
+    score, its peak.
 
     Components are 8-connected; those with fewer than `min_pixels` pixels are left out.
     """
@@ -46,8 +48,8 @@ class Path:
 
 
 def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
-    """Detections (n, 5) of every step -> objects: a box goes on the object of the step before that it overlaps most, at least `iou`,
-    each object and each box used once. Ordered by first step."""
+    """Detections (n, 5) of every step -> objects: a box goes on the object of the step before that it
+    overlaps most, at least `iou`, each object and each box used once. Ordered by first step."""
     paths: list[Path] = []
     last: list[int] = []  # objects that the step before showed
     for step, boxes in enumerate(detections):
@@ -72,13 +74,17 @@ def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
 
 
 def resize(heat: np.ndarray, steps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Maps (T', h, w) -> (len(steps), height, width): bilinear in space, `steps` picks the map of every output frame."""
-    big = [cv2.resize(np.asarray(m, np.float32), (width, height), interpolation=cv2.INTER_LINEAR) for m in heat]
+    """Maps (T', h, w) -> (len(steps), height, width): bilinear in space, `steps` picks the map of every
+    output frame."""
+    big = [
+        cv2.resize(np.asarray(m, np.float32), (width, height), interpolation=cv2.INTER_LINEAR) for m in heat
+    ]
     return np.stack(big)[steps]
 
 
 def steps_of(frames: int, fps: float, times: np.ndarray, per_step: int = 2) -> np.ndarray:
-    """Which temporal step shows frame i of a video: steps hold `per_step` sampled frames at `times` (seconds); nearest in time."""
+    """Which temporal step shows frame i of a video: steps hold `per_step` sampled frames at `times`
+    (seconds); nearest in time."""
     count = -(-len(times) // per_step)
     centres = np.array([times[i * per_step : (i + 1) * per_step].mean() for i in range(count)])
     return nearest(centres, frames, fps)

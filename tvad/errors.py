@@ -1,4 +1,5 @@
-"""One exception for everything a user can put right: bad input, bad config, missing files. Commands print it as one line, exit 2."""
+"""One exception for everything a user can put right: bad input, bad config, missing files. Commands print it
+as one line, exit 2."""
 
 
 class InputError(ValueError):

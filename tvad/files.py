@@ -19,7 +19,8 @@ def write_whole(path: str | os.PathLike, text: str) -> Path:
 
 @contextmanager
 def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
-    """A new empty folder beside `target`, which takes its place, whatever was there, when the block ends well, and goes when it does not."""
+    """A new empty folder beside `target`, which takes its place, whatever was there, when the block ends
+    well, and goes when it does not."""
     target = Path(target)
     temporary = target.with_name(target.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -34,7 +35,8 @@ def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
 
 
 def settle(folder: Path, target: Path) -> None:
-    """Move a folder to the place that its content names; where that is taken, the same content lies there already and nothing moves."""
+    """Move a folder to the place that its content names; where that is taken, the same content lies there
+    already and nothing moves."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.rename(target)

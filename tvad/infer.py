@@ -1,4 +1,5 @@
-"""What a T-VAD model says about a video file: heatmaps, frame scores, objects, spans and a dialogue. Long videos by sliding windows."""
+"""What a T-VAD model says about a video file: heatmaps, frame scores, objects, spans and a dialogue. Long
+videos by sliding windows."""
 
 import json
 from collections.abc import Iterator
@@ -25,10 +26,16 @@ PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 
 
 @torch.no_grad()
-def ask(model, processor, clips: list[video.Frames], text: str, history=(), max_tokens: int = 96) -> list[str]:
+def ask(
+    model, processor, clips: list[video.Frames], text: str, history=(), max_tokens: int = 96
+) -> list[str]:
     """Greedy answers to `text` about each clip, after the turns of `history`."""
-    prompt = processor.apply_chat_template(messages(text, "clip", tuple(history)), tokenize=False, add_generation_prompt=True)
-    inputs = processor.encode([prompt] * len(clips), clips, padding=True, padding_side="left").to(model.device)
+    prompt = processor.apply_chat_template(
+        messages(text, "clip", tuple(history)), tokenize=False, add_generation_prompt=True
+    )
+    inputs = processor.encode([prompt] * len(clips), clips, padding=True, padding_side="left").to(
+        model.device
+    )
     out = model.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
     return processor.tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -39,7 +46,9 @@ def heatmaps_of(model, processor, clips: list[video.Frames]) -> list[np.ndarray]
     if model.model.ahd is None:
         return None
     vision = processor.vision_inputs(clips)
-    encoded = model.model.encode_clips(vision["pixel_values_videos"].to(model.device), vision["video_grid_thw"].to(model.device))
+    encoded = model.model.encode_clips(
+        vision["pixel_values_videos"].to(model.device), vision["video_grid_thw"].to(model.device)
+    )
     return [clip.heat.float().cpu().numpy() for clip in encoded]
 
 
@@ -56,9 +65,10 @@ def merged(spans: list[tuple[float, float]], gap: float) -> list[tuple[float, fl
 
 @dataclass
 class Analysis:
-    """A whole video. centres (S,): seconds of each temporal step; maps (S, h, w) in [0, 1], the mean over the windows that saw the step,
-    None without AHD; jpegs: one frame a step, shrunk and packed (a long video has thousands); objects: linked detections in the video's
-    pixels, by step; spans: seconds, merged over windows; clip: the window that the dialogue is about, the most anomalous one."""
+    """A whole video. centres (S,): seconds of each temporal step; maps (S, h, w) in [0, 1], the mean over the
+    windows that saw the step, None without AHD; jpegs: one frame a step, shrunk and packed (a long video has
+    thousands); objects: linked detections in the video's pixels, by step; spans: seconds, merged over
+    windows; clip: the window that the dialogue is about, the most anomalous one."""
 
     path: str
     fps: float
@@ -86,8 +96,11 @@ class Analysis:
         return None if self.maps is None else self.maps.max((1, 2))[self.steps()]
 
 
-def analyse(model, processor, path: str, rate: float = 2.0, max_frames: int = 8, overlap: float = 0.5, batch: int = 8) -> Analysis:
-    """Look at a whole video: windows of `max_frames` frames at `rate` a second that overlap by the share `overlap`.
+def analyse(
+    model, processor, path: str, rate: float = 2.0, max_frames: int = 8, overlap: float = 0.5, batch: int = 8
+) -> Analysis:
+    """Look at a whole video: windows of `max_frames` frames at `rate` a second that overlap by the share
+    `overlap`.
 
     Raises InputError for a file that cannot be read or that has fewer than two frames at this rate.
     """
@@ -99,10 +112,12 @@ def analyse(model, processor, path: str, rate: float = 2.0, max_frames: int = 8,
     bar = tqdm(unit="window", desc=Path(path).name, disable=None, leave=False)
     for clips in _batched(video.windows(path, rate, max_frames, stride), batch):
         if count == 0 and len(clips[0].images) < 2:
-            raise InputError(f"{path}: only {len(clips[0].images)} frame at {rate:g} frames a second; a clip needs two")
+            raise InputError(
+                f"{path}: only {len(clips[0].images)} frame at {rate:g} frames a second; a clip needs two"
+            )
         heats = heatmaps_of(model, processor, clips)
         replies = ask(model, processor, clips, WHEN)
-        for n, (clip, reply) in enumerate(zip(clips, replies)):
+        for n, (clip, reply) in enumerate(zip(clips, replies, strict=True)):
             answer = parse(reply)
             start = float(clip.times[0])
             anomalous = isinstance(answer.span, tuple)
@@ -117,7 +132,10 @@ def analyse(model, processor, path: str, rate: float = 2.0, max_frames: int = 8,
                 best = (score, clip)
             for step in range(-(-len(clip.images) // PER_STEP)):
                 at = slice(step * PER_STEP, (step + 1) * PER_STEP)
-                held = per_step.setdefault(int(clip.indices[at][0]), [float(clip.times[at].mean()), 0.0, 0, pictures.pack(clip.images[at][0])])
+                held = per_step.setdefault(
+                    int(clip.indices[at][0]),
+                    [float(clip.times[at].mean()), 0.0, 0, pictures.pack(clip.images[at][0])],
+                )
                 if heat is not None:
                     held[1], held[2] = held[1] + heat[step], held[2] + 1
             count, last = count + 1, clip
@@ -129,17 +147,32 @@ def analyse(model, processor, path: str, rate: float = 2.0, max_frames: int = 8,
     height, width = last.images.shape[1:3]
     found = []
     for heat in maps if maps is not None else ():
-        found.append(boxes_of(resize(heat[None], np.array([0]), height, width)[0], min_pixels=max(4, height * width // 3000)))
+        found.append(
+            boxes_of(
+                resize(heat[None], np.array([0]), height, width)[0], min_pixels=max(4, height * width // 3000)
+            )
+        )
     return Analysis(
-        str(path), last.fps, last.total, width, height, count, np.array([held[0] for held in ordered]), maps, [held[3] for held in ordered],
-        link(found), merged(spans, 1 / rate), best[1],
-    )  # fmt: skip
+        str(path),
+        last.fps,
+        last.total,
+        width,
+        height,
+        count,
+        np.array([held[0] for held in ordered]),
+        maps,
+        [held[3] for held in ordered],
+        link(found),
+        merged(spans, 1 / rate),
+        best[1],
+    )
 
 
 def _batched(items: Iterator, size: int) -> Iterator[list]:
     held: list = []
     for item in items:
-        # Only windows of one length go together: a short last one would be padded with prompts of another number of steps.
+        # Only windows of one length go together: a short last one would be padded with prompts of another
+        # number of steps.
         if held and (len(held) == size or len(item.images) != len(held[0].images)):
             yield held
             held = []
@@ -161,7 +194,8 @@ class Dialogue:
         return reply
 
     def standard(self) -> Iterator[tuple[str, str]]:
-        """Judgement, target, motion, trajectory, time and cause, one after the other; only the judgement where that says no."""
+        """Judgement, target, motion, trajectory, time and cause, one after the other; only the judgement
+        where that says no."""
         for asked in DIALOGUE.values():
             reply = self.ask(asked)
             yield asked, reply
@@ -176,24 +210,50 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
     for asked, text in dialogue.turns:
         answer = parse(text)
         boxes = [list(b.xyxy) for b in answer.boxes]
-        turns.append({"question": asked, "response": text, "answer": answer.answer, "span": answer.span, "boxes": boxes})
+        turns.append(
+            {
+                "question": asked,
+                "response": text,
+                "answer": answer.answer,
+                "span": answer.span,
+                "boxes": boxes,
+            }
+        )
     return {
-        "video": analysis.path, "fps": analysis.fps, "frames": analysis.frames, "width": analysis.width, "height": analysis.height,
-        "windows": analysis.windows, "spans": [[round(a, 3), round(b, 3)] for a, b in analysis.spans],
+        "video": analysis.path,
+        "fps": analysis.fps,
+        "frames": analysis.frames,
+        "width": analysis.width,
+        "height": analysis.height,
+        "windows": analysis.windows,
+        "spans": [[round(a, 3), round(b, 3)] for a, b in analysis.spans],
         "frame_scores": None if scores is None else [round(float(s), 4) for s in scores],
         "objects": [
-            {"id": n, "score": round(found.score, 4),
-             "boxes": [{"t": round(float(analysis.centres[s]), 3), "box": [int(c) for c in box[:4]], "score": round(float(box[4]), 4)}
-                       for s, box in found.boxes.items()]}
+            {
+                "id": n,
+                "score": round(found.score, 4),
+                "boxes": [
+                    {
+                        "t": round(float(analysis.centres[s]), 3),
+                        "box": [int(c) for c in box[:4]],
+                        "score": round(float(box[4]), 4),
+                    }
+                    for s, box in found.boxes.items()
+                ],
+            }
             for n, found in enumerate(analysis.objects)
         ],
-        "dialogue": {"from": round(float(dialogue.clip.times[0]), 3), "to": round(float(dialogue.clip.times[-1]), 3), "turns": turns},
-    }  # fmt: skip
+        "dialogue": {
+            "from": round(float(dialogue.clip.times[0]), 3),
+            "to": round(float(dialogue.clip.times[-1]), 3),
+            "turns": turns,
+        },
+    }
 
 
 def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample | None = None) -> dict:
-    """result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg below `out`; returns the JSON. `truth`: the sample of this
-    video, for its boxes and spans."""
+    """result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg below `out`; returns the JSON.
+    `truth`: the sample of this video, for its boxes and spans."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     result = as_json(analysis, dialogue)

@@ -1,4 +1,5 @@
-"""Pictures of an analysed video: overlays with boxes, a sheet of heatmaps, the trajectory, the timeline of frame scores."""
+"""Pictures of an analysed video: overlays with boxes, a sheet of heatmaps, the trajectory, the timeline of
+frame scores."""
 
 from __future__ import annotations
 
@@ -35,12 +36,16 @@ def fit(image: np.ndarray, least: int = LEAST_WIDTH, most: int = MOST_WIDTH) -> 
     scale = min(max(1.0, least / image.shape[1]), most / image.shape[1])
     if scale == 1:
         return image
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.resize(
+        image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
 
 
 def pack(image: np.ndarray) -> bytes:
     """An RGB picture, at most MOST_WIDTH wide, as JPEG."""
-    return cv2.imencode(".jpg", np.ascontiguousarray(fit(image, 1)[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    return cv2.imencode(
+        ".jpg", np.ascontiguousarray(fit(image, 1)[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92]
+    )[1].tobytes()
 
 
 def unpack(jpeg: bytes) -> np.ndarray:
@@ -50,14 +55,21 @@ def unpack(jpeg: bytes) -> np.ndarray:
 
 
 def glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Frame (H, W, 3) RGB under its heatmap (h, w) in 0..1, which is scaled to it: cold places stay as they are."""
-    heat = np.clip(cv2.resize(heat.astype(np.float32), (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), 0, 1)
+    """Frame (H, W, 3) RGB under its heatmap (h, w) in 0..1, which is scaled to it: cold places stay as they
+    are."""
+    heat = np.clip(
+        cv2.resize(heat.astype(np.float32), (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR),
+        0,
+        1,
+    )
     colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     alpha = 0.65 * heat[..., None]
     return (image * (1 - alpha) + colours * alpha).astype(np.uint8)
 
 
-def outline(image: np.ndarray, boxes, colour, scale: float = 1.0, words: list[str] | None = None) -> np.ndarray:
+def outline(
+    image: np.ndarray, boxes, colour, scale: float = 1.0, words: list[str] | None = None
+) -> np.ndarray:
     """Draw inclusive boxes (x1, y1, x2, y2) of a picture `1 / scale` times as large, with a word each."""
     image = np.ascontiguousarray(image)
     thick = max(1, image.shape[1] // 320)
@@ -65,7 +77,9 @@ def outline(image: np.ndarray, boxes, colour, scale: float = 1.0, words: list[st
         x1, y1, x2, y2 = (int(c * scale) for c in (box[0], box[1], box[2] + 1, box[3] + 1))
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, thick)
         if words:
-            cv2.putText(image, words[n], (x1, max(10, y1 - 3)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
+            cv2.putText(
+                image, words[n], (x1, max(10, y1 - 3)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA
+            )
     return image
 
 
@@ -75,7 +89,9 @@ def step_picture(analysis: Analysis, step: int) -> np.ndarray:
     if analysis.maps is not None:
         image = glow(image, analysis.maps[step])
     shown = [(n, found.boxes[step]) for n, found in enumerate(analysis.objects) if step in found.boxes]
-    return outline(image, [box for _, box in shown], RED, image.shape[1] / analysis.width, [str(n) for n, _ in shown])
+    return outline(
+        image, [box for _, box in shown], RED, image.shape[1] / analysis.width, [str(n) for n, _ in shown]
+    )
 
 
 def sheet(analysis: Analysis, most: int = 8) -> np.ndarray:
@@ -87,20 +103,27 @@ def sheet(analysis: Analysis, most: int = 8) -> np.ndarray:
     tiles = [fit(step_picture(analysis, s), 1, 320) for s in sorted(chosen)]
     columns = -(-len(tiles) // 2) if len(tiles) > 1 else 1
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    return np.concatenate([np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)], 0)
+    return np.concatenate(
+        [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)], 0
+    )
 
 
 def overlay_frames(analysis: Analysis) -> Iterator[np.ndarray]:
-    """Every frame of the video, at most MOST_WIDTH wide, with heatmap, boxes and a bar that shows its score."""
+    """Every frame of the video, at most MOST_WIDTH wide, with heatmap, boxes and a bar that shows its
+    score."""
     steps, scores = analysis.steps(), analysis.frame_scores()
     with video.Reader(analysis.path) as reader:
-        for index, image in tqdm(reader.frames(), total=analysis.frames, unit="frame", desc="overlay", disable=None, leave=False):
+        for index, image in tqdm(
+            reader.frames(), total=analysis.frames, unit="frame", desc="overlay", disable=None, leave=False
+        ):
             step = int(steps[min(index, len(steps) - 1)])
             image = fit(image)
             scale = image.shape[1] / analysis.width
             if analysis.maps is not None:
                 image = glow(image, analysis.maps[step])
-            shown = [(n, found.boxes[step]) for n, found in enumerate(analysis.objects) if step in found.boxes]
+            shown = [
+                (n, found.boxes[step]) for n, found in enumerate(analysis.objects) if step in found.boxes
+            ]
             image = outline(image, [box for _, box in shown], RED, scale, [str(n) for n, _ in shown])
             if scores is not None:
                 length = int(scores[min(index, len(scores) - 1)] * image.shape[1])
@@ -119,12 +142,15 @@ def _line(image: np.ndarray, points: np.ndarray, colour) -> None:
     thick = max(2, image.shape[1] // 240)
     cv2.polylines(image, [points], False, colour, thick, cv2.LINE_AA)
     if len(points) > 1:
-        cv2.arrowedLine(image, points[-2].tolist(), points[-1].tolist(), colour, thick, cv2.LINE_AA, tipLength=0.5)
+        cv2.arrowedLine(
+            image, points[-2].tolist(), points[-1].tolist(), colour, thick, cv2.LINE_AA, tipLength=0.5
+        )
     cv2.circle(image, points[0].tolist(), thick + 2, colour, -1, cv2.LINE_AA)
 
 
 def trajectory(analysis: Analysis, truth: Sample | None = None, ghosts: int = 8) -> np.ndarray:
-    """Accumulated frames (what moves, over the median background) with the path of every object: predicted red, true green."""
+    """Accumulated frames (what moves, over the median background) with the path of every object: predicted
+    red, true green."""
     chosen = np.linspace(0, len(analysis.jpegs) - 1, min(ghosts, len(analysis.jpegs))).round().astype(int)
     stack = np.stack([fit(analysis.image(i)) for i in chosen]).astype(np.float32)
     background = np.median(stack, 0)
@@ -145,7 +171,8 @@ def trajectory(analysis: Analysis, truth: Sample | None = None, ghosts: int = 8)
 
 
 def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | None = None) -> np.ndarray:
-    """Frame scores over seconds, the threshold, predicted spans (red) and true ones (green); a line at `cursor` seconds."""
+    """Frame scores over seconds, the threshold, predicted spans (red) and true ones (green); a line at
+    `cursor` seconds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -157,12 +184,17 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
     if scores is not None:
         axes.plot(seconds, scores, color="#3b6fd4", linewidth=1.5, label="frame score")
         axes.axhline(THRESHOLD, color="#888888", linewidth=0.8, linestyle=":")
-    for spans, colour, low, name in ((analysis.spans, "#ff4646", 0.0, "answered"), ((truth.spans or ()) if truth else (), "#3cd25a", 0.05, "true")):
+    for spans, colour, low, name in (
+        (analysis.spans, "#ff4646", 0.0, "answered"),
+        ((truth.spans or ()) if truth else (), "#3cd25a", 0.05, "true"),
+    ):
         for n, (start, end) in enumerate(spans):
             axes.axvspan(start, end, ymin=low, ymax=low + 0.05, color=colour, label=name if n == 0 else None)
     if cursor is not None:
         axes.axvline(cursor, color="#e0912f", linewidth=1.5)
-    axes.set(xlim=(0, max(analysis.frames / analysis.fps, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="score")
+    axes.set(
+        xlim=(0, max(analysis.frames / analysis.fps, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="score"
+    )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right", fontsize=7)
     figure.tight_layout()

@@ -1,7 +1,9 @@
-"""Serving with vLLM's OpenAI-compatible server: `tvad serve`, or `vllm serve` with the options that it prints.
+"""Serving with vLLM's OpenAI-compatible server: `tvad serve`, or `vllm serve` with the options that it
+prints.
 
-Three things on top of the plug-in: clips are sampled as in training (`ClipLoader`), a worker gives heatmaps (`HeatmapWorker`), and a
-chat request with `"heatmap": true` beside its messages gets the heatmap's statistics beside the answer (`HeatmapMiddleware`).
+Three things on top of the plug-in: clips are sampled as in training (`ClipLoader`), a worker gives heatmaps
+(`HeatmapWorker`), and a chat request with `"heatmap": true` beside its messages gets the heatmap's statistics
+beside the answer (`HeatmapMiddleware`).
 """
 
 import base64
@@ -23,12 +25,26 @@ MIDDLEWARE, WORKER = "tvad.serving.HeatmapMiddleware", "tvad.serving.HeatmapWork
 
 
 def command(model: str, host: str, port: int, rate: float, max_frames: int, extra: list[str]) -> list[str]:
-    """Options of vLLM's server for a checkpoint folder with all three (after `vllm serve MODEL` they are the same)."""
+    """Options of vLLM's server for a checkpoint folder with all three (after `vllm serve MODEL` they are the
+    same)."""
     sampling = {"video": {"video_backend": LOADER, "fps": rate, "num_frames": max_frames}}
     return [
-        "--model", model, "--host", host, "--port", str(port), "--limit-mm-per-prompt", '{"video": 1, "image": 0}',
-        "--media-io-kwargs", json.dumps(sampling), "--middleware", MIDDLEWARE, "--worker-extension-cls", WORKER, *extra,
-    ]  # fmt: skip
+        "--model",
+        model,
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--limit-mm-per-prompt",
+        '{"video": 1, "image": 0}',
+        "--media-io-kwargs",
+        json.dumps(sampling),
+        "--middleware",
+        MIDDLEWARE,
+        "--worker-extension-cls",
+        WORKER,
+        *extra,
+    ]
 
 
 def register_loader() -> None:
@@ -48,7 +64,8 @@ def register_loader() -> None:
 
 
 def sampled(data: bytes, rate: float, max_frames: int) -> Frames:
-    """A video file's bytes -> sampled frames. Raises InputError (a ValueError) for what is no usable video."""
+    """A video file's bytes -> sampled frames. Raises InputError (a ValueError) for what is no usable
+    video."""
     return decode(io.BytesIO(data), rate if rate > 0 else None, max_frames if max_frames > 0 else None)
 
 
@@ -56,7 +73,8 @@ class HeatmapWorker:
     """Mixed into vLLM's workers (`--worker-extension-cls`)."""
 
     def tvad_heatmap(self, pixels: bytes, shape: list[int], times: list[float], fps: float) -> dict | None:
-        """Heatmap of one clip with the worker's weights: {"shape": (t, h, w), "values": [...]}; None for a model without AHD."""
+        """Heatmap of one clip with the worker's weights: {"shape": (t, h, w), "values": [...]}; None for a
+        model without AHD."""
         from transformers import AutoProcessor
 
         model = self.model_runner.model  # type: ignore[attr-defined]
@@ -71,16 +89,33 @@ class HeatmapWorker:
 
 
 def statistics(heat: np.ndarray, clip: Frames) -> dict[str, Any]:
-    """What a client gets: per step its time, score and share of hot patches; the objects with their boxes in the video's pixels."""
+    """What a client gets: per step its time, score and share of hot patches; the objects with their boxes in
+    the video's pixels."""
     height, width = clip.images.shape[1:3]
     per_step = -(-len(clip.times) // len(heat))
     times = [round(float(clip.times[i * per_step : (i + 1) * per_step].mean()), 3) for i in range(len(heat))]
-    found = [boxes_of(resize(m[None], np.array([0]), height, width)[0], min_pixels=max(4, height * width // 3000)) for m in heat]
-    objects = [
-        {"score": round(path.score, 4), "boxes": [{"t": times[s], "box": [int(c) for c in box[:4]]} for s, box in path.boxes.items()]} for path in link(found)
+    found = [
+        boxes_of(resize(m[None], np.array([0]), height, width)[0], min_pixels=max(4, height * width // 3000))
+        for m in heat
     ]
-    steps = [{"t": t, "score": round(float(m.max()), 4), "hot": round(float((m >= 0.5).mean()), 4)} for t, m in zip(times, heat)]
-    return {"peak": round(float(heat.max()), 4), "steps": steps, "objects": objects, "width": width, "height": height}
+    objects = [
+        {
+            "score": round(path.score, 4),
+            "boxes": [{"t": times[s], "box": [int(c) for c in box[:4]]} for s, box in path.boxes.items()],
+        }
+        for path in link(found)
+    ]
+    steps = [
+        {"t": t, "score": round(float(m.max()), 4), "hot": round(float((m >= 0.5).mean()), 4)}
+        for t, m in zip(times, heat, strict=True)
+    ]
+    return {
+        "peak": round(float(heat.max()), 4),
+        "steps": steps,
+        "objects": objects,
+        "width": width,
+        "height": height,
+    }
 
 
 def video_of(body: dict) -> bytes:
@@ -89,7 +124,11 @@ def video_of(body: dict) -> bytes:
     for message in body.get("messages") or ():
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
-            if isinstance(part, dict) and part.get("type") == "video_url" and isinstance(part.get("video_url"), dict):
+            if (
+                isinstance(part, dict)
+                and part.get("type") == "video_url"
+                and isinstance(part.get("video_url"), dict)
+            ):
                 found.append(part["video_url"].get("url"))
     if len(found) != 1:
         raise InputError(f"heatmap: expected one video_url, found {len(found)}")
@@ -105,7 +144,8 @@ def video_of(body: dict) -> bytes:
 
 
 class HeatmapMiddleware:
-    """ASGI middleware of vLLM's server (`--middleware`): answers chat requests with `"heatmap": true` with both."""
+    """ASGI middleware of vLLM's server (`--middleware`): answers chat requests with `"heatmap": true` with
+    both."""
 
     def __init__(self, app):
         self.app = app
@@ -129,7 +169,10 @@ class HeatmapMiddleware:
             return await self.app(scope, _replay(body, receive), send)
         wanted = request.pop("heatmap")
         trimmed = json.dumps(request).encode()
-        scope = scope | {"headers": [(k, v) for k, v in scope["headers"] if k != b"content-length"] + [(b"content-length", b"%d" % len(trimmed))]}
+        scope = scope | {
+            "headers": [(k, v) for k, v in scope["headers"] if k != b"content-length"]
+            + [(b"content-length", b"%d" % len(trimmed))]
+        }
         if not wanted:
             return await self.app(scope, _replay(trimmed, receive), send)
         try:
@@ -137,7 +180,9 @@ class HeatmapMiddleware:
                 raise InputError("heatmap: not with stream")
             found = await _heatmap(scope["app"].state, video_of(request))
         except InputError as error:
-            return await _reply(send, 400, {"error": {"message": str(error), "type": "BadRequestError", "code": 400}})
+            return await _reply(
+                send, 400, {"error": {"message": str(error), "type": "BadRequestError", "code": 400}}
+            )
         status, answer = await _collect(self.app, scope, _replay(trimmed, receive))
         if status == 200:
             answer = json.dumps(json.loads(answer) | {"heatmap": found}).encode()

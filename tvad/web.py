@@ -1,10 +1,13 @@
-"""The web demo (`tvad demo`): drop a video, see the heatmap play along the timeline of frame scores, talk about it."""
+"""The web demo (`tvad demo`): drop a video, see the heatmap play along the timeline of frame scores, talk
+about it."""
 
 import os
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before the import: the page fetches and reports nothing
+os.environ.setdefault(
+    "GRADIO_ANALYTICS_ENABLED", "False"
+)  # before the import: the page fetches and reports nothing
 
 import gradio as gr
 import numpy as np
@@ -39,9 +42,21 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
         scores = analysis.frame_scores()
         at = 0.0 if scores is None else float(scores.argmax() / analysis.fps)
         spans = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans) or "none"
-        words = f"{analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows, {len(analysis.objects)} objects; anomaly: {spans}"
+        words = (
+            f"{analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows, {len(analysis.objects)}"
+            f" objects; anomaly: {spans}"
+        )
         slider = gr.Slider(0, round((analysis.frames - 1) / analysis.fps, 2), at, step=0.05, interactive=True)
-        return (analysis, dialogue, str(overlay), *show(analysis, at), slider, pictures.trajectory(analysis), _chat(dialogue), words)
+        return (
+            analysis,
+            dialogue,
+            str(overlay),
+            *show(analysis, at),
+            slider,
+            pictures.trajectory(analysis),
+            _chat(dialogue),
+            words,
+        )
 
     def show(analysis, seconds):
         if analysis is None:
@@ -67,7 +82,12 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
                 chat = gr.Chatbot(label="dialogue", height=320, elem_id="chat")
                 asked = gr.Textbox(label="ask on", placeholder="What is the target?", elem_id="ask")
             with gr.Column():
-                overlay = gr.Video(label="heatmap and boxes; the bar below is the frame score", interactive=False, autoplay=True, loop=True)
+                overlay = gr.Video(
+                    label="heatmap and boxes; the bar below is the frame score",
+                    interactive=False,
+                    autoplay=True,
+                    loop=True,
+                )
                 moment = gr.Slider(0, 1, 0, step=0.05, label="moment (seconds)", elem_id="moment")
                 picture = gr.Image(label="at this moment", interactive=False, elem_id="picture")
                 timeline = gr.Image(label="frame scores", interactive=False)
@@ -80,12 +100,22 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
 
 
 def _chat(dialogue: Dialogue) -> list[dict]:
-    return [turn for asked, said in dialogue.turns for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": said})]
+    return [
+        turn
+        for asked, said in dialogue.turns
+        for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": said})
+    ]
 
 
 def serve(model, processor, host: str, port: int, rate: float, max_frames: int, overlap: float) -> None:
     """Serve the page until interrupted."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     build(model, processor, rate, max_frames, overlap).queue(default_concurrency_limit=1).launch(
-        server_name=host, server_port=port, theme=theme, max_file_size="500mb", quiet=True, footer_links=[], ssr_mode=False,
-    )  # fmt: skip
+        server_name=host,
+        server_port=port,
+        theme=theme,
+        max_file_size="500mb",
+        quiet=True,
+        footer_links=[],
+        ssr_mode=False,
+    )

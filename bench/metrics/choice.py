@@ -1,37 +1,51 @@
-"""Multiple choice: which option does a free-form answer name? Never a letter out of the rationale, never a guess."""
+"""Multiple choice: which option does a free-form answer name? Never a letter out of the rationale, never a
+guess."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 LETTERS = "ABCDEFGHIJ"
 _STATED = re.compile(
-    r"(?:\banswer|\boption|\bchoice|\bchoose|\bpick|\bselect|\bgo with|答案|정답)(?:\s+(?:is|would be|should be|it is)|\s*[:：是은])*"
+    r"(?:\banswer|\boption|\bchoice|\bchoose|\bpick|\bselect|\bgo with|答案|정답)(?:\s+(?:is|would be|should"
+    r" be|it is)|\s*[:：是은])*"
     r"\s*(?:option|letter|choice)?[\s\"'*`(\[（【]*([A-Ja-j])(?![A-Za-z'])",
     re.IGNORECASE,
 )
-_NEGATED = re.compile(r"(?:\bnot|n't|\bneither|\bnor|\brather than|\binstead of|\bexclude|\bwrong|\brule[ds]? out)\W+(?:\w+\W+){0,3}$", re.IGNORECASE)
+_NEGATED = re.compile(
+    r"(?:\bnot|n't|\bneither|\bnor|\brather than|\binstead of|\bexclude|\bwrong|\brule[ds]?"
+    r" out)\W+(?:\w+\W+){0,3}$",
+    re.IGNORECASE,
+)
 _MARKED = re.compile(r"[(\[（【*]+\s*([A-J])\s*[)\]）】*]+")
 _LEAD = re.compile(r"^[\s\"'*`(\[]*([A-Ja-j])(?:[\s\"'*`)\].,:;!?。、：)-]|$)")
 _ALONE = re.compile(r"(?<![A-Za-z0-9'])([A-J])(?![A-Za-z0-9'])")
 _ARTICLE = re.compile(r"[Aa]\s+(?!(?:or|and)\b)[a-z]")
-_REFUSAL = re.compile(r"\b(?:cannot|can't|unable|not (?:able|sure|possible)|don't know|no idea|none of)\b", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(?:cannot|can't|unable|not (?:able|sure|possible)|don't know|no idea|none of)\b", re.IGNORECASE
+)
 
 
 def letter(text: str | None, options: Sequence[str] | Mapping[str, str]) -> str | None:
-    """The one letter that `text` (an answer without its rationale) names, or None for none, several or undecidable.
+    """The one letter that `text` (an answer without its rationale) names, or None for none, several or
+    undecidable.
 
-    Order: the whole answer is a letter; an explicit statement ("the answer is B", the last one that is not negated); a leading or a
-    marked letter; the only option whose text occurs; the only capital that stands alone.
+    Order: the whole answer is a letter; an explicit statement ("the answer is B", the last one that is not
+    negated); a leading or a marked letter; the only option whose text occurs; the only capital that stands
+    alone.
     """
     if not text:
         return None
     text = text[:20_000].strip()
-    texts = dict(options) if isinstance(options, Mapping) else dict(zip(LETTERS, options))
+    texts = dict(options) if isinstance(options, Mapping) else dict(zip(LETTERS, options, strict=False))
     valid = set(texts)
     bare = re.sub(r"[\s\"'*`()\[\]{}.,:;!?。（）【】]+", "", text)
     if len(bare) == 1 and bare.upper() in valid:
         return bare.upper()
-    stated = [m.group(1).upper() for m in _STATED.finditer(text) if not _NEGATED.search(text[max(0, m.start(1) - 40) : m.start(1)])]
+    stated = [
+        m.group(1).upper()
+        for m in _STATED.finditer(text)
+        if not _NEGATED.search(text[max(0, m.start(1) - 40) : m.start(1)])
+    ]
     stated = [s for s in stated if s in valid]
     if stated:
         return stated[-1] if len(set(stated)) == 1 or stated[-1] != stated[0] else None
@@ -57,9 +71,18 @@ def letter(text: str | None, options: Sequence[str] | Mapping[str, str]) -> str 
 
 
 def _named_option(text: str, texts: Mapping[str, str]) -> str | None:
-    """The only option whose text occurs in the answer; one inside another counts only where the longer does not occur."""
+    """The only option whose text occurs in the answer; one inside another counts only where the longer does
+    not occur."""
     lowered = " ".join(text.lower().split())
     found = {key: " ".join(option.lower().split()).rstrip(".") for key, option in texts.items()}
-    hits = {key: option for key, option in found.items() if option and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", lowered)}
-    longest = [key for key, option in hits.items() if not any(option != other and option in other for other in hits.values())]
+    hits = {
+        key: option
+        for key, option in found.items()
+        if option and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", lowered)
+    }
+    longest = [
+        key
+        for key, option in hits.items()
+        if not any(option != other and option in other for other in hits.values())
+    ]
     return longest[0] if len(longest) == 1 else None

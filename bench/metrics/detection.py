@@ -1,8 +1,10 @@
-"""RBDC and TBDC, the region- and track-based detection criteria (Ramachandra and Jones, Street Scene, WACV 2020).
+"""RBDC and TBDC, the region- and track-based detection criteria (Ramachandra and Jones, Street Scene, WACV
+2020).
 
-Conventions of the public program of AED (Georgescu et al., TPAMI 2021): detections one by one by falling score, ties in the given
-order; inclusive pixel boxes; a detection that only finds regions found before is neither a hit nor a false positive; area up to one
-false positive per frame, the curve kept flat where it ends earlier. Vectorised: detections and regions meet through a sort by frame.
+Conventions of the public program of AED (Georgescu et al., TPAMI 2021): detections one by one by falling
+score, ties in the given order; inclusive pixel boxes; a detection that only finds regions found before is
+neither a hit nor a false positive; area up to one false positive per frame, the curve kept flat where it ends
+earlier. Vectorised: detections and regions meet through a sort by frame.
 """
 
 from typing import Any
@@ -33,8 +35,11 @@ def _distinct(tracks: np.ndarray) -> np.ndarray:
     return tracks[last[np.argsort(first)]]
 
 
-def curves(tracks: np.ndarray, detections: np.ndarray, num_frames: int, iou: float = 0.1, track: float = 0.1) -> dict[str, np.ndarray]:
-    """Points after each detection: {"fpr", "rbdr", "tbdr"}, each (m + 1,), starting at 0. Arguments as `rbdc_tbdc`."""
+def curves(
+    tracks: np.ndarray, detections: np.ndarray, num_frames: int, iou: float = 0.1, track: float = 0.1
+) -> dict[str, np.ndarray]:
+    """Points after each detection: {"fpr", "rbdr", "tbdr"}, each (m + 1,), starting at 0. Arguments as
+    `rbdc_tbdc`."""
     tracks = _distinct(np.asarray(tracks, float).reshape(-1, 7))
     detections = np.asarray(detections, float).reshape(-1, 7)
     detections = detections[np.argsort(-detections[:, 6], kind="stable")]
@@ -83,12 +88,14 @@ def area(fpr: np.ndarray, rate: np.ndarray) -> float | None:
     return float(np.trapezoid(y, x))
 
 
-def rbdc_tbdc(tracks: Any, detections: Any, num_frames: int, iou: float = 0.1, track: float = 0.1) -> dict[str, float | None]:
+def rbdc_tbdc(
+    tracks: Any, detections: Any, num_frames: int, iou: float = 0.1, track: float = 0.1
+) -> dict[str, float | None]:
     """{"rbdc", "tbdc"}; None without ground truth.
 
-    tracks (n, 7): video, track, frame, x1, y1, x2, y2; detections (m, 7): video, frame, x1, y1, x2, y2, score; inclusive pixels.
-    num_frames: over all videos, those without anomalies included. iou: a region is found from this overlap on; track: share of a
-    track's regions that must be found.
+    tracks (n, 7): video, track, frame, x1, y1, x2, y2; detections (m, 7): video, frame, x1, y1, x2, y2,
+    score; inclusive pixels. num_frames: over all videos, those without anomalies included. iou: a region is
+    found from this overlap on; track: share of a track's regions that must be found.
     """
     if num_frames < 1:
         raise ValueError(f"num_frames must be at least 1, got {num_frames}")

@@ -1,6 +1,7 @@
 """Classification as a whole: confusion counts, balanced accuracy, F1; with intervals over videos.
 
-A confusion matrix here is (classes, classes + 1): truth by prediction, the last column for answers that name no class.
+A confusion matrix here is (classes, classes + 1): truth by prediction, the last column for answers that name
+no class.
 """
 
 import numpy as np
@@ -15,11 +16,14 @@ def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         recalls = hits / rows
     present = rows > 0
-    return np.where(present, np.nan_to_num(recalls), 0).sum(-1) / np.where(present.any(-1), present.sum(-1), np.nan)
+    return np.where(present, np.nan_to_num(recalls), 0).sum(-1) / np.where(
+        present.any(-1), present.sum(-1), np.nan
+    )
 
 
 def f1(confusion: np.ndarray, positive: int | None = None) -> np.ndarray:
-    """F1 of the class `positive`, else the mean over the classes that occur (macro); (..., C, C + 1) -> (...)."""
+    """F1 of the class `positive`, else the mean over the classes that occur (macro); (..., C, C + 1) ->
+    (...)."""
     hits = np.diagonal(confusion[..., :-1], axis1=-2, axis2=-1)
     rows, columns = confusion.sum(-1), confusion[..., :-1].sum(-2)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -30,17 +34,29 @@ def f1(confusion: np.ndarray, positive: int | None = None) -> np.ndarray:
     return np.where(present, values, 0).sum(-1) / np.where(present.any(-1), present.sum(-1), np.nan)
 
 
-def per_video(truth: list[str], predicted: list[str | None], videos: np.ndarray, classes: list[str]) -> np.ndarray:
+def per_video(
+    truth: list[str], predicted: list[str | None], videos: np.ndarray, classes: list[str]
+) -> np.ndarray:
     """(V, C, C + 1) confusion counts of every video. Predictions that are no class count as naming none."""
     place = {name: n for n, name in enumerate(classes)}
     ids = np.unique(videos, return_inverse=True)[1].ravel()
     counts = np.zeros((ids.max() + 1 if len(ids) else 0, len(classes), len(classes) + 1))
-    rows, columns = np.array([place[t] for t in truth], int), np.array([place.get(p or "", len(classes)) for p in predicted], int)
+    rows, columns = (
+        np.array([place[t] for t in truth], int),
+        np.array([place.get(p or "", len(classes)) for p in predicted], int),
+    )
     np.add.at(counts, (ids, rows, columns), 1)
     return counts
 
 
-def metrics(truth: list[str], predicted: list[str | None], videos: np.ndarray, positive: str | None, resamples: int, seed: int) -> dict[str, Interval]:
+def metrics(
+    truth: list[str],
+    predicted: list[str | None],
+    videos: np.ndarray,
+    positive: str | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Interval]:
     """{"balanced_accuracy", "f1"}: F1 of `positive`, or macro where it is None."""
     classes = sorted(set(truth))
     counts = per_video(truth, predicted, videos, classes)
@@ -49,6 +65,13 @@ def metrics(truth: list[str], predicted: list[str | None], videos: np.ndarray, p
         return {}
     functions = {"balanced_accuracy": balanced_accuracy, "f1": lambda c: f1(c, which)}
     rng = np.random.default_rng([seed, len(counts), 2])
-    drawn = np.stack([counts[rng.integers(0, len(counts), len(counts))].sum(0) for _ in range(resamples)]) if len(counts) > 1 else None
+    drawn = (
+        np.stack([counts[rng.integers(0, len(counts), len(counts))].sum(0) for _ in range(resamples)])
+        if len(counts) > 1
+        else None
+    )
     total = counts.sum(0)
-    return {name: interval_of(float(call(total)), None if drawn is None else call(drawn), len(truth)) for name, call in functions.items()}
+    return {
+        name: interval_of(float(call(total)), None if drawn is None else call(drawn), len(truth))
+        for name, call in functions.items()
+    }

@@ -19,8 +19,8 @@ def iou(box: XYXY, reference: XYXY) -> float:
 
 
 def matched_iou(boxes: Sequence[Box], reference: Sequence[Box], tolerance: float = 0.26) -> float:
-    """Mean IoU over the asked moments, matched by time within `tolerance` seconds; a missing box counts 0, and every box beyond
-    the asked ones enlarges the denominator."""
+    """Mean IoU over the asked moments, matched by time within `tolerance` seconds; a missing box counts 0,
+    and every box beyond the asked ones enlarges the denominator."""
     if not reference:
         return float(not boxes)
     left = list(boxes)
@@ -28,7 +28,11 @@ def matched_iou(boxes: Sequence[Box], reference: Sequence[Box], tolerance: float
     for wanted in reference:
         near = [b for b in left if wanted.t is None or b.t is None or abs(b.t - wanted.t) <= tolerance]
         if near:
-            best = near[0] if wanted.t is None or near[0].t is None else min(near, key=lambda b: abs((b.t or 0.0) - (wanted.t or 0.0)))
+            best = (
+                near[0]
+                if wanted.t is None or near[0].t is None
+                else min(near, key=lambda b: abs((b.t or 0.0) - (wanted.t or 0.0)))
+            )
             left.remove(best)
             total += iou(best.xyxy, wanted.xyxy)
     return total / max(len(reference), len(boxes))

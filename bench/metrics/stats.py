@@ -1,4 +1,5 @@
-"""Intervals and comparisons: bootstrap over clusters (videos), paired where two runs answer the same items."""
+"""Intervals and comparisons: bootstrap over clusters (videos), paired where two runs answer the same
+items."""
 
 from dataclasses import dataclass
 
@@ -7,7 +8,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval and the number of items; low and high are None where they cannot be had."""
+    """A value with its 95 % interval and the number of items; low and high are None where they cannot be
+    had."""
 
     value: float | None
     low: float | None
@@ -34,7 +36,9 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed:
     return means
 
 
-def mean_interval(values: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
+def mean_interval(
+    values: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
     """Mean of (n,) values with a percentile interval over clusters (n,): items of one video move together."""
     values = np.asarray(values, float)
     if len(values) == 0:
@@ -42,12 +46,15 @@ def mean_interval(values: np.ndarray, clusters: np.ndarray, resamples: int = 200
     sums, counts = cluster_sums(values, clusters)
     if len(sums) < 2:
         return Interval(float(values.mean()), None, None, len(values))
-    low, high = np.quantile(_resampled_means(sums, counts, resamples, seed), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(
+        _resampled_means(sums, counts, resamples, seed), [(1 - level) / 2, (1 + level) / 2]
+    )
     return Interval(float(values.mean()), float(low), float(high), len(values))
 
 
 def interval_of(value: float | None, drawn: np.ndarray | None, count: int, level: float = 0.95) -> Interval:
-    """Percentile interval from resampled values; None where the value is undefined or most of the resamples are."""
+    """Percentile interval from resampled values; None where the value is undefined or most of the resamples
+    are."""
     known = np.zeros(0) if drawn is None else np.asarray(drawn, float)[~np.isnan(np.asarray(drawn, float))]
     if value is not None and np.isnan(value):
         value = None
@@ -57,15 +64,19 @@ def interval_of(value: float | None, drawn: np.ndarray | None, count: int, level
     return Interval(value, float(low), float(high), count)
 
 
-def share_beyond(values: np.ndarray, clusters: np.ndarray, bound: float, resamples: int = 2000, seed: int = 0) -> float:
-    """Bootstrap p-value of "the mean is at least `bound`": share of resampled means that are, never below 1 / (resamples + 1)."""
+def share_beyond(
+    values: np.ndarray, clusters: np.ndarray, bound: float, resamples: int = 2000, seed: int = 0
+) -> float:
+    """Bootstrap p-value of "the mean is at least `bound`": share of resampled means that are, never below 1 /
+    (resamples + 1)."""
     sums, counts = cluster_sums(np.asarray(values, float), clusters)
     means = _resampled_means(sums, counts, resamples, seed)
     return float((1 + (means >= bound).sum()) / (resamples + 1))
 
 
 def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
-    """Exact two-sided McNemar test of paired right/wrong answers (n,): p-value of as uneven a split of those that changed."""
+    """Exact two-sided McNemar test of paired right/wrong answers (n,): p-value of as uneven a split of those
+    that changed."""
     before, after = np.asarray(before).astype(bool), np.asarray(after).astype(bool)
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     from scipy.stats import binomtest  # seconds of import that few commands need
@@ -90,7 +101,14 @@ def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, 
 
 
 def paired_interval(
-    before: np.ndarray, after: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
+    before: np.ndarray,
+    after: np.ndarray,
+    clusters: np.ndarray,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Interval:
     """Mean of after - before over the same items, with its interval over clusters."""
-    return mean_interval(np.asarray(after, float) - np.asarray(before, float), clusters, resamples, seed, level)
+    return mean_interval(
+        np.asarray(after, float) - np.asarray(before, float), clusters, resamples, seed, level
+    )

@@ -1,8 +1,10 @@
-"""What VAU-R1's published scripts compute (arXiv 2505.23504, GVCLab/VAU-R1), for numbers comparable with the paper's.
+"""What VAU-R1's published scripts compute (arXiv 2505.23504, GVCLab/VAU-R1), for numbers comparable with the
+paper's.
 
-Reimplemented from a description of their behaviour, quirks included; the project's own metrics are elsewhere and differ on purpose:
-here a missing prediction costs nothing in temporal grounding, false alarms on normal videos cost nothing, and letters are read out of
-the rationale. Where a script would stop with an exception, these functions raise ValueError.
+Reimplemented from a description of their behaviour, quirks included; the project's own metrics are elsewhere
+and differ on purpose: here a missing prediction costs nothing in temporal grounding, false alarms on normal
+videos cost nothing, and letters are read out of the rationale. Where a script would stop with an exception,
+these functions raise ValueError.
 """
 
 import re
@@ -32,7 +34,8 @@ def _first_of_each(rows: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 def period(text: str) -> tuple[float, float]:
-    """The predicted start and end in seconds; (0, 0) where nothing is read. Raises ValueError where the script stops."""
+    """The predicted start and end in seconds; (0, 0) where nothing is read. Raises ValueError where the
+    script stops."""
     span = parse(text, "vau_r1").span
     if not isinstance(span, tuple):
         raise ValueError(f"the script cannot convert the period of {text[:80]!r}")
@@ -47,9 +50,12 @@ def temporal_iou(start: float, end: float, true_start: float, true_end: float) -
     return max(0.0, min(end, true_end) - max(start, true_start)) / hull if hull > 0 else 0.0
 
 
-def temporal_scores(predictions: Sequence[tuple[str, str]], truth: dict[str, tuple[float, float]]) -> dict[str, float]:
-    """`evaluation_tag.py`: (video name, response) rows against {name.mp4: (start, end)} -> mean IoU and recalls in percent, and how many
-    predictions were scored. Raises ValueError where the script stops: an empty or unreadable answer, or nothing to average."""
+def temporal_scores(
+    predictions: Sequence[tuple[str, str]], truth: dict[str, tuple[float, float]]
+) -> dict[str, float]:
+    """`evaluation_tag.py`: (video name, response) rows against {name.mp4: (start, end)} -> mean IoU and
+    recalls in percent, and how many predictions were scored. Raises ValueError where the script stops: an
+    empty or unreadable answer, or nothing to average."""
     first = _first_of_each([(_with_suffix(name), text) for name, text in predictions])
     values = []
     for name in dict.fromkeys(name for name, _ in predictions):  # repeats are told apart before .mp4 is added
@@ -91,8 +97,8 @@ def letter_internvl(text: str) -> str:
 
 
 def qa_accuracy(predictions: Sequence[tuple[str, str]], truth: dict[str, str]) -> float:
-    """`evaluate_qa.py`: (video name, predicted cell) rows against {name: correct cell} -> percent with two decimals. Raises ValueError
-    where the script stops: a video without a prediction or with an empty one."""
+    """`evaluate_qa.py`: (video name, predicted cell) rows against {name: correct cell} -> percent with two
+    decimals. Raises ValueError where the script stops: a video without a prediction or with an empty one."""
     first = _first_of_each(predictions)
     right = 0
     for name, wanted in truth.items():
@@ -127,23 +133,31 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_]+", "_", name.lower())
 
 
-_CLASS = re.compile(r"\b(?:" + "|".join(r"[\s_]*".join(map(re.escape, re.split(r"[\s_]", c))) for c in CLASSES) + r")\b", re.IGNORECASE)
+_CLASS = re.compile(
+    r"\b(?:" + "|".join(r"[\s_]*".join(map(re.escape, re.split(r"[\s_]", c))) for c in CLASSES) + r")\b",
+    re.IGNORECASE,
+)
 _CANONICAL = {_key(name): name for name in CLASSES}
 
 
 def classes_found(text: str) -> list[str]:
-    """`evaluation_cls.py`: class names in the answer element (the whole text without one), each once, from left to right."""
+    """`evaluation_cls.py`: class names in the answer element (the whole text without one), each once, from
+    left to right."""
     if "<answer>" in text:
         parser = _Answer()
         parser.feed(text)
         parser.close()
         text = "".join(parser.parts)
-    return list(dict.fromkeys(_CANONICAL[key] for m in _CLASS.finditer(text) if (key := _key(m.group(0))) in _CANONICAL))
+    return list(
+        dict.fromkeys(
+            _CANONICAL[key] for m in _CLASS.finditer(text) if (key := _key(m.group(0))) in _CANONICAL
+        )
+    )
 
 
 def classification_scores(predictions: Sequence[tuple[str, str]], truth: dict[str, str]) -> dict[str, float]:
-    """`evaluation_cls.py`: (video name, response) rows against {name: class} -> binary and class accuracy in percent over all rows of the
-    truth. Raises ValueError for an empty answer, where the script stops."""
+    """`evaluation_cls.py`: (video name, response) rows against {name: class} -> binary and class accuracy in
+    percent over all rows of the truth. Raises ValueError for an empty answer, where the script stops."""
     first = _first_of_each(predictions)
     binary = exact = 0
     for name, wanted in truth.items():

@@ -8,7 +8,8 @@ KINDS = ("hf", "vllm", "openai", "baseline")
 
 
 def load(spec: str, **options: Any):
-    """Open a model given as KIND:PATH (baseline:NAME, openai:NAME@URL). Raises InputError for an unknown kind or an unusable path."""
+    """Open a model given as KIND:PATH (baseline:NAME, openai:NAME@URL). Raises InputError for an unknown kind
+    or an unusable path."""
     kind, _, path = spec.partition(":")
     if kind not in KINDS or not path:
         raise InputError(f"model {spec!r}: expected KIND:PATH with KIND one of {', '.join(KINDS)}")

@@ -8,7 +8,8 @@ from tvad.data.video import Frames
 
 @dataclass
 class Request:
-    """Chat messages with one video part, and the sampled clip that goes there. `item`: the benchmark's item, for baselines."""
+    """Chat messages with one video part, and the sampled clip that goes there. `item`: the benchmark's item,
+    for baselines."""
 
     messages: list[dict]
     frames: Frames
@@ -17,7 +18,8 @@ class Request:
 
 @dataclass
 class Sampling:
-    """n completions a request; temperature 0 is greedy; at most max_tokens each; seed None leaves the generator as it is."""
+    """n completions a request; temperature 0 is greedy; at most max_tokens each; seed None leaves the
+    generator as it is."""
 
     n: int = 1
     temperature: float = 0.0
@@ -28,7 +30,8 @@ class Sampling:
 
 @dataclass
 class Completion:
-    """Text, and where the engine has them, token ids (with the end token, unless cut) and their log-probs after temperature."""
+    """Text, and where the engine has them, token ids (with the end token, unless cut) and their log-probs
+    after temperature."""
 
     text: str
     ids: list[int] = field(default_factory=list)

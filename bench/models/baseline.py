@@ -1,5 +1,5 @@
-"""`baseline:` answers without looking: random, prior (the most frequent answer), longest option, text=DATA (a bag of words over question
-and options, learned on the data set or CSV DATA); oracle gives the reference."""
+"""`baseline:` answers without looking: random, prior (the most frequent answer), longest option, text=DATA (a
+bag of words over question and options, learned on the data set or CSV DATA); oracle gives the reference."""
 
 import zlib
 from collections import Counter
@@ -37,8 +37,21 @@ class Baseline:
         letters: dict[int, str] = {}
         if self.which == "text":
             asked = [n for n, q in enumerate(questions) if q.options]
-            letters = dict(zip(asked, text_only(self.train, [(requests[n].item.sample, questions[n]) for n in asked]))) if asked else {}
-        return [self._answer(request, prior, pools, sampling, letters.get(n)) for n, request in enumerate(requests)]
+            letters = (
+                dict(
+                    zip(
+                        asked,
+                        text_only(self.train, [(requests[n].item.sample, questions[n]) for n in asked]),
+                        strict=True,
+                    )
+                )
+                if asked
+                else {}
+            )
+        return [
+            self._answer(request, prior, pools, sampling, letters.get(n))
+            for n, request in enumerate(requests)
+        ]
 
     def _answer(self, request, prior, pools, sampling, letter):
         question = request.item.question
@@ -48,7 +61,13 @@ class Baseline:
         done = []
         for _ in range(sampling.n):
             if self.which == "random":
-                answer = str(rng.choice(list("ABCDEFGH"[: len(question.options)]) if question.options else pools[question.kind]))
+                answer = str(
+                    rng.choice(
+                        list("ABCDEFGH"[: len(question.options)])
+                        if question.options
+                        else pools[question.kind]
+                    )
+                )
             elif self.which == "longest" and question.options:
                 answer = longest(question)
             elif letter is not None:
@@ -58,7 +77,9 @@ class Baseline:
             duration = request.frames.total / request.frames.fps
             span = NONE if answer == "Normal" else (0.0, duration)
             if question.kind != DIALOGUE_TURN:
-                answer = render(Answer("A guess.", answer, span, (Box((250.0, 250.0, 750.0, 750.0)),)), question.kind)
+                answer = render(
+                    Answer("A guess.", answer, span, (Box((250.0, 250.0, 750.0, 750.0)),)), question.kind
+                )
             done.append(Completion(answer))
         return done
 

@@ -23,7 +23,9 @@ def seeded(seed: int | None):
         yield
 
 
-MERGED = 28  # pixels of a side of what becomes one video token (Qwen2.5-VL; near enough for others), over 2 frames
+MERGED = (
+    28  # pixels of a side of what becomes one video token (Qwen2.5-VL; near enough for others), over 2 frames
+)
 BUDGET = 16384
 
 
@@ -34,7 +36,8 @@ def video_tokens(clip: Frames) -> int:
 
 
 def batches(lengths: list[int], budget: int) -> list[list[int]]:
-    """Indices in groups of similar length, whose padded size is at most `budget`; what is longer goes alone."""
+    """Indices in groups of similar length, whose padded size is at most `budget`; what is longer goes
+    alone."""
     groups: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if groups and lengths[i] * (len(groups[-1]) + 1) <= budget:
@@ -45,8 +48,8 @@ def batches(lengths: list[int], budget: int) -> list[list[int]]:
 
 
 class HfModel:
-    """`budget`: tokens of a forward pass, padding and answers included; the cache of keys and values grows with them. A model whose
-    forward takes `clip_index` encodes a clip once for all its completions."""
+    """`budget`: tokens of a forward pass, padding and answers included; the cache of keys and values grows
+    with them. A model whose forward takes `clip_index` encodes a clip once for all its completions."""
 
     name = "hf"
 
@@ -67,14 +70,23 @@ class HfModel:
         """Nothing to do: it samples from the model that it was given."""
 
     def _inputs(self, requests: list[Request]) -> dict:
-        texts = [self.processor.apply_chat_template(r.messages, tokenize=False, add_generation_prompt=True) for r in requests]
+        texts = [
+            self.processor.apply_chat_template(r.messages, tokenize=False, add_generation_prompt=True)
+            for r in requests
+        ]
         return self._encoded(texts, [r.frames for r in requests])
 
     def _encoded(self, texts: list[str], clips: list[Frames]) -> dict:
         videos = [torch.from_numpy(np.ascontiguousarray(clip.images)).permute(0, 3, 1, 2) for clip in clips]
         metadata = [VideoMetadata(**clip.metadata) for clip in clips]
         return self.processor(
-            text=texts, videos=videos, video_metadata=metadata, do_sample_frames=False, return_tensors="pt", padding=True, padding_side="left"
+            text=texts,
+            videos=videos,
+            video_metadata=metadata,
+            do_sample_frames=False,
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
         ).to(self.model.device)
 
     @torch.no_grad()
@@ -86,14 +98,18 @@ class HfModel:
         lengths = [(self._length(request) + sampling.max_tokens) * sampling.n for request in requests]
         with seeded(sampling.seed):
             for group in batches(lengths, self.budget):
-                for i, completions in zip(group, self._sample([requests[i] for i in group], sampling)):
+                for i, completions in zip(
+                    group, self._sample([requests[i] for i in group], sampling), strict=True
+                ):
                     done[i] = completions
         self.model.train(was_training)
         return done
 
     def _length(self, request: Request) -> int:
         """About how many tokens a request takes."""
-        text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
+        text = self.processor.apply_chat_template(
+            request.messages, tokenize=False, add_generation_prompt=True
+        )
         return len(self.processor.tokenizer(text)["input_ids"]) + video_tokens(request.frames)
 
     def _sample(self, requests, sampling):
@@ -110,18 +126,29 @@ class HfModel:
         if not greedy:
             knobs |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
         out = self.model.generate(
-            **inputs, do_sample=not greedy, max_new_tokens=sampling.max_tokens, return_dict_in_generate=True, output_logits=True,
-            pad_token_id=tokenizer.pad_token_id, **knobs,
-        )  # fmt: skip
+            **inputs,
+            do_sample=not greedy,
+            max_new_tokens=sampling.max_tokens,
+            return_dict_in_generate=True,
+            output_logits=True,
+            pad_token_id=tokenizer.pad_token_id,
+            **knobs,
+        )
         tokens = out.sequences[:, prompt_length:].cpu()
-        logprobs = [(step.float() / (sampling.temperature or 1.0)).log_softmax(-1).cpu() for step in out.logits]
+        logprobs = [
+            (step.float() / (sampling.temperature or 1.0)).log_softmax(-1).cpu() for step in out.logits
+        ]
         values = torch.stack([lp.gather(-1, tokens[:, i : i + 1])[:, 0] for i, lp in enumerate(logprobs)], 1)
         ends = self.model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
         rows = []
-        for ids, lps in zip(tokens.tolist(), values.tolist()):
+        for ids, lps in zip(tokens.tolist(), values.tolist(), strict=True):
             length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
-            rows.append(Completion(tokenizer.decode(ids[:length], skip_special_tokens=True), ids[:length], lps[:length]))
+            rows.append(
+                Completion(
+                    tokenizer.decode(ids[:length], skip_special_tokens=True), ids[:length], lps[:length]
+                )
+            )
         return [rows[i : i + n] for i in range(0, len(rows), n)]
 
     @torch.no_grad()
@@ -130,12 +157,21 @@ class HfModel:
         found = []
         tokenizer = self.processor.tokenizer
         for request, options in zip(requests, choices, strict=True):
-            text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True) + opening
-            inputs = dict(self._encoded([text + option for option in options], [request.frames] * len(options)))
-            logits = self.model(**{k: v for k, v in inputs.items() if k != "mm_token_type_ids" or not self.shares_clips}).logits.float()
+            text = (
+                self.processor.apply_chat_template(
+                    request.messages, tokenize=False, add_generation_prompt=True
+                )
+                + opening
+            )
+            inputs = dict(
+                self._encoded([text + option for option in options], [request.frames] * len(options))
+            )
+            logits = self.model(
+                **{k: v for k, v in inputs.items() if k != "mm_token_type_ids" or not self.shares_clips}
+            ).logits.float()
             logps = logits[:, :-1].log_softmax(-1).gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
             lengths = [len(tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
-            found.append([float(row[-n:].sum()) for row, n in zip(logps, lengths)])
+            found.append([float(row[-n:].sum()) for row, n in zip(logps, lengths, strict=True)])
         return found
 
     @torch.no_grad()
@@ -145,9 +181,14 @@ class HfModel:
         if encode is None or self.model.model.ahd is None:
             return None
         maps: list[np.ndarray] = [np.empty(0)] * len(frames)
-        for group in batches([4 * video_tokens(clip) for clip in frames], self.budget):  # four patches a token
+        for group in batches(
+            [4 * video_tokens(clip) for clip in frames], self.budget
+        ):  # four patches a token
             vision = self.processor.vision_inputs([frames[i] for i in group])
-            clips = encode(vision["pixel_values_videos"].to(self.model.device), vision["video_grid_thw"].to(self.model.device))
-            for i, clip in zip(group, clips):
+            clips = encode(
+                vision["pixel_values_videos"].to(self.model.device),
+                vision["video_grid_thw"].to(self.model.device),
+            )
+            for i, clip in zip(group, clips, strict=True):
                 maps[i] = clip.heat.cpu().numpy()
         return maps

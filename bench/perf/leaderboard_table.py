@@ -1,6 +1,7 @@
-"""The leaderboard's table with many submissions beside an empty one, in turns on the same server; then the static export.
+"""The leaderboard's table with many submissions beside an empty one, in turns on the same server; then the
+static export.
 
-    python bench/perf/leaderboard_table.py --submissions 10000
+python bench/perf/leaderboard_table.py --submissions 10000
 """
 
 import argparse
@@ -33,40 +34,97 @@ def fill(store: Store, version: str, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for n in range(50):
         store.create_account(f"lab {n}")
-    names = [*PRIMARIES, *(f"{name.split('.')[0]}.{extra}" for name in PRIMARIES[:5] for extra in ("parse_failure", "well_formed", "missing"))]
+    names = [
+        *PRIMARIES,
+        *(
+            f"{name.split('.')[0]}.{extra}"
+            for name in PRIMARIES[:5]
+            for extra in ("parse_failure", "well_formed", "missing")
+        ),
+    ]
     submissions, results, scores = [], [], []
     for n in range(count):
-        card = Card(f"model {n}", f"lab {n % 50}", "mit", "none known", ["data"], float(rng.integers(10**8, 10**11)), bool(n % 2))
-        submissions.append({"hash": f"{n:064x}", "account_id": 1 + n % 50, "name": card.name, "card": json.dumps(vars(card)), "suites": '["scenes"]',
-                            "organisation": card.organisation, "parameters": card.parameters, "open_weights": card.open_weights, "uses_video": True,
-                            "baseline": False, "state": DONE, "attempts": 1, "created": now() + timedelta(seconds=n)})  # fmt: skip
+        card = Card(
+            f"model {n}",
+            f"lab {n % 50}",
+            "mit",
+            "none known",
+            ["data"],
+            float(rng.integers(10**8, 10**11)),
+            bool(n % 2),
+        )
+        submissions.append(
+            {
+                "hash": f"{n:064x}",
+                "account_id": 1 + n % 50,
+                "name": card.name,
+                "card": json.dumps(vars(card)),
+                "suites": '["scenes"]',
+                "organisation": card.organisation,
+                "parameters": card.parameters,
+                "open_weights": card.open_weights,
+                "uses_video": True,
+                "baseline": False,
+                "state": DONE,
+                "attempts": 1,
+                "created": now() + timedelta(seconds=n),
+            }
+        )
         metrics = {}
         for name in dict.fromkeys(names):
             value = float(rng.beta(5, 3))
-            metrics[name] = {"value": value, "low": max(0.0, value - 0.03), "high": min(1.0, value + 0.03), "n": 300}
+            metrics[name] = {
+                "value": value,
+                "low": max(0.0, value - 0.03),
+                "high": min(1.0, value + 0.03),
+                "n": 300,
+            }
             scores.append({"result_id": n + 1, "metric": name, **metrics[name]})
-        results.append({"id": n + 1, "submission": f"{n:064x}", "suite": "scenes", "split": "public", "suite_hash": version, "metrics": json.dumps(metrics),
-                        "blind": "{}", "summary": "{}"})  # fmt: skip
+        results.append(
+            {
+                "id": n + 1,
+                "submission": f"{n:064x}",
+                "suite": "scenes",
+                "split": "public",
+                "suite_hash": version,
+                "metrics": json.dumps(metrics),
+                "blind": "{}",
+                "summary": "{}",
+            }
+        )
     with store.engine.begin() as connection:
         for table, rows in ((Submission, submissions), (Result, results), (Score, scores)):
             connection.execute(insert(table), rows)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--submissions", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=30)
-    parser.add_argument("--database", help="SQLAlchemy address of an empty database for the full table (default: SQLite)")
+    parser.add_argument(
+        "--database", help="SQLAlchemy address of an empty database for the full table (default: SQLite)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     known = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         generate(ScenesConfig(split="test", setting="core", clips=8, max_crowd=1), folder / "data")
-        (folder / "suite.yaml").write_text(json.dumps({"name": "scenes", "data": str(folder / "data"), "tasks": ["mcq", "judgement", "temporal"]}))
+        (folder / "suite.yaml").write_text(
+            json.dumps(
+                {"name": "scenes", "data": str(folder / "data"), "tasks": ["mcq", "judgement", "temporal"]}
+            )
+        )
         clients, stores = {}, {}
         for name in ("empty", "full"):
-            plan = {"folder": str(folder / name), "suites": {"scenes": {"config": str(folder / "suite.yaml")}}}
-            (folder / f"{name}.yaml").write_text(json.dumps(plan | ({"database": known.database} if name == "full" else {})))
+            plan = {
+                "folder": str(folder / name),
+                "suites": {"scenes": {"config": str(folder / "suite.yaml")}},
+            }
+            (folder / f"{name}.yaml").write_text(
+                json.dumps(plan | ({"database": known.database} if name == "full" else {}))
+            )
             board = boards.read(str(folder / f"{name}.yaml"))
             Path(board.folder).mkdir()
             store = Store(connect(board.url))
@@ -77,10 +135,13 @@ def main() -> int:
             stores[name] = store
             clients[name] = TestClient(build_app(board, store, pages))
         asked = {
-            "first page": "/suites/scenes", "first page after a change": "/suites/scenes",
-            "another metric": "/suites/scenes?sort=judgement.accuracy", "a page in the middle": "/suites/scenes?page=50",
-            "words": "/suites/scenes?q=lab+7", "filters": "/suites/scenes?open=1&most=9e9",
-        }  # fmt: skip
+            "first page": "/suites/scenes",
+            "first page after a change": "/suites/scenes",
+            "another metric": "/suites/scenes?sort=judgement.accuracy",
+            "a page in the middle": "/suites/scenes?page=50",
+            "words": "/suites/scenes?q=lab+7",
+            "filters": "/suites/scenes?open=1&most=9e9",
+        }
         times: dict[tuple[str, str], list[float]] = {}
         for _ in tqdm(range(known.turns), desc="turns", disable=None):
             for what, path in asked.items():
@@ -90,7 +151,10 @@ def main() -> int:
                     began = time.perf_counter()
                     assert client.get(path).status_code == 200
                     times.setdefault((what, name), []).append(time.perf_counter() - began)
-        print(f"| page, median of {known.turns} | {known.submissions:,d} submissions, ms | empty, ms | ratio |\n|---|---|---|---|")
+        print(
+            f"| page, median of {known.turns} | {known.submissions:,d} submissions, ms | empty, ms | ratio"
+            " |\n|---|---|---|---|"
+        )
         for what in asked:
             full, empty = (1000 * statistics.median(times[what, name]) for name in ("full", "empty"))
             print(f"| {what} | {full:.0f} | {empty:.0f} | {full / empty:.1f} |")

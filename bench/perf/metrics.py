@@ -1,7 +1,7 @@
 """Speed of the metrics, two ways of each measured in one run on the same work.
 
-    python bench/perf/metrics.py                      # RBDC/TBDC against a plain loop, bootstrap, scoring of answers
-    python bench/perf/metrics.py --answers 1000000    # the last at full length (a minute)
+python bench/perf/metrics.py                      # RBDC/TBDC against a plain loop, bootstrap, scoring of
+answers python bench/perf/metrics.py --answers 1000000    # the last at full length (a minute)
 """
 
 import argparse
@@ -21,7 +21,8 @@ from bench.metrics.stats import cluster_sums, mean_interval
 
 
 def videos(count: int, frames: int, per_frame: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tracks (n, 7) and detections (m, 7): two tracks a video over a third of its frames, and boxes near them and elsewhere."""
+    """Tracks (n, 7) and detections (m, 7): two tracks a video over a third of its frames, and boxes near them
+    and elsewhere."""
     rng = np.random.default_rng(seed)
     tracks, found = [], []
     for v in range(count):
@@ -37,7 +38,9 @@ def videos(count: int, frames: int, per_frame: float, seed: int) -> tuple[np.nda
     return np.array(tracks), np.array(found)
 
 
-def plain(tracks: np.ndarray, detections: np.ndarray, frames: int, iou: float = 0.1, share: float = 0.1) -> dict[str, float]:
+def plain(
+    tracks: np.ndarray, detections: np.ndarray, frames: int, iou: float = 0.1, share: float = 0.1
+) -> dict[str, float]:
     """RBDC and TBDC as a script would: detection by detection, over all ground truth and all tracks."""
     truth = [tuple(row) for row in tracks.tolist()]
     lengths: dict[tuple, int] = {}
@@ -80,12 +83,17 @@ def detections_part(count: int, frames: int, part: int) -> None:
     some, these = tracks[tracks[:, 0] < part], found[found[:, 0] < part]
     slow, theirs = took(lambda: plain(some, these, part * frames))
     fast, mine = took(lambda: detection.rbdc_tbdc(some, these, part * frames))
-    print(f"RBDC/TBDC, {part} videos x {frames} frames, {len(these)} detections: plain loop {slow:.2f} s, ours {fast:.3f} s, ratio {slow / fast:.0f}")
+    print(
+        f"RBDC/TBDC, {part} videos x {frames} frames, {len(these)} detections: plain loop {slow:.2f} s, ours"
+        f" {fast:.3f} s, ratio {slow / fast:.0f}"
+    )
     print(f"  values: plain {theirs}, ours {mine}")
     doubled, more = videos(2 * count, frames, 0.6, 0)
     twice, _ = took(lambda: detection.rbdc_tbdc(doubled, more, 2 * count * frames))
-    print(f"  {count} videos, {len(found)} detections {ours:.2f} s; {2 * count} videos, {len(more)} detections {twice:.2f} s: {twice / ours:.2f} times for "
-          f"{len(more) / len(found):.2f} times as many")  # fmt: skip
+    print(
+        f"  {count} videos, {len(found)} detections {ours:.2f} s; {2 * count} videos, {len(more)} detections"
+        f" {twice:.2f} s: {twice / ours:.2f} times for {len(more) / len(found):.2f} times as many"
+    )
 
 
 def bootstrap_part(samples: int, resamples: int) -> None:
@@ -101,7 +109,10 @@ def bootstrap_part(samples: int, resamples: int) -> None:
 
     once, _ = took(lambda: loop(200))
     slow = once * resamples / 200
-    print(f"bootstrap, {resamples} resamples of {samples}: ours {ours:.2f} s, one by one {slow:.2f} s, ratio {slow / ours:.2f}")
+    print(
+        f"bootstrap, {resamples} resamples of {samples}: ours {ours:.2f} s, one by one {slow:.2f} s, ratio"
+        f" {slow / ours:.2f}"
+    )
 
 
 def answers_part(count: int) -> None:
@@ -116,21 +127,55 @@ def answers_part(count: int) -> None:
         with (data / "samples.jsonl").open("w") as out, Path(folder, "answers.jsonl").open("w") as answers:
             for v in range(count // per_video):
                 asked = {"kind": "mcq", "options": options}
-                questions = [{**asked, "text": f"What happens in second {q}?", "answer": "ABCD"[(v + q) % 4]} for q in range(per_video)]
-                row = {"id": f"v{v}", "source": "perf", "split": "test", "video": {"path": f"videos/v{v}.mp4"}, "label": "anomalous", "questions": questions}
+                questions = [
+                    {**asked, "text": f"What happens in second {q}?", "answer": "ABCD"[(v + q) % 4]}
+                    for q in range(per_video)
+                ]
+                row = {
+                    "id": f"v{v}",
+                    "source": "perf",
+                    "split": "test",
+                    "video": {"path": f"videos/v{v}.mp4"},
+                    "label": "anomalous",
+                    "questions": questions,
+                }
                 out.write(json.dumps(row) + "\n")
                 for q in range(per_video):
-                    text = f"<think>Someone is {options[q % 4]} near the car.</think><answer>{'ABCD'[q % 4]}</answer>"
+                    text = (
+                        f"<think>Someone is {options[q % 4]} near the"
+                        f" car.</think><answer>{'ABCD'[q % 4]}</answer>"
+                    )
                     answers.write(json.dumps({"id": f"v{v}#{q}", "task": "mcq", "response": text}) + "\n")
-        Path(folder, "suite.yaml").write_text(json.dumps({"name": "perf", "data": str(data), "tasks": ["mcq"]}))
-        command = [sys.executable, "-m", "bench", "score", f"{folder}/answers.jsonl", "--suite", f"{folder}/suite.yaml", "--out", f"{folder}/out"]
-        seconds, _ = took(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parents[2]))
+        Path(folder, "suite.yaml").write_text(
+            json.dumps({"name": "perf", "data": str(data), "tasks": ["mcq"]})
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "bench",
+            "score",
+            f"{folder}/answers.jsonl",
+            "--suite",
+            f"{folder}/suite.yaml",
+            "--out",
+            f"{folder}/out",
+        ]
+        seconds, _ = took(
+            lambda: subprocess.run(
+                command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parents[2]
+            )
+        )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1 << 20)
-    print(f"bench score, {count} answers: {seconds:.1f} s, {peak:.2f} GiB at most ({count / seconds:.0f} answers/s)")
+    print(
+        f"bench score, {count} answers: {seconds:.1f} s, {peak:.2f} GiB at most ({count / seconds:.0f}"
+        " answers/s)"
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--videos", type=int, default=100)
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--part", type=int, default=30, help="videos for the plain loop")

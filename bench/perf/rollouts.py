@@ -1,5 +1,5 @@
-"""Rollouts and one GRPO step, two ways each, in one run on the same work: vLLM against transformers' generate, and a clip encoded once
-per group against once per completion.
+"""Rollouts and one GRPO step, two ways each, in one run on the same work: vLLM against transformers'
+generate, and a clip encoded once per group against once per completion.
 
     python bench/perf/rollouts.py --model assets/tvad-tiny --groups 8 --group-size 8
 """
@@ -25,7 +25,9 @@ def timed(function, repeats: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="assets/tvad-tiny")
     parser.add_argument("--groups", type=int, default=8)
     parser.add_argument("--group-size", type=int, default=8)
@@ -48,13 +50,26 @@ def main() -> int:
         samples = generate(ScenesConfig(clips=known.groups, seed=11), folder)
         store = ClipStore(2.0, 8)
         requests = [Request(messages(question_text(s.questions[0])), store.frames(s)) for s in samples]
-    model, processor = TvadForConditionalGeneration.from_pretrained(known.model).eval(), TvadProcessor.from_pretrained(known.model)
+    model, processor = (
+        TvadForConditionalGeneration.from_pretrained(known.model).eval(),
+        TvadProcessor.from_pretrained(known.model),
+    )
     completions = known.groups * known.group_size
-    engines = {"vllm": VllmModel(known.model, max_num_seqs=completions), "generate": HfModel(model, processor)}
-    print(f"{torch.get_num_threads()} threads, {known.groups} clips x {known.group_size} completions, at most {known.tokens} tokens")
+    engines = {
+        "vllm": VllmModel(known.model, max_num_seqs=completions),
+        "generate": HfModel(model, processor),
+    }
+    print(
+        f"{torch.get_num_threads()} threads, {known.groups} clips x {known.group_size} completions, at most"
+        f" {known.tokens} tokens"
+    )
     rates = {}
     for name, engine in engines.items():
-        produced = sum(len(c.ids) for g in engine.sample(requests, Sampling(known.group_size, 1.0, max_tokens=known.tokens)) for c in g)
+        produced = sum(
+            len(c.ids)
+            for g in engine.sample(requests, Sampling(known.group_size, 1.0, max_tokens=known.tokens))
+            for c in g
+        )
 
         def work(engine=engine):
             return engine.sample(requests, Sampling(known.group_size, 1.0, max_tokens=known.tokens))
@@ -70,8 +85,11 @@ def main() -> int:
     sizes = vision["video_grid_thw"].prod(-1).tolist()
     index = [g for g in range(known.groups) for _ in groups[g]]
     pixels = vision["pixel_values_videos"].split(sizes)
-    repeated = {"pixel_values_videos": torch.cat([pixels[g] for g in index]), "video_grid_thw": vision["video_grid_thw"][index],
-                "second_per_grid_ts": vision["second_per_grid_ts"][index]}  # fmt: skip
+    repeated = {
+        "pixel_values_videos": torch.cat([pixels[g] for g in index]),
+        "video_grid_thw": vision["video_grid_thw"][index],
+        "second_per_grid_ts": vision["second_per_grid_ts"][index],
+    }
 
     def step(prompts, groups, vision):
         values, _ = group_logprobs(model, model, prompts, groups, vision, 1.0, 0)
@@ -79,7 +97,10 @@ def main() -> int:
         model.zero_grad()
 
     once = timed(lambda: step(prompts, groups, vision), known.repeats)
-    each = timed(lambda: step([prompts[g] for g in index], [[c] for group in groups for c in group], repeated), known.repeats)
+    each = timed(
+        lambda: step([prompts[g] for g in index], [[c] for group in groups for c in group], repeated),
+        known.repeats,
+    )
     print(f"log-probs and gradients, once per group      {once:6.2f} s")
     print(f"log-probs and gradients, once per completion {each:6.2f} s")
     print(f"step: per completion / per group = {each / once:.2f}")

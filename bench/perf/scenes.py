@@ -31,7 +31,10 @@ def main() -> None:
         generate(ScenesConfig(clips=clips, normal=0.0), Path(folder) / "scenes")
         writing = clips / (time.perf_counter() - begin)
     print(f"16 frames of 112 x 112, {clips} anomalous clips of all classes, one core")
-    print(f"drawn {drawing:.1f} clips/s; drawn, encoded and written {writing:.1f} clips/s; ratio {drawing / writing:.2f}")
+    print(
+        f"drawn {drawing:.1f} clips/s; drawn, encoded and written {writing:.1f} clips/s; ratio"
+        f" {drawing / writing:.2f}"
+    )
 
 
 if __name__ == "__main__":

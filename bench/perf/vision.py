@@ -1,5 +1,5 @@
-"""The vision side two ways, in one run on the same clips: attention over all windows of a batch at once against transformers' loop over
-windows (eager both), without gradients and with, in float32 and bfloat16.
+"""The vision side two ways, in one run on the same clips: attention over all windows of a batch at once
+against transformers' loop over windows (eager both), without gradients and with, in float32 and bfloat16.
 
     python bench/perf/vision.py --model assets/tvad-tiny --clips 16
 """
@@ -7,6 +7,7 @@ windows (eager both), without gradients and with, in float32 and bfloat16.
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -15,7 +16,9 @@ from bench.perf.rollouts import timed
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="assets/tvad-tiny")
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
@@ -49,12 +52,20 @@ def main() -> int:
                 sum(clip.heat_logits.float().mean() + clip.video.float().mean() for clip in found).backward()
                 model.zero_grad()
 
-    print(f"{torch.get_num_threads()} threads, {known.clips} clips of {len(clips[0].images)} frames, {tuple(clips[0].images.shape[1:3])} pixels")
+    print(
+        f"{torch.get_num_threads()} threads, {known.clips} clips of {len(clips[0].images)} frames,"
+        f" {tuple(clips[0].images.shape[1:3])} pixels"
+    )
     print(f"{'':34s} {'at once, s':>12s} {'by piece, s':>12s} {'ratio':>7s}")
     for learn in (False, True):
         for dtype in (torch.float32, torch.bfloat16):
-            one, other = (timed(lambda m=model: encode(m, dtype, learn), known.repeats) for model in (ours, theirs))  # noqa: B023
-            print(f"{'with gradients' if learn else 'heatmaps only':16s} {dtype!s:17s} {one:12.3f} {other:12.3f} {other / one:7.2f}")
+            one, other = (
+                timed(partial(encode, model, dtype, learn), known.repeats) for model in (ours, theirs)
+            )
+            print(
+                f"{'with gradients' if learn else 'heatmaps only':16s} {dtype!s:17s} {one:12.3f}"
+                f" {other:12.3f} {other / one:7.2f}"
+            )
     return 0
 
 

@@ -19,4 +19,7 @@ def label(answer: Answer, question: Question) -> tuple[str, str | None]:
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
-    return {"accuracy": float(_plain(answer.answer) == _plain(question.answer)), "parse_failure": float(answer.answer is None)}
+    return {
+        "accuracy": float(_plain(answer.answer) == _plain(question.answer)),
+        "parse_failure": float(answer.answer is None),
+    }

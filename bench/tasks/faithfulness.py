@@ -1,6 +1,8 @@
-"""Does the answer rest on the video? The judgement is asked again with the anomalous span masked out (the frames of its seconds made grey).
+"""Does the answer rest on the video? The judgement is asked again with the anomalous span masked out (the
+frames of its seconds made grey).
 
-changes: the masked video is called normal. A model that says "anomaly" without the anomaly looks elsewhere, or nowhere.
+changes: the masked video is called normal. A model that says "anomaly" without the anomaly looks elsewhere,
+or nowhere.
 """
 
 from dataclasses import replace

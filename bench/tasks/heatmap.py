@@ -17,13 +17,16 @@ from tvad.errors import InputError
 PRIMARY = "micro_auc"
 
 
-VIDEOS = "heatmap_videos.npz"  # what a run keeps of every video, so that two runs can be compared without the data
+VIDEOS = (
+    "heatmap_videos.npz"  # what a run keeps of every video, so that two runs can be compared without the data
+)
 RESAMPLES = 300
 FIELDS = ("labels", "scores", "tracks", "detections", "hist")
 
 
 class VideoScores:
-    """One video's truth and predictions: labels and scores (T,), track rows (n, 6), detection rows (m, 6), pixel histogram (2, 1000)."""
+    """One video's truth and predictions: labels and scores (T,), track rows (n, 6), detection rows (m, 6),
+    pixel histogram (2, 1000)."""
 
     labels: np.ndarray
     scores: np.ndarray
@@ -32,13 +35,16 @@ class VideoScores:
     hist: np.ndarray
 
     def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames, spread: bool = False):
-        """heat (T', h, w): a map per two sampled `frames`; with `spread` its steps are spread evenly over the whole video instead."""
+        """heat (T', h, w): a map per two sampled `frames`; with `spread` its steps are spread evenly over the
+        whole video instead."""
         video = sample.video
         count, width, height = video.frames or frames.total, frames.images.shape[2], frames.images.shape[1]
         steps = np.arange(count) * len(heat) // count if spread else steps_of(count, frames.fps, frames.times)
         maps = resize(heat, steps, height, width)
         self.scores = maps.reshape(count, -1).max(1)
-        truth = masks.read(sample.path(sample.mask)) if sample.mask else np.zeros((count, height, width), bool)
+        truth = (
+            masks.read(sample.path(sample.mask)) if sample.mask else np.zeros((count, height, width), bool)
+        )
         self.labels = truth.any((1, 2)).astype(int)
         rows = [(t.id, f, *t.boxes[f]) for t in sample.tracks or () for f in t.anomalous if f in t.boxes]
         self.tracks = np.array(rows, float).reshape(-1, 6)
@@ -46,7 +52,9 @@ class VideoScores:
         self.detections = np.array(found, float).reshape(-1, 6)
         # Scores in 1000 bins: pixel AUC of any set of videos is then a sum of histograms.
         bins = np.minimum((maps * 1000).astype(int), 999)
-        self.hist = np.stack([np.bincount(bins[truth == v], minlength=1000) for v in (False, True)]).astype(float)
+        self.hist = np.stack([np.bincount(bins[truth == v], minlength=1000) for v in (False, True)]).astype(
+            float
+        )
 
     @property
     def num_frames(self) -> int:
@@ -56,7 +64,11 @@ class VideoScores:
 def save_videos(path: Path, videos: dict[str, VideoScores]) -> None:
     """Keep what the metrics need of every video, through a temporary name."""
     temporary = path.with_name(f".{path.name}.tmp.npz")
-    np.savez_compressed(temporary, ids=np.array(list(videos)), **{f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in FIELDS})
+    np.savez_compressed(
+        temporary,
+        ids=np.array(list(videos)),
+        **{f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in FIELDS},
+    )
     temporary.replace(path)
 
 
@@ -101,7 +113,12 @@ def detection_curves(videos: list[VideoScores]) -> dict[str, np.ndarray]:
 def statistics(videos: list[VideoScores]) -> dict[str, float | None]:
     """All heatmap metrics of a set of videos; None where undefined."""
     aucs = frame.auc([v.labels for v in videos], [v.scores for v in videos])
-    return {"micro_auc": aucs["micro"], "macro_auc": aucs["macro"], "pixel_auc": _pixel_auc(np.sum([v.hist for v in videos], axis=0)), **_detection(videos)}
+    return {
+        "micro_auc": aucs["micro"],
+        "macro_auc": aucs["macro"],
+        "pixel_auc": _pixel_auc(np.sum([v.hist for v in videos], axis=0)),
+        **_detection(videos),
+    }
 
 
 def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -121,8 +138,11 @@ def metrics(videos: list[VideoScores], resamples: int, seed: int) -> dict[str, I
     return {name: _interval(value, [d[name] for d in drawn], len(videos)) for name, value in values.items()}
 
 
-def paired(before: list[VideoScores], after: list[VideoScores], resamples: int, seed: int) -> dict[str, tuple[float | None, float | None, Interval]]:
-    """Metrics of two runs on the same videos, and their difference with its interval over videos drawn together."""
+def paired(
+    before: list[VideoScores], after: list[VideoScores], resamples: int, seed: int
+) -> dict[str, tuple[float | None, float | None, Interval]]:
+    """Metrics of two runs on the same videos, and their difference with its interval over videos drawn
+    together."""
     one, other = statistics(before), statistics(after)
     changes: dict[str, list[float | None]] = {name: [] for name in one}
     for indices in _draws(len(before), resamples, seed):

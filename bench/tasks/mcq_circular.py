@@ -1,6 +1,8 @@
-"""Multiple choice under every rotation of the options: accuracy of each, and of questions that are right under all of them.
+"""Multiple choice under every rotation of the options: accuracy of each, and of questions that are right
+under all of them.
 
-A model that prefers a letter is right under one rotation and wrong under the next (MMBench's CircularEval, arXiv 2307.06281).
+A model that prefers a letter is right under one rotation and wrong under the next (MMBench's CircularEval,
+arXiv 2307.06281).
 """
 
 from dataclasses import replace
@@ -16,4 +18,7 @@ def rotations(question: Question) -> list[Question]:
     """The question with its options rotated by 0, 1, ...; the right letter moves along."""
     options = question.options or ()
     right = LETTERS.index(question.answer)
-    return [replace(question, options=options[k:] + options[:k], answer=LETTERS[(right - k) % len(options)]) for k in range(len(options))]
+    return [
+        replace(question, options=options[k:] + options[:k], answer=LETTERS[(right - k) % len(options)])
+        for k in range(len(options))
+    ]

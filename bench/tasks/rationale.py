@@ -1,7 +1,8 @@
-"""The rationale inside <think>: overlap with the reference, and whether it agrees with what is there and with the answer.
+"""The rationale inside <think>: overlap with the reference, and whether it agrees with what is there and with
+the answer.
 
-bleu4, rouge_l against the reference rationale; names_object: the key object that is there is named; consistent: the rationale names no
-other option than the one that is chosen (only where it names any).
+bleu4, rouge_l against the reference rationale; names_object: the key object that is there is named;
+consistent: the rationale names no other option than the one that is chosen (only where it names any).
 """
 
 import re
@@ -21,7 +22,8 @@ def names(text: str, what: str) -> bool:
 
 
 def consistent(think: str, answer: Answer, question: Question) -> float | None:
-    """1 where the options that the rationale names include the chosen one, 0 where they are others, None where it names none."""
+    """1 where the options that the rationale names include the chosen one, 0 where they are others, None
+    where it names none."""
     named = {LETTERS[n] for n, option in enumerate(question.options or ()) if names(think, option)}
     return None if not named else float(letter(answer.answer, question.options or ()) in named)
 

@@ -10,4 +10,9 @@ PRIMARY = "miou"
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     value = matched_iou(answer.boxes, question.boxes)
     hit = bool(answer.boxes) and pointing(answer.boxes[0].xyxy, question.boxes[0].xyxy)
-    return {"miou": value, "r@0.5": float(value >= 0.5), "pointing": float(hit), "parse_failure": float(not answer.boxes)}
+    return {
+        "miou": value,
+        "r@0.5": float(value >= 0.5),
+        "pointing": float(hit),
+        "parse_failure": float(not answer.boxes),
+    }

@@ -1,4 +1,6 @@
-"""Alembic's environment and the versions of the tables. `leaderboard.tables.migrate` runs them; a new one is written with
+"""Alembic's environment and the versions of the tables. `leaderboard.tables.migrate` runs them; a new one is
+written with
 
-    alembic -c leaderboard/migrations/alembic.ini -x url=sqlite:///board.sqlite revision --autogenerate -m "what changes"
+alembic -c leaderboard/migrations/alembic.ini -x url=sqlite:///board.sqlite revision --autogenerate -m "what
+changes"
 """

@@ -1,7 +1,8 @@
 """Muon for the matrices of transformer layers, AdamW for everything else, as one optimiser.
 
-Muon (Jordan et al., 2024; torch.optim.Muon) orthogonalises a matrix's step. A tower that starts from nothing learns from fewer clips with
-it (docs/measurements.md); embeddings, norms, biases and heads are not its business.
+Muon (Jordan et al., 2024; torch.optim.Muon) orthogonalises a matrix's step. A tower that starts from nothing
+learns from fewer clips with it (docs/measurements.md); embeddings, norms, biases and heads are not its
+business.
 """
 
 import torch
@@ -20,7 +21,9 @@ class Together(torch.optim.Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], {})
 
     def add_param_group(self, param_group):
-        self.param_groups.append(param_group)  # the part's own, not a copy: what a schedule writes into it, the part reads
+        self.param_groups.append(
+            param_group
+        )  # the part's own, not a copy: what a schedule writes into it, the part reads
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -39,15 +42,21 @@ class Together(torch.optim.Optimizer):
 
 
 def muon_and_adamw(model: nn.Module, lr: float, args) -> Together:
-    """`lr`: Muon's learning rate; AdamW's and both weight decays are those of the TrainingArguments `args`. Raises InputError where
-    no matrix of a layer trains."""
+    """`lr`: Muon's learning rate; AdamW's and both weight decays are those of the TrainingArguments `args`.
+    Raises InputError where no matrix of a layer trains."""
     training = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [p for name, p in training if p.ndim == 2 and any(stack in name for stack in STACKS)]
     if not matrices:
-        raise InputError("muon: no matrix of a layer trains here (or its weights are sharded); leave muon out")
+        raise InputError(
+            "muon: no matrix of a layer trains here (or its weights are sharded); leave muon out"
+        )
     taken = {id(p) for p in matrices}
     rest = [p for _, p in training if id(p) not in taken]
-    groups = [{"params": [p for p in rest if p.ndim >= 2], "weight_decay": args.weight_decay},
-              {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0}]  # fmt: skip
-    adamw = torch.optim.AdamW(groups, lr=args.learning_rate, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon)
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": args.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(
+        groups, lr=args.learning_rate, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon
+    )
     return Together([torch.optim.Muon(matrices, lr=lr, weight_decay=args.weight_decay, momentum=0.95), adamw])

@@ -28,7 +28,11 @@ def test_the_published_msad_test_rows_are_flagged_for_the_letter_a():
 def test_a_train_split_gives_a_prior_and_shows_leaks():
     found = audit.audit(str(shared("data/vau_bench/test_msad.csv")), str(shared("data/vau_bench/val.csv")))
     lines = findings(found)
-    assert 'prior of the train split ("A")' in lines and "text only, learned on the train split" in lines and "leaks from the train split" in lines
+    assert (
+        'prior of the train split ("A")' in lines
+        and "text only, learned on the train split" in lines
+        and "leaks from the train split" in lines
+    )
 
 
 def test_generated_scenes_are_balanced(scenes, tmp_path, capsys):
@@ -49,7 +53,13 @@ def spoiled(scenes, folder):
         (folder / sample.video.path).write_bytes(source.read_bytes())
     question = Question("mcq", "What is it?", "A", ("a very long option that is right", "b", "c", "d"))
     samples = [replace(s, mask=None, questions=(question,)) for s in samples]
-    samples[2] = replace(samples[2], category="fire", label="anomalous", spans=((0.0, 1.0),), rationale="A person is running to the left.")
+    samples[2] = replace(
+        samples[2],
+        category="fire",
+        label="anomalous",
+        spans=((0.0, 1.0),),
+        rationale="A person is running to the left.",
+    )
     samples[3] = replace(samples[3], category="running", label="anomalous", spans=((0.0, 99.0),))
     save(samples, folder)
     return folder
@@ -60,7 +70,9 @@ def test_every_defect_is_found(scenes, tmp_path):
     assert lines['always "A"'].flag and lines["longest option"].flag
     assert lines["questions that occur more than once, options included"].flag
     assert lines["videos that are the same file"].result == "1" and lines["leaks from the train split"].flag
-    assert any("fire" in row and "running" in row for row in lines["rows whose class contradicts the rationale"].rows)
+    assert any(
+        "fire" in row and "running" in row for row in lines["rows whose class contradicts the rationale"].rows
+    )
     assert any("ends after the video" in row for row in lines["spans outside the video"].rows)
 
 
@@ -74,7 +86,11 @@ def test_mcnemar_and_holm_by_hand():
     assert mcnemar([1, 1, 0, 0], [1, 1, 0, 0]) == 1.0
     assert mcnemar([1] * 6, [0] * 6) == pytest.approx(2 / 64)  # six lost, none won
     assert mcnemar([1, 1, 1, 0], [0, 0, 1, 1]) == 1.0  # two lost, one won
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06]) and holm([0.5, 0.9]) == [1.0, 1.0] and holm([]) == []
+    assert (
+        holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+        and holm([0.5, 0.9]) == [1.0, 1.0]
+        and holm([]) == []
+    )
 
 
 def test_a_bootstrap_p_value_falls_with_the_evidence():

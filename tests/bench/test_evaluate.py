@@ -31,5 +31,7 @@ def test_temporal_grounding_and_choice(tmp_path):
     wanted = ["<answer>Anomaly</answer><glue>[0, 4]</glue>", "<answer>Normal</answer><glue>none</glue>"]
     found = metric("temporal_grounding", tmp_path).compute(predictions=said, references=wanted)
     assert found == {"miou": 0.5, "false_alarm": 0.0, "r@0.3": 1.0, "r@0.5": 1.0, "r@0.7": 0.0}
-    found = metric("mcq_accuracy", tmp_path).compute(predictions=["<answer>B</answer>", "no idea"], references=["B", "A"], options=[["a", "b"]] * 2)
+    found = metric("mcq_accuracy", tmp_path).compute(
+        predictions=["<answer>B</answer>", "no idea"], references=["B", "A"], options=[["a", "b"]] * 2
+    )
     assert found == {"accuracy": 0.5, "parse_failure": 0.5}

@@ -15,7 +15,12 @@ from tvad.detections import boxes_of, steps_of
 
 
 def case_arrays(case):
-    tracks = [[v, t["track_id"], *b] for v, video in enumerate(case["videos"]) for t in video["tracks"] for b in t["boxes"]]
+    tracks = [
+        [v, t["track_id"], *b]
+        for v, video in enumerate(case["videos"])
+        for t in video["tracks"]
+        for b in t["boxes"]
+    ]
     found = [[v, *d] for v, video in enumerate(case["videos"]) for d in video["detections"]]
     return np.array(tracks, float).reshape(-1, 7), np.array(found, float).reshape(-1, 7)
 
@@ -33,7 +38,9 @@ def test_rbdc_tbdc_and_auc_are_the_references(path):
     tracks, found = case_arrays(case)
     expected = case["expected_region_track"]
     for wanted in [expected, *expected.get("other_alpha_beta", [])]:
-        ours = detection.rbdc_tbdc(tracks, found, case["num_frames_total"], iou=wanted["beta"], track=wanted["alpha"])
+        ours = detection.rbdc_tbdc(
+            tracks, found, case["num_frames_total"], iou=wanted["beta"], track=wanted["alpha"]
+        )
         assert ours == pytest.approx({"rbdc": wanted["rbdc"], "tbdc": wanted["tbdc"]}, abs=1e-9)
     if "curve" in expected and len(tracks):
         points = detection.curves(tracks, found, case["num_frames_total"])
@@ -56,7 +63,9 @@ def test_rbdc_tbdc_by_hand():
     assert detection.rbdc_tbdc(tracks, np.zeros((0, 7)), 2) == {"rbdc": 0.0, "tbdc": 0.0}
 
 
-scored = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])), min_size=2, max_size=60)
+scored = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])), min_size=2, max_size=60
+)
 
 
 @given(scored)
@@ -67,7 +76,9 @@ def test_auc_and_precision_equal_scikit_learn_ties_included(rows):
     else:
         assert frame.roc_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
     if labels.any():
-        assert frame.average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores))
+        assert frame.average_precision(labels, scores) == pytest.approx(
+            average_precision_score(labels, scores)
+        )
 
 
 spans = st.tuples(st.floats(0, 50), st.floats(0, 50)) | st.just(NONE) | st.none()
@@ -79,7 +90,10 @@ def test_temporal_iou_is_symmetric_and_bounded(a, b):
     assert 0 <= value <= 1 and value == pytest.approx(temporal.iou(b, a))
 
 
-@pytest.mark.parametrize(("a", "b", "value"), [((0, 2), (1, 3), 1 / 3), ((2, 1), (1, 2), 0), (NONE, NONE, 1), (NONE, (0, 1), 0), (None, NONE, 0)])
+@pytest.mark.parametrize(
+    ("a", "b", "value"),
+    [((0, 2), (1, 3), 1 / 3), ((2, 1), (1, 2), 0), (NONE, NONE, 1), (NONE, (0, 1), 0), (None, NONE, 0)],
+)
 def test_temporal_iou_by_hand(a, b, value):
     assert temporal.iou(a, b) == pytest.approx(value)
 
@@ -97,18 +111,34 @@ OPTIONS = ["running", "cycling", "fire", "nothing unusual"]
 
 @pytest.mark.parametrize(
     ("given_text", "letter"),
-    [("B", "B"), ("(c)", "C"), ("The answer is D.", "D"), ("cycling", "B"), ("A person runs", None), ("A or B", None), ("ABCD", None),
-     ("I choose option C because of the smoke", "C"), ("", None), ("It is not A, the answer is B", "B"), ("B. cycling", "B")],
-)  # fmt: skip
+    [
+        ("B", "B"),
+        ("(c)", "C"),
+        ("The answer is D.", "D"),
+        ("cycling", "B"),
+        ("A person runs", None),
+        ("A or B", None),
+        ("ABCD", None),
+        ("I choose option C because of the smoke", "C"),
+        ("", None),
+        ("It is not A, the answer is B", "B"),
+        ("B. cycling", "B"),
+    ],
+)
 def test_letters_by_hand(given_text, letter):
     assert choice.letter(given_text, OPTIONS) == letter
 
 
 def test_letters_beat_each_public_extractor():
     cases = json.loads(shared("golden/mcq_extract/open/mcq_extract.json").read_text())["cases"]
-    ours = sum(choice.letter(parse(c["response"]).answer, c["options"]) == c["intended_by_author"] for c in cases)
+    ours = sum(
+        choice.letter(parse(c["response"]).answer, c["options"]) == c["intended_by_author"] for c in cases
+    )
     for name in cases[0]["expected"]:
-        theirs = sum((c["expected"][name] if c["expected"][name] in set("ABCD") else None) == c["intended_by_author"] for c in cases)
+        theirs = sum(
+            (c["expected"][name] if c["expected"][name] in set("ABCD") else None) == c["intended_by_author"]
+            for c in cases
+        )
         assert ours > theirs, name
 
 
@@ -118,7 +148,9 @@ def test_bleu_is_nltks():
     for case in cases:
         wanted = case["nltk"]["whitespace"].get("sentence_bleu.method1")
         if isinstance(wanted, float) and case["references"]:
-            assert text.bleu4(case["hypothesis"], case["references"]) == pytest.approx(wanted, rel=1e-9, abs=1e-70)
+            assert text.bleu4(case["hypothesis"], case["references"]) == pytest.approx(
+                wanted, rel=1e-9, abs=1e-70
+            )
             compared += 1
     assert compared >= 25
 
@@ -138,7 +170,12 @@ def test_a_constant_gain_has_a_sharp_paired_interval():
 
 
 def test_undefined_is_none():
-    assert mean_interval(np.array([]), np.array([])).row() == {"value": None, "low": None, "high": None, "n": 0}
+    assert mean_interval(np.array([]), np.array([])).row() == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "n": 0,
+    }
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(2, 8), st.integers(2, 8))
@@ -168,7 +205,12 @@ def test_classification_as_a_whole_equals_scikit_learn():
     assert found["f1"].low < found["f1"].value < found["f1"].high and found["f1"].n == 200
     one = labels.metrics(truth, predicted, np.arange(200), "fire", 50, 0)["f1"]
     assert one.value == pytest.approx(f1_score(truth, predicted, labels=["fire"], average="macro"))
-    assert labels.metrics(["a"], [None], np.array([0]), None, 10, 0)["balanced_accuracy"].row() == {"value": 0.0, "low": None, "high": None, "n": 1}
+    assert labels.metrics(["a"], [None], np.array([0]), None, 10, 0)["balanced_accuracy"].row() == {
+        "value": 0.0,
+        "low": None,
+        "high": None,
+        "n": 1,
+    }
 
 
 @given(scored)
@@ -176,4 +218,9 @@ def test_the_roc_curve_has_the_area(rows):
     y, s = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
     fpr, tpr = frame.roc_curve(y, s)
     if len(fpr):
-        assert np.trapezoid(tpr, fpr) == pytest.approx(frame.roc_auc(y, s)) and (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
+        assert np.trapezoid(tpr, fpr) == pytest.approx(frame.roc_auc(y, s)) and (
+            fpr[0],
+            tpr[0],
+            fpr[-1],
+            tpr[-1],
+        ) == (0, 0, 1, 1)

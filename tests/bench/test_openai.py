@@ -32,7 +32,11 @@ class Endpoint:
                 outer.seen.append((self.path, dict(self.headers), body))
                 status, answer = outer.replies.pop(0) if outer.replies else (200, None)
                 if answer is None:
-                    answer = {"choices": [{"message": {"content": f"<answer>{n}</answer>"}} for n in range(body["n"])]}
+                    answer = {
+                        "choices": [
+                            {"message": {"content": f"<answer>{n}</answer>"}} for n in range(body["n"])
+                        ]
+                    }
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(data)))
@@ -65,9 +69,17 @@ def request_of(text="What happens?"):
 
 def test_a_clip_travels_as_an_exact_mp4(endpoint):
     model = OpenAiModel(f"m@{endpoint.url}")
-    assert [c.text for c in model.sample([request_of()], Sampling(2, 0.7, max_tokens=9))[0]] == ["<answer>0</answer>", "<answer>1</answer>"]
+    assert [c.text for c in model.sample([request_of()], Sampling(2, 0.7, max_tokens=9))[0]] == [
+        "<answer>0</answer>",
+        "<answer>1</answer>",
+    ]
     path, _, body = endpoint.seen[0]
-    assert path == "/v1/chat/completions" and (body["model"], body["n"], body["temperature"], body["max_tokens"]) == ("m", 2, 0.7, 9)
+    assert path == "/v1/chat/completions" and (
+        body["model"],
+        body["n"],
+        body["temperature"],
+        body["max_tokens"],
+    ) == ("m", 2, 0.7, 9)
     parts = body["messages"][1]["content"]
     assert [p["type"] for p in parts] == ["video_url", "text"] and body["messages"][0]["role"] == "system"
     data = base64.b64decode(parts[0]["video_url"]["url"].split(",", 1)[1])
@@ -78,7 +90,9 @@ def test_a_clip_travels_as_an_exact_mp4(endpoint):
 def test_a_clip_travels_as_frames_with_their_times(endpoint):
     OpenAiModel(f"m@{endpoint.url}", video="frames").sample([request_of()], Sampling())
     parts = endpoint.seen[0][2]["messages"][1]["content"]
-    assert [p["type"] for p in parts] == ["text", "image_url"] * 4 + ["text"] and parts[2]["text"] == "Frame at 0.50 s:"
+    assert [p["type"] for p in parts] == ["text", "image_url"] * 4 + ["text"] and parts[2][
+        "text"
+    ] == "Frame at 0.50 s:"
 
 
 def test_the_key_is_sent_and_never_shown(endpoint, monkeypatch, capsys):
@@ -92,14 +106,23 @@ def test_the_key_is_sent_and_never_shown(endpoint, monkeypatch, capsys):
 
 def test_what_fails_for_the_moment_is_tried_again(endpoint):
     endpoint.replies = [(503, b"busy"), (429, b"slow down"), (200, None)]
-    assert OpenAiModel(f"m@{endpoint.url}", wait=0.01).sample([request_of()], Sampling())[0][0].text == "<answer>0</answer>"
+    assert (
+        OpenAiModel(f"m@{endpoint.url}", wait=0.01).sample([request_of()], Sampling())[0][0].text
+        == "<answer>0</answer>"
+    )
     assert len(endpoint.seen) == 3
 
 
-@pytest.mark.parametrize("replies, words", [
-    ([(503, b"busy")] * 3, "answered 503: busy"), ([(400, b"no such model")], "answered 400: no such model"), ([(200, b"<html>")], "no chat completion"),
-    ([(200, {"choices": []})], "gave 0 completions, 1 were asked"), ([(200, {"choices": [{}]})], "no chat completion"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "replies, words",
+    [
+        ([(503, b"busy")] * 3, "answered 503: busy"),
+        ([(400, b"no such model")], "answered 400: no such model"),
+        ([(200, b"<html>")], "no chat completion"),
+        ([(200, {"choices": []})], "gave 0 completions, 1 were asked"),
+        ([(200, {"choices": [{}]})], "no chat completion"),
+    ],
+)
 def test_what_does_not_get_better_stops_with_its_reason(endpoint, replies, words):
     endpoint.replies = list(replies)
     with pytest.raises(InputError, match=words):
@@ -123,9 +146,21 @@ def test_lossless_clips_of_odd_rates():
 
 @pytest.mark.slow
 def test_three_engines_give_the_same_metrics(server, scenes, tmp_path):
-    """transformers in this process, vLLM's own server over HTTP; vLLM in the process is compared with transformers elsewhere."""
-    knobs = ["--data", str(scenes), "--max_videos", "8", "--tasks", "[mcq, judgement, temporal, spatial, dialogue]", "--resamples", "50"]
+    """transformers in this process, vLLM's own server over HTTP; vLLM in the process is compared with
+    transformers elsewhere."""
+    knobs = [
+        "--data",
+        str(scenes),
+        "--max_videos",
+        "8",
+        "--tasks",
+        "[mcq, judgement, temporal, spatial, dialogue]",
+        "--resamples",
+        "50",
+    ]
     plan = suite.read(str(ROOT / "configs/bench/scenes.yaml"), knobs)
     ours = run(models.load(f"hf:{SHIPPED}"), "hf", plan, tmp_path / "hf")
     theirs = run(models.load(f"openai:tiny@{server}"), "openai", plan, tmp_path / "openai")
-    assert {k: v.value for k, v in ours.items()} == pytest.approx({k: v.value for k, v in theirs.items()}, abs=1e-9)
+    assert {k: v.value for k, v in ours.items()} == pytest.approx(
+        {k: v.value for k, v in theirs.items()}, abs=1e-9
+    )

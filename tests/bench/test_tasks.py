@@ -1,4 +1,5 @@
-"""Tasks beyond the plain question: every rotation, the rationale, the video without its anomaly; styles of asking."""
+"""Tasks beyond the plain question: every rotation, the rationale, the video without its anomaly; styles of
+asking."""
 
 from dataclasses import replace
 
@@ -21,7 +22,10 @@ from tvad.prompts import asked
 
 
 def plan_of(scenes, tasks, **changes):
-    found = suite.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(scenes), "--tasks", tasks, "--resamples", "50"])
+    found = suite.read(
+        str(ROOT / "configs/bench/scenes.yaml"),
+        ["--data", str(scenes), "--tasks", tasks, "--resamples", "50"],
+    )
     return replace(found, **changes)
 
 
@@ -38,36 +42,62 @@ class Says(Baseline):
 def test_a_model_that_likes_a_letter_is_right_under_no_full_circle(scenes, tmp_path):
     plan = plan_of(scenes, "[mcq, mcq_circular]", topics=["event"])
     liked = run(Says(lambda r: "<think>t</think><answer>B</answer>"), "b", plan, tmp_path / "b")
-    assert liked["mcq_circular.accuracy"].value == pytest.approx(0.25) and liked["mcq_circular.circular_accuracy"].value == 0.0
+    assert (
+        liked["mcq_circular.accuracy"].value == pytest.approx(0.25)
+        and liked["mcq_circular.circular_accuracy"].value == 0.0
+    )
     oracle = run(Baseline("oracle"), "o", plan, tmp_path / "o")
-    assert oracle["mcq_circular.circular_accuracy"].value == 1.0 and oracle["mcq_circular.circular_accuracy"].n == 16
+    assert (
+        oracle["mcq_circular.circular_accuracy"].value == 1.0
+        and oracle["mcq_circular.circular_accuracy"].n == 16
+    )
     assert oracle["mcq_circular.accuracy"].n == 64
 
 
 def test_rotations_keep_the_right_text():
     question = Question("mcq", "?", "C", ("a", "b", "c", "d"))
     found = rotations(question)
-    assert [q.options["ABCD".index(q.answer)] for q in found] == ["c"] * 4 and len({q.answer for q in found}) == 4 and found[0] == question
+    assert (
+        [q.options["ABCD".index(q.answer)] for q in found] == ["c"] * 4
+        and len({q.answer for q in found}) == 4
+        and found[0] == question
+    )
 
 
 def test_rationales_are_compared_and_checked(scenes, tmp_path):
     plan = plan_of(scenes, "[rationale]")
     oracle = run(Baseline("oracle"), "o", plan, tmp_path / "o")
-    assert oracle["rationale.rouge_l"].value == 1.0 and oracle["rationale.bleu4"].value > 0.9 and oracle["rationale.consistent"].value == 1.0
+    assert (
+        oracle["rationale.rouge_l"].value == 1.0
+        and oracle["rationale.bleu4"].value > 0.9
+        and oracle["rationale.consistent"].value == 1.0
+    )
     silent = run(Says(lambda r: "<answer>A</answer>"), "s", plan, tmp_path / "s")
-    assert silent["rationale.bleu4"].value == 0.0 and silent["rationale.parse_failure"].value == 1.0 and silent["rationale.names_object"].value == 0.0
+    assert (
+        silent["rationale.bleu4"].value == 0.0
+        and silent["rationale.parse_failure"].value == 1.0
+        and silent["rationale.names_object"].value == 0.0
+    )
 
 
 def test_a_rationale_that_contradicts_its_answer_is_inconsistent():
     question = Question("mcq", "?", "A", ("running", "cycling", "fire", "nothing unusual"))
     judge = lambda think, letter: rationale.consistent(think, Answer(think, letter), question)  # noqa: E731
-    assert judge("Someone is cycling.", "B") == 1.0 and judge("Someone is cycling.", "C") == 0.0 and judge("Hm.", "A") is None
+    assert (
+        judge("Someone is cycling.", "B") == 1.0
+        and judge("Someone is cycling.", "C") == 0.0
+        and judge("Hm.", "A") is None
+    )
     assert judge("No fire, no cycling: running.", "A") == 1.0
     assert rationale.names("Two cars collide", "car") and not rationale.names("carry on", "car")
 
 
 def test_rouge_by_hand():
-    assert rouge_l("a b c d", "a c d e") == pytest.approx(0.75) and rouge_l("", "a") == 0.0 and rouge_l("A b", "a B") == 1.0
+    assert (
+        rouge_l("a b c d", "a c d e") == pytest.approx(0.75)
+        and rouge_l("", "a") == 0.0
+        and rouge_l("A b", "a B") == 1.0
+    )
 
 
 def test_the_masked_video_lacks_its_anomaly_and_nothing_else(scenes, tmp_path):
@@ -96,16 +126,28 @@ def test_vau_r1s_style_is_one_user_turn_with_the_text_first():
     text = turn["content"][0]["text"]
     assert '"What happens?"' in text and "B. fire" in text and "<think>" in text and "<answer>" in text
     assert "<think>" not in asked(question, "vau_r1_no_think")[0]["content"][0]["text"]
-    assert "[-1.0, -1.0]" in asked(Question("temporal", "When?", "Normal", None, span="none"), "vau_r1")[0]["content"][0]["text"]
-    assert "Food Safety" in asked(Question("classification", "Which?", "x"), "vau_r1")[0]["content"][0]["text"]
+    assert (
+        "[-1.0, -1.0]"
+        in asked(Question("temporal", "When?", "Normal", None, span="none"), "vau_r1")[0]["content"][0][
+            "text"
+        ]
+    )
+    assert (
+        "Food Safety" in asked(Question("classification", "Which?", "x"), "vau_r1")[0]["content"][0]["text"]
+    )
     assert asked(question, "tvad")[0]["role"] == "system"
 
 
 def test_styles_and_parse_rules_are_part_of_the_suite(scenes, tmp_path):
-    plain, styled = plan_of(scenes, "[temporal]"), plan_of(scenes, "[temporal]", prompt="vau_r1", parse="vau_r1")
+    plain, styled = (
+        plan_of(scenes, "[temporal]"),
+        plan_of(scenes, "[temporal]", prompt="vau_r1", parse="vau_r1"),
+    )
     samples, _ = suite.load(plain)
     assert plain.digest(samples) != styled.digest(samples)
-    found = run(Says(lambda r: "<answer>Anomaly</answer> [0, 99]"), "m", styled, tmp_path / "a")  # the published rules read any bracket
+    found = run(
+        Says(lambda r: "<answer>Anomaly</answer> [0, 99]"), "m", styled, tmp_path / "a"
+    )  # the published rules read any bracket
     assert found["temporal.parse_failure"].value == 0.0
     with pytest.raises(InputError, match="unknown style 'rhyme'"):
         suite.read(str(ROOT / "configs/bench/scenes.yaml"), ["--prompt", "rhyme"])

@@ -136,7 +136,11 @@ def test_every_row_of_the_real_vau_bench_files_is_read_or_refused():
 
 
 def csv_row(**fields):
-    row = dict.fromkeys(COLUMNS, "text") | {"Video Name": "a.mp4", "Correct Option": "B", "Start Time": "1", "End Time": "2"} | fields
+    row = (
+        dict.fromkeys(COLUMNS, "text")
+        | {"Video Name": "a.mp4", "Correct Option": "B", "Start Time": "1", "End Time": "2"}
+        | fields
+    )
     return ",".join(f'"{row[c]}"' for c in COLUMNS)
 
 
@@ -153,7 +157,9 @@ def csv_row(**fields):
 )
 def test_a_vau_bench_row_is_refused_with_its_reason(tmp_path, fields, reason):
     path = tmp_path / "rows.csv"
-    path.write_text(",".join(COLUMNS) + "\n" + csv_row(**fields) + "\n" + csv_row(**{"Video Name": "b.mp4"}) + "\n")
+    path.write_text(
+        ",".join(COLUMNS) + "\n" + csv_row(**fields) + "\n" + csv_row(**{"Video Name": "b.mp4"}) + "\n"
+    )
     samples, problems = read_csv(path)
     assert [s.id for s in samples] == ["b"]
     assert reason in str(problems[0]) and "row 2" in str(problems[0])
@@ -173,13 +179,19 @@ def test_a_hostile_rationale_is_not_executed():
 
 def test_data_check_exits_1_on_bad_rows_and_2_without_a_data_set(copy, tmp_path):
     rewrite(copy, lambda r: r.update(spans=[[0.5, 99.0]]))
-    done = subprocess.run([sys.executable, "-m", "tvad", "data", "check", str(copy)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tvad", "data", "check", str(copy)], capture_output=True, text=True
+    )
     assert done.returncode == 1 and "ends after" in done.stdout
-    done = subprocess.run([sys.executable, "-m", "tvad", "data", "check", str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tvad", "data", "check", str(tmp_path)], capture_output=True, text=True
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "samples.jsonl" in done.stderr
 
 
 def test_a_wrong_duration_is_only_judged_where_it_is_known(scenes):
     sample = next(s for s in load(scenes) if s.anomalous)
-    unopened = replace(sample, video=replace(sample.video, fps=None, frames=None), spans=((0.0, 500.0),), tracks=None)
+    unopened = replace(
+        sample, video=replace(sample.video, fps=None, frames=None), spans=((0.0, 500.0),), tracks=None
+    )
     assert unopened.problems() == []

@@ -1,4 +1,5 @@
-"""Readers of public data sets, on generated miniatures of the layouts in which they are distributed, and on damaged copies of them."""
+"""Readers of public data sets, on generated miniatures of the layouts in which they are distributed, and on
+damaged copies of them."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +20,8 @@ HEIGHT, WIDTH = 48, 64
 
 
 def moving_square(count, start, end, size=10):
-    """Frames (T, H, W, 3) with a bright square, and its masks (T, H, W), lit from `start` to `end` inclusive."""
+    """Frames (T, H, W, 3) with a bright square, and its masks (T, H, W), lit from `start` to `end`
+    inclusive."""
     images = np.full((count, HEIGHT, WIDTH, 3), 60, np.uint8)
     lit = np.zeros((count, HEIGHT, WIDTH), bool)
     for f in range(count):
@@ -35,7 +37,10 @@ def ub(tmp_path):
     """Two videos of scene 3, one of scene 11; the abnormal one has two objects."""
     root, lists = tmp_path / "UBnormal", tmp_path / "scripts"
     lists.mkdir()
-    names = {"abnormal": ["abnormal_scene_3_scenario_1"], "normal": ["normal_scene_3_scenario_2", "normal_scene_11_scenario1_9"]}
+    names = {
+        "abnormal": ["abnormal_scene_3_scenario_1"],
+        "normal": ["normal_scene_3_scenario_2", "normal_scene_11_scenario1_9"],
+    }
     for kind, some in names.items():
         (lists / f"{kind}_training_video_names.txt").write_text("\n".join(some) + "\n")
         for name in some:
@@ -64,24 +69,34 @@ def test_ubnormal_in_its_own_layout(ub, tmp_path):
     sample = next(s for s in load(tmp_path / "out") if s.anomalous)
     assert sample.id == name and sample.spans == ((5 / 30, 17 / 30),)
     assert [t.anomalous for t in sample.tracks] == [tuple(range(5, 13)), tuple(range(8, 17))]
-    assert sample.tracks[0].boxes[5] == (9.0, 20.0, 18.0, 29.0) and sample.tracks[1].boxes[8] == (2.0, 2.0, 8.0, 5.0)
+    assert sample.tracks[0].boxes[5] == (9.0, 20.0, 18.0, 29.0) and sample.tracks[1].boxes[8] == (
+        2.0,
+        2.0,
+        8.0,
+        5.0,
+    )
     lit = masks.read(sample.path(sample.mask))
     assert lit[7].sum() == 100 and lit[10].sum() == 128 and not lit[17:].any()
     assert {q.kind for q in sample.questions} >= {"judgement", "temporal"} and narratives(sample)
 
 
-@pytest.mark.parametrize("damage, words", [
-    ("mask", "0006_gt.png: no such mask, but track 7 covers frame 6"),
-    ("shape", "0006_gt.png: 32 x 24 pixels, the video has 64 x 48"),
-    ("picture", "0006_gt.png: not a picture"),
-    ("count", "_tracks.txt:2: frame 30, but the video has 20"),
-    ("text", "_tracks.txt:1: expected id, first frame, last frame, found 'seven,5,12'"),
-    ("empty", "_tracks.txt: no track in this file"),
-    ("tracks", "_tracks.txt: no such track file"),
-    ("video", "abnormal_scene_3_scenario_1.mp4: no such video file"),
-    ("hidden", "none of the masks shows an object"),
-])  # fmt: skip
-def test_a_damaged_ubnormal_video_is_refused_by_name_and_the_rest_is_read(ub, tmp_path, capsys, damage, words):
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        ("mask", "0006_gt.png: no such mask, but track 7 covers frame 6"),
+        ("shape", "0006_gt.png: 32 x 24 pixels, the video has 64 x 48"),
+        ("picture", "0006_gt.png: not a picture"),
+        ("count", "_tracks.txt:2: frame 30, but the video has 20"),
+        ("text", "_tracks.txt:1: expected id, first frame, last frame, found 'seven,5,12'"),
+        ("empty", "_tracks.txt: no track in this file"),
+        ("tracks", "_tracks.txt: no such track file"),
+        ("video", "abnormal_scene_3_scenario_1.mp4: no such video file"),
+        ("hidden", "none of the masks shows an object"),
+    ],
+)
+def test_a_damaged_ubnormal_video_is_refused_by_name_and_the_rest_is_read(
+    ub, tmp_path, capsys, damage, words
+):
     root, lists, notes, name = ub
     picture, tracks = notes / f"{name}_0006_gt.png", notes / f"{name}_tracks.txt"
     match damage:
@@ -116,10 +131,16 @@ def test_the_official_lists_of_ubnormal_are_read():
     assert counts == {"train": 268, "val": 64, "test": 211}
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda p: None, "no such split list"),
-    (lambda p: (p / "normal_training_video_names.txt").write_text("../../etc/passwd\n"), "is no UBnormal video name"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda p: None, "no such split list"),
+        (
+            lambda p: (p / "normal_training_video_names.txt").write_text("../../etc/passwd\n"),
+            "is no UBnormal video name",
+        ),
+    ],
+)
 def test_bad_lists_are_refused(tmp_path, make, words):
     make(tmp_path)
     with pytest.raises(InputError, match=words):
@@ -149,7 +170,7 @@ def st(tmp_path):
 
 def test_shanghaitech_in_its_own_layout(st, tmp_path):
     root, tracks = st
-    samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
+    _samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
     assert not problems and not check(tmp_path / "out")
     sample, normal = load(tmp_path / "out")
     assert (sample.label, normal.label) == ("anomalous", "normal") and sample.spans == ((6 / 24, 12 / 24),)
@@ -161,21 +182,26 @@ def test_shanghaitech_in_its_own_layout(st, tmp_path):
     assert [s.label for s in train] == ["normal"] and not check(tmp_path / "train")
 
 
-@pytest.mark.parametrize("damage, words", [
-    ("frame mask", "test_frame_mask/01_0014.npy: no such mask"),
-    ("shape", "test_pixel_mask/01_0014.npy: shape (20, 32, 32), expected (20, 48, 64)"),
-    ("count", "test_frame_mask/01_0014.npy: shape (19,), expected (20,)"),
-    ("pickle", "test_pixel_mask/01_0014.npy: not a .npy array"),
-    ("gap", "01_0014: frame 7 is missing (found 008.jpg)"),
-    ("picture", "009.jpg: not a picture"),
-    ("contradiction", "frame 6 is normal, but its pixel mask is not empty"),
-    ("tracks", "01_0014.txt: no such track file"),
-    ("track frame", "01_0014.txt:1: frame 99, but the video has 20"),
-    ("track box", "01_0014.txt:1: box [60, 20, 90, 29] does not lie in 64 x 48 pixels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        ("frame mask", "test_frame_mask/01_0014.npy: no such mask"),
+        ("shape", "test_pixel_mask/01_0014.npy: shape (20, 32, 32), expected (20, 48, 64)"),
+        ("count", "test_frame_mask/01_0014.npy: shape (19,), expected (20,)"),
+        ("pickle", "test_pixel_mask/01_0014.npy: not a .npy array"),
+        ("gap", "01_0014: frame 7 is missing (found 008.jpg)"),
+        ("picture", "009.jpg: not a picture"),
+        ("contradiction", "frame 6 is normal, but its pixel mask is not empty"),
+        ("tracks", "01_0014.txt: no such track file"),
+        ("track frame", "01_0014.txt:1: frame 99, but the video has 20"),
+        ("track box", "01_0014.txt:1: box [60, 20, 90, 29] does not lie in 64 x 48 pixels"),
+    ],
+)
 def test_a_damaged_shanghaitech_video_is_refused_by_name(st, tmp_path, damage, words):
     root, tracks = st
-    pixel, frame = (root / "testing" / part / "01_0014.npy" for part in ("test_pixel_mask", "test_frame_mask"))
+    pixel, frame = (
+        root / "testing" / part / "01_0014.npy" for part in ("test_pixel_mask", "test_frame_mask")
+    )
     folder, track = root / "testing" / "frames" / "01_0014", tracks / "01_0014.txt"
     match damage:
         case "frame mask":
@@ -251,10 +277,23 @@ def test_reclip_cuts_at_one_frame_a_second_and_parts_by_seed(tmp_path):
         boxes = {f: (4.0 + f // 2, 20.0, 13.0 + f // 2, 29.0) for f in range(60)}
         tracks = (Track(0, "object", boxes, tuple(range(20, 40))),)
         video_of = Video(f"videos/v{n}.mp4", 2.0, 60, WIDTH, HEIGHT)
-        samples.append(Sample(f"v{n}", "x", "train", video_of, "anomalous", spans=((10.0, 20.0),), tracks=tracks, mask=f"masks/v{n}.npz"))
+        samples.append(
+            Sample(
+                f"v{n}",
+                "x",
+                "train",
+                video_of,
+                "anomalous",
+                spans=((10.0, 20.0),),
+                tracks=tracks,
+                mask=f"masks/v{n}.npz",
+            )
+        )
     images, _ = moving_square(6, 0, 0)
     video.write(source / "videos/short.mp4", images, 2)
-    samples.append(Sample("short", "x", "train", Video("videos/short.mp4", 2.0, 6, WIDTH, HEIGHT), "normal", spans=()))
+    samples.append(
+        Sample("short", "x", "train", Video("videos/short.mp4", 2.0, 6, WIDTH, HEIGHT), "normal", spans=())
+    )
     save(samples, source)
     counts, problems = reclip([str(source)], tmp_path / "out", seed=1)
     assert counts == {"train": 5, "test": 1} and "short.mp4: 3 frames at 1 a second" in str(problems[0])

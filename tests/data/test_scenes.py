@@ -24,8 +24,22 @@ def test_a_data_set_is_the_same_in_every_process(tmp_path):
     """Not only within one: the order of a set of strings differs from process to process."""
     found = []
     for seed in ("1", "2"):
-        command = [sys.executable, "-m", "tvad", "data", "scenes", "--out", str(tmp_path / seed), "--setting", "core", "--clips", "12"]
-        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed}, cwd=ROOT)
+        command = [
+            sys.executable,
+            "-m",
+            "tvad",
+            "data",
+            "scenes",
+            "--out",
+            str(tmp_path / seed),
+            "--setting",
+            "core",
+            "--clips",
+            "12",
+        ]
+        subprocess.run(
+            command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed}, cwd=ROOT
+        )
         found.append({p.name: p.read_bytes() for p in sorted((tmp_path / seed).rglob("*")) if p.is_file()})
     assert found[0] == found[1] and len(found[0]) == 12 * 2 + 2
 
@@ -42,7 +56,11 @@ def test_masks_tracks_and_words_agree(category):
                 wrong = clip.plan.actors[actor].anomalous[frame]
                 assert category is not None or not wrong
         for frame in np.flatnonzero(clip.anomalous_frames):
-            guilty = [b[frame] for a, b in clip.tracks.items() if frame in b and clip.plan.actors[a].anomalous[frame]]
+            guilty = [
+                b[frame]
+                for a, b in clip.tracks.items()
+                if frame in b and clip.plan.actors[a].anomalous[frame]
+            ]
             ys, xs = np.nonzero(clip.masks[frame])
             inside = np.zeros(len(ys), bool)
             for x1, y1, x2, y2 in guilty:

@@ -1,4 +1,5 @@
-"""The whole way in a real browser: a token, a submission, its scoring, its page, sorting, filtering, comparing; accessibility by axe-core."""
+"""The whole way in a real browser: a token, a submission, its scoring, its page, sorting, filtering,
+comparing; accessibility by axe-core."""
 
 import os
 import shutil
@@ -34,7 +35,16 @@ def site(tmp_path, baseline_runs):
     port = free_port()
     log = tmp_path / "server.txt"
     with log.open("w") as out:
-        call = [sys.executable, "-m", "leaderboard", "serve", "--config", str(place.config), "--port", str(port)]
+        call = [
+            sys.executable,
+            "-m",
+            "leaderboard",
+            "serve",
+            "--config",
+            str(place.config),
+            "--port",
+            str(port),
+        ]
         process = subprocess.Popen(call, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     try:
         until_up(process, f"http://127.0.0.1:{port}", log)
@@ -106,8 +116,23 @@ def test_everything_is_reached_by_keyboard(browser, site):
     reached = set()
     for _ in range(40):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.name || document.activeElement.textContent.trim().split('\\n')[0]"))
-    assert {"scenes", "Published", "Submit", "API", "q", "most", "open", "Columns", "Show", "Compare two marked models"} <= reached
+        reached.add(
+            page.evaluate(
+                "document.activeElement.name || document.activeElement.textContent.trim().split('\\n')[0]"
+            )
+        )
+    assert {
+        "scenes",
+        "Published",
+        "Submit",
+        "API",
+        "q",
+        "most",
+        "open",
+        "Columns",
+        "Show",
+        "Compare two marked models",
+    } <= reached
     page.close()
 
 
@@ -119,12 +144,22 @@ def test_pages_are_accessible(browser, site, scheme, width):
     names = [place.scored(which, name=which) for which in ("random", "oracle")]
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     page = context.new_page()
-    paths = ["/suites/scenes", "/suites/scenes/versions", f"/models/{names[0]}", f"/models/{names[0]}/scenes/samples",
-             f"/compare?suite=scenes&m={names[0]}&m={names[1]}", "/published", "/submit", "/api"]  # fmt: skip
+    paths = [
+        "/suites/scenes",
+        "/suites/scenes/versions",
+        f"/models/{names[0]}",
+        f"/models/{names[0]}/scenes/samples",
+        f"/compare?suite=scenes&m={names[0]}&m={names[1]}",
+        "/published",
+        "/submit",
+        "/api",
+    ]
     for path in paths:
         assert page.goto(url + path).status == 200
         page.evaluate(AXE.read_text() + ";0")
-        serious = [v for v in page.evaluate("axe.run()")["violations"] if v["impact"] in ("serious", "critical")]
+        serious = [
+            v for v in page.evaluate("axe.run()")["violations"] if v["impact"] in ("serious", "critical")
+        ]
         assert not serious, f"{path}: {[(v['id'], v['nodes'][0]['html']) for v in serious]}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} scrolls sideways"
     context.close()

@@ -1,4 +1,5 @@
-"""Fifty clients at once, while the server and the scorer are killed in between: everything accepted is scored once, nothing is lost."""
+"""Fifty clients at once, while the server and the scorer are killed in between: everything accepted is scored
+once, nothing is lost."""
 
 import json
 import random
@@ -25,7 +26,14 @@ CLIENTS = 50
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_fifty_clients_and_kills(tmp_path, baseline_runs, database):
-    place = Place(tmp_path, baseline_runs, database, daily=1000, per_minute=100_000, scoring={"seconds": 90, "gigabytes": 8})
+    place = Place(
+        tmp_path,
+        baseline_runs,
+        database,
+        daily=1000,
+        per_minute=100_000,
+        scoring={"seconds": 90, "gigabytes": 8},
+    )
     place.store.create_account("crowd", 1000)
     token = place.store.renew_token("crowd")
     archives = []
@@ -37,13 +45,27 @@ def test_fifty_clients_and_kills(tmp_path, baseline_runs, database):
 
     def serve():
         with log.open("a") as out:
-            call = [sys.executable, "-m", "leaderboard", "serve", "--config", str(place.config), "--port", str(port), "--no-scorer"]
+            call = [
+                sys.executable,
+                "-m",
+                "leaderboard",
+                "serve",
+                "--config",
+                str(place.config),
+                "--port",
+                str(port),
+                "--no-scorer",
+            ]
             process = subprocess.Popen(call, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
         until_up(process, url, log)
         return process
 
     def scorer():
-        return subprocess.Popen([sys.executable, "-m", "leaderboard.scoring", "--config", str(place.config)], cwd=ROOT, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [sys.executable, "-m", "leaderboard.scoring", "--config", str(place.config)],
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+        )
 
     accepted, failures = [], []
 
@@ -74,7 +96,9 @@ def test_fifty_clients_and_kills(tmp_path, baseline_runs, database):
         assert not failures, failures
         deadline = time.monotonic() + 900
         while any(place.store.status(name)["state"] in ("queued", "running") for name in set(accepted)):
-            assert time.monotonic() < deadline, Counter(place.store.status(name)["state"] for name in set(accepted))
+            assert time.monotonic() < deadline, Counter(
+                place.store.status(name)["state"] for name in set(accepted)
+            )
             time.sleep(1)
     finally:
         for process in (server, *scorers):

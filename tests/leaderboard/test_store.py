@@ -31,17 +31,25 @@ from leaderboard.tables import Base, Result, Submission, connect, now
 from tvad.errors import InputError
 
 CARD = Card("guess", "a lab", "apache-2.0", "none known", ["nothing"])
+
+
 def name(n: int) -> str:
     return f"{n:064x}"
 
 
 def scored(value: float = 0.5, suite: str = "scenes") -> Scored:
-    return Scored(suite, "public", "abc", {"mcq.accuracy": {"value": value, "low": None, "high": None, "n": 3}}, {})
+    return Scored(
+        suite, "public", "abc", {"mcq.accuracy": {"value": value, "low": None, "high": None, "n": 3}}, {}
+    )
 
 
 def test_tokens_open_accounts_and_are_kept_nowhere(store):
     token = store.create_account("lab")
-    assert store.account_of(token) == "lab" and store.account_of(token + "x") is None and store.account_of("") is None
+    assert (
+        store.account_of(token) == "lab"
+        and store.account_of(token + "x") is None
+        and store.account_of("") is None
+    )
     with pytest.raises(InputError, match="exists already"):
         store.create_account("lab")
     renewed = store.renew_token("lab")
@@ -57,7 +65,9 @@ def test_tokens_open_accounts_and_are_kept_nowhere(store):
 def test_the_same_content_is_queued_once_and_days_are_limited(store):
     store.create_account("lab", daily=2)
     store.create_account("other")
-    assert store.submit("lab", name(1), CARD, ["scenes"]) and not store.submit("lab", name(1), CARD, ["scenes"])
+    assert store.submit("lab", name(1), CARD, ["scenes"]) and not store.submit(
+        "lab", name(1), CARD, ["scenes"]
+    )
     assert not store.submit("other", name(1), CARD, ["scenes"])
     assert store.submit("lab", name(2), CARD, ["scenes"])
     with pytest.raises(Limited, match="2 submissions within a day"):
@@ -73,9 +83,17 @@ def test_a_job_is_finished_by_the_one_that_holds_it(store):
     slow = store.claim(-1)  # its lease has run out at once: the scorer is taken for dead
     quick = store.claim(60)
     assert slow.hash == quick.hash and store.claim(60) is None
-    assert store.finish(quick, [scored(0.7)]) and not store.finish(slow, [scored(0.1)]) and not store.fail(slow, "late")
+    assert (
+        store.finish(quick, [scored(0.7)])
+        and not store.finish(slow, [scored(0.1)])
+        and not store.fail(slow, "late")
+    )
     row = rows_of(store)[0]
-    assert row["metrics"]["mcq.accuracy"]["value"] == 0.7 and row["card"]["organisation"] == "a lab" and row["account"] == "lab"
+    assert (
+        row["metrics"]["mcq.accuracy"]["value"] == 0.7
+        and row["card"]["organisation"] == "a lab"
+        and row["account"] == "lab"
+    )
     assert store.status(name(1))["state"] == "done" and store.status(name(9)) is None
 
 
@@ -101,7 +119,9 @@ def test_withdrawal_leaves_a_tombstone(store):
     assert len(words) == 1, "who does not own it learns nothing"
     store.withdraw("lab", name(1))
     assert not store.finish(job, [scored()]) and rows_of(store) == []
-    assert store.status(name(1))["state"] == "withdrawn" and not store.submit("lab", name(1), CARD, ["scenes"])
+    assert store.status(name(1))["state"] == "withdrawn" and not store.submit(
+        "lab", name(1), CARD, ["scenes"]
+    )
     assert [entry["action"] for entry in store.audit()][:2] == ["withdraw", "submit"]
 
 
@@ -129,7 +149,11 @@ def test_many_at_once_are_queued_once_and_scored_once(store):
             if int(job.hash, 16) % 5 == 0 and job.hash not in died:  # killed in between: the lease runs out
                 died.add(job.hash)
                 with Session(store.engine) as session, session.begin():
-                    session.execute(update(Submission).where(Submission.hash == job.hash).values(lease=now() - timedelta(seconds=1)))
+                    session.execute(
+                        update(Submission)
+                        .where(Submission.hash == job.hash)
+                        .values(lease=now() - timedelta(seconds=1))
+                    )
                 continue
             if store.finish(job, [scored()]):
                 finished.append(job.hash)
@@ -152,7 +176,9 @@ def board(scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("board")
     suite = {"name": "scenes", "data": str(scenes), "tasks": ["mcq", "judgement"], "resamples": 50}
     (folder / "suite.yaml").write_text(json.dumps(suite))
-    (folder / "board.yaml").write_text(json.dumps({"folder": str(folder), "suites": {"scenes": {"config": str(folder / "suite.yaml")}}}))
+    (folder / "board.yaml").write_text(
+        json.dumps({"folder": str(folder), "suites": {"scenes": {"config": str(folder / "suite.yaml")}}})
+    )
     return str(folder / "board.yaml"), boards.read(str(folder / "board.yaml"))
 
 
@@ -160,8 +186,12 @@ def put(board, tmp_path, which="random") -> submission.Verified:
     """A packed submission in the board's folder."""
     plan = suites.read(board.suites["scenes"].config)
     run(Baseline(which), f"baseline:{which}", plan, tmp_path / which)
-    (tmp_path / "card.yaml").write_text("{name: guess, organisation: a lab, licence: mit, contamination: none known, data: [nothing]}")
-    found = submission.pack({"scenes": tmp_path / which}, tmp_path / "card.yaml", tmp_path / f"{which}-packed")
+    (tmp_path / "card.yaml").write_text(
+        "{name: guess, organisation: a lab, licence: mit, contamination: none known, data: [nothing]}"
+    )
+    found = submission.pack(
+        {"scenes": tmp_path / which}, tmp_path / "card.yaml", tmp_path / f"{which}-packed"
+    )
     target = board.submission(found.hash)
     if not target.exists():
         target.parent.mkdir(exist_ok=True)
@@ -176,12 +206,17 @@ def test_a_submission_is_scored_in_a_process_of_its_own(store, board, tmp_path):
     store.submit("lab", found.hash, found.card, found.suites)
     assert scoring.work_once(config, plan, store) and not scoring.work_once(config, plan, store)
     row = rows_of(store)[0]
-    assert row["metrics"]["mcq.accuracy"]["value"] == 1.0 and row["metrics"]["mcq.accuracy"]["low"] is not None
+    assert (
+        row["metrics"]["mcq.accuracy"]["value"] == 1.0 and row["metrics"]["mcq.accuracy"]["low"] is not None
+    )
     result = store.results(found.hash)[0]
     assert result["blind"]["mcq"]["chance"] == 0.25 and len(result["suite_hash"]) == 16
     kept = plan.scored(result["folder"])
     assert json.loads((kept / "metrics.json").read_text()) == result["metrics"], "the scored run is kept"
-    assert plan.folder not in (kept / "run.json").read_text() and "submission:" + found.hash in (kept / "run.json").read_text()
+    assert (
+        plan.folder not in (kept / "run.json").read_text()
+        and "submission:" + found.hash in (kept / "run.json").read_text()
+    )
     given, right = result["summary"]["answers"]["judgement"]["Yes"]
     assert given == right > 0 and set(result["summary"]["by_class"]) == {"mcq", "judgement"}
 
@@ -196,7 +231,10 @@ def test_scoring_stops_at_its_limits_and_tells_nothing(store, board, tmp_path):
             shutil.copytree(plan.submission(found.hash), plan.submission(name(7)), dirs_exist_ok=True)
         tight = boards.Board(plan.folder, plan.suites, scoring=limits)
         assert scoring.work_once(config, tight, store)
-    assert "took longer" in store.status(found.hash)["error"] and store.status(name(7))["error"] == scoring.FAILURE
+    assert (
+        "took longer" in store.status(found.hash)["error"]
+        and store.status(name(7))["error"] == scoring.FAILURE
+    )
 
 
 def test_a_killed_scorer_loses_nothing(board, tmp_path):
@@ -214,7 +252,12 @@ def test_a_killed_scorer_loses_nothing(board, tmp_path):
     process.wait()
     with Session(store.engine) as session, session.begin():
         session.execute(update(Submission).values(lease=now() - timedelta(seconds=1)))
-    assert subprocess.run([sys.executable, "-m", "leaderboard.scoring", "--config", config, "--once"], cwd=ROOT).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--once"], cwd=ROOT
+        ).returncode
+        == 0
+    )
     assert store.status(found.hash)["state"] == "done" and len(rows_of(store)) == 1
 
 
@@ -233,12 +276,28 @@ def test_tables_of_before_are_migrated_with_their_content(database):
         command.upgrade(config, "0001")
         connection.execute(text("DROP TABLE alembic_version"))  # the first tables were made without it
         day = now().isoformat(" ")
-        card = json.dumps({k: v for k, v in vars(CARD).items() if k != "baseline"} | {"parameters": 7e9, "open_weights": True})
-        metrics = json.dumps({"mcq.accuracy": {"value": 0.5, "low": None, "high": None, "n": 3}, "mcq.x": {"value": None, "low": None, "high": None, "n": 0}})
+        card = json.dumps(
+            {k: v for k, v in vars(CARD).items() if k != "baseline"}
+            | {"parameters": 7e9, "open_weights": True}
+        )
+        metrics = json.dumps(
+            {
+                "mcq.accuracy": {"value": 0.5, "low": None, "high": None, "n": 3},
+                "mcq.x": {"value": None, "low": None, "high": None, "n": 0},
+            }
+        )
         connection.execute(text("INSERT INTO accounts VALUES (1, 'lab', 'h', 5, false, :day)"), {"day": day})
-        connection.execute(text("INSERT INTO submissions VALUES (:h, 1, 'guess', :card, '[]', 'done', 1, NULL, NULL, NULL, :day, :day)"),
-                           {"h": name(1), "card": card, "day": day})  # fmt: skip
-        connection.execute(text("INSERT INTO results VALUES (1, :h, 'scenes', 'public', 'abc', :m, '{}')"), {"h": name(1), "m": metrics})
+        connection.execute(
+            text(
+                "INSERT INTO submissions VALUES (:h, 1, 'guess', :card, '[]', 'done', 1, NULL, NULL, NULL,"
+                " :day, :day)"
+            ),
+            {"h": name(1), "card": card, "day": day},
+        )
+        connection.execute(
+            text("INSERT INTO results VALUES (1, :h, 'scenes', 'public', 'abc', :m, '{}')"),
+            {"h": name(1), "m": metrics},
+        )
     store = Store(engine)
     store.migrate()
     store.migrate()
@@ -263,12 +322,25 @@ def test_tables_of_a_newer_program_are_refused(database):
     engine.dispose()
 
 
-def finished(store, n: int, value: float, *, account="lab", version="abc", signature=None, split="public", **card) -> str:
+def finished(
+    store, n: int, value: float, *, account="lab", version="abc", signature=None, split="public", **card
+) -> str:
     """A finished submission with one metric."""
     store.submit(account, name(n), replace(CARD, **{"name": f"m{n}", **card}), ["scenes"])
     job = store.claim(60)
     metric = {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 50}
-    store.finish(job, [replace(scored(), suite_hash=version, split=split, metrics={"mcq.accuracy": metric}, signature=signature)])
+    store.finish(
+        job,
+        [
+            replace(
+                scored(),
+                suite_hash=version,
+                split=split,
+                metrics={"mcq.accuracy": metric},
+                signature=signature,
+            )
+        ],
+    )
     return job.hash
 
 
@@ -285,12 +357,26 @@ def test_tables_are_filtered(store):
     finished(store, 4, 0.9, version="old")
     first = finished(store, 5, 0.7, name="again")
     second = finished(store, 6, 0.6, name="again")
-    assert standing(store) == sorted([big, small, chance, second]) and standing(store, older=True) == sorted([big, small, chance, first, second])
-    assert standing(store, open_weights=True) == [big] and standing(store, most=4e9) == [small] and small not in standing(store, uses_video=True)
+    assert standing(store) == sorted([big, small, chance, second]) and standing(store, older=True) == sorted(
+        [big, small, chance, first, second]
+    )
+    assert (
+        standing(store, open_weights=True) == [big]
+        and standing(store, most=4e9) == [small]
+        and small not in standing(store, uses_video=True)
+    )
     assert chance not in standing(store, no_baselines=True)
-    assert standing(store, words="g_l") == [big] and standing(store, words="%") == [] and standing(store, words="' OR 1=1 --") == []
+    assert (
+        standing(store, words="g_l") == [big]
+        and standing(store, words="%") == []
+        and standing(store, words="' OR 1=1 --") == []
+    )
     assert [row["hash"] for row in store.history("lab", "again")] == [first, second]
-    assert store.find("again") == [second, first] and store.find(first[:7]) == [] and store.find(f"{5:064x}") == [first]
+    assert (
+        store.find("again") == [second, first]
+        and store.find(first[:7]) == []
+        and store.find(f"{5:064x}") == [first]
+    )
     store.withdraw(None, second)
     assert first in standing(store), "the one that it had replaced stands again"
     assert [v["models"] for v in store.versions("scenes")] == [1, 4]
@@ -313,9 +399,14 @@ def test_near_duplicates_are_flagged_where_mistakes_are_shared(store):
     one = finished(store, 1, 0.6, signature=words(*model))
     two = finished(store, 2, 0.6, account="other", signature=words(*copied))
     finished(store, 3, 0.6, name="m1", signature=words(*model))  # the same account's next try
-    four, five = finished(store, 4, 1.0, signature=words(*perfect)), finished(store, 5, 0.9, signature=words(*alike))
+    four, five = (
+        finished(store, 4, 1.0, signature=words(*perfect)),
+        finished(store, 5, 0.9, signature=words(*alike)),
+    )
     flags = store.flags(two)
-    assert [(f["kind"], f["other"], f["name"]) for f in flags if f["other"] == one] == [(integrity.NEAR_DUPLICATE, one, "m1")]
+    assert [(f["kind"], f["other"], f["name"]) for f in flags if f["other"] == one] == [
+        (integrity.NEAR_DUPLICATE, one, "m1")
+    ]
     assert "95% of 100" in flags[0]["detail"] and two in [f["other"] for f in store.flags(one)]
     assert store.flags(four) == store.flags(five) == []
 
@@ -326,15 +417,26 @@ def test_what_only_public_labels_bear_out_is_flagged(store):
     def metrics(value):
         return {"mcq.accuracy": {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 100}}
 
-    for n, (public, private, flagged) in enumerate(((0.9, 0.5, True), (0.6, 0.55, False), (0.5, 0.9, False), (0.62, 0.5, False))):
+    for n, (public, private, flagged) in enumerate(
+        ((0.9, 0.5, True), (0.6, 0.55, False), (0.5, 0.9, False), (0.62, 0.5, False))
+    ):
         store.submit("lab", name(n), CARD, ["scenes"])
-        store.finish(store.claim(60), [replace(scored(), metrics=metrics(public)), replace(scored(), split="private", metrics=metrics(private))])
+        store.finish(
+            store.claim(60),
+            [
+                replace(scored(), metrics=metrics(public)),
+                replace(scored(), split="private", metrics=metrics(private)),
+            ],
+        )
         assert [f["kind"] for f in store.flags(name(n))] == [integrity.TOO_GOOD] * flagged
 
 
 def test_signatures_depend_on_answers_their_truth_and_the_secret():
     def lines(text="A", right=1.0):
-        return [{"id": f"v{n}", "task": "mcq", "response": text, "scores": {"accuracy": right}} for n in range(300)]
+        return [
+            {"id": f"v{n}", "task": "mcq", "response": text, "scores": {"accuracy": right}}
+            for n in range(300)
+        ]
 
     one = integrity.signature(lines(), b"s")
     assert len(one) == 4 * integrity.SAMPLED and one == integrity.signature(lines(" A\n"), b"s")
@@ -345,4 +447,6 @@ def test_signatures_depend_on_answers_their_truth_and_the_secret():
 def test_secrets_are_made_once_and_read_by_nobody_else(tmp_path):
     board = boards.Board(str(tmp_path), {})
     assert board.secret("a") == board.secret("a") != board.secret("b")
-    assert (tmp_path / "secret").stat().st_mode & 0o077 == 0 and [p.name for p in tmp_path.iterdir()] == ["secret"]
+    assert (tmp_path / "secret").stat().st_mode & 0o077 == 0 and [p.name for p in tmp_path.iterdir()] == [
+        "secret"
+    ]

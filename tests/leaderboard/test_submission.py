@@ -28,10 +28,16 @@ data: [nothing]
 @pytest.fixture(scope="module")
 def finished(scenes, tmp_path_factory):
     """A finished run of guesses, with heatmaps."""
-    plan = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(scenes), "--tasks", "[mcq, temporal]", "--resamples", "10"])
+    plan = suites.read(
+        str(ROOT / "configs/bench/scenes.yaml"),
+        ["--data", str(scenes), "--tasks", "[mcq, temporal]", "--resamples", "10"],
+    )
     folder = tmp_path_factory.mktemp("run") / "guess"
     run(Baseline("random"), "baseline:random", plan, folder)
-    np.savez(folder / "heatmaps.npz", **{"test_00000": np.zeros((2, 8, 8), np.float16), "../../escape": np.ones((2, 8, 8), np.float16)})
+    np.savez(
+        folder / "heatmaps.npz",
+        **{"test_00000": np.zeros((2, 8, 8), np.float16), "../../escape": np.ones((2, 8, 8), np.float16)},
+    )
     return folder
 
 
@@ -49,13 +55,17 @@ def test_a_run_is_packed_verified_and_named_by_its_content(finished, card, tmp_p
     assert folder.hash == one.hash and folder.suites == ["scenes"] and not folder.rejected
     with opened(tmp_path / "a.zip") as unpacked:
         assert verify(unpacked, ["scenes"]).card.name == "guess"
-        lines = [json.loads(line) for line in (unpacked / "scenes/predictions.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line) for line in (unpacked / "scenes/predictions.jsonl").read_text().splitlines()
+        ]
         assert {line["task"] for line in lines} == {"mcq", "temporal", "heatmap"}
         with pytest.raises(InputError, match="suite 'scenes' is not taken here; taken: other"):
             verify(unpacked, ["other"])
     assert main(["verify", str(tmp_path / "a.zip")]) == 0
     assert one.hash in capsys.readouterr().out
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "b.zip", "card.yaml", "folder"], "nothing half-written stays"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "b.zip", "card.yaml", "folder"], (
+        "nothing half-written stays"
+    )
 
 
 def test_the_command_writes_a_card_that_it_takes(tmp_path, capsys):
@@ -69,12 +79,26 @@ def test_the_command_writes_a_card_that_it_takes(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [("name: ''", "name is empty"), ("name: !!python/object/apply:os.system [id]", "YAML tags"), ("name: &a x", "anchors"), ("luck: 1", "unknown key 'luck'"),
-     ("links: ['javascript:alert(1)']", "is no http"), ("links: ['https://x/\"><script>']", "is no http"), ("parameters: .nan", "positive count"),
-     ("parameters: -1", "positive count"), ("parameters: .inf", "positive count"), ("data: []", "data is empty"), ("name: \"a\\u202eb\"", "control characters"),
-     ("name: " + "x" * 101, "at most 100"), ("description: " + "x" * 3000, "at most 2000"), ("name: [a]", "expected str"), ("{", "not YAML"),
-     ("name: " + "[" * 5000, "not YAML"), ("description: " + "y" * 70_000, "characters, at most")],
-)  # fmt: skip
+    [
+        ("name: ''", "name is empty"),
+        ("name: !!python/object/apply:os.system [id]", "YAML tags"),
+        ("name: &a x", "anchors"),
+        ("luck: 1", "unknown key 'luck'"),
+        ("links: ['javascript:alert(1)']", "is no http"),
+        ("links: ['https://x/\"><script>']", "is no http"),
+        ("parameters: .nan", "positive count"),
+        ("parameters: -1", "positive count"),
+        ("parameters: .inf", "positive count"),
+        ("data: []", "data is empty"),
+        ('name: "a\\u202eb"', "control characters"),
+        ("name: " + "x" * 101, "at most 100"),
+        ("description: " + "x" * 3000, "at most 2000"),
+        ("name: [a]", "expected str"),
+        ("{", "not YAML"),
+        ("name: " + "[" * 5000, "not YAML"),
+        ("description: " + "y" * 70_000, "characters, at most"),
+    ],
+)
 def test_bad_cards_are_refused(change, words):
     key = change.partition(":")[0]
     kept = "\n".join(line for line in CARD.splitlines() if not line.startswith(f"{key}:"))
@@ -93,7 +117,22 @@ def archive(path, entries, **attributes):
     return path
 
 
-@pytest.mark.parametrize("name", ["../out.txt", "/etc/cron.d/x", "a/../../x", "a\\..\\x", ".hidden", "a/b/c/d", "a//b", "./a", "a/.ssh", "con.", "-rf"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../out.txt",
+        "/etc/cron.d/x",
+        "a/../../x",
+        "a\\..\\x",
+        ".hidden",
+        "a/b/c/d",
+        "a//b",
+        "./a",
+        "a/.ssh",
+        "con.",
+        "-rf",
+    ],
+)
 def test_zip_slip(name, tmp_path):
     target = tmp_path / "in"
     target.mkdir()
@@ -118,9 +157,12 @@ def test_bombs_stop_at_the_limit(tmp_path, monkeypatch):
 
 
 def test_links_twins_and_damage(tmp_path, finished, card):
-    for n, (entries, attributes, words) in enumerate([
-        ([("a", b"/etc/passwd")], {"external_attr": (stat.S_IFLNK | 0o777) << 16}, "is a link"), ([("a", b"x"), ("A", b"y")], {}, "is there twice"),
-    ]):  # fmt: skip
+    for n, (entries, attributes, words) in enumerate(
+        [
+            ([("a", b"/etc/passwd")], {"external_attr": (stat.S_IFLNK | 0o777) << 16}, "is a link"),
+            ([("a", b"x"), ("A", b"y")], {}, "is there twice"),
+        ]
+    ):
         (tmp_path / f"in{n}").mkdir()
         with pytest.raises(InputError, match=words):
             unpack(archive(tmp_path / f"{n}.zip", entries, **attributes), tmp_path / f"in{n}")
@@ -158,10 +200,15 @@ def test_a_folder_with_links_or_changed_files_is_refused(finished, card, tmp_pat
 
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [(b'{"id": "a", "task": "mcq", "response": NaN}', "NaN is no JSON number"), (b"[" * 100_000, "nested too deeply|not JSON"),
-     (b'{"id": "a", "task": "mcq", "response": "' + b"x" * (5 << 20) + b'"}', "more than 4194304 bytes"), (b"\xff\xfe", "not UTF-8"),
-     (b'{"id": "a"}', "missing key 'task'"), (b'{"id": 1, "task": "mcq", "response": "A"}', "must be text")],
-)  # fmt: skip
+    [
+        (b'{"id": "a", "task": "mcq", "response": NaN}', "NaN is no JSON number"),
+        (b"[" * 100_000, "nested too deeply|not JSON"),
+        (b'{"id": "a", "task": "mcq", "response": "' + b"x" * (5 << 20) + b'"}', "more than 4194304 bytes"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b'{"id": "a"}', "missing key 'task'"),
+        (b'{"id": 1, "task": "mcq", "response": "A"}', "must be text"),
+    ],
+)
 def test_hostile_lines_are_named_and_left_out(line, reason, finished, card, tmp_path):
     pack({"scenes": finished}, card, tmp_path / "s")
     predictions = tmp_path / "s/scenes/predictions.jsonl"
@@ -179,7 +226,11 @@ def test_several_answers_a_question_are_not_packed(finished, card, tmp_path):
     for name in ("run.json", "metrics.json"):
         (several / name).write_bytes((finished / name).read_bytes())
     lines = [json.loads(line) for line in (finished / "samples.jsonl").read_text().splitlines()]
-    (several / "samples.jsonl").write_text("".join(json.dumps({**line, "attempt": n % 2}) + "\n" for n, line in enumerate(lines)))
+    (several / "samples.jsonl").write_text(
+        "".join(json.dumps({**line, "attempt": n % 2}) + "\n" for n, line in enumerate(lines))
+    )
     with pytest.raises(InputError, match="takes one"):
         pack({"scenes": several}, card, tmp_path / "s.zip")
-    assert not (tmp_path / "s.zip").exists() and not [p for p in tmp_path.iterdir() if p.name.startswith("tmp")]
+    assert not (tmp_path / "s.zip").exists() and not [
+        p for p in tmp_path.iterdir() if p.name.startswith("tmp")
+    ]

@@ -28,32 +28,53 @@ def test_a_submission_is_taken_scored_and_shown(place):
     answer = place.send(place.packed("oracle", name="seer", open_weights=True))
     assert answer.status_code == 202 and answer.json()["state"] == "queued"
     name = answer.json()["hash"]
-    assert place.send(place.packed("oracle", name="seer", open_weights=True)).json()["hash"] == name, "the same content, the same submission"
+    assert place.send(place.packed("oracle", name="seer", open_weights=True)).json()["hash"] == name, (
+        "the same content, the same submission"
+    )
     place.send(place.packed("random"))
     place.score()
     assert place.client.get(f"/api/submissions/{name}").json()["state"] == "done"
     page = place.client.get("/suites/scenes").text
     assert page.index("seer") < page.index("guess") and "blind baseline" in page and "2.5 M" in page
-    assert "seer" in place.client.get("/suites/scenes?open=1").text and "guess</a>" not in place.client.get("/suites/scenes?open=1").text
+    assert (
+        "seer" in place.client.get("/suites/scenes?open=1").text
+        and "guess</a>" not in place.client.get("/suites/scenes?open=1").text
+    )
     assert "0 of 2 models" in place.client.get("/suites/scenes?q=nobody").text
     model = place.client.get(f"/models/{name}").text
     assert "mcq.accuracy" in model and "1.000" in model and name in model
-    assert [row["card"]["name"] for row in place.client.get("/api/tables/scenes").json()["models"]] == ["seer", "guess"]
+    assert [row["card"]["name"] for row in place.client.get("/api/tables/scenes").json()["models"]] == [
+        "seer",
+        "guess",
+    ]
     assert place.client.get("/").url.path == "/suites/scenes" and "OpenAPI" in place.client.get("/api").text
     assert "/api/submissions" in place.client.get("/api/openapi.json").json()["paths"]
-    assert [p.name for p in (place.folder / "board/incoming").iterdir()] == ["parts"], "nothing half-taken stays"
+    assert [p.name for p in (place.folder / "board/incoming").iterdir()] == ["parts"], (
+        "nothing half-taken stays"
+    )
 
 
 def test_tokens_are_asked_for_and_own_only_their_submissions(place):
     data = place.packed()
     for token in ("", "lb_wrong", place.token + "x", place.token[:-1]):
-        assert place.client.post("/api/submissions", content=data, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+        assert (
+            place.client.post(
+                "/api/submissions", content=data, headers={"Authorization": f"Bearer {token}"}
+            ).status_code
+            == 401
+        )
     assert place.client.post("/api/submissions", content=data).status_code == 401
     name = place.send(data).json()["hash"]
-    strange = place.client.delete(f"/api/submissions/{name}", headers={"Authorization": f"Bearer {place.other}"})
-    nothing = place.client.delete(f"/api/submissions/{'0' * 64}", headers={"Authorization": f"Bearer {place.other}"})
+    strange = place.client.delete(
+        f"/api/submissions/{name}", headers={"Authorization": f"Bearer {place.other}"}
+    )
+    nothing = place.client.delete(
+        f"/api/submissions/{'0' * 64}", headers={"Authorization": f"Bearer {place.other}"}
+    )
     assert strange.status_code == nothing.status_code == 404 and strange.json() == nothing.json()
-    assert place.client.delete(f"/api/submissions/{name}", headers={"Authorization": f"Bearer {place.token}"}).json() == {"state": "withdrawn"}
+    assert place.client.delete(
+        f"/api/submissions/{name}", headers={"Authorization": f"Bearer {place.token}"}
+    ).json() == {"state": "withdrawn"}
     old, place.token = place.token, place.store.renew_token("lab")
     assert place.send(data, old).status_code == 401, "a stolen token is void once renewed"
     assert place.send(data).json()["state"] == "withdrawn", "what was withdrawn does not come back"
@@ -89,43 +110,86 @@ def test_oversized_and_slow_uploads_end(place, monkeypatch):
     async def send():
         transport = httpx.ASGITransport(build_app(place.board, place.store, place.pages))
         async with httpx.AsyncClient(transport=transport, base_url="http://board") as client:
-            return await client.post("/api/submissions", content=slow(), headers={"Authorization": f"Bearer {place.token}"})
+            return await client.post(
+                "/api/submissions", content=slow(), headers={"Authorization": f"Bearer {place.token}"}
+            )
 
     assert asyncio.run(send()).status_code in (202, 408, 422)
     assert [p.name for p in (place.folder / "board/incoming").iterdir()] == ["parts"]
 
 
-HOSTILE = ["<script>alert(1)</script>",
-           "\"><img src=x onerror=alert(1)>", "=cmd|'/C calc'!A0", "{{ 7 * 7 }}", "'; DROP TABLE submissions; --", "javascript:alert(1)"]  # fmt: skip
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "=cmd|'/C calc'!A0",
+    "{{ 7 * 7 }}",
+    "'; DROP TABLE submissions; --",
+    "javascript:alert(1)",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_that_is_submitted_runs_in_a_page(place, text):
-    card = {"name": text, "organisation": text, "licence": text, "contamination": text, "data": [text], "description": text}
+    card = {
+        "name": text,
+        "organisation": text,
+        "licence": text,
+        "contamination": text,
+        "data": [text],
+        "description": text,
+    }
     name = place.send(place.packed("random", **card)).json()["hash"]
     place.finish()
     for path in ("/suites/scenes", f"/models/{name}"):
         answer = place.client.get(path)
         assert answer.status_code == 200
-        assert "<script" not in answer.text and "<img" not in answer.text and "49" not in re.findall(r"<h1>(.*?)</h1>", answer.text)
+        assert (
+            "<script" not in answer.text
+            and "<img" not in answer.text
+            and "49" not in re.findall(r"<h1>(.*?)</h1>", answer.text)
+        )
         assert 'href="javascript:' not in answer.text
 
 
 def test_every_answer_has_a_strict_policy_and_no_page_a_script(place):
     place.send(place.packed())
-    known = ("/suites/scenes", "/submit", "/published", "/style.css", "/api/tables/scenes", "/api", "/suites/scenes/versions")
+    known = (
+        "/suites/scenes",
+        "/submit",
+        "/published",
+        "/style.css",
+        "/api/tables/scenes",
+        "/api",
+        "/suites/scenes/versions",
+    )
     for path in (*known, "/nowhere", "/suites/nowhere", "/api/submissions/x", "/models/x"):
         answer = place.client.get(path)
         policy = answer.headers["content-security-policy"]
-        assert "default-src 'none'" in policy and "unsafe" not in policy and "form-action 'self'" in policy and "frame-ancestors 'none'" in policy
+        assert (
+            "default-src 'none'" in policy
+            and "unsafe" not in policy
+            and "form-action 'self'" in policy
+            and "frame-ancestors 'none'" in policy
+        )
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "<script" not in answer.text and " style=" not in answer.text
         assert "set-cookie" not in answer.headers, "no cookie, so nothing to forge a request with"
 
 
-@pytest.mark.parametrize("query", ["sort='; DROP TABLE results; --", "sort=mcq.accuracy' OR 1=1", "sort=__class__",
-                                   "most=1e999", "most=nan", "q=%25%27", "q=" + "x" * 101,
-                                   "open=%00", "sort=../../etc/passwd"])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sort='; DROP TABLE results; --",
+        "sort=mcq.accuracy' OR 1=1",
+        "sort=__class__",
+        "most=1e999",
+        "most=nan",
+        "q=%25%27",
+        "q=" + "x" * 101,
+        "open=%00",
+        "sort=../../etc/passwd",
+    ],
+)
 def test_filters_take_only_what_they_know(place, query):
     place.send(place.packed())
     place.finish()
@@ -134,24 +198,40 @@ def test_filters_take_only_what_they_know(place, query):
     assert len(rows_of(place.store)) == 1
 
 
-@pytest.mark.parametrize("path", ["/models/../../etc/passwd",
-                                  "/models/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/api/submissions/%2e%2e", "/templates/base.html"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/../../etc/passwd",
+        "/models/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/api/submissions/%2e%2e",
+        "/templates/base.html",
+    ],
+)
 def test_paths_stay_inside(place, path):
     answer = place.client.get(path)
     assert answer.status_code in (404, 405) and "root:" not in answer.text
 
 
 def test_labels_cannot_be_probed_by_what_is_refused(place):
-    """A line is refused for its form, or because the suite has no such question, never by what the right answer is."""
+    """A line is refused for its form, or because the suite has no such question, never by what the right
+    answer is."""
     texts = []
     for letter in "ABCD":
-        lines = [json.loads(line) for line in (place.runs / "random" / "samples.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line) for line in (place.runs / "random" / "samples.jsonl").read_text().splitlines()
+        ]
         probe = place.folder / f"probe-{letter}"
         probe.mkdir()
         for name in ("run.json", "metrics.json"):
             (probe / name).write_bytes((place.runs / "random" / name).read_bytes())
-        (probe / "samples.jsonl").write_text("".join(json.dumps({**line, "response": f"<answer>{letter}</answer>"}) + "\n" for line in lines))
-        submission.pack({"scenes": probe}, place.folder / "card.yaml" if (place.folder / "card.yaml").exists() else _card(place), place.folder / "p.zip")
+        (probe / "samples.jsonl").write_text(
+            "".join(json.dumps({**line, "response": f"<answer>{letter}</answer>"}) + "\n" for line in lines)
+        )
+        submission.pack(
+            {"scenes": probe},
+            place.folder / "card.yaml" if (place.folder / "card.yaml").exists() else _card(place),
+            place.folder / "p.zip",
+        )
         answer = place.send((place.folder / "p.zip").read_bytes()).json()
         texts.append({k: v for k, v in answer.items() if k not in ("hash", "url")})
     assert all(text == texts[0] for text in texts)
@@ -164,24 +244,46 @@ def _card(place):
 
 def test_published_figures_are_cited_and_on_a_page_of_their_own(place):
     page = place.client.get("/published").text
-    assert "VAU-R1" in page and "arXiv 2505.23504" in page and "88.33" in page and "67.9 %" in page and page.count("<table>") == len(PUBLISHED)
-    assert all(len(row["values"]) == len(part["columns"]) and row["source"] for part in PUBLISHED for row in part["rows"])
+    assert (
+        "VAU-R1" in page
+        and "arXiv 2505.23504" in page
+        and "88.33" in page
+        and "67.9 %" in page
+        and page.count("<table>") == len(PUBLISHED)
+    )
+    assert all(
+        len(row["values"]) == len(part["columns"]) and row["source"]
+        for part in PUBLISHED
+        for row in part["rows"]
+    )
     assert "VAU-R1" not in place.client.get("/suites/scenes").text
 
 
 def test_ranks_are_shared_where_intervals_overlap():
     nan = float("nan")
-    found = Standings(np.arange(4), np.array(["c", "a", "b", "d"]), np.array([0.5, 0.9, 0.88, nan]), np.array([0.4, 0.85, 0.8, nan]),
-                      np.array([0.6, 0.95, 0.93, nan]), np.ones(4, bool))  # fmt: skip
+    found = Standings(
+        np.arange(4),
+        np.array(["c", "a", "b", "d"]),
+        np.array([0.5, 0.9, 0.88, nan]),
+        np.array([0.4, 0.85, 0.8, nan]),
+        np.array([0.6, 0.95, 0.93, nan]),
+        np.ones(4, bool),
+    )
 
     def ranks(metric):
-        return [(int(rank), str(found.hashes[place])) for rank, place in zip(*ranking.ordered(found, metric))]
+        return [
+            (int(rank), str(found.hashes[place]))
+            for rank, place in zip(*ranking.ordered(found, metric), strict=True)
+        ]
 
     assert ranks("mcq.accuracy") == [(1, "a"), (1, "b"), (3, "c"), (4, "d")]
     assert ranks("temporal.false_alarm") == [(1, "c"), (2, "b"), (2, "a"), (4, "d")]
     empty = Standings(*(np.zeros(0, kind) for kind in (int, str, float, float, float, bool)))
     assert [len(part) for part in ranking.ordered(empty, "mcq.accuracy")] == [0, 0]
-    assert ranking.columns(["x", "judgement.accuracy", "mcq.accuracy"]) == ["mcq.accuracy", "judgement.accuracy"]
+    assert ranking.columns(["x", "judgement.accuracy", "mcq.accuracy"]) == [
+        "mcq.accuracy",
+        "judgement.accuracy",
+    ]
 
 
 def test_an_order_is_kept_only_until_something_changes(place, monkeypatch):
@@ -202,7 +304,18 @@ def test_an_order_is_kept_only_until_something_changes(place, monkeypatch):
 def test_versions_of_a_suite_are_kept_apart(place):
     for n, digest in enumerate(("old", place.version)):
         place.store.submit("lab", f"{n:064x}", Card(f"model-{n}", "x", "mit", "none", ["d"]), ["scenes"])
-        place.store.finish(place.store.claim(60), [Scored("scenes", "public", digest, {"mcq.accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}}, {})])
+        place.store.finish(
+            place.store.claim(60),
+            [
+                Scored(
+                    "scenes",
+                    "public",
+                    digest,
+                    {"mcq.accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3}},
+                    {},
+                )
+            ],
+        )
     page = place.client.get("/suites/scenes").text
     assert "model-1" in page and "model-0" not in page and f"suite version {place.version}" in page
     page = place.client.get("/suites/scenes?version=old").text
@@ -215,23 +328,45 @@ def test_versions_of_a_suite_are_kept_apart(place):
 def test_the_commands_end_to_end(tmp_path, baseline_runs):
     runs = baseline_runs
     port = free_port()
-    (tmp_path / "board.yaml").write_text(json.dumps({"folder": str(tmp_path / "board"), "suites": {"scenes": {"config": str(runs / "suite.yaml")}}}))
+    (tmp_path / "board.yaml").write_text(
+        json.dumps(
+            {"folder": str(tmp_path / "board"), "suites": {"scenes": {"config": str(runs / "suite.yaml")}}}
+        )
+    )
     (tmp_path / "card.yaml").write_text(json.dumps(CARD))
 
     def command(*words, **environment):
         call = [sys.executable, "-m", "leaderboard", *words]
-        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment, timeout=120)
+        return subprocess.run(
+            call, cwd=ROOT, capture_output=True, text=True, env=os.environ | environment, timeout=120
+        )
 
     token = command("account", "lab", "--config", str(tmp_path / "board.yaml")).stdout.strip()
     assert token.startswith("lb_")
-    command("pack", f"scenes={runs / 'random'}", "--card", str(tmp_path / "card.yaml"), "--out", str(tmp_path / "s.zip"))
+    command(
+        "pack",
+        f"scenes={runs / 'random'}",
+        "--card",
+        str(tmp_path / "card.yaml"),
+        "--out",
+        str(tmp_path / "s.zip"),
+    )
     assert zipfile.is_zipfile(tmp_path / "s.zip")
     url = f"http://127.0.0.1:{port}"
     refused = command("submit", str(tmp_path / "s.zip"), "--url", url, LEADERBOARD_TOKEN=token)
     assert refused.returncode == 2 and "cannot be reached" in refused.stderr
     log = tmp_path / "server.txt"
     with log.open("w") as out:
-        call = [sys.executable, "-m", "leaderboard", "serve", "--config", str(tmp_path / "board.yaml"), "--port", str(port)]
+        call = [
+            sys.executable,
+            "-m",
+            "leaderboard",
+            "serve",
+            "--config",
+            str(tmp_path / "board.yaml"),
+            "--port",
+            str(port),
+        ]
         server = subprocess.Popen(call, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     try:
         until_up(server, url, log)

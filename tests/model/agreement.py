@@ -23,7 +23,12 @@ def make_requests() -> list[Request]:
     found = []
     for n, (t, h, w) in enumerate([(8, 112, 112), (12, 96, 64), (4, 64, 128), (5, 64, 64)]):
         images = np.random.default_rng(n).integers(0, 255, (t, h, w, 3), dtype=np.uint8)
-        found.append(Request(messages("What happens in this video?"), video.Frames(images, np.arange(t) / 2, np.arange(t), 2.0, t)))
+        found.append(
+            Request(
+                messages("What happens in this video?"),
+                video.Frames(images, np.arange(t) / 2, np.arange(t), 2.0, t),
+            )
+        )
     return found
 
 
@@ -39,15 +44,22 @@ def gap(engine, model, processor, requests) -> float:
         vision = processor.vision_inputs([request.frames])
         with torch.no_grad():
             ours, _ = group_logprobs(
-                model, model, [torch.tensor(engine.prompt_ids[n])], [[torch.tensor(c.ids) for c in found[n]]], vision, 1.0, 0
+                model,
+                model,
+                [torch.tensor(engine.prompt_ids[n])],
+                [[torch.tensor(c.ids) for c in found[n]]],
+                vision,
+                1.0,
+                0,
             )
-        for completion, values in zip(found[n], ours[0]):
+        for completion, values in zip(found[n], ours[0], strict=True):
             worst = max(worst, float((values - torch.tensor(completion.logprobs)).abs().max()))
     return worst
 
 
 def check_sync(engine, folder) -> None:
-    """Agreement before a weight change, disagreement after it, agreement after a sync; for all modules, then one by one."""
+    """Agreement before a weight change, disagreement after it, agreement after a sync; for all modules, then
+    one by one."""
     requests = make_requests()
     model, processor = open_both(folder)
     assert gap(engine, model, processor, requests) < TOLERANCE
@@ -59,7 +71,11 @@ def check_sync(engine, folder) -> None:
         assert gap(engine, model, processor, requests) > 100 * TOLERANCE
         engine.sync(model.engine_weights())
         assert gap(engine, model, processor, requests) < TOLERANCE
-        parts = [part for part in ("visual", "ahd", "rae", "language_model") if getattr(model.model, part) is not None]
+        parts = [
+            part
+            for part in ("visual", "ahd", "rae", "language_model")
+            if getattr(model.model, part) is not None
+        ]
         for part in parts:
             with torch.no_grad():
                 for name, weight in model.engine_weights():
@@ -80,7 +96,9 @@ def check_outputs(engine, folder) -> None:
     assert (maps is None) == (theirs is None)
     assert all(np.abs(a - b).max() < 1e-4 for a, b in zip(maps or [], theirs or [], strict=True))
     greedy = Sampling(1, 0.0, max_tokens=12)
-    assert [c[0].ids for c in engine.sample(requests, greedy)] == [c[0].ids for c in plain.sample(requests, greedy)]
+    assert [c[0].ids for c in engine.sample(requests, greedy)] == [
+        c[0].ids for c in plain.sample(requests, greedy)
+    ]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLConfig, Qwen3VLConfig, Qwen3VLModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    Qwen2_5_VLConfig,
+    Qwen3VLConfig,
+    Qwen3VLModel,
+)
 from transformers.vision_utils import get_vision_window_index
 
 from bench.models.base import Request, Sampling
@@ -26,7 +33,10 @@ from tvad.model.packing import pack
 from tvad.model.rae import RegionAwareAnomalyEncoder
 from tvad.prompts import messages
 
-CLASSES = {"tvad": (TvadForConditionalGeneration, TvadProcessor), "tvad_qwen3": (TvadQwen3ForConditionalGeneration, TvadQwen3Processor)}
+CLASSES = {
+    "tvad": (TvadForConditionalGeneration, TvadProcessor),
+    "tvad_qwen3": (TvadQwen3ForConditionalGeneration, TvadQwen3Processor),
+}
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
@@ -55,12 +65,20 @@ def prompt(processor, text="Is there an anomaly in this video?"):
 
 
 def test_auto_classes_load_what_was_saved(folder, model, processor):
-    again, loaded = AutoModelForImageTextToText.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    again, loaded = (
+        AutoModelForImageTextToText.from_pretrained(folder).eval(),
+        AutoProcessor.from_pretrained(folder),
+    )
     assert (type(again), type(loaded)) == CLASSES[model.config.model_type]
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     inputs = processor.encode([prompt(processor)], [clip_of()])
     with torch.no_grad():
-        assert torch.equal(model(**inputs).logits, again(**loaded.encode([prompt(loaded)], [clip_of()])).logits)
+        assert torch.equal(
+            model(**inputs).logits, again(**loaded.encode([prompt(loaded)], [clip_of()])).logits
+        )
 
 
 def test_only_safetensors_are_written(checkpoint):
@@ -70,10 +88,18 @@ def test_only_safetensors_are_written(checkpoint):
 def seven_billion(hidden=3584, layers=28, heads=28, tie=False):
     """Qwen2.5-VL-7B's configuration, or another size's."""
     return Qwen2_5_VLConfig(
-        text_config=dict(vocab_size=152064, hidden_size=hidden, intermediate_size=18944, num_hidden_layers=layers, num_attention_heads=heads,
-                         num_key_value_heads=4, tie_word_embeddings=tie),
-        vision_config=dict(hidden_size=1280, out_hidden_size=hidden, fullatt_block_indexes=[7, 15, 23, 31]), tie_word_embeddings=tie,
-    )  # fmt: skip
+        text_config=dict(
+            vocab_size=152064,
+            hidden_size=hidden,
+            intermediate_size=18944,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=4,
+            tie_word_embeddings=tie,
+        ),
+        vision_config=dict(hidden_size=1280, out_hidden_size=hidden, fullatt_block_indexes=[7, 15, 23, 31]),
+        tie_word_embeddings=tie,
+    )
 
 
 def test_parameter_counts_on_the_7b_dimensions_are_the_papers():
@@ -81,12 +107,22 @@ def test_parameter_counts_on_the_7b_dimensions_are_the_papers():
     assert counts == {"ahd": 24.96, "rae": 7.54, "base": 8292.17, "total": 8324.67}
 
 
-@pytest.mark.parametrize("changes, total", [({"use_ahd": False}, 8299.71), ({"use_rae": False}, 8317.13), ({"use_ahd": False, "use_rae": False}, 8292.17)])
+@pytest.mark.parametrize(
+    "changes, total",
+    [
+        ({"use_ahd": False}, 8299.71),
+        ({"use_rae": False}, 8317.13),
+        ({"use_ahd": False, "use_rae": False}, 8292.17),
+    ],
+)
 def test_parameter_counts_of_the_ablations_are_the_papers(changes, total):
     assert round(count_parameters(seven_billion(), **changes)["total"] / 1e6, 2) == total
 
 
-@pytest.mark.parametrize("hidden, layers, heads, ahd, tie", [(2048, 36, 16, 17.1, True), (5120, 64, 40, 32.8, False), (8192, 80, 64, 48.6, False)])
+@pytest.mark.parametrize(
+    "hidden, layers, heads, ahd, tie",
+    [(2048, 36, 16, 17.1, True), (5120, 64, 40, 32.8, False), (8192, 80, 64, 48.6, False)],
+)
 def test_other_qwen25_sizes_are_counted_on_the_meta_device(hidden, layers, heads, ahd, tie):
     config = seven_billion(hidden=hidden, layers=layers, heads=heads, tie=tie)
     counts = count_parameters(config)
@@ -97,24 +133,38 @@ def test_other_qwen25_sizes_are_counted_on_the_meta_device(hidden, layers, heads
 
 def test_qwen3_dimensions_are_counted_and_its_layers_lie_at_the_same_relative_depths():
     config = Qwen3VLConfig(
-        text_config=dict(vocab_size=151936, hidden_size=4096, intermediate_size=12288, num_hidden_layers=36, num_attention_heads=32,
-                         num_key_value_heads=8, rope_parameters={"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20],
-                                                                 "mrope_interleaved": True}),
+        text_config=dict(
+            vocab_size=151936,
+            hidden_size=4096,
+            intermediate_size=12288,
+            num_hidden_layers=36,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 5e6,
+                "mrope_section": [24, 20, 20],
+                "mrope_interleaved": True,
+            },
+        ),
         vision_config=dict(out_hidden_size=4096),
-    )  # fmt: skip
+    )
     counts = count_parameters(config)
     assert 8.7e9 < counts["base"] < 8.8e9 and counts["ahd"] > 2e7
     assert config_from(config).ahd_layers == [0, 6, 13, 26]
 
 
 def slow_positions(ids, runs, config):
-    """One token after the other, as one would by hand. runs: (t, h, w, step in time) of every run of video tokens, merged patches."""
+    """One token after the other, as one would by hand. runs: (t, h, w, step in time) of every run of video
+    tokens, merged patches."""
     out, at, i = [], 0, 0
     runs = list(runs)
     while i < len(ids):
         if ids[i] == config.video_token_id and runs:
             t, h, w, step = runs.pop(0)
-            here = [(at + int(a * step), at + b, at + c) for a in range(t) for b in range(h) for c in range(w)]
+            here = [
+                (at + int(a * step), at + b, at + c) for a in range(t) for b in range(h) for c in range(w)
+            ]
             out += here
             at = max(max(p) for p in here) + 1
             i += len(here)
@@ -124,7 +174,15 @@ def slow_positions(ids, runs, config):
     return torch.tensor(out).T
 
 
-@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), st.floats(0.1, 3), st.integers(0, 5), st.integers(0, 5), st.integers(0, 4))
+@given(
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.floats(0.1, 3),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(0, 4),
+)
 @settings(max_examples=60, deadline=None)
 def test_positions_against_the_slow_reference(model, t, h, w, seconds, before, after, padding):
     config, grid = model.config, (t, 2 * h, 2 * w)
@@ -137,7 +195,12 @@ def test_positions_against_the_slow_reference(model, t, h, w, seconds, before, a
     ids = [40] * before + clip + [41] * after + [config.video_token_id] * 2  # two stray tokens
     row = torch.tensor([[0] * padding + ids])
     mask = torch.tensor([[0] * padding + [1] * len(ids)])
-    found, delta = model.model.get_rope_index(row, video_grid_thw=torch.tensor([grid]), second_per_grid_ts=torch.tensor([seconds]), attention_mask=mask)
+    found, delta = model.model.get_rope_index(
+        row,
+        video_grid_thw=torch.tensor([grid]),
+        second_per_grid_ts=torch.tensor([seconds]),
+        attention_mask=mask,
+    )
     assert torch.equal(found[:, 0, padding:], slow_positions(ids, runs, config))
     assert int(delta) == int(found[:, 0, padding:].max()) + 1 - len(ids)
 
@@ -156,22 +219,34 @@ def test_raster_order_undoes_windows_and_merging(t, h, w, window):
                     for y in range(top, min(h, top + window)):
                         order += [step * h * w + y * w + x for x in range(left, min(w, left + window))]
         index = torch.tensor(order)
-        theirs, _ = get_vision_window_index(torch.tensor([[t, 2 * h, 2 * w]]), spatial_merge_size=2, window_size=window * 16, patch_size=8, kwargs={})
+        theirs, _ = get_vision_window_index(
+            torch.tensor([[t, 2 * h, 2 * w]]),
+            spatial_merge_size=2,
+            window_size=window * 16,
+            patch_size=8,
+            kwargs={},
+        )
         assert torch.equal(index, theirs)
         groups = groups[index]
-    assert torch.equal(to_raster(groups.reshape(-1, 1).float(), index, t, 2 * h, 2 * w, 2)[:, 0].long(), torch.arange(t * 4 * h * w))
+    assert torch.equal(
+        to_raster(groups.reshape(-1, 1).float(), index, t, 2 * h, 2 * w, 2)[:, 0].long(),
+        torch.arange(t * 4 * h * w),
+    )
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.data())
 @settings(max_examples=25, deadline=None)
 def test_a_bright_patch_lights_its_place_in_the_heatmap(model, t, h, w, data):
-    """Features of the model's own tower order, one patch unlike the others: its place in the picture lights up, nothing else."""
+    """Features of the model's own tower order, one patch unlike the others: its place in the picture lights
+    up, nothing else."""
     grid = (t, 2 * h, 2 * w)
     place = data.draw(st.tuples(*(st.integers(0, n - 1) for n in grid)))
     core, d = model.model, model.config.vision_config.hidden_size
     plain, bright = torch.randn(2, d, generator=torch.Generator().manual_seed(0))
     raster_index = torch.arange(t * 4 * h * w, dtype=torch.float)[:, None]
-    position_in_raster = core.raster(raster_index, grid)[:, 0].long()  # the tower's index of every raster place
+    position_in_raster = core.raster(raster_index, grid)[
+        :, 0
+    ].long()  # the tower's index of every raster place
     features = plain.repeat(len(raster_index), 1)
     flat = (place[0] * grid[1] + place[1]) * grid[2] + place[2]
     features[position_in_raster[flat]] = bright
@@ -187,14 +262,26 @@ def test_a_bright_patch_lights_its_place_in_the_heatmap(model, t, h, w, data):
 def test_positions_of_whole_prompts_are_the_backbones_own_where_those_agree_with_vllm(model, processor):
     """Qwen3-VL numbers single frames, so transformers' rule and the original one are the same there."""
     if model.config.model_type == "tvad":
-        pytest.skip("transformers numbers text after a Qwen2.5-VL clip otherwise: see DESIGN, checked against vLLM instead")
-    inputs = processor.encode([prompt(processor), prompt(processor, "When?")], [clip_of(), clip_of(5, 96, 64)], padding=True)
-    theirs, _ = Qwen3VLModel.get_rope_index(model.model, **{k: inputs[k] for k in ("input_ids", "mm_token_type_ids", "video_grid_thw", "attention_mask")})
-    ours, _ = model.model.get_rope_index(inputs["input_ids"], video_grid_thw=inputs["video_grid_thw"], attention_mask=inputs["attention_mask"])
+        pytest.skip(
+            "transformers numbers text after a Qwen2.5-VL clip otherwise: see DESIGN, checked against vLLM"
+            " instead"
+        )
+    inputs = processor.encode(
+        [prompt(processor), prompt(processor, "When?")], [clip_of(), clip_of(5, 96, 64)], padding=True
+    )
+    theirs, _ = Qwen3VLModel.get_rope_index(
+        model.model,
+        **{k: inputs[k] for k in ("input_ids", "mm_token_type_ids", "video_grid_thw", "attention_mask")},
+    )
+    ours, _ = model.model.get_rope_index(
+        inputs["input_ids"], video_grid_thw=inputs["video_grid_thw"], attention_mask=inputs["attention_mask"]
+    )
     assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("changes", [{"use_ahd": False}, {"use_rae": False}, {"use_ahd": False, "use_rae": False}])
+@pytest.mark.parametrize(
+    "changes", [{"use_ahd": False}, {"use_rae": False}, {"use_ahd": False, "use_rae": False}]
+)
 def test_ablated_models_run_and_show_what_they_lack(model, folder, changes):
     config = type(model.config).from_pretrained(folder, **changes)
     torch.manual_seed(0)
@@ -221,19 +308,25 @@ def test_gradient_checkpointing_changes_no_gradient(model, processor):
         out = trained(**inputs, labels=inputs["input_ids"], use_cache=False)
         (out.loss + out.clips[0].heat.mean()).backward()
         found.append({n: p.grad.clone() for n, p in trained.named_parameters() if p.grad is not None})
-    assert found[0].keys() == found[1].keys() and any("visual.blocks.0" in n for n in found[0]) and any("ahd" in n for n in found[0])
+    assert (
+        found[0].keys() == found[1].keys()
+        and any("visual.blocks.0" in n for n in found[0])
+        and any("ahd" in n for n in found[0])
+    )
     assert all(torch.allclose(found[0][n], found[1][n], atol=1e-5) for n in found[0])
 
 
 def test_attention_implementations_and_bf16_agree(model, processor, folder):
-    inputs = processor.encode([prompt(processor), prompt(processor, "When?")], [clip_of(), clip_of(5, 96, 64)], padding=True)
+    inputs = processor.encode(
+        [prompt(processor), prompt(processor, "When?")], [clip_of(), clip_of(5, 96, 64)], padding=True
+    )
     eager = type(model).from_pretrained(folder, attn_implementation="eager").eval()
     half = copy.deepcopy(model).bfloat16()
     kept = inputs["attention_mask"].bool()
     with torch.no_grad():
         a, b, c = model(**inputs), eager(**inputs), half(**inputs)
     assert torch.allclose(a.logits[kept], b.logits[kept], atol=1e-3)
-    for mine, theirs in zip(a.clips, c.clips):
+    for mine, theirs in zip(a.clips, c.clips, strict=True):
         assert c.logits.dtype == torch.bfloat16 and float((mine.heat - theirs.heat).abs().max()) < 0.1
 
 
@@ -276,9 +369,10 @@ def test_one_encoded_clip_serves_many_rows(model, processor):
     inputs.pop("mm_token_type_ids")
     patches = inputs["video_grid_thw"][0].prod()
     shared = dict(inputs) | {
-        "pixel_values_videos": inputs["pixel_values_videos"][: 2 * patches], "video_grid_thw": inputs["video_grid_thw"][:2],
+        "pixel_values_videos": inputs["pixel_values_videos"][: 2 * patches],
+        "video_grid_thw": inputs["video_grid_thw"][:2],
         "clip_index": torch.tensor([0, 1, 0]),
-    }  # fmt: skip
+    }
     if "second_per_grid_ts" in inputs:
         shared["second_per_grid_ts"] = inputs["second_per_grid_ts"][:2]
     with torch.no_grad():
@@ -299,10 +393,17 @@ def test_branches_that_share_a_prefix_equal_separate_rows(model, processor):
     inputs.pop("attention_mask")
     branches = [torch.randint(20, 300, (n,), generator=torch.Generator().manual_seed(n)) for n in (3, 9, 1)]
     packed = pack([ids], [branches], 0)
-    positions, _ = model.model.get_rope_index(ids[None], video_grid_thw=inputs["video_grid_thw"], second_per_grid_ts=inputs.get("second_per_grid_ts"))
+    positions, _ = model.model.get_rope_index(
+        ids[None],
+        video_grid_thw=inputs["video_grid_thw"],
+        second_per_grid_ts=inputs.get("second_per_grid_ts"),
+    )
     with torch.no_grad():
         together = model(
-            input_ids=packed.input_ids, attention_mask=packed.attention_mask(), position_ids=packed.position_ids(positions), clip_index=torch.tensor([0]),
+            input_ids=packed.input_ids,
+            attention_mask=packed.attention_mask(),
+            position_ids=packed.position_ids(positions),
+            clip_index=torch.tensor([0]),
             **inputs,
         ).logits[0]
         at = len(ids)
@@ -335,7 +436,9 @@ def test_sampling_is_seeded_and_reports_its_own_logprobs(model, processor):
 
 def test_a_heatmaps_change_keeps_its_size_on_the_way_through_an_untrained_rae(folder):
     config = AutoConfig.from_pretrained(folder)
-    config.initializer_range = config.text_config.initializer_range = config.vision_config.initializer_range = 0.02  # a real backbone's
+    config.initializer_range = config.text_config.initializer_range = (
+        config.vision_config.initializer_range
+    ) = 0.02  # a real backbone's
     torch.manual_seed(0)
     rae = AutoModelForImageTextToText.from_config(config).model.rae
     heat = torch.zeros(2, 16, 16)
@@ -369,16 +472,25 @@ def test_clips_are_decoded_once(scenes, monkeypatch):
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_attention_by_length_equals_the_backbones_piece_by_piece(model, implementation):
-    """Clips of several sizes, whose windows are cut at the edges: the same as transformers' loop, and the same weights."""
+    """Clips of several sizes, whose windows are cut at the edges: the same as transformers' loop, and the
+    same weights."""
     tower = copy.deepcopy(model.model.visual)
     tower.config._attn_implementation = implementation
     grids = torch.tensor([[2, 8, 8], [1, 6, 10], [3, 4, 14]])
-    patches = torch.randn(int(grids.prod(1).sum()), tower.patch_embed.proj.weight[0].numel(), generator=torch.Generator().manual_seed(1))
+    patches = torch.randn(
+        int(grids.prod(1).sum()),
+        tower.patch_embed.proj.weight[0].numel(),
+        generator=torch.Generator().manual_seed(1),
+    )
     names = list(tower.state_dict())
     with torch.no_grad():
         ours = tower(patches, grid_thw=grids)
         for block in tower.blocks:
-            (theirs,) = [backbone for backbone, by_length in vision_attention.CLASSES.items() if type(block.attn) is by_length]
+            (theirs,) = [
+                backbone
+                for backbone, by_length in vision_attention.CLASSES.items()
+                if type(block.attn) is by_length
+            ]
             block.attn.__class__ = theirs
         expected = tower(patches, grid_thw=grids)
     assert names == list(tower.state_dict())
@@ -394,7 +506,9 @@ def test_every_token_stands_in_one_group_of_bounded_size(lengths, pairs):
         groups = vision_attention.rows_by_length(lengths)
     starts = [sum(lengths[:n]) for n in range(len(lengths))]
     pieces = sorted((row[0], len(row)) for rows in groups for row in rows.tolist())
-    assert pieces == list(zip(starts, lengths)) and all(row == list(range(row[0], row[0] + len(row))) for rows in groups for row in rows.tolist())
+    assert pieces == list(zip(starts, lengths, strict=True)) and all(
+        row == list(range(row[0], row[0] + len(row))) for rows in groups for row in rows.tolist()
+    )
     assert all(rows.shape[0] * rows.shape[1] ** 2 <= max(pairs, rows.shape[1] ** 2) for rows in groups)
 
 
@@ -407,5 +521,9 @@ def test_clips_encoded_together_equal_clips_encoded_alone(model, processor):
             alone = processor.vision_inputs([clip])
             (expected,) = model.model.encode_clips(alone["pixel_values_videos"], alone["video_grid_thw"])
             assert one.grid == expected.grid
-            for ours, theirs in ((one.video, expected.video), (one.heat_logits, expected.heat_logits), (one.prompts, expected.prompts)):
+            for ours, theirs in (
+                (one.video, expected.video),
+                (one.heat_logits, expected.heat_logits),
+                (one.prompts, expected.prompts),
+            ):
                 assert torch.allclose(ours, theirs, atol=1e-4)

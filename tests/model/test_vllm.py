@@ -1,4 +1,5 @@
-"""vLLM runs the T-VAD model itself; it must agree with transformers, before and after every module's weights change."""
+"""vLLM runs the T-VAD model itself; it must agree with transformers, before and after every module's weights
+change."""
 
 import importlib.util
 import subprocess
@@ -26,9 +27,12 @@ def test_heatmaps_and_greedy_answers_are_the_same(engine, checkpoint):
 SLOW = pytest.mark.slow
 CASES = [
     pytest.param("checkpoint_qwen3", {}, id="Qwen3-VL"),
-    *(pytest.param(family, changes, id=f"{family} {changes}", marks=SLOW)
-      for family in ("checkpoint", "checkpoint_qwen3") for changes in ({"use_ahd": False}, {"use_rae": False})),
-]  # fmt: skip
+    *(
+        pytest.param(family, changes, id=f"{family} {changes}", marks=SLOW)
+        for family in ("checkpoint", "checkpoint_qwen3")
+        for changes in ({"use_ahd": False}, {"use_rae": False})
+    ),
+]
 
 
 @pytest.mark.parametrize("family, changes", CASES)
@@ -39,7 +43,11 @@ def test_the_other_family_and_the_ablations_agree_too(family, changes, request, 
     if changes:
         folder = ablated(folder, tmp_path, **changes)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/model/agreement.py"), str(folder)], capture_output=True, text=True, cwd=ROOT, timeout=300
+        [sys.executable, str(ROOT / "tests/model/agreement.py"), str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
     )
     assert done.returncode == 0 and "agree" in done.stdout, done.stderr[-3000:]
 
@@ -52,7 +60,9 @@ def ablated(folder, out, **changes):
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config)
     model.save_pretrained(out)
-    AutoProcessor.from_pretrained(folder, anomaly_prompts_per_step=config.prompts_per_step).save_pretrained(out)
+    AutoProcessor.from_pretrained(folder, anomaly_prompts_per_step=config.prompts_per_step).save_pretrained(
+        out
+    )
     return out
 
 
@@ -64,5 +74,8 @@ def test_forbidden_tokens_are_never_sampled(engine):
 
 def test_two_draws_with_one_seed_agree(engine):
     requests = make_requests()
-    draws = [[c.ids for g in engine.sample(requests, Sampling(2, 1.0, max_tokens=12, seed=s)) for c in g] for s in (3, 3, 4)]
+    draws = [
+        [c.ids for g in engine.sample(requests, Sampling(2, 1.0, max_tokens=12, seed=s)) for c in g]
+        for s in (3, 3, 4)
+    ]
     assert draws[0] == draws[1] != draws[2]

@@ -1,4 +1,5 @@
-"""Run by tests/rft/test_scale.py in one or more processes: three GRPO steps on scripted completions, losses written as JSON.
+"""Run by tests/rft/test_scale.py in one or more processes: three GRPO steps on scripted completions, losses
+written as JSON.
 
 python scale_run.py CHECKPOINT DATA OUT COMPLETIONS_A_PROCESS
 """
@@ -37,9 +38,18 @@ class Scripted:
         groups = []
         for request in requests:
             rng = np.random.default_rng(zlib.crc32(json.dumps(request.messages, default=str).encode()))
-            texts = [f"<think>x</think><answer>{rng.choice(list('ABCD'))}</answer>{'!' * int(rng.integers(0, 3))}<|im_end|>" for _ in range(sampling.n)]
+            texts = [
+                f"<think>x</think><answer>{rng.choice(list('ABCD'))}</answer>"
+                f"{'!' * int(rng.integers(0, 3))}<|im_end|>"
+                for _ in range(sampling.n)
+            ]
             ids = [self.tokenizer(text)["input_ids"] for text in texts]
-            groups.append([Completion(text, tokens, [0.0] * len(tokens)) for text, tokens in zip(texts, ids)])
+            groups.append(
+                [
+                    Completion(text, tokens, [0.0] * len(tokens))
+                    for text, tokens in zip(texts, ids, strict=True)
+                ]
+            )
         return groups
 
     def heatmaps(self, frames):
@@ -50,15 +60,38 @@ def main(checkpoint: str, data: str, out: str, batch: str) -> None:
     path = ROOT / "configs/grpo/demo.yaml"
     run = config.build(GrpoRun, config.read_yaml(path), str(path))
     training = run.training | {
-        "max_steps": 3, "per_device_train_batch_size": int(batch), "num_generations": 4, "max_completion_length": 40, "learning_rate": 1e-3,
-        "save_strategy": "no", "warmup_steps": 1, "max_grad_norm": 1.0,
-    }  # fmt: skip
-    run = replace(run, model=checkpoint, data=data, out=out, tasks={"mcq": 1}, topics=None, rewards={"format": 0.5, "answer": 1.0}, training=training)
+        "max_steps": 3,
+        "per_device_train_batch_size": int(batch),
+        "num_generations": 4,
+        "max_completion_length": 40,
+        "learning_rate": 1e-3,
+        "save_strategy": "no",
+        "warmup_steps": 1,
+        "max_grad_norm": 1.0,
+    }
+    run = replace(
+        run,
+        model=checkpoint,
+        data=data,
+        out=out,
+        tasks={"mcq": 1},
+        topics=None,
+        rewards={"format": 0.5, "answer": 1.0},
+        training=training,
+    )
     engine = Scripted(TvadProcessor.from_pretrained(checkpoint))
     trainer = train(run, engine)
     if trainer.accelerator.is_main_process:
-        rows = [{k: row[k] for k in ("loss", "reward", "grad_norm") if k in row} for row in trainer.state.log_history if "reward" in row]
-        Path(out, "losses.json").write_text(json.dumps({"rows": rows, "synced": engine.synced, "processes": trainer.accelerator.num_processes}))
+        rows = [
+            {k: row[k] for k in ("loss", "reward", "grad_norm") if k in row}
+            for row in trainer.state.log_history
+            if "reward" in row
+        ]
+        Path(out, "losses.json").write_text(
+            json.dumps(
+                {"rows": rows, "synced": engine.synced, "processes": trainer.accelerator.num_processes}
+            )
+        )
 
 
 if __name__ == "__main__":

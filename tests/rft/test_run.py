@@ -33,7 +33,9 @@ from tvad.model import TvadForConditionalGeneration, TvadProcessor
 
 
 def steps_of(folder) -> list[dict]:
-    return [row for row in map(json.loads, (folder / "log.jsonl").read_text().splitlines()) if "reward" in row]
+    return [
+        row for row in map(json.loads, (folder / "log.jsonl").read_text().splitlines()) if "reward" in row
+    ]
 
 
 def plain(rows: list[dict]) -> list[dict]:
@@ -42,22 +44,37 @@ def plain(rows: list[dict]) -> list[dict]:
 
 def test_a_run_leaves_a_model_an_adapter_a_card_and_a_page(scenes, tmp_path):
     run = replace(
-        run_of(scenes, SHIPPED, tmp_path, max_completion_length=40, learning_rate=1e-3), trains=["model.rae.*"], lora=LoraSpec(2, 4, 8, 0.0),
+        run_of(scenes, SHIPPED, tmp_path, max_completion_length=40, learning_rate=1e-3),
+        trains=["model.rae.*"],
+        lora=LoraSpec(2, 4, 8, 0.0),
         tasks={"mcq": 1, "spatial": {"share": 1, "rewards": {"box": 1.0, "evidence": 0.5}}, "dialogue": 1},
-        rewards={"format": 0.5, "answer": 1.0, "words": 1.0, "consistency": 0.1}, loggers=["tensorboard"],
-    )  # fmt: skip
+        rewards={"format": 0.5, "answer": 1.0, "words": 1.0, "consistency": 0.1},
+        loggers=["tensorboard"],
+    )
     train(run)
     assert {"log.jsonl", "rollouts.jsonl", "run.html", "grpo.json"} <= {p.name for p in tmp_path.iterdir()}
     card = (tmp_path / "model" / "README.md").read_text()
     for words in ("after 2 steps of GRPO (seed 0)", str(scenes), "| evidence |", "LoRA", "Command:"):
         assert words in card
     page = (tmp_path / "run.html").read_text()
-    for words in ("Every reward", "evidence, mean", "Reward by task", "share of groups without signal", "Completions of the first"):
+    for words in (
+        "Every reward",
+        "evidence, mean",
+        "Reward by task",
+        "share of groups without signal",
+        "Completions of the first",
+    ):
         assert words in page
     assert list((tmp_path / "runs").rglob("events*")), "TensorBoard's file"
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(".tmp")]
     row = {key for row in steps_of(tmp_path) for key in row}
-    assert {"parse/defective", "tasks/spatial", "frac_reward_zero_std", "rewards/evidence/mean", "completions/clipped_ratio"} <= row
+    assert {
+        "parse/defective",
+        "tasks/spatial",
+        "frac_reward_zero_std",
+        "rewards/evidence/mean",
+        "completions/clipped_ratio",
+    } <= row
 
     merged = TvadForConditionalGeneration.from_pretrained(tmp_path / "model")
     base = TvadForConditionalGeneration.from_pretrained(SHIPPED)
@@ -82,10 +99,29 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(scenes, tmp_path):
 
 def test_sigterm_ends_a_run_with_a_checkpoint_and_it_goes_on(scenes, tmp_path):
     command = [
-        sys.executable, str(ROOT / "rft/train_grpo.py"), "--config", str(ROOT / "configs/grpo/demo.yaml"), "--model", str(SHIPPED), "--data", str(scenes),
-        "--out", str(tmp_path), "--engine", "transformers", "--training.max_steps", "40", "--training.save_steps", "1000",
-        "--training.per_device_train_batch_size", "8", "--training.num_generations", "4", "--training.max_completion_length", "16",
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "rft/train_grpo.py"),
+        "--config",
+        str(ROOT / "configs/grpo/demo.yaml"),
+        "--model",
+        str(SHIPPED),
+        "--data",
+        str(scenes),
+        "--out",
+        str(tmp_path),
+        "--engine",
+        "transformers",
+        "--training.max_steps",
+        "40",
+        "--training.save_steps",
+        "1000",
+        "--training.per_device_train_batch_size",
+        "8",
+        "--training.num_generations",
+        "4",
+        "--training.max_completion_length",
+        "16",
+    ]
     with open(tmp_path / "out.txt", "w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 240
@@ -96,7 +132,11 @@ def test_sigterm_ends_a_run_with_a_checkpoint_and_it_goes_on(scenes, tmp_path):
         assert process.wait(120) == 143
     assert "stopped by SIGTERM after step" in (tmp_path / "out.txt").read_text()
     done = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["step"]
-    assert 0 < done < 40 and last_checkpoint(tmp_path) == str(tmp_path / f"checkpoint-{done}") and not (tmp_path / "model").exists()
+    assert (
+        0 < done < 40
+        and last_checkpoint(tmp_path) == str(tmp_path / f"checkpoint-{done}")
+        and not (tmp_path / "model").exists()
+    )
     command[command.index("40")] = str(done + 1)
     again = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0 and f"{done + 1} steps done" in again.stdout, again.stderr
@@ -105,15 +145,37 @@ def test_sigterm_ends_a_run_with_a_checkpoint_and_it_goes_on(scenes, tmp_path):
 def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path):
     """Files may not grow beyond 3 MB: the first checkpoint cannot be written, as on a full disk."""
     code = (
-        "import resource, signal, sys; sys.path.insert(0, sys.argv[1]); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from rft.train_grpo import main; from tvad import cli\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY)); sys.exit(cli.guard(main, sys.argv[2:]))"
+        "import resource, signal, sys; sys.path.insert(0, sys.argv[1]); signal.signal(signal.SIGXFSZ,"
+        " signal.SIG_IGN)\nfrom rft.train_grpo import main; from tvad import"
+        " cli\nresource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY));"
+        " sys.exit(cli.guard(main, sys.argv[2:]))"
     )
     command = [
-        sys.executable, "-c", code, str(ROOT), "--config", str(ROOT / "configs/grpo/demo.yaml"), "--model", str(SHIPPED), "--data", str(scenes),
-        "--out", str(tmp_path), "--engine", "transformers", "--training.max_steps", "2", "--training.save_steps", "1",
-        "--training.per_device_train_batch_size", "8", "--training.num_generations", "4", "--training.max_completion_length", "8",
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        code,
+        str(ROOT),
+        "--config",
+        str(ROOT / "configs/grpo/demo.yaml"),
+        "--model",
+        str(SHIPPED),
+        "--data",
+        str(scenes),
+        "--out",
+        str(tmp_path),
+        "--engine",
+        "transformers",
+        "--training.max_steps",
+        "2",
+        "--training.save_steps",
+        "1",
+        "--training.per_device_train_batch_size",
+        "8",
+        "--training.num_generations",
+        "4",
+        "--training.max_completion_length",
+        "8",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -138,8 +200,9 @@ def test_a_corrupt_video_is_named_and_the_run_goes_on_once_it_is_mended(scenes, 
 
 def test_a_reward_that_raises_names_itself_and_the_completion(scenes, tmp_path, monkeypatch):
     (tmp_path / "my_rewards.py").write_text(
-        "def length(completions, **columns):\n    return [len(c[0]['content']) / 100 for c in completions]\n\n"
-        "def broken(completions, **columns):\n    raise ValueError('no such column')\n\ndef closed(completions):\n    return []\n"
+        "def length(completions, **columns):\n    return [len(c[0]['content']) / 100 for c in"
+        " completions]\n\ndef broken(completions, **columns):\n    raise ValueError('no such column')\n\ndef"
+        " closed(completions):\n    return []\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     run = run_of(scenes, SHIPPED, tmp_path / "run", max_steps=1)
@@ -167,7 +230,10 @@ def test_features_of_a_frozen_tower_change_nothing_and_stay_within_bounds(scenes
 
 
 def test_the_feature_cache_drops_the_longest_unused_and_reads_around_damage(scenes, tmp_path):
-    model, processor = TvadForConditionalGeneration.from_pretrained(SHIPPED), TvadProcessor.from_pretrained(SHIPPED)
+    model, processor = (
+        TvadForConditionalGeneration.from_pretrained(SHIPPED),
+        TvadProcessor.from_pretrained(SHIPPED),
+    )
     clip = ClipStore(2.0, 8).frames(load(scenes)[0])
     vision = processor.vision_inputs([clip])
     with torch.no_grad():
@@ -183,7 +249,11 @@ def test_the_feature_cache_drops_the_longest_unused_and_reads_around_damage(scen
     left = sorted(p.name for p in cache.folder.iterdir())
     assert 2 <= len(left) <= 3 and left[-1] == f"{key}5.safetensors"
     again = cache.get(f"{key}5")
-    assert torch.equal(again.video, seen.video) and all(torch.equal(a, b) for a, b in zip(again.layers, seen.layers)) and again.grid == seen.grid
+    assert (
+        torch.equal(again.video, seen.video)
+        and all(torch.equal(a, b) for a, b in zip(again.layers, seen.layers, strict=True))
+        and again.grid == seen.grid
+    )
     (cache.folder / f"{key}5.safetensors").write_bytes(b"cut")
     assert cache.get(f"{key}5") is None
     with torch.no_grad():
@@ -192,7 +262,11 @@ def test_the_feature_cache_drops_the_longest_unused_and_reads_around_damage(scen
 
 
 def test_groups_without_signal_are_replaced_and_counted(scenes, tmp_path):
-    run = replace(run_of(scenes, SHIPPED, tmp_path, max_steps=2, max_completion_length=32), redraws=3, tasks={"mcq": 1, "judgement": 1})
+    run = replace(
+        run_of(scenes, SHIPPED, tmp_path, max_steps=2, max_completion_length=32),
+        redraws=3,
+        tasks={"mcq": 1, "judgement": 1},
+    )
     train(run)
     for row in steps_of(tmp_path):
         assert row["dynamic/no_signal"] >= row["dynamic/replaced"] >= 0
@@ -202,9 +276,13 @@ def test_groups_without_signal_are_replaced_and_counted(scenes, tmp_path):
 def test_replacing_groups_pads_both_sides():
     def batch(value, prompt, length):
         return {
-            "advantages": torch.full((4,), float(value)), "prompt_ids": torch.full((4, prompt), value), "completion_ids": torch.full((4, length), value),
-            "prompt_mask": torch.ones(4, prompt), "completion_mask": torch.ones(4, length), "num_items_in_batch": torch.tensor(9),
-        }  # fmt: skip
+            "advantages": torch.full((4,), float(value)),
+            "prompt_ids": torch.full((4, prompt), value),
+            "completion_ids": torch.full((4, length), value),
+            "prompt_mask": torch.ones(4, prompt),
+            "completion_mask": torch.ones(4, length),
+            "num_items_in_batch": torch.tensor(9),
+        }
 
     merged = _replaced(batch(1, 2, 5), [1], batch(7, 3, 4), [0], 2, pad_id=0)
     assert merged["prompt_ids"].tolist() == [[0, 1, 1]] * 2 + [[7, 7, 7]] * 2
@@ -220,16 +298,35 @@ def test_reg_grpo_predicts_advantages_within_groups(scenes, tmp_path):
     advantages = torch.tensor([1.0, -1.0, 0.5, -0.5])
     torch.nn.functional.mse_loss(found, advantages).backward()
     assert rho.grad[0] < 0 < rho.grad[1]  # towards more of what was better than expected
-    run = replace(run_of(scenes, SHIPPED, tmp_path, max_completion_length=24, learning_rate=1e-3, num_iterations=2, max_steps=2), method="reg_grpo")
+    run = replace(
+        run_of(
+            scenes,
+            SHIPPED,
+            tmp_path,
+            max_completion_length=24,
+            learning_rate=1e-3,
+            num_iterations=2,
+            max_steps=2,
+        ),
+        method="reg_grpo",
+    )
     train(run)
     assert all(torch.isfinite(torch.tensor(row["loss"])) for row in steps_of(tmp_path))
     with pytest.raises(InputError, match="reg_grpo compares whole groups"):
-        train(replace(run, out=str(tmp_path / "b"), training=run.training | {"gradient_accumulation_steps": 2}))
+        train(
+            replace(run, out=str(tmp_path / "b"), training=run.training | {"gradient_accumulation_steps": 2})
+        )
 
 
-@pytest.mark.parametrize("knobs", [{"loss_type": "dr_grpo", "scale_rewards": "none"}, {"loss_type": "dapo", "epsilon_high": 0.28},
-                                   {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
-                                   {"multi_objective_aggregation": "normalize_then_sum", "beta": 0.04}])  # fmt: skip
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"loss_type": "dr_grpo", "scale_rewards": "none"},
+        {"loss_type": "dapo", "epsilon_high": 0.28},
+        {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
+        {"multi_objective_aggregation": "normalize_then_sum", "beta": 0.04},
+    ],
+)
 def test_methods_of_trl_by_configuration(scenes, tmp_path, knobs):
     train(run_of(scenes, SHIPPED, tmp_path, max_steps=1, **knobs))
     row = steps_of(tmp_path)[0]
@@ -237,15 +334,29 @@ def test_methods_of_trl_by_configuration(scenes, tmp_path, knobs):
 
 
 def test_the_best_weights_by_the_benchmark_are_kept(scenes, tmp_path):
-    plan = Evaluate(str(ROOT / "configs/bench/scenes.yaml"), "mcq.accuracy", 1, overrides=["--data", str(scenes), "--tasks", "[mcq]", "--resamples", "20"])
+    plan = Evaluate(
+        str(ROOT / "configs/bench/scenes.yaml"),
+        "mcq.accuracy",
+        1,
+        overrides=["--data", str(scenes), "--tasks", "[mcq]", "--resamples", "20"],
+    )
     train(replace(run_of(scenes, SHIPPED, tmp_path, learning_rate=1e-2), evaluate=plan))
-    values = {n: json.loads((tmp_path / "evaluations" / f"step-{n}" / "metrics.json").read_text())["mcq.accuracy"]["value"] for n in (1, 2)}
+    values = {
+        n: json.loads((tmp_path / "evaluations" / f"step-{n}" / "metrics.json").read_text())["mcq.accuracy"][
+            "value"
+        ]
+        for n in (1, 2)
+    }
     best = json.loads((tmp_path / "best.json").read_text())
     assert best["value"] == max(values.values()) == values[best["step"]]
     AutoModelForImageTextToText.from_pretrained(tmp_path / "best")
     assert "Evaluations" in (tmp_path / "run.html").read_text()
     with pytest.raises(InputError, match="gives no metric 'luck'"):
-        train(replace(run_of(scenes, SHIPPED, tmp_path / "b"), evaluate=dataclasses.replace(plan, metric="luck")))
+        train(
+            replace(
+                run_of(scenes, SHIPPED, tmp_path / "b"), evaluate=dataclasses.replace(plan, metric="luck")
+            )
+        )
 
 
 def test_a_collapsed_run_stops_and_says_why(scenes, checkpoint, tmp_path):
@@ -258,14 +369,20 @@ def test_a_collapsed_run_stops_and_says_why(scenes, checkpoint, tmp_path):
 
 @pytest.mark.parametrize(
     ("row", "reason"),
-    [({"entropy": 0.001}, "entropy is below"), ({"completions/clipped_ratio": 1.0}, "completions do not end"), ({"entropy": 0.5}, "")],
+    [
+        ({"entropy": 0.001}, "entropy is below"),
+        ({"completions/clipped_ratio": 1.0}, "completions do not end"),
+        ({"entropy": 0.5}, ""),
+    ],
 )
 def test_what_counts_as_a_collapse(row, reason, capsys):
     guard, control = Guard(Watch(patience=3, gap=0.01)), TrainerControl()
     state = type("State", (), {"global_step": 1})
     for _ in range(3):
         guard.on_log(None, state, control, logs={"reward": 1.0, "sampler_gap/mean": 0.2, **row})
-    assert guard.reason.startswith(reason) and bool(guard.reason) == control.should_training_stop == bool(reason)
+    assert guard.reason.startswith(reason) and bool(guard.reason) == control.should_training_stop == bool(
+        reason
+    )
     assert "trainer and sampler disagree by 0.2 nats" in capsys.readouterr().out
     assert isinstance(guard._rows, deque)
 
@@ -275,25 +392,47 @@ def test_a_curriculum_prefers_what_is_sometimes_right(scenes, tmp_path):
     from bench.models.baseline import Baseline
     from bench.run import run as run_bench
 
-    plan = suite.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(scenes), "--tasks", "[judgement]", "--resamples", "10"])
-    run_bench(Baseline("random"), "baseline:random", replace(plan, decode=suite.Decode(n=4, temperature=1.0)), tmp_path / "rates")
+    plan = suite.read(
+        str(ROOT / "configs/bench/scenes.yaml"),
+        ["--data", str(scenes), "--tasks", "[judgement]", "--resamples", "10"],
+    )
+    run_bench(
+        Baseline("random"),
+        "baseline:random",
+        replace(plan, decode=suite.Decode(n=4, temperature=1.0)),
+        tmp_path / "rates",
+    )
     rates = pass_rates(tmp_path / "rates")
     chances = difficulty.weights(rates, 0.0)
-    assert len(rates) == 16 and all(chances[key] == pytest.approx(4 * p * (1 - p)) for key, p in rates.items())
+    assert len(rates) == 16 and all(
+        chances[key] == pytest.approx(4 * p * (1 - p)) for key, p in rates.items()
+    )
     drawn = mixture.draw(load(scenes), mixture.tasks_of({"judgement": 1}), 200, 0, None, chances)
     assert all(chances[s.id, q.text] > 0 for s, q, _ in drawn)
-    train(replace(run_of(scenes, SHIPPED, tmp_path / "run", max_steps=1), tasks={"judgement": 1}, difficulty=Difficulty(str(tmp_path / "rates"))))
+    train(
+        replace(
+            run_of(scenes, SHIPPED, tmp_path / "run", max_steps=1),
+            tasks={"judgement": 1},
+            difficulty=Difficulty(str(tmp_path / "rates")),
+        )
+    )
     with pytest.raises(InputError, match="nothing to learn from"):
         mixture.draw(load(scenes), mixture.tasks_of({"judgement": 1}), 4, 0, None, dict.fromkeys(rates, 0.0))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"method": "luck"}, "method: 'luck'"), ({"loggers": ["paper"]}, "loggers: 'paper'"), ({"engine": "abacus"}, "engine: 'abacus'"),
-     ({"engine": "server:ftp://x"}, "expected server:http"), ({"training": {"learning_rate": "much"}}, "expected a number, found 'much'"),
-     ({"training": {"luck": 1}}, "unknown key 'luck'"),
-     ({"prompt": "verse"}, "unknown style 'verse'"), ({"model": "nowhere"}, "is not a checkpoint folder")],
-)  # fmt: skip
+    [
+        ({"method": "luck"}, "method: 'luck'"),
+        ({"loggers": ["paper"]}, "loggers: 'paper'"),
+        ({"engine": "abacus"}, "engine: 'abacus'"),
+        ({"engine": "server:ftp://x"}, "expected server:http"),
+        ({"training": {"learning_rate": "much"}}, "expected a number, found 'much'"),
+        ({"training": {"luck": 1}}, "unknown key 'luck'"),
+        ({"prompt": "verse"}, "unknown style 'verse'"),
+        ({"model": "nowhere"}, "is not a checkpoint folder"),
+    ],
+)
 def test_bad_configurations_are_one_line(scenes, tmp_path, change, words):
     with pytest.raises(InputError, match=words):
         train(replace(run_of(scenes, SHIPPED, tmp_path), **change))

@@ -29,7 +29,12 @@ SCRIPT = str(ROOT / "tests/rft/scale_run.py")
 def losses(command: list[str], checkpoint, scenes, out, batch: int) -> dict:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [*command, SCRIPT, str(checkpoint), str(scenes), str(out), str(batch)], capture_output=True, text=True, timeout=500, env=environment, cwd=ROOT
+        [*command, SCRIPT, str(checkpoint), str(scenes), str(out), str(batch)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env=environment,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((out / "losses.json").read_text())
@@ -41,14 +46,25 @@ def alone(scenes, tmp_path_factory):
     return losses([sys.executable], SHIPPED, scenes, tmp_path_factory.mktemp("alone"), 16)
 
 
-@pytest.mark.parametrize("how", ["ddp", *(pytest.param(how, marks=pytest.mark.slow) for how in ("zero2", "zero3"))])
+@pytest.mark.parametrize(
+    "how", ["ddp", *(pytest.param(how, marks=pytest.mark.slow) for how in ("zero2", "zero3"))]
+)
 def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
     if how != "ddp" and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("DeepSpeed is not installed")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     if how != "ddp":
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ROOT / f"configs/accelerate/{how}.yaml"), "--num_processes", "2",
-                  "--mixed_precision", "no"]  # fmt: skip
+        launch = [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            "--config_file",
+            str(ROOT / f"configs/accelerate/{how}.yaml"),
+            "--num_processes",
+            "2",
+            "--mixed_precision",
+            "no",
+        ]
     found = losses(launch, SHIPPED, scenes, tmp_path, 8)
     assert found["processes"] == 2 and alone["processes"] == 1 and found["synced"] == 3
     for one, two in zip(alone["rows"], found["rows"], strict=True):
@@ -57,12 +73,24 @@ def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
     assert any(row["loss"] for row in alone["rows"])
     trained = TvadForConditionalGeneration.from_pretrained(tmp_path / "model")
-    assert not torch.equal(trained.lm_head.weight, TvadForConditionalGeneration.from_pretrained(SHIPPED).lm_head.weight)
+    assert not torch.equal(
+        trained.lm_head.weight, TvadForConditionalGeneration.from_pretrained(SHIPPED).lm_head.weight
+    )
 
 
 def started(port: int, log, token: str | None = None) -> subprocess.Popen:
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"} | ({"ROLLOUT_TOKEN": token} if token else {})
-    command = [sys.executable, "-m", "rft.server", "--model", str(SHIPPED), "--port", str(port), "--max-num-seqs", "16"]
+    command = [
+        sys.executable,
+        "-m",
+        "rft.server",
+        "--model",
+        str(SHIPPED),
+        "--port",
+        str(port),
+        "--max-num-seqs",
+        "16",
+    ]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
     until_up(process, f"http://127.0.0.1:{port}/health", log)
@@ -83,25 +111,39 @@ def rollouts(tmp_path_factory):
         process.wait(60)
 
 
-def test_a_server_trains_as_an_engine_in_the_process_and_its_death_is_named(rollouts, scenes, tmp_path, monkeypatch):
+def test_a_server_trains_as_an_engine_in_the_process_and_its_death_is_named(
+    rollouts, scenes, tmp_path, monkeypatch
+):
     process, url = rollouts
     with pytest.raises(InputError, match="401"):
         RolloutClient(url)
     monkeypatch.setenv("ROLLOUT_TOKEN", "secret")
-    client = RolloutClient(f"{url},{url}")  # the same one twice: requests are shared out and come back in order
+    client = RolloutClient(
+        f"{url},{url}"
+    )  # the same one twice: requests are shared out and come back in order
     store, samples = ClipStore(2.0, 8), load(scenes)[:3]
     requests = [Request(messages("What happens?"), store.frames(sample)) for sample in samples]
     greedy = client.sample(requests, Sampling(1, 0.0, max_tokens=12))
-    assert [len(group) for group in client.sample(requests, Sampling(2, 1.0, max_tokens=12))] == [2, 2, 2] and len(client.prompt_ids) == 3
-    assert [client.sample([request], Sampling(1, 0.0, max_tokens=12))[0][0].text for request in requests] == [group[0].text for group in greedy]
+    assert [len(group) for group in client.sample(requests, Sampling(2, 1.0, max_tokens=12))] == [
+        2,
+        2,
+        2,
+    ] and len(client.prompt_ids) == 3
+    assert [client.sample([request], Sampling(1, 0.0, max_tokens=12))[0][0].text for request in requests] == [
+        group[0].text for group in greedy
+    ]
     maps = client.heatmaps([r.frames for r in requests])
     assert all(m.ndim == 3 and m.min() >= 0 and m.max() <= 1 for m in maps)
     for body in (b"", b"\x08" * 20, b"\xff" * 8 + b"{}"):
         answer = httpx.post(f"{url}/sample", content=body, headers={"Authorization": "Bearer secret"})
         assert answer.status_code == 400, answer.text
 
-    run = replace(run_of(scenes, SHIPPED, tmp_path, learning_rate=1e-3, max_completion_length=24), engine=f"server:{url}",
-                  tasks={"spatial": 1, "mcq": 1}, rewards={"format": 0.5, "answer": 1.0, "evidence": 0.5})  # fmt: skip
+    run = replace(
+        run_of(scenes, SHIPPED, tmp_path, learning_rate=1e-3, max_completion_length=24),
+        engine=f"server:{url}",
+        tasks={"spatial": 1, "mcq": 1},
+        rewards={"format": 0.5, "answer": 1.0, "evidence": 0.5},
+    )
     train(run)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     # The second step's rollouts come from weights that the first step changed: both sides have them.
@@ -112,7 +154,9 @@ def test_a_server_trains_as_an_engine_in_the_process_and_its_death_is_named(roll
     longer = replace(run, training=run.training | {"max_steps": 3})
     with pytest.raises(InputError, match=r"rollout server .* does not answer .*repeat the training command"):
         train(longer)
-    assert np.isfinite(json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())["global_step"])
+    assert np.isfinite(
+        json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())["global_step"]
+    )
     process = started(int(url.rpartition(":")[2]), tmp_path / "again.txt", "secret")
     try:
         assert train(longer).state.global_step == 3

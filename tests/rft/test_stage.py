@@ -19,7 +19,15 @@ from bench.models.hf import HfModel
 from bench.tasks import heatmap
 from rft import ablation
 from rft.ablation import VARIANTS, Ablation
-from rft.curriculum.data import OBJECTS, Branches, ClipCollator, View, draw_view, object_targets, token_targets
+from rft.curriculum.data import (
+    OBJECTS,
+    Branches,
+    ClipCollator,
+    View,
+    draw_view,
+    object_targets,
+    token_targets,
+)
 from rft.curriculum.optimizer import muon_and_adamw
 from rft.curriculum.stage import LoraSpec, Stage, add_lora, arguments_of, run, select_trainable, steps_of
 from rft.curriculum.trainer import StageTrainer, Weights, stage_losses
@@ -66,12 +74,18 @@ def carry_out(parts, tmp_path, **knobs):
 
 def different(model, other, tolerance=0.0):
     theirs = other.state_dict()
-    return [name for name, value in model.state_dict().items() if not torch.allclose(value, theirs[name], rtol=0, atol=tolerance)]
+    return [
+        name
+        for name, value in model.state_dict().items()
+        if not torch.allclose(value, theirs[name], rtol=0, atol=tolerance)
+    ]
 
 
 def moved_rows(before, model):
     table = model.get_input_embeddings().weight
-    return set((table != before["model.language_model.embed_tokens.weight"]).any(1).nonzero().flatten().tolist())
+    return set(
+        (table != before["model.language_model.embed_tokens.weight"]).any(1).nonzero().flatten().tolist()
+    )
 
 
 def special(model):
@@ -80,23 +94,46 @@ def special(model):
 
 
 def test_stage_1_changes_only_the_heatmap_decoder(either, scenes, tmp_path):
-    before, model = carry_out(either, tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0)
+    before, model = carry_out(
+        either, tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0
+    )
     names = changed(before, model)
-    assert names and all(name.startswith("model.ahd.") for name in names) and "model.ahd.text_features" not in names
+    assert (
+        names
+        and all(name.startswith("model.ahd.") for name in names)
+        and "model.ahd.text_features" not in names
+    )
 
 
 def test_stage_2_a_changes_only_rae_and_the_three_tokens(either, scenes, tmp_path):
-    before, model = carry_out(either, tmp_path, data=str(scenes), trains=["model.rae.*"], special_tokens=True, kinds=[], narratives=True)
+    before, model = carry_out(
+        either,
+        tmp_path,
+        data=str(scenes),
+        trains=["model.rae.*"],
+        special_tokens=True,
+        kinds=[],
+        narratives=True,
+    )
     names = changed(before, model)
     assert names and all(n.startswith("model.rae.") or n.endswith("embed_tokens.weight") for n in names)
     assert moved_rows(before, model) and moved_rows(before, model) <= special(model)
 
 
 def test_stage_2_b_adds_the_lora_of_the_last_layers_merged(either, scenes, tmp_path):
-    before, model = carry_out(either, tmp_path, data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2))
+    before, model = carry_out(
+        either,
+        tmp_path,
+        data=str(scenes),
+        trains=["model.rae.*"],
+        special_tokens=True,
+        lora=LoraSpec(layers=2),
+    )
     names = changed(before, model)
     layers = {n for n in names if ".layers." in n}
-    assert layers == {f"model.language_model.layers.{i}.self_attn.{p}.weight" for i in (2, 3) for p in ("q_proj", "v_proj")}
+    assert layers == {
+        f"model.language_model.layers.{i}.self_attn.{p}.weight" for i in (2, 3) for p in ("q_proj", "v_proj")
+    }
     assert all(n.startswith("model.rae.") or n in layers or n.endswith("embed_tokens.weight") for n in names)
     assert moved_rows(before, model) <= special(model) and not any("lora" in n for n in model.state_dict())
 
@@ -104,12 +141,20 @@ def test_stage_2_b_adds_the_lora_of_the_last_layers_merged(either, scenes, tmp_p
 def test_gradients_reach_only_what_a_stage_trains(either, scenes):
     """The same three stages, looked at before the optimiser: nothing else has a gradient at all."""
     model, processor = either
-    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), None, dialogue=True, heatmap=True)(load(scenes)[:2])
-    for patterns, lora in ((["model.ahd.*"], None), (["model.rae.*"], None), (["model.rae.*"], LoraSpec(layers=2))):
+    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), None, dialogue=True, heatmap=True)(
+        load(scenes)[:2]
+    )
+    for patterns, lora in (
+        (["model.ahd.*"], None),
+        (["model.rae.*"], None),
+        (["model.rae.*"], LoraSpec(layers=2)),
+    ):
         select_trainable(model, patterns)
         tuner = add_lora(model, lora) if lora else None
         model.zero_grad()
-        stage_losses(model, model, batch, Weights(1.0, 1.0 if "model.ahd.*" in patterns else 0.0))[0].backward()
+        stage_losses(model, model, batch, Weights(1.0, 1.0 if "model.ahd.*" in patterns else 0.0))[
+            0
+        ].backward()
         touched = {name for name, p in model.named_parameters() if p.grad is not None}
         assert touched and all("lora_" in n or n.startswith(patterns[0][:-1]) for n in touched)
         adapted = {n.split(".layers.")[1].split(".")[0] for n in touched if "lora_" in n}
@@ -125,19 +170,36 @@ def test_merged_equals_unmerged(either, scenes):
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    inputs = processor.encode([processor.apply_chat_template(messages("What?"), tokenize=False)], [ClipStore(2.0, 8).frames(load(scenes)[0])])
+    inputs = processor.encode(
+        [processor.apply_chat_template(messages("What?"), tokenize=False)],
+        [ClipStore(2.0, 8).frames(load(scenes)[0])],
+    )
     with torch.no_grad():
         unmerged = model.eval()(**inputs).logits.clone()
         merged = tuner.merge_and_unload().eval()(**inputs).logits
-    assert float((unmerged - merged).abs().max()) < 1e-5 * max(1.0, float(unmerged[unmerged > -1e3].abs().max()))
+    assert float((unmerged - merged).abs().max()) < 1e-5 * max(
+        1.0, float(unmerged[unmerged > -1e3].abs().max())
+    )
 
 
-def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(checkpoint, scenes, tmp_path, monkeypatch):
+def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(
+    checkpoint, scenes, tmp_path, monkeypatch
+):
     """RAE and LoRA train side by side; both must come back from the checkpoint."""
-    def fresh():
-        return TvadForConditionalGeneration.from_pretrained(checkpoint), TvadProcessor.from_pretrained(checkpoint)
 
-    knobs = dict(data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2, dropout=0.0), steps=4, save_steps=2)
+    def fresh():
+        return TvadForConditionalGeneration.from_pretrained(checkpoint), TvadProcessor.from_pretrained(
+            checkpoint
+        )
+
+    knobs = dict(
+        data=str(scenes),
+        trains=["model.rae.*"],
+        special_tokens=True,
+        lora=LoraSpec(layers=2, dropout=0.0),
+        steps=4,
+        save_steps=2,
+    )
     _, whole = carry_out(fresh(), tmp_path / "whole", **knobs)
     step, calls = StageTrainer.training_step, []
 
@@ -157,29 +219,46 @@ def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(checkpoint
 
 def test_the_best_checkpoint_by_the_stages_metric_is_kept_and_reported(parts, scenes, tmp_path):
     _, model = carry_out(
-        parts, tmp_path, data=str(scenes), validation=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, steps=6,
-        save_steps=2, select="micro_auc",
-    )  # fmt: skip
+        parts,
+        tmp_path,
+        data=str(scenes),
+        validation=str(scenes),
+        trains=["model.ahd.*"],
+        kinds=[],
+        text_loss=0.0,
+        heatmap_loss=1.0,
+        steps=6,
+        save_steps=2,
+        select="micro_auc",
+    )
     record = json.loads((tmp_path / "model" / "stage.json").read_text())
     seen = [row["eval_micro_auc"] for row in record["history"] if "eval_micro_auc" in row]
     assert len(seen) == 3 and record["best"] == max(seen)
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["eval_micro_auc"] for row in logged if "eval_micro_auc" in row] == seen
-    assert all(("heatmap_loss" in row) == ("loss" in row) and ("eval_heatmap_loss" in row) == ("eval_loss" in row) for row in logged)
+    assert all(
+        ("heatmap_loss" in row) == ("loss" in row) and ("eval_heatmap_loss" in row) == ("eval_loss" in row)
+        for row in logged
+    )
     samples, store = load(scenes), ClipStore(2.0, 8)
     clips = [store.frames(s) for s in samples]
     maps = HfModel(model.eval(), parts[1]).heatmaps(clips)
-    found = heatmap.statistics([heatmap.VideoScores(s, m, f) for s, m, f in zip(samples, maps, clips)])
+    found = heatmap.statistics(
+        [heatmap.VideoScores(s, m, f) for s, m, f in zip(samples, maps, clips, strict=True)]
+    )
     assert abs(found["micro_auc"] - max(seen)) < 1e-9
     report = (tmp_path / "report.html").read_text()
     assert "model.ahd" in report and "eval_micro_auc" in report and "data:image/jpeg" in report
 
 
-@pytest.mark.parametrize("knobs, words", [
-    ({"select": "beauty", "validation": "x"}, "select is 'beauty'"),
-    ({"select": "loss"}, "needs validation"),
-    ({"select": "rbdc", "validation": "x"}, "needs heatmap_loss"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "knobs, words",
+    [
+        ({"select": "beauty", "validation": "x"}, "select is 'beauty'"),
+        ({"select": "loss"}, "needs validation"),
+        ({"select": "rbdc", "validation": "x"}, "needs heatmap_loss"),
+    ],
+)
 def test_a_selection_that_cannot_work_is_refused(knobs, words):
     with pytest.raises(InputError, match=words):
         Stage("x", "symbols", ["*"], 1, 1e-3, **knobs).check()
@@ -187,9 +266,24 @@ def test_a_selection_that_cannot_work_is_refused(knobs, words):
 
 def test_without_ahd_a_stage_keeps_its_read_outs_and_drops_the_heatmaps_losses(checkpoint, scenes, tmp_path):
     losses = dict(text_loss=0.0, heatmap_loss=1.0, frame_loss=0.3)
-    stage = Stage("x", str(scenes), ["model.visual.*", "model.ahd.*"], 2, 1e-2, kinds=[], objects=True, batch=2, **losses)
+    stage = Stage(
+        "x",
+        str(scenes),
+        ["model.visual.*", "model.ahd.*"],
+        2,
+        1e-2,
+        kinds=[],
+        objects=True,
+        batch=2,
+        **losses,
+    )
     fitting = applicable(stage, Curriculum("o", "s", [stage], use_ahd=False))
-    assert (fitting.heatmap_loss, fitting.frame_loss, fitting.objects, fitting.trains) == (0.0, 0.0, True, ["model.visual.*"])
+    assert (fitting.heatmap_loss, fitting.frame_loss, fitting.objects, fitting.trains) == (
+        0.0,
+        0.0,
+        True,
+        ["model.visual.*"],
+    )
     model, processor = start_from(str(checkpoint), use_ahd=False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     trained = run(fitting, model, processor, tmp_path, 0, 2.0, 8, PROMPTS, log=lambda text: None)
@@ -198,12 +292,24 @@ def test_without_ahd_a_stage_keeps_its_read_outs_and_drops_the_heatmaps_losses(c
 
 def test_muon_without_a_layers_matrix_is_refused(parts, scenes, tmp_path):
     with pytest.raises(InputError, match="no matrix of a layer"):
-        carry_out(parts, tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, muon=0.02)
+        carry_out(
+            parts,
+            tmp_path,
+            data=str(scenes),
+            trains=["model.ahd.*"],
+            kinds=[],
+            text_loss=0.0,
+            heatmap_loss=1.0,
+            muon=0.02,
+        )
 
 
 def test_an_ablation_leaves_out_what_it_lacks():
     stages = config.build(Ablation, config.read_yaml(ROOT / "configs/stage/ablation.yaml"), "x").stages
-    left = {name: [getattr(applicable(s, plan_of(**switches)), "trains", None) for s in stages] for name, switches in VARIANTS.items()}
+    left = {
+        name: [getattr(applicable(s, plan_of(**switches)), "trains", None) for s in stages]
+        for name, switches in VARIANTS.items()
+    }
     assert left["T-VAD"] == [["model.ahd.*"], ["model.rae.*"], ["model.rae.*"]]
     assert left["without AHD"] == [None, ["model.rae.*"], ["model.rae.*"]]
     assert left["without RAE"] == [["model.ahd.*"], None, []]
@@ -216,11 +322,23 @@ def plan_of(**switches):
 
 @pytest.mark.slow
 def test_the_ablation_command_writes_its_table(scenes, tmp_path):
-    tiny = {"steps": 1, "batch": 1, "accumulate": 1, "save_steps": 1, "data": str(scenes), "validation": None, "select": None}
+    tiny = {
+        "steps": 1,
+        "batch": 1,
+        "accumulate": 1,
+        "save_steps": 1,
+        "data": str(scenes),
+        "validation": None,
+        "select": None,
+    }
     plan = config.read_yaml(ROOT / "configs/stage/ablation.yaml")
     for stage in [*plan["backbone"]["stages"], *plan["stages"]]:
         stage |= tiny | ({"data": "symbols"} if stage["name"] == "symbols" else {})
-    suite = config.read_yaml(ROOT / "configs/bench/ablation.yaml") | {"data": str(scenes), "max_videos": 4, "resamples": 50}
+    suite = config.read_yaml(ROOT / "configs/bench/ablation.yaml") | {
+        "data": str(scenes),
+        "max_videos": 4,
+        "resamples": 50,
+    }
     (tmp_path / "suite.yaml").write_text(json.dumps(suite))
     plan |= {"out": str(tmp_path / "out"), "suite": str(tmp_path / "suite.yaml"), "engine": "hf"}
     plan["backbone"] |= {"out": str(tmp_path / "backbone"), "start": str(ROOT / plan["backbone"]["start"])}
@@ -234,9 +352,23 @@ def test_the_ablation_command_writes_its_table(scenes, tmp_path):
 
 def bare_backbone(folder, family):
     """A tiny checkpoint of the backbone alone, as a hub has it: no AHD, no RAE, none of T-VAD's tokens."""
-    model, processor = build(ROOT / "configs/model" / ("tiny.yaml" if family == "qwen2_5_vl" else "tiny-qwen3.yaml"))
-    values = {k: v for k, v in model.config.to_dict().items() if k in ("text_config", "vision_config", "image_token_id", "video_token_id",
-              "vision_start_token_id", "vision_end_token_id", "tie_word_embeddings")}  # fmt: skip
+    model, processor = build(
+        ROOT / "configs/model" / ("tiny.yaml" if family == "qwen2_5_vl" else "tiny-qwen3.yaml")
+    )
+    values = {
+        k: v
+        for k, v in model.config.to_dict().items()
+        if k
+        in (
+            "text_config",
+            "vision_config",
+            "image_token_id",
+            "video_token_id",
+            "vision_start_token_id",
+            "vision_end_token_id",
+            "tie_word_embeddings",
+        )
+    }
     base = Qwen2_5_VLForConditionalGeneration if family == "qwen2_5_vl" else Qwen3VLForConditionalGeneration
     kind = Qwen2_5_VLProcessor if family == "qwen2_5_vl" else Qwen3VLProcessor
     plain = base(base.config_class(**values))
@@ -249,10 +381,15 @@ def bare_backbone(folder, family):
     for name in names:
         vocabulary["model"]["vocab"][f"unused {name}"] = vocabulary["model"]["vocab"].pop(name)
     tokenizer = processor.tokenizer.__class__(
-        tokenizer_object=Tokenizer.from_str(json.dumps(vocabulary)), eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
+        tokenizer_object=Tokenizer.from_str(json.dumps(vocabulary)),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
         extra_special_tokens={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
-    )  # fmt: skip
-    kind(processor.image_processor, tokenizer, processor.video_processor, chat_template=processor.chat_template).save_pretrained(folder)
+    )
+    kind(
+        processor.image_processor, tokenizer, processor.video_processor, chat_template=processor.chat_template
+    ).save_pretrained(folder)
     return plain
 
 
@@ -268,7 +405,18 @@ def test_a_backbone_as_published_becomes_a_tvad(family, scenes, tmp_path):
     shown = ours > -1e3
     assert torch.allclose(ours[shown], theirs[shown], atol=1e-5)
     assert len(special(model)) == 3 and not special(model) & set(ids[0].tolist())
-    stage = Stage("ahd", str(scenes), ["model.ahd.*"], 1, 1e-3, batch=2, kinds=[], text_loss=0.0, heatmap_loss=1.0, text_features=True)
+    stage = Stage(
+        "ahd",
+        str(scenes),
+        ["model.ahd.*"],
+        1,
+        1e-3,
+        batch=2,
+        kinds=[],
+        text_loss=0.0,
+        heatmap_loss=1.0,
+        text_features=True,
+    )
     trained = run(stage, model, processor, tmp_path / "stage", 0, 2.0, 8, PROMPTS, log=lambda text: None)
     assert trained.config.text_prompts == PROMPTS and bool(trained.model.ahd.text_features.any())
     assert not trained.set_text_features(processor, PROMPTS)  # stored with the checkpoint
@@ -281,7 +429,14 @@ def test_frozen_weights_may_be_bf16_while_float32_trains(either, scenes, tmp_pat
     model, processor = either
     model.bfloat16()
     before, trained = carry_out(
-        (model, processor), tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, options={"bf16": True}
+        (model, processor),
+        tmp_path,
+        data=str(scenes),
+        trains=["model.ahd.*"],
+        kinds=[],
+        text_loss=0.0,
+        heatmap_loss=1.0,
+        options={"bf16": True},
     )
     assert {p.dtype for p in trained.parameters()} == {torch.bfloat16}
     assert changed(before, trained) and all(n.startswith("model.ahd.") for n in changed(before, trained))
@@ -289,14 +444,35 @@ def test_frozen_weights_may_be_bf16_while_float32_trains(either, scenes, tmp_pat
 
 def test_a_finished_stage_is_not_trained_again_and_loads_from_its_folder(parts, scenes, tmp_path):
     _, model = carry_out(parts, tmp_path, data=str(scenes), trains=["*"], steps=1)
-    again = run(Stage("x", str(scenes), ["*"], 1, 1e-2), parts[0], parts[1], tmp_path, 0, 2.0, 8, log=lambda text: None)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    again = run(
+        Stage("x", str(scenes), ["*"], 1, 1e-2),
+        parts[0],
+        parts[1],
+        tmp_path,
+        0,
+        2.0,
+        8,
+        log=lambda text: None,
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     assert json.loads((tmp_path / "model" / "stage.json").read_text())["stage"]["name"] == "x"
 
 
 def test_text_only_stage_and_attributes_leave_no_extra_weights(parts, scenes, tmp_path):
     carry_out(parts, tmp_path / "a", data="symbols", trains=["*"])
-    _, model = carry_out(parts, tmp_path / "b", data=str(scenes), trains=["model.visual.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, attributes=True)
+    _, model = carry_out(
+        parts,
+        tmp_path / "b",
+        data=str(scenes),
+        trains=["model.visual.*"],
+        kinds=[],
+        text_loss=0.0,
+        heatmap_loss=1.0,
+        attributes=True,
+    )
     assert not any("attribute" in name for name in model.state_dict())
 
 
@@ -306,7 +482,7 @@ def test_a_pattern_without_a_match_is_refused(parts, scenes, tmp_path):
 
 
 def test_targets_tell_the_truth_about_the_clip(parts, scenes):
-    model, processor = parts
+    _model, processor = parts
     store, sample = ClipStore(2.0, 8), next(s for s in load(scenes) if s.anomalous)
     grid = processor.vision_inputs([store.frames(sample)])["video_grid_thw"][0].tolist()
     targets = token_targets(View(sample, store.frames(sample), store.mask(sample), sample.tracks), grid)
@@ -318,7 +494,8 @@ def test_targets_tell_the_truth_about_the_clip(parts, scenes):
 
 
 def test_every_object_is_told_where_it_is_and_how_it_moves(scenes):
-    """A car of 20 x 10 pixels goes 8 pixels to the right between the two frames of a step; a person shows in the second step only."""
+    """A car of 20 x 10 pixels goes 8 pixels to the right between the two frames of a step; a person shows in
+    the second step only."""
     store, sample = ClipStore(2.0, 4), next(s for s in load(scenes) if s.anomalous)
     frames, mask = store.frames(sample), store.mask(sample)
     at = frames.indices.tolist()
@@ -328,7 +505,9 @@ def test_every_object_is_told_where_it_is_and_how_it_moves(scenes):
     objects, motion = found["objects"].reshape(2, 8, 8, -1), found["motion"].reshape(2, 8, 8, 4)
     rows, columns = objects[0, ..., OBJECTS.index("car")].nonzero().T.tolist()
     assert set(rows) == {2} and set(columns) == {1, 2}  # pixels 28 to 37, and 14 to 41
-    assert torch.allclose(motion[0, 2, 1], torch.tensor([8, 0, 19, 9]) / 112) and motion[0].isfinite().sum() == 8
+    assert (
+        torch.allclose(motion[0, 2, 1], torch.tensor([8, 0, 19, 9]) / 112) and motion[0].isfinite().sum() == 8
+    )
     rows, columns = objects[1, ..., OBJECTS.index("person")].nonzero().T.tolist()
     assert set(rows) == {5, 6} and set(columns) == {5} and motion[1].isnan().all() and objects.sum() == 4
     lit = patch_targets(mask, 8, 8).flatten()
@@ -348,8 +527,13 @@ def test_a_view_is_a_run_of_frames_mirrored_with_all_that_belongs_to_it(parts, s
         straight = (view.frames.images == whole.frames.images[at : at + 2]).all()
         starts.add(at)
         turned.add(not straight)
-        assert view.frames.times.tolist() == whole.frames.times[at : at + 2].tolist() and len(view.frames.images) == 2
-        assert torch.equal(view.mask, whole.mask[at : at + 2] if straight else whole.mask[at : at + 2].flip(2))
+        assert (
+            view.frames.times.tolist() == whole.frames.times[at : at + 2].tolist()
+            and len(view.frames.images) == 2
+        )
+        assert torch.equal(
+            view.mask, whole.mask[at : at + 2] if straight else whole.mask[at : at + 2].flip(2)
+        )
         if at % 2 == 0:  # one of the steps of the whole clip
             step = steps[at // 2] if straight else steps[at // 2].flip(1)
             assert torch.equal(object_targets(view, [1, 8, 8])["objects"].reshape(8, 8, -1), step)
@@ -360,7 +544,9 @@ def test_the_frame_loss_looks_at_the_strongest_patch_of_every_step(parts, scenes
     model, processor = parts
     batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), [], heatmap=True)(load(scenes)[:3])
     total, losses = stage_losses(model, model, batch, Weights(0.0, 1.0, 1.0, 0.5))
-    clips = model(**{k: batch["clips"][k] for k in ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")}).clips
+    clips = model(
+        **{k: batch["clips"][k] for k in ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")}
+    ).clips
     margins, truth, at = [], [], 0
     for clip in clips:
         for step in clip.heat:
@@ -368,7 +554,9 @@ def test_the_frame_loss_looks_at_the_strongest_patch_of_every_step(parts, scenes
             margins.append(torch.logit(step.double()).max())
             truth.append(float(batch["heat_targets"][at : at + patches].max()))
             at += patches
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(torch.stack(margins), torch.tensor(truth).double())
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        torch.stack(margins), torch.tensor(truth).double()
+    )
     assert torch.isclose(losses["frame_loss"].double(), expected, atol=1e-5) and 0 < sum(truth) < len(truth)
     assert torch.isclose(total, losses["heatmap_loss"] + 0.5 * losses["frame_loss"])
 
@@ -378,7 +566,9 @@ def test_muon_takes_the_matrices_of_layers_and_adamw_the_rest(parts, scenes, tmp
     select_trainable(model, ["model.visual.*", "model.ahd.*"])
     both = muon_and_adamw(model, 0.02, arguments_of(Stage("x", "d", ["*"], 10), 10, tmp_path, 0, False))
     names = {id(p): name for name, p in model.named_parameters()}
-    muon, adamw = ([names[id(p)] for group in part.param_groups for p in group["params"]] for part in both.parts)
+    muon, adamw = (
+        [names[id(p)] for group in part.param_groups for p in group["params"]] for part in both.parts
+    )
     assert muon and all(".blocks." in name and name.endswith("weight") for name in muon)
     assert sorted(muon + adamw) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
     for group in both.param_groups:  # a schedule drives both
@@ -391,36 +581,66 @@ def test_muon_takes_the_matrices_of_layers_and_adamw_the_rest(parts, scenes, tmp
 
 
 def test_muon_resumes_where_it_was(scenes, checkpoint, tmp_path):
-    """Killed after a checkpoint, a stage with crops, mirroring and Muon ends where the uninterrupted one does."""
-    knobs = dict(data=str(scenes), trains=["model.visual.*", "model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0, frame_loss=0.3,
-                 objects=True, crop=2, mirror=True, muon=0.02, steps=6, batch=4, save_steps=3)  # fmt: skip
+    """Killed after a checkpoint, a stage with crops, mirroring and Muon ends where the uninterrupted one
+    does."""
+    knobs = dict(
+        data=str(scenes),
+        trains=["model.visual.*", "model.ahd.*"],
+        kinds=[],
+        text_loss=0.0,
+        heatmap_loss=1.0,
+        frame_loss=0.3,
+        objects=True,
+        crop=2,
+        mirror=True,
+        muon=0.02,
+        steps=6,
+        batch=4,
+        save_steps=3,
+    )
     _, whole = carry_out(start_from(str(checkpoint)), tmp_path / "whole", **knobs)
     _, _ = carry_out(start_from(str(checkpoint)), tmp_path / "cut", **knobs, options={"save_total_limit": 2})
     shutil.rmtree(tmp_path / "cut/model")
     shutil.rmtree(tmp_path / "cut/checkpoint-6", ignore_errors=True)
     assert (tmp_path / "cut/checkpoint-3").exists()
     _, resumed = carry_out(start_from(str(checkpoint)), tmp_path / "cut", **knobs)
-    assert different(resumed, whole, 1e-6) == [] and not any("object_heads" in name for name in resumed.state_dict())
+    assert different(resumed, whole, 1e-6) == [] and not any(
+        "object_heads" in name for name in resumed.state_dict()
+    )
 
 
-@pytest.mark.parametrize("change, words", [
-    (dict(category="shoplifting"), "class 'shoplifting' has no read-out"),
-    (dict(tracks=(Track(7, "dog", {0: (1, 1, 9, 9)}),)), "track 7 is a 'dog'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(category="shoplifting"), "class 'shoplifting' has no read-out"),
+        (dict(tracks=(Track(7, "dog", {0: (1, 1, 9, 9)}),)), "track 7 is a 'dog'"),
+    ],
+)
 def test_read_outs_refuse_data_that_they_do_not_know(parts, scenes, tmp_path, change, words):
     shutil.copytree(scenes, tmp_path / "data")
     samples = [dataclasses.replace(s, root="", **(change if s.anomalous else {})) for s in load(scenes)]
     save(samples, tmp_path / "data")
     with pytest.raises(InputError, match=words):
-        carry_out(parts, tmp_path / "out", data=str(tmp_path / "data"), trains=["model.visual.*"], kinds=[], text_loss=0.0, objects=True)
+        carry_out(
+            parts,
+            tmp_path / "out",
+            data=str(tmp_path / "data"),
+            trains=["model.visual.*"],
+            kinds=[],
+            text_loss=0.0,
+            objects=True,
+        )
 
 
-@pytest.mark.parametrize("knobs, words", [
-    (dict(frame_loss=0.3), "frame_loss needs heatmap_loss"),
-    (dict(crop=2), "crop and mirror need text_loss 0"),
-    (dict(mirror=True, text_loss=0.0, heatmap_loss=1.0, attributes=True), "no attributes"),
-    (dict(crop=0, text_loss=0.0), "crop is 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "knobs, words",
+    [
+        (dict(frame_loss=0.3), "frame_loss needs heatmap_loss"),
+        (dict(crop=2), "crop and mirror need text_loss 0"),
+        (dict(mirror=True, text_loss=0.0, heatmap_loss=1.0, attributes=True), "no attributes"),
+        (dict(crop=0, text_loss=0.0), "crop is 0"),
+    ],
+)
 def test_views_and_losses_that_do_not_go_together_are_refused(knobs, words):
     with pytest.raises(InputError, match=words):
         Stage("x", "d", ["*"], 10, **knobs).check()
@@ -469,10 +689,12 @@ def test_clips_of_several_sizes_train_in_one_batch_and_epochs_become_steps(eithe
 
 
 def test_gradient_checkpointing_and_attention_are_options(checkpoint, scenes, tmp_path):
-    model, processor = start_from(str(checkpoint), attention="eager")
+    model, _processor = start_from(str(checkpoint), attention="eager")
     assert model.config._attn_implementation == "eager"
     options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
-    knobs = dict(data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2, dropout=0.0))
+    knobs = dict(
+        data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2, dropout=0.0)
+    )
     _, with_it = carry_out(start_from(str(checkpoint)), tmp_path / "a", options=options, **knobs)
     _, without = carry_out(start_from(str(checkpoint)), tmp_path / "b", **knobs)
     assert different(with_it, without, 1e-5) == []
@@ -487,12 +709,15 @@ def test_shipped_prompt_sets_have_all_levels_for_both_classes(name):
     assert not set(found["normal"]) & set(found["abnormal"])
 
 
-@pytest.mark.parametrize("spec, words", [
-    ({"templates": {"clause": ["{}"]}}, "unknown level 'clause'"),
-    ({"templates": {"word": ["no place"]}, "categories": ["fire"]}, "must hold {} exactly once"),
-    ({"templates": {"word": ["{}"]}, "states": {"odd": ["x"]}}, "unknown class 'odd'"),
-    ({"templates": {"word": ["{}"]}, "states": {"normal": ["x"]}}, "no prompt for the class abnormal"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ({"templates": {"clause": ["{}"]}}, "unknown level 'clause'"),
+        ({"templates": {"word": ["no place"]}, "categories": ["fire"]}, "must hold {} exactly once"),
+        ({"templates": {"word": ["{}"]}, "states": {"odd": ["x"]}}, "unknown class 'odd'"),
+        ({"templates": {"word": ["{}"]}, "states": {"normal": ["x"]}}, "no prompt for the class abnormal"),
+    ],
+)
 def test_bad_prompt_sets_are_refused(spec, words):
     with pytest.raises(InputError, match=words.replace("{}", r"\{\}")):
         prompt_sets.PromptSet(**spec).expand()
@@ -503,4 +728,7 @@ def test_the_shipped_curricula_read(name, tmp_path):
     plan = config.build(Curriculum, config.read_yaml(ROOT / f"configs/stage/{name}.yaml"), name)
     for stage in plan.stages:
         stage.check()
-        assert arguments_of(stage, steps_of(stage, 1000), tmp_path, 0, stage.validation is not None).max_steps > 0
+        assert (
+            arguments_of(stage, steps_of(stage, 1000), tmp_path, 0, stage.validation is not None).max_steps
+            > 0
+        )

@@ -32,20 +32,42 @@ def digest(*functions) -> str:
 
 
 def test_trl_has_not_moved():
-    """What rft/video_grpo.py relies on. If this fails, read the changed methods of TRL, adapt that file, then this test."""
+    """What rft/video_grpo.py relies on. If this fails, read the changed methods of TRL, adapt that file, then
+    this test."""
     assert version("trl").startswith("1.16."), "pyproject pins trl to 1.16"
     arguments = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
-    assert arguments[:8] == ["self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy", "compute_aux_loss"]
+    assert arguments[:8] == [
+        "self",
+        "model",
+        "input_ids",
+        "attention_mask",
+        "logits_to_keep",
+        "batch_size",
+        "compute_entropy",
+        "compute_aux_loss",
+    ]
     assert "rollout_func" in inspect.signature(GRPOTrainer.__init__).parameters
     source = inspect.getsource(GRPOTrainer._compute_loss)
-    for piece in ('inputs["completion_mask"]', "self._get_per_token_logps_and_entropies(", 'inputs.get("old_per_token_logps")'):
+    for piece in (
+        'inputs["completion_mask"]',
+        "self._get_per_token_logps_and_entropies(",
+        'inputs.get("old_per_token_logps")',
+    ):
         assert piece in source
     source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
     for piece in ('"sampling_per_token_logps"', "self._calculate_rewards(", "self._generate(prompts)"):
         assert piece in source
     assert "self.rollout_func(prompts, self)" in inspect.getsource(GRPOTrainer._generate)
-    assert list(inspect.signature(GRPOTrainer._calculate_rewards).parameters) == ["self", "inputs", "prompts", "completions", "completion_ids_list"]
-    assert "self._pending_metrics" in inspect.getsource(GRPOTrainer._log_metric) and "self._metrics[mode]" in inspect.getsource(GRPOTrainer.log)
+    assert list(inspect.signature(GRPOTrainer._calculate_rewards).parameters) == [
+        "self",
+        "inputs",
+        "prompts",
+        "completions",
+        "completion_ids_list",
+    ]
+    assert "self._pending_metrics" in inspect.getsource(
+        GRPOTrainer._log_metric
+    ) and "self._metrics[mode]" in inspect.getsource(GRPOTrainer.log)
     assert "RepeatSampler(" in inspect.getsource(GRPOTrainer._get_train_sampler)
     # The last thing that a checkpoint gets says that it is whole.
     saving = inspect.getsource(Trainer._save_checkpoint)
@@ -53,18 +75,35 @@ def test_trl_has_not_moved():
 
 
 def test_once_per_group_equals_once_per_completion(scenes, checkpoint):
-    model, processor = TvadForConditionalGeneration.from_pretrained(checkpoint).eval(), TvadProcessor.from_pretrained(checkpoint)
+    model, processor = (
+        TvadForConditionalGeneration.from_pretrained(checkpoint).eval(),
+        TvadProcessor.from_pretrained(checkpoint),
+    )
     store, samples = ClipStore(2.0, 8), load(scenes)[:2]
     clips = [store.frames(s) for s in samples]
     vision = processor.vision_inputs(clips)
-    text = processor.apply_chat_template(messages("What happens?"), tokenize=False, add_generation_prompt=True)
-    prompts = [torch.tensor(processor.tokenizer(processor.expand(text, grid, clip))["input_ids"]) for grid, clip in zip(vision["video_grid_thw"], clips)]
+    text = processor.apply_chat_template(
+        messages("What happens?"), tokenize=False, add_generation_prompt=True
+    )
+    prompts = [
+        torch.tensor(processor.tokenizer(processor.expand(text, grid, clip))["input_ids"])
+        for grid, clip in zip(vision["video_grid_thw"], clips, strict=True)
+    ]
     generator = torch.Generator().manual_seed(0)
-    completions = [[torch.randint(20, 300, (n,), generator=generator) for n in sizes] for sizes in ((3, 7, 1), (5, 2, 6))]
+    completions = [
+        [torch.randint(20, 300, (n,), generator=generator) for n in sizes] for sizes in ((3, 7, 1), (5, 2, 6))
+    ]
     with torch.no_grad():
         together, entropy = group_logprobs(model, model, prompts, completions, vision, 1.0, 0)
         for g in range(2):
-            one = {k: (v.split(vision["video_grid_thw"].prod(-1).tolist())[g] if k == "pixel_values_videos" else v[g : g + 1]) for k, v in vision.items()}
+            one = {
+                k: (
+                    v.split(vision["video_grid_thw"].prod(-1).tolist())[g]
+                    if k == "pixel_values_videos"
+                    else v[g : g + 1]
+                )
+                for k, v in vision.items()
+            }
             for i, completion in enumerate(completions[g]):
                 ids = torch.cat([prompts[g], completion])[None]
                 log_p = model(input_ids=ids, **one).logits[0].log_softmax(-1)
@@ -85,7 +124,11 @@ def test_training_steps_run_change_weights_and_leave_readable_logs(scenes, check
 
 
 def test_equal_rewards_give_zero_advantage_and_leave_the_weights(scenes, checkpoint, tmp_path):
-    run = replace(run_of(scenes, checkpoint, tmp_path, max_steps=1, weight_decay=0.0), rewards={"box": 1.0}, tasks={"judgement": 1.0})
+    run = replace(
+        run_of(scenes, checkpoint, tmp_path, max_steps=1, weight_decay=0.0),
+        rewards={"box": 1.0},
+        tasks={"judgement": 1.0},
+    )
     before = TvadForConditionalGeneration.from_pretrained(checkpoint).state_dict()
     trainer = train(run)
     after = TvadForConditionalGeneration.from_pretrained(tmp_path / "model").state_dict()
@@ -97,7 +140,9 @@ def test_two_runs_with_one_seed_agree(scenes, checkpoint, tmp_path):
     losses = []
     for name in ("a", "b"):
         trainer = train(run_of(scenes, checkpoint, tmp_path / name, learning_rate=1e-3))
-        losses.append([(h["loss"], h["reward"], h["entropy"]) for h in trainer.state.log_history if "reward" in h])
+        losses.append(
+            [(h["loss"], h["reward"], h["entropy"]) for h in trainer.state.log_history if "reward" in h]
+        )
     assert losses[0] == losses[1]
 
 
@@ -113,15 +158,36 @@ def test_vllm_rollouts_drive_the_same_trainer(scenes, checkpoint, tmp_path, engi
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(scenes, checkpoint, tmp_path):
     command = [
-        sys.executable, str(ROOT / "rft/train_grpo.py"), "--config", str(ROOT / "configs/grpo/demo.yaml"), "--model", str(checkpoint),
-        "--data", str(scenes), "--out", str(tmp_path), "--engine", "transformers", "--training.max_steps", "5", "--training.save_steps", "2",
-        "--training.per_device_train_batch_size", "8", "--training.num_generations", "4", "--training.max_completion_length", "8",
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "rft/train_grpo.py"),
+        "--config",
+        str(ROOT / "configs/grpo/demo.yaml"),
+        "--model",
+        str(checkpoint),
+        "--data",
+        str(scenes),
+        "--out",
+        str(tmp_path),
+        "--engine",
+        "transformers",
+        "--training.max_steps",
+        "5",
+        "--training.save_steps",
+        "2",
+        "--training.per_device_train_batch_size",
+        "8",
+        "--training.num_generations",
+        "4",
+        "--training.max_completion_length",
+        "8",
+    ]
     with open(tmp_path / "first.txt", "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         deadline = time.monotonic() + 240
         while not (tmp_path / "checkpoint-2" / "trainer_state.json").exists():
-            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "first.txt").read_text()
+            assert process.poll() is None and time.monotonic() < deadline, (
+                tmp_path / "first.txt"
+            ).read_text()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -144,7 +210,14 @@ def test_prompts_keep_the_shares_and_use_every_question_once_first(scenes):
     assert rows == mixture.rows(samples, tasks, 16, 0, ["event"])
 
 
-@pytest.mark.parametrize(("tasks", "words"), [({"poem": 1}, "unknown task 'poem'"), ({"mcq": 0}, "share must be above 0"), ({"mcq": {"luck": 1}}, "luck")])
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ({"poem": 1}, "unknown task 'poem'"),
+        ({"mcq": 0}, "share must be above 0"),
+        ({"mcq": {"luck": 1}}, "luck"),
+    ],
+)
 def test_bad_mixtures_are_refused(tasks, words):
     with pytest.raises(InputError, match=words):
         mixture.tasks_of(tasks)

@@ -1,4 +1,5 @@
-"""Building a data set folder from other people's: one video after the other, resumable, bad ones refused by name."""
+"""Building a data set folder from other people's: one video after the other, resumable, bad ones refused by
+name."""
 
 import json
 import os
@@ -16,11 +17,14 @@ from tvad.files import write_whole
 PARTS = ("videos", "masks")
 
 
-def build(out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Path], list[Sample]], what: str) -> tuple[list[Sample], list[Problem]]:
-    """Make the samples of every name with `make(name, folder)`, which writes below `folder` and raises InputError for a bad one.
+def build(
+    out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Path], list[Sample]], what: str
+) -> tuple[list[Sample], list[Problem]]:
+    """Make the samples of every name with `make(name, folder)`, which writes below `folder` and raises
+    InputError for a bad one.
 
-    Names that an earlier, killed run finished are kept; `samples.jsonl` appears when all are done. Raises InputError where it is there
-    already.
+    Names that an earlier, killed run finished are kept; `samples.jsonl` appears when all are done. Raises
+    InputError where it is there already.
     """
     out = Path(out)
     final, partial = out / SAMPLES, out / "samples.partial.jsonl"
@@ -34,7 +38,9 @@ def build(out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Pat
             if line.endswith("\n"):  # the line that a kill cut is made again
                 row = json.loads(line)
                 done[row["name"]] = row["samples"]
-        partial.write_text("".join(json.dumps({"name": n, "samples": s}) + "\n" for n, s in done.items()), encoding="utf-8")
+        partial.write_text(
+            "".join(json.dumps({"name": n, "samples": s}) + "\n" for n, s in done.items()), encoding="utf-8"
+        )
     problems, rows = [], []
     with partial.open("a", encoding="utf-8") as log:
         for name in tqdm(list(names), unit="video", desc=what, disable=None):
@@ -48,7 +54,9 @@ def build(out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Pat
                 log.flush()
             rows += done[name]
     if not rows:
-        raise InputError(f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else ""))
+        raise InputError(
+            f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
+        )
     write_whole(final, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     partial.unlink()
     return [from_json(row, str(out), row["id"]) for row in rows], problems
@@ -72,17 +80,33 @@ def spans_of(frames: Iterable[int], fps: float) -> tuple[tuple[float, float], ..
     ordered = sorted(set(frames))
     starts = [f for i, f in enumerate(ordered) if i == 0 or f != ordered[i - 1] + 1]
     ends = [f for i, f in enumerate(ordered) if i + 1 == len(ordered) or ordered[i + 1] != f + 1]
-    return tuple((a / fps, (b + 1) / fps) for a, b in zip(starts, ends))
+    return tuple((a / fps, (b + 1) / fps) for a, b in zip(starts, ends, strict=True))
 
 
-def grounding_questions(spans: tuple[tuple[float, float], ...], tracks: tuple[Track, ...], fps: float, width: int, height: int) -> tuple[Question, ...]:
-    """The questions that spans and tracks alone can answer: judgement; when, if there is one span at most; where, at the middle of the
-    longest track, if nothing else is anomalous in that frame."""
+def grounding_questions(
+    spans: tuple[tuple[float, float], ...], tracks: tuple[Track, ...], fps: float, width: int, height: int
+) -> tuple[Question, ...]:
+    """The questions that spans and tracks alone can answer: judgement; when, if there is one span at most;
+    where, at the middle of the longest track, if nothing else is anomalous in that frame."""
     anomalous = bool(spans)
-    questions = [Question("judgement", "Is there an anomaly in this video?", "Yes" if anomalous else "No", None, "judgement")]
+    questions = [
+        Question(
+            "judgement", "Is there an anomaly in this video?", "Yes" if anomalous else "No", None, "judgement"
+        )
+    ]
     if len(spans) <= 1:
         answer = "Anomaly" if anomalous else "Normal"
-        questions.append(Question("temporal", "When does the anomaly happen?", answer, None, "when", None, spans[0] if spans else NONE))
+        questions.append(
+            Question(
+                "temporal",
+                "When does the anomaly happen?",
+                answer,
+                None,
+                "when",
+                None,
+                spans[0] if spans else NONE,
+            )
+        )
     wrong = [track for track in tracks if track.anomalous]
     if wrong:
         longest = max(wrong, key=lambda t: (len(t.anomalous), -t.id))
@@ -93,5 +117,7 @@ def grounding_questions(spans: tuple[tuple[float, float], ...], tracks: tuple[Tr
             a, b, c, d = (float(min(1000, max(0, round(1000 * e)))) for e in edges)
             if a < c and b < d:
                 text = f"Where is the anomaly at {frame / fps:.1f} s?"
-                questions.append(Question("spatial", text, longest.kind, None, "where", None, None, (Box((a, b, c, d)),)))
+                questions.append(
+                    Question("spatial", text, longest.kind, None, "where", None, None, (Box((a, b, c, d)),))
+                )
     return tuple(questions)

@@ -40,25 +40,38 @@ def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
     try:
         frames, fps, width, height = probe(sample.path(sample.video.path))
         stated = sample.video
-        for name, have, want in (("frames", frames, stated.frames), ("width", width, stated.width), ("height", height, stated.height)):
+        for name, have, want in (
+            ("frames", frames, stated.frames),
+            ("width", width, stated.width),
+            ("height", height, stated.height),
+        ):
             if want is not None and have != want:
                 found.append(Problem(sample.id, f"{stated.path} has {name} {have}, the sample states {want}"))
         if stated.fps is not None and abs(fps - stated.fps) > 0.01:
-            found.append(Problem(sample.id, f"{stated.path} has {fps:g} fps, the sample states {stated.fps:g}"))
+            found.append(
+                Problem(sample.id, f"{stated.path} has {fps:g} fps, the sample states {stated.fps:g}")
+            )
         for start, end in sample.spans or ():
             if end > frames / fps + 1e-3 and stated.duration is None:
-                found.append(Problem(sample.id, f"span [{start}, {end}] ends after the video's {frames / fps:.2f} s"))
+                found.append(
+                    Problem(sample.id, f"span [{start}, {end}] ends after the video's {frames / fps:.2f} s")
+                )
         if sample.mask is not None:
             shape = masks.read(sample.path(sample.mask)).shape
             if shape != (frames, height, width):
-                found.append(Problem(sample.id, f"{sample.mask} has shape {shape}, the video {(frames, height, width)}"))
+                found.append(
+                    Problem(
+                        sample.id, f"{sample.mask} has shape {shape}, the video {(frames, height, width)}"
+                    )
+                )
     except InputError as error:
         found.append(Problem(sample.id, str(error)))
     return found
 
 
 def check(path: str | os.PathLike, files: bool = True) -> list[Problem]:
-    """All bad rows of a data set folder. Lines that cannot be read are problems, not exceptions; a missing file raises InputError."""
+    """All bad rows of a data set folder. Lines that cannot be read are problems, not exceptions; a missing
+    file raises InputError."""
     return _rows(path, files)[1]
 
 
@@ -94,12 +107,16 @@ def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Prob
 
 
 def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
-    """Load a data set, refusing bad rows (without opening its files). With `drop` they are left out and named on stderr."""
+    """Load a data set, refusing bad rows (without opening its files). With `drop` they are left out and named
+    on stderr."""
     if not drop:
         samples = load(path)
         for sample in samples:
             if found := sample.problems():
-                raise InputError(f"{path}: {sample.id}: {found[0]} (`tvad data check {path}` lists all; drop_bad_rows leaves them out)")
+                raise InputError(
+                    f"{path}: {sample.id}: {found[0]} (`tvad data check {path}` lists all; drop_bad_rows"
+                    " leaves them out)"
+                )
         return samples
     samples, problems = readable(path)
     for problem in problems:

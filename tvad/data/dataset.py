@@ -29,7 +29,8 @@ class ClipStore:
         self._coming: Prefetch | None = None
 
     def prefetch(self, keys: Iterable[str], workers: int = 2, ahead: int = 64) -> None:
-        """Decode the files `keys` in the background in this order, by `workers` threads, at most `ahead` of them before they are loaded."""
+        """Decode the files `keys` in the background in this order, by `workers` threads, at most `ahead` of
+        them before they are loaded."""
         self._coming = Prefetch(self, keys, workers, ahead)
 
     def stop_prefetch(self) -> None:
@@ -55,7 +56,8 @@ class ClipStore:
         return video.decode(key, self.rate, self.max_frames)
 
     def mask(self, sample: Sample) -> torch.Tensor | None:
-        """(T, H, W) bool at the sampled frames; all False for a normal sample without a file, None where unknown."""
+        """(T, H, W) bool at the sampled frames; all False for a normal sample without a file, None where
+        unknown."""
         import torch  # the benchmark and the leaderboard read clips without it
 
         frames = self.frames(sample)
@@ -68,7 +70,8 @@ class ClipStore:
 
 
 class Prefetch:
-    """Decoding ahead of use: FFmpeg's threads run beside Python's. A file that cannot be decoded raises where it is loaded."""
+    """Decoding ahead of use: FFmpeg's threads run beside Python's. A file that cannot be decoded raises where
+    it is loaded."""
 
     def __init__(self, store: ClipStore, keys: Iterable[str], workers: int, ahead: int):
         self._store, self._keys, self._ahead = store, iter(keys), ahead

@@ -1,4 +1,5 @@
-"""Pixel masks of a whole video as one run-length file (.npz): shape (T, H, W) and the lengths of alternating runs, zeros first."""
+"""Pixel masks of a whole video as one run-length file (.npz): shape (T, H, W) and the lengths of alternating
+runs, zeros first."""
 
 import os
 import zipfile
@@ -11,7 +12,8 @@ from tvad.errors import InputError
 
 
 def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (H, W) bool, an array (T, H, W) among them -> (shape, runs). One frame is in memory at a time."""
+    """Frames (H, W) bool, an array (T, H, W) among them -> (shape, runs). One frame is in memory at a
+    time."""
     runs: list[int] = []
     value, length, count, size = False, 0, 0, (0, 0)
     for mask in masks:
@@ -30,7 +32,10 @@ def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def decode(shape: np.ndarray, runs: np.ndarray) -> np.ndarray:
     """(shape, runs) -> (T, H, W) bool. Raises ValueError where the runs do not fill the shape."""
     if int(runs.astype(np.int64).sum()) != int(np.prod(shape.astype(np.int64))):
-        raise ValueError(f"runs cover {int(runs.sum())} pixels, the shape {tuple(int(s) for s in shape)} has another number")
+        raise ValueError(
+            f"runs cover {int(runs.sum())} pixels, the shape {tuple(int(s) for s in shape)} has another"
+            " number"
+        )
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(tuple(int(s) for s in shape))
 

@@ -1,4 +1,5 @@
-"""Words for objects and their motion, from tracks alone: what any data set with tracks can say about every object (T-VAU's phase A)."""
+"""Words for objects and their motion, from tracks alone: what any data set with tracks can say about every
+object (T-VAU's phase A)."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ MOST_OBJECTS = 4
 
 
 def motion(boxes: Mapping[int, tuple[float, float, float, float]], size: int, fps: float) -> dict:
-    """Motion of a track, frame -> (x1, y1, x2, y2) in pixels of a picture `size` wide: way, moving, speed (picture widths a second),
-    from and to (thirds of the width)."""
+    """Motion of a track, frame -> (x1, y1, x2, y2) in pixels of a picture `size` wide: way, moving, speed
+    (picture widths a second), from and to (thirds of the width)."""
     if not boxes:
         return {"way": WAYS[1], "moving": False, "speed": 0.0, "from": "middle", "to": "middle"}
     frames = sorted(boxes)
@@ -28,12 +29,17 @@ def motion(boxes: Mapping[int, tuple[float, float, float, float]], size: int, fp
 
 
 def pace(move: dict) -> str:
-    return "does not move" if not move["moving"] else f"moves {move['way']}, {'fast' if move['speed'] > 0.2 else 'slowly'}"
+    return (
+        "does not move"
+        if not move["moving"]
+        else f"moves {move['way']}, {'fast' if move['speed'] > 0.2 else 'slowly'}"
+    )
 
 
 def narratives(sample: Sample) -> list[tuple[str, str]]:
-    """Phase A: what is there (overall), how each object looks (attribute) and moves (motion). Questions with answers; empty without
-    tracks. Objects are told apart by kind and by where they start; of several that cannot be told apart, none is asked about."""
+    """Phase A: what is there (overall), how each object looks (attribute) and moves (motion). Questions with
+    answers; empty without tracks. Objects are told apart by kind and by where they start; of several that
+    cannot be told apart, none is asked about."""
     if not sample.tracks or not sample.video.width or not sample.video.fps:
         return []
     counts = Counter(track.kind for track in sample.tracks)
@@ -45,5 +51,7 @@ def narratives(sample: Sample) -> list[tuple[str, str]]:
         name = f"the {track.kind} that starts in the {move['from']}"
         if track.look:
             told.append((f"How does {name} look?", f"It is {track.look}."))
-        told.append((f"How does {name} move?", f"It {pace(move)}, from the {move['from']} to the {move['to']}."))
+        told.append(
+            (f"How does {name} move?", f"It {pace(move)}, from the {move['from']} to the {move['to']}.")
+        )
     return told

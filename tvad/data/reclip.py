@@ -1,9 +1,11 @@
-"""T-VAU's re-partition: videos cut into clips of 8 to 40 frames at 1 frame a second, then parted anew 80 : 20.
+"""T-VAU's re-partition: videos cut into clips of 8 to 40 frames at 1 frame a second, then parted anew 80 :
+20.
 
-The paper gives the counts (4,108 and 1,028 clips) and not the list; the parting here is by seed, even over normal and anomalous clips
-(ours).
+The paper gives the counts (4,108 and 1,028 clips) and not the list; the parting here is by seed, even over
+normal and anomalous clips (ours).
 """
 
+import itertools
 import os
 import shutil
 from dataclasses import replace
@@ -23,12 +25,12 @@ TRAIN_SHARE = 4108 / (4108 + 1028)
 
 
 def windows(count: int) -> list[tuple[int, int]]:
-    """Parts (start, end) of `count` sampled frames: as few as possible of at most MOST frames, of nearly equal length; none where
-    there are fewer than LEAST."""
+    """Parts (start, end) of `count` sampled frames: as few as possible of at most MOST frames, of nearly
+    equal length; none where there are fewer than LEAST."""
     if count < LEAST:
         return []
     edges = np.linspace(0, count, -(-count // MOST) + 1).round().astype(int).tolist()
-    return list(zip(edges[:-1], edges[1:]))
+    return list(itertools.pairwise(edges))
 
 
 def clips_of(sample: Sample, out: Path) -> list[Sample]:
@@ -36,7 +38,9 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
     frames = video.decode(sample.path(sample.video.path), RATE)
     parts = windows(len(frames.images))
     if not parts:
-        raise InputError(f"{sample.video.path}: {len(frames.images)} frames at {RATE:g} a second, a clip needs {LEAST}")
+        raise InputError(
+            f"{sample.video.path}: {len(frames.images)} frames at {RATE:g} a second, a clip needs {LEAST}"
+        )
     lit = masks.read(sample.path(sample.mask)) if sample.mask else None
     height, width = (side - side % 2 for side in frames.images.shape[1:3])
     made = []
@@ -47,7 +51,15 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
         for track in sample.tracks or ():
             boxes = {taken[f]: box for f, box in track.boxes.items() if f in taken}
             if boxes:
-                tracks.append(Track(track.id, track.kind, boxes, tuple(taken[f] for f in track.anomalous if f in taken), track.look))
+                tracks.append(
+                    Track(
+                        track.id,
+                        track.kind,
+                        boxes,
+                        tuple(taken[f] for f in track.anomalous if f in taken),
+                        track.look,
+                    )
+                )
         shown: set[int] = {f for t in tracks for f in t.anomalous}
         for a, b in sample.spans or ():
             shown |= {i for f, i in taken.items() if a - 1e-6 <= f / frames.fps < b - 1e-6}
@@ -60,17 +72,26 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
         known = None if sample.tracks is None else tuple(tracks)
         made.append(
             replace(
-                sample, id=name, video=Video(f"videos/{name}.mp4", RATE, end - start, width, height), label="anomalous" if spans else "normal",
-                spans=spans, tracks=known, mask=mask, questions=grounding_questions(spans, known or (), RATE, width, height),
-                rationale=None, description=None, dialogue=None, root="",
+                sample,
+                id=name,
+                video=Video(f"videos/{name}.mp4", RATE, end - start, width, height),
+                label="anomalous" if spans else "normal",
+                spans=spans,
+                tracks=known,
+                mask=mask,
+                questions=grounding_questions(spans, known or (), RATE, width, height),
+                rationale=None,
+                description=None,
+                dialogue=None,
+                root="",
             )
-        )  # fmt: skip
+        )
     return made
 
 
 def reclip(sources: list[str], out: str | os.PathLike, seed: int = 0) -> tuple[dict[str, int], list[Problem]]:
-    """Cut the data sets `sources` into clips below `out`/{train,test}; returns how many each has, and the videos left out. A killed run
-    continues, also between cutting and parting."""
+    """Cut the data sets `sources` into clips below `out`/{train,test}; returns how many each has, and the
+    videos left out. A killed run continues, also between cutting and parting."""
     samples = {f"{s.source}/{s.id}": s for source in sources for s in load(source)}
     folder = Path(out)
     problems: list[Problem] = []

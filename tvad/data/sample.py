@@ -1,7 +1,7 @@
 """One sample, one schema: `Sample` and its JSON form (`samples.jsonl` beside `videos/` and `masks/`).
 
-Missing is None, never -1. Spans are seconds, boxes of tracks inclusive pixels of the video's own resolution, boxes of questions
-0..1000 of width and height.
+Missing is None, never -1. Spans are seconds, boxes of tracks inclusive pixels of the video's own resolution,
+boxes of questions 0..1000 of width and height.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dia
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video file. `path` is relative to the data set's folder; the rest is None where the file has not been opened."""
+    """A video file. `path` is relative to the data set's folder; the rest is None where the file has not been
+    opened."""
 
     path: str
     fps: float | None = None
@@ -39,8 +40,8 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """An object's visible boxes: frame -> (x1, y1, x2, y2), inclusive pixels. `anomalous`: frames in which it misbehaves; `look`: its
-    appearance in words."""
+    """An object's visible boxes: frame -> (x1, y1, x2, y2), inclusive pixels. `anomalous`: frames in which it
+    misbehaves; `look`: its appearance in words."""
 
     id: int
     kind: str
@@ -51,7 +52,8 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its reference. `kind` is a task of `tvad.answer.TAGS`; `topic` says what it asks about."""
+    """A question with its reference. `kind` is a task of `tvad.answer.TAGS`; `topic` says what it asks
+    about."""
 
     kind: str
     text: str
@@ -63,7 +65,8 @@ class Question:
     boxes: tuple[Box, ...] = ()
 
     def solution(self) -> str:
-        """The reference in the answer protocol, as rewards and metrics read it; a dialogue turn's is plain words."""
+        """The reference in the answer protocol, as rewards and metrics read it; a dialogue turn's is plain
+        words."""
         if self.kind == DIALOGUE_TURN:
             return self.answer
         return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)  # type: ignore[arg-type]
@@ -71,7 +74,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One video with everything known about it. `label` is "normal" or "anomalous"; `spans` seconds; `mask` a run-length file."""
+    """One video with everything known about it. `label` is "normal" or "anomalous"; `spans` seconds; `mask` a
+    run-length file."""
 
     id: str
     source: str
@@ -129,7 +133,10 @@ class Sample:
             if question.kind == "mcq":
                 letters = "ABCDEFGH"[: len(question.options or ())]
                 if question.answer not in letters or not letters:
-                    found.append(f"question {n}: answer {question.answer!r} is none of the options' letters {letters or '(no options)'}")
+                    found.append(
+                        f"question {n}: answer {question.answer!r} is none of the options' letters"
+                        f" {letters or '(no options)'}"
+                    )
             try:
                 question.solution()
             except ValueError as error:
@@ -163,7 +170,11 @@ def _defaults(cls) -> tuple[tuple[str, Any], ...]:
 def _keys(cls) -> tuple[frozenset[str], frozenset[str]]:
     """Keys of a dataclass's JSON form, and those that it must have."""
     fields = dataclasses.fields(cls)
-    required = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    required = {
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
     return frozenset(f.name for f in fields) - {"root"}, frozenset(required)
 
 
@@ -215,7 +226,8 @@ def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
 
 
 def load(path: str | os.PathLike) -> list[Sample]:
-    """Read a data set folder (or its samples.jsonl). Raises InputError that names the file, the line and the key."""
+    """Read a data set folder (or its samples.jsonl). Raises InputError that names the file, the line and the
+    key."""
     file = Path(path)
     file = file / SAMPLES if file.is_dir() else file
     if not file.is_file():

@@ -4,7 +4,8 @@
     ROOT/testing/frames/01_0014/000.jpg …                a folder of frames a video, 24 frames a second
     ROOT/testing/test_frame_mask/01_0014.npy             (T,) 0 or 1
     ROOT/testing/test_pixel_mask/01_0014.npy             (T, H, W) 0 or 1
-    TRACKS/01_0014.txt                                   optional (Georgescu et al., TPAMI 2021): track, frame, x1, y1, x2, y2
+    TRACKS/01_0014.txt                                   optional (Georgescu et al., TPAMI 2021):
+                                                         track, frame, x1, y1, x2, y2
 
 Frames become an mp4 in the data set. The masks decide what is anomalous; tracks add boxes.
 """
@@ -36,13 +37,22 @@ def read_tracks(path: Path, frames: int, width: int, height: int) -> tuple[Track
             track, frame, *box = (int(float(cell)) for cell in line.split(","))
             x1, y1, x2, y2 = box
         except (ValueError, OverflowError):
-            raise InputError(f"{path}:{n}: expected track, frame, x1, y1, x2, y2, found {line[:60]!r}") from None
+            raise InputError(
+                f"{path}:{n}: expected track, frame, x1, y1, x2, y2, found {line[:60]!r}"
+            ) from None
         if not 0 <= frame < frames:
             raise InputError(f"{path}:{n}: frame {frame}, but the video has {frames}")
         if not (0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height):
             raise InputError(f"{path}:{n}: box {box} does not lie in {width} x {height} pixels")
-        boxes.setdefault(track, {})[frame] = (float(x1), float(y1), float(min(x2, width - 1)), float(min(y2, height - 1)))
-    return tuple(Track(i, "object", dict(sorted(b.items())), tuple(sorted(b))) for i, b in sorted(boxes.items()))
+        boxes.setdefault(track, {})[frame] = (
+            float(x1),
+            float(y1),
+            float(min(x2, width - 1)),
+            float(min(y2, height - 1)),
+        )
+    return tuple(
+        Track(i, "object", dict(sorted(b.items())), tuple(sorted(b))) for i, b in sorted(boxes.items())
+    )
 
 
 def _frames(folder: Path) -> list[Path]:
@@ -58,7 +68,8 @@ def _frames(folder: Path) -> list[Path]:
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask file (memory-mapped). Raises InputError for a missing file, an unreadable one and a wrong shape."""
+    """A mask file (memory-mapped). Raises InputError for a missing file, an unreadable one and a wrong
+    shape."""
     if not path.is_file():
         raise InputError(f"{path}: no such mask")
     try:
@@ -66,7 +77,10 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a .npy array ({str(error).splitlines()[0]})") from error
     if data.shape != shape:
-        raise InputError(f"{path}: shape {data.shape}, expected {shape} (frames{', height, width' if len(shape) == 3 else ''})")
+        raise InputError(
+            f"{path}: shape {data.shape}, expected {shape}"
+            f" (frames{', height, width' if len(shape) == 3 else ''})"
+        )
     return data
 
 
@@ -90,7 +104,10 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
 
     shown = np.array([bool(pixels[i].any()) for i in range(len(files))])
     if wrong := np.flatnonzero(shown & ~labels).tolist():
-        raise InputError(f"{root / 'testing' / 'test_frame_mask' / name}.npy: frame {wrong[0]} is normal, but its pixel mask is not empty")
+        raise InputError(
+            f"{root / 'testing' / 'test_frame_mask' / name}.npy: frame {wrong[0]} is normal, but its pixel"
+            " mask is not empty"
+        )
     tracks: tuple[Track, ...] | None = None
     if tracks_folder is not None and labels.any():
         path = tracks_folder / f"{name}.txt"
@@ -98,13 +115,21 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
             raise InputError(f"{path}: no such track file, but the video has anomalous frames")
         tracks = read_tracks(path, len(files), width, height)
     video.write(out / f"videos/{name}.mp4", images(), FPS)
-    masks.write(out / f"masks/{name}.npz", (pixels[i, : even[0], : even[1]].astype(bool) for i in range(len(files))))
+    masks.write(
+        out / f"masks/{name}.npz", (pixels[i, : even[0], : even[1]].astype(bool) for i in range(len(files)))
+    )
     spans = spans_of(np.flatnonzero(labels).tolist(), FPS)
     return Sample(
-        id=name, source="shanghaitech", split="test", video=Video(f"videos/{name}.mp4", FPS, len(files), even[1], even[0]),
-        label="anomalous" if labels.any() else "normal", spans=spans, tracks=tracks if labels.any() else (), mask=f"masks/{name}.npz",
+        id=name,
+        source="shanghaitech",
+        split="test",
+        video=Video(f"videos/{name}.mp4", FPS, len(files), even[1], even[0]),
+        label="anomalous" if labels.any() else "normal",
+        spans=spans,
+        tracks=tracks if labels.any() else (),
+        mask=f"masks/{name}.npz",
         questions=grounding_questions(spans, tracks or (), FPS, even[1], even[0]),
-    )  # fmt: skip
+    )
 
 
 def make_train_sample(root: Path, name: str, out: Path) -> Sample:
@@ -113,9 +138,15 @@ def make_train_sample(root: Path, name: str, out: Path) -> Sample:
     frames, fps, width, height = probe(source)
     link(source, out / f"videos/{name}.avi")
     return Sample(
-        id=name, source="shanghaitech", split="train", video=Video(f"videos/{name}.avi", fps, frames, width, height), label="normal",
-        spans=(), tracks=(), questions=grounding_questions((), (), fps, width, height),
-    )  # fmt: skip
+        id=name,
+        source="shanghaitech",
+        split="train",
+        video=Video(f"videos/{name}.avi", fps, frames, width, height),
+        label="normal",
+        spans=(),
+        tracks=(),
+        questions=grounding_questions((), (), fps, width, height),
+    )
 
 
 def read(
@@ -132,5 +163,7 @@ def read(
     else:
         raise InputError(f"split is {split!r}, expected train or test")
     if not names:
-        raise InputError(f"{base}: no {'training/videos/*.avi' if split == 'train' else 'testing/frames/*'} below it")
+        raise InputError(
+            f"{base}: no {'training/videos/*.avi' if split == 'train' else 'testing/frames/*'} below it"
+        )
     return build(out, names, make, f"shanghaitech {split}")

@@ -1,12 +1,14 @@
 """Reader of UBnormal (Acsintoae et al., CVPR 2022) as it is distributed.
 
     ROOT/Scene1/abnormal_scene_1_scenario_1.mp4
-    ROOT/Scene1/abnormal_scene_1_scenario_1_annotations/abnormal_scene_1_scenario_1_0000_gt.png    map of object ids, 0 background
-    ROOT/Scene1/abnormal_scene_1_scenario_1_annotations/abnormal_scene_1_scenario_1_tracks.txt      lines: id, first frame, last frame
-    SPLITS/{normal,abnormal}_{training,validation,test}_video_names.txt                            the authors' scripts folder
+    ROOT/Scene1/abnormal_scene_1_scenario_1_annotations/
+        abnormal_scene_1_scenario_1_0000_gt.png     map of object ids, 0 background
+        abnormal_scene_1_scenario_1_tracks.txt      lines: id, first frame, last frame
+    SPLITS/{normal,abnormal}_{training,validation,test}_video_names.txt     the authors' scripts folder
 
-Tracks list the anomalous objects and when each misbehaves. Where a corrected `*_new_tracks.txt` lies beside, it is read instead, as
-the authors' scripts do. Boxes are the inclusive extent of an id's pixels (the authors' script takes the largest contour and adds one).
+Tracks list the anomalous objects and when each misbehaves. Where a corrected `*_new_tracks.txt` lies beside,
+it is read instead, as the authors' scripts do. Boxes are the inclusive extent of an id's pixels (the authors'
+script takes the largest contour and adds one).
 """
 
 import os
@@ -27,7 +29,8 @@ _NAME = re.compile(r"(normal|abnormal)_scene_(\d+)_[A-Za-z0-9_]+")
 
 
 def split_names(folder: str | os.PathLike, split: str) -> list[str]:
-    """Video names of a split, normal and abnormal. Raises InputError for an unknown split, a missing list or an odd name."""
+    """Video names of a split, normal and abnormal. Raises InputError for an unknown split, a missing list or
+    an odd name."""
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
     names: list[str] = []
@@ -52,7 +55,9 @@ def read_tracks(path: Path, frames: int) -> list[tuple[int, int, int]]:
         try:
             track, start, end = (int(float(cell)) for cell in line.split(","))
         except (ValueError, OverflowError):
-            raise InputError(f"{path}:{n}: expected id, first frame, last frame, found {line[:60]!r}") from None
+            raise InputError(
+                f"{path}:{n}: expected id, first frame, last frame, found {line[:60]!r}"
+            ) from None
         if not (track > 0 and 0 <= start <= end):
             raise InputError(f"{path}:{n}: id must be positive and frames in order, found {line[:60]!r}")
         if end >= frames:
@@ -89,12 +94,17 @@ def make_sample(root: Path, name: str, split: str, out: Path) -> Sample:
                 if active:
                     path = notes / f"{name}_{frame:04d}_gt.png"
                     if not path.is_file():
-                        raise InputError(f"{path}: no such mask, but track {rows[active[0]][0]} covers frame {frame}")
+                        raise InputError(
+                            f"{path}: no such mask, but track {rows[active[0]][0]} covers frame {frame}"
+                        )
                     ids = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
                     if ids is None:
                         raise InputError(f"{path}: not a picture")
                     if ids.shape != (height, width):
-                        raise InputError(f"{path}: {ids.shape[1]} x {ids.shape[0]} pixels, the video has {width} x {height}")
+                        raise InputError(
+                            f"{path}: {ids.shape[1]} x {ids.shape[0]} pixels, the video has {width} x"
+                            f" {height}"
+                        )
                     for i in active:
                         shown = ids == rows[i][0]
                         y, x = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
@@ -111,15 +121,28 @@ def make_sample(root: Path, name: str, split: str, out: Path) -> Sample:
     link(source, out / target)
     spans = spans_of((f for t in tracks for f in t.anomalous), fps)
     return Sample(
-        id=name, source="ubnormal", split=split, video=Video(target, fps, frames, width, height),
-        label="anomalous" if tracks else "normal", spans=spans, tracks=tracks, mask=mask,
+        id=name,
+        source="ubnormal",
+        split=split,
+        video=Video(target, fps, frames, width, height),
+        label="anomalous" if tracks else "normal",
+        spans=spans,
+        tracks=tracks,
+        mask=mask,
         questions=grounding_questions(spans, tracks, fps, width, height),
-    )  # fmt: skip
+    )
 
 
-def read(root: str | os.PathLike, splits: str | os.PathLike, split: str, out: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
+def read(
+    root: str | os.PathLike, splits: str | os.PathLike, split: str, out: str | os.PathLike
+) -> tuple[list[Sample], list[Problem]]:
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons."""
     base = Path(root)
     if not base.is_dir():
         raise InputError(f"{base}: no such folder")
-    return build(out, split_names(splits, split), lambda name, folder: [make_sample(base, name, split, folder)], f"ubnormal {split}")
+    return build(
+        out,
+        split_names(splits, split),
+        lambda name, folder: [make_sample(base, name, split, folder)],
+        f"ubnormal {split}",
+    )

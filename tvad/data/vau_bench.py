@@ -1,7 +1,9 @@
-"""Reader of VAU-Bench's annotation files (VAU-R1, arXiv 2505.23504; videos of MSAD, UCF-Crime and ECVA, to be downloaded apart).
+"""Reader of VAU-Bench's annotation files (VAU-R1, arXiv 2505.23504; videos of MSAD, UCF-Crime and ECVA, to be
+downloaded apart).
 
-Quirks of the published files: a field that holds -1 is missing; start = end = 0 marks a normal video and a negative time an unknown
-one; `Correct Option` is a letter or a letter with the option's text; `Reasoning` is a Python dict literal or Markdown headings.
+Quirks of the published files: a field that holds -1 is missing; start = end = 0 marks a normal video and a
+negative time an unknown one; `Correct Option` is a letter or a letter with the option's text; `Reasoning` is
+a Python dict literal or Markdown headings.
 """
 
 import ast
@@ -15,9 +17,29 @@ from tvad.data.check import Problem
 from tvad.data.sample import Question, Sample, Video
 from tvad.errors import InputError
 
-COLUMNS = ("Video Name", "Question", "Option 1", "Option 2", "Option 3", "Option 4", "Correct Option", "Key Object", "Description",
-           "Reasoning", "Anomaly Class", "Start Time", "End Time")  # fmt: skip
-SECTIONS = ("Specific Anomaly Type", "Location", "Key Evidence", "Detailed Explanation", "Cause and Effect", "Conclusion")
+COLUMNS = (
+    "Video Name",
+    "Question",
+    "Option 1",
+    "Option 2",
+    "Option 3",
+    "Option 4",
+    "Correct Option",
+    "Key Object",
+    "Description",
+    "Reasoning",
+    "Anomaly Class",
+    "Start Time",
+    "End Time",
+)
+SECTIONS = (
+    "Specific Anomaly Type",
+    "Location",
+    "Key Evidence",
+    "Detailed Explanation",
+    "Cause and Effect",
+    "Conclusion",
+)
 _HEADING = re.compile(r"#{1,6}\s*\**\s*(" + "|".join(SECTIONS) + r")\s*\**\s*:?", re.IGNORECASE)
 
 
@@ -46,7 +68,8 @@ def _letter(cell: str, options: list[str]) -> str:
 
 
 def reasoning_sections(text: str) -> dict[str, str]:
-    """The sections of a rationale, whether a dict literal or Markdown. Empty where it is neither. Never evaluates anything."""
+    """The sections of a rationale, whether a dict literal or Markdown. Empty where it is neither. Never
+    evaluates anything."""
     text = text.strip()
     if text.startswith("{") and len(text) < 100_000:
         try:
@@ -54,12 +77,17 @@ def reasoning_sections(text: str) -> dict[str, str]:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return {}
         if isinstance(data, dict):
-            return {str(k): ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in data.items()}
+            return {
+                str(k): ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in data.items()
+            }
         return {}
     marks = list(_HEADING.finditer(text))
     ends = [m.start() for m in marks[1:]] + [len(text)]
     names = {s.lower(): s for s in SECTIONS}
-    return {names[m.group(1).lower()]: text[m.end() : end].strip(" \n:*") for m, end in zip(marks, ends)}
+    return {
+        names[m.group(1).lower()]: text[m.end() : end].strip(" \n:*")
+        for m, end in zip(marks, ends, strict=True)
+    }
 
 
 def _seconds(row: dict, column: str) -> float:
@@ -94,28 +122,69 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
     rationale = _text(row["Reasoning"])
     questions = []
     options = [_text(row[f"Option {i}"]) for i in range(1, 5)]
-    if (question := _text(row["Question"])) is not None and (correct := _text(row["Correct Option"])) is not None:
+    if (question := _text(row["Question"])) is not None and (
+        correct := _text(row["Correct Option"])
+    ) is not None:
         given = [option for option in options if option is not None]
         if len(given) != 4:
             raise ValueError(f"{4 - len(given)} of four options are missing")
         questions.append(Question("mcq", question, _letter(correct, given), tuple(given), "event", rationale))
     if spans is not None:
         text = "Is there an anomaly in this video? If so, when?"
-        questions.append(Question("temporal", text, "Normal" if normal else "Anomaly", None, "when", rationale, spans[0] if spans else NONE))
+        questions.append(
+            Question(
+                "temporal",
+                text,
+                "Normal" if normal else "Anomaly",
+                None,
+                "when",
+                rationale,
+                spans[0] if spans else NONE,
+            )
+        )
     if normal or category is not None:
         named = "Normal" if normal else str(category)
-        questions.append(Question("classification", "Which type of anomaly appears in this video?", named, None, "class", rationale))
-    questions.append(Question("judgement", "Is there an anomaly in this video?", "No" if normal else "Yes", None, "judgement", rationale))
+        questions.append(
+            Question(
+                "classification",
+                "Which type of anomaly appears in this video?",
+                named,
+                None,
+                "class",
+                rationale,
+            )
+        )
+    questions.append(
+        Question(
+            "judgement",
+            "Is there an anomaly in this video?",
+            "No" if normal else "Yes",
+            None,
+            "judgement",
+            rationale,
+        )
+    )
     return Sample(
-        id=stem, source=f"vau-bench/{prefix}" if prefix else "vau-bench", split=split, video=Video(f"videos/{stem}.mp4"),
-        label="normal" if normal else "anomalous", category="Normal" if normal else category, spans=spans, questions=tuple(questions),
-        description=_text(row["Description"]), rationale=rationale, key_object=_text(row["Key Object"]), root=root,
-    )  # fmt: skip
+        id=stem,
+        source=f"vau-bench/{prefix}" if prefix else "vau-bench",
+        split=split,
+        video=Video(f"videos/{stem}.mp4"),
+        label="normal" if normal else "anomalous",
+        category="Normal" if normal else category,
+        spans=spans,
+        questions=tuple(questions),
+        description=_text(row["Description"]),
+        rationale=rationale,
+        key_object=_text(row["Key Object"]),
+        root=root,
+    )
 
 
-def read_csv(path: str | os.PathLike, split: str = "test", root: str = "") -> tuple[list[Sample], list[Problem]]:
-    """All rows of an annotation file: samples, and the refused rows with their reasons. Raises InputError for a missing column or a file
-    that is no UTF-8 CSV."""
+def read_csv(
+    path: str | os.PathLike, split: str = "test", root: str = ""
+) -> tuple[list[Sample], list[Problem]]:
+    """All rows of an annotation file: samples, and the refused rows with their reasons. Raises InputError for
+    a missing column or a file that is no UTF-8 CSV."""
     path = Path(path)
     samples: list[Sample] = []
     problems: list[Problem] = []
@@ -129,7 +198,9 @@ def read_csv(path: str | os.PathLike, split: str = "test", root: str = "") -> tu
                 where = f"{path.name} row {number}"
                 try:
                     if None in row or None in row.values():
-                        raise ValueError(f"has {'more' if None in row else 'fewer'} than {len(COLUMNS)} fields")
+                        raise ValueError(
+                            f"has {'more' if None in row else 'fewer'} than {len(COLUMNS)} fields"
+                        )
                     sample = read_row(row, split, root)
                     if sample.id in seen:
                         raise ValueError(f"Video Name {sample.id!r} appears again")

@@ -1,4 +1,5 @@
-"""mp4 in, frames out: decoding with PyAV, sampling at a given rate, and writing clips. Bad files are errors that name the file."""
+"""mp4 in, frames out: decoding with PyAV, sampling at a given rate, and writing clips. Bad files are errors
+that name the file."""
 
 import io
 import os
@@ -15,7 +16,8 @@ from tvad.errors import InputError
 
 @dataclass(frozen=True)
 class Frames:
-    """Sampled frames. images (T, H, W, 3) uint8 RGB; times (T,) seconds; indices (T,) into the file's frames; fps of the file."""
+    """Sampled frames. images (T, H, W, 3) uint8 RGB; times (T,) seconds; indices (T,) into the file's frames;
+    fps of the file."""
 
     images: np.ndarray
     times: np.ndarray
@@ -32,13 +34,20 @@ class Frames:
 
     @property
     def metadata(self) -> dict:
-        """What processors call the metadata of a clip that is already sampled: its frames at their own rate, from second 0."""
+        """What processors call the metadata of a clip that is already sampled: its frames at their own rate,
+        from second 0."""
         count, fps = len(self.images), self.sampled_fps
-        return {"total_num_frames": count, "fps": fps, "duration": count / fps, "frames_indices": list(range(count))}
+        return {
+            "total_num_frames": count,
+            "fps": fps,
+            "duration": count / fps,
+            "frames_indices": list(range(count)),
+        }
 
 
 def sample_indices(total: int, fps: float, rate: float | None, max_frames: int | None = None) -> np.ndarray:
-    """Indices of frames at `rate` frames a second out of `total` at `fps`; at most `max_frames`, then evenly spread.
+    """Indices of frames at `rate` frames a second out of `total` at `fps`; at most `max_frames`, then evenly
+    spread.
 
     rate None keeps every frame. The first frame is always taken.
     """
@@ -55,8 +64,9 @@ def sample_indices(total: int, fps: float, rate: float | None, max_frames: int |
 
 
 class Reader:
-    """A video file, read once from front to back. `fps`; `declared`: the header's number of frames, 0 where it states none; `total`:
-    frames decoded so far. Raises InputError for a missing, corrupt, truncated or video-less file, at the latest when it ends.
+    """A video file, read once from front to back. `fps`; `declared`: the header's number of frames, 0 where
+    it states none; `total`: frames decoded so far. Raises InputError for a missing, corrupt, truncated or
+    video-less file, at the latest when it ends.
 
         with Reader(path) as reader:
             for index, image in reader.frames(rate=2.0): ...
@@ -91,8 +101,11 @@ class Reader:
     def _cannot(self, error: Exception) -> InputError:
         return InputError(f"{self.path}: cannot be decoded ({str(error).splitlines()[0]})")
 
-    def frames(self, rate: float | None = None, wanted: set[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """(index, image (H, W, 3) uint8 RGB) of the frames `wanted`, else of those at `rate` a second (None: all)."""
+    def frames(
+        self, rate: float | None = None, wanted: set[int] | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, image (H, W, 3) uint8 RGB) of the frames `wanted`, else of those at `rate` a second (None:
+        all)."""
         step = 1.0 if rate is None or rate >= self.fps else self.fps / rate
         due = 0
         try:
@@ -107,20 +120,30 @@ class Reader:
         if self.total == 0:
             raise InputError(f"{self.path}: no frame could be decoded")
         if self.total < self.declared:
-            raise InputError(f"{self.path}: truncated, {self.total} of {self.declared} frames could be decoded")
+            raise InputError(
+                f"{self.path}: truncated, {self.total} of {self.declared} frames could be decoded"
+            )
         seconds = float(self._container.duration or 0) / av.time_base
         if not self.declared and self.total / self.fps < 0.9 * seconds - 1:
-            raise InputError(f"{self.path}: truncated, {self.total / self.fps:.1f} of {seconds:.1f} s could be decoded")
+            raise InputError(
+                f"{self.path}: truncated, {self.total / self.fps:.1f} of {seconds:.1f} s could be decoded"
+            )
 
 
-def decode(path: str | os.PathLike | io.BytesIO, rate: float | None = None, max_frames: int | None = None) -> Frames:
+def decode(
+    path: str | os.PathLike | io.BytesIO, rate: float | None = None, max_frames: int | None = None
+) -> Frames:
     """Decode a video file (or one in memory) and sample it.
 
-    The whole file is read once; only sampled frames are converted. Raises InputError for a missing, corrupt, truncated or
-    video-less file.
+    The whole file is read once; only sampled frames are converted. Raises InputError for a missing, corrupt,
+    truncated or video-less file.
     """
     with Reader(path) as reader:
-        wanted = set(sample_indices(reader.declared, reader.fps, rate, max_frames).tolist()) if reader.declared else None
+        wanted = (
+            set(sample_indices(reader.declared, reader.fps, rate, max_frames).tolist())
+            if reader.declared
+            else None
+        )
         found = list(reader.frames(rate, wanted))
         fps, total = reader.fps, reader.total
     if wanted is None and max_frames is not None and len(found) > max_frames:
@@ -130,16 +153,22 @@ def decode(path: str | os.PathLike | io.BytesIO, rate: float | None = None, max_
 
 
 def windows(path: str | os.PathLike, rate: float, size: int, step: int) -> Iterator[Frames]:
-    """Windows of `size` frames sampled at `rate`, every `step` sampled frames; the last one ends with the video. A video with fewer
-    sampled frames is one window. Holds two windows in memory; `Frames.total` is the file's in the last window, else what was decoded
-    so far."""
+    """Windows of `size` frames sampled at `rate`, every `step` sampled frames; the last one ends with the
+    video. A video with fewer sampled frames is one window. Holds two windows in memory; `Frames.total` is the
+    file's in the last window, else what was decoded so far."""
     with Reader(path) as reader:
         held: list[tuple[int, np.ndarray]] = []
         fresh = 0  # frames held that no window has shown
 
         def window() -> Frames:
             indices = np.array([index for index, _ in held])
-            return Frames(np.stack([image for _, image in held]), indices / reader.fps, indices, reader.fps, reader.total)
+            return Frames(
+                np.stack([image for _, image in held]),
+                indices / reader.fps,
+                indices,
+                reader.fps,
+                reader.total,
+            )
 
         ready: Frames | None = None
         for found in reader.frames(rate):
@@ -157,8 +186,8 @@ def windows(path: str | os.PathLike, rate: float, size: int, step: int) -> Itera
 
 
 def write(path: str | os.PathLike, images: Iterable[np.ndarray], fps: float, crf: int = 18) -> None:
-    """Write frames (H, W, 3) uint8 RGB, or an array of them, as H.264 mp4, through a temporary name; an odd last row or column is
-    left out, as the format needs even sizes."""
+    """Write frames (H, W, 3) uint8 RGB, or an array of them, as H.264 mp4, through a temporary name; an odd
+    last row or column is left out, as the format needs even sizes."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp.mp4")
     with av.open(str(temporary), "w") as container:

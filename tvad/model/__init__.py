@@ -22,6 +22,13 @@ for _config, _model, _lm, _processor in (
     AutoProcessor.register(_config, _processor, exist_ok=True)
 
 __all__ = [
-    "TvadConfig", "TvadForConditionalGeneration", "TvadModel", "TvadProcessor",
-    "TvadQwen3Config", "TvadQwen3ForConditionalGeneration", "TvadQwen3Model", "TvadQwen3Processor", "count_parameters",
-]  # fmt: skip
+    "TvadConfig",
+    "TvadForConditionalGeneration",
+    "TvadModel",
+    "TvadProcessor",
+    "TvadQwen3Config",
+    "TvadQwen3ForConditionalGeneration",
+    "TvadQwen3Model",
+    "TvadQwen3Processor",
+    "count_parameters",
+]

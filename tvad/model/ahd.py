@@ -1,22 +1,27 @@
 """Anomaly Heatmap Decoder: which patches of a clip are anomalous (arXiv 2511.00524, section 3.2).
 
-Plain torch without the backbone, so that transformers and vLLM run the same code. (ours) marks what the paper leaves open.
+Plain torch without the backbone, so that transformers and vLLM run the same code. (ours) marks what the paper
+leaves open.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-# (ours) Learned on a log scale as in CLIP (whose 1/0.07 this is): pooled prompt features lie close together, cosines alone stay flat.
+# (ours) Learned on a log scale as in CLIP (whose 1/0.07 this is): pooled prompt features lie close together,
+# cosines alone stay flat.
 LOG_SCALE = 2.66
 CHUNK = 1024  # patches projected at a time without gradients
 
 
-def to_raster(features: torch.Tensor, window_index: torch.Tensor | None, t: int, h: int, w: int, merge: int) -> torch.Tensor:
-    """Undo the vision tower's order: groups of merge x merge patches, the groups in windows (Qwen2.5-VL) or in a row (Qwen3-VL).
+def to_raster(
+    features: torch.Tensor, window_index: torch.Tensor | None, t: int, h: int, w: int, merge: int
+) -> torch.Tensor:
+    """Undo the vision tower's order: groups of merge x merge patches, the groups in windows (Qwen2.5-VL) or
+    in a row (Qwen3-VL).
 
-    features (t*h*w, d) in the tower's order, window_index (t*h*w / merge^2,) or None -> (t*h*w, d), row by row of the (t, h, w)
-    patch grid.
+    features (t*h*w, d) in the tower's order, window_index (t*h*w / merge^2,) or None -> (t*h*w, d), row by
+    row of the (t, h, w) patch grid.
     """
     d = features.shape[-1]
     groups = features.reshape(-1, merge * merge, d)
@@ -26,9 +31,11 @@ def to_raster(features: torch.Tensor, window_index: torch.Tensor | None, t: int,
 
 
 class AnomalyHeatmapDecoder(nn.Module):
-    """Per layer an MLP into the language model's space, cosine similarity with the class prompts' features, weighted sum.
+    """Per layer an MLP into the language model's space, cosine similarity with the class prompts' features,
+    weighted sum.
 
-    `text_features` (2, D): pooled features of the normal and abnormal prompts, fixed for a prompt set and stored with the weights.
+    `text_features` (2, D): pooled features of the normal and abnormal prompts, fixed for a prompt set and
+    stored with the weights.
     """
 
     text_features: torch.Tensor
@@ -36,22 +43,30 @@ class AnomalyHeatmapDecoder(nn.Module):
     def __init__(self, vision_dim: int, text_dim: int, layers: int):
         super().__init__()
         self.mlps = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(vision_dim), nn.Linear(vision_dim, vision_dim), nn.GELU(),
-                          nn.Linear(vision_dim, text_dim), nn.LayerNorm(text_dim))
+            nn.Sequential(
+                nn.LayerNorm(vision_dim),
+                nn.Linear(vision_dim, vision_dim),
+                nn.GELU(),
+                nn.Linear(vision_dim, text_dim),
+                nn.LayerNorm(text_dim),
+            )
             for _ in range(layers)
-        )  # fmt: skip
+        )
         self.layer_weights = nn.Parameter(torch.full((layers,), 1.0 / layers))
-        self.log_scale = nn.Parameter(torch.full((1,), LOG_SCALE))  # one-dimensional: sharded training takes no scalars
+        self.log_scale = nn.Parameter(
+            torch.full((1,), LOG_SCALE)
+        )  # one-dimensional: sharded training takes no scalars
         self.register_buffer("text_features", torch.zeros(2, text_dim))
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """features: per layer (N, d) in raster order -> logits (N, 2), normal and anomalous."""
         s = F.normalize(self.text_features, dim=-1).to(features[0].dtype)
-        # Without gradients nothing of the wide projections need stay: in parts they take a tenth of the memory.
+        # Without gradients nothing of the wide projections need stay: in parts they take a tenth of the
+        # memory.
         parts = CHUNK if not torch.is_grad_enabled() else max(1, len(features[0]))
         fused = sum(
             w * torch.cat([F.normalize(mlp(part), dim=-1) @ s.T for part in f.split(parts)])
-            for w, mlp, f in zip(self.layer_weights, self.mlps, features)
+            for w, mlp, f in zip(self.layer_weights, self.mlps, features, strict=True)
         )
         return self.log_scale.exp() * fused
 
@@ -62,17 +77,21 @@ def heatmap(logits: torch.Tensor, t: int, h: int, w: int) -> torch.Tensor:
 
 
 def upsample(heat: torch.Tensor, frames: int, height: int, width: int) -> torch.Tensor:
-    """Heatmap (t, h, w) -> (frames, height, width) by linear interpolation in space; a step's frames share its map."""
+    """Heatmap (t, h, w) -> (frames, height, width) by linear interpolation in space; a step's frames share
+    its map."""
     maps = F.interpolate(heat[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
     steps = torch.div(torch.arange(frames, device=heat.device) * heat.shape[0], frames, rounding_mode="floor")
     return maps[steps]
 
 
-def patch_targets(masks: torch.Tensor, h: int, w: int, temporal: int = 2, share: float = 0.05) -> torch.Tensor:
+def patch_targets(
+    masks: torch.Tensor, h: int, w: int, temporal: int = 2, share: float = 0.05
+) -> torch.Tensor:
     """Masks (T, H, W) bool -> class of every patch (ceil(T/temporal), h, w) int64.
 
-    A step is anomalous where any of its frames is (pairwise merging as in the vision encoder); a patch is, where at least `share`
-    of its pixels are (ours: thin limbs would vanish by majority). The last frame is repeated where T is not a multiple.
+    A step is anomalous where any of its frames is (pairwise merging as in the vision encoder); a patch is,
+    where at least `share` of its pixels are (ours: thin limbs would vanish by majority). The last frame is
+    repeated where T is not a multiple.
     """
     if missing := -len(masks) % temporal:
         masks = torch.cat([masks, masks[-1:].expand(missing, -1, -1)])

@@ -1,4 +1,5 @@
-"""Configurations of T-VAD on Qwen2.5-VL and on Qwen3-VL: what the backbones' lack. Source: arXiv 2511.00524, section 3."""
+"""Configurations of T-VAD on Qwen2.5-VL and on Qwen3-VL: what the backbones' lack. Source: arXiv 2511.00524,
+section 3."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +10,8 @@ ANOMALY_TOKENS = ("<|anomaly_start|>", "<|anomaly_pad|>", "<|anomaly_end|>")
 
 
 def relative_layers(depth: int) -> list[int]:
-    """The blocks that AHD reads, 0-based: 1, 8, 16, 32 of 32 (counted from one), the same relative depths elsewhere."""
+    """The blocks that AHD reads, 0-based: 1, 8, 16, 32 of 32 (counted from one), the same relative depths
+    elsewhere."""
     return [min(depth - 1, max(0, round(depth * block / 32) - 1)) for block in (1, 8, 16, 32)]
 
 
@@ -17,11 +19,12 @@ def relative_layers(depth: int) -> list[int]:
 class TvadFields:
     """The fields of T-VAD, whatever the backbone.
 
-    anomaly_{start,pad,end}_token_id: the three special tokens around and for the anomaly prompts.
-    ahd_layers: vision blocks that AHD reads (0-based; default the paper's relative depths).
-    rae_base_prompts (10), rae_region_grid (3: 3 x 3 regions), rae_channels (64), rae_hidden (1024): sizes of RAE.
-    use_ahd, use_rae: the ablations. Without AHD there is no heatmap and RAE sees a constant map; without RAE no soft prompts.
-    text_prompts: the prompt set {"normal": [...], "abnormal": [...]} from which AHD's stored text features were made.
+    anomaly_{start,pad,end}_token_id: the three special tokens around and for the anomaly prompts. ahd_layers:
+    vision blocks that AHD reads (0-based; default the paper's relative depths). rae_base_prompts (10),
+    rae_region_grid (3: 3 x 3 regions), rae_channels (64), rae_hidden (1024): sizes of RAE. use_ahd, use_rae:
+    the ablations. Without AHD there is no heatmap and RAE sees a constant map; without RAE no soft prompts.
+    text_prompts: the prompt set {"normal": [...], "abnormal": [...]} from which AHD's stored text features
+    were made.
     """
 
     anomaly_start_token_id: int | None = None
@@ -49,7 +52,15 @@ class TvadFields:
     @property
     def forbidden_token_ids(self) -> list[int]:
         """Tokens that stand for pixels or heatmaps: a completion may not contain them."""
-        names = ("image", "video", "vision_start", "vision_end", "anomaly_start", "anomaly_pad", "anomaly_end")
+        names = (
+            "image",
+            "video",
+            "vision_start",
+            "vision_end",
+            "anomaly_start",
+            "anomaly_pad",
+            "anomaly_end",
+        )
         ids = (getattr(self, f"{name}_token_id") for name in names)
         return [i for i in ids if i is not None]
 

@@ -1,5 +1,6 @@
-"""What T-VAD costs at full size, counted on the meta device: floating-point operations of a forward pass and a memory account of
-training, per part. Counts, not measurements: a GPU's time is not proportional to its operations."""
+"""What T-VAD costs at full size, counted on the meta device: floating-point operations of a forward pass and
+a memory account of training, per part. Counts, not measurements: a GPU's time is not proportional to its
+operations."""
 
 from collections.abc import Callable
 
@@ -39,15 +40,22 @@ def _saved(call: Callable, weights: set[int]) -> int:
 
 
 class Account:
-    """A backbone's T-VAD in bfloat16 on the meta device, for a clip of `frames` frames of `height` x `width` pixels and `text` tokens."""
+    """A backbone's T-VAD in bfloat16 on the meta device, for a clip of `frames` frames of `height` x `width`
+    pixels and `text` tokens."""
 
-    def __init__(self, backbone_config, frames: int = 16, height: int = 392, width: int = 392, text: int = 340):
+    def __init__(
+        self, backbone_config, frames: int = 16, height: int = 392, width: int = 392, text: int = 340
+    ):
         config = backbone_config if isinstance(backbone_config, TvadFields) else config_from(backbone_config)
         self.config = config
         with torch.device("meta"):
             self.model = class_for(config)(config).to(torch.bfloat16)
         vision = config.vision_config
-        self.grid = (frames // vision.temporal_patch_size, height // vision.patch_size, width // vision.patch_size)
+        self.grid = (
+            frames // vision.temporal_patch_size,
+            height // vision.patch_size,
+            width // vision.patch_size,
+        )
         t, h, w = self.grid
         self.patches, self.merge = t * h * w, vision.spatial_merge_size
         self.video_tokens = self.patches // self.merge**2
@@ -55,20 +63,35 @@ class Account:
         self.tokens = self.video_tokens + self.prompts + text
 
     def _layers(self) -> list[torch.Tensor]:
-        return [torch.zeros(self.patches, self.config.vision_config.hidden_size, dtype=torch.bfloat16, device="meta")] * len(self.config.ahd_layers)
+        return [
+            torch.zeros(
+                self.patches, self.config.vision_config.hidden_size, dtype=torch.bfloat16, device="meta"
+            )
+        ] * len(self.config.ahd_layers)
 
     def _vision(self):
         vision = self.config.vision_config
         values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
         pixels = torch.zeros(self.patches, values, dtype=torch.bfloat16, device="meta")
         grid = torch.tensor([self.grid])
-        positions = get_vision_position_ids(grid, self.merge, kwargs={}).to("meta")  # the rest is read on the CPU
+        positions = get_vision_position_ids(grid, self.merge, kwargs={}).to(
+            "meta"
+        )  # the rest is read on the CPU
         self.model.model.visual(pixels, grid_thw=grid, position_ids=positions)
 
     def _language(self, **kwargs):
-        embeds = torch.zeros(1, self.tokens, self.config.text_config.hidden_size, dtype=torch.bfloat16, device="meta", requires_grad=True)
+        embeds = torch.zeros(
+            1,
+            self.tokens,
+            self.config.text_config.hidden_size,
+            dtype=torch.bfloat16,
+            device="meta",
+            requires_grad=True,
+        )
         positions = torch.arange(self.tokens).expand(3, 1, -1).to("meta")
-        hidden = self.model.model.language_model(inputs_embeds=embeds, position_ids=positions, use_cache=False, **kwargs).last_hidden_state
+        hidden = self.model.model.language_model(
+            inputs_embeds=embeds, position_ids=positions, use_cache=False, **kwargs
+        ).last_hidden_state
         return self.model.lm_head(hidden)
 
     def _ahd(self):
@@ -78,7 +101,8 @@ class Account:
         return self.model.model.rae(torch.zeros(self.grid, dtype=torch.bfloat16, device="meta"))
 
     def flops(self) -> dict[str, int]:
-        """Of one forward pass: {"vision", "language", "ahd", "rae"}; "language" without the soft prompts, and "prompts", what they add."""
+        """Of one forward pass: {"vision", "language", "ahd", "rae"}; "language" without the soft prompts, and
+        "prompts", what they add."""
         counts = {"vision": _flops(self._vision), "ahd": _flops(self._ahd), "rae": _flops(self._rae)}
         whole = _flops(self._language)
         self.tokens -= self.prompts
@@ -88,20 +112,30 @@ class Account:
 
     def weights(self) -> dict[str, int]:
         """Bytes of bfloat16 weights: {"backbone", "ahd", "rae"}."""
-        parts = {name: 2 * sum(p.numel() for p in getattr(self.model.model, name).parameters()) for name in ("ahd", "rae")}
-        return {"backbone": 2 * sum(p.numel() for p in self.model.parameters()) - sum(parts.values()), **parts}
+        parts = {
+            name: 2 * sum(p.numel() for p in getattr(self.model.model, name).parameters())
+            for name in ("ahd", "rae")
+        }
+        return {
+            "backbone": 2 * sum(p.numel() for p in self.model.parameters()) - sum(parts.values()),
+            **parts,
+        }
 
     def training(self, stage: int, lora_layers: int = 4, rank: int = 16) -> dict[str, int]:
-        """Bytes of one training step, batch 1, per tensor group. Stage 1: AHD trains, the language model does not run. Stage 2: RAE, the
-        three tokens and LoRA train behind a checkpointed language model. Trained weights, gradients and AdamW's two moments in float32."""
+        """Bytes of one training step, batch 1, per tensor group. Stage 1: AHD trains, the language model does
+        not run. Stage 2: RAE, the three tokens and LoRA train behind a checkpointed language model. Trained
+        weights, gradients and AdamW's two moments in float32."""
         model = self.model.model
         account = {"weights, bfloat16": sum(self.weights().values())}
         width = self.config.text_config.hidden_size
         ids = {id(p) for p in self.model.parameters()}
         vision = self.config.vision_config
-        # Frozen: nothing is kept but the four layers that AHD reads; the widest block is what is alive at a time.
+        # Frozen: nothing is kept but the four layers that AHD reads; the widest block is what is alive at a
+        # time.
         account["vision: four layers kept"] = 4 * self.patches * vision.hidden_size * 2
-        account["vision: widest block"] = self.patches * (2 * vision.intermediate_size + 4 * vision.hidden_size) * 2
+        account["vision: widest block"] = (
+            self.patches * (2 * vision.intermediate_size + 4 * vision.hidden_size) * 2
+        )
         if stage == 1:
             trained = sum(p.numel() for p in model.ahd.parameters())
             account["activations of AHD"] = _saved(self._ahd, ids)
@@ -114,7 +148,9 @@ class Account:
             # With checkpointing a decoder layer keeps its input; one layer at a time is computed again.
             account["language: layer inputs"] = text.num_hidden_layers * self.tokens * width * 2
             account["language: one layer again"] = _saved(self._one_layer, ids)
-            account["logits, bfloat16 and float32, and their gradient"] = self.tokens * text.vocab_size * (2 + 4 + 4)
+            account["logits, bfloat16 and float32, and their gradient"] = (
+                self.tokens * text.vocab_size * (2 + 4 + 4)
+            )
         account["trained weights in float32, gradients, two moments"] = trained * 16
         return account
 
@@ -123,16 +159,32 @@ class Account:
         whole = torch.nn.ModuleList(layers)
         try:
             self.model.model.language_model.layers = torch.nn.ModuleList(layers[:1])
-            embeds = torch.zeros(1, self.tokens, self.config.text_config.hidden_size, dtype=torch.bfloat16, device="meta", requires_grad=True)
-            self.model.model.language_model(inputs_embeds=embeds, position_ids=torch.arange(self.tokens).expand(3, 1, -1).to("meta"), use_cache=False)
+            embeds = torch.zeros(
+                1,
+                self.tokens,
+                self.config.text_config.hidden_size,
+                dtype=torch.bfloat16,
+                device="meta",
+                requires_grad=True,
+            )
+            self.model.model.language_model(
+                inputs_embeds=embeds,
+                position_ids=torch.arange(self.tokens).expand(3, 1, -1).to("meta"),
+                use_cache=False,
+            )
         finally:
             self.model.model.language_model.layers = whole
 
     def anomaly_memory(self) -> int:
-        """Bytes that AHD and RAE add to a forward pass without gradients: weights, the layers kept, the widest intermediate, the prompts."""
+        """Bytes that AHD and RAE add to a forward pass without gradients: weights, the layers kept, the
+        widest intermediate, the prompts."""
         weights = self.weights()
         kept = 4 * self.patches * self.config.vision_config.hidden_size * 2
         projected = 3 * min(self.patches, CHUNK) * self.config.text_config.hidden_size * 2
-        return weights["ahd"] + weights["rae"] + kept + projected + self.prompts * self.config.text_config.hidden_size * 2
-
-
+        return (
+            weights["ahd"]
+            + weights["rae"]
+            + kept
+            + projected
+            + self.prompts * self.config.text_config.hidden_size * 2
+        )

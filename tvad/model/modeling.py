@@ -1,4 +1,5 @@
-"""T-VAD on transformers' Qwen2.5-VL and Qwen3-VL classes. What they share is in `core`; here is where the families differ."""
+"""T-VAD on transformers' Qwen2.5-VL and Qwen3-VL classes. What they share is in `core`; here is where the
+families differ."""
 
 import torch
 from transformers import (
@@ -27,7 +28,11 @@ class TvadModel(TvadModelMixin, Qwen2_5_VLModel):
         tower = self.visual
         merge = tower.spatial_merge_size
         window, _ = get_vision_window_index(
-            torch.tensor([grid]), spatial_merge_size=merge, window_size=tower.window_size, patch_size=tower.patch_size, kwargs={}
+            torch.tensor([grid]),
+            spatial_merge_size=merge,
+            window_size=tower.window_size,
+            patch_size=tower.patch_size,
+            kwargs={},
         )
         return to_raster(features, window, *grid, merge)
 
@@ -76,22 +81,34 @@ class TvadQwen3ForConditionalGeneration(TvadLMMixin, Qwen3VLForConditionalGenera
 
 
 def class_for(config) -> type[TvadForConditionalGeneration] | type[TvadQwen3ForConditionalGeneration]:
-    """The T-VAD class of a T-VAD or backbone configuration, by family. Raises ValueError for another backbone."""
-    families = {"qwen2_5_vl": TvadForConditionalGeneration, "tvad": TvadForConditionalGeneration,
-                "qwen3_vl": TvadQwen3ForConditionalGeneration, "tvad_qwen3": TvadQwen3ForConditionalGeneration}  # fmt: skip
+    """The T-VAD class of a T-VAD or backbone configuration, by family. Raises ValueError for another
+    backbone."""
+    families = {
+        "qwen2_5_vl": TvadForConditionalGeneration,
+        "tvad": TvadForConditionalGeneration,
+        "qwen3_vl": TvadQwen3ForConditionalGeneration,
+        "tvad_qwen3": TvadQwen3ForConditionalGeneration,
+    }
     if config.model_type not in families:
-        raise ValueError(f"no T-VAD for a backbone of type {config.model_type!r}, expected one of {', '.join(families)}")
+        raise ValueError(
+            f"no T-VAD for a backbone of type {config.model_type!r}, expected one of {', '.join(families)}"
+        )
     return families[config.model_type]
 
 
 def config_from(backbone_config, **changes) -> TvadConfig | TvadQwen3Config:
     """The T-VAD configuration on a backbone configuration; `changes` are fields of T-VAD."""
-    values = {k: v for k, v in backbone_config.to_dict().items() if k not in ("model_type", "architectures", "transformers_version")}
+    values = {
+        k: v
+        for k, v in backbone_config.to_dict().items()
+        if k not in ("model_type", "architectures", "transformers_version")
+    }
     return class_for(backbone_config).config_class(**{**values, **changes})
 
 
 def count_parameters(backbone_config, **changes) -> dict[str, int]:
-    """Parameters of T-VAD on a backbone configuration, counted on the meta device: {"ahd", "rae", "base", "total"}.
+    """Parameters of T-VAD on a backbone configuration, counted on the meta device: {"ahd", "rae", "base",
+    "total"}.
 
     changes: fields of T-VAD, such as use_ahd=False.
     """
@@ -99,6 +116,9 @@ def count_parameters(backbone_config, **changes) -> dict[str, int]:
     with torch.device("meta"):
         model = class_for(config)(config)
     parts = {name: getattr(model.model, name) for name in ("ahd", "rae")}
-    counts = {name: sum(p.numel() for p in part.parameters()) if part is not None else 0 for name, part in parts.items()}
+    counts = {
+        name: sum(p.numel() for p in part.parameters()) if part is not None else 0
+        for name, part in parts.items()
+    }
     total = sum(p.numel() for p in model.parameters())
     return {**counts, "base": total - sum(counts.values()), "total": total}

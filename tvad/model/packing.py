@@ -1,8 +1,8 @@
 """Branches that share a prefix in one row: the prefix is computed once, the branches cannot see each other.
 
-Used by the group log-probs of GRPO (prefix: clip and question, branches: completions) and by supervised training (prefix: clip,
-branches: questions with answers). Equal to separate rows up to rounding; costs |prefix| + sum |branch| instead of
-n |prefix| + sum |branch| tokens.
+Used by the group log-probs of GRPO (prefix: clip and question, branches: completions) and by supervised
+training (prefix: clip, branches: questions with answers). Equal to separate rows up to rounding; costs
+|prefix| + sum |branch| instead of n |prefix| + sum |branch| tokens.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,16 @@ import torch
 
 @dataclass
 class Packed:
-    """input_ids (B, L); segment (B, L): 0 prefix, k > 0 branch k, -1 padding; step (B, L): position within the own segment."""
+    """input_ids (B, L); segment (B, L): 0 prefix, k > 0 branch k, -1 padding; step (B, L): position within
+    the own segment."""
 
     input_ids: torch.Tensor
     segment: torch.Tensor
     step: torch.Tensor
 
     def attention_mask(self) -> torch.Tensor:
-        """(B, 1, L, L) bool, True where the row's token may look: itself, its prefix, and earlier tokens of its own branch."""
+        """(B, 1, L, L) bool, True where the row's token may look: itself, its prefix, and earlier tokens of
+        its own branch."""
         segment = self.segment
         length = segment.shape[1]
         same = segment[:, :, None] == segment[:, None, :]
@@ -30,7 +32,8 @@ class Packed:
         return (allowed | torch.eye(length, dtype=torch.bool, device=segment.device))[:, None]
 
     def position_ids(self, prefix_positions: torch.Tensor) -> torch.Tensor:
-        """Positions (3, B, L) from those of the prefixes (3, B, P): a branch goes on after its prefix's largest position."""
+        """Positions (3, B, L) from those of the prefixes (3, B, P): a branch goes on after its prefix's
+        largest position."""
         in_prefix = self.segment[:, : prefix_positions.shape[2]] == 0
         largest = prefix_positions.amax(0).masked_fill(~in_prefix, -1).amax(1)  # (B,)
         positions = (largest[:, None] + 1 + self.step).expand(3, -1, -1).clone()

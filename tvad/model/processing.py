@@ -1,4 +1,5 @@
-"""Processors of T-VAD: the backbone's, with the anomaly prompts' placeholders in front of every clip's video tokens."""
+"""Processors of T-VAD: the backbone's, with the anomaly prompts' placeholders in front of every clip's video
+tokens."""
 
 import numpy as np
 import torch
@@ -9,21 +10,30 @@ from tvad.data.video import Frames
 from tvad.model.configuration import ANOMALY_TOKENS
 
 CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
-    "{% if part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{%"
+    " else %}{% for part in m['content'] %}{% if part['type'] == 'video'"
+    " %}<|vision_start|><|video_pad|><|vision_end|>{% elif part['type'] == 'text' %}{{ part['text'] }}{%"
+    " endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt"
+    " %}<|im_start|>assistant\n{% endif %}"
 )
 
 
 class TvadProcessing:
     """What T-VAD adds to a backbone's processor.
 
-    `anomaly_prompts_per_step`: soft tokens of one temporal difference, as in the model's configuration (20; 0 without RAE).
+    `anomaly_prompts_per_step`: soft tokens of one temporal difference, as in the model's configuration (20; 0
+    without RAE).
     """
 
-    def __init__(self, image_processor=None, tokenizer=None, video_processor=None, chat_template=None, anomaly_prompts_per_step=20, **kwargs):
+    def __init__(
+        self,
+        image_processor=None,
+        tokenizer=None,
+        video_processor=None,
+        chat_template=None,
+        anomaly_prompts_per_step=20,
+        **kwargs,
+    ):
         self.anomaly_prompts_per_step = anomaly_prompts_per_step
         super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
 
@@ -38,15 +48,27 @@ class TvadProcessing:
     def encode(self, texts: list[str], clips: list[Frames], **kwargs):
         """Templated texts with one clip each -> model inputs."""
         metadata = [VideoMetadata(**clip.metadata) for clip in clips]
-        return self(text=texts, videos=_tensors(clips), video_metadata=metadata, do_sample_frames=False, return_tensors="pt", **kwargs)
+        return self(
+            text=texts,
+            videos=_tensors(clips),
+            video_metadata=metadata,
+            do_sample_frames=False,
+            return_tensors="pt",
+            **kwargs,
+        )
 
     def vision_inputs(self, clips: list[Frames], raw: bool = False) -> dict[str, torch.Tensor]:
-        """Clips -> pixel_values_videos, video_grid_thw, second_per_grid_ts. Clips may differ in length and size.
+        """Clips -> pixel_values_videos, video_grid_thw, second_per_grid_ts. Clips may differ in length and
+        size.
 
         raw: pixels stay 0..255, for an engine that normalises inside the model."""
         steps = {"do_rescale": False, "do_normalize": False} if raw else {}
-        out = self.video_processor(videos=_tensors(clips), do_sample_frames=False, return_tensors="pt", **steps)
-        seconds = torch.tensor([self.video_processor.temporal_patch_size / clip.sampled_fps for clip in clips])
+        out = self.video_processor(
+            videos=_tensors(clips), do_sample_frames=False, return_tensors="pt", **steps
+        )
+        seconds = torch.tensor(
+            [self.video_processor.temporal_patch_size / clip.sampled_fps for clip in clips]
+        )
         return {
             "pixel_values_videos": out["pixel_values_videos"],
             "video_grid_thw": out["video_grid_thw"],

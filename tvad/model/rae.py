@@ -1,8 +1,11 @@
-"""Region-aware Anomaly Encoder: heatmaps -> soft prompts for the language model (arXiv 2511.00524, section 3.3).
+"""Region-aware Anomaly Encoder: heatmaps -> soft prompts for the language model (arXiv 2511.00524, section
+3.3).
 
-Plain torch without the backbone, so that transformers and vLLM run the same code. Channels and MLP width are (ours); with them the
-7B model has the paper's 7.54 M parameters.
+Plain torch without the backbone, so that transformers and vLLM run the same code. Channels and MLP width are
+(ours); with them the 7B model has the paper's 7.54 M parameters.
 """
+
+import itertools
 
 import torch
 from torch import nn
@@ -13,14 +16,17 @@ class RegionAwareAnomalyEncoder(nn.Module):
     def __init__(self, dim: int, base: int = 10, grid: int = 3, channels: int = 64, hidden: int = 1024):
         super().__init__()
         sizes = [1, channels // 4, channels // 2, channels]
-        self.convs = nn.Sequential(*[m for a, b in zip(sizes, sizes[1:]) for m in (nn.Conv2d(a, b, 3, padding=1), nn.GELU())])
+        self.convs = nn.Sequential(
+            *[m for a, b in itertools.pairwise(sizes) for m in (nn.Conv2d(a, b, 3, padding=1), nn.GELU())]
+        )
         self.region = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.overall = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.base = nn.Parameter(torch.zeros(base, dim))
         self.grid = grid
 
     def forward(self, heat: torch.Tensor) -> torch.Tensor:
-        """Heatmap (T', h, w) in [0, 1] -> prompts ((T'-1) * (base + grid^2 + 1), dim): per step [base; regions; global].
+        """Heatmap (T', h, w) in [0, 1] -> prompts ((T'-1) * (base + grid^2 + 1), dim): per step [base;
+        regions; global].
 
         A clip of one temporal step has no difference and gives no prompts: (0, dim).
         """

@@ -1,4 +1,5 @@
-"""Where training starts: a T-VAD checkpoint, a Qwen-VL checkpoint that becomes one, or a YAML description of an untrained model."""
+"""Where training starts: a T-VAD checkpoint, a Qwen-VL checkpoint that becomes one, or a YAML description of
+an untrained model."""
 
 import json
 from pathlib import Path
@@ -16,10 +17,11 @@ from tvad.model.modeling import class_for, config_from
 def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | None = None, **switches):
     """Model and processor to train.
 
-    path: a checkpoint folder of T-VAD or of a Qwen2.5-VL or Qwen3-VL backbone, or a YAML file (`tvad.model.tiny`). A backbone gets the
-    three special tokens (their embeddings start at the mean of all), AHD and RAE with seeded random weights. switches: fields of
-    T-VAD such as use_ahd=False; modules that a checkpoint lacks start random, those that are switched off are left out.
-    attention: transformers' attn_implementation. Raises InputError that names the path.
+    path: a checkpoint folder of T-VAD or of a Qwen2.5-VL or Qwen3-VL backbone, or a YAML file
+    (`tvad.model.tiny`). A backbone gets the three special tokens (their embeddings start at the mean of all),
+    AHD and RAE with seeded random weights. switches: fields of T-VAD such as use_ahd=False; modules that a
+    checkpoint lacks start random, those that are switched off are left out. attention: transformers'
+    attn_implementation. Raises InputError that names the path.
     """
     if path.endswith((".yaml", ".yml")):
         model, processor = tiny.build(path, **switches)
@@ -35,22 +37,36 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
             config = type(found).from_pretrained(path, **switches)
             model = family.from_pretrained(path, config=config, dtype=dtype, attn_implementation=attention)
         else:
-            model = _grown(AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention), processor.tokenizer, switches)
+            model = _grown(
+                AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention),
+                processor.tokenizer,
+                switches,
+            )
             config = model.config
-    except (OSError, ValueError, ImportError) as error:  # ImportError: an attention implementation that is not installed
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+    ) as error:  # ImportError: an attention implementation that is not installed
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
     kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"][1]
     processor = kind(
-        processor.image_processor, processor.tokenizer, processor.video_processor, chat_template=processor.chat_template,
+        processor.image_processor,
+        processor.tokenizer,
+        processor.video_processor,
+        chat_template=processor.chat_template,
         anomaly_prompts_per_step=config.prompts_per_step,
-    )  # fmt: skip
+    )
     return model, processor
 
 
 def _grown(base, tokenizer, switches: dict):
-    """A backbone with AHD, RAE and the three tokens. Its modules are taken over as they are: transformers maps the names in published
-    checkpoints by the backbone's class, so that loading them by another class would leave the language model random."""
-    tokenizer.add_special_tokens({"additional_special_tokens": list(ANOMALY_TOKENS)}, replace_extra_special_tokens=False)
+    """A backbone with AHD, RAE and the three tokens. Its modules are taken over as they are: transformers
+    maps the names in published checkpoints by the backbone's class, so that loading them by another class
+    would leave the language model random."""
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": list(ANOMALY_TOKENS)}, replace_extra_special_tokens=False
+    )
     ids = [int(i) for i in tokenizer.convert_tokens_to_ids(list(ANOMALY_TOKENS))]
     if max(ids) >= len(base.get_input_embeddings().weight):
         base.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
@@ -58,11 +74,15 @@ def _grown(base, tokenizer, switches: dict):
         table = base.get_input_embeddings().weight
         table[ids] = table[: min(ids)].mean(0)
     names = ("anomaly_start_token_id", "anomaly_pad_token_id", "anomaly_end_token_id")
-    config = config_from(base.config, **dict(zip(names, ids)), **switches)
+    config = config_from(base.config, **dict(zip(names, ids, strict=True)), **switches)
     with torch.device("meta"):
         model = class_for(config)(config)
-    model.model.visual, model.model.language_model, model.lm_head = base.model.visual, base.model.language_model, base.lm_head
-    for name, part in zip(("ahd", "rae"), anomaly_modules(config)):
+    model.model.visual, model.model.language_model, model.lm_head = (
+        base.model.visual,
+        base.model.language_model,
+        base.lm_head,
+    )
+    for name, part in zip(("ahd", "rae"), anomaly_modules(config), strict=True):
         setattr(model.model, name, part)
         if part is not None:
             part.apply(model.model._init_weights)
@@ -79,7 +99,8 @@ def prompts_of(path: str) -> dict[str, list[str]] | None:
 
 
 def load(path: str):
-    """Model (evaluation mode, on the GPU if there is one) and processor of a T-VAD checkpoint folder. Raises InputError that names it."""
+    """Model (evaluation mode, on the GPU if there is one) and processor of a T-VAD checkpoint folder. Raises
+    InputError that names it."""
     if not Path(path, "config.json").is_file():
         raise InputError(f"{path}: not a model folder (no config.json)")
     try:

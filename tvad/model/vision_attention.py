@@ -1,7 +1,8 @@
 """Attention inside windows or frames, all pieces of one length at once.
 
-transformers' vision towers attend piece by piece in a Python loop unless FlashAttention is there: a batch of clips has hundreds of
-pieces a layer (a window of every frame of every clip). Same weights, same result; only the loop is another.
+transformers' vision towers attend piece by piece in a Python loop unless FlashAttention is there: a batch of
+clips has hundreds of pieces a layer (a window of every frame of every clip). Same weights, same result; only
+the loop is another.
 """
 
 import torch
@@ -18,8 +19,8 @@ PAIRS = 1 << 24  # token pairs a head looks at in one go: what bounds the memory
 
 
 def rows_by_length(lengths: list[int]) -> list[torch.Tensor]:
-    """Pieces of `lengths` tokens that lie one behind the other -> indices (pieces, length) of their tokens, per length and at most
-    `PAIRS` token pairs (or one piece)."""
+    """Pieces of `lengths` tokens that lie one behind the other -> indices (pieces, length) of their tokens,
+    per length and at most `PAIRS` token pairs (or one piece)."""
     starts: dict[int, list[int]] = {}
     at = 0
     for length in lengths:
@@ -37,16 +38,39 @@ class ByLength:
 
     def forward(self, hidden_states, cu_seqlens, position_embeddings=None, max_seqlen=None, **kwargs):
         if is_flash_attention_requested(self.config):  # it takes pieces of any length as they are
-            return super().forward(hidden_states, cu_seqlens, position_embeddings=position_embeddings, max_seqlen=max_seqlen, **kwargs)
+            return super().forward(
+                hidden_states,
+                cu_seqlens,
+                position_embeddings=position_embeddings,
+                max_seqlen=max_seqlen,
+                **kwargs,
+            )
         count = len(hidden_states)
         query, key, value = self.qkv(hidden_states).reshape(count, 3, self.num_heads, -1).unbind(1)
         query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        groups = [rows.to(hidden_states.device) for rows in rows_by_length((cu_seqlens[1:] - cu_seqlens[:-1]).tolist())]
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        groups = [
+            rows.to(hidden_states.device)
+            for rows in rows_by_length((cu_seqlens[1:] - cu_seqlens[:-1]).tolist())
+        ]
         parts = []
         for rows in groups:
-            q, k, v = (x[rows].transpose(1, 2) for x in (query, key, value))  # (pieces, heads, length, head size)
-            out, _ = attend(self, q, k, v, attention_mask=None, scaling=self.scaling, dropout=0.0, is_causal=False, **kwargs)
+            q, k, v = (
+                x[rows].transpose(1, 2) for x in (query, key, value)
+            )  # (pieces, heads, length, head size)
+            out, _ = attend(
+                self,
+                q,
+                k,
+                v,
+                attention_mask=None,
+                scaling=self.scaling,
+                dropout=0.0,
+                is_causal=False,
+                **kwargs,
+            )
             parts.append(out.reshape(rows.numel(), -1))
         attended = torch.cat(parts)
         if len(groups) > 1:

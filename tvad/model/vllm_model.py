@@ -23,10 +23,14 @@ from tvad.model.core import NEVER, anomaly_modules, anomaly_prompts
 BUFFER = "ahd.text_features"
 MAPPER = WeightsMapper(
     orig_to_new_prefix={
-        "model.language_model.": "language_model.model.", "model.visual.": "visual.", "lm_head.": "language_model.lm_head.",
-        "model.ahd.": "ahd.", "model.rae.": "rae.", "model.": "language_model.model.",
+        "model.language_model.": "language_model.model.",
+        "model.visual.": "visual.",
+        "lm_head.": "language_model.lm_head.",
+        "model.ahd.": "ahd.",
+        "model.rae.": "rae.",
+        "model.": "language_model.model.",
     }
-)  # fmt: skip
+)
 
 
 class TvadPromptUpdates:
@@ -43,9 +47,16 @@ class TvadPromptUpdates:
             ids = list(found.full if isinstance(found, PromptUpdateDetails) else found)
             if config.use_rae:
                 steps = int(out_mm_kwargs["video"][index]["video_grid_thw"].data[0])
-                ids = [config.anomaly_start_token_id, *[pad] * ((steps - 1) * config.prompts_per_step), config.anomaly_end_token_id, *ids]
+                ids = [
+                    config.anomaly_start_token_id,
+                    *[pad] * ((steps - 1) * config.prompts_per_step),
+                    config.anomaly_end_token_id,
+                    *ids,
+                ]
             wanted = torch.tensor([pad, video] if config.use_rae else [video])
-            return PromptUpdateDetails(full=ids, is_embed=lambda full: torch.isin(torch.as_tensor(full), wanted))
+            return PromptUpdateDetails(
+                full=ids, is_embed=lambda full: torch.isin(torch.as_tensor(full), wanted)
+            )
 
         kept = [update for update in updates if update.modality != "video"]
         return [*kept, PromptReplacement(modality="video", target=[video], replacement=replacement)]
@@ -99,16 +110,17 @@ class TvadEngineMixin:
     def _process_video_input(self, video_input):
         grids = video_input["video_grid_thw"].tolist()
         pixels = video_input["pixel_values_videos"].split([t * h * w for t, h, w in grids])
-        return tuple(self._encode(part, grid)[0] for part, grid in zip(pixels, grids))
+        return tuple(self._encode(part, grid)[0] for part, grid in zip(pixels, grids, strict=True))
 
     @torch.no_grad()
     def heatmaps(self, processor, clips) -> list[torch.Tensor]:
-        """Heatmap (t, h, w) of every clip (`tvad.data.video.Frames`), with the engine's weights; only with AHD."""
+        """Heatmap (t, h, w) of every clip (`tvad.data.video.Frames`), with the engine's weights; only with
+        AHD."""
         vision = processor.vision_inputs(clips, raw=self.raw_pixels)
         grids = vision["video_grid_thw"].tolist()
         device = next(self.visual.parameters()).device
         pixels = vision["pixel_values_videos"].to(device).split([t * h * w for t, h, w in grids])
-        return [self._encode(part, grid)[1] for part, grid in zip(pixels, grids)]
+        return [self._encode(part, grid)[1] for part, grid in zip(pixels, grids, strict=True)]
 
     def compute_logits(self, hidden_states):
         logits = super().compute_logits(hidden_states)
@@ -141,8 +153,14 @@ class TvadForConditionalGeneration(TvadEngineMixin, Qwen2_5_VLForConditionalGene
 
     def iter_mm_grid_thw(self, mm_features):
         ordered = sorted(mm_features, key=lambda f: f.mm_position.offset)
-        for (offset, t, h, w, factor), feature in zip(super().iter_mm_grid_thw(mm_features), ordered):
-            before = (t - 1) * self.config.prompts_per_step + 2 if feature.modality == "video" and self.config.use_rae else 0
+        for (offset, t, h, w, factor), feature in zip(
+            super().iter_mm_grid_thw(mm_features), ordered, strict=True
+        ):
+            before = (
+                (t - 1) * self.config.prompts_per_step + 2
+                if feature.modality == "video" and self.config.use_rae
+                else 0
+            )
             yield offset + before, t, h, w, factor
 
 

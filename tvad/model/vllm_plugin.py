@@ -1,7 +1,7 @@
 """T-VAD as out-of-tree vLLM models (entry point `vllm.general_plugins`): AHD and RAE run inside the engine.
 
-One video item embeds as [anomaly prompts; video tokens]. Same modules as the transformers models; what ties them to vLLM's
-Qwen-VL classes is in `vllm_model`. `sync_weights` replaces the weights of a running engine.
+One video item embeds as [anomaly prompts; video tokens]. Same modules as the transformers models; what ties
+them to vLLM's Qwen-VL classes is in `vllm_model`. `sync_weights` replaces the weights of a running engine.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ NAMES = ("TvadForConditionalGeneration", "TvadQwen3ForConditionalGeneration")
 
 
 def register() -> None:
-    """Entry point: called by vLLM in every process. Registers the models, the sampling of clips and, with transformers, the
-    configurations."""
+    """Entry point: called by vLLM in every process. Registers the models, the sampling of clips and, with
+    transformers, the configurations."""
     from vllm import ModelRegistry
 
     import tvad.model  # noqa: F401  registers the configurations with AutoConfig
@@ -26,12 +26,17 @@ def register() -> None:
 
 
 def sync_weights(llm, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Load `weights` (transformers' names) into every worker of a `vllm.LLM` and drop what it had computed with the old ones.
+    """Load `weights` (transformers' names) into every worker of a `vllm.LLM` and drop what it had computed
+    with the old ones.
 
-    On the CPU vLLM packs linear weights and leaves the originals empty, so plain `load_weights` fails there; the layerwise reload
-    unpacks and packs again. Prefix and vision-encoder caches hold results of the old weights and are emptied.
+    On the CPU vLLM packs linear weights and leaves the originals empty, so plain `load_weights` fails there;
+    the layerwise reload unpacks and packs again. Prefix and vision-encoder caches hold results of the old
+    weights and are emptied.
     """
-    llm.collective_rpc(_load, args=([(name, tensor.detach()) for name, tensor in weights], llm.llm_engine.vllm_config.model_config))
+    llm.collective_rpc(
+        _load,
+        args=([(name, tensor.detach()) for name, tensor in weights], llm.llm_engine.vllm_config.model_config),
+    )
     llm.reset_prefix_cache()
     llm.llm_engine.reset_encoder_cache()
 

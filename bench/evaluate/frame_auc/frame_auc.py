@@ -1,4 +1,5 @@
-"""Micro and macro frame AUC for the `evaluate` library: `evaluate.load("bench/evaluate/frame_auc")`. See bench/metrics/frame.py."""
+"""Micro and macro frame AUC for the `evaluate` library: `evaluate.load("bench/evaluate/frame_auc")`. See
+bench/metrics/frame.py."""
 
 import datasets
 import evaluate
@@ -11,9 +12,15 @@ class FrameAuc(evaluate.Metric):
     """predictions: per video the scores of its frames; references: per video the labels, 0 or 1."""
 
     def _info(self):
-        features = {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Sequence(datasets.Value("int64"))}
+        features = {
+            "predictions": datasets.Sequence(datasets.Value("float64")),
+            "references": datasets.Sequence(datasets.Value("int64")),
+        }
         return evaluate.MetricInfo(
-            description=__doc__, citation="Acsintoae et al., UBnormal, CVPR 2022", inputs_description=type(self).__doc__, features=datasets.Features(features)
+            description=__doc__,
+            citation="Acsintoae et al., UBnormal, CVPR 2022",
+            inputs_description=type(self).__doc__,
+            features=datasets.Features(features),
         )
 
     def _compute(self, predictions, references, padded=True):

@@ -1,4 +1,5 @@
-"""What the table sorts and filters by as columns, scores as rows, the evidence of a result, flags, versions of suites."""
+"""What the table sorts and filters by as columns, scores as rows, the evidence of a result, flags, versions
+of suites."""
 
 import json
 
@@ -63,14 +64,22 @@ def upgrade() -> None:
 def _fill(connection, scores: sa.Table) -> None:
     """Rows of before, from their cards and metrics."""
     meta = sa.MetaData()
-    submissions, results = (sa.Table(name, meta, autoload_with=connection) for name in ("submissions", "results"))
+    submissions, results = (
+        sa.Table(name, meta, autoload_with=connection) for name in ("submissions", "results")
+    )
     for found in connection.execute(sa.select(submissions.c.hash, submissions.c.card)).all():
         card = json.loads(found.card)
         values = {key: card[key] for key in ("organisation", "parameters", "open_weights", "uses_video")}
         connection.execute(submissions.update().where(submissions.c.hash == found.hash).values(**values))
     for found in connection.execute(sa.select(results.c.id, results.c.metrics)).all():
         rows = [
-            {"result_id": found.id, "metric": name, "value": m["value"], "n": m["n"], **{k: m["value"] if m[k] is None else m[k] for k in ("low", "high")}}
+            {
+                "result_id": found.id,
+                "metric": name,
+                "value": m["value"],
+                "n": m["n"],
+                **{k: m["value"] if m[k] is None else m[k] for k in ("low", "high")},
+            }
             for name, m in json.loads(found.metrics).items()
             if m["value"] is not None
         ]

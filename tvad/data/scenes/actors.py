@@ -1,9 +1,11 @@
 """Drawing of what moves in a scene: articulated people, bicycles, cars, bags, thrown things, smoke and fire.
 
-Every function draws into the 4-channel canvas (BGR + object id) around a ground point, sizes in metres, and touches nothing else.
-Angles are radians; `facing` is the heading on the ground (0 to the right, pi/2 away from the camera).
+Every function draws into the 4-channel canvas (BGR + object id) around a ground point, sizes in metres, and
+touches nothing else. Angles are radians; `facing` is the heading on the ground (0 to the right, pi/2 away
+from the camera).
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -35,12 +37,15 @@ class Look:
     carried: str | None = None  # "backpack", "suitcase" or None
 
     def describe(self) -> str:
-        return f"dressed in {self.top} and {self.bottom}" + (f", with a {self.carried}" if self.carried else "")
+        return f"dressed in {self.top} and {self.bottom}" + (
+            f", with a {self.carried}" if self.carried else ""
+        )
 
 
 @dataclass
 class Pose:
-    """One frame of a body. `phase` drives legs and arms; `tilt` lays the whole body over; swings are joint amplitudes."""
+    """One frame of a body. `phase` drives legs and arms; `tilt` lays the whole body over; swings are joint
+    amplitudes."""
 
     phase: float = 0.0
     stride: float = 0.5
@@ -57,11 +62,13 @@ class Pose:
 
 def _limb(canvas, place, joints, width, colour):
     points = [place(*joint) for joint in joints]
-    for a, b in zip(points, points[1:]):
+    for a, b in itertools.pairwise(points):
         cv2.line(canvas, a, b, colour, width, cv2.LINE_8, 4)
 
 
-def person(canvas: np.ndarray, u: float, v: float, k: float, facing: float, look: Look, pose: Pose, oid: int) -> None:
+def person(
+    canvas: np.ndarray, u: float, v: float, k: float, facing: float, look: Look, pose: Pose, oid: int
+) -> None:
     """Draw a person whose feet stand at pixel (u, v); `k` pixels per metre."""
     side = math.cos(facing)
     side = math.copysign(max(abs(side), 0.18), side)
@@ -115,8 +122,11 @@ def person(canvas: np.ndarray, u: float, v: float, k: float, facing: float, look
     def arm_joints(swing, fixed):
         sx = pose.lean
         if fixed is not None:
-            return [(sx, 1.38), (sx + 0.28 * math.sin(fixed), 1.38 - 0.28 * math.cos(fixed)),
-                    (sx + 0.56 * math.sin(fixed), 1.38 - 0.56 * math.cos(fixed))]
+            return [
+                (sx, 1.38),
+                (sx + 0.28 * math.sin(fixed), 1.38 - 0.28 * math.cos(fixed)),
+                (sx + 0.56 * math.sin(fixed), 1.38 - 0.56 * math.cos(fixed)),
+            ]
         a = 0.8 * pose.stride * math.sin(swing)
         e = a + 0.5 * pose.stride
         ex, ey = sx + 0.28 * math.sin(a), 1.38 - 0.28 * math.cos(a)
@@ -142,7 +152,12 @@ def person(canvas: np.ndarray, u: float, v: float, k: float, facing: float, look
     nx, ny = -(sy - hy), sx - hx
     length = math.hypot(nx, ny) or 1.0
     nx, ny = nx / length * half, ny / length * half
-    quad = [[hx - nx * 0.85, hy - ny * 0.85], [hx + nx * 0.85, hy + ny * 0.85], [sx + nx, sy + ny], [sx - nx, sy - ny]]
+    quad = [
+        [hx - nx * 0.85, hy - ny * 0.85],
+        [hx + nx * 0.85, hy + ny * 0.85],
+        [sx + nx, sy + ny],
+        [sx - nx, sy - ny],
+    ]
     cv2.fillConvexPoly(canvas, np.array(quad, np.int32), top, cv2.LINE_8, 4)
     x, y = place(pose.lean + 0.03, 1.6)
     r = int(0.13 * k * h * 16)
@@ -185,8 +200,14 @@ def bicycle(canvas, u, v, k, facing, look: Look, pose: Pose, oid: int, rider: bo
     for x in (-0.52, 0.52):
         axes = (max(1, int(0.33 * k * abs(side) * 16)), int(0.33 * k * 16))
         cv2.ellipse(canvas, at(x, 0.34), axes, 0, 0, 360, tyre, max(1, int(0.07 * k)), cv2.LINE_8, 4)
-    for a, b in (((-0.52, 0.34), (0.0, 0.34)), ((0.0, 0.34), (0.4, 0.85)), ((-0.2, 0.85), (0.4, 0.85)), ((-0.2, 0.9), (0.0, 0.34)),
-                 ((0.52, 0.34), (0.4, 1.0)), ((0.4, 1.0), (0.5, 1.05))):
+    for a, b in (
+        ((-0.52, 0.34), (0.0, 0.34)),
+        ((0.0, 0.34), (0.4, 0.85)),
+        ((-0.2, 0.85), (0.4, 0.85)),
+        ((-0.2, 0.9), (0.0, 0.34)),
+        ((0.52, 0.34), (0.4, 1.0)),
+        ((0.4, 1.0), (0.5, 1.05)),
+    ):
         cv2.line(canvas, at(*a), at(*b), frame, w, cv2.LINE_8, 4)
     if not rider:
         return
@@ -194,7 +215,10 @@ def bicycle(canvas, u, v, k, facing, look: Look, pose: Pose, oid: int, rider: bo
     leg, arm = max(1, int(0.15 * k)), max(1, int(0.1 * k))
     for turn in (math.pi, 0.0):
         px, py = 0.17 * math.cos(pose.phase + turn), 0.34 + 0.17 * math.sin(pose.phase + turn)
-        for a, b in (((-0.2, 0.98), (0.22, 0.8 + 0.3 * (py - 0.34))), ((0.22, 0.8 + 0.3 * (py - 0.34)), (px, py))):
+        for a, b in (
+            ((-0.2, 0.98), (0.22, 0.8 + 0.3 * (py - 0.34))),
+            ((0.22, 0.8 + 0.3 * (py - 0.34)), (px, py)),
+        ):
             cv2.line(canvas, at(*a), at(*b), bottom, leg, cv2.LINE_8, 4)
     cv2.line(canvas, at(-0.2, 1.0), at(0.12, 1.48), top, max(2, int(0.3 * k)), cv2.LINE_8, 4)
     cv2.line(canvas, at(0.1, 1.42), at(0.45, 1.08), top, arm, cv2.LINE_8, 4)
@@ -218,21 +242,37 @@ def car(canvas, u, v, k, facing, colour: str, oid: int) -> None:
         quad((-0.7, 0.95), (0.7, 0.95), (0.55, 1.5), (-0.55, 1.5), fill=glass)
         light = (190, 235, 250, oid) if math.sin(facing) < 0 else (50, 50, 220, oid)
         for x in (-0.65, 0.65):
-            cv2.circle(canvas, (int((u + x * k) * 16), int((v - 0.7 * k) * 16)), int(0.14 * k * 16), light, -1, cv2.LINE_8, 4)
+            cv2.circle(
+                canvas,
+                (int((u + x * k) * 16), int((v - 0.7 * k) * 16)),
+                int(0.14 * k * 16),
+                light,
+                -1,
+                cv2.LINE_8,
+                4,
+            )
     else:
         quad((-half, 0.3), (half, 0.3), (half, 0.8), (1.2, 0.95), (-half, 0.98), fill=paint)
         quad((-1.5, 0.95), (-1.1, 1.48), (0.5, 1.48), (1.15, 0.93), fill=paint)
         quad((-1.3, 0.97), (-1.0, 1.38), (-0.25, 1.38), (-0.25, 0.97), fill=glass)
         quad((-0.1, 0.97), (-0.1, 1.38), (0.4, 1.38), (0.95, 0.97), fill=glass)
-    for x in ((-0.7, 0.7) if end_on else (-1.25, 1.25)):
+    for x in (-0.7, 0.7) if end_on else (-1.25, 1.25):
         centre = (int((u + x * k) * 16), int((v - 0.32 * k) * 16))
         cv2.circle(canvas, centre, int(0.32 * k * 16), (28, 28, 28, oid), -1, cv2.LINE_8, 4)
 
 
 def bag(canvas, u, v, k, oid: int) -> None:
     """Draw a suitcase standing on the ground."""
-    cv2.rectangle(canvas, (int(u - 0.3 * k), int(v - 0.62 * k)), (int(u + 0.3 * k), int(v)), (45, 60, 110, oid), -1)
-    cv2.rectangle(canvas, (int(u - 0.1 * k), int(v - 0.75 * k)), (int(u + 0.1 * k), int(v - 0.62 * k)), (30, 30, 30, oid), 1)
+    cv2.rectangle(
+        canvas, (int(u - 0.3 * k), int(v - 0.62 * k)), (int(u + 0.3 * k), int(v)), (45, 60, 110, oid), -1
+    )
+    cv2.rectangle(
+        canvas,
+        (int(u - 0.1 * k), int(v - 0.75 * k)),
+        (int(u + 0.1 * k), int(v - 0.62 * k)),
+        (30, 30, 30, oid),
+        1,
+    )
 
 
 def thrown(canvas, u, v, k, oid: int) -> None:
@@ -262,7 +302,9 @@ def plume(canvas, u, v, k, age: float, flame: bool, seed: int, oid: int) -> None
     patch = canvas[y0:y1, x0:x1]
     if flame:
         heat = np.linspace(0, 1, y1 - y0, dtype=np.float32)[:, None, None]
-        colour = np.array([30, 90, 240], np.float32) * (1 - heat) + np.array([110, 230, 255], np.float32) * heat
+        colour = (
+            np.array([30, 90, 240], np.float32) * (1 - heat) + np.array([110, 230, 255], np.float32) * heat
+        )
     else:
         colour = np.full((y1 - y0, 1, 3), 150 + 40 * math.sin(seed), np.float32)
     alpha = (density * (0.95 if flame else 0.8))[..., None]

@@ -1,4 +1,5 @@
-"""Scenes as a data set on disk: mp4, masks, samples.jsonl. Deterministic by seed; a killed run continues where it stopped."""
+"""Scenes as a data set on disk: mp4, masks, samples.jsonl. Deterministic by seed; a killed run continues
+where it stopped."""
 
 import json
 import multiprocessing
@@ -19,13 +20,14 @@ from tvad.errors import InputError
 from tvad.files import write_whole
 
 SPLITS = ("train", "val", "test")
-GENERATOR = 3  # raised whenever the same configuration gives other clips or texts: a data set is not continued with another generator
+# Raised whenever the same configuration gives other clips or texts: a data set is not continued with another.
+GENERATOR = 3
 
 
 @dataclass(frozen=True)
 class ScenesConfig:
-    """What to generate. `setting`: "closed" (all classes in every split), "open" (disjoint classes) or "core" (classes plain to see);
-    `normal`: share of normal clips."""
+    """What to generate. `setting`: "closed" (all classes in every split), "open" (disjoint classes) or "core"
+    (classes plain to see); `normal`: share of normal clips."""
 
     split: str = "train"
     setting: str = "closed"
@@ -43,13 +45,16 @@ class ScenesConfig:
         if self.setting not in SETTINGS:
             raise InputError(f"setting is {self.setting!r}, expected one of {', '.join(SETTINGS)}")
         if self.clips < 1 or self.frames < 8 or self.fps <= 0 or self.size < 32 or self.size % 2:
-            raise InputError("clips must be at least 1, frames at least 8, fps positive, size even and at least 32")
+            raise InputError(
+                "clips must be at least 1, frames at least 8, fps positive, size even and at least 32"
+            )
         if not (0 <= self.normal <= 1 and 0 <= self.max_crowd <= 12):
             raise InputError("normal must lie in 0..1 and max_crowd in 0..12")
 
 
 def _assignment(config: ScenesConfig) -> tuple[list[str | None], np.ndarray]:
-    """Category of every clip and the right letters (clips, 3): each as balanced as the number of clips allows."""
+    """Category of every clip and the right letters (clips, 3): each as balanced as the number of clips
+    allows."""
     rng = np.random.default_rng([config.seed, SPLITS.index(config.split), 99])
     classes = classes_of(config.setting, config.split)
     normal = round(config.clips * config.normal)
@@ -70,23 +75,36 @@ def _assignment(config: ScenesConfig) -> tuple[list[str | None], np.ndarray]:
 def make_sample(config: ScenesConfig, index: int, category: str | None, letters) -> tuple[Sample, Clip]:
     """Clip number `index` of the data set and its Sample (nothing is written)."""
     seed = int(np.random.SeedSequence([config.seed, SPLITS.index(config.split), index]).generate_state(1)[0])
-    clip = make_clip(seed, category, config.size, config.frames, config.fps, config.max_crowd, config.setting == "core")
+    clip = make_clip(
+        seed, category, config.size, config.frames, config.fps, config.max_crowd, config.setting == "core"
+    )
     name = f"{config.split}_{index:05d}"
     tracks = tuple(
-        Track(n, actor.kind, {int(f): b for f, b in clip.tracks[n].items()},
-              tuple(int(f) for f in clip.tracks[n] if actor.anomalous[f]),
-              actor.look.describe() if actor.look else f"{actor.colour}" if actor.colour else None)
-        for n, actor in enumerate(clip.plan.actors) if n in clip.tracks
-    )  # fmt: skip
+        Track(
+            n,
+            actor.kind,
+            {int(f): b for f, b in clip.tracks[n].items()},
+            tuple(int(f) for f in clip.tracks[n] if actor.anomalous[f]),
+            actor.look.describe() if actor.look else f"{actor.colour}" if actor.colour else None,
+        )
+        for n, actor in enumerate(clip.plan.actors)
+        if n in clip.tracks
+    )
     span = anomaly_span(clip)
     event, colour, way = (int(x) for x in letters)
     texts = describe(clip, np.random.default_rng([seed, 7]), (event, colour, way))
     sample = Sample(
-        id=name, source=f"scenes-{config.setting}", split=config.split,
+        id=name,
+        source=f"scenes-{config.setting}",
+        split=config.split,
         video=Video(f"videos/{name}.mp4", config.fps, config.frames, config.size, config.size),
-        label="anomalous" if category else "normal", category=category or "normal",
-        spans=(span,) if span else (), tracks=tracks, mask=f"masks/{name}.npz", **texts,
-    )  # fmt: skip
+        label="anomalous" if category else "normal",
+        category=category or "normal",
+        spans=(span,) if span else (),
+        tracks=tracks,
+        mask=f"masks/{name}.npz",
+        **texts,
+    )
     return sample, clip
 
 
@@ -111,22 +129,40 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
     recipe, partial, final = folder / "scenes.json", folder / "samples.partial.jsonl", folder / SAMPLES
     wanted = json.dumps({**asdict(config), "generator": GENERATOR}, sort_keys=True)
     if recipe.exists() and recipe.read_text() != wanted:
-        raise InputError(f"{recipe}: made with another configuration or an older generator; choose another --out or delete the folder")
+        raise InputError(
+            f"{recipe}: made with another configuration or an older generator; choose another --out or delete"
+            " the folder"
+        )
     write_whole(recipe, wanted)
     if not final.exists():
-        whole = [line for line in partial.read_text().splitlines(True) if line.endswith("\n")] if partial.exists() else []
+        whole = (
+            [line for line in partial.read_text().splitlines(True) if line.endswith("\n")]
+            if partial.exists()
+            else []
+        )
         partial.write_text("".join(whole))
         categories, letters = _assignment(config)
-        jobs = [(config, folder, i, categories[i], letters[i].tolist()) for i in range(len(whole), config.clips)]
+        jobs = [
+            (config, folder, i, categories[i], letters[i].tolist()) for i in range(len(whole), config.clips)
+        ]
         context = multiprocessing.get_context("spawn" if workers > 1 else None)
         with partial.open("a") as out, context.Pool(workers) if workers > 1 else _Serial() as pool:
-            bar = tqdm(pool.imap(_write_one, jobs, chunksize=8), total=config.clips, initial=len(whole), unit="clip", disable=None,
-                       desc=f"scenes {config.split}")  # fmt: skip
+            bar = tqdm(
+                pool.imap(_write_one, jobs, chunksize=8),
+                total=config.clips,
+                initial=len(whole),
+                unit="clip",
+                disable=None,
+                desc=f"scenes {config.split}",
+            )
             for line in bar:
                 out.write(line + "\n")
                 out.flush()
         partial.replace(final)
-    return [from_json(json.loads(line), str(folder), f"{final}:{n}") for n, line in enumerate(final.read_text().splitlines(), 1)]
+    return [
+        from_json(json.loads(line), str(folder), f"{final}:{n}")
+        for n, line in enumerate(final.read_text().splitlines(), 1)
+    ]
 
 
 class _Serial:

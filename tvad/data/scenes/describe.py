@@ -1,5 +1,5 @@
-"""What is said about a rendered clip: description, rationale, questions with references, dialogue. Words come from the plan and the
-visible boxes, so every statement can be checked against the picture."""
+"""What is said about a rendered clip: description, rationale, questions with references, dialogue. Words come
+from the plan and the visible boxes, so every statement can be checked against the picture."""
 
 import numpy as np
 
@@ -42,7 +42,13 @@ CAUSE = {
     "crawling": "People do not move on hands and knees here.",
     "jumping": "Nobody else jumps.",
 }
-KEY_OBJECT = {"cycling": "bicycle", "vehicle intrusion": "car", "abandoned object": "suitcase", "smoke": "smoke", "fire": "fire"}
+KEY_OBJECT = {
+    "cycling": "bicycle",
+    "vehicle intrusion": "car",
+    "abandoned object": "suitcase",
+    "smoke": "smoke",
+    "fire": "fire",
+}
 NORMAL = "People go about as usual, nothing unusual happens."
 
 
@@ -53,7 +59,11 @@ def _article(word: str) -> str:
 def anomaly_span(clip: Clip) -> tuple[float, float] | None:
     """Onset and offset in seconds, from the first to the end of the last frame with anomalous pixels."""
     frames = np.flatnonzero(clip.anomalous_frames)
-    return None if len(frames) == 0 else (float(frames[0] / clip.plan.fps), float((frames[-1] + 1) / clip.plan.fps))
+    return (
+        None
+        if len(frames) == 0
+        else (float(frames[0] / clip.plan.fps), float((frames[-1] + 1) / clip.plan.fps))
+    )
 
 
 def box_at(clip: Clip, frame: int) -> tuple[float, float, float, float] | None:
@@ -78,8 +88,8 @@ def _options(rng, right: str, pool: list[str], letter: int, always: str | None =
 
 
 def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]) -> dict:
-    """Texts and questions of a clip as `Sample` fields. `letters`: index of the right option for the event, colour and direction
-    questions (the data set balances them)."""
+    """Texts and questions of a clip as `Sample` fields. `letters`: index of the right option for the event,
+    colour and direction questions (the data set balances them)."""
     category = clip.plan.category
     anomalous = category is not None
     label = category or "normal"
@@ -98,21 +108,44 @@ def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]
     event = _options(rng, category or NOTHING, list(ANOMALIES), letters[0], NOTHING)
     questions = [
         Question("mcq", "What happens in this video?", "ABCD"[letters[0]], event, "event", rationale),
-        Question("judgement", "Is there an anomaly in this video?", "Yes" if anomalous else "No", None, "judgement", rationale),
+        Question(
+            "judgement",
+            "Is there an anomaly in this video?",
+            "Yes" if anomalous else "No",
+            None,
+            "judgement",
+            rationale,
+        ),
         Question("classification", "Which class of anomaly appears?", label, None, "class", rationale),
-        Question("temporal", "When does the anomaly happen?", "Anomaly" if anomalous else "Normal", None, "when", rationale, span or NONE),
+        Question(
+            "temporal",
+            "When does the anomaly happen?",
+            "Anomaly" if anomalous else "Normal",
+            None,
+            "when",
+            rationale,
+            span or NONE,
+        ),
     ]
     if actor is not None:
         colour = words["top"] or actor.colour
         if colour:
             what = "car" if words["paint"] else "person's top"
             options = _options(rng, colour, list(COLOURS), letters[1])
-            questions.append(Question("mcq", f"What colour is the {what}?", "ABCD"[letters[1]], options, "colour", rationale))
+            questions.append(
+                Question(
+                    "mcq", f"What colour is the {what}?", "ABCD"[letters[1]], options, "colour", rationale
+                )
+            )
         if move["moving"] and category in ("running", "cycling", "vehicle intrusion", "crawling"):
             options = _options(rng, move["way"], list(WAYS), letters[2])
-            questions.append(Question("mcq", "Which way does it go?", "ABCD"[letters[2]], options, "direction", rationale))
+            questions.append(
+                Question("mcq", "Which way does it go?", "ABCD"[letters[2]], options, "direction", rationale)
+            )
         # Even frames are those that a model at half the rate sees.
-        frames = [f for f in np.flatnonzero(clip.anomalous_frames) if f % 2 == 0] or list(np.flatnonzero(clip.anomalous_frames))
+        frames = [f for f in np.flatnonzero(clip.anomalous_frames) if f % 2 == 0] or list(
+            np.flatnonzero(clip.anomalous_frames)
+        )
         frame = int(rng.choice(frames))
         box = box_at(clip, frame)
         assert box is not None and key is not None
@@ -132,7 +165,13 @@ def _dialogue(clip, category, words, move, span, key):
     """Judgement, target, motion, trajectory, time and cause, as in T-VAU's protocol."""
     if category is None:
         return ((DIALOGUE["judgement"], "No."), ("What do the people do?", NORMAL))
-    target = f"{words['paint'].capitalize()} car." if words["paint"] else f"A person in {words['top']}." if words["top"] else f"The {key}."
+    target = (
+        f"{words['paint'].capitalize()} car."
+        if words["paint"]
+        else f"A person in {words['top']}."
+        if words["top"]
+        else f"The {key}."
+    )
     replies = {
         "judgement": "Yes.",
         "target": target,
@@ -146,7 +185,8 @@ def _dialogue(clip, category, words, move, span, key):
 def symbolic_questions(seed: int, count: int) -> list[Question]:
     """Multiple-choice questions whose rationale states the fact that is asked for; no clip behind them.
 
-    They teach binding a letter to an option, which is slow to learn from pictures, and give a tokenizer its words.
+    They teach binding a letter to an option, which is slow to learn from pictures, and give a tokenizer its
+    words.
     """
     rng = np.random.default_rng(seed)
     questions = []

@@ -1,6 +1,7 @@
 """Drawing a planned clip: frames, the anomaly's pixels, and the visible box of every object.
 
-Frames are drawn at twice the output size without anti-aliasing and averaged down: smooth edges, and an id for every pixel.
+Frames are drawn at twice the output size without anti-aliasing and averaged down: smooth edges, and an id for
+every pixel.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ CROWD_WEIGHTS = (6, 8, 9, 9, 8, 6, 5, 4, 3, 2, 2, 1, 1)  # 0..12 people
 
 @dataclass
 class Clip:
-    """A rendered clip. frames (T, S, S, 3) uint8 RGB; masks (T, S, S) bool, the anomalous pixels; tracks: actor index ->
-    {frame: (x1, y1, x2, y2)}, inclusive pixels of its visible part; plan, backdrop and weather as drawn."""
+    """A rendered clip. frames (T, S, S, 3) uint8 RGB; masks (T, S, S) bool, the anomalous pixels; tracks:
+    actor index -> {frame: (x1, y1, x2, y2)}, inclusive pixels of its visible part; plan, backdrop and weather
+    as drawn."""
 
     frames: np.ndarray
     masks: np.ndarray
@@ -76,7 +78,8 @@ def _visible_boxes(ids, count):
 
 
 def render(plan: Plan, place: Backdrop, weather: str, rng: np.random.Generator, size: int) -> Clip:
-    """Draw `plan` at `place` into a clip of size x size pixels. The backdrop must be painted at `size * SUPERSAMPLE`."""
+    """Draw `plan` at `place` into a clip of size x size pixels. The backdrop must be painted at `size *
+    SUPERSAMPLE`."""
     big = size * SUPERSAMPLE
     if place.image.shape[0] != big:
         raise ValueError(f"backdrop is {place.image.shape[0]} pixels wide, expected {big}")
@@ -101,7 +104,11 @@ def render(plan: Plan, place: Backdrop, weather: str, rng: np.random.Generator, 
         ids = np.ascontiguousarray(canvas[..., 3])
         for index, box in _visible_boxes(ids, len(plan.actors)).items():
             tracks.setdefault(index, {})[i] = box
-        wrong = [oid for oid, actor in enumerate(plan.actors, 1) if actor.anomalous[i] and i in tracks.get(oid - 1, {})]
+        wrong = [
+            oid
+            for oid, actor in enumerate(plan.actors, 1)
+            if actor.anomalous[i] and i in tracks.get(oid - 1, {})
+        ]
         if wrong:
             lit = np.isin(ids, wrong).view(np.uint8) * 255
             masks[i] = cv2.resize(lit, (size, size), interpolation=cv2.INTER_AREA) > 110
@@ -111,19 +118,27 @@ def render(plan: Plan, place: Backdrop, weather: str, rng: np.random.Generator, 
 
 
 def _worth_keeping(clip: Clip, size: int) -> bool:
-    """An anomaly must be seen: three frames or more, whose largest mask has 1/450 of the picture (28 pixels at 112)."""
+    """An anomaly must be seen: three frames or more, whose largest mask has 1/450 of the picture (28 pixels
+    at 112)."""
     if clip.plan.category is None:
         return True
     area = clip.masks.sum((1, 2))
     return int((area > 0).sum()) >= 3 and area.max() >= size * size / 450
 
 
-def make_clip(seed: int, category: str | None, size: int = 112, frames: int = 16, fps: float = 4.0, max_crowd: int = 12,
-              core: bool = False) -> Clip:  # fmt: skip
+def make_clip(
+    seed: int,
+    category: str | None,
+    size: int = 112,
+    frames: int = 16,
+    fps: float = 4.0,
+    max_crowd: int = 12,
+    core: bool = False,
+) -> Clip:
     """Plan and draw one clip. Deterministic: the same arguments give the same bytes.
 
-    `category` is one of `script.ANOMALIES` or None for a normal clip. Plans whose anomaly would not be seen are drawn again from
-    the next sub-seed. `core` keeps to daylight and `script.CORE_PLACES`.
+    `category` is one of `script.ANOMALIES` or None for a normal clip. Plans whose anomaly would not be seen
+    are drawn again from the next sub-seed. `core` keeps to daylight and `script.CORE_PLACES`.
     """
     if category is not None and category not in ANOMALIES:
         raise ValueError(f"unknown anomaly class {category!r}; known: {', '.join(ANOMALIES)}")
@@ -134,7 +149,13 @@ def make_clip(seed: int, category: str | None, size: int = 112, frames: int = 16
     for attempt in range(100):
         rng = np.random.default_rng([seed, attempt])
         place = make_backdrop(str(rng.choice(places)), rng, size * SUPERSAMPLE)
-        shares = (1, 0, 0, 0) if core else (0.75, 0.25, 0, 0) if place.name == "station" else (0.5, 0.2, 0.15, 0.15)
+        shares = (
+            (1, 0, 0, 0)
+            if core
+            else (0.75, 0.25, 0, 0)
+            if place.name == "station"
+            else (0.5, 0.2, 0.15, 0.15)
+        )
         weather = str(rng.choice(WEATHER, p=shares))
         crowd = int(rng.choice(len(weights), p=weights / weights.sum()))
         clip = render(make_plan(rng, place, category, frames, fps, crowd), place, weather, rng, size)

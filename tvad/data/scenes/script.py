@@ -1,6 +1,8 @@
-"""What happens in a scene: who walks where, and the one anomaly, if any. Pure planning; nothing is drawn here.
+"""What happens in a scene: who walks where, and the one anomaly, if any. Pure planning; nothing is drawn
+here.
 
-Thirteen anomaly classes; `OPEN_SET` keeps those of train, validation and test apart as UBnormal does (Acsintoae et al., CVPR 2022).
+Thirteen anomaly classes; `OPEN_SET` keeps those of train, validation and test apart as UBnormal does
+(Acsintoae et al., CVPR 2022).
 """
 
 import math
@@ -17,8 +19,8 @@ from tvad.data.scenes.world import Backdrop
 class Actor:
     """One object over the T frames of a clip.
 
-    `path` (T, 2) metres on the ground, `facing` (T,) radians, `poses` one a frame (None: not there), `anomalous` (T,) bool,
-    `lift` (T,) metres above ground (thrown things), `age` (T,) 0..1 (smoke, fire).
+    `path` (T, 2) metres on the ground, `facing` (T,) radians, `poses` one a frame (None: not there),
+    `anomalous` (T,) bool, `lift` (T,) metres above ground (thrown things), `age` (T,) 0..1 (smoke, fire).
     """
 
     kind: str
@@ -34,7 +36,8 @@ class Actor:
 
 @dataclass
 class Plan:
-    """A whole clip before it is drawn. `culprit` indexes the actor that a description of the anomaly is about."""
+    """A whole clip before it is drawn. `culprit` indexes the actor that a description of the anomaly is
+    about."""
 
     frames: int
     fps: float
@@ -71,7 +74,10 @@ def _gait(path, fps, rng, stride=0.5, bend=0.7, cadence=4.2):
     travelled = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(np.asarray(path), axis=0).T))])
     still = np.append(np.diff(travelled), travelled[-1] - travelled[-2]) < 0.02
     start = rng.uniform(0, 6)
-    return [Pose(start + cadence * d, 0.06 if s else stride, bend, lean=0.0 if s else 0.05) for d, s in zip(travelled, still)]
+    return [
+        Pose(start + cadence * d, 0.06 if s else stride, bend, lean=0.0 if s else 0.05)
+        for d, s in zip(travelled, still, strict=True)
+    ]
 
 
 def _zone(rng, place: Backdrop, margin=0.4):
@@ -102,7 +108,16 @@ def walker(rng, place: Backdrop, frames, fps) -> Actor:
         z = place.road[0] - 0.6 + rng.uniform(0, 2) if up else place.road[1] + 0.6 - rng.uniform(0, 2)
         path = _straight(frames, fps, (x, z), (0, (1 if up else -1) * rng.uniform(0.7, 1.0)))
     else:
-        path = _through(rng, place, _zone(rng, place), frames, fps, rng.uniform(0.6, 1.1), frames // 2, rng.uniform(0.0, 1.0))
+        path = _through(
+            rng,
+            place,
+            _zone(rng, place),
+            frames,
+            fps,
+            rng.uniform(0.6, 1.1),
+            frames // 2,
+            rng.uniform(0.0, 1.0),
+        )
     return _moving("person", path, _gait(path, fps, rng), look=_look(rng, carried))
 
 
@@ -113,20 +128,34 @@ def chatters(rng, place, frames, fps) -> list[Actor]:
     pair = []
     for dx, facing in ((-0.45, 0.0), (0.45, math.pi)):
         start = rng.uniform(0, 6)
-        poses: list[Pose | None] = [Pose(start, 0.08, near_arm=0.3 + 0.2 * math.sin(start + 1.3 * i)) for i in range(frames)]
-        pair.append(Actor("person", np.tile([x + dx, z], (frames, 1)), np.full(frames, facing), poses, np.zeros(frames, bool), _look(rng)))
+        poses: list[Pose | None] = [
+            Pose(start, 0.08, near_arm=0.3 + 0.2 * math.sin(start + 1.3 * i)) for i in range(frames)
+        ]
+        pair.append(
+            Actor(
+                "person",
+                np.tile([x + dx, z], (frames, 1)),
+                np.full(frames, facing),
+                poses,
+                np.zeros(frames, bool),
+                _look(rng),
+            )
+        )
     return pair
 
 
 def road_car(rng, place, frames, fps) -> Actor:
     """A car on the road, where cars belong."""
     lane = place.road[0] + (place.road[1] - place.road[0]) * (0.27 if rng.random() < 0.5 else 0.75)
-    path = _through(rng, place, lane, frames, fps, rng.uniform(3, 5), rng.integers(frames), rng.uniform(0.2, 0.8))
+    path = _through(
+        rng, place, lane, frames, fps, rng.uniform(3, 5), rng.integers(frames), rng.uniform(0.2, 0.8)
+    )
     path[:, 1] = lane
     return _moving("car", path, [Pose()] * frames, colour=str(rng.choice(list(COLOURS))))
 
 
-# Each anomaly: (rng, place, frames, fps, onset, end) -> actors, the culprit first. Frames onset..end-1 are anomalous.
+# Each anomaly: (rng, place, frames, fps, onset, end) -> actors, the culprit first. Frames onset..end-1 are
+# anomalous.
 
 
 def _window(frames, onset, end):
@@ -161,8 +190,12 @@ def cycling(rng, place, frames, fps, onset, end):
 def vehicle_intrusion(rng, place, frames, fps, onset, end):
     z = _zone(rng, place, 1.2)
     speed = 2.6 * place.camera.half_width(z) / ((end - onset) / fps)
-    path = _through(rng, place, z, frames, fps, float(np.clip(speed, 2.5, 6)), (onset + end) // 2, rng.uniform(0.4, 0.6))
-    return [_moving("car", path, [Pose()] * frames, np.ones(frames, bool), colour=str(rng.choice(list(COLOURS))))]
+    path = _through(
+        rng, place, z, frames, fps, float(np.clip(speed, 2.5, 6)), (onset + end) // 2, rng.uniform(0.4, 0.6)
+    )
+    return [
+        _moving("car", path, [Pose()] * frames, np.ones(frames, bool), colour=str(rng.choice(list(COLOURS))))
+    ]
 
 
 def falling(rng, place, frames, fps, onset, end):
@@ -188,7 +221,13 @@ def fighting(rng, place, frames, fps, onset, end):
         poses = _gait(path, fps, rng)
         for i in range(onset, frames):
             hit = (i + (turn > 0)) % 2
-            poses[i] = Pose(rng.uniform(0, 6), 0.45, near_arm=1.9 if hit else 0.7, far_arm=0.6 if hit else 1.7, lean=0.2 if hit else 0.05)
+            poses[i] = Pose(
+                rng.uniform(0, 6),
+                0.45,
+                near_arm=1.9 if hit else 0.7,
+                far_arm=0.6 if hit else 1.7,
+                lean=0.2 if hit else 0.05,
+            )
         actor = _moving("person", path, poses, _window(frames, onset, frames), look=_look(rng))
         actor.facing[:] = 0.0 if turn > 0 else math.pi
         pair.append(actor)
@@ -214,7 +253,8 @@ def jaywalking(rng, place, frames, fps, onset, end):
 
 
 def loitering(rng, place, frames, fps, onset, end):
-    """Comes and sits down on the ground. (Pacing to and fro would look like walking to any model that sees half a second at a time.)"""
+    """Comes and sits down on the ground. (Pacing to and fro would look like walking to any model that sees
+    half a second at a time.)"""
     z = _zone(rng, place)
     x = rng.uniform(-0.5, 0.5) * place.camera.half_width(z)
     direction = rng.choice([-1.0, 1.0])
@@ -250,13 +290,25 @@ def throwing(rng, place, frames, fps, onset, end):
     poses = [Pose(0.3, 0.1) for _ in range(frames)]
     for i in range(onset, end):
         poses[i] = Pose(0.5, 0.4, near_arm=2.7 - 1.6 * min(1, (i - onset) / 2), lean=0.15)
-    thrower = Actor("person", np.tile([x, z], (frames, 1)), np.full(frames, facing), poses, _window(frames, onset, end), _look(rng))
+    thrower = Actor(
+        "person",
+        np.tile([x, z], (frames, 1)),
+        np.full(frames, facing),
+        poses,
+        _window(frames, onset, end),
+        _look(rng),
+    )
     t = (np.arange(frames) - onset) / fps
     flight = (end - onset) / fps
-    object_path = np.stack([x + direction * (0.4 + 2.3 * np.clip(t, 0, flight)), np.full(frames, z - 0.05)], 1)
+    object_path = np.stack(
+        [x + direction * (0.4 + 2.3 * np.clip(t, 0, flight)), np.full(frames, z - 0.05)], 1
+    )
     lift = np.maximum(0.1, 1.9 + 2.6 * t - (4.5 / flight + 0.0) * t**2 * (2.6 / 4.5 + 1.9 / (4.5 * flight)))
     there = [Pose() if onset <= i < end else None for i in range(frames)]
-    return [thrower, Actor("thrown", object_path, np.zeros(frames), there, _window(frames, onset, end), lift=lift)]
+    return [
+        thrower,
+        Actor("thrown", object_path, np.zeros(frames), there, _window(frames, onset, end), lift=lift),
+    ]
 
 
 def _plume(kind):
@@ -265,14 +317,25 @@ def _plume(kind):
         x = rng.uniform(-0.6, 0.6) * place.camera.half_width(z)
         there = [Pose(float(rng.integers(1 << 30))) if i >= onset else None for i in range(frames)]
         age = np.clip((np.arange(frames) - onset + 2) / (1.8 * fps), 0, 1)
-        return [Actor(kind, np.tile([x, z], (frames, 1)), np.zeros(frames), there, _window(frames, onset, frames), age=age)]
+        return [
+            Actor(
+                kind,
+                np.tile([x, z], (frames, 1)),
+                np.zeros(frames),
+                there,
+                _window(frames, onset, frames),
+                age=age,
+            )
+        ]
 
     return plan
 
 
 def crawling(rng, place, frames, fps, onset, end):
     z = _zone(rng, place)
-    path = _through(rng, place, z, frames, fps, rng.uniform(0.35, 0.6), (onset + end) // 2, rng.uniform(0.25, 0.75))
+    path = _through(
+        rng, place, z, frames, fps, rng.uniform(0.35, 0.6), (onset + end) // 2, rng.uniform(0.25, 0.75)
+    )
     poses = _gait(path, fps, rng)
     for i in range(onset, end):
         poses[i] = Pose(1.7 * i, crawl=True)
@@ -281,7 +344,9 @@ def crawling(rng, place, frames, fps, onset, end):
 
 def jumping(rng, place, frames, fps, onset, end):
     z = _zone(rng, place)
-    path = _through(rng, place, z, frames, fps, rng.uniform(0.1, 0.4), (onset + end) // 2, rng.uniform(0.2, 0.8))
+    path = _through(
+        rng, place, z, frames, fps, rng.uniform(0.1, 0.4), (onset + end) // 2, rng.uniform(0.2, 0.8)
+    )
     poses = _gait(path, fps, rng)
     for i in range(onset, end):
         up = abs(math.sin(2.0 * (i - onset) + 0.9))
@@ -319,8 +384,8 @@ SETTINGS = ("closed", "open", "core")
 
 
 def classes_of(setting: str, split: str) -> tuple[str, ...]:
-    """Anomaly classes of a split. `setting`: "closed" (all classes everywhere), "open" (disjoint over the splits) or "core" (the classes
-    that are plain to see, everywhere)."""
+    """Anomaly classes of a split. `setting`: "closed" (all classes everywhere), "open" (disjoint over the
+    splits) or "core" (the classes that are plain to see, everywhere)."""
     if setting == "closed":
         return tuple(ANOMALIES)
     if setting == "core":
@@ -330,8 +395,11 @@ def classes_of(setting: str, split: str) -> tuple[str, ...]:
     raise ValueError(f"setting must be one of {', '.join(SETTINGS)}, not {setting!r}")
 
 
-def make_plan(rng: np.random.Generator, place: Backdrop, category: str | None, frames: int, fps: float, crowd: int) -> Plan:
-    """Plan one clip at `place`: `crowd` ordinary people, cars where there is a road, and the anomaly `category`."""
+def make_plan(
+    rng: np.random.Generator, place: Backdrop, category: str | None, frames: int, fps: float, crowd: int
+) -> Plan:
+    """Plan one clip at `place`: `crowd` ordinary people, cars where there is a road, and the anomaly
+    `category`."""
     actors: list[Actor] = []
     culprit = None
     if category is not None:

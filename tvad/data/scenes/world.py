@@ -1,7 +1,7 @@
 """The stage of a procedural surveillance scene: a pinhole camera over a ground plane, backdrops, weather.
 
-Ground coordinates are metres: X to the right, Z away from the camera. Images are square BGR uint8 with a fourth channel that
-holds object ids, so that one OpenCV call draws an object's colour and its mask.
+Ground coordinates are metres: X to the right, Z away from the camera. Images are square BGR uint8 with a
+fourth channel that holds object ids, so that one OpenCV call draws an object's colour and its mask.
 """
 
 import math
@@ -15,7 +15,8 @@ WEATHER = ("day", "night", "rain", "fog")
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole camera with its optical axis parallel to the ground. Lengths in metres, image units in picture widths."""
+    """Pinhole camera with its optical axis parallel to the ground. Lengths in metres, image units in picture
+    widths."""
 
     horizon: float
     focal: float
@@ -63,7 +64,13 @@ def _band(image, camera, z_near, z_far, colour, x0=-60.0, x1=60.0):
     """Fill the ground rectangle x0..x1, z_near..z_far."""
     size = image.shape[0]
     corners = [camera.project(x, z) for x, z in ((x0, z_near), (x1, z_near), (x1, z_far), (x0, z_far))]
-    cv2.fillPoly(image, [np.array([[u * size * 16, v * size * 16] for u, v in corners], np.int32)], colour, cv2.LINE_AA, 4)
+    cv2.fillPoly(
+        image,
+        [np.array([[u * size * 16, v * size * 16] for u, v in corners], np.int32)],
+        colour,
+        cv2.LINE_AA,
+        4,
+    )
 
 
 def _ground_line(image, camera, a, b, colour, width):
@@ -116,7 +123,9 @@ def _plaza(rng, camera, size):
     for x in np.arange(-30, 31, 1.6):
         _ground_line(image, camera, (x, 4), (x, 80), seam, size / 224)
     occluders = [("planter", rng.uniform(-4, 4), rng.uniform(8, 15)) for _ in range(rng.integers(0, 3))]
-    return Backdrop("plaza", image, camera, [(7.2, 14.5)], occluders=occluders + [("lamp", rng.uniform(-5, 5), 16.0)])
+    return Backdrop(
+        "plaza", image, camera, [(7.2, 14.5)], occluders=[*occluders, ("lamp", rng.uniform(-5, 5), 16.0)]
+    )
 
 
 def _street(rng, camera, size):
@@ -151,7 +160,9 @@ def _park(rng, camera, size):
     _band(image, camera, 7.4, 11.0, path)
     _band(image, camera, 7.4, 60, path, -1.4 + (bend := rng.uniform(-3, 3)), 1.4 + bend)
     occluders = [("tree", rng.uniform(-5, 5), rng.uniform(11.2, 15)) for _ in range(rng.integers(1, 4))]
-    return Backdrop("park", image, camera, [(7.4, 13.0)], occluders=[*occluders, ("bench", rng.uniform(-4, 4), 11.4)])
+    return Backdrop(
+        "park", image, camera, [(7.4, 13.0)], occluders=[*occluders, ("bench", rng.uniform(-4, 4), 11.4)]
+    )
 
 
 def _parking(rng, camera, size):
@@ -164,7 +175,14 @@ def _parking(rng, camera, size):
         _ground_line(image, camera, (x, 13.4), (x * 1.02, 18), (215, 220, 220), 2 * size / 224)
     _ground_line(image, camera, (-60, 13.4), (60, 13.4), (215, 220, 220), 2 * size / 224)
     parked = [(x + 1.4, 15.6) for x in np.arange(-14, 13, 2.8) if rng.random() < 0.6]
-    return Backdrop("parking lot", image, camera, [(7.2, 12.6)], occluders=[("lamp", rng.uniform(-5, 5), 13.2)], parked=parked)
+    return Backdrop(
+        "parking lot",
+        image,
+        camera,
+        [(7.2, 12.6)],
+        occluders=[("lamp", rng.uniform(-5, 5), 13.2)],
+        parked=parked,
+    )
 
 
 def _station(rng, camera, size):
@@ -175,7 +193,9 @@ def _station(rng, camera, size):
     edge = int(camera.project(0, 17)[1] * size)
     for x in range(0, size, size // 5):
         poster = rng.uniform(50, 220, 3).tolist()
-        cv2.rectangle(image, (x + size // 24, edge - size // 7), (x + size // 7, edge - size // 36), poster, -1)
+        cv2.rectangle(
+            image, (x + size // 24, edge - size // 7), (x + size // 7, edge - size // 36), poster, -1
+        )
     cv2.rectangle(image, (0, edge - size // 60), (size, edge), (wall * 0.6).tolist(), -1)
     _band(image, camera, 14.2, 14.6, (60, 205, 235))
     for x in np.arange(-20, 21, 2.0):
@@ -199,7 +219,8 @@ def make_backdrop(name: str, rng: np.random.Generator, size: int) -> Backdrop:
 
 
 class Weather:
-    """Light and weather over finished frames, at output resolution. One instance a clip: drops fall, lamps stay."""
+    """Light and weather over finished frames, at output resolution. One instance a clip: drops fall, lamps
+    stay."""
 
     def __init__(self, kind: str, rng: np.random.Generator, camera: Camera, size: int):
         self.kind, self.size = kind, size
@@ -242,7 +263,9 @@ def draw_occluder(canvas: np.ndarray, camera: Camera, kind: str, x: float, z: fl
     u, v = (c * size for c in camera.project(x, z))
 
     def box(dx0, dx1, y0, y1, colour):
-        cv2.rectangle(canvas, (int(u + dx0 * k), int(v - y1 * k)), (int(u + dx1 * k), int(v - y0 * k)), (*colour, 0), -1)
+        cv2.rectangle(
+            canvas, (int(u + dx0 * k), int(v - y1 * k)), (int(u + dx1 * k), int(v - y0 * k)), (*colour, 0), -1
+        )
 
     if kind == "lamp":
         box(-0.07, 0.07, 0, 4.2, (70, 70, 70))
@@ -262,6 +285,12 @@ def draw_occluder(canvas: np.ndarray, camera: Camera, kind: str, x: float, z: fl
     elif kind == "tree":
         box(-0.14, 0.14, 0, 1.6, (45, 70, 95))
         for dx, y, r in ((0, 2.6, 0.95), (-0.6, 2.1, 0.65), (0.6, 2.15, 0.7)):
-            cv2.circle(canvas, (int(u + dx * k), int(v - y * k)), int(r * k), (48, int(105 + 14 * math.sin(7 * dx + x)), 58, 0), -1)
+            cv2.circle(
+                canvas,
+                (int(u + dx * k), int(v - y * k)),
+                int(r * k),
+                (48, int(105 + 14 * math.sin(7 * dx + x)), 58, 0),
+                -1,
+            )
     else:
         raise ValueError(f"unknown occluder {kind!r}")
