@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt overrides.txt
 	touch $(STAMP)
 
 demo: setup
-	$(RUN) -m rft.demo --out runs/demo
+	$(RUN) -m rft.studies.demo --out runs/demo
 
 data: setup
 	for split in val:200 train:8000 test:300; do \
@@ -28,7 +28,7 @@ data: setup
 tiny: data
 	$(RUN) rft/train_stage.py --config configs/stage/tiny.yaml
 	$(RUN) -m bench run --model vllm:runs/tiny/model --suite configs/bench/scenes.yaml --out runs/tiny/bench
-	$(RUN) -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny" --setting core
+	$(RUN) -m rft.common.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny" --setting core
 
 # Rebuilds assets/tvad-tiny-closed: all 13 classes, weathers and crowds (70 minutes on two cores).
 closed: setup
@@ -37,12 +37,12 @@ closed: setup
 	    --workers 2; done
 	$(RUN) rft/train_stage.py --config configs/stage/closed.yaml
 	$(RUN) -m bench run --model vllm:runs/closed/model --suite configs/bench/closed.yaml --out runs/closed/bench
-	$(RUN) -m rft.model_card runs/closed/model --bench runs/closed/bench --out assets/tvad-tiny-closed --made-by "make closed" --setting closed \
+	$(RUN) -m rft.common.model_card runs/closed/model --bench runs/closed/bench --out assets/tvad-tiny-closed --made-by "make closed" --setting closed \
 	  --start assets/tvad-tiny
 
 # The paper's ablation at tiny size: runs/ablation/ablation.md (about an hour on two cores).
 ablation: data
-	$(RUN) -m rft.ablation --config configs/stage/ablation.yaml
+	$(RUN) -m rft.studies.ablation --config configs/stage/ablation.yaml
 
 test: setup
 	$(RUN) -m pytest -m "not slow"

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from tvad import cli
-from tvad.errors import InputError
+from tvad.common import cli
+from tvad.common.errors import InputError
 
 EXAMPLES = """examples:
   bench run --model vllm:assets/tvad-tiny --suite configs/bench/scenes.yaml --out runs/tiny-greedy

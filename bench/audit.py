@@ -14,11 +14,11 @@ import numpy as np
 
 from bench.blind import MARGIN, by_question, chance
 from bench.metrics.stats import Interval, mean_interval
+from tvad.common.errors import InputError
+from tvad.common.files import file_hash, write_whole
 from tvad.data.check import Problem, readable
 from tvad.data.sample import Question, Sample
 from tvad.data.vau_bench import read_csv
-from tvad.errors import InputError
-from tvad.files import file_hash, write_whole
 
 
 @dataclass(frozen=True)

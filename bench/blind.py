@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data.sample import Question, Sample
-from tvad.errors import InputError
 from tvad.prompts import LETTERS
 
 if TYPE_CHECKING:

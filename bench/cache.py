@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.models.base import Completion, Request
-from tvad.errors import InputError
-from tvad.files import file_hash
+from tvad.common.errors import InputError
+from tvad.common.files import file_hash
 
 if TYPE_CHECKING:
     from bench.suite import Decode

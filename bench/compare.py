@@ -10,7 +10,7 @@ import numpy as np
 from bench.metrics.stats import Interval, mcnemar, mean_interval
 from bench.run import read_lines
 from bench.tasks import heatmap
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 LOWER_IS_BETTER = ("parse_failure", "false_alarm", "missing")
 

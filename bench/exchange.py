@@ -8,10 +8,10 @@ from pathlib import Path
 from bench.compare import open_run
 from bench.suite import Item, Suite, load
 from bench.tasks import TASKS
-from tvad import config
+from tvad.common import config
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 from tvad.data.check import Problem
-from tvad.errors import InputError
-from tvad.files import write_whole
 from tvad.prompts import question_text
 
 INSPECT_VERSION = 2  # of the log format (inspect_ai.log.EvalLog)

@@ -18,9 +18,9 @@ from xml.etree import ElementTree
 from bench import compare
 from bench.compare import Pairs, lower_is_better, pairs
 from bench.metrics.stats import Interval, holm, mean_interval, share_beyond
-from tvad import config
-from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.common import config
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 
 @dataclass

@@ -22,8 +22,8 @@ from bench.models.openai import OpenAiModel
 from bench.run import write_json
 from bench.suite import Suite, load
 from bench.tasks import RATIONALE
-from tvad import config
-from tvad.errors import InputError
+from tvad.common import config
+from tvad.common.errors import InputError
 
 ASPECTS = ("classification", "key_object_and_action", "fluency", "informativeness", "factual_consistency")
 VERSION = "1"

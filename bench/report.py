@@ -15,11 +15,11 @@ from bench.compare import Difference, compare, open_run
 from bench.metrics import frame
 from bench.suite import Item, Suite, load
 from bench.tasks import PRIMARIES, RATIONALE, TASKS, heatmap
-from tvad import config
 from tvad.answer import NONE
+from tvad.common import config
+from tvad.common.files import write_whole
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN, Sample
-from tvad.files import write_whole
 from tvad.pictures import GREEN, RED, glow, outline
 
 STYLE = """

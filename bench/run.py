@@ -31,10 +31,10 @@ from bench.tasks import heatmap as heatmap_task
 from bench.tasks.faithfulness import masked
 from bench.tasks.judgement import judged
 from tvad.answer import Answer, parse
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN, Sample
-from tvad.errors import InputError
-from tvad.files import write_whole
 from tvad.prompts import LETTERS, asked
 
 BATCH = 64  # questions asked at a time; the unit of resumption

@@ -24,10 +24,10 @@ from bench.metrics.stats import Interval, mean_interval
 from bench.run import Columns, score_item, write_json
 from bench.suite import Item, Suite, load
 from bench.tasks import HEATMAP, heatmap
+from tvad.common.errors import InputError
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
-from tvad.errors import InputError
 
 MOST_LINE = 4 << 20  # bytes of a line
 MOST_VALUES = 64 << 20  # of a heatmap

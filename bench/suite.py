@@ -8,10 +8,10 @@ from typing import Literal
 
 from bench.tasks import CIRCULAR, FAITHFULNESS, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
-from tvad import config
+from tvad.common import config
+from tvad.common.errors import InputError
 from tvad.data import load_checked
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
-from tvad.errors import InputError
 from tvad.prompts import DIALOGUE, STYLES
 
 TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}

@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from tvad import cli
-from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.common import cli
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 EXAMPLES = """examples:
   leaderboard card --out card.yaml

@@ -9,10 +9,10 @@ from pathlib import Path
 from bench import suite as suites
 from bench.suite import Item, Suite
 from leaderboard import private
-from tvad import config
+from tvad.common import config
+from tvad.common.errors import InputError
+from tvad.common.files import is_hash
 from tvad.data.sample import Sample
-from tvad.errors import InputError
-from tvad.files import is_hash
 
 SPLITS = ("public", "private")
 

@@ -11,7 +11,7 @@ from leaderboard.board import Board
 from leaderboard.pages import FILES, TEMPLATES, Pages, StaticLinks, table_file
 from leaderboard.store import Store
 from leaderboard.web import build_app
-from tvad.files import whole_folder
+from tvad.common.files import whole_folder
 
 _work: tuple[Pages, Path] | None = None  # of a forked process
 

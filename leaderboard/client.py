@@ -11,8 +11,8 @@ import httpx
 from tqdm import tqdm
 
 from leaderboard import submission
-from tvad.errors import InputError
-from tvad.files import file_hash
+from tvad.common.errors import InputError
+from tvad.common.files import file_hash
 
 PIECE = 8 << 20
 TRIES = 8

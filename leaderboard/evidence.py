@@ -18,10 +18,10 @@ from bench.score import read_heat, read_predictions
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP
 from leaderboard.submission import PREDICTIONS
+from tvad.common.errors import InputError
+from tvad.common.files import file_hash, settle
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
-from tvad.errors import InputError
-from tvad.files import file_hash, settle
 
 MOST_BYTES = 64 << 20  # of answers that the pages open
 SHOWN_ANSWERS = 30  # different answers of a task that are counted one by one

@@ -25,9 +25,9 @@ from leaderboard.board import Board
 from leaderboard.store import Job, Scored, Store
 from leaderboard.submission import PREDICTIONS
 from leaderboard.tables import connect
-from tvad import cli
-from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.common import cli
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 FAILURE = "the predictions could not be scored"
 RESULTS = "results.json"

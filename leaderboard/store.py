@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from leaderboard import integrity
 from leaderboard.submission import Card
 from leaderboard.tables import Account, Audit, Flag, Result, Score, Submission, SuiteVersion, migrate, now
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 QUEUED, RUNNING, DONE, FAILED, WITHDRAWN = "queued", "running", "done", "failed", "withdrawn"
 ATTEMPTS = 3

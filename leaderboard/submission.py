@@ -26,10 +26,10 @@ import yaml
 
 from bench.compare import open_run
 from bench.score import read_predictions
-from tvad import config
+from tvad.common import config
+from tvad.common.errors import InputError
+from tvad.common.files import file_hash, write_whole
 from tvad.data.check import Problem
-from tvad.errors import InputError
-from tvad.files import file_hash, write_whole
 
 CARD, MANIFEST, PREDICTIONS, HEATMAPS = "card.yaml", "manifest.json", "predictions.jsonl", "heatmaps"
 CONTROL = re.compile(

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 
 def now() -> datetime:

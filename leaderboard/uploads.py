@@ -15,8 +15,8 @@ from starlette.requests import Request
 from leaderboard import submission
 from leaderboard.board import Board
 from leaderboard.store import Limited, Store
-from tvad.errors import InputError
-from tvad.files import file_hash, is_hash, settle
+from tvad.common.errors import InputError
+from tvad.common.files import file_hash, is_hash, settle
 
 SILENCE = 30.0  # seconds that an upload may pause
 WHOLE = 1800.0  # seconds that one request may take

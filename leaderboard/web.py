@@ -34,7 +34,7 @@ from leaderboard.board import Board
 from leaderboard.pages import FILES, SIZES, TEMPLATES, Pages
 from leaderboard.store import Filter, Limited, Store
 from leaderboard.uploads import Conflict, TooLarge, TooSlow, Uploads, bounded
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 HEADERS = {
     "Content-Security-Policy": (

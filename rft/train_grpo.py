@@ -22,16 +22,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from rft.callbacks import BenchEvaluation, Evaluate, Guard, Terminator, Watch
 from rft.curriculum.stage import LoraSpec
-from tvad import cli, config
-from tvad.errors import InputError
-from tvad.files import write_whole
+from rft.grpo.callbacks import BenchEvaluation, Evaluate, Guard, Terminator, Watch
+from tvad.common import cli, config
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 
 @dataclass
 class Difficulty:
-    """run: a finished benchmark run of the start on the training data (`rft.difficulty`). floor: least
+    """run: a finished benchmark run of the start on the training data (`rft.grpo.difficulty`). floor: least
     relative chance of a question."""
 
     run: str
@@ -41,7 +41,7 @@ class Difficulty:
 @dataclass
 class Features:
     """folder, gigabytes: where and how much of what the frozen vision tower makes of clips is kept
-    (`rft.features`)."""
+    (`rft.grpo.features`)."""
 
     folder: str
     gigabytes: float = 50.0
@@ -54,7 +54,7 @@ class GrpoRun:
     questions are put (`tvad.prompts.STYLES`).
 
     `engine`: vllm (in this process), transformers, auto (vllm where installed), or server:URL,URL
-    (`rft.server`). `engine_options`: of `bench.models.vllm.VllmModel`. `trains`: name patterns of the
+    (`rft.grpo.server`). `engine_options`: of `bench.models.vllm.VllmModel`. `trains`: name patterns of the
     parameters that learn; `lora`: also adapters on the last decoder layers. `method`: grpo (the losses of TRL
     by `training.loss_type` and `training.importance_sampling_level`) or reg_grpo with `reg_scale`. `redraws`:
     rounds in which groups without signal are replaced (dynamic sampling). `rate` and `max_frames`: how clips
@@ -104,7 +104,7 @@ def open_engine(
     import importlib.util
 
     if kind.startswith("server:"):
-        from rft.server import RolloutClient
+        from rft.grpo.server import RolloutClient
 
         return RolloutClient(kind.partition(":")[2])
     if kind not in ("auto", "vllm", "transformers"):
@@ -201,13 +201,13 @@ def train(run: GrpoRun, engine=None):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-    from rft import difficulty, mixture
+    from rft.common.model_card import rft_card
+    from rft.common.run_log import RunLog, last_checkpoint
     from rft.curriculum.stage import add_lora, save_adapter, select_trainable
-    from rft.features import FeatureCache, weights_hash
-    from rft.model_card import rft_card
-    from rft.run_log import RunLog, last_checkpoint
-    from rft.run_page import write_run_page
-    from rft.video_grpo import VideoGRPOTrainer
+    from rft.grpo import difficulty, mixture
+    from rft.grpo.features import FeatureCache, weights_hash
+    from rft.grpo.run_page import write_run_page
+    from rft.grpo.video_grpo import VideoGRPOTrainer
     from tvad.data import load_checked
     from tvad.data.dataset import ClipStore
 

@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rft.curriculum import stage as stages
-from tvad import cli, config
-from tvad.errors import InputError
-from tvad.files import whole_folder
+from tvad.common import cli, config
+from tvad.common.errors import InputError
+from tvad.common.files import whole_folder
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT, SHIPPED
 
-from rft.demo import main as demo
+from rft.studies.demo import main as demo
 
 
 def call(*arguments, **kwargs):
@@ -42,7 +42,7 @@ def refused(done, *words):
         ("-m", "bench", "compare"),
         ("rft/train_grpo.py",),
         ("rft/train_stage.py",),
-        ("-m", "rft.demo"),
+        ("-m", "rft.studies.demo"),
     ],
 )
 def test_help_has_an_example(command):

@@ -2,8 +2,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tvad.config import build, override, read_yaml
-from tvad.errors import InputError
+from tvad.common.config import build, override, read_yaml
+from tvad.common.errors import InputError
 
 
 @dataclass

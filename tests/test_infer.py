@@ -15,8 +15,8 @@ from tvad.__main__ import main
 from tvad.data import load, video
 from tvad.data.scenes.render import make_clip
 from tvad.detections import box_iou, link, nearest
-from tvad.infer import Dialogue, analyse, merged, videos_in, write
 from tvad.model.start import load as load_model
+from tvad.use.infer import Dialogue, analyse, merged, videos_in, write
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_real_surveillance_video(model, tmp_path):
 
 def run(capsys, *arguments):
     """Exit status and lines of a command in this process."""
-    from tvad import cli
+    from tvad.common import cli
 
     status = cli.guard(lambda: main([str(a) for a in arguments]))
     printed = capsys.readouterr()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import SHIPPED
 
-from tvad import serving
+from tvad.common.errors import InputError
 from tvad.data import load, video
-from tvad.errors import InputError
 from tvad.prompts import messages
+from tvad.use import serving
 
 
 def url_of(path):
@@ -163,8 +163,8 @@ def test_clips_are_sampled_as_in_training(scenes):
 
 @pytest.mark.slow
 def test_the_server_answers_as_transformers_does(server, scenes):
-    from tvad.infer import ask, heatmaps_of
     from tvad.model.start import load as load_model
+    from tvad.use.infer import ask, heatmaps_of
 
     sample = next(s for s in load(scenes) if s.anomalous)
     path = sample.path(sample.video.path)

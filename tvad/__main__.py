@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from tvad import cli
+from tvad.common import cli
+from tvad.common.errors import InputError
+from tvad.common.files import whole_folder
 from tvad.data.video import Reader
-from tvad.errors import InputError
-from tvad.files import whole_folder
 
 EXAMPLES = """examples:
   tvad data scenes --out data/scenes/test --split test --clips 300
@@ -254,8 +254,8 @@ def _infer(known) -> int:
     from tqdm import tqdm
 
     from tvad.data import load as load_samples
-    from tvad.infer import Dialogue, analyse, as_json, videos_in, write
     from tvad.model.start import load
+    from tvad.use.infer import Dialogue, analyse, as_json, videos_in, write
 
     files = videos_in(known.video)
     truths = {Path(s.video.path).name: s for s in load_samples(known.truth)} if known.truth else {}
@@ -296,7 +296,7 @@ def _serve(known, rest: list[str]) -> int:
     """Replaces this process by vLLM's server."""
     import importlib.util
 
-    from tvad.serving import command
+    from tvad.use.serving import command
 
     if not Path(known.model, "config.json").is_file():
         raise InputError(f"{known.model}: not a model folder (no config.json)")
@@ -311,7 +311,7 @@ def _serve(known, rest: list[str]) -> int:
 
 def _demo(known) -> int:
     from tvad.model.start import load
-    from tvad.web import serve
+    from tvad.use.page import serve
 
     model, processor = load(known.model)
     print(f"http://{known.host}:{known.port}", flush=True)

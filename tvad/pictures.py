@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.sample import Sample
 from tvad.detections import THRESHOLD
-from tvad.errors import InputError
 
 if TYPE_CHECKING:
-    from tvad.infer import Analysis
+    from tvad.use.infer import Analysis
 
 RED, GREEN = (255, 70, 70), (60, 210, 90)
 LEAST_WIDTH, MOST_WIDTH = 320, 640  # pixels of pictures and overlay videos

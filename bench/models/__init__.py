@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 KINDS = ("hf", "vllm", "openai", "baseline")
 

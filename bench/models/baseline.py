@@ -10,8 +10,8 @@ from bench.audit import multiple_choice, read
 from bench.blind import longest, text_only
 from bench.models.base import Completion, Request, Sampling
 from tvad.answer import NONE, Answer, Box, render
+from tvad.common.errors import InputError
 from tvad.data.sample import DIALOGUE_TURN
-from tvad.errors import InputError
 
 NAMES = ("random", "prior", "longest", "oracle", "text")
 

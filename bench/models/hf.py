@@ -10,8 +10,8 @@ from transformers.video_utils import VideoMetadata
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling
+from tvad.common.errors import InputError
 from tvad.data.video import Frames
-from tvad.errors import InputError
 
 
 @contextmanager

@@ -22,8 +22,8 @@ import httpx
 import numpy as np
 
 from bench.models.base import Completion, Request, Sampling
+from tvad.common.errors import InputError
 from tvad.data.video import Frames
-from tvad.errors import InputError
 
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 KEY = "OPENAI_API_KEY"

@@ -10,8 +10,8 @@ import torch
 
 from bench.models.base import Completion, Request, Sampling
 from bench.models.hf import seeded
+from tvad.common.errors import InputError
 from tvad.data.video import Frames
-from tvad.errors import InputError
 
 
 class VllmModel:

@@ -8,11 +8,11 @@ import numpy as np
 
 from bench.metrics import detection, frame
 from bench.metrics.stats import Interval, interval_of
+from tvad.common.errors import InputError
 from tvad.data import masks
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import boxes_of, resize, steps_of
-from tvad.errors import InputError
 
 PRIMARY = "micro_auc"
 

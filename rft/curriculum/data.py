@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tvad.answer import Answer, Box, render
+from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
 from tvad.data.sample import Question, Sample, Track
@@ -14,7 +15,6 @@ from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.describe import symbolic_questions
 from tvad.data.scenes.script import ANOMALIES
 from tvad.data.video import Frames
-from tvad.errors import InputError
 from tvad.model.ahd import patch_targets
 from tvad.model.packing import pack
 from tvad.prompts import messages, question_text

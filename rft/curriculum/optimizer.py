@@ -8,7 +8,7 @@ business.
 import torch
 from torch import nn
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 STACKS = (".blocks.", ".layers.")  # what holds a tower's or a language model's layers
 

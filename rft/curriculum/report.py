@@ -8,10 +8,10 @@ import numpy as np
 
 from bench.models.hf import HfModel
 from bench.report import embed_picture, esc, line_plot, number, page
+from tvad.common.files import write_whole
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.detections import boxes_of, resize
-from tvad.files import write_whole
 from tvad.pictures import GREEN, RED, glow, outline
 
 PICTURES = 6

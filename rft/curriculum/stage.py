@@ -16,17 +16,17 @@ from peft.tuners.lora import LoraModel
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback, TrainingArguments
 
+from rft.common.run_log import RunLog, last_checkpoint, save_whole
 from rft.curriculum.data import OBJECTS, Branches, ClipCollator, TextCollator, check_readable
 from rft.curriculum.report import write_stage_report
 from rft.curriculum.trainer import AttributeHeads, Draws, ObjectHeads, StageTrainer, Weights
-from rft.run_log import RunLog, last_checkpoint, save_whole
+from tvad.common.errors import InputError
+from tvad.common.files import whole_folder, write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.script import ANOMALIES
-from tvad.errors import InputError
-from tvad.files import whole_folder, write_whole
 
 HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 LORA_TARGETS = ("q_proj", "v_proj")

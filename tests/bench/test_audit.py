@@ -7,9 +7,9 @@ from conftest import shared
 from bench import audit
 from bench.__main__ import main
 from bench.metrics.stats import holm, mcnemar, mean_interval, share_beyond
+from tvad.common.errors import InputError
 from tvad.data import load, save
 from tvad.data.sample import Question
-from tvad.errors import InputError
 
 
 def findings(found):

@@ -16,7 +16,7 @@ from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
 from bench.run import run
 from bench.score import score
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 GOOD = {aspect: 7 for aspect in judge.ASPECTS}
 

@@ -14,8 +14,8 @@ from bench import models, suite
 from bench.models.base import Request, Sampling
 from bench.models.openai import OpenAiModel, as_mp4
 from bench.run import run
+from tvad.common.errors import InputError
 from tvad.data import video
-from tvad.errors import InputError
 from tvad.prompts import messages
 
 

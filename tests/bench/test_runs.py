@@ -26,9 +26,9 @@ from bench.report import write_report
 from bench.run import run
 from bench.score import score
 from bench.suite import Item
+from tvad.common.errors import InputError
 from tvad.data import Question, Sample, Video, masks
 from tvad.data import load as load_samples
-from tvad.errors import InputError
 
 
 @pytest.fixture

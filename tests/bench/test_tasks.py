@@ -15,9 +15,9 @@ from bench.run import run
 from bench.tasks import faithfulness, rationale
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Answer
+from tvad.common.errors import InputError
 from tvad.data import load, video
 from tvad.data.sample import Question
-from tvad.errors import InputError
 from tvad.prompts import asked
 
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tvad.common.errors import InputError
 from tvad.data import check, load, load_checked, masks, save, video
 from tvad.data.sample import from_json, to_json
 from tvad.data.vau_bench import COLUMNS, read_csv, reasoning_sections
-from tvad.errors import InputError
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from conftest import shared
 
 from tvad.__main__ import main
+from tvad.common.errors import InputError
 from tvad.data import check, load, masks, shanghaitech, ubnormal, video
 from tvad.data.build import spans_of
 from tvad.data.narrate import narratives
 from tvad.data.reclip import LEAST, MOST, reclip, windows
-from tvad.errors import InputError
 
 HEIGHT, WIDTH = 48, 64
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.scenes.dataset import ScenesConfig, generate, make_sample
 from tvad.data.scenes.describe import anomaly_span, box_at
 from tvad.data.scenes.render import make_clip
 from tvad.data.scenes.script import ANOMALIES, OPEN_SET
-from tvad.errors import InputError
 
 
 def test_the_same_seed_gives_the_same_clip_and_another_seed_another():

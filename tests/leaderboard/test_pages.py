@@ -27,8 +27,8 @@ from leaderboard.build import build
 from leaderboard.client import Client
 from leaderboard.store import DONE
 from leaderboard.web import build_app
+from tvad.common.errors import InputError
 from tvad.data import load
-from tvad.errors import InputError
 
 
 def test_a_model_page_opens_to_its_evidence(place):

@@ -28,7 +28,7 @@ from leaderboard import integrity, scoring, submission
 from leaderboard.store import ATTEMPTS, Filter, Limited, Scored, Store
 from leaderboard.submission import Card
 from leaderboard.tables import Base, Result, Submission, connect, now
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 CARD = Card("guess", "a lab", "apache-2.0", "none known", ["nothing"])
 

@@ -14,7 +14,7 @@ from bench.run import run
 from leaderboard import submission
 from leaderboard.__main__ import main
 from leaderboard.submission import Limits, opened, pack, read_card, unpack, verify
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 CARD = """
 name: guess

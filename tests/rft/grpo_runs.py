@@ -5,7 +5,7 @@ from dataclasses import replace
 from conftest import ROOT
 
 from rft.train_grpo import GrpoRun
-from tvad import config
+from tvad.common import config
 
 
 def run_of(scenes, checkpoint, out, **training) -> GrpoRun:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.models.base import Completion  # noqa: E402
 from rft.train_grpo import GrpoRun, train  # noqa: E402
-from tvad import config  # noqa: E402
+from tvad.common import config  # noqa: E402
 from tvad.model import TvadProcessor  # noqa: E402
 
 

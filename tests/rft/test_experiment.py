@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT, SHIPPED
 
-from rft.experiment import main
+from rft.studies.experiment import main
 
 
 @pytest.mark.slow

@@ -9,12 +9,12 @@ import pytest
 from conftest import ROOT, SHIPPED
 from grpo_runs import run_of
 
-from rft import mixture
-from rft.experiment import Experiment, comparisons
+from rft.grpo import mixture
 from rft.rewards import named
+from rft.studies.experiment import Experiment, comparisons
 from rft.train_grpo import GrpoRun, settings_of, train
-from tvad import config
 from tvad.__main__ import main
+from tvad.common import config
 from tvad.data import load
 from tvad.data.vau_bench import COLUMNS
 from tvad.prompts import VAU_R1_CLASSES

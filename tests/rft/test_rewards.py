@@ -5,7 +5,7 @@ import pytest
 from conftest import shared
 
 from rft.rewards import REWARDS, select, vau_r1
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 TEMPORAL = "<think>x</think><answer>Anomaly</answer><glue>[1.00, 3.00]</glue>"
 SPATIAL = "<think>x</think><answer>car</answer><box>[100, 100, 300, 300]</box>"

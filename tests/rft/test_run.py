@@ -18,17 +18,17 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, TrainerControl
 
-from rft import difficulty, mixture
-from rft.callbacks import Evaluate, Guard, Watch
+from rft.common.run_log import last_checkpoint
 from rft.curriculum.stage import LoraSpec
-from rft.difficulty import pass_rates
-from rft.features import FeatureCache, clip_hash, weights_hash
-from rft.run_log import last_checkpoint
+from rft.grpo import difficulty, mixture
+from rft.grpo.callbacks import Evaluate, Guard, Watch
+from rft.grpo.difficulty import pass_rates
+from rft.grpo.features import FeatureCache, clip_hash, weights_hash
+from rft.grpo.video_grpo import _replaced, predicted_advantages
 from rft.train_grpo import Difficulty, Features, Stopped, train
-from rft.video_grpo import _replaced, predicted_advantages
+from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
-from tvad.errors import InputError
 from tvad.model import TvadForConditionalGeneration, TvadProcessor
 
 

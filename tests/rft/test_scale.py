@@ -15,11 +15,11 @@ from conftest import ROOT, SHIPPED, free_port, until_up
 from grpo_runs import run_of
 
 from bench.models.base import Request, Sampling
-from rft.server import RolloutClient
+from rft.grpo.server import RolloutClient
 from rft.train_grpo import train
+from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
-from tvad.errors import InputError
 from tvad.model import TvadForConditionalGeneration
 from tvad.prompts import messages
 
@@ -83,7 +83,7 @@ def started(port: int, log, token: str | None = None) -> subprocess.Popen:
     command = [
         sys.executable,
         "-m",
-        "rft.server",
+        "rft.grpo.server",
         "--model",
         str(SHIPPED),
         "--port",

@@ -17,8 +17,6 @@ from transformers import (
 
 from bench.models.hf import HfModel
 from bench.tasks import heatmap
-from rft import ablation
-from rft.ablation import VARIANTS, Ablation
 from rft.curriculum.data import (
     OBJECTS,
     Branches,
@@ -31,14 +29,16 @@ from rft.curriculum.data import (
 from rft.curriculum.optimizer import muon_and_adamw
 from rft.curriculum.stage import LoraSpec, Stage, add_lora, arguments_of, run, select_trainable, steps_of
 from rft.curriculum.trainer import StageTrainer, Weights, stage_losses
+from rft.studies import ablation
+from rft.studies.ablation import VARIANTS, Ablation
 from rft.train_stage import Curriculum, applicable
-from tvad import config
+from tvad.common import config
+from tvad.common.errors import InputError
 from tvad.data import load, save
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
 from tvad.data.sample import Track
 from tvad.data.scenes.dataset import ScenesConfig, generate
-from tvad.errors import InputError
 from tvad.model import TvadForConditionalGeneration, TvadProcessor, prompt_sets
 from tvad.model.ahd import patch_targets
 from tvad.model.start import start_from

@@ -17,12 +17,12 @@ from grpo_runs import run_of
 from transformers import Trainer
 from trl import GRPOTrainer
 
-from rft import mixture
+from rft.grpo import mixture
+from rft.grpo.video_grpo import group_logprobs
 from rft.train_grpo import train
-from rft.video_grpo import group_logprobs
+from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
-from tvad.errors import InputError
 from tvad.model import TvadForConditionalGeneration, TvadProcessor
 from tvad.prompts import messages
 
@@ -32,7 +32,7 @@ def digest(*functions) -> str:
 
 
 def test_trl_has_not_moved():
-    """What rft/video_grpo.py relies on. If this fails, read the changed methods of TRL, adapt that file, then
+    """What rft/grpo/video_grpo.py relies on. If this fails, read the changed methods of TRL, adapt that file, then
     this test."""
     assert version("trl").startswith("1.16."), "pyproject pins trl to 1.16"
     arguments = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
@@ -224,7 +224,7 @@ def test_bad_mixtures_are_refused(tasks, words):
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):
-    from rft.run_log import last_checkpoint
+    from rft.common.run_log import last_checkpoint
 
     for step, state in ((9, '{"global_step": 9}'), (10, '{"global_st'), (12, None)):
         folder = tmp_path / f"checkpoint-{step}"

@@ -9,10 +9,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tvad.answer import NONE, Box
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 from tvad.data.check import Problem
 from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json
-from tvad.errors import InputError
-from tvad.files import write_whole
 
 PARTS = ("videos", "masks")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import av
 from tqdm import tqdm
 
+from tvad.common.errors import InputError
 from tvad.data import masks, video
 from tvad.data.sample import SAMPLES, Sample, from_json, load
-from tvad.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 
 def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

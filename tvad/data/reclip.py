@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.check import Problem
 from tvad.data.sample import SAMPLES, Sample, Track, Video, load, save
-from tvad.errors import InputError
 
 RATE = 1.0  # frames a second
 LEAST, MOST = 8, 40  # frames of a clip

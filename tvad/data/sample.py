@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tvad.answer import TAGS, Answer, Box, render
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 SAMPLES = "samples.jsonl"
 DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`

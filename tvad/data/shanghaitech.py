@@ -17,11 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, probe
 from tvad.data.sample import Sample, Track, Video
-from tvad.errors import InputError
 
 FPS = 24.0
 _FRAME = re.compile(r"(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)

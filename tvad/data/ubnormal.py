@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data import masks
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, probe
 from tvad.data.sample import Sample, Track, Video
-from tvad.errors import InputError
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _NAME = re.compile(r"(normal|abnormal)_scene_(\d+)_[A-Za-z0-9_]+")

@@ -13,9 +13,9 @@ import re
 from pathlib import Path
 
 from tvad.answer import NONE
+from tvad.common.errors import InputError
 from tvad.data.check import Problem
 from tvad.data.sample import Question, Sample, Video
-from tvad.errors import InputError
 
 COLUMNS = (
     "Video Name",

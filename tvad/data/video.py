@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ categories (section 3.1)."""
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tvad import config
-from tvad.errors import InputError
+from tvad.common import config
+from tvad.common.errors import InputError
 
 LEVELS = ("word", "phrase", "sentence")
 

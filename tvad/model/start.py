@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 from tvad.model import tiny
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.core import anomaly_modules

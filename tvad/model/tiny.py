@@ -13,9 +13,9 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from tvad.config import read_yaml
+from tvad.common.config import read_yaml
+from tvad.common.errors import InputError
 from tvad.data.scenes.describe import symbolic_questions
-from tvad.errors import InputError
 from tvad.model.configuration import ANOMALY_TOKENS
 from tvad.model.modeling import TvadForConditionalGeneration, TvadQwen3ForConditionalGeneration
 from tvad.model.processing import CHAT_TEMPLATE, TvadProcessor, TvadQwen3Processor

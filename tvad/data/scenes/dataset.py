@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 from tvad.data import masks, video
 from tvad.data.sample import SAMPLES, Sample, Track, Video, from_json, to_json
 from tvad.data.scenes.describe import anomaly_span, describe
 from tvad.data.scenes.render import Clip, make_clip
 from tvad.data.scenes.script import SETTINGS, classes_of
-from tvad.errors import InputError
-from tvad.files import write_whole
 
 SPLITS = ("train", "val", "test")
 # Raised whenever the same configuration gives other clips or texts: a data set is not continued with another.

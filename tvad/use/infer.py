@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from tvad import pictures
 from tvad.answer import parse
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 from tvad.data import video
 from tvad.data.sample import Sample
 from tvad.detections import Path as ObjectPath
 from tvad.detections import boxes_of, link, nearest, resize
-from tvad.errors import InputError
-from tvad.files import write_whole
 from tvad.prompts import DIALOGUE, messages
 
 WHEN = "When does the anomaly happen?"

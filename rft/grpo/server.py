@@ -1,6 +1,6 @@
 r"""Rollout servers: vLLM beside the trainer, in processes of their own, on this machine or others.
 
-    python -m rft.server --model assets/tvad-tiny --port 8100
+    python -m rft.grpo.server --model assets/tvad-tiny --port 8100
     accelerate launch rft/train_grpo.py --config configs/grpo/demo.yaml \
         --engine server:http://127.0.0.1:8100,http://127.0.0.1:8101
 
@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import httpx
 import numpy as np
@@ -34,9 +34,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from bench.models.base import Completion, Request, Sampling
-from tvad import cli
+from tvad.common import cli
+from tvad.common.errors import InputError
 from tvad.data.video import Frames
-from tvad.errors import InputError
 
 TOKEN = "ROLLOUT_TOKEN"
 PART = 1 << 30  # bytes of weights sent at a time
@@ -243,7 +243,9 @@ def build_app(engine):
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m rft.server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m rft.grpo.server",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="checkpoint folder; the trainer replaces its weights")
     parser.add_argument("--host", default="127.0.0.1")

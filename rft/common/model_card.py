@@ -1,7 +1,7 @@
 """Ships a trained checkpoint: copies it and writes its model card from what its stages and its benchmark run
 recorded.
 
-python -m rft.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny"
+python -m rft.common.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny"
 --setting core
 """
 
@@ -12,9 +12,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from tvad import cli
-from tvad.errors import InputError
-from tvad.files import whole_folder
+from tvad.common import cli
+from tvad.common.errors import InputError
+from tvad.common.files import whole_folder
 
 
 def card(
@@ -86,8 +86,8 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     """The card of a reinforcement run's result, from its configuration and logs: data, rewards, the last
     metrics, the command."""
     from bench.run import versions
-    from rft.run_log import read_log
-    from rft.run_page import reward_names
+    from rft.common.run_log import read_log
+    from rft.grpo.run_page import reward_names
 
     log = read_log(out)
     values = {
@@ -145,7 +145,7 @@ def rft_card(run, out: Path, command: list[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m rft.model_card",
+        prog="python -m rft.common.model_card",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -2,7 +2,7 @@
 memory, and a training step's memory per tensor group. Counted on the meta device (tvad/model/cost.py), so it
 runs anywhere; a GPU's time is measured elsewhere.
 
-    python bench/perf/cost.py --frames 16 --size 392
+    python tests/perf/cost.py --frames 16 --size 392
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The leaderboard's table with many submissions beside an empty one, in turns on the same server; then the
 static export.
 
-python bench/perf/leaderboard_table.py --submissions 10000
+python tests/perf/leaderboard_table.py --submissions 10000
 """
 
 import argparse

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from tvad.files import whole_folder
+from tvad.common.files import whole_folder
 
 SHOWN = 16  # completions kept of every step, spread over its groups
 

@@ -3,7 +3,7 @@ loudly when it moves).
 
 What is taken over from TRL, and how:
 - rollouts: TRL's `rollout_func` hook calls `VideoGRPOTrainer.rollout`, which samples whole groups from a
-  `bench.models` engine or from rollout servers (`rft.server`);
+  `bench.models` engine or from rollout servers (`rft.grpo.server`);
 - log-probs: `_get_per_token_logps_and_entropies` is replaced. TRL knows images and encodes them once per
   completion; here every completion carries the index of its group (`group_index`, a tensor that survives
   TRL's shuffling and splitting), the group's clip is encoded once and its prompt is computed once
@@ -31,13 +31,13 @@ from trl.models.utils import unwrap_model_for_generation
 
 from bench.models.base import Request, Sampling
 from bench.models.hf import batches
-from rft.features import FeatureCache, clip_hash
+from rft.common.run_log import save_whole
+from rft.grpo.features import FeatureCache, clip_hash
 from rft.rewards import completion_text
-from rft.run_log import save_whole
 from tvad.answer import parse
+from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN
-from tvad.errors import InputError
 from tvad.model.core import SeenClip
 from tvad.model.modeling import TvadForConditionalGeneration
 from tvad.model.packing import pack
@@ -127,7 +127,7 @@ def predicted_advantages(log_ratio: torch.Tensor, groups: torch.Tensor, scale: f
 
 
 class VideoGRPOTrainer(GRPOTrainer):
-    """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.mixture.row_of`.
+    """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.grpo.mixture.row_of`.
 
     engine: a `bench.models` engine. store: sampled clips. once_per_group: encode a clip and its prompt once
     per group (False: once per completion, as TRL does; kept for comparison). method: grpo (TRL's losses) or

@@ -1,7 +1,7 @@
 """The paper's ablation table as one command: without AHD, without RAE, without both, and the full T-VAD, on
 one backbone.
 
-    python -m rft.ablation --config configs/stage/ablation.yaml
+    python -m rft.studies.ablation --config configs/stage/ablation.yaml
 
 The backbone is trained once, without AHD and RAE, as a real one would come; every variant starts from it,
 goes through the same stages with what it has, and answers the same suite. Metrics that a variant cannot have
@@ -16,13 +16,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from rft.curriculum.stage import Stage
 from rft.train_stage import Curriculum
-from tvad import cli, config
-from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.common import cli, config
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 VARIANTS = {
     "without AHD and RAE": {"use_ahd": False, "use_rae": False},
@@ -66,7 +66,7 @@ def folder_of(out: Path, variant: str, seed: int) -> Path:
 
 def _run(command: list[str]) -> None:
     """A step in its own process: memory and engines end with it."""
-    done = subprocess.run([sys.executable, *command], cwd=Path(__file__).resolve().parent.parent)
+    done = subprocess.run([sys.executable, *command], cwd=Path(__file__).resolve().parents[2])
     if done.returncode:
         raise InputError(f"{' '.join(command[:6])} …: failed with status {done.returncode}")
 
@@ -158,7 +158,7 @@ def write_table(plan: Ablation) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m rft.ablation",
+        prog="python -m rft.studies.ablation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,7 +1,7 @@
 """The vision side two ways, in one run on the same clips: attention over all windows of a batch at once
 against transformers' loop over windows (eager both), without gradients and with, in float32 and bfloat16.
 
-    python bench/perf/vision.py --model assets/tvad-tiny --clips 16
+    python tests/perf/vision.py --model assets/tvad-tiny --clips 16
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench.perf.rollouts import timed
+from tests.perf.rollouts import timed
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 """A GRPO step and its parts, two ways of each on the same prompts in one run: one encoding per group against
 one per completion, vLLM against generate.
 
-    python bench/perf/grpo_step.py             # the shipped checkpoint: 16 groups of 8, four ways in turn
-    python bench/perf/grpo_step.py --ways fast plain --rounds 6
+    python tests/perf/grpo_step.py             # the shipped checkpoint: 16 groups of 8, four ways in turn
+    python tests/perf/grpo_step.py --ways fast plain --rounds 6
 
 The ways take turns, so that a noisy machine disturbs all alike; in each turn the second of two steps counts.
 """
@@ -61,11 +61,11 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
 
     import tvad.model  # noqa: F401
     from bench.models.hf import HfModel
-    from rft import mixture
     from rft.curriculum.stage import select_trainable
+    from rft.grpo import mixture
+    from rft.grpo.video_grpo import VideoGRPOTrainer
     from rft.train_grpo import GrpoRun, settings_of
-    from rft.video_grpo import VideoGRPOTrainer
-    from tvad import config
+    from tvad.common import config
     from tvad.data import load
     from tvad.data.dataset import ClipStore
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data.video import Frames, decode
 from tvad.detections import boxes_of, link, resize
-from tvad.errors import InputError
 
 LOADER = "tvad"
 CHAT = "/v1/chat/completions"
 MOST_BYTES = 512 << 20  # of a video in a request
-MIDDLEWARE, WORKER = "tvad.serving.HeatmapMiddleware", "tvad.serving.HeatmapWorker"
+MIDDLEWARE, WORKER = "tvad.use.serving.HeatmapMiddleware", "tvad.use.serving.HeatmapWorker"
 
 
 def command(model: str, host: str, port: int, rate: float, max_frames: int, extra: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Speed of the scenes generator on one core: drawing alone against drawing, encoding and writing.
 
-python bench/perf/scenes.py --clips 130
+python tests/perf/scenes.py --clips 130
 """
 
 import argparse

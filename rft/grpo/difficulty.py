@@ -8,8 +8,8 @@ import numpy as np
 from bench.compare import open_run
 from bench.suite import Suite, load
 from bench.tasks import TASKS
-from tvad import config
-from tvad.errors import InputError
+from tvad.common import config
+from tvad.common.errors import InputError
 
 
 def pass_rates(run: str | Path) -> dict[tuple[str, str], float]:

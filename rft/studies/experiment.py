@@ -1,8 +1,8 @@
 """Does reinforcement fine-tuning beat supervised fine-tuning on the same prompts? VAU-R1's claim, tested on
 open data, with ablations.
 
-    python -m rft.experiment --config configs/grpo/experiment.yaml                 all arms and seeds
-    python -m rft.experiment --config configs/grpo/experiment.yaml --seeds '[0]'   one seed
+    python -m rft.studies.experiment --config configs/grpo/experiment.yaml                 all arms and seeds
+    python -m rft.studies.experiment --config configs/grpo/experiment.yaml --seeds '[0]'   one seed
 
 Every arm starts from the same checkpoint and sees the same prompts in the same order: `sft` learns their
 references, presented once (`epochs` times), `grpo` draws answers to them and learns from rewards. All are
@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rft.demo import ROOT, RUNS, give, suites_on
-from tvad import cli, config
-from tvad.errors import InputError
-from tvad.files import write_whole
+from rft.studies.demo import ROOT, RUNS, give, suites_on
+from tvad.common import cli, config
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 SHOWN = {
     "mcq.accuracy": "QA accuracy",
@@ -146,7 +146,7 @@ class Bench:
 
 def prompts_file(plan: Experiment, arm: Arm, seed: int) -> Path:
     """The very questions that the GRPO arm of this seed asks, as a data set of one question a row."""
-    from rft import mixture
+    from rft.grpo import mixture
     from tvad.data import load, save
 
     run = plan.grpo_run(replace(arm, overrides={}), seed)
@@ -360,7 +360,7 @@ def write_table(plan: Experiment) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m rft.experiment",
+        prog="python -m rft.studies.experiment",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -385,7 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
         written = Path(plan.out) / "experiment.yaml"
         write_whole(written, json.dumps(asdict(plan)))  # JSON is YAML
         done = subprocess.run(
-            [sys.executable, "-m", "rft.experiment", "--config", str(written), "--only-start", start],
+            [sys.executable, "-m", "rft.studies.experiment", "--config", str(written), "--only-start", start],
             cwd=ROOT,
         )
         if done.returncode:

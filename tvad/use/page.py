@@ -13,9 +13,9 @@ import gradio as gr
 import numpy as np
 
 from tvad import pictures
+from tvad.common.errors import InputError
 from tvad.data import video
-from tvad.errors import InputError
-from tvad.infer import Dialogue, analyse
+from tvad.use.infer import Dialogue, analyse
 
 TITLE = "T-VAD: what is anomalous, where, when and why"
 

@@ -1,7 +1,7 @@
 """Rollouts and one GRPO step, two ways each, in one run on the same work: vLLM against transformers'
 generate, and a clip encoded once per group against once per completion.
 
-    python bench/perf/rollouts.py --model assets/tvad-tiny --groups 8 --group-size 8
+    python tests/perf/rollouts.py --model assets/tvad-tiny --groups 8 --group-size 8
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> int:
     from bench.models.base import Request, Sampling
     from bench.models.hf import HfModel
     from bench.models.vllm import VllmModel
-    from rft.video_grpo import group_logprobs
+    from rft.grpo.video_grpo import group_logprobs
     from tvad.data.dataset import ClipStore
     from tvad.data.scenes.dataset import ScenesConfig, generate
     from tvad.model import TvadForConditionalGeneration, TvadProcessor

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from rft import rewards
-from tvad import config
 from tvad.answer import TAGS
+from tvad.common import config
+from tvad.common.errors import InputError
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
-from tvad.errors import InputError
 from tvad.prompts import STYLES, asked
 
 KINDS = (*TAGS, DIALOGUE_TURN)

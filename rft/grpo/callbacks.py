@@ -12,8 +12,8 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from tvad.errors import InputError
-from tvad.files import write_whole
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 
 @dataclass

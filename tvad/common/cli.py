@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 
 def guard(main: Callable[..., int], *args) -> int:

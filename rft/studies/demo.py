@@ -1,8 +1,8 @@
 """The main job on one command: benchmark the shipped tiny T-VAD, improve it by GRPO on videos it has not
 seen, benchmark it again.
 
-    python -m rft.demo --out runs/demo                 what `make demo` runs
-    python -m rft.demo --out runs/demo-1 --seed 1      another seed
+    python -m rft.studies.demo --out runs/demo                 what `make demo` runs
+    python -m rft.studies.demo --out runs/demo-1 --seed 1      another seed
 
 Everything is the real thing, only small: mp4 files, TRL's GRPO, vLLM rollouts, the benchmark's paired
 intervals. A killed demo goes on where it stopped.
@@ -16,13 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvad import cli, config
-from tvad.files import write_whole
+from tvad.common import cli, config
+from tvad.common.files import write_whole
 
 if TYPE_CHECKING:
     from bench.suite import Suite
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RUNS = {"greedy": {"n": 1, "temperature": 0.0}, "sampled": {"n": 4, "temperature": 1.0}}
 
 
@@ -116,8 +116,8 @@ def verdict(sampled: list, greedy: list) -> str:
 
 def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: float) -> Path:
     from bench.report import difference_table, esc, page, run_sections
-    from rft.run_log import read_log
-    from rft.run_page import sections as of_training
+    from rft.common.run_log import read_log
+    from rft.grpo.run_page import sections as of_training
 
     sections = [
         ("In words", "".join(f"<p>{esc(line)}</p>" for line in words.splitlines())),
@@ -212,7 +212,9 @@ def demo(
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m rft.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m rft.studies.demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", default="runs/demo", help="folder for data, runs and report")
     parser.add_argument("--seed", type=int, default=0)

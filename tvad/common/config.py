@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from tvad.errors import InputError
+from tvad.common.errors import InputError
 
 T = TypeVar("T")
 

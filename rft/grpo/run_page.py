@@ -1,7 +1,7 @@
 """A page about a reinforcement run, made from its logs alone: rewards, signal, health, evaluations,
 completions.
 
-python -m rft.run_page runs/grpo        also while the run is going on, or after it died
+python -m rft.grpo.run_page runs/grpo        also while the run is going on, or after it died
 """
 
 import argparse
@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from bench.report import esc, line_plot, number, page
-from rft.run_log import read_log
-from tvad import cli
-from tvad.errors import InputError
-from tvad.files import write_whole
+from rft.common.run_log import read_log
+from tvad.common import cli
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
 
 HEALTH = {
     "entropy": "entropy, nats",
@@ -193,7 +193,7 @@ def write_run_page(folder: str | Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m rft.run_page",
+        prog="python -m rft.grpo.run_page",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,7 +1,7 @@
 """Speed of the metrics, two ways of each measured in one run on the same work.
 
-python bench/perf/metrics.py                      # RBDC/TBDC against a plain loop, bootstrap, scoring of
-answers python bench/perf/metrics.py --answers 1000000    # the last at full length (a minute)
+python tests/perf/metrics.py                      # RBDC/TBDC against a plain loop, bootstrap, scoring of
+answers python tests/perf/metrics.py --answers 1000000    # the last at full length (a minute)
 """
 
 import argparse
