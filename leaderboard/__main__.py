@@ -110,9 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _store(config: str):
-    from leaderboard import board as boards
+    from leaderboard.board import config as boards
     from leaderboard.store import Store
-    from leaderboard.tables import connect
+    from leaderboard.store.database import connect
 
     board = boards.read(config)
     Path(board.folder).mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _serve(known) -> int:
 
     import uvicorn
 
-    from leaderboard.web import build_app
+    from leaderboard.web.app import build_app
 
     board, store = _store(known.config)
     app = build_app(board, store)
@@ -200,8 +200,8 @@ def _token() -> str:
 
 
 def _submit(known) -> int:
-    from leaderboard import submission
     from leaderboard.client import Client
+    from leaderboard.intake import submission
 
     client, path = Client(known.url, _token()), Path(known.submission)
     with submission.opened(path) as folder:  # what the server would refuse is not sent
@@ -253,12 +253,13 @@ def main(arguments: list[str] | None = None) -> int:
     }
     if known.command in actions:
         return actions[known.command](known)
-    from leaderboard import submission
+    from leaderboard.card import card_template
+    from leaderboard.intake import submission
 
     if known.command == "card":
         if Path(known.out).exists():
             raise InputError(f"--out: {known.out} exists already")
-        print(write_whole(known.out, submission.card_template()))
+        print(write_whole(known.out, card_template()))
         return 0
     if known.command == "pack":
         runs = {}

@@ -7,33 +7,37 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from leaderboard.board import Board
-from leaderboard.pages import FILES, TEMPLATES, Pages, StaticLinks, table_file
+from leaderboard.board.config import Board
 from leaderboard.store import Store
-from leaderboard.web import build_app
+from leaderboard.web.app import build_app
+from leaderboard.web.pages import Pages
+from leaderboard.web.pages.base import FILES, TEMPLATES
+from leaderboard.web.pages.links import StaticLinks, table_file
+from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 
-_work: tuple[Pages, Path] | None = None  # of a forked process
+_pages: Pages  # of a forked process, as is
+_folder: Path
 
 
 def _begin(pages: Pages, folder: Path) -> None:
-    global _work
+    global _pages, _folder
     pages.store.engine.dispose(close=False)  # the connections are the parent's
-    _work = pages, folder
+    _pages, _folder = pages, folder
 
 
 def _write(job: tuple[str, ...]) -> None:
     """A page of a model (hash), or of a table (table, split, sort, page)."""
-    assert _work is not None
-    pages, folder = _work
     if len(job) == 1:
-        text, name = pages.model(job[0], StaticLinks(1)), f"models/{job[0]}.html"
-        assert text is not None
+        page, name = _pages.model(job[0], StaticLinks(1)), f"models/{job[0]}.html"
+        if page is None:
+            raise InputError(f"submission {job[0]} is gone from the store; export again")
+        text = page
     else:
         table, split, sort, number = job
-        text, _ = pages.table(table, split, sort=sort, page=int(number), at=StaticLinks(2))
+        text, _ = _pages.table(table, split, sort=sort, page=int(number), at=StaticLinks(2))
         name = table_file(table, split, sort, int(number))
-    (folder / name).write_text(text, encoding="utf-8")
+    (_folder / name).write_text(text, encoding="utf-8")
 
 
 def build(board: Board, store: Store, out: Path, workers: int | None = None) -> int:

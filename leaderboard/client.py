@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from leaderboard import submission
+from leaderboard.intake import submission
+from leaderboard.intake.archive import unpack
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash
 
@@ -130,5 +131,5 @@ class Client:
             archive, run = Path(folder, "run.zip"), Path(folder, name_hash[:12])
             archive.write_bytes(answer.content)
             run.mkdir()
-            submission.unpack(archive, run)
+            unpack(archive, run)
             yield run

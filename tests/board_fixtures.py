@@ -16,12 +16,15 @@ from sqlalchemy import text
 from bench import suite as suites
 from bench.models.baseline import Baseline
 from bench.run import run
-from leaderboard import board as boards
-from leaderboard import scoring, submission
-from leaderboard.pages import Pages
-from leaderboard.store import Filter, Scored, Store
-from leaderboard.tables import connect
-from leaderboard.web import build_app
+from leaderboard.board import config as boards
+from leaderboard.intake import submission
+from leaderboard.scoring import scorer
+from leaderboard.store import Store
+from leaderboard.store.database import connect
+from leaderboard.store.results import Scored
+from leaderboard.store.standings import Filter
+from leaderboard.web.app import build_app
+from leaderboard.web.pages import Pages
 
 CARD = {
     "name": "guess",
@@ -192,8 +195,8 @@ class Place:
         it matters."""
         while (job := self.store.claim(60)) is not None:
             with tempfile.TemporaryDirectory(dir=self.board.folder) as work:
-                scoring.child(self.board, self.board.submission(job.hash), Path(work))
-                self.store.finish(job, scoring.collected(self.board, Path(work)))
+                scorer.child(self.board, self.board.submission(job.hash), Path(work))
+                self.store.finish(job, scorer.collected(self.board, Path(work)))
 
 
 @pytest.fixture

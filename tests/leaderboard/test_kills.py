@@ -16,9 +16,9 @@ from conftest import ROOT, free_port, until_up
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from leaderboard import submission
 from leaderboard.client import Client
-from leaderboard.tables import Audit, Result, Submission
+from leaderboard.intake import submission
+from leaderboard.store.tables import Audit, Result, Submission
 
 CLIENTS = 50
 

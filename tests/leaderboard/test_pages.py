@@ -20,13 +20,17 @@ from bench import suite as suites
 from bench.compare import open_run
 from bench.models.baseline import Baseline
 from bench.run import run
-from leaderboard import board as boards
-from leaderboard import evidence, private, submission, uploads, web
 from leaderboard.__main__ import main
+from leaderboard.board import config as boards
+from leaderboard.board import private
 from leaderboard.build import build
 from leaderboard.client import Client
-from leaderboard.store import DONE
-from leaderboard.web import build_app
+from leaderboard.intake import archive as archives
+from leaderboard.intake import uploads
+from leaderboard.scoring import evidence
+from leaderboard.store.tables import DONE
+from leaderboard.web import access, site
+from leaderboard.web.app import build_app
 from tvad.common.errors import InputError
 from tvad.data import load
 
@@ -108,7 +112,7 @@ def test_two_models_are_compared_question_by_question(place):
 
 
 def test_columns_are_chosen_and_pages_turned(place, monkeypatch):
-    monkeypatch.setattr("leaderboard.pages.ROWS", 2)
+    monkeypatch.setattr("leaderboard.web.pages.tables.ROWS", 2)
     for n in range(5):
         place.send(place.packed(name=f"m{n}"))
         place.finish(0.3 + n / 10)
@@ -323,7 +327,7 @@ def test_uploads_have_the_name_of_a_hash(place, name):
 
 
 def test_uploads_in_pieces_are_bounded(place, monkeypatch):
-    monkeypatch.setattr(submission, "LIMITS", submission.Limits(total=1000))
+    monkeypatch.setattr(archives, "LIMITS", archives.Limits(archive=1000))
     headers = place.bearer()
     assert (
         place.client.put(f"/api/uploads/{'0' * 64}?offset=0", content=b"x" * 999, headers=headers).status_code
@@ -582,8 +586,8 @@ def test_a_card_says_whether_it_is_a_baseline(place):
 
 
 def test_forms_are_counted_and_long_work_takes_turns(place, monkeypatch):
-    monkeypatch.setattr(web, "FORMS", 2)
-    monkeypatch.setattr(web, "PATIENCE", 0.01)
+    monkeypatch.setattr(access, "FORMS", 2)
+    monkeypatch.setattr(site, "PATIENCE", 0.01)
     client = TestClient(build_app(place.board, place.store, place.pages))
     assert [client.post("/accounts", data={"name": "<"}).status_code for _ in range(3)] == [422, 422, 429]
     names = [place.scored(which, name=which) for which in ("random", "oracle")]

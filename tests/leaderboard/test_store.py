@@ -23,11 +23,16 @@ from sqlalchemy.orm import Session
 from bench import suite as suites
 from bench.models.baseline import Baseline
 from bench.run import run
-from leaderboard import board as boards
-from leaderboard import integrity, scoring, submission
-from leaderboard.store import ATTEMPTS, Filter, Limited, Scored, Store
-from leaderboard.submission import Card
-from leaderboard.tables import Base, Result, Submission, connect, now
+from leaderboard.board import config as boards
+from leaderboard.card import Card
+from leaderboard.intake import submission
+from leaderboard.scoring import scorer
+from leaderboard.store import Store, integrity
+from leaderboard.store.database import MIGRATIONS, connect
+from leaderboard.store.queue import ATTEMPTS, Limited
+from leaderboard.store.results import Scored
+from leaderboard.store.standings import Filter
+from leaderboard.store.tables import Base, Result, Submission, now
 from tvad.common.errors import InputError
 
 CARD = Card("guess", "a lab", "apache-2.0", "none known", ["nothing"])
@@ -204,7 +209,7 @@ def test_a_submission_is_scored_in_a_process_of_its_own(store, board, tmp_path):
     store.create_account("lab")
     found = put(plan, tmp_path, "oracle")
     store.submit("lab", found.hash, found.card, found.suites)
-    assert scoring.work_once(config, plan, store) and not scoring.work_once(config, plan, store)
+    assert scorer.work_once(config, plan, store) and not scorer.work_once(config, plan, store)
     row = rows_of(store)[0]
     assert (
         row["metrics"]["mcq.accuracy"]["value"] == 1.0 and row["metrics"]["mcq.accuracy"]["low"] is not None
@@ -230,10 +235,10 @@ def test_scoring_stops_at_its_limits_and_tells_nothing(store, board, tmp_path):
         if n:
             shutil.copytree(plan.submission(found.hash), plan.submission(name(7)), dirs_exist_ok=True)
         tight = boards.Board(plan.folder, plan.suites, scoring=limits)
-        assert scoring.work_once(config, tight, store)
+        assert scorer.work_once(config, tight, store)
     assert (
         "took longer" in store.status(found.hash)["error"]
-        and store.status(name(7))["error"] == scoring.FAILURE
+        and store.status(name(7))["error"] == scorer.FAILURE
     )
 
 
@@ -270,7 +275,7 @@ def test_a_hash_is_a_hash(board, text):
 def test_tables_of_before_are_migrated_with_their_content(database):
     engine = connect(database)
     config = Config()
-    config.set_main_option("script_location", str(ROOT / "leaderboard/migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")

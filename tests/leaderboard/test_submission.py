@@ -11,9 +11,12 @@ from conftest import ROOT
 from bench import suite as suites
 from bench.models.baseline import Baseline
 from bench.run import run
-from leaderboard import submission
 from leaderboard.__main__ import main
-from leaderboard.submission import Limits, opened, pack, read_card, unpack, verify
+from leaderboard.card import read_card
+from leaderboard.intake import archive as archives
+from leaderboard.intake import submission
+from leaderboard.intake.archive import Limits, unpack
+from leaderboard.intake.submission import opened, pack, verify
 from tvad.common.errors import InputError
 
 CARD = """
@@ -149,7 +152,7 @@ def test_bombs_stop_at_the_limit(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="unpacks to more than"):
         unpack(path, tmp_path / "in")
     assert sum(f.stat().st_size for f in (tmp_path / "in").rglob("*") if f.is_file()) <= 16 << 20
-    monkeypatch.setattr(submission, "LIMITS", Limits(files=3))
+    monkeypatch.setattr(archives, "LIMITS", Limits(files=3))
     many = archive(tmp_path / "y.zip", [(f"f{n}", b"") for n in range(5)])
     (tmp_path / "in2").mkdir()
     with pytest.raises(InputError, match="5 files, at most 3"):

@@ -17,11 +17,14 @@ import pytest
 from board_fixtures import CARD, rows_of
 from conftest import ROOT, free_port, until_up
 
-from leaderboard import ranking, submission, uploads
-from leaderboard.pages import PUBLISHED
-from leaderboard.store import Scored, Standings
-from leaderboard.submission import Card, Limits
-from leaderboard.web import build_app
+from leaderboard.card import Card
+from leaderboard.intake import archive, submission, uploads
+from leaderboard.intake.archive import Limits
+from leaderboard.store import ranking
+from leaderboard.store.results import Scored
+from leaderboard.store.standings import Standings
+from leaderboard.web.app import build_app
+from leaderboard.web.pages.published import PUBLISHED
 
 
 def test_a_submission_is_taken_scored_and_shown(place):
@@ -98,7 +101,7 @@ def test_what_is_no_submission_is_one_line(place, data):
 
 
 def test_oversized_and_slow_uploads_end(place, monkeypatch):
-    monkeypatch.setattr(submission, "LIMITS", Limits(total=1000))
+    monkeypatch.setattr(archive, "LIMITS", Limits(archive=1000))
     assert place.send(os.urandom(5000)).status_code == 413
     monkeypatch.setattr(uploads, "SILENCE", 0.05)
 

@@ -19,13 +19,14 @@ from sqlalchemy import insert
 from tqdm import tqdm
 
 from bench.tasks import PRIMARIES
-from leaderboard import board as boards
+from leaderboard.board import config as boards
 from leaderboard.build import build
-from leaderboard.pages import Pages
-from leaderboard.store import DONE, Store
-from leaderboard.submission import Card
-from leaderboard.tables import Result, Score, Submission, connect, now
-from leaderboard.web import build_app
+from leaderboard.card import Card
+from leaderboard.store import Store
+from leaderboard.store.database import connect
+from leaderboard.store.tables import DONE, Result, Score, Submission, now
+from leaderboard.web.app import build_app
+from leaderboard.web.pages import Pages
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 

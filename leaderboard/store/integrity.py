@@ -14,9 +14,7 @@ from bench.tasks import PRIMARIES, TASKS
 NEAR_DUPLICATE, TOO_GOOD = "near-duplicate", "too good on public"
 SAMPLED = 256  # answers of which a signature is made
 SAME = 0.9  # share of equal answers, and
-SAME_MISTAKES = (
-    0.5  # of equal answers where either errs: right answers are alike in all good models, mistakes are not
-)
+SAME_MISTAKES = 0.5  # where either errs: right answers are alike in all good models, mistakes are not
 FEWEST = 20  # answers below which nothing is said
 MARGIN = 0.05  # by which the public score may exceed the private one
 
@@ -25,6 +23,7 @@ def signature(lines: Sequence[dict[str, Any]], salt: bytes) -> bytes:
     """Hashes of up to SAMPLED answers of a scored run (lines of samples.jsonl, in the suite's order), 4 bytes
     each; the lowest bit says whether the answer is right. Which answers are taken depends on the board's
     secret `salt`."""
+    # Who knew which answers are drawn could change just those of a copy.
     drawn = np.random.default_rng(list(hashlib.sha256(salt).digest())).permutation(len(lines))[:SAMPLED]
     words = []
     for place in sorted(drawn):
@@ -33,6 +32,7 @@ def signature(lines: Sequence[dict[str, Any]], salt: bytes) -> bytes:
         value = int.from_bytes(
             hashlib.blake2b(json.dumps([line["id"], text]).encode(), digest_size=4).digest(), "little"
         )
+        # 31 bits of the text: two different answers are equal here once in 2e9.
         right = line["scores"].get(TASKS[line["task"]].PRIMARY, 0.0) >= 0.5
         words.append(value & ~1 | right)
     return np.array(words, "<u4").tobytes()
@@ -69,6 +69,7 @@ def too_good(metrics: dict[tuple[str, str], dict[str, dict]]) -> Iterator[tuple[
             one, other = public.get(name), private.get(name)
             if one is None or other is None or None in (*_bounds(one), *_bounds(other)):
                 continue
+            # Half the interval of the difference: the two halves that face each other, as independent errors.
             half = math.hypot(one["value"] - one["low"], other["high"] - other["value"])
             if one["value"] - other["value"] - half > MARGIN:
                 yield (

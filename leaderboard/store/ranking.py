@@ -1,10 +1,11 @@
-"""The table of a suite: which columns, which order, who shares a rank."""
+"""The table of a suite: which columns, which order, who shares a rank. Where intervals overlap the difference
+may be chance, so the rank is shared; the order within a rank is by value."""
 
 import numpy as np
 
 from bench.compare import lower_is_better
 from bench.tasks import PRIMARIES
-from leaderboard.store import Standings
+from leaderboard.store.standings import Standings
 
 
 def columns(metrics: list[str]) -> list[str]:
@@ -20,6 +21,7 @@ def ordered(standings: Standings, metric: str) -> tuple[np.ndarray, np.ndarray]:
     if lower_is_better(metric):
         values, lows, highs = -values, -highs, -lows
     known = np.isfinite(values)
+    # For every model the lows above its own high, counted in a sorted list: n log n, not n².
     above = known.sum() - np.searchsorted(np.sort(lows[known]), highs, side="right")
     ranks = 1 + np.where(known, above, known.sum())
     order = np.lexsort((standings.hashes, np.where(known, -values, 0.0), ~known))

@@ -17,7 +17,7 @@ from bench.run import read_lines
 from bench.score import read_heat, read_predictions
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP
-from leaderboard.submission import PREDICTIONS
+from leaderboard.intake.submission import PREDICTIONS
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, settle
 from tvad.data.dataset import ClipStore
@@ -50,8 +50,10 @@ def keep(run: Path, scored: Path) -> str:
     kept once."""
     files = sorted(path for path in run.iterdir() if path.is_file())
     name = hashlib.sha256("".join(f"{path.name} {file_hash(path)}\n" for path in files).encode()).hexdigest()
+    # Settled before a result names it: a kill in between leaves a folder that the next try finds in its
+    # place.
     settle(run, scored / name)
-    shutil.rmtree(run, ignore_errors=True)
+    shutil.rmtree(run, ignore_errors=True)  # where the same content lay there already
     return name
 
 

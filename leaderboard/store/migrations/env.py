@@ -1,8 +1,9 @@
-"""Alembic's entry: over the connection that `Store.migrate` hands in, or over `-x url=…`."""
+"""Alembic's entry: over the connection that `database.migrate` hands in, or over `-x url=…`."""
 
 from alembic import context
 
-from leaderboard.tables import Base, connect
+from leaderboard.store.database import connect
+from leaderboard.store.tables import Base
 
 
 def run(connection) -> None:

@@ -1,9 +1,11 @@
 """Uploads, at once or in pieces: bounded in size and time, checked, put in their place, queued. A kill at any
-moment loses nothing that was acknowledged."""
+moment loses nothing that was acknowledged: files lie in their place before a job names them, and pieces lie
+in a file named by the .zip's own hash, whose size says where to continue."""
 
 import asyncio
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -12,9 +14,10 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from leaderboard import submission
-from leaderboard.board import Board
-from leaderboard.store import Limited, Store
+from leaderboard.board.config import Board
+from leaderboard.intake import archive, submission
+from leaderboard.store import Store
+from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, is_hash, settle
 
@@ -25,7 +28,10 @@ OPEN, OPEN_BYTES = 100, 2 << 30  # unfinished uploads of an account, and their s
 
 
 class TooLarge(InputError):
-    """More bytes than a submission may have."""
+    """More bytes than are taken."""
+
+    def __init__(self, most: int):
+        super().__init__(f"more than {most >> 20} MiB" if most >= 1 << 20 else f"more than {most} bytes")
 
 
 class TooSlow(InputError):
@@ -40,10 +46,12 @@ class Conflict(InputError):
         self.received = received
 
 
-async def bounded(request: Request, most: int, seconds: float = WHOLE) -> AsyncGenerator[bytes, None]:
-    """The body of a request in pieces, at most so many bytes within so many seconds. Raises TooLarge,
-    TooSlow."""
-    stream, size = request.stream().__aiter__(), 0
+async def bounded(
+    request: Request, most: int, seconds: float = WHOLE, before: int = 0
+) -> AsyncGenerator[bytes, None]:
+    """The body of a request in pieces, at most `most` bytes with the `before` that earlier requests brought,
+    within so many seconds. Raises TooLarge, TooSlow."""
+    stream, size = request.stream().__aiter__(), before
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -53,13 +61,15 @@ async def bounded(request: Request, most: int, seconds: float = WHOLE) -> AsyncG
                     return
                 size += len(piece)
                 if size > most:
-                    raise TooLarge(f"more than {most >> 20} MiB")
+                    raise TooLarge(most)
                 yield piece
     except TimeoutError as error:
         raise TooSlow("the upload is too slow") from error
 
 
 class Uploads:
+    """What arrives at a board: BOARD/incoming, and BOARD/submissions for what has been checked."""
+
     def __init__(self, board: Board, store: Store):
         self.board, self.store = board, store
         self.incoming = Path(board.folder) / "incoming"
@@ -77,16 +87,18 @@ class Uploads:
                 continue
 
     def folder(self) -> tempfile.TemporaryDirectory:
-        """A folder of one request."""
+        """A folder of one request, on the disk where submissions lie, so that its files can be renamed
+        there."""
         return tempfile.TemporaryDirectory(dir=self.incoming)
 
-    def take(self, account: str, archive: Path, folder: Path) -> submission.Verified:
-        """Unpack, check and queue a .zip. The files lie in their place before the job exists. Raises
-        InputError, Limited."""
+    def take(self, account: str, sent: Path, folder: Path) -> submission.Verified:
+        """Unpack, check and queue the .zip `sent`, in the request's `folder`. Raises InputError, Limited."""
         unpacked = folder / "unpacked"
         unpacked.mkdir()
-        submission.unpack(archive, unpacked)
+        archive.unpack(sent, unpacked)
         found = submission.verify(unpacked, list(self.board.suites))
+        # Files first, job second: after a kill in between the folder lies there without a job, and the next
+        # try finds it, named by its content; the other way round a scorer would find a job without files.
         target = self.board.submission(found.hash)
         settle(unpacked, target)
         try:
@@ -98,6 +110,7 @@ class Uploads:
         return found
 
     def _part(self, account: str, sha256: str) -> Path:
+        """Where the pieces of an upload lie: by account, so that nobody continues another's."""
         if not is_hash(sha256):
             raise InputError("sha256: expected 64 hexadecimal digits")
         return self.parts / f"{hashlib.sha256(account.encode()).hexdigest()[:16]}-{sha256}"
@@ -118,12 +131,14 @@ class Uploads:
             raise Limited("too many uploads of this account are unfinished; finish one first, or wait a day")
         with part.open("ab") as out:
             try:
+                # One request appends at a time, in this process and in others; the lock goes with its holder.
                 fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise Conflict(out.tell()) from error
-            if out.tell() != offset:
-                raise Conflict(out.tell())
-            async for piece in bounded(request, submission.LIMITS.total - offset):
+            arrived = out.seek(0, os.SEEK_END)  # behind what came between opening and locking
+            if arrived != offset:  # a piece is sent again after a lost answer, or one was lost
+                raise Conflict(arrived)
+            async for piece in bounded(request, archive.LIMITS.archive, before=offset):
                 out.write(piece)
             return out.tell()
 

@@ -1,5 +1,5 @@
 """A private split: scenes rendered from a secret seed, given out as clips and questions without their
-answers."""
+answers. What is asked, and in which order, must not tell what a clip shows either."""
 
 import fcntl
 import json
@@ -24,12 +24,16 @@ BLANK = {
 
 @dataclass
 class Render:
-    """Which scenes: see `tvad.data.scenes.dataset.ScenesConfig`."""
+    """Which scenes are rendered; see `tvad.data.scenes.dataset.ScenesConfig`."""
 
     setting: str = "core"
+    """Which classes of anomaly: closed, open or core."""
     clips: int = 200
+    """How many."""
     normal: float = 0.35
+    """Share of clips without an anomaly, 0 to 1."""
     max_crowd: int = 2
+    """Most bystanders in a clip, 0 to 12."""
 
 
 def labelled(template: Suite, folder: Path) -> Suite:
@@ -63,6 +67,33 @@ def blank(sample: Sample) -> Sample:
     )
 
 
+def _pack(suite: Suite, name: str, samples: list[Sample], data: Path, archive: Path) -> None:
+    """Write what is given out: clips, questions with blank answers, and the suite that asks them."""
+    given = archive.with_name("given")
+    shutil.rmtree(given, ignore_errors=True)  # of a killed try
+    save([blank(sample) for sample in load(data)], given)
+    chosen = {
+        "name": suite.name,
+        "data": name,
+        "tasks": suite.tasks,
+        "topics": suite.topics,
+        "rate": suite.rate,
+        "max_frames": suite.max_frames,
+        "decode": vars(suite.decode),
+        "prompt": suite.prompt,
+        "parse": suite.parse,
+        "hidden": True,
+    }
+    temporary = archive.with_suffix(".tmp")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
+        out.writestr(f"{name}/suite.yaml", json.dumps(chosen, indent=1))  # JSON is YAML
+        out.write(given / SAMPLES, f"{name}/{SAMPLES}")
+        for sample in samples:  # clips, and never masks, which are labels
+            out.write(data / sample.video.path, f"{name}/{sample.video.path}")
+    temporary.replace(archive)
+    shutil.rmtree(given)
+
+
 def prepare(render: Render, template: Suite, name: str, folder: Path, secret: bytes) -> Path:
     """Render the split into FOLDER/data and what is given out into FOLDER/inputs.zip, where they are missing;
     several processes may try at once, a killed one is continued. Raises InputError where the folder holds a
@@ -71,10 +102,10 @@ def prepare(render: Render, template: Suite, name: str, folder: Path, secret: by
     folder.chmod(0o700)
     archive, data = folder / INPUTS, folder / "data"
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        scenes = ScenesConfig(split="test", seed=int.from_bytes(secret[:8], "big") >> 1, **vars(render))
-        samples = generate(scenes, data)
-        if archive.exists():
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with its holder, however that ends
+        seed = int.from_bytes(secret[:8], "big") >> 1  # fits a signed 64-bit number
+        samples = generate(ScenesConfig(split="test", seed=seed, **vars(render)), data)
+        if archive.exists():  # written last: all else is there
             return archive
         asked = _askable(samples)
         samples = [
@@ -82,28 +113,5 @@ def prepare(render: Render, template: Suite, name: str, folder: Path, secret: by
             for s in samples
         ]
         save(samples, data)
-        given = folder / "given"
-        shutil.rmtree(given, ignore_errors=True)
-        save([blank(sample) for sample in load(data)], given)
-        suite = labelled(template, folder)
-        chosen = {
-            "name": suite.name,
-            "data": name,
-            "tasks": suite.tasks,
-            "topics": suite.topics,
-            "rate": suite.rate,
-            "max_frames": suite.max_frames,
-            "decode": vars(suite.decode),
-            "prompt": suite.prompt,
-            "parse": suite.parse,
-            "hidden": True,
-        }
-        temporary = archive.with_suffix(".tmp")
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
-            out.writestr(f"{name}/suite.yaml", json.dumps(chosen, indent=1))  # JSON is YAML
-            out.write(given / SAMPLES, f"{name}/{SAMPLES}")
-            for sample in samples:
-                out.write(data / sample.video.path, f"{name}/{sample.video.path}")
-        temporary.replace(archive)
-        shutil.rmtree(given)
+        _pack(labelled(template, folder), name, samples, data, archive)
     return archive

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import suite as suites
 from bench.suite import Item, Suite
-from leaderboard import private
+from leaderboard.board import private
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import is_hash
@@ -19,53 +19,66 @@ SPLITS = ("public", "private")
 
 @dataclass
 class BoardSuite:
-    """config: the benchmark suite's YAML file. split: public, or private: its labels are known to the server
-    only. table: the table that it belongs to, where not its own (the private half of a public suite). render:
-    the clips are not the configuration's but scenes rendered here from a secret seed. note: what is new in
-    this version, for the changelog. published: parts of the published figures to show below the table, by
-    their titles."""
+    """A benchmark suite, as a board serves it."""
 
     config: str
+    """The suite's YAML file."""
     split: str = "public"
+    """public, or private: its labels are known to the server only."""
     table: str | None = None
+    """The table that it belongs to, where not its own: the private half of a public suite names that
+    suite."""
     render: private.Render | None = None
+    """Scenes that are rendered here from a secret seed and stand in place of the configuration's clips."""
     note: str = ""
+    """What is new in this version, for the changelog."""
     published: list[str] = field(default_factory=list)
+    """Parts of the published figures to show below the table, by their titles."""
 
 
 @dataclass
 class Scoring:
-    """Limits of one submission's scoring: seconds of wall time, GiB of memory."""
+    """Limits of one submission's scoring."""
 
     seconds: float = 900.0
+    """Wall time."""
     gigabytes: float = 8.0
+    """Memory, in GiB of address space."""
 
 
 @dataclass
 class Board:
-    """folder: submissions and results. database: SQLAlchemy's address (default: SQLite in `folder`). daily:
-    submissions an account may send a day where not set otherwise. per_minute: requests of an account, or
-    wrong tokens from an address, that are answered within a minute. open_accounts: anyone may make an account
-    on the submit page, so many a day from one address; 0: only the administrator."""
+    """A leaderboard: its suites, and what its visitors may do."""
 
     folder: str
+    """Where submissions, scored runs, private clips and the board's secret lie."""
     suites: dict[str, BoardSuite]
+    """The suites that are scored, by the names that submissions give them."""
     database: str | None = None
+    """SQLAlchemy's address of a database (default: SQLite in `folder`)."""
     title: str = "Video anomaly leaderboard"
+    """Stands above every page."""
     daily: int = 20
+    """Submissions that an account may send a day, where not set otherwise for it."""
     per_minute: int = 240
+    """Requests of an account, or wrong tokens from an address, that are answered within a minute."""
     open_accounts: int = 0
+    """Accounts that anyone may make on the submit page, a day and address; 0: only the administrator."""
     scoring: Scoring = field(default_factory=Scoring)
+    """Limits of one submission's scoring."""
 
     @property
     def url(self) -> str:
+        """The database's address."""
         return self.database or f"sqlite:///{Path(self.folder).resolve() / 'leaderboard.sqlite'}"
 
     @property
     def tables(self) -> list[str]:
+        """Names of the tables; the public and the private half of a suite stand in one."""
         return list(dict.fromkeys(self.table_of(name) for name in self.suites))
 
     def table_of(self, name: str) -> str:
+        """The table of a suite."""
         return self.suites[name].table or name
 
     def suite_in(self, table: str, split: str) -> str | None:
@@ -85,6 +98,7 @@ class Board:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             temporary = file.with_name(f".secret.{secrets.token_hex(8)}")
+            # Readable by its owner only from its first byte on, and whole when it gets its name.
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
                 out.write(secrets.token_hex(32))
             try:
@@ -105,6 +119,11 @@ class Board:
     def private(self, name: str) -> Path:
         """Where the clips of a rendered suite lie."""
         return Path(self.folder) / "private" / name
+
+    def inputs(self, name: str) -> Path | None:
+        """What is given out of a rendered suite, a .zip; None for a suite that is not rendered here."""
+        entry = self.suites.get(name)
+        return self.private(name) / private.INPUTS if entry and entry.render else None
 
     def open(self) -> dict[str, tuple[Suite, list[Sample], list[Item]]]:
         """Render what is missing and open every suite, so that bad labels are found at the start and not at

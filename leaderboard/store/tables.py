@@ -1,26 +1,22 @@
-"""The tables of a leaderboard, over SQLite or PostgreSQL, and how they are brought to this version's form."""
+"""The tables of a leaderboard's database. A change here goes with a new file in `migrations/versions/`; a
+test fails where the two differ."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy import (
     DateTime,
-    Engine,
     ForeignKey,
     Index,
     LargeBinary,
     String,
     Text,
     UniqueConstraint,
-    create_engine,
-    event,
     false,
-    inspect,
     true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tvad.common.errors import InputError
+QUEUED, RUNNING, DONE, FAILED, WITHDRAWN = "queued", "running", "done", "failed", "withdrawn"
 
 
 def now() -> datetime:
@@ -29,7 +25,7 @@ def now() -> datetime:
 
 
 class Base(DeclarativeBase):
-    pass
+    """What all tables derive from."""
 
 
 class Account(Base):
@@ -45,6 +41,9 @@ class Account(Base):
 
 
 class Submission(Base):
+    """A submission and how far it is. A running one is held by the scorer that knows `claim`, until `lease`;
+    past that another may take it."""
+
     __tablename__ = "submissions"
     hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
@@ -56,11 +55,11 @@ class Submission(Base):
     uses_video: Mapped[bool] = mapped_column(server_default=true())
     baseline: Mapped[bool] = mapped_column(server_default=false())
     suites: Mapped[str] = mapped_column(Text)  # JSON list
-    state: Mapped[str] = mapped_column(String(10))
-    attempts: Mapped[int] = mapped_column(default=0)
+    state: Mapped[str] = mapped_column(String(10))  # one of the five above
+    attempts: Mapped[int] = mapped_column(default=0)  # claims until now
     claim: Mapped[str | None] = mapped_column(String(32))
     lease: Mapped[datetime | None] = mapped_column(DateTime)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Text)  # why scoring failed, for its submitter
     created: Mapped[datetime] = mapped_column(DateTime)
     finished: Mapped[datetime | None] = mapped_column(DateTime)
     __table_args__ = (
@@ -82,8 +81,8 @@ class Result(Base):
     metrics: Mapped[str] = mapped_column(Text)  # JSON {metric: {value, low, high, n}}
     blind: Mapped[str] = mapped_column(Text)  # JSON of `bench.blind.record`
     folder: Mapped[str | None] = mapped_column(String(64))
-    summary: Mapped[str] = mapped_column(Text, server_default="{}")  # JSON of `leaderboard.evidence.summary`
-    signature: Mapped[bytes | None] = mapped_column(LargeBinary)  # `leaderboard.integrity.signature`
+    summary: Mapped[str] = mapped_column(Text, server_default="{}")  # JSON of `evidence.summary`
+    signature: Mapped[bytes | None] = mapped_column(LargeBinary)  # `integrity.signature`
     __table_args__ = (
         UniqueConstraint("submission", "suite", "split"),
         Index("ix_results_suite", "suite", "split", "suite_hash"),
@@ -104,7 +103,7 @@ class Score(Base):
 
 
 class Flag(Base):
-    """What makes a submission look doubtful (`leaderboard.integrity`); other: the submission that it
+    """What makes a submission look doubtful (`leaderboard.store.integrity`); other: the submission that it
     resembles."""
 
     __tablename__ = "flags"
@@ -134,6 +133,8 @@ class SuiteVersion(Base):
 
 
 class Audit(Base):
+    """Who changed what, when. Rows are only added."""
+
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(primary_key=True)
     time: Mapped[datetime] = mapped_column(DateTime)
@@ -141,52 +142,3 @@ class Audit(Base):
     action: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(100))
     detail: Mapped[str] = mapped_column(Text, default="")
-
-
-def connect(url: str) -> Engine:
-    """An engine for `sqlite:///file` or `postgresql+psycopg://…`. SQLite waits for its lock and checks
-    foreign keys."""
-    engine = create_engine(
-        url, pool_pre_ping=True, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {})
-    )
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _pragmas(connection, _):
-            connection.isolation_level = None  # BEGIN is sent below: the driver's own begins too late to lock
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.close()
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection):
-            reads = connection.get_execution_options().get("reads")
-            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def migrate(engine: Engine) -> None:
-    """Bring the tables to this version's form (Alembic); several processes may try at once. Raises InputError
-    for tables of a newer version."""
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(747)")
-        config.attributes["connection"] = connection
-        names = inspect(connection).get_table_names()
-        try:
-            if "submissions" in names and "alembic_version" not in names:
-                command.stamp(config, "0001")  # the first tables were made without a version
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise InputError(
-                f"{engine.url.render_as_string()}: its tables are of another version of this program"
-                f" ({error})"
-            ) from error

@@ -1,0 +1,1 @@
+"""A board: its configuration and its private splits."""

@@ -1,0 +1,2 @@
+"""What comes in: submissions, checked by the same code on the submitter's machine and on the server, and
+uploads."""

@@ -1,6 +1,0 @@
-"""Alembic's environment and the versions of the tables. `leaderboard.tables.migrate` runs them; a new one is
-written with
-
-alembic -c leaderboard/migrations/alembic.ini -x url=sqlite:///board.sqlite revision --autogenerate -m "what
-changes"
-"""

@@ -1,0 +1,14 @@
+"""What a leaderboard remembers: accounts, submissions and their states, results, flags, an audit log.
+SQLAlchemy over SQLite or PostgreSQL; the tables are in `tables`, each part of what can be done with them in a
+file of its own. Results are never changed, rows of submissions never deleted."""
+
+from leaderboard.store.accounts import Accounts
+from leaderboard.store.queue import Queue
+from leaderboard.store.results import Results
+from leaderboard.store.standings import Scoreboard
+from leaderboard.store.submissions import Submissions
+from leaderboard.store.versions import Versions
+
+
+class Store(Accounts, Queue, Submissions, Results, Versions, Scoreboard):
+    """All of it, over one engine (`database.connect`)."""

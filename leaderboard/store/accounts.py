@@ -1,0 +1,84 @@
+"""Accounts and their tokens. A token is 256 random bits, shown once; kept is its SHA-256, for which no salt
+is needed: there is nothing to guess."""
+
+import hashlib
+import secrets
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from leaderboard.store.sessions import Sessions, note
+from leaderboard.store.tables import Account, Submission, now
+from tvad.common.errors import InputError
+
+
+def _hashed(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _new_token() -> str:
+    return f"lb_{secrets.token_urlsafe(32)}"
+
+
+def _account(session: Session, name: str) -> Account:
+    account = session.scalar(select(Account).where(Account.name == name))
+    if account is None:
+        raise InputError(f"no account {name!r}")
+    return account
+
+
+class Accounts(Sessions):
+    """Who may submit."""
+
+    def create_account(self, name: str, daily: int = 20) -> str:
+        """A new account that may send `daily` submissions a day; returns its token, which is shown once and
+        kept nowhere. Raises InputError for a name that is taken."""
+        token = _new_token()
+        try:
+            with self._session() as session:
+                session.add(Account(name=name, token_hash=_hashed(token), daily=daily, created=now()))
+                note(session, "admin", "create account", name)
+        except IntegrityError as error:
+            raise InputError(f"account {name!r} exists already") from error
+        return token
+
+    def renew_token(self, name: str) -> str:
+        """A new token for an account; the old one is void at once. Raises InputError for an unknown
+        account."""
+        token = _new_token()
+        with self._session() as session:
+            _account(session, name).token_hash = _hashed(token)
+            note(session, "admin", "renew token", name)
+        return token
+
+    def disable_account(self, name: str) -> None:
+        """Take no token of an account any more. Raises InputError for an unknown account."""
+        with self._session() as session:
+            _account(session, name).disabled = True
+            note(session, "admin", "disable account", name)
+
+    def account_of(self, token: str) -> str | None:
+        """The name of the account that a token belongs to; None for an unknown token or a disabled
+        account."""
+        with self._reading() as session:
+            return session.scalar(
+                select(Account.name).where(Account.token_hash == _hashed(token), Account.disabled.is_(False))
+            )
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """All accounts, with the number of their submissions."""
+        with self._reading() as session:
+            counted = select(Submission.account_id, func.count()).group_by(Submission.account_id)
+            sent = dict(session.execute(counted).tuples().all())
+            return [
+                {
+                    "name": a.name,
+                    "daily": a.daily,
+                    "disabled": a.disabled,
+                    "created": a.created,
+                    "submissions": sent.get(a.id, 0),
+                }
+                for a in session.scalars(select(Account).order_by(Account.name))
+            ]

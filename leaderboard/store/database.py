@@ -1,0 +1,62 @@
+"""Opening a leaderboard's database, SQLite or PostgreSQL, and bringing its tables to this version's form."""
+
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, event, inspect
+
+from tvad.common.errors import InputError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def connect(url: str) -> Engine:
+    """An engine for `sqlite:///file` or `postgresql+psycopg://…`. SQLite waits for its lock and checks
+    foreign keys."""
+    engine = create_engine(
+        url, pool_pre_ping=True, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {})
+    )
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection, _):
+            connection.isolation_level = None  # BEGIN is sent below: the driver's own begins too late to lock
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection):
+            # A transaction that reads first and writes later cannot wait for another writer and fails; one
+            # that takes the write lock at once waits its turn. Those that only read (`reads`) need no lock.
+            reads = connection.get_execution_options().get("reads")
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to this version's form (Alembic); several processes may try at once. Raises InputError
+    for tables of a newer version."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # Any number that all processes use; free again with the end of the transaction. On SQLite the
+            # transaction itself is the lock.
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(747)")
+        config.attributes["connection"] = connection
+        names = inspect(connection).get_table_names()
+        try:
+            if "submissions" in names and "alembic_version" not in names:
+                command.stamp(config, "0001")  # the first tables were made without a version
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise InputError(
+                f"{engine.url.render_as_string()}: its tables are of another version of this program"
+                f" ({error})"
+            ) from error

@@ -1,0 +1,88 @@
+"""Looking up submissions: by hash, by name, those of one name in time."""
+
+import json
+from typing import Any
+
+from sqlalchemy import false, or_, select
+
+from leaderboard.card import from_json
+from leaderboard.store.sessions import Sessions
+from leaderboard.store.tables import DONE, WITHDRAWN, Account, Result, Score, Submission
+
+BEGINNING = 8  # fewest characters of a hash that are taken for one: fewer may be a name
+MOST_HISTORY = 200  # submissions of one name
+
+
+class Submissions(Sessions):
+    """What is known of submissions, scored or not."""
+
+    def status(self, name_hash: str) -> dict[str, Any] | None:
+        """Everything public about one submission; None for an unknown one."""
+        query = (
+            select(Submission, Account.name)
+            .join(Account, Account.id == Submission.account_id)
+            .where(Submission.hash == name_hash)
+        )
+        with self._reading() as session:
+            found = session.execute(query).first()
+            if found is None:
+                return None
+            row, owner = found
+            return {
+                "hash": row.hash,
+                "account": owner,
+                "name": row.name,
+                "card": from_json(row.card),
+                "suites": json.loads(row.suites),
+                "state": row.state,
+                "error": row.error,
+                "created": row.created,
+                "finished": row.finished,
+            }
+
+    def find(self, name: str) -> list[str]:
+        """Hashes of the finished submissions of this name or with this beginning of a hash, newest first."""
+        begins = Submission.hash.startswith(name, autoescape=True) if len(name) >= BEGINNING else false()
+        query = (
+            select(Submission.hash)
+            .where(or_(Submission.name == name, begins), Submission.state == DONE)
+            .order_by(Submission.created.desc(), Submission.hash)
+        )
+        with self._reading() as session:
+            return list(session.scalars(query))
+
+    def finished(self) -> list[str]:
+        """Hashes of what has a page: everything scored, and tombstones."""
+        query = (
+            select(Submission.hash)
+            .where(Submission.state.in_((DONE, WITHDRAWN)))
+            .order_by(Submission.created)
+        )
+        with self._reading() as session:
+            return list(session.scalars(query))
+
+    def history(self, account: str, name: str) -> list[dict[str, Any]]:
+        """All submissions of one account under one name, oldest first: hash, state, created, and where there
+        are several their scores {suite: {metric: value}} on public labels."""
+        owner = select(Account.id).where(Account.name == account).scalar_subquery()
+        query = (
+            select(Submission.hash, Submission.state, Submission.created)
+            .where(Submission.account_id == owner, Submission.name == name)
+            .order_by(Submission.created, Submission.hash)
+            .limit(MOST_HISTORY)
+        )
+        with self._reading() as session:
+            rows: dict[str, dict[str, Any]] = {
+                name_hash: {"hash": name_hash, "state": state, "created": created, "scores": {}}
+                for name_hash, state, created in session.execute(query).tuples()
+            }
+            if len(rows) < 2:
+                return list(rows.values())
+            scores = (
+                select(Result.submission, Result.suite, Score.metric, Score.value)
+                .join(Score, Score.result_id == Result.id)
+                .where(Result.submission.in_(list(rows)), Result.split == "public")
+            )
+            for name_hash, suite, metric, value in session.execute(scores).tuples():
+                rows[name_hash]["scores"].setdefault(suite, {})[metric] = value
+            return list(rows.values())

@@ -1,0 +1,92 @@
+"""Who asks, and how often they may. All of it is kept in the server's memory: it begins anew with the server,
+and behind a proxy all clients are one address (limit there)."""
+
+import threading
+import time
+from collections import deque
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+
+from leaderboard.board.config import Board
+from leaderboard.store import Store
+
+FORMS = 20  # forms that an address may send a minute: they are read before their token is known
+MINUTE, DAY = 60.0, 86400.0
+
+
+class Limiter:
+    """At most `most` events of a key within the last `seconds`."""
+
+    def __init__(self, most: int, seconds: float, keys: int = 100_000):
+        self.most, self.seconds, self.keys = most, seconds, keys
+        self._events: dict[str, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def allow(self, key: str, count: bool = True) -> bool:
+        """Whether an event may happen now; it is counted if `count`."""
+        moment = time.monotonic()
+        with self._lock:
+            if len(self._events) > self.keys:  # addresses are many: those that are quiet again are forgotten
+                self._events = {k: v for k, v in self._events.items() if v and v[-1] > moment - self.seconds}
+            events = self._events.setdefault(key, deque())
+            while events and events[0] <= moment - self.seconds:
+                events.popleft()
+            if len(events) >= self.most:
+                return False
+            if count:
+                events.append(moment)
+            return True
+
+
+def address(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else "unknown"
+
+
+def _wait(what: str) -> HTTPException:
+    return HTTPException(429, f"too many {what}; wait a minute", {"Retry-After": "60"})
+
+
+class Access:
+    """What a board's visitors may do, by account and by address."""
+
+    def __init__(self, board: Board, store: Store):
+        self.store = store
+        self.accounts = Limiter(board.open_accounts, DAY)  # made by an address
+        self._requests = Limiter(board.per_minute, MINUTE)  # of an account
+        self._wrong_tokens = Limiter(board.per_minute, MINUTE)  # of an address
+        self._forms = Limiter(FORMS, MINUTE)  # of an address
+
+    def authenticated(self, request: Request, token: str) -> str:
+        """The account of a token. Raises 401, and 429 for an address or an account that asks too much."""
+        # Right tokens cost an address nothing: many people may share one. Wrong ones do, before the store is
+        # asked, so that tokens cannot be guessed at speed.
+        if not self._wrong_tokens.allow(address(request), count=False):
+            raise _wait("wrong tokens from this address")
+        account = self.store.account_of(token) if token else None
+        if account is None:
+            self._wrong_tokens.allow(address(request))
+            raise HTTPException(401, "a valid token is needed: Authorization: Bearer …")
+        if not self._requests.allow(account):
+            raise _wait("requests of this account")
+        return account
+
+    def bearer(self, request: Request) -> str:
+        """The account of the token in a request's header. Raises as `authenticated` does."""
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        return self.authenticated(request, token if kind.lower() == "bearer" else "")
+
+    def own_form(self, request: Request) -> None:
+        """Refuse a form that another site's page sends. Raises 403, and 429 for an address that sends many.
+
+        There is no cookie that such a page could make use of, but a visitor's browser would act from the
+        visitor's address. Browsers say where a form comes from (Sec-Fetch-Site; older ones Origin only), and
+        pages cannot make them lie; what is no browser need not say anything."""
+        origin = request.headers.get("origin")
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
+            origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        ):
+            raise HTTPException(403, "forms are taken from this site's own pages only")
+        if not self._forms.allow(address(request)):
+            raise _wait("forms from this address")

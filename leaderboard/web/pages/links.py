@@ -1,0 +1,63 @@
+"""Addresses of pages as the templates write them: on the server, and in the exported files."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+
+class Links:
+    """Addresses of the server's pages."""
+
+    static = False
+
+    def file(self, name: str) -> str:
+        return f"/{name}"
+
+    def start(self) -> str:
+        return "/"
+
+    def table(self, suite: str, **query: Any) -> str:
+        chosen = {key: value for key, value in query.items() if value}
+        return f"/suites/{suite}" + (f"?{urlencode(chosen, doseq=True)}" if chosen else "")
+
+    def versions(self, suite: str) -> str:
+        return f"/suites/{suite}/versions"
+
+    def model(self, name_hash: str) -> str:
+        return f"/models/{name_hash}"
+
+    def named(self, page: str) -> str:
+        return f"/{page}"
+
+
+class StaticLinks(Links):
+    """Addresses of the exported files, relative to a page `depth` folders deep."""
+
+    static = True
+
+    def __init__(self, depth: int):
+        self.root = "../" * depth
+
+    def file(self, name: str) -> str:
+        return f"{self.root}{name}"
+
+    def start(self) -> str:
+        return f"{self.root}index.html"
+
+    def table(self, suite: str, **query: Any) -> str:
+        return self.root + table_file(
+            suite, query.get("split") or "public", query.get("sort") or "", int(query.get("page") or 1)
+        )
+
+    def versions(self, suite: str) -> str:
+        return f"{self.root}suites/{suite}/versions.html"
+
+    def model(self, name_hash: str) -> str:
+        return f"{self.root}models/{name_hash}.html"
+
+    def named(self, page: str) -> str:
+        return f"{self.root}{page}.html"
+
+
+def table_file(suite: str, split: str, sort: str, page: int) -> str:
+    """Where the export puts a page of a table; without `sort` its first metric."""
+    return f"suites/{suite}/{split}{f'-{sort}' if sort else ''}{f'-{page}' if page > 1 else ''}.html"

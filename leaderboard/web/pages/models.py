@@ -1,0 +1,159 @@
+"""Pages of a model: its scores and card, its answers one by one with their pictures, itself beside
+another."""
+
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlencode
+
+from bench.report import kind_of, reference
+from bench.tasks import PRIMARIES, TASKS
+from leaderboard.board.config import Board
+from leaderboard.scoring import evidence
+from leaderboard.store import Store
+from leaderboard.store.tables import DONE, QUEUED, RUNNING
+from leaderboard.web.pages.base import Opened, Rendering, turned
+from leaderboard.web.pages.links import Links
+
+CARDS = 12  # answers a page
+
+
+class ModelPages(Rendering):
+    """Pages of submissions."""
+
+    def __init__(self, board: Board, store: Store, opened: Opened):
+        super().__init__(board, store, opened)
+        self.places = {
+            name: {item.id: n for n, item in enumerate(items)} for name, (_, _, items) in opened.items()
+        }
+        self.pictures = {name: evidence.Pictures(suite) for name, (suite, _, _) in opened.items()}
+
+    def model(self, name_hash: str, at: Links | None = None) -> str | None:
+        """A model's page; None for an unknown hash."""
+        found = self.store.status(name_hash)
+        if found is None:
+            return None
+        results = self.store.results(name_hash) if found["state"] == DONE else []
+        for result in results:
+            result["old"] = self.versions.get((result["suite"], result["split"])) != result["suite_hash"]
+            result["browse"] = (
+                not result["old"] and result["split"] == "public" and result["folder"] is not None
+            )
+            result["primaries"] = {
+                task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})
+            }
+        history = self.store.history(found["account"], found["name"])
+        shown = [
+            (suite, name)
+            for suite in self.board.tables
+            for name in PRIMARIES
+            if any(name in row["scores"].get(suite, {}) for row in history)
+        ]
+        return self.render(
+            "model.html",
+            at,
+            model=found,
+            results=results,
+            flags=self.store.flags(name_hash),
+            history=history,
+            shown=shown,
+            waiting=found["state"] in (QUEUED, RUNNING),
+        )
+
+    def result(self, name_hash: str, table: str) -> dict[str, Any] | None:
+        """The public result of a finished submission in a table, with its scored run; None where there is
+        none. Through here goes all that shows single answers: those on private labels are never shown."""
+        found = self.store.status(name_hash)
+        if found is None or found["state"] != DONE:
+            return None
+        for row in self.store.results(name_hash):
+            if row["suite"] == table and row["split"] == "public" and row["folder"] is not None:
+                return {**row, "model": found, "run": self.board.scored(row["folder"])}
+        return None
+
+    def _current(self, result: dict[str, Any], table: str) -> tuple[str, list[dict]] | None:
+        """(suite, lines) of a result that was scored on the version that is served now."""
+        name = self.board.suite_in(table, "public")
+        if name is None or self.versions[table, "public"] != result["suite_hash"]:
+            return None
+        return name, evidence.answers(result["run"])
+
+    def samples(
+        self, name_hash: str, table: str, task: str = "", kind: str = "", order: str = "worst", page: int = 1
+    ) -> str | None:
+        """Answers of a model one by one; None where there are none to be shown. Raises InputError where they
+        are too many."""
+        result = self.result(name_hash, table)
+        opened = self._current(result, table) if result else None
+        if result is None or opened is None:
+            return None
+        name, lines = opened
+        _, samples, items = self.opened[name]
+        kinds = {s.id: kind_of(s) for s in samples}
+        chosen = [
+            (line["scores"].get(TASKS[line["task"]].PRIMARY, 0.0), self.places[name][line["id"]], line)
+            for line in lines
+            if (not task or line["task"] == task) and (not kind or kinds[line["sample"]] == kind)
+        ]
+        if order in ("worst", "best"):
+            chosen.sort(key=lambda row: (row[0] if order == "worst" else -row[0], row[1]))
+        part, page, pages = turned(chosen, page, CARDS)
+        cards = [
+            {
+                "place": place,
+                "line": line,
+                "score": score,
+                "item": items[place],
+                "kind": kinds[line["sample"]],
+                "reference": reference(items[place]),
+                "primary": TASKS[line["task"]].PRIMARY,
+            }
+            for score, place, line in part
+        ]
+        query = {key: value for key, value in (("task", task), ("kind", kind), ("order", order)) if value}
+        return self.render(
+            "samples.html",
+            suite=table,
+            model=result["model"],
+            cards=cards,
+            tasks=list(dict.fromkeys(line["task"] for line in lines)),
+            kinds=sorted(set(kinds.values())),
+            task=task,
+            kind=kind,
+            order=order,
+            page_number=page,
+            pages=pages,
+            found=len(chosen),
+            more=f"?{urlencode(query)}&page=",
+        )
+
+    def frames(self, name_hash: str, table: str, place: int) -> bytes | None:
+        """The picture of one answer, a JPEG; None where there is none."""
+        result = self.result(name_hash, table)
+        opened = self._current(result, table) if result else None
+        if opened is None:
+            return None
+        name, lines = opened
+        items = self.opened[name][2]
+        if not 0 <= place < min(len(items), len(lines)) or lines[place]["id"] != items[place].id:
+            return None
+        submitted = self.board.submission(name_hash) / name
+        return self.pictures[name].of(items[place].sample, lines[place], submitted)
+
+    def compare(self, table: str, names: list[str]) -> str | None:
+        """The paired comparison of two models; None where one of them cannot be compared."""
+        found = [row for name in names if (row := self.result(name, table)) is not None]
+        if len(found) != 2:
+            return None
+        before, after = found
+        rows = None  # of different versions: not the same questions
+        if before["suite_hash"] == after["suite_hash"]:
+            differences = evidence.differences(before["run"], after["run"])
+            rows = [{**asdict(d), "verdict": d.verdict} for d in differences]
+            rows.sort(  # primary metrics first
+                key=lambda row: (
+                    PRIMARIES.index(row["metric"]) if row["metric"] in PRIMARIES else len(PRIMARIES)
+                )
+            )
+        return self.render(
+            "compare.html", suite=table, before=before["model"], after=after["model"], rows=rows
+        )

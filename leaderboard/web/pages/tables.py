@@ -1,0 +1,148 @@
+"""The table of a suite, as a page and as data."""
+
+import threading
+from typing import Any
+
+from bench import blind as blinds
+from leaderboard.board.config import Board
+from leaderboard.store import Store, ranking
+from leaderboard.store.standings import Filter
+from leaderboard.web.pages.base import SIZES, Opened, Rendering, turned
+from leaderboard.web.pages.links import Links
+from leaderboard.web.pages.published import PUBLISHED
+
+ROWS = 100  # a page
+MOST_COLUMNS = 12
+MOST_KEPT = 64  # orders of tables that are kept between requests
+
+Order = tuple[list[tuple[int, int]], int]  # (rank, result) of what is shown, and of how many
+
+
+def _blind_rows(blind: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """(name, {metric: value}) of every blind baseline, from {task: its record}."""
+    baselines: dict[str, dict[str, float]] = {}
+    for task, row in blind.items():
+        for name, value in row["baselines"].items():
+            baselines.setdefault(name, {})[f"{task}.accuracy"] = value
+    return list(baselines.items())
+
+
+def _asked(wanted: Filter) -> dict[str, str]:
+    """A filter as the form's fields."""
+    return {
+        "q": wanted.words,
+        "most": next((text for text, _ in SIZES if text and float(text) == wanted.most), ""),
+        "open": "1" if wanted.open_weights else "",
+        "video": "1" if wanted.uses_video else "",
+        "no_baselines": "1" if wanted.no_baselines else "",
+        "older": "1" if wanted.older else "",
+    }
+
+
+class TablePages(Rendering):
+    """Pages of suites."""
+
+    def __init__(self, board: Board, store: Store, opened: Opened):
+        super().__init__(board, store, opened)
+        self._lock = threading.Lock()  # requests are answered by many threads
+        self._kept: tuple[Any, dict[Any, Order]] = (None, {})  # the store's revision, orders of that time
+
+    def _ranked(self, table: str, split: str, version: str, sort: str, wanted: Filter) -> Order:
+        """(rank, result) of what a filter shows from best to worst, and of how many; kept until something
+        changes. The revision is asked first: what is read after it may be newer, never older."""
+        key, revision = (table, split, version, sort, wanted), self.store.revision()
+        with self._lock:
+            if self._kept[0] != revision:
+                self._kept = (revision, {})
+            known = self._kept[1].get(key)
+        if known is None:  # not under the lock: two threads may do the same work, none waits for the other
+            standings = self.store.standings(table, split, version, sort, wanted)
+            ranks, order = ranking.ordered(standings, sort)
+            keep = standings.shown[order]
+            results = standings.results[order][keep]
+            known = list(zip(ranks[keep].tolist(), results.tolist(), strict=True)), len(order)
+            with self._lock:
+                if self._kept[0] == revision and len(self._kept[1]) < MOST_KEPT:
+                    self._kept[1][key] = known
+        return known
+
+    def columns(self, table: str, split: str) -> list[str]:
+        """The metrics that the current version's table shows."""
+        return ranking.columns(self.store.metrics(table, split, self.versions[table, split]))
+
+    def table(
+        self,
+        table: str,
+        split: str = "public",
+        version: str = "",
+        sort: str = "",
+        chosen: list[str] | None = None,
+        wanted: Filter | None = None,
+        page: int = 1,
+        at: Links | None = None,
+    ) -> tuple[str, int]:
+        """A page of a suite's table, and how many pages there are. What is unknown among version, sort and
+        chosen columns is passed over."""
+        wanted, current = wanted or Filter(), self.versions[table, split]
+        if not version or version not in [known["hash"] for known in self.store.versions(table, split)]:
+            version = current
+        metrics = self.store.metrics(table, split, version)
+        columns = [name for name in metrics if name in (chosen or ())][:MOST_COLUMNS]
+        columns = columns or ranking.columns(metrics)
+        sort = sort if sort in metrics else (columns[0] if columns else "")
+        shown, total = self._ranked(table, split, version, sort, wanted)
+        part, page, pages = turned(shown, page, ROWS)
+        rows = self.store.rows([result for _, result in part], columns)
+        blind = self.store.blind(table, split, version)
+        name = self.board.suite_in(table, split)
+        entry = self.board.suites[name] if name else None
+        text = self.render(
+            "table.html",
+            at,
+            suite=table,
+            split=split,
+            splits=self.splits(table),
+            version=version,
+            old=version != current,
+            sort=sort,
+            columns=columns,
+            metrics=metrics,
+            rows=[(rank, rows[result]) for rank, result in part],
+            shown=len(shown),
+            total=total,
+            page_number=page,
+            pages=pages,
+            query={
+                "split": split if split != "public" else "",
+                "version": version if version != current else "",
+                **_asked(wanted),
+                "col": columns if chosen else [],
+            },
+            warnings=blinds.warnings(blind),
+            blind=_blind_rows(blind),
+            inputs=name if entry and entry.render else None,
+            published=[part for part in PUBLISHED if entry and part["what"] in entry.published],
+        )
+        return text, pages
+
+    def data(self, table: str, split: str, sort: str, limit: int, offset: int) -> dict[str, Any]:
+        """A part of a table as plain data."""
+        version = self.versions[table, split]
+        metrics = self.store.metrics(table, split, version)
+        sort = sort if sort in metrics else next(iter(ranking.columns(metrics)), "")
+        ranked, total = self._ranked(table, split, version, sort, Filter())
+        part = ranked[offset : offset + limit]
+        rows = self.store.rows([result for _, result in part], metrics)
+        return {
+            "suite": table,
+            "split": split,
+            "version": version,
+            "sort": sort,
+            "total": total,
+            "models": [{"rank": rank, **rows[result]} for rank, result in part],
+        }
+
+    def changelog(self, table: str, at: Links | None = None) -> str:
+        """Versions of a suite."""
+        versions = [(split, self.store.versions(table, split)) for split in self.splits(table)]
+        return self.render("versions.html", at, suite=table, versions=versions, current=self.versions)

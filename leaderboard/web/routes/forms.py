@@ -1,0 +1,99 @@
+"""/submit and /accounts: the two forms, for who has a browser only."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartParser
+
+from leaderboard.intake import archive
+from leaderboard.intake.submission import Verified
+from leaderboard.intake.uploads import bounded
+from leaderboard.store.queue import Limited
+from leaderboard.web.access import address
+from leaderboard.web.refusals import Refused, refusal
+from leaderboard.web.site import Site, TheSite
+from tvad.common.errors import InputError
+
+ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+FORM = 1 << 16  # bytes of a form beside its file
+FORM_SECONDS = 30.0  # that the form without a file may take
+
+router = APIRouter()
+
+
+def _page(request: Request, site: Site, **values: Any) -> str:
+    return site.pages.submit(str(request.base_url).rstrip("/"), **values)
+
+
+def _refused(request: Request, site: Site, error: Exception) -> HTMLResponse:
+    """The page once more, saying why."""
+    refused = refusal(error)
+    return HTMLResponse(
+        _page(request, site, error=str(refused.detail)), refused.status_code, headers=refused.headers
+    )
+
+
+@router.get("/submit", include_in_schema=False)
+def how(request: Request, site: TheSite) -> HTMLResponse:
+    """How to submit."""
+    return HTMLResponse(_page(request, site))
+
+
+async def _sent(request: Request, site: Site, form: FormData) -> Verified:
+    """Take the submission of a form."""
+    file, token = form.get("file"), form.get("token")
+    if not isinstance(file, UploadFile) or not isinstance(token, str):
+        raise InputError("token and file are needed")
+    account = await run_in_threadpool(site.access.authenticated, request, token)
+    with site.uploads.folder() as folder:
+        sent = Path(folder, "submission.zip")
+        with sent.open("wb") as out:
+            await run_in_threadpool(shutil.copyfileobj, file.file, out)
+        return await run_in_threadpool(site.uploads.take, account, sent, Path(folder))
+
+
+@router.post("/submit", include_in_schema=False)
+async def submit_form(request: Request, site: TheSite) -> Response:
+    """Send a submission."""
+    site.access.own_form(request)
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise HTTPException(415, "expected a form with a file")
+    # FastAPI's own form parameters would read the whole body, of any size, before anything is refused.
+    body = bounded(request, archive.LIMITS.archive + FORM)
+    parser = MultiPartParser(request.headers, body, max_files=1, max_fields=1, max_part_size=FORM)
+    try:
+        form = await parser.parse()
+        try:
+            found = await _sent(request, site, form)
+        finally:
+            await form.close()
+    except Refused as error:
+        return _refused(request, site, error)
+    return RedirectResponse(f"/models/{found.hash}", 303)
+
+
+@router.post("/accounts", include_in_schema=False)
+async def make_account(request: Request, site: TheSite) -> HTMLResponse:
+    """Make an account; its token stands on the page, this once."""
+    site.access.own_form(request)
+    if not site.board.open_accounts:
+        raise HTTPException(404, "the administrator makes accounts here")
+    try:
+        body = b"".join([piece async for piece in bounded(request, FORM, FORM_SECONDS)])
+        name = parse_qs(body.decode("ascii", "replace"), max_num_fields=4).get("name", [""])[0].strip()
+        if not ACCOUNT.fullmatch(name):
+            raise InputError("a name takes letters, digits, spaces, '.', '_' and '-', at most 100")
+        if not site.access.accounts.allow(address(request)):
+            raise Limited("as many accounts as this address may make in a day have been made")
+        token = await run_in_threadpool(site.store.create_account, name, site.board.daily)
+    except InputError as error:
+        return _refused(request, site, error)
+    page = _page(request, site, token=token, account=name)
+    return HTMLResponse(page, 201, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,62 @@
+"""/models, /compare and /api/models: scored models, their answers and pictures, two of them side by side."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import HTMLResponse, Response
+
+from leaderboard.web.site import PageNumber, Short, TheSite, page_or_404
+from tvad.common.errors import InputError
+
+router = APIRouter()
+
+
+@router.get("/api/models")
+def find(site: TheSite, name: Short) -> list[str]:
+    """Hashes of the scored submissions of this name, or whose hash begins so, newest first."""
+    return site.store.find(name)
+
+
+@router.get("/models/{name_hash}", include_in_schema=False)
+def model(site: TheSite, name_hash: str) -> HTMLResponse:
+    """A model's page."""
+    return page_or_404(site.pages.model(name_hash))
+
+
+@router.get("/models/{name_hash}/{suite}/samples", include_in_schema=False)
+def samples(
+    site: TheSite,
+    name_hash: str,
+    suite: str,
+    task: Short = "",
+    kind: Short = "",
+    order: str = "worst",
+    page: PageNumber = 1,
+) -> HTMLResponse:
+    """A model's answers, one by one."""
+    try:
+        return page_or_404(site.pages.samples(name_hash, site.suite_or_404(suite), task, kind, order, page))
+    except InputError as error:  # too many to be shown
+        raise HTTPException(404, str(error)) from error
+
+
+@router.get("/models/{name_hash}/{suite}/frames/{place}.jpg", include_in_schema=False)
+def frames(site: TheSite, name_hash: str, suite: str, place: int) -> Response:
+    """The picture of an answer. It never changes: the scored run does not."""
+    with site.turn():
+        found = site.pages.frames(name_hash, site.suite_or_404(suite), place)
+    if found is None:
+        raise HTTPException(404, "no such picture")
+    return Response(found, media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
+
+
+@router.get("/compare", include_in_schema=False)
+def compare(
+    site: TheSite, suite: Short = "", m: Annotated[list[str] | None, Query(max_length=10)] = None
+) -> HTMLResponse:
+    """Two models, question by question."""
+    models = m or []
+    if len(models) != 2 or len(set(models)) != 2:
+        raise HTTPException(400, "mark two models")
+    with site.turn():
+        return page_or_404(site.pages.compare(site.suite_or_404(suite), models))

@@ -1,0 +1,73 @@
+"""What every route of a server works with."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse
+
+from leaderboard.board.config import Board
+from leaderboard.intake.uploads import Uploads
+from leaderboard.store import Store
+from leaderboard.web.access import Access
+from leaderboard.web.pages import Pages
+
+PATIENCE = 20.0  # seconds that a request waits for its turn
+TURNS = 2  # comparisons and pictures at a time
+
+Short = Annotated[str, Query(max_length=100)]
+PageNumber = Annotated[int, Query(ge=1, le=10**6)]
+
+
+@dataclass
+class Site:
+    """A board, what it keeps, and what its visitors may do."""
+
+    board: Board
+    store: Store
+    pages: Pages
+    uploads: Uploads
+    access: Access
+    _turns: threading.BoundedSemaphore = field(
+        init=False, default_factory=lambda: threading.BoundedSemaphore(TURNS)
+    )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One's turn for what takes long; 503 where it does not come, so that waiting requests cannot hold up
+        all others."""
+        if not self._turns.acquire(timeout=PATIENCE):
+            raise HTTPException(503, "busy; try again in a moment", {"Retry-After": "5"})
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def suite_or_404(self, table: str) -> str:
+        """The name of a table that the board has. Raises 404."""
+        if table not in self.board.tables:
+            raise HTTPException(404, "no such suite")
+        return table
+
+    def split_or_404(self, table: str, split: str) -> str:
+        """A split that a table has. Raises 404 for an unknown table too."""
+        if split not in self.pages.splits(self.suite_or_404(table)):
+            raise HTTPException(404, "no such split")
+        return split
+
+
+async def _site(request: Request) -> Site:
+    return request.app.state.site
+
+
+TheSite = Annotated[Site, Depends(_site)]
+
+
+def page_or_404(text: str | None) -> HTMLResponse:
+    """A page. Raises 404 for none."""
+    if text is None:
+        raise HTTPException(404, "no such page")
+    return HTMLResponse(text)
