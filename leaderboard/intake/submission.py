@@ -31,7 +31,7 @@ from tvad.common.files import file_hash, write_whole
 from tvad.data.check import Problem
 
 CARD, MANIFEST, PREDICTIONS, HEATMAPS = "card.yaml", "manifest.json", "predictions.jsonl", "heatmaps"
-VERSION = 1  # of this form; a manifest without a version is of 1
+FORMAT, VERSION = "submission", 1  # what a manifest says it is; one that says nothing is of version 1
 
 
 @dataclass
@@ -55,7 +55,7 @@ def files_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 def manifest_of(folder: Path) -> dict[str, Any]:
     """What the manifest of a folder has to say. Raises InputError."""
-    return {"version": VERSION, "files": files_of(folder)}
+    return {"format": FORMAT, "version": VERSION, "files": files_of(folder)}
 
 
 def content_hash(files: dict[str, dict[str, Any]]) -> str:
@@ -64,20 +64,25 @@ def content_hash(files: dict[str, dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
+def _of_this_version(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest in the form that this program writes. Raises InputError for one of another version."""
+    kind, version = manifest.get("format", FORMAT), manifest.get("version", 1)
+    if (kind, version) != (FORMAT, VERSION):  # older ones are brought to this form here, once there are any
+        raise InputError(
+            f"{MANIFEST}: {str(kind)[:40]}, version {str(version)[:20]}; expected {FORMAT}, version"
+            f" {VERSION}: pack again with this version of the program"
+        )
+    return manifest
+
+
 def _stated_files(text: str) -> Any:
-    """What a manifest says of the files, in this version's form. Raises InputError for one of another
-    version."""
+    """What a manifest says of the files. Raises InputError."""
     try:
-        manifest = json.loads(text)
-        version, files = manifest.get("version", 1), manifest["files"]
+        return _of_this_version(json.loads(text))["files"]
+    except InputError:
+        raise
     except (ValueError, RecursionError, KeyError, AttributeError) as error:
         raise InputError(f"{MANIFEST} cannot be read ({type(error).__name__})") from error
-    if version != VERSION:  # older forms are brought to this one here, once there are any
-        raise InputError(
-            f"{MANIFEST}: submission of version {str(version)[:20]}, expected {VERSION}; pack again with this"
-            " version of the program"
-        )
-    return files
 
 
 def _suites_of(names: list[str]) -> list[str]:
