@@ -64,7 +64,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
     for folder, what in OUTSIDE.items():
         if count := sum(reason.endswith(f"no ../shared/{folder}") for reason in reasons):
-            terminalreporter.write_line(f"skipped for lack of ../shared/{folder} ({what}): {count} tests")
+            terminalreporter.write_line(f"{count} skipped for lack of ../shared/{folder}: {what}")
 
 
 @pytest.fixture(scope="session")
