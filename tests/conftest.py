@@ -23,15 +23,48 @@ from tvad.data.scenes.dataset import ScenesConfig, generate
 pytest_plugins = ["board_fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+GOLDEN = ROOT / "tests/golden"
 SHIPPED = ROOT / "assets" / "tvad-tiny"
+
+# Other people's files that the repository may not hold; tests that need them are skipped where they are
+# absent, and the end of the run names them.
+OUTSIDE = {
+    "data/vau_bench": "three annotation files of VAU-Bench (test_msad.csv, test_ucf_crime.csv, val.csv)",
+    "data/ubnormal": "two clips of UBnormal and its official split lists",
+    "data/shanghaitech_tracks": "anomaly tracks of 30 ShanghaiTech test videos",
+    "golden/rbdc_tbdc_shanghaitech": "RBDC and TBDC of a public program on those tracks",
+}
+
+
+def golden(relative: str) -> Path:
+    """A golden value of the repository: one that is missing is a failure, never a skip."""
+    path = GOLDEN / relative
+    if not path.exists():
+        pytest.fail(f"tests/golden/{relative} is missing", pytrace=False)
+    return path
+
+
+def golden_files() -> dict[str, str]:
+    """Name (relative to tests/golden) and SHA-256 of every golden file, as the repository lists them."""
+    lines = (GOLDEN / "SHA256SUMS").read_text().splitlines()
+    return {name: digest for digest, name in (line.split() for line in lines)}
 
 
 def shared(relative: str) -> Path:
-    """A file of the reference material; the test is skipped, visibly, where it is absent."""
+    """A file of other people's, beside the repository; the test is skipped, and named, where it is absent."""
+    folder = next(name for name in OUTSIDE if Path(relative).is_relative_to(name))
     path = SHARED / relative
     if not path.exists():
-        pytest.skip(f"no reference material at {path}")
+        pytest.skip(f"no ../shared/{folder}")
     return path
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """One line for each folder of other people's that was not there: how many tests, and what it is."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
+    for folder, what in OUTSIDE.items():
+        if count := sum(reason.endswith(f"no ../shared/{folder}") for reason in reasons):
+            terminalreporter.write_line(f"{count} skipped for lack of ../shared/{folder}: {what}")
 
 
 @pytest.fixture(scope="session")

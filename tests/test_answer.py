@@ -3,7 +3,7 @@ import random
 import time
 
 import pytest
-from conftest import shared
+from conftest import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,7 +181,7 @@ def test_anything_but_text_is_a_defect():
 
 
 def test_vau_r1_mode_reads_spans_as_the_published_evaluation_does():
-    items = json.loads(shared("golden/vau_r1/open/temporal.json").read_text())["items"]
+    items = json.loads(golden("vau_r1/open/temporal.json").read_text())["items"]
     for item in items:
         found, expected = parse(item["response"], "vau_r1").span, item["expected"]["parsed"]
         if "error" in expected:

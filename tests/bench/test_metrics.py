@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import SHARED, shared
+from conftest import golden, golden_files, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -25,14 +25,9 @@ def case_arrays(case):
     return np.array(tracks, float).reshape(-1, 7), np.array(found, float).reshape(-1, 7)
 
 
-def golden_cases():
-    return sorted((SHARED / "golden/rbdc_tbdc/open").glob("*.json*")) or [None]
-
-
-@pytest.mark.parametrize("path", golden_cases(), ids=lambda p: p.name if p else "absent")
-def test_rbdc_tbdc_and_auc_are_the_references(path):
-    if path is None:
-        shared("golden/rbdc_tbdc/open")
+@pytest.mark.parametrize("name", [name for name in golden_files() if name.startswith("rbdc_tbdc/")])
+def test_rbdc_tbdc_and_auc_are_the_references(name):
+    path = golden(name)
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         case = json.load(file)
     tracks, found = case_arrays(case)
@@ -52,6 +47,24 @@ def test_rbdc_tbdc_and_auc_are_the_references(path):
     ours = frame.auc(labels, scores)
     assert ours["micro"] == pytest.approx(case["expected_frame_auc"]["micro"], abs=1e-9)
     assert ours["macro"] == pytest.approx(case["expected_frame_auc"]["macro_pad01"], abs=1e-9)
+
+
+def test_rbdc_tbdc_on_real_tracks():
+    with gzip.open(shared("golden/rbdc_tbdc_shanghaitech/case.json.gz"), "rt") as file:
+        case = json.load(file)
+    tracks = [
+        [v, t["id"], frame, *box]
+        for v, video in enumerate(case["videos"])
+        for t in video["tracks"]
+        for frame, box in zip(t["frames"], t["boxes"], strict=True)
+    ]
+    found = [
+        [v, d["frame"], *d["box"], d["score"]]
+        for v, video in enumerate(case["videos"])
+        for d in video["detections"]
+    ]
+    ours = detection.rbdc_tbdc(np.array(tracks), np.array(found), case["num_frames"])
+    assert ours == pytest.approx(case["expected"], abs=1e-9)
 
 
 def test_rbdc_tbdc_by_hand():
@@ -130,7 +143,7 @@ def test_letters_by_hand(given_text, letter):
 
 
 def test_letters_beat_each_public_extractor():
-    cases = json.loads(shared("golden/mcq_extract/open/mcq_extract.json").read_text())["cases"]
+    cases = json.loads(golden("mcq_extract/open/mcq_extract.json").read_text())["cases"]
     ours = sum(
         choice.letter(parse(c["response"]).answer, c["options"]) == c["intended_by_author"] for c in cases
     )
@@ -143,7 +156,7 @@ def test_letters_beat_each_public_extractor():
 
 
 def test_bleu_is_nltks():
-    cases = json.loads(shared("golden/bleu/open/bleu.json").read_text())["cases"]
+    cases = json.loads(golden("bleu/open/bleu.json").read_text())["cases"]
     compared = 0
     for case in cases:
         wanted = case["nltk"]["whitespace"].get("sentence_bleu.method1")

@@ -3,17 +3,17 @@
 import json
 
 import pytest
-from conftest import shared
+from conftest import golden
 
 from bench.metrics import vau_r1
 
 
-def golden(name):
-    return json.loads(shared(f"golden/vau_r1/open/{name}.json").read_text())
+def published(name):
+    return json.loads(golden(f"vau_r1/open/{name}.json").read_text())
 
 
 def test_temporal_items_and_batches():
-    data, rows = golden("temporal"), golden("msad_ground_truth_240")
+    data, rows = published("temporal"), published("msad_ground_truth_240")
     for item in data["items"]:
         parsed, expected = item["expected"]["parsed"], item["expected"].get("iou")
         if "error" in parsed:
@@ -39,7 +39,7 @@ def test_temporal_items_and_batches():
 
 
 def test_qa_letters_and_batches():
-    data, rows = golden("qa"), golden("msad_ground_truth_240")
+    data, rows = published("qa"), published("msad_ground_truth_240")
     for item in data["items"]:
         wanted, right = item["expected"], item["correct_option"]
         qwen, internvl = vau_r1.letter_qwen(item["response"]), vau_r1.letter_internvl(item["response"])
@@ -70,7 +70,7 @@ def test_qa_letters_and_batches():
 
 
 def test_classification_items_and_batches():
-    data, rows = golden("classification"), golden("msad_ground_truth_240")
+    data, rows = published("classification"), published("msad_ground_truth_240")
     assert tuple(data["class_names"]) == vau_r1.CLASSES
     for item in data["items"]:
         found, wanted = vau_r1.classes_found(item["response"]), item["expected"]

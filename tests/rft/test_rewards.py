@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import shared
+from conftest import golden
 
 from rft.rewards import REWARDS, select, vau_r1
 from tvad.common.errors import InputError
@@ -213,7 +213,7 @@ def test_chat_completions_are_read_too():
 
 def test_vau_r1_rewards_are_the_published_ones():
     tasks = {"temporal_grounding": "temporal", "multiple_choice": "qa", "classification": "classification"}
-    for case in json.loads(shared("golden/vau_r1/open/rewards.json").read_text())["cases"]:
+    for case in json.loads(golden("vau_r1/open/rewards.json").read_text())["cases"]:
         functions = vau_r1(tasks[case["task"]])
         assert set(functions) == set(case["rewards"])
         for name, function in functions.items():
