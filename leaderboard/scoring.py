@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import suite as suites
-from bench.run import read_lines
+from bench.run_folder import read_lines
 from leaderboard import board as boards
 from leaderboard import evidence, integrity
 from leaderboard.board import Board
