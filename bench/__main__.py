@@ -126,7 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     if known.command == "run":
         from bench import models, suite
         from bench.cache import ResponseCache
-        from bench.run import run, table
+        from bench.intervals import table
+        from bench.run import run
 
         plan = suite.read(known.suite, rest)
         suite.load(plan)  # bad data is refused before a model is loaded
@@ -141,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
             _warn_of_blind_baselines(known.out)
     elif known.command == "score":
         from bench import suite
-        from bench.run import table
+        from bench.intervals import table
         from bench.score import score
 
         metrics, rejected = score(known.predictions, suite.read(known.suite, rest), known.out)

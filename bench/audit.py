@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.blind import MARGIN, by_question, chance
+from bench.blind import MARGIN, by_question, chance, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, write_whole
-from tvad.data.check import Problem, readable
-from tvad.data.sample import Question, Sample
-from tvad.data.vau_bench import read_csv
+from tvad.data.check import Problem
+from tvad.data.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -42,26 +41,6 @@ class Audit:
     @property
     def flagged(self) -> bool:
         return any(finding.flag for finding in self.findings)
-
-
-def read(source: str) -> tuple[list[Sample], list[Problem]]:
-    """Samples of a data set folder or of a VAU-Bench CSV, and what was left out."""
-    if source.endswith(".csv"):
-        return read_csv(source)
-    return readable(source)
-
-
-def multiple_choice(samples: list[Sample]) -> list[tuple[Sample, Question]]:
-    """Multiple-choice questions, of a repeated one the first."""
-    seen: set[tuple] = set()
-    found = []
-    for sample in samples:
-        for question in sample.questions:
-            key = (sample.id, question.text, question.options)
-            if question.kind == "mcq" and key not in seen:
-                seen.add(key)
-                found.append((sample, question))
-    return found
 
 
 def _share(hits: list[bool], videos: list[str]) -> Interval:

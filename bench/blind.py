@@ -1,4 +1,5 @@
-"""Answers without looking: what a suite's accuracies must be read against."""
+"""Answers without looking: what a suite's accuracies must be read against, and the readers of the data that
+such a baseline learns on."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,20 +8,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench import tasks
+from bench.tasks import CIRCULAR
 from tvad.common.errors import InputError
+from tvad.data.check import Problem, readable
+from tvad.data.questions import LETTERS
 from tvad.data.sample import Question, Sample
-from tvad.prompts import LETTERS
+from tvad.data.vau_bench import read_csv
 
 if TYPE_CHECKING:
     from bench.suite import Item
 
 MARGIN = 0.10  # a blind baseline this much above chance flags a suite
 FOLDS = 5
-MOST_TEXTS = (
-    20_000  # questions beyond which the bag of words is left out: it would take longer than all the scoring
-)
-TASKS = ("mcq", "judgement", "classification")
+# Questions beyond which the bag of words is left out: it would take longer than all the scoring.
+MOST_TEXTS = 20_000
+# Tasks with one right label a question; mcq_circular asks those of mcq again.
+TASKS = tuple(name for name, task in tasks.TASKS.items() if "accuracy" in task.BINARY and name != CIRCULAR)
 Row = tuple[Sample, Question]
+
+
+def read(source: str) -> tuple[list[Sample], list[Problem]]:
+    """Samples of a data set folder or of a VAU-Bench CSV, and what was left out."""
+    if source.endswith(".csv"):
+        return read_csv(source)
+    return readable(source)
+
+
+def multiple_choice(samples: list[Sample]) -> list[tuple[Sample, Question]]:
+    """Multiple-choice questions, of a repeated one the first."""
+    seen: set[tuple] = set()
+    found = []
+    for sample in samples:
+        for question in sample.questions:
+            key = (sample.id, question.text, question.options)
+            if question.kind == "mcq" and key not in seen:
+                seen.add(key)
+                found.append((sample, question))
+    return found
 
 
 def _pairs_of(rows: list[Row]) -> list[str]:

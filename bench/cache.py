@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.models import is_checkpoint
 from bench.models.base import Completion, Request
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash
@@ -28,8 +29,9 @@ def identity(spec: str) -> str:
     """What names a model: a checkpoint folder by the content of its files, anything else by its address."""
     kind, _, path = spec.partition(":")
     folder = Path(path)
-    if kind not in ("hf", "vllm") or not folder.is_dir():
+    if not is_checkpoint(spec) or not folder.is_dir():
         return spec
+    # The same address may hold other weights tomorrow: what is trained further is another model.
     found = hashlib.sha256(kind.encode())
     for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS and f.is_file()):
         found.update(f"{file.name} {file_hash(file)}".encode())
@@ -63,6 +65,7 @@ class ResponseCache:
             )
             for message in request.messages
         ]
+        # Greedy answers are the same under any seed; drawn ones are kept by theirs.
         decoding = asdict(decode) | ({"seed": None} if decode.temperature == 0 else {})
         clip = request.frames
         shown = [clip.images.shape, clip.fps, clip.total, np.asarray(clip.indices).tolist()]

@@ -1,18 +1,16 @@
 """Two runs on the same suite and items: paired differences with intervals."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.metrics.stats import Interval, mcnemar, mean_interval
-from bench.run import read_lines
-from bench.tasks import heatmap
+from bench.answers import line_scores
+from bench.metrics.stats import Interval, mcnemar, paired_interval
+from bench.run_folder import open_run
+from bench.tasks import heatmap, is_binary, lower_is_better
 from tvad.common.errors import InputError
-
-LOWER_IS_BETTER = ("parse_failure", "false_alarm", "missing")
 
 
 @dataclass(frozen=True)
@@ -34,27 +32,12 @@ class Difference:
         return "better" if (self.change.low > 0) != lower_is_better(self.metric) else "worse"
 
 
-def lower_is_better(metric: str) -> bool:
-    return metric.endswith(LOWER_IS_BETTER)
-
-
-def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
-    """(run.json, lines of samples.jsonl, metrics.json). Raises InputError that names what is missing."""
-    folder = Path(folder)
-    try:
-        record = json.loads((folder / "run.json").read_text())
-        metrics = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not a finished run ({error})") from error
-    return record, read_lines(folder / "samples.jsonl"), metrics
-
-
 def per_item(lines: list[dict]) -> dict[tuple[str, str], dict[str, list[float]]]:
     """(task, item id) -> metric -> scores of all attempts."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for line in lines:
         scores = found.setdefault((line["task"], line["id"]), {})
-        for name, value in {**line["scores"], "well_formed": float(not line["defects"])}.items():
+        for name, value in line_scores(line).items():
             scores.setdefault(name, []).append(value)
     return found
 
@@ -118,9 +101,10 @@ def compare(before: Runs, after: Runs, resamples: int = 2000, seed: int = 0) -> 
     (single runs only). Raises InputError where suites or items differ."""
     found = []
     for name, p in pairs(before, after).items():
-        change = mean_interval(p.after - p.before, p.videos, resamples, seed)
-        binary = bool(np.isin(p.before, (0, 1)).all() and np.isin(p.after, (0, 1)).all())
-        test = mcnemar(p.before, p.after) if binary and name.endswith(("accuracy", "yes_no")) else None
+        change = paired_interval(p.before, p.after, p.videos, resamples, seed)
+        # Means over several attempts are no longer right or wrong.
+        binary = is_binary(name) and bool(np.isin([p.before, p.after], (0, 1)).all())
+        test = mcnemar(p.before, p.after) if binary else None
         found.append(Difference(name, float(p.before.mean()), float(p.after.mean()), change, test))
     if not isinstance(before, (str, Path)) or not isinstance(after, (str, Path)):
         return found
@@ -138,7 +122,7 @@ def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Diff
     return [
         Difference(f"heatmap.{name}", one, other, change)
         for name, (one, other, change) in heatmap.paired(
-            list(left.values()), list(right.values()), min(resamples, heatmap.RESAMPLES), seed
+            list(left.values()), list(right.values()), resamples, seed
         ).items()
     ]
 

@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from bench.compare import open_run
+from bench.run_folder import open_run
 from bench.suite import Item, Suite, load
 from bench.tasks import TASKS
 from tvad.common import config

@@ -16,8 +16,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from bench import compare
-from bench.compare import Pairs, lower_is_better, pairs
-from bench.metrics.stats import Interval, holm, mean_interval, share_beyond
+from bench.compare import Pairs, pairs
+from bench.metrics.stats import Interval, holm, paired_interval, share_beyond
+from bench.tasks import lower_is_better
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
@@ -84,7 +85,7 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
 
 
 def _verdict(name: str, gate: Gate, p: Pairs, probability: float) -> Verdict:
-    change = mean_interval(p.after - p.before, p.videos, gate.resamples, gate.seed, gate.confidence)
+    change = paired_interval(p.before, p.after, p.videos, gate.resamples, gate.seed, gate.confidence)
     return Verdict(
         name,
         float(gate.metrics[name]),

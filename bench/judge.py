@@ -16,10 +16,9 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from bench.compare import open_run
 from bench.metrics.stats import mean_interval
 from bench.models.openai import OpenAiModel
-from bench.run import write_json
+from bench.run_folder import open_run, read_lines, write_json, write_lines
 from bench.suite import Suite, load
 from bench.tasks import RATIONALE
 from tvad.common import config
@@ -117,11 +116,9 @@ def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
     folder.mkdir(exist_ok=True)
     name = hashlib.sha256(f"{judge.model}@{judge.url} {VERSION}".encode()).hexdigest()[:12]
     kept = folder / f"{name}.jsonl"
-    done: dict[str, str] = {}
-    if kept.exists():
-        for whole in kept.read_bytes().split(b"\n")[:-1]:
-            row = json.loads(whole)
-            done[row["key"]] = row["reply"]
+    rows_kept = read_lines(kept)
+    write_lines(kept, rows_kept)  # a line that a kill cut goes before the next is appended
+    done: dict[str, str] = {row["key"]: row["reply"] for row in rows_kept}
     prompts = [prompt_of(think, reference) for _, think, reference in rows]
     keys = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
     missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in done}

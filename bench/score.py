@@ -20,10 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import blind
+from bench.answers import score_item
+from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
-from bench.run import Columns, score_item, write_json
+from bench.run_folder import ANSWERS, RECORD, write_json, write_metrics
 from bench.suite import Item, Suite, load
-from bench.tasks import HEATMAP, heatmap
+from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
@@ -150,15 +152,15 @@ def _score_heatmaps(
         heat = maps.get(sample.id, np.zeros((1, 1, 1), np.float32))
         videos[sample.id] = heatmap.VideoScores(sample, heat, store.frames(sample), spread=True)
     heatmap.save_videos(out / heatmap.VIDEOS, videos)
-    found = heatmap.metrics(list(videos.values()), min(suite.resamples, heatmap.RESAMPLES), suite.seed)
-    kept = found if whole else {name: found[name] for name in ("micro_auc", "macro_auc")}
+    found = heatmap.metrics(list(videos.values()), suite.resamples, suite.seed)
+    kept = found if whole else {name: found[name] for name in heatmap.OF_FRAMES}
     missing = mean_interval(
         np.array([float(s.id not in maps) for s in samples]),
         np.arange(len(samples)),
         suite.resamples,
         suite.seed,
     )
-    return {f"heatmap.{name}": value for name, value in {**kept, "missing": missing}.items()}, rejected
+    return {f"heatmap.{name}": value for name, value in {**kept, MISSING: missing}.items()}, rejected
 
 
 class Answers:
@@ -249,10 +251,10 @@ def score(
                 "response": response,
                 **score_item(item, response, suite.parse),
             }
-            line["scores"]["missing"] = float(given is None)
+            line["scores"][MISSING] = float(given is None)
             columns.add(line)
             file.write(json.dumps(line) + "\n")
-    temporary.replace(out / "samples.jsonl")
+    temporary.replace(out / ANSWERS)
     metrics = columns.intervals(suite) | maps
     record = {
         "model": f"predictions:{predictions}",
@@ -264,6 +266,6 @@ def score(
         "rejected": len(rejected),
         "blind": blind.record(blinds),
     }
-    write_json(out / "run.json", record)
-    write_json(out / "metrics.json", {name: value.row() for name, value in metrics.items()})
+    write_json(out / RECORD, record)
+    write_metrics(out, metrics)
     return metrics, rejected

@@ -11,8 +11,9 @@ from bench.tasks.mcq_circular import rotations
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load_checked
+from tvad.data.questions import DIALOGUE
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
-from tvad.prompts import DIALOGUE, STYLES
+from tvad.prompts import STYLES
 
 TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
 

@@ -23,8 +23,8 @@ from bench.tasks.judgement import judged
 from bench.tasks.rationale import names
 from tvad.answer import NONE, TAGS, Answer, parse, spans_in_text
 from tvad.common.errors import InputError
+from tvad.data.questions import LETTERS
 from tvad.data.sample import DIALOGUE_TURN
-from tvad.prompts import LETTERS
 
 Reward = Callable[..., list[float | None]]
 

@@ -3,6 +3,7 @@ options, chat messages."""
 
 from typing import Any
 
+from tvad.data.questions import lettered
 from tvad.data.sample import Question
 
 SYSTEM = (
@@ -10,23 +11,12 @@ SYSTEM = (
     " <glue>[start, end]</glue> in seconds, or <glue>none</glue>. When asked for a place, add <box>[x1, y1,"
     " x2, y2]</box>, 0 to 1000."
 )
-LETTERS = "ABCDEFGH"
-# T-VAU's dialogue protocol, in the order in which it is asked: topic -> question. Answered in plain words,
-# without tags.
-DIALOGUE = {
-    "judgement": "Is there an anomaly?",
-    "target": "What is the target?",
-    "motion": "How does it move?",
-    "trajectory": "What is its trajectory?",
-    "cause": "When and why?",
-}
 
 
 def question_text(question: Question) -> str:
     """The question, with one lettered option a line where it is multiple choice."""
-    lines = [question.text]
-    lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options or (), strict=False)]
-    return "\n".join(lines)
+    options = (f"{letter}. {option}" for letter, option in lettered(question.options or ()))
+    return "\n".join([question.text, *options])
 
 
 VAU_R1_CLASSES = (
@@ -73,9 +63,7 @@ def _vau_r1_text(question: Question, think: bool) -> str:
         return f"{ask} Give the name within <answer> </answer>.\nExample: {example}<answer>Fire</answer>"
     quoted = f'Question: "{question.text}"'
     if question.options:
-        listed = "\n".join(
-            f"{letter}. {option}" for letter, option in zip(LETTERS, question.options, strict=False)
-        )
+        listed = "\n".join(f"{letter}. {option}" for letter, option in lettered(question.options))
         quoted += f"\nOptions:\n{listed}"
         return (
             f"{quoted}\n{reason}Give the letter of the right option within <answer> </answer>.\nExample:"

@@ -4,11 +4,13 @@ guess."""
 import re
 from collections.abc import Mapping, Sequence
 
-LETTERS = "ABCDEFGHIJ"
+from tvad.data.questions import LETTERS
+
+_CAPITAL, _ANY = f"([{LETTERS}])", f"([{LETTERS}{LETTERS.lower()}])"
 _STATED = re.compile(
     r"(?:\banswer|\boption|\bchoice|\bchoose|\bpick|\bselect|\bgo with|答案|정답)(?:\s+(?:is|would be|should"
     r" be|it is)|\s*[:：是은])*"
-    r"\s*(?:option|letter|choice)?[\s\"'*`(\[（【]*([A-Ja-j])(?![A-Za-z'])",
+    rf"\s*(?:option|letter|choice)?[\s\"'*`(\[（【]*{_ANY}(?![A-Za-z'])",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
@@ -16,9 +18,9 @@ _NEGATED = re.compile(
     r" out)\W+(?:\w+\W+){0,3}$",
     re.IGNORECASE,
 )
-_MARKED = re.compile(r"[(\[（【*]+\s*([A-J])\s*[)\]）】*]+")
-_LEAD = re.compile(r"^[\s\"'*`(\[]*([A-Ja-j])(?:[\s\"'*`)\].,:;!?。、：)-]|$)")
-_ALONE = re.compile(r"(?<![A-Za-z0-9'])([A-J])(?![A-Za-z0-9'])")
+_MARKED = re.compile(rf"[(\[（【*]+\s*{_CAPITAL}\s*[)\]）】*]+")
+_LEAD = re.compile(rf"^[\s\"'*`(\[]*{_ANY}(?:[\s\"'*`)\].,:;!?。、：)-]|$)")
+_ALONE = re.compile(rf"(?<![A-Za-z0-9']){_CAPITAL}(?![A-Za-z0-9'])")
 _ARTICLE = re.compile(r"[Aa]\s+(?!(?:or|and)\b)[a-z]")
 _REFUSAL = re.compile(
     r"\b(?:cannot|can't|unable|not (?:able|sure|possible)|don't know|no idea|none of)\b", re.IGNORECASE

@@ -15,7 +15,8 @@ from tvad.detections import box_iou
 
 
 def _pairs(tracks: np.ndarray, detections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(detection, region) index pairs of the same video and frame."""
+    """(detection, region) index pairs of the same video and frame: regions sorted by frame, each detection
+    meets the run of its own, O((m + n) log n + pairs) in place of m x n."""
     both = np.concatenate([detections[:, :2], tracks[:, [0, 2]]])
     frame = np.unique(both, axis=0, return_inverse=True)[1].ravel()
     of_detection, of_region = frame[: len(detections)], frame[len(detections) :]
@@ -47,8 +48,10 @@ def curves(
     which, region = _pairs(tracks, detections)
     matched = box_iou(detections[which, 2:6], tracks[region, 3:7]) >= iou
     which, region = which[matched], region[matched]
+    # A detection that overlaps any region is no false positive, also where all of them were found before it.
     false = np.ones(m, bool)
     false[which] = False
+    # (n,): the first detection, by falling score, that finds a region; m for never.
     found_at = np.full(n, m)
     np.minimum.at(found_at, region, which)
 
@@ -60,12 +63,15 @@ def curves(
     needed = np.where(needed / np.maximum(length, 1) >= track, needed, needed + 1)
     order = np.lexsort((found_at, ids))
     start = np.cumsum(length) - length
-    # The k-th hit of a track decides when it counts as found.
+    # The k-th hit of a track decides when it counts as found: its k-th entry in `order`, where hits come
+    # sorted.
     reachable = needed <= length
     track_at = np.full(len(length), m)
     track_at[reachable] = found_at[order][start[reachable] + needed[reachable] - 1]
 
-    def cumulative(at: np.ndarray, total: int) -> np.ndarray:
+    def cumulative(
+        at: np.ndarray, total: int
+    ) -> np.ndarray:  # share found by the first k detections, (m + 1,)
         counts = np.bincount(at[at < m], minlength=m)[:m] if m else np.zeros(0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.concatenate([[0.0], np.cumsum(counts)]) / np.float64(total)

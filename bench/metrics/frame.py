@@ -12,6 +12,8 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     negatives = labels.size - positives
     if positives == 0 or negatives == 0:
         return None
+    # Mann-Whitney: (rank sum of the positives - P (P + 1) / 2) / (P N), ranks from 1, ties at their mean
+    # rank.
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
@@ -29,7 +31,8 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray, points: int = 200) -> tupl
     found = np.cumsum(hits)[last]
     rates = np.stack([(last + 1 - found) / (~labels).sum(), found / labels.sum()])
     rates = np.concatenate([np.zeros((2, 1)), rates], 1)
-    return tuple(rates[:, np.unique(np.linspace(0, rates.shape[1] - 1, points + 1).round().astype(int))])  # type: ignore[return-value]
+    shown = np.unique(np.linspace(0, rates.shape[1] - 1, points + 1).round().astype(int))
+    return rates[0, shown], rates[1, shown]
 
 
 def auc(labels: list[np.ndarray], scores: list[np.ndarray], padded: bool = True) -> dict[str, float | None]:

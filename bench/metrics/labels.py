@@ -4,9 +4,11 @@ A confusion matrix here is (classes, classes + 1): truth by prediction, the last
 no class.
 """
 
+from itertools import chain
+
 import numpy as np
 
-from bench.metrics.stats import Interval, interval_of
+from bench.metrics.stats import LABELS, Interval, cluster_draws, cluster_ids, interval_of
 
 
 def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -22,8 +24,8 @@ def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
 
 
 def f1(confusion: np.ndarray, positive: int | None = None) -> np.ndarray:
-    """F1 of the class `positive`, else the mean over the classes that occur (macro); (..., C, C + 1) ->
-    (...)."""
+    """F1 = 2 TP / (2 TP + FP + FN) of the class `positive`, else the mean over the classes that occur
+    (macro); (..., C, C + 1) -> (...)."""
     hits = np.diagonal(confusion[..., :-1], axis1=-2, axis2=-1)
     rows, columns = confusion.sum(-1), confusion[..., :-1].sum(-2)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -39,7 +41,7 @@ def per_video(
 ) -> np.ndarray:
     """(V, C, C + 1) confusion counts of every video. Predictions that are no class count as naming none."""
     place = {name: n for n, name in enumerate(classes)}
-    ids = np.unique(videos, return_inverse=True)[1].ravel()
+    ids = cluster_ids(videos)
     counts = np.zeros((ids.max() + 1 if len(ids) else 0, len(classes), len(classes) + 1))
     rows, columns = (
         np.array([place[t] for t in truth], int),
@@ -64,9 +66,15 @@ def metrics(
     if positive is not None and which is None:
         return {}
     functions = {"balanced_accuracy": balanced_accuracy, "f1": lambda c: f1(c, which)}
-    rng = np.random.default_rng([seed, len(counts), 2])
+    # Counts add up over videos: a resample's confusion matrix is the sum of its videos', (resamples, C, C +
+    # 1).
     drawn = (
-        np.stack([counts[rng.integers(0, len(counts), len(counts))].sum(0) for _ in range(resamples)])
+        np.stack(
+            [
+                counts[d].sum(0)
+                for d in chain.from_iterable(cluster_draws(len(counts), resamples, seed, LABELS))
+            ]
+        )
         if len(counts) > 1
         else None
     )

@@ -1,9 +1,18 @@
-"""Intervals and comparisons: bootstrap over clusters (videos), paired where two runs answer the same
-items."""
+"""Intervals and comparisons: bootstrap over clusters (videos), paired where two runs answer the same items.
 
+A percentile interval (Efron, 1979) of a statistic over clusters drawn with replacement: questions of one
+video share its difficulty, so the video is what is drawn and its questions move together. `cluster_draws`
+alone decides what is drawn; whatever has an interval in this project goes through it.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+# What draws from a stream of its own: two statistics of one suite and seed are not drawn alike by accident.
+MEANS, HEATMAPS, LABELS, ODDS = range(4)
+CHUNK = 1 << 16  # numbers drawn at a time: more would leave the processor's cache, fewer would be a loop
 
 
 @dataclass(frozen=True)
@@ -20,20 +29,32 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-CHUNK = 1 << 16  # draws made at a time: more would leave the processor's cache, fewer would be a loop
+def cluster_draws(clusters: int, resamples: int, seed: int, stream: int = MEANS) -> Iterator[np.ndarray]:
+    """Numbers of the clusters drawn in each of `resamples` resamples, in blocks (rows, clusters): as many as
+    there are, with replacement. The same seed, number of clusters and stream give the same draws, however
+    they are cut into blocks, so that two runs on the same videos are resampled alike."""
+    rng = np.random.default_rng([seed, clusters, stream])
+    rows = max(1, CHUNK // clusters)
+    for start in range(0, resamples, rows):
+        yield rng.integers(0, clusters, (min(rows, resamples - start), clusters), dtype=np.int32)
+
+
+def cluster_ids(clusters: np.ndarray) -> np.ndarray:
+    """(n,) names of clusters -> their numbers 0, 1, ... in sorted order."""
+    return np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
+
+
+def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of values in every cluster, clusters in sorted order."""
+    ids = cluster_ids(clusters)
+    return np.bincount(ids, weights=values), np.bincount(ids).astype(float)
 
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(resamples,) means over clusters drawn with replacement."""
-    clusters = len(sums)
-    rng = np.random.default_rng([seed, clusters])
-    means = np.empty(resamples)
-    rows = max(1, CHUNK // clusters)
-    for start in range(0, resamples, rows):
-        n = min(rows, resamples - start)
-        drawn = rng.integers(0, clusters, (n, clusters), dtype=np.int32)
-        means[start : start + n] = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return means
+    """(resamples,) means: the sum over the drawn clusters by the number of values in them, which differs from
+    draw to draw (a ratio, not a mean of means)."""
+    blocks = cluster_draws(len(sums), resamples, seed)
+    return np.concatenate([sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in blocks])
 
 
 def mean_interval(
@@ -44,21 +65,18 @@ def mean_interval(
     if len(values) == 0:
         return Interval(None, None, None, 0)
     sums, counts = cluster_sums(values, clusters)
-    if len(sums) < 2:
-        return Interval(float(values.mean()), None, None, len(values))
-    low, high = np.quantile(
-        _resampled_means(sums, counts, resamples, seed), [(1 - level) / 2, (1 + level) / 2]
-    )
-    return Interval(float(values.mean()), float(low), float(high), len(values))
+    drawn = None if len(sums) < 2 else _resampled_means(sums, counts, resamples, seed)
+    return interval_of(float(values.mean()), drawn, len(values), level)
 
 
 def interval_of(value: float | None, drawn: np.ndarray | None, count: int, level: float = 0.95) -> Interval:
-    """Percentile interval from resampled values; None where the value is undefined or most of the resamples
-    are."""
-    known = np.zeros(0) if drawn is None else np.asarray(drawn, float)[~np.isnan(np.asarray(drawn, float))]
-    if value is not None and np.isnan(value):
-        value = None
-    if value is None or drawn is None or len(known) < max(2, len(drawn) // 2):
+    """Percentile interval from resampled values (resamples,), NaN where the statistic is undefined; no bounds
+    where the value is undefined, most of the resamples are, or there are none (`drawn` None: one cluster)."""
+    if value is None or np.isnan(value):
+        return Interval(None, None, None, count)
+    values = np.zeros(0) if drawn is None else np.asarray(drawn, float)
+    known = values[~np.isnan(values)]
+    if len(known) < max(2, len(values) // 2):
         return Interval(value, None, None, count)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), count)
@@ -67,8 +85,8 @@ def interval_of(value: float | None, drawn: np.ndarray | None, count: int, level
 def share_beyond(
     values: np.ndarray, clusters: np.ndarray, bound: float, resamples: int = 2000, seed: int = 0
 ) -> float:
-    """Bootstrap p-value of "the mean is at least `bound`": share of resampled means that are, never below 1 /
-    (resamples + 1)."""
+    """Bootstrap p-value of "the mean is at least `bound`": (1 + resampled means that are) / (1 + resamples),
+    never 0 (Davison and Hinkley, 1997, chapter 4)."""
     sums, counts = cluster_sums(np.asarray(values, float), clusters)
     means = _resampled_means(sums, counts, resamples, seed)
     return float((1 + (means >= bound).sum()) / (resamples + 1))
@@ -85,19 +103,14 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down adjustment of several p-values, in the given order."""
+    """Holm's step-down adjustment (1979) of several p-values, in the given order: the i-th smallest of k
+    times k - i + 1, never below one before it."""
     order = np.argsort(p_values, kind="stable")
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted
-
-
-def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of values in every cluster, clusters in sorted order."""
-    ids = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    return np.bincount(ids, weights=values), np.bincount(ids).astype(float)
 
 
 def paired_interval(

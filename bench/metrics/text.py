@@ -27,6 +27,7 @@ def rouge_l(hypothesis: str, reference: str) -> float:
     a, b = hypothesis.lower().split(), reference.lower().split()
     if not a or not b:
         return 0.0
+    # One row of the table of common subsequences at a time; a runaway answer is cut, since time is |a| x |b|.
     row = [0] * (len(b) + 1)
     for word in a[:5000]:
         diagonal = 0

@@ -6,11 +6,11 @@ from collections import Counter
 
 import numpy as np
 
-from bench.audit import multiple_choice, read
-from bench.blind import longest, text_only
+from bench.blind import longest, multiple_choice, read, text_only
 from bench.models.base import Completion, Request, Sampling
 from tvad.answer import NONE, Answer, Box, render
 from tvad.common.errors import InputError
+from tvad.data.questions import LETTERS
 from tvad.data.sample import DIALOGUE_TURN
 
 NAMES = ("random", "prior", "longest", "oracle", "text")
@@ -63,9 +63,7 @@ class Baseline:
             if self.which == "random":
                 answer = str(
                     rng.choice(
-                        list("ABCDEFGH"[: len(question.options)])
-                        if question.options
-                        else pools[question.kind]
+                        list(LETTERS[: len(question.options)]) if question.options else pools[question.kind]
                     )
                 )
             elif self.which == "longest" and question.options:

@@ -1,7 +1,13 @@
-"""`hf:` any transformers image-text-to-text model, T-VAD included, by generate."""
+"""`hf:` any transformers image-text-to-text model, T-VAD included, by generate.
+
+Slower than `vllm:` (no cache of prefixes, every batch waits for its longest answer), but it needs nothing
+else, and a training's rollouts come from the very model that trains.
+"""
 
 import inspect
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,42 +15,20 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.video_utils import VideoMetadata
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-from bench.models.base import Completion, Request, Sampling
+from bench.models.base import Completion, Request, Sampling, batches, seeded
 from tvad.common.errors import InputError
 from tvad.data.video import Frames
 
-
-@contextmanager
-def seeded(seed: int | None):
-    """Draw from a generator seeded for this block only; None leaves the generator as it is."""
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
-
-
-MERGED = (
-    28  # pixels of a side of what becomes one video token (Qwen2.5-VL; near enough for others), over 2 frames
-)
+# Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
+# near enough for others, since it only decides how many requests share a pass).
+MERGED = 28
 BUDGET = 16384
 
 
 def video_tokens(clip: Frames) -> int:
-    """About how many tokens a clip takes."""
+    """About how many tokens a clip (T, H, W, 3) takes: ceil(T / 2) x H / 28 x W / 28."""
     count, height, width = clip.images.shape[:3]
     return max(1, -(-count // 2) * (height // MERGED) * (width // MERGED))
-
-
-def batches(lengths: list[int], budget: int) -> list[list[int]]:
-    """Indices in groups of similar length, whose padded size is at most `budget`; what is longer goes
-    alone."""
-    groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if groups and lengths[i] * (len(groups[-1]) + 1) <= budget:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
 
 
 class HfModel:
@@ -53,20 +37,21 @@ class HfModel:
 
     name = "hf"
 
-    def __init__(self, model, processor, budget: int = BUDGET):
+    def __init__(self, model: Any, processor: Any, budget: int = BUDGET):
         self.model, self.processor, self.budget = model, processor, budget
         self.shares_clips = "clip_index" in inspect.signature(type(model).forward).parameters
 
     @classmethod
-    def open(cls, path: str) -> "HfModel":
+    def open(cls, path: str, budget: int = BUDGET) -> "HfModel":
+        """Of a checkpoint's folder. Raises InputError where it cannot be loaded."""
         try:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            model = AutoModelForImageTextToText.from_pretrained(path, dtype="auto").to(device).eval()
-            return cls(model, AutoProcessor.from_pretrained(path))
+            model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
+            model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+            return cls(model, AutoProcessor.from_pretrained(path), budget)
         except (OSError, ValueError) as error:
             raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
 
-    def sync(self, weights) -> None:
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Nothing to do: it samples from the model that it was given."""
 
     def _inputs(self, requests: list[Request]) -> dict:
@@ -92,18 +77,24 @@ class HfModel:
     @torch.no_grad()
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of every request, in order."""
-        was_training = self.model.training
-        self.model.eval()
         done: list[list[Completion]] = [[] for _ in requests]
         lengths = [(self._length(request) + sampling.max_tokens) * sampling.n for request in requests]
-        with seeded(sampling.seed):
+        with self._evaluating(), seeded(sampling.seed):
             for group in batches(lengths, self.budget):
-                for i, completions in zip(
-                    group, self._sample([requests[i] for i in group], sampling), strict=True
-                ):
+                found = self._sample([requests[i] for i in group], sampling)
+                for i, completions in zip(group, found, strict=True):
                     done[i] = completions
-        self.model.train(was_training)
         return done
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Without dropout; a training goes on as it was, also after an error."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
     def _length(self, request: Request) -> int:
         """About how many tokens a request takes."""
@@ -119,6 +110,7 @@ class HfModel:
         prompt_length = inputs["input_ids"].shape[1]
         knobs = {"num_return_sequences": n}
         if self.shares_clips:
+            # T-VAD: B clips, B * n prompts, each saying which clip is its own.
             knobs = {"clip_index": torch.arange(len(requests), device=self.model.device).repeat_interleave(n)}
             for key in ("input_ids", "attention_mask"):
                 inputs[key] = inputs[key].repeat_interleave(n, 0)
@@ -135,6 +127,8 @@ class HfModel:
             **knobs,
         )
         tokens = out.sequences[:, prompt_length:].cpu()
+        # Logits are those before top_p, (steps, B * n, V): log-probs of the distribution that a trainer
+        # computes.
         logprobs = [
             (step.float() / (sampling.temperature or 1.0)).log_softmax(-1).cpu() for step in out.logits
         ]
@@ -142,6 +136,7 @@ class HfModel:
         ends = self.model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
         rows = []
+        # Up to and with the first end token: what follows is padding of shorter answers.
         for ids, lps in zip(tokens.tolist(), values.tolist(), strict=True):
             length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
             rows.append(
@@ -169,6 +164,8 @@ class HfModel:
             logits = self.model(
                 **{k: v for k, v in inputs.items() if k != "mm_token_type_ids" or not self.shares_clips}
             ).logits.float()
+            # (options, L - 1): log p of each token given those before it; padding is on the left, so that a
+            # choice's own tokens are the last of its row.
             logps = logits[:, :-1].log_softmax(-1).gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
             lengths = [len(tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
             found.append([float(row[-n:].sum()) for row, n in zip(logps, lengths, strict=True)])
@@ -181,9 +178,8 @@ class HfModel:
         if encode is None or self.model.model.ahd is None:
             return None
         maps: list[np.ndarray] = [np.empty(0)] * len(frames)
-        for group in batches(
-            [4 * video_tokens(clip) for clip in frames], self.budget
-        ):  # four patches a token
+        sizes = [4 * video_tokens(clip) for clip in frames]  # the vision tower sees four patches a token
+        for group in batches(sizes, self.budget):
             vision = self.processor.vision_inputs([frames[i] for i in group])
             clips = encode(
                 vision["pixel_values_videos"].to(self.model.device),

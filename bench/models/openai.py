@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -31,8 +32,6 @@ KEY = "OPENAI_API_KEY"
 
 def as_mp4(clip: Frames) -> bytes:
     """A sampled clip as an mp4 at its sampled rate, every frame kept as it is (lossless H.264)."""
-    from fractions import Fraction
-
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
         stream = container.add_stream(
@@ -152,7 +151,9 @@ class OpenAiModel:
         raise AssertionError("unreachable")
 
     def _pause(self, attempt: int, wanted: str | None) -> None:
+        # Doubling, with up to a quarter more, so that requests refused together do not come back together.
         seconds = min(60.0, self.wait * 2**attempt) * (1 + random.random() / 4)
+        # Retry-After in seconds is honoured up to two minutes; its other form, a date, is not read.
         if wanted and wanted.replace(".", "", 1).isdigit():
             seconds = max(seconds, min(120.0, float(wanted)))
         time.sleep(seconds)

@@ -4,12 +4,13 @@ and batched."""
 import logging
 import os
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 
-from bench.models.base import Completion, Request, Sampling
-from bench.models.hf import seeded
+from bench.models.base import Completion, Request, Sampling, seeded
 from tvad.common.errors import InputError
 from tvad.data.video import Frames
 
@@ -50,9 +51,10 @@ class VllmModel:
         on_gpu = torch.cuda.is_available()
         threads = torch.get_num_threads()
         try:
-            self.llm = LLM(
+            named: Any = dtype or ("auto" if on_gpu else "float32")
+            self.llm: Any = LLM(
                 path,
-                dtype=dtype or ("auto" if on_gpu else "float32"),
+                dtype=named,
                 enforce_eager=not on_gpu,
                 max_model_len=max_model_len,
                 max_num_seqs=max_num_seqs,
@@ -72,8 +74,9 @@ class VllmModel:
         from transformers import AutoProcessor
 
         self.processor = AutoProcessor.from_pretrained(path)
+        self.prompt_ids: list[list[int]] = []  # of the last `sample`, video tokens expanded
 
-    def sync(self, weights) -> None:
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Replace the engine's weights by (name, tensor) pairs, named as in transformers."""
         from tvad.model.vllm_plugin import sync_weights
 
@@ -88,8 +91,7 @@ class VllmModel:
         return {"prompt": text + answered, "multi_modal_data": {"video": [video]}}
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the
-        last call."""
+        """`sampling.n` completions of every request, in order; `prompt_ids` keeps their prompts."""
         from vllm import SamplingParams
 
         inputs = [self._input(request) for request in requests]
@@ -134,6 +136,7 @@ class VllmModel:
             use_tqdm=False,
         )
         sums = []
+        # The choice is the end of its prompt: its log-probability is that of the prompt's last n tokens.
         for output, n in zip(outputs, lengths, strict=True):
             ids, logps = output.prompt_token_ids[-n:], output.prompt_logprobs[-n:]
             sums.append(sum(logp[token].logprob for token, logp in zip(ids, logps, strict=True)))

@@ -1,11 +1,13 @@
-"""Tasks of the benchmark. A question task is a file with `score(answer, question, sample) -> {metric: value
-per item}`; a value of None means that the metric does not apply to the item. `heatmap` scores whole data sets
-instead."""
+"""Tasks of the benchmark. A question task is a file with the names of `Task` below and its line in TASKS:
+that is all it takes to add one (and a row in docs/benchmark.md); `heatmap` scores whole data sets instead."""
+
+from typing import Protocol, runtime_checkable
 
 from bench.tasks import (
     classification,
     dialogue,
     faithfulness,
+    heatmap,
     judgement,
     mcq,
     mcq_circular,
@@ -13,10 +15,44 @@ from bench.tasks import (
     spatial,
     temporal,
 )
-from tvad.data.sample import DIALOGUE_TURN
+from tvad.answer import Answer
+from tvad.data.sample import DIALOGUE_TURN, Question, Sample
+
+
+class Task(Protocol):
+    """A module that scores one answer. PRIMARY: the metric that a table or a picture shows first. LOWER:
+    metrics of which less is better. BINARY: right or wrong, an answer each: two runs are compared by
+    McNemar's test."""
+
+    @property
+    def PRIMARY(self) -> str: ...
+
+    @property
+    def LOWER(self) -> tuple[str, ...]: ...
+
+    @property
+    def BINARY(self) -> tuple[str, ...]: ...
+
+    def score(self, answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
+        """{metric: value of this item}; None where the metric does not apply to it."""
+        ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """A task whose answers name a class, scored as a whole too (`bench.metrics.labels`). POSITIVE: the class
+    of which F1 is taken; None for the mean over the classes."""
+
+    @property
+    def POSITIVE(self) -> str | None: ...
+
+    def label(self, answer: Answer, question: Question) -> tuple[str, str | None]:
+        """(truth, prediction); None for an answer that names no class."""
+        ...
+
 
 CIRCULAR, RATIONALE, FAITHFULNESS = "mcq_circular", "rationale", "faithfulness"
-TASKS = {
+TASKS: dict[str, Task] = {
     "mcq": mcq,
     CIRCULAR: mcq_circular,
     "judgement": judgement,
@@ -32,8 +68,18 @@ NAMES = (*TASKS, HEATMAP)
 # What a table or a picture of a run shows first, in this order.
 PRIMARIES = (
     *(f"{task}.{module.PRIMARY}" for task, module in TASKS.items()),
-    "heatmap.micro_auc",
-    "heatmap.pixel_auc",
-    "heatmap.rbdc",
-    "heatmap.tbdc",
+    *(f"{HEATMAP}.{name}" for name in heatmap.PRIMARIES),
 )
+MISSING = "missing"  # share of the questions without an answer (`bench score`), of every task
+
+
+def lower_is_better(metric: str) -> bool:
+    """Of a metric "task.name"."""
+    task, _, name = metric.partition(".")
+    return name == MISSING or (task in TASKS and name in TASKS[task].LOWER)
+
+
+def is_binary(metric: str) -> bool:
+    """Whether "task.name" is right or wrong, an answer each."""
+    task, _, name = metric.partition(".")
+    return task in TASKS and name in TASKS[task].BINARY

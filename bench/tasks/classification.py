@@ -3,14 +3,12 @@
 from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
 
-PRIMARY = "accuracy"
+PRIMARY, LOWER, BINARY = "accuracy", ("parse_failure",), ("accuracy",)
+POSITIVE = None  # macro F1
 
 
 def _plain(text: str | None) -> str:
     return " ".join((text or "").lower().replace("_", " ").split()).strip(" .!")
-
-
-POSITIVE = None
 
 
 def label(answer: Answer, question: Question) -> tuple[str, str | None]:

@@ -10,7 +10,7 @@ from bench.tasks.judgement import judged
 from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
 
-PRIMARY = "yes_no"
+PRIMARY, LOWER, BINARY = "yes_no", (), ("yes_no",)
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
 from tvad.data.video import Frames
 
-PRIMARY = "changes"
+PRIMARY, LOWER, BINARY = "changes", ("parse_failure",), ()
 
 
 def masked(clip: Frames, spans: tuple[tuple[float, float], ...]) -> Frames:

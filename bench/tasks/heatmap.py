@@ -2,24 +2,23 @@
 
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from bench.metrics import detection, frame
-from bench.metrics.stats import Interval, interval_of
+from bench.metrics.stats import HEATMAPS, Interval, cluster_draws, interval_of
 from tvad.common.errors import InputError
 from tvad.data import masks
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import boxes_of, resize, steps_of
 
-PRIMARY = "micro_auc"
-
-
-VIDEOS = (
-    "heatmap_videos.npz"  # what a run keeps of every video, so that two runs can be compared without the data
-)
+PRIMARIES = ("micro_auc", "pixel_auc", "rbdc", "tbdc")  # what a table shows, in this order
+OF_FRAMES = ("micro_auc", "macro_auc")  # what a score per frame is enough for
+# What a run keeps of every video, so that two runs can be compared without the data.
+VIDEOS = "heatmap_videos.npz"
 RESAMPLES = 300
 FIELDS = ("labels", "scores", "tracks", "detections", "hist")
 
@@ -90,6 +89,8 @@ def _pixel_auc(hist: np.ndarray) -> float | None:
     negative, positive = hist
     if negative.sum() == 0 or positive.sum() == 0:
         return None
+    # P(positive > negative) + P(tie) / 2, as the ranks of `bench.metrics.frame.roc_auc`, over bins:
+    # sum_b pos_b (neg_<b + neg_b / 2) / (P N). Equal bins count as ties.
     below = np.cumsum(negative) - negative
     return float((positive * (below + negative / 2)).sum() / (negative.sum() * positive.sum()))
 
@@ -122,9 +123,8 @@ def statistics(videos: list[VideoScores]) -> dict[str, float | None]:
 
 
 def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng([seed, count, 1])
-    for _ in range(resamples):
-        yield rng.integers(0, count, count)
+    """Videos of each resample; few of them, since each costs an RBDC over all of its detections."""
+    return chain.from_iterable(cluster_draws(count, min(resamples, RESAMPLES), seed, HEATMAPS))
 
 
 def _interval(value: float | None, drawn: list[float | None], count: int) -> Interval:
@@ -132,7 +132,7 @@ def _interval(value: float | None, drawn: list[float | None], count: int) -> Int
 
 
 def metrics(videos: list[VideoScores], resamples: int, seed: int) -> dict[str, Interval]:
-    """Metrics with bootstrap intervals over videos."""
+    """Metrics with bootstrap intervals over videos, of at most RESAMPLES resamples."""
     values = statistics(videos)
     drawn = [statistics([videos[i] for i in indices]) for indices in _draws(len(videos), resamples, seed)]
     return {name: _interval(value, [d[name] for d in drawn], len(videos)) for name, value in values.items()}

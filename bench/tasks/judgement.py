@@ -3,7 +3,8 @@
 from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
 
-PRIMARY = "accuracy"
+PRIMARY, LOWER, BINARY = "accuracy", ("parse_failure",), ("accuracy",)
+POSITIVE = "anomalous"
 _YES = {"yes", "anomaly", "anomalous", "abnormal", "true"}
 _NO = {"no", "normal", "false", "none"}
 
@@ -14,9 +15,6 @@ def judged(text: str | None) -> bool | None:
     if not words:
         return None
     return True if words[0] in _YES else False if words[0] in _NO else None
-
-
-POSITIVE = "anomalous"
 
 
 def label(answer: Answer, question: Question) -> tuple[str, str | None]:

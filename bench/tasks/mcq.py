@@ -4,7 +4,7 @@ from bench.metrics.choice import letter
 from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
 
-PRIMARY = "accuracy"
+PRIMARY, LOWER, BINARY = "accuracy", ("parse_failure",), ("accuracy",)
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:

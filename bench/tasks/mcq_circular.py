@@ -8,10 +8,10 @@ arXiv 2307.06281).
 from dataclasses import replace
 
 from bench.tasks.mcq import score as score
+from tvad.data.questions import LETTERS
 from tvad.data.sample import Question
-from tvad.prompts import LETTERS
 
-PRIMARY = "accuracy"
+PRIMARY, LOWER, BINARY = "accuracy", ("parse_failure",), ("accuracy",)
 
 
 def rotations(question: Question) -> list[Question]:

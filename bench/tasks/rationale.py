@@ -10,10 +10,10 @@ import re
 from bench.metrics.choice import letter
 from bench.metrics.text import bleu4, rouge_l
 from tvad.answer import Answer
+from tvad.data.questions import LETTERS
 from tvad.data.sample import Question, Sample
-from tvad.prompts import LETTERS
 
-PRIMARY = "bleu4"
+PRIMARY, LOWER, BINARY = "bleu4", ("parse_failure",), ()
 
 
 def names(text: str, what: str) -> bool:

@@ -4,7 +4,7 @@ from bench.metrics.spatial import matched_iou, pointing
 from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
 
-PRIMARY = "miou"
+PRIMARY, LOWER, BINARY = "miou", ("parse_failure",), ()
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:

@@ -4,12 +4,12 @@ from bench.metrics.temporal import THRESHOLDS, iou
 from tvad.answer import NONE, Answer
 from tvad.data.sample import Question, Sample
 
-PRIMARY = "miou"
+PRIMARY, LOWER, BINARY = "miou", ("false_alarm", "parse_failure"), ()
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     missing = float(answer.span is None)
-    if question.span in (None, NONE):
+    if not isinstance(question.span, tuple):  # a normal video: its reference is "none"
         return {"false_alarm": float(answer.span != NONE), "parse_failure": missing}
-    value = iou(answer.span, question.span)  # type: ignore[arg-type]
+    value = iou(answer.span, question.span)
     return {"miou": value, **{f"r@{t}": float(value >= t) for t in THRESHOLDS}, "parse_failure": missing}

@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.compare import Difference, compare
 from bench.report import class_means, jpeg, picture
-from bench.run import read_lines
+from bench.run_folder import read_lines
 from bench.score import read_heat, read_predictions
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP

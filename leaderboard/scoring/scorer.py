@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import suite as suites
-from bench.run import read_lines
+from bench.run_folder import read_lines
 from bench.score import score
 from leaderboard.board.config import Board
 from leaderboard.intake.submission import PREDICTIONS

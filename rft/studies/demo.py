@@ -57,7 +57,7 @@ def rewards_of(run_folder: Path, items, weights: dict[str, float]):
     """Mean weighted reward of every item over its answers: {item id: reward}."""
     import numpy as np
 
-    from bench.run import read_lines
+    from bench.run_folder import read_lines
     from rft.rewards import REWARDS
 
     by_id = {item.id: item for item in items}

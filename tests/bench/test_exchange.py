@@ -121,6 +121,18 @@ def test_judges_are_cached_and_compared(plan, tmp_path, endpoint):
     assert "agreement" in judge.table(result)
 
 
+def test_ratings_go_on_after_a_cut_line_and_after_another(plan, tmp_path, endpoint):
+    run(Baseline("oracle"), "o", plan, tmp_path)
+    model = OpenAiModel(f"a@{endpoint.url}", concurrency=1)
+    endpoint.replies = [reply(json.dumps(GOOD)) for _ in range(40)]
+    first, unique = judge.rate(tmp_path, model), len(endpoint.seen)
+    (kept,) = (tmp_path / "judge").glob("*.jsonl")
+    lines = kept.read_text().splitlines(True)
+    kept.write_text("".join(lines[:-2]) + '{"key": "cut by a ki')
+    assert judge.rate(tmp_path, model) == first and len(endpoint.seen) == unique + 2
+    assert judge.rate(tmp_path, model) == first and len(endpoint.seen) == unique + 2
+
+
 def test_a_run_without_rationales_cannot_be_judged(plan, tmp_path, endpoint):
     run(Baseline("oracle"), "o", replace(plan, tasks=["mcq"]), tmp_path)
     with pytest.raises(InputError, match="no rationales"):

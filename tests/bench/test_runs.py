@@ -19,9 +19,8 @@ from conftest import ROOT, SHIPPED
 from bench import blind, models, suite
 from bench.cache import ResponseCache, identity
 from bench.compare import compare
-from bench.models.base import Completion
+from bench.models.base import Completion, batches
 from bench.models.baseline import Baseline
-from bench.models.hf import batches
 from bench.report import write_report
 from bench.run import run
 from bench.score import score
@@ -90,7 +89,7 @@ class Dying(Baseline):
 
 
 def test_a_killed_run_asks_nothing_twice_and_ends_with_the_same_metrics(plan, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.run.BATCH", 8)
+    monkeypatch.setattr("bench.asking.BATCH", 8)
     run(Baseline("random"), "m", plan, tmp_path / "whole")
     first = Dying(3)
     with pytest.raises(KeyboardInterrupt):
@@ -532,6 +531,8 @@ def test_two_processes_share_a_run_and_end_as_one(scenes, tmp_path, checkpoint):
         "[judgement, dialogue, heatmap]",
         "--resamples",
         "20",
+        "--odds",
+        "true",
         "--decode.max_tokens",
         "4",
         "--out",
@@ -554,11 +555,13 @@ def test_two_processes_share_a_run_and_end_as_one(scenes, tmp_path, checkpoint):
         for k, v in one.items()
     )
     assert {p.name for p in (tmp_path / "one").iterdir()} == {p.name for p in (tmp_path / "two").iterdir()}
-    ids = [
-        [json.loads(line)["id"] for line in (tmp_path / name / "samples.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
-    ]
-    assert ids[0] == ids[1] and json.loads((tmp_path / "two/run.json").read_text())["processes"] == 2
+    for file in ("samples.jsonl", "odds.jsonl"):
+        ids = [
+            [json.loads(line)["id"] for line in (tmp_path / name / file).read_text().splitlines()]
+            for name in ("one", "two")
+        ]
+        assert ids[0] == ids[1] and len(ids[0]) >= 5
+    assert json.loads((tmp_path / "two/run.json").read_text())["processes"] == 2
 
 
 def test_log_odds_of_both_engines_agree(scenes, tmp_path, checkpoint, engine):

@@ -1,6 +1,7 @@
 """Tasks beyond the plain question: every rotation, the rationale, the video without its anomaly; styles of
 asking."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,17 +9,27 @@ import pytest
 from conftest import ROOT, shared
 
 from bench import suite
+from bench.metrics import choice
 from bench.metrics.text import rouge_l
 from bench.models.base import Completion
 from bench.models.baseline import Baseline
 from bench.run import run
-from bench.tasks import faithfulness, rationale
+from bench.tasks import (
+    NAMES,
+    PRIMARIES,
+    TASKS,
+    faithfulness,
+    heatmap,
+    is_binary,
+    lower_is_better,
+    rationale,
+)
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Answer
 from tvad.common.errors import InputError
 from tvad.data import load, video
-from tvad.data.sample import Question
-from tvad.prompts import asked
+from tvad.data.sample import Question, Sample, Video
+from tvad.prompts import asked, question_text
 
 
 def plan_of(scenes, tasks, **changes):
@@ -176,3 +187,41 @@ def test_the_text_only_baseline_learns_from_a_train_split(tmp_path):
     for bad in ("text", "text=", "prior=x", "luck"):
         with pytest.raises(InputError):
             Baseline(bad)
+
+
+def test_a_task_says_all_of_itself(scenes, tmp_path):
+    """Every task is in the documents; what it calls its metrics exists; and by each metric's stated direction
+    the reference is at least as good as an answer without a word, so a metric of which less is better was not
+    forgotten."""
+    plan = plan_of(scenes, f"[{', '.join(TASKS)}]", topics=None)
+    best = run(Baseline("oracle"), "o", plan, tmp_path / "best")
+    worst = run(Says(lambda r: ""), "s", plan, tmp_path / "worst")
+    rows = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8").splitlines()
+    for name in NAMES:
+        assert any(row.startswith(f"| `{name}` |") for row in rows), name
+    for name, task in TASKS.items():
+        found = {metric.partition(".")[2] for metric in best if metric.startswith(f"{name}.")}
+        assert {task.PRIMARY, *task.LOWER, *task.BINARY} <= found, name
+        assert f"{name}.{task.PRIMARY}" in PRIMARIES and not lower_is_better(f"{name}.{task.PRIMARY}")
+        for metric in best.keys() & worst.keys() & {f"{name}.{metric}" for metric in found}:
+            a, b = best[metric].value, worst[metric].value
+            assert a <= b if lower_is_better(metric) else a >= b, metric
+        for metric in task.BINARY:
+            kept = [json.loads(line) for line in (tmp_path / "worst/samples.jsonl").read_text().splitlines()]
+            scores = {line["scores"].get(metric, 0.0) for line in kept if line["task"] == name}
+            assert is_binary(f"{name}.{metric}") and scores <= {0.0, 1.0}
+    assert lower_is_better("heatmap.missing") and lower_is_better("mcq.missing")
+    assert {f"heatmap.{metric}" for metric in heatmap.PRIMARIES} <= set(PRIMARIES)
+
+
+def test_questions_may_have_as_many_options_as_there_are_letters():
+    question = Question("mcq", "Which?", "J", tuple(f"thing {n}" for n in range(10)))
+    text = question_text(question)
+    assert "A. thing 0" in text and text.endswith("J. thing 9")
+    more = replace(question, options=(*question.options, "thing 10"))
+    with pytest.raises(ValueError, match="11 options, at most 10"):
+        question_text(more)
+    sample = Sample("x", "s", "test", Video("v.mp4"), "normal", questions=(question, more))
+    assert sample.problems() == ["question 1: 11 options, at most 10"]
+    assert choice.letter("The answer is J.", question.options) == "J"
+    assert [q.answer for q in rotations(question)] == list("JIHGFEDCBA")

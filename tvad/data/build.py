@@ -12,6 +12,7 @@ from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data.check import Problem
+from tvad.data.questions import ASKED
 from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json
 
 PARTS = ("videos", "masks")
@@ -89,17 +90,13 @@ def grounding_questions(
     """The questions that spans and tracks alone can answer: judgement; when, if there is one span at most;
     where, at the middle of the longest track, if nothing else is anomalous in that frame."""
     anomalous = bool(spans)
-    questions = [
-        Question(
-            "judgement", "Is there an anomaly in this video?", "Yes" if anomalous else "No", None, "judgement"
-        )
-    ]
+    questions = [Question("judgement", ASKED["judgement"], "Yes" if anomalous else "No", None, "judgement")]
     if len(spans) <= 1:
         answer = "Anomaly" if anomalous else "Normal"
         questions.append(
             Question(
                 "temporal",
-                "When does the anomaly happen?",
+                ASKED["temporal"],
                 answer,
                 None,
                 "when",
@@ -116,7 +113,7 @@ def grounding_questions(
             edges = (x1 / width, y1 / height, (x2 + 1) / width, (y2 + 1) / height)
             a, b, c, d = (float(min(1000, max(0, round(1000 * e)))) for e in edges)
             if a < c and b < d:
-                text = f"Where is the anomaly at {frame / fps:.1f} s?"
+                text = ASKED["spatial"].format(seconds=frame / fps)
                 questions.append(
                     Question("spatial", text, longest.kind, None, "where", None, None, (Box((a, b, c, d)),))
                 )

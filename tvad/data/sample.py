@@ -16,6 +16,7 @@ from typing import Any
 
 from tvad.answer import TAGS, Answer, Box, render
 from tvad.common.errors import InputError
+from tvad.data.questions import LETTERS
 
 SAMPLES = "samples.jsonl"
 DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`
@@ -131,8 +132,12 @@ class Sample:
                 found.append(f"question {n} has kind {question.kind!r}, expected one of {', '.join(TAGS)}")
                 continue
             if question.kind == "mcq":
-                letters = "ABCDEFGH"[: len(question.options or ())]
-                if question.answer not in letters or not letters:
+                letters = LETTERS[: len(question.options or ())]
+                if len(question.options or ()) > len(LETTERS):
+                    found.append(
+                        f"question {n}: {len(question.options or ())} options, at most {len(LETTERS)}"
+                    )
+                elif question.answer not in letters or not letters:
                     found.append(
                         f"question {n}: answer {question.answer!r} is none of the options' letters"
                         f" {letters or '(no options)'}"

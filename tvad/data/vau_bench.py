@@ -15,6 +15,7 @@ from pathlib import Path
 from tvad.answer import NONE
 from tvad.common.errors import InputError
 from tvad.data.check import Problem
+from tvad.data.questions import ASKED, LETTERS
 from tvad.data.sample import Question, Sample, Video
 
 COLUMNS = (
@@ -60,10 +61,10 @@ def _letter(cell: str, options: list[str]) -> str:
         return " ".join(s.lower().split()).rstrip(".")
 
     hits = [i for i, option in enumerate(options) if plain(option) == plain(text)]
-    if match and (not hits or "ABCD".index(match.group(1)) in hits):
+    if match and (not hits or LETTERS.index(match.group(1)) in hits):
         return match.group(1)
     if len(hits) == 1 and not match:
-        return "ABCD"[hits[0]]
+        return LETTERS[hits[0]]
     raise ValueError(f"Correct Option {cell[:60]!r} names no option")
 
 
@@ -157,7 +158,7 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
     questions.append(
         Question(
             "judgement",
-            "Is there an anomaly in this video?",
+            ASKED["judgement"],
             "No" if normal else "Yes",
             None,
             "judgement",

