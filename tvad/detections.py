@@ -73,6 +73,13 @@ def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
     return paths
 
 
+def objects_of(maps: np.ndarray, height: int, width: int) -> list[Path]:
+    """Maps (S, h, w) of a video's steps -> its objects, boxes in pixels of `height` x `width`. What covers
+    less than a 3000th of the picture is noise."""
+    least = max(4, height * width // 3000)
+    return link([boxes_of(resize(m[None], np.array([0]), height, width)[0], min_pixels=least) for m in maps])
+
+
 def resize(heat: np.ndarray, steps: np.ndarray, height: int, width: int) -> np.ndarray:
     """Maps (T', h, w) -> (len(steps), height, width): bilinear in space, `steps` picks the map of every
     output frame."""

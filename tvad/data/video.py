@@ -13,6 +13,19 @@ import numpy as np
 
 from tvad.common.errors import InputError
 
+# What `tvad infer`, `demo` and `serve` show a model where nothing else is asked for; what a benchmark or a
+# training run shows it stands in its configuration.
+RATE = 2.0  # frames a second
+MAX_FRAMES = 8  # of a clip: a window of `infer` and `demo`, a whole video of `serve`
+
+
+def check_sampling(rate: float, max_frames: int) -> None:
+    """Raises InputError for a rate (frames a second) or a number of frames that no clip can have."""
+    if not rate > 0 or max_frames < 2:
+        raise InputError(
+            f"--rate must be positive and --max-frames at least 2, found {rate:g} and {max_frames}"
+        )
+
 
 @dataclass(frozen=True)
 class Frames:

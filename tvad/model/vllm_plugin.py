@@ -17,7 +17,7 @@ def register() -> None:
     from vllm import ModelRegistry
 
     import tvad.model  # noqa: F401  registers the configurations with AutoConfig
-    from tvad.use.serving import register_loader
+    from tvad.data.vllm_clips import register_loader
 
     register_loader()
     for name in NAMES:
