@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tvad.answer import TAGS, Answer, Box, render
+from tvad.answer import TAGS, Answer, Box, Span, render
 from tvad.common.errors import InputError
 
 SAMPLES = "samples.jsonl"
@@ -61,7 +61,7 @@ class Question:
     options: tuple[str, ...] | None = None
     topic: str | None = None
     rationale: str | None = None
-    span: tuple[float, float] | str | None = None
+    span: Span | Literal["none"] | None = None
     boxes: tuple[Box, ...] = ()
 
     def solution(self) -> str:
@@ -69,7 +69,7 @@ class Question:
         words."""
         if self.kind == DIALOGUE_TURN:
             return self.answer
-        return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)  # type: ignore[arg-type]
+        return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)
 
 
 @dataclass(frozen=True, slots=True)

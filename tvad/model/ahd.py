@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 # (ours) Learned on a log scale as in CLIP (whose 1/0.07 this is): pooled prompt features lie close together,
-# cosines alone stay flat.
+# cosines alone stay flat. Not clamped, whereas CLIP bounds exp() at 100.
 LOG_SCALE = 2.66
 CHUNK = 1024  # patches projected at a time without gradients
 
@@ -52,11 +52,17 @@ class AnomalyHeatmapDecoder(nn.Module):
             )
             for _ in range(layers)
         )
-        self.layer_weights = nn.Parameter(torch.full((layers,), 1.0 / layers))
-        self.log_scale = nn.Parameter(
-            torch.full((1,), LOG_SCALE)
-        )  # one-dimensional: sharded training takes no scalars
-        self.register_buffer("text_features", torch.zeros(2, text_dim))
+        self.layer_weights = nn.Parameter(torch.empty(layers))
+        self.log_scale = nn.Parameter(torch.empty(1))  # one-dimensional: sharded training takes no scalars
+        self.register_buffer("text_features", torch.empty(2, text_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The start of what is not one of the MLPs; `VisionMixin._init_weights` calls it for what a
+        checkpoint lacks."""
+        nn.init.constant_(self.layer_weights, 1.0 / len(self.layer_weights))
+        nn.init.constant_(self.log_scale, LOG_SCALE)
+        nn.init.zeros_(self.text_features)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """features: per layer (N, d) in raster order -> logits (N, 2), normal and anomalous."""

@@ -1,13 +1,18 @@
 """The vLLM model classes of T-VAD, one per backbone family; imported by vLLM only (see `vllm_plugin`)."""
 
+from typing import Any, cast
+
 import torch
+from torch import nn
 from vllm.model_executor.models.qwen2_5_vl import (
+    Qwen2_5_VisionTransformer,
     Qwen2_5_VLDummyInputsBuilder,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLMultiModalProcessor,
     Qwen2_5_VLProcessingInfo,
 )
 from vllm.model_executor.models.qwen3_vl import (
+    Qwen3_VisionTransformer,
     Qwen3VLDummyInputsBuilder,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMultiModalProcessor,
@@ -18,7 +23,8 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
 from tvad.model.ahd import heatmap, to_raster
-from tvad.model.core import NEVER, anomaly_modules, anomaly_prompts
+from tvad.model.clips import anomaly_modules, anomaly_prompts
+from tvad.model.configuration import NEVER, TvadConfig, TvadQwen3Config
 
 BUFFER = "ahd.text_features"
 MAPPER = WeightsMapper(
@@ -62,14 +68,26 @@ class TvadPromptUpdates:
         return [*kept, PromptReplacement(modality="video", target=[video], replacement=replacement)]
 
 
-class TvadEngineMixin:
+class TvadEngineMixin(nn.Module):
     """For a backbone's vLLM model. A family gives `raster` and `raw_pixels`."""
+
+    config: TvadConfig | TvadQwen3Config
+    visual: Qwen2_5_VisionTransformer | Qwen3_VisionTransformer
+
+    @property
+    def raw_pixels(self) -> bool:
+        """Whether the tower takes pixels 0..255 and normalises them itself."""
+        raise NotImplementedError
+
+    def raster(self, features: torch.Tensor, grid: list[int]) -> torch.Tensor:
+        """Vision features (t*h*w, d) of one clip in the tower's order -> row by row of the (t, h, w) grid."""
+        raise NotImplementedError
 
     def _add_anomaly_modules(self) -> None:
         self.ahd, self.rae = anomaly_modules(self.config)
         self.captured: dict[int, torch.Tensor] = {}
         # Forward hooks do not fire on vLLM's compilable blocks, so their forward is wrapped.
-        for layer in dict.fromkeys(self.config.ahd_layers) if self.ahd is not None else ():
+        for layer in dict.fromkeys(self.config.ahd_layers or ()) if self.ahd is not None else ():
             self._keep_output(layer)
 
     def _keep_output(self, layer: int) -> None:
@@ -100,12 +118,14 @@ class TvadEngineMixin:
         dim = self.config.text_config.hidden_size
         logits = None
         if self.ahd is not None:
-            logits = self.ahd([self.raster(self.captured[i][:, 0], grid) for i in self.config.ahd_layers])
+            layers = [self.captured[i][:, 0] for i in self.config.ahd_layers or ()]
+            logits = self.ahd([self.raster(features, grid) for features in layers])
         self.captured.clear()
-        prompts = anomaly_prompts(self.rae, logits, tuple(grid), embeds[:, :dim])
+        t, h, w = grid
+        prompts = anomaly_prompts(self.rae, logits, (t, h, w), embeds[:, :dim])
         # DeepStack levels lie behind the features; prompts have none.
         prompts = torch.nn.functional.pad(prompts.to(embeds.dtype), (0, embeds.shape[1] - dim))
-        return torch.cat([prompts, embeds]), None if logits is None else heatmap(logits, *grid)
+        return torch.cat([prompts, embeds]), None if logits is None else heatmap(logits, t, h, w)
 
     def _process_video_input(self, video_input):
         grids = video_input["video_grid_thw"].tolist()
@@ -120,7 +140,8 @@ class TvadEngineMixin:
         grids = vision["video_grid_thw"].tolist()
         device = next(self.visual.parameters()).device
         pixels = vision["pixel_values_videos"].to(device).split([t * h * w for t, h, w in grids])
-        return [self._encode(part, grid)[1] for part, grid in zip(pixels, grids, strict=True)]
+        maps = (self._encode(part, grid)[1] for part, grid in zip(pixels, grids, strict=True))
+        return [found for found in maps if found is not None]
 
     def compute_logits(self, hidden_states):
         logits = super().compute_logits(hidden_states)
@@ -137,6 +158,8 @@ class TvadMultiModalProcessor(TvadPromptUpdates, Qwen2_5_VLMultiModalProcessor):
     TvadMultiModalProcessor, info=Qwen2_5_VLProcessingInfo, dummy_inputs=Qwen2_5_VLDummyInputsBuilder
 )
 class TvadForConditionalGeneration(TvadEngineMixin, Qwen2_5_VLForConditionalGeneration):
+    config: TvadConfig
+    visual: Qwen2_5_VisionTransformer
     hf_to_vllm_mapper = MAPPER
 
     def __init__(self, *, vllm_config, prefix=""):
@@ -145,7 +168,7 @@ class TvadForConditionalGeneration(TvadEngineMixin, Qwen2_5_VLForConditionalGene
 
     @property
     def raw_pixels(self) -> bool:
-        return self.visual.input_norm.input_dtype == torch.uint8
+        return cast(Any, self.visual.input_norm).input_dtype == torch.uint8
 
     def raster(self, features, grid):
         window = self.visual.get_window_index_thw(*grid)[0]
@@ -172,6 +195,11 @@ class TvadQwen3MultiModalProcessor(TvadPromptUpdates, Qwen3VLMultiModalProcessor
     TvadQwen3MultiModalProcessor, info=Qwen3VLProcessingInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
 )
 class TvadQwen3ForConditionalGeneration(TvadEngineMixin, Qwen3VLForConditionalGeneration):
+    """Needs no shift of positions: vLLM looks for this family's video tokens in the prompt, and so finds them
+    behind the anomaly prompts, where Qwen2.5-VL counts from where the item begins."""
+
+    config: TvadQwen3Config
+    visual: Qwen3_VisionTransformer
     hf_to_vllm_mapper = MAPPER
     raw_pixels = False
 

@@ -104,12 +104,12 @@ def trajectory(analysis: Analysis, truth: Sample | None = None, ghosts: int = 8)
 def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | None = None) -> np.ndarray:
     """Frame scores over seconds, the threshold, predicted spans (red) and true ones (green); a line at
     `cursor` seconds."""
-    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 2.4), dpi=120)
+    figure = Figure(figsize=(8, 2.4), dpi=120)
+    canvas = FigureCanvasAgg(figure)  # not pyplot, which keeps figures and is not for several threads
+    axes = figure.subplots()
     seconds = np.arange(analysis.frames) / analysis.fps
     scores = analysis.frame_scores()
     if scores is not None:
@@ -129,7 +129,5 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right", fontsize=7)
     figure.tight_layout()
-    figure.canvas.draw()
-    image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-    pyplot.close(figure)
-    return image
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

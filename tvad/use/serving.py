@@ -51,16 +51,18 @@ def command(model: str, host: str, port: int, rate: float, max_frames: int, extr
 class HeatmapWorker:
     """Mixed into vLLM's workers (`--worker-extension-cls`)."""
 
+    model_runner: Any  # the worker's own
+
     def tvad_heatmap(self, pixels: bytes, shape: list[int], times: list[float], fps: float) -> dict | None:
         """Heatmap of one clip with the worker's weights: {"shape": (t, h, w), "values": [...]}; None for a
         model without AHD."""
         from transformers import AutoProcessor
 
-        model = self.model_runner.model  # type: ignore[attr-defined]
+        model = self.model_runner.model
         if getattr(model, "ahd", None) is None:
             return None
         if not hasattr(self, "_tvad_processor"):
-            self._tvad_processor = AutoProcessor.from_pretrained(self.model_runner.model_config.model)  # type: ignore[attr-defined]
+            self._tvad_processor = AutoProcessor.from_pretrained(self.model_runner.model_config.model)
         images = np.frombuffer(pixels, np.uint8).reshape(shape)
         clip = Frames(images, np.array(times), np.arange(len(images)), fps, len(images))
         heat = model.heatmaps(self._tvad_processor, [clip])[0].float().cpu()
