@@ -55,6 +55,8 @@ def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
     for step, boxes in enumerate(detections):
         taken: dict[int, int] = {}
         if len(boxes) and last:
+            # Greedy, best overlap first: (objects, boxes) are few, and an optimal assignment would tear a
+            # good pair apart to gain a poor one.
             before = np.stack([paths[i].boxes[step - 1] for i in last])
             overlap = box_iou(before[:, None, :4], boxes[None, :, :4])
             for flat in np.argsort(-overlap, axis=None, kind="stable"):
@@ -65,7 +67,7 @@ def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
                     taken[b] = last[a]
         last = []
         for n, box in enumerate(boxes):
-            if n not in taken:
+            if n not in taken:  # seen for the first time, or again after a step without it
                 taken[n] = len(paths)
                 paths.append(Path())
             paths[taken[n]].boxes[step] = box
@@ -99,6 +101,7 @@ def steps_of(frames: int, fps: float, times: np.ndarray, per_step: int = 2) -> n
 
 def nearest(centres: np.ndarray, frames: int, fps: float) -> np.ndarray:
     """Which of the ascending moments `centres` (seconds) is nearest to each of `frames` frames."""
+    # Voronoi cells on the time axis: an edge halfway between each two moments.
     moments = np.arange(frames) / fps
     edges = (centres[1:] + centres[:-1]) / 2
     return np.searchsorted(edges, moments, side="left")

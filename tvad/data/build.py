@@ -12,7 +12,7 @@ from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data.check import Problem
-from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json
+from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json, write_header
 
 PARTS = ("videos", "masks")
 
@@ -57,6 +57,7 @@ def build(
         raise InputError(
             f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
         )
+    write_header(out)
     write_whole(final, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     partial.unlink()
     return [from_json(row, str(out), row["id"]) for row in rows], problems

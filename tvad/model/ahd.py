@@ -1,5 +1,7 @@
 """Anomaly Heatmap Decoder: which patches of a clip are anomalous (arXiv 2511.00524, section 3.2).
 
+    H_c[t, y, x] = scale * sum_i w_i cos(MLP_i(V_i[t, y, x]), s_c)     c in {normal, abnormal}, i over layers
+
 Plain torch without the backbone, so that transformers and vLLM run the same code. (ours) marks what the paper
 leaves open.
 """
@@ -23,6 +25,9 @@ def to_raster(
     features (t*h*w, d) in the tower's order, window_index (t*h*w / merge^2,) or None -> (t*h*w, d), row by
     row of the (t, h, w) patch grid.
     """
+    # The tower keeps the merge x merge patches of one later token together: (groups, merge * merge, d).
+    # Groups back in order, then (t, rows of groups, columns of groups, merge, merge, d) -> rows and columns
+    # of patches.
     d = features.shape[-1]
     groups = features.reshape(-1, merge * merge, d)
     if window_index is not None:

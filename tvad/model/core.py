@@ -115,6 +115,7 @@ class TvadModelMixin(VisionMixin):
                 )
             rank = found.flatten().cumsum(0).reshape(found.shape)
             return found & (rank <= sum(sizes))
+        # cumsum ranks each row's placeholders 1, 2, …: those up to its clip's size are the clip's.
         wanted = torch.tensor([*sizes, 0], device=found.device)[clip_index]  # index -1 is the appended 0
         if bool((found.sum(1) < wanted).any()):
             raise ValueError("a row has fewer placeholder tokens than its clip gives")
@@ -308,6 +309,7 @@ class TvadLMMixin(PreTrainedModel):
                 :, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             ]
         logits = self.lm_head(hidden)
+        # Not -inf: a sampler's softmax and GRPO's ratio stay finite, also where a prompt holds such a token.
         never = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
         never[self.config.forbidden_token_ids] = True
         logits = logits.masked_fill(never, NEVER)

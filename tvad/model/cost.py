@@ -142,6 +142,7 @@ class Account:
         else:
             text = self.config.text_config
             head = width // text.num_attention_heads
+            # rank * (in + out) each: q_proj is width x width, v_proj width x key-value heads.
             lora = lora_layers * rank * (2 * width + width + text.num_key_value_heads * head)
             trained = _numbers(model.rae) + 3 * width + lora
             account["activations of RAE"] = _saved(self._rae, ids)

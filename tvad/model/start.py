@@ -72,12 +72,14 @@ def _grown(base, tokenizer, switches: dict):
     ids = [int(i) for i in tokenizer.convert_tokens_to_ids(list(ANOMALY_TOKENS))]
     if max(ids) >= len(base.get_input_embeddings().weight):
         base.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
+    # A published vocabulary is padded beyond its tokens, so that the three new ones mostly find a row; as
+    # random rows they would push the frozen language model about, as the mean of all they say little.
     with torch.no_grad():
         table = base.get_input_embeddings().weight
         table[ids] = table[: min(ids)].mean(0)
     names = ("anomaly_start_token_id", "anomaly_pad_token_id", "anomaly_end_token_id")
     config = config_from(base.config, **dict(zip(names, ids, strict=True)), **switches)
-    with torch.device("meta"):
+    with torch.device("meta"):  # the class without memory for weights: all of them are put in below
         model = untrained(config)
     model.model.visual, model.model.language_model, model.lm_head = (
         base.model.visual,

@@ -53,6 +53,8 @@ class ByLength:
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
+        # cu_seqlens (pieces + 1,): where each piece begins. Pieces of one length make a batch (pieces,
+        # length).
         groups = [
             rows.to(hidden_states.device)
             for rows in rows_by_length((cu_seqlens[1:] - cu_seqlens[:-1]).tolist())
@@ -74,6 +76,7 @@ class ByLength:
                 **kwargs,
             )
             parts.append(out.reshape(rows.numel(), -1))
+        # Now by length; the inverse permutation puts the tokens back where they came from.
         attended = torch.cat(parts)
         if len(groups) > 1:
             attended = attended[torch.argsort(torch.cat([rows.flatten() for rows in groups]))]
@@ -93,5 +96,6 @@ CLASSES = {Qwen2_5_VLVisionAttention: Qwen2_5VisionAttention, Qwen3VLVisionAtten
 
 def attend_by_length(tower: VisionTower) -> None:
     """Let the blocks of a vision tower attend so; their weights stay what and where they are."""
+    # The class is exchanged, not the module: names in checkpoints, hooks and tied parameters stay valid.
     for block in tower.blocks:
         block.attn.__class__ = CLASSES[type(block.attn)]

@@ -59,6 +59,8 @@ class TvadPromptUpdates:
                     config.anomaly_end_token_id,
                     *ids,
                 ]
+            # The item's embeddings, [prompts; video features] as `_encode` gives them, go to these tokens in
+            # order; the start and end tokens between them keep their own.
             wanted = torch.tensor([pad, video] if config.use_rae else [video])
             return PromptUpdateDetails(
                 full=ids, is_embed=lambda full: torch.isin(torch.as_tensor(full), wanted)
@@ -102,7 +104,7 @@ class TvadEngineMixin(nn.Module):
 
     def load_weights(self, weights):
         """As the backbone's; AHD's text features are a buffer, which vLLM's loader leaves out."""
-        weights = list(weights)
+        weights = list(weights)  # an iterator, read twice
         self.load_buffers(weights)
         return super().load_weights((name, tensor) for name, tensor in weights if not name.endswith(BUFFER))
 
@@ -113,6 +115,7 @@ class TvadEngineMixin(nn.Module):
 
     def _encode(self, pixels: torch.Tensor, grid: list[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Pixels of one clip -> [prompts; video features] (n + m, width), heatmap (t, h, w) or None."""
+        # vLLM's blocks give (t*h*w, 1, d); what an earlier run was captured of must not be read.
         self.captured.clear()
         embeds = self.visual(pixels, grid_thw=[grid])
         dim = self.config.text_config.hidden_size
@@ -175,6 +178,8 @@ class TvadForConditionalGeneration(TvadEngineMixin, Qwen2_5_VLForConditionalGene
         return to_raster(features, window, *grid, self.visual.spatial_merge_size)
 
     def iter_mm_grid_thw(self, mm_features):
+        # The backbone counts from where the item begins, and there the anomaly prompts stand, which are text
+        # to it: start, (t - 1) * prompts_per_step, end. Its positions of the clip begin so many tokens later.
         ordered = sorted(mm_features, key=lambda f: f.mm_position.offset)
         for (offset, t, h, w, factor), feature in zip(
             super().iter_mm_grid_thw(mm_features), ordered, strict=True

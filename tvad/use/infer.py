@@ -96,15 +96,17 @@ def analyse(
             answer = parse(reply)
             start = float(clip.times[0])
             anomalous = isinstance(answer.span, tuple)
-            if isinstance(answer.span, tuple):
+            if isinstance(answer.span, tuple):  # seconds from the window's start: shift them, cut at its end
                 length = float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
                 a, b = (start + min(max(t, 0.0), length) for t in answer.span)
                 if a < b:
                     spans.append((a, b))
+            # The window to talk about: an answered anomaly weighs more than any heat, which lies in 0..1.
             heat = None if heats is None else heats[n]
             score = (1.0 if anomalous else 0.0) + (0.0 if heat is None else float(heat.max()))
             if best is None or score > best[0]:
                 best = (score, clip)
+            # Windows overlap, so that a step is seen several times: its map is the mean over them.
             for step in range(-(-len(clip.images) // PER_STEP)):
                 at = slice(step * PER_STEP, (step + 1) * PER_STEP)
                 held = per_step.setdefault(
