@@ -45,6 +45,8 @@ def build(
     with partial.open("a", encoding="utf-8") as log:
         for name in tqdm(list(names), unit="video", desc=what, disable=None):
             if name not in done:
+                # A name is logged when its files are written: what the log holds is whole, the rest is made
+                # again.
                 try:
                     done[name] = [to_json(sample) for sample in make(name, out)]
                 except InputError as error:

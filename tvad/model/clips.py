@@ -141,7 +141,7 @@ class VisionMixin(PreTrainedModel):
         """The vision tower. pixel_values_videos (sum t*h*w, patch values), video_grid_thw (clips, 3)."""
         tower = self.visual
         wanted = (self.config.ahd_layers or []) if self.ahd is not None else []
-        with outputs_of(tower.blocks, wanted) as kept:
+        with outputs_of(tower.blocks, wanted) as kept:  # hooks: the tower itself returns its last layer only
             out = tower(pixel_values_videos.type(tower.dtype), grid_thw=video_grid_thw)
         grids = [cast(Grid, tuple(grid)) for grid in video_grid_thw.tolist()]
         # The blocks work on patches; the merger at the tower's end makes one token of merge x merge of them.

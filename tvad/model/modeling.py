@@ -40,6 +40,8 @@ class TvadModel(TvadModelMixin, Qwen2_5_VLModel):
     def blocks_of(self, grid, seconds):
         t, h, w = grid
         merge = self.config.vision_config.spatial_merge_size
+        # Real time: a step of `seconds` moves on by tokens_per_second * seconds, whatever the rate of the
+        # frames.
         return [(t, h // merge, w // merge, self.config.vision_config.tokens_per_second * seconds)]
 
 
@@ -53,7 +55,7 @@ class TvadForConditionalGeneration(TvadLMMixin, Qwen2_5_VLForConditionalGenerati
         self.post_init()
 
 
-# type: Qwen3VLModel's get_rope_index takes the same arguments as Qwen2_5_VLModel's in another order.
+# mypy: Qwen3VLModel's get_rope_index takes the same arguments as Qwen2_5_VLModel's in another order.
 class TvadQwen3Model(TvadModelMixin, Qwen3VLModel):  # type: ignore[misc]
     """Qwen3-VL: no windows, DeepStack, one run of video tokens per time step behind its timestamp."""
 
@@ -70,6 +72,7 @@ class TvadQwen3Model(TvadModelMixin, Qwen3VLModel):  # type: ignore[misc]
     def blocks_of(self, grid, seconds):
         t, h, w = grid
         merge = self.config.vision_config.spatial_merge_size
+        # Time is in the text: "<1.5 seconds>" and a still of (1, h, w) for every step.
         return [(1, h // merge, w // merge, 1.0)] * t
 
 

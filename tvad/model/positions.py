@@ -33,6 +33,7 @@ def row_positions(
     parts: list[torch.Tensor] = []
     at = done = 0  # next position; tokens that have one
     for start in ((ids == video) | (ids == image)).nonzero().flatten().tolist():
+        # Tokens of the block just placed, and tokens that no block is left for, are passed over.
         queue = videos if int(ids[start]) == video else images
         if start < done or not queue:
             continue
@@ -77,6 +78,7 @@ def rope_index(
         found = row_positions(ids, video, image, pending, images)
         if found.shape[1] != len(ids):
             raise ValueError(f"row {b}: its video tokens do not match the clip's grid")
+        # Generation goes on at (length so far) + delta, which a clip's grid moves away from the length.
         positions[:, b, keep] = found
         deltas.append(int(found.max()) + 1 - len(ids) if len(ids) else 0)
     device = input_ids.device

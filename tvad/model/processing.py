@@ -69,6 +69,7 @@ class TvadProcessing(ProcessorMixin):
         out = self.video_processor(
             videos=_tensors(clips), do_sample_frames=False, return_tensors="pt", **steps
         )
+        # From one time step to the next: temporal_patch_size sampled frames.
         seconds = torch.tensor(
             [self.video_processor.temporal_patch_size / clip.sampled_fps for clip in clips]
         )

@@ -100,6 +100,7 @@ def build_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     special = [*SPECIAL, *ANOMALY_TOKENS]
     size = vocab_size - len(PROTOCOL)
+    # The tags are cut out before training and added after it: no merge spans one, and each is one token.
     bpe.train_from_iterator(
         [t for text in texts for t in _without_tags(text)],
         trainers.BpeTrainer(

@@ -48,6 +48,8 @@ class TvadPromptUpdates:
         pad, video = config.anomaly_pad_token_id, config.video_token_id
         backbone = next(update for update in updates if update.modality == "video")
 
+        # One <|video_pad|> in the text becomes [start, prompts, end] and the backbone's own expansion of it,
+        # which Qwen3-VL fills with timestamps.
         def replacement(index):
             found = backbone.replacement(index) if callable(backbone.replacement) else backbone.replacement
             ids = list(found.full if isinstance(found, PromptUpdateDetails) else found)

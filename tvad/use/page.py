@@ -17,13 +17,14 @@ from tvad.data import video
 from tvad.use import drawing
 from tvad.use.infer import Dialogue, analyse
 
+PROGRESS = gr.Progress()  # gradio looks for it among the defaults of a function's parameters
 TITLE = "T-VAD: what is anomalous, where, when and why"
 
 
 def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.Blocks:
     """The page. State is per visitor: the analysis and the dialogue of the last video."""
 
-    def look(path, progress=gr.Progress()):  # noqa: B008  gradio finds it there
+    def look(path, progress=PROGRESS):
         if not path:
             raise gr.Error("choose a video first")
         progress(0.1, desc="looking")

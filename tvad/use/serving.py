@@ -144,6 +144,7 @@ class HeatmapMiddleware:
             request = None
         if not isinstance(request, dict) or "heatmap" not in request:
             return await self.app(scope, _replay(body, receive), send)
+        # vLLM knows no such key and must not see it; without it the body has another length.
         wanted = request.pop("heatmap")
         trimmed = json.dumps(request).encode()
         scope = scope | {
@@ -175,6 +176,7 @@ async def _heatmap(state, data: bytes) -> dict:
     if not {"fps", "num_frames"} <= knobs.keys():
         raise InputError("heatmap: the server's --media-io-kwargs must state fps and num_frames of video")
     clip = sampled(data, float(knobs["fps"]), int(knobs["num_frames"]))
+    # Bytes and lists: the engine's workers may be other processes, and only plain values travel there.
     arguments = (clip.images.tobytes(), list(clip.images.shape), clip.times.tolist(), clip.fps)
     found = (await state.engine_client.collective_rpc("tvad_heatmap", args=arguments))[0]
     if found is None:

@@ -82,6 +82,7 @@ def _assignment(config: ScenesConfig) -> tuple[list[str | None], np.ndarray]:
 
 def make_sample(config: ScenesConfig, index: int, category: str | None, letters) -> tuple[Sample, Clip]:
     """Clip number `index` of the data set and its Sample (nothing is written)."""
+    # By index, not drawn one after the other: clips may be made in any order, by any number of workers.
     seed = int(np.random.SeedSequence([config.seed, SPLITS.index(config.split), index]).generate_state(1)[0])
     clip = make_clip(
         seed, category, config.size, config.frames, config.fps, config.max_crowd, config.setting == "core"
