@@ -12,6 +12,7 @@ from conftest import SHIPPED
 
 from tvad.common.errors import InputError
 from tvad.data import load, video
+from tvad.data.vllm_clips import sampled
 from tvad.prompts import messages
 from tvad.use import serving
 
@@ -155,10 +156,10 @@ def test_a_model_without_a_decoder_says_so(scenes):
 
 def test_clips_are_sampled_as_in_training(scenes):
     path = load(scenes)[0].path("videos/test_00000.mp4")
-    mine, theirs = serving.sampled(path.read_bytes(), 2.0, 8), video.decode(path, 2.0, 8)
+    mine, theirs = sampled(path.read_bytes(), 2.0, 8), video.decode(path, 2.0, 8)
     assert np.array_equal(mine.images, theirs.images) and np.array_equal(mine.times, theirs.times)
     with pytest.raises(InputError):
-        serving.sampled(b"", 2.0, 8)
+        sampled(b"", 2.0, 8)
 
 
 @pytest.mark.slow
@@ -183,3 +184,22 @@ def test_the_server_answers_as_transformers_does(server, scenes):
     assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(
         heat.max((1, 2)).tolist(), abs=1e-4
     )
+
+
+def test_frames_that_no_clip_can_have_are_refused_before_the_server_starts():
+    for rate, most in ((0.0, 8), (-1.0, 8), (2.0, 1)):
+        with pytest.raises(InputError, match="--rate must be positive and --max-frames at least 2"):
+            serving.command("model", "127.0.0.1", 8000, rate, most, [])
+    told = serving.command("model", "127.0.0.1", 8000, video.RATE, video.MAX_FRAMES, [])
+    knobs = json.loads(told[told.index("--media-io-kwargs") + 1])["video"]
+    assert (knobs["fps"], knobs["num_frames"]) == (2.0, 8)
+
+
+def test_a_heatmap_is_of_the_frames_that_the_answer_is_about(scenes):
+    body = chat("When?", url_of(load(scenes)[0].path("videos/test_00000.mp4")), heatmap=True)
+    other = json.dumps(body | {"media_io_kwargs": {"video": {"num_frames": 4}}}).encode()
+    status, answer, seen = through(other)
+    assert status == 400 and "not with media_io_kwargs" in json.loads(answer)["error"]["message"] and not seen
+    silent = types.SimpleNamespace(args=types.SimpleNamespace(media_io_kwargs=None), engine_client=None)
+    with pytest.raises(InputError, match="must state fps and num_frames"):
+        asyncio.run(serving._heatmap(silent, b""))

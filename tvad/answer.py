@@ -1,9 +1,10 @@
 """The answer protocol: the one place that writes and reads `<think>…</think><answer>…</answer>` with `<glue>`
 and `<box>`.
 
-VAU-R1's tags (arXiv 2505.23504) extended by a box. Prompts, rewards and metrics all come through here, so
-that a reward and the metric of the same name cannot disagree. `parse` never raises and takes linear time,
-whatever the text.
+VAU-R1's tags (arXiv 2505.23504) extended by a box. Rewards and metrics read the same answer, span and boxes
+out of a text, as both come through `parse`; what counts as right is each one's own, and a reward may be the
+stricter (an answer or a span given twice earns nothing; "Anomaly" is no "Yes"). `parse` never raises and
+takes linear time, whatever the text.
 """
 
 import json
@@ -123,9 +124,9 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
         found.append(("think", text[: marks[end].start()], True))
         defects.append("unopened_think")
         position, i = marks[end].end(), end + 1
-    closers: dict[
-        str, list[int]
-    ] = {}  # the closing tags of each name that are still to come, the next one last
+    # The closing tags of each name that are still to come, the next one last: looking for the partner of
+    # every opening tag anew would be quadratic in a text of nothing but opening tags.
+    closers: dict[str, list[int]] = {}
     for j in range(len(marks) - 1, -1, -1):
         if not names[j][1]:
             closers.setdefault(names[j][0], []).append(j)
@@ -142,6 +143,7 @@ def _elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
             coming.pop()
         if not coming:
             defects.append(f"unclosed_{name}")
+            # It ends where another element begins, so that an unclosed rationale does not swallow the answer.
             stop = i + 1
             while stop < len(marks) and not (names[stop][1] and names[stop][0] != name):
                 stop += 1
@@ -195,7 +197,7 @@ def read_span(text: str) -> tuple[Span | Literal["none"] | None, list[str]]:
     start, end = (_seconds(m) for m in found)
     if start is None or end is None or max(abs(start), abs(end)) > 1e9:
         return None, ["malformed_span"]
-    if (start, end) in ((0, 0), (-1, -1)):
+    if (start, end) in ((0, 0), (-1, -1)):  # how VAU-Bench and VAU-R1's prompt write a normal video
         return NONE, []
     if start < 0 or end < 0:
         return None, ["negative_span"]
@@ -365,6 +367,7 @@ def _parse_vau_r1(text: str, defects: list[str]) -> Answer:
 
     Where the reference raises, the span is None with defect `vau_r1_error`.
     """
+    # The first <glue>…</glue> within a line, by hand: a lazy regular expression takes quadratic time here.
     body = None
     start = text.find("<glue>")
     while start != -1 and body is None:

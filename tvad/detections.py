@@ -55,6 +55,8 @@ def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
     for step, boxes in enumerate(detections):
         taken: dict[int, int] = {}
         if len(boxes) and last:
+            # Greedy, best overlap first: (objects, boxes) are few, and an optimal assignment would tear a
+            # good pair apart to gain a poor one.
             before = np.stack([paths[i].boxes[step - 1] for i in last])
             overlap = box_iou(before[:, None, :4], boxes[None, :, :4])
             for flat in np.argsort(-overlap, axis=None, kind="stable"):
@@ -65,12 +67,19 @@ def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
                     taken[b] = last[a]
         last = []
         for n, box in enumerate(boxes):
-            if n not in taken:
+            if n not in taken:  # seen for the first time, or again after a step without it
                 taken[n] = len(paths)
                 paths.append(Path())
             paths[taken[n]].boxes[step] = box
             last.append(taken[n])
     return paths
+
+
+def objects_of(maps: np.ndarray, height: int, width: int) -> list[Path]:
+    """Maps (S, h, w) of a video's steps -> its objects, boxes in pixels of `height` x `width`. What covers
+    less than a 3000th of the picture is noise."""
+    least = max(4, height * width // 3000)
+    return link([boxes_of(resize(m[None], np.array([0]), height, width)[0], min_pixels=least) for m in maps])
 
 
 def resize(heat: np.ndarray, steps: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -92,6 +101,7 @@ def steps_of(frames: int, fps: float, times: np.ndarray, per_step: int = 2) -> n
 
 def nearest(centres: np.ndarray, frames: int, fps: float) -> np.ndarray:
     """Which of the ascending moments `centres` (seconds) is nearest to each of `frames` frames."""
+    # Voronoi cells on the time axis: an edge halfway between each two moments.
     moments = np.arange(frames) / fps
     edges = (centres[1:] + centres[:-1]) / 2
     return np.searchsorted(edges, moments, side="left")

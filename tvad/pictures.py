@@ -1,23 +1,13 @@
-"""Pictures of an analysed video: overlays with boxes, a sheet of heatmaps, the trajectory, the timeline of
-frame scores."""
+"""Drawing on pictures: heatmaps as a glow, boxes, sizes, JPEG. Arrays in, arrays or bytes out; what is drawn
+of an analysed video is in `tvad.use.drawing`, of a benchmark's answers in its report."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+import base64
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from tvad.common.errors import InputError
-from tvad.data import video
-from tvad.data.sample import Sample
-from tvad.detections import THRESHOLD
-
-if TYPE_CHECKING:
-    from tvad.use.infer import Analysis
 
 RED, GREEN = (255, 70, 70), (60, 210, 90)
 LEAST_WIDTH, MOST_WIDTH = 320, 640  # pixels of pictures and overlay videos
@@ -41,15 +31,25 @@ def fit(image: np.ndarray, least: int = LEAST_WIDTH, most: int = MOST_WIDTH) -> 
     )
 
 
+def jpeg(image: np.ndarray, quality: int) -> bytes:
+    """An RGB picture (H, W, 3) uint8 as JPEG, `quality` in 0..100."""
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def data_url(image: np.ndarray, quality: int) -> str:
+    """The same as a `data:` URL, for pages that stand alone and for requests."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()
+
+
 def pack(image: np.ndarray) -> bytes:
     """An RGB picture, at most MOST_WIDTH wide, as JPEG."""
-    return cv2.imencode(
-        ".jpg", np.ascontiguousarray(fit(image, 1)[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92]
-    )[1].tobytes()
+    return jpeg(fit(image, 1), 92)
 
 
-def unpack(jpeg: bytes) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+def unpack(packed: bytes) -> np.ndarray:
+    """What `pack` packed: (H, W, 3) uint8 RGB."""
+    image = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return np.ascontiguousarray(image[..., ::-1])
 
@@ -80,125 +80,4 @@ def outline(
             cv2.putText(
                 image, words[n], (x1, max(10, y1 - 3)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA
             )
-    return image
-
-
-def step_picture(analysis: Analysis, step: int) -> np.ndarray:
-    """A step's frame with its heatmap and the boxes of the objects then."""
-    image = fit(analysis.image(step))
-    if analysis.maps is not None:
-        image = glow(image, analysis.maps[step])
-    shown = [(n, found.boxes[step]) for n, found in enumerate(analysis.objects) if step in found.boxes]
-    return outline(
-        image, [box for _, box in shown], RED, image.shape[1] / analysis.width, [str(n) for n, _ in shown]
-    )
-
-
-def sheet(analysis: Analysis, most: int = 8) -> np.ndarray:
-    """Up to `most` steps in two rows, evenly spread, the most anomalous among them."""
-    count = len(analysis.jpegs)
-    chosen = set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist())
-    if analysis.maps is not None and (best := int(analysis.maps.max((1, 2)).argmax())) not in chosen:
-        chosen = (chosen - {min(chosen, key=lambda s: abs(s - best))}) | {best}
-    tiles = [fit(step_picture(analysis, s), 1, 320) for s in sorted(chosen)]
-    columns = -(-len(tiles) // 2) if len(tiles) > 1 else 1
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    return np.concatenate(
-        [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)], 0
-    )
-
-
-def overlay_frames(analysis: Analysis) -> Iterator[np.ndarray]:
-    """Every frame of the video, at most MOST_WIDTH wide, with heatmap, boxes and a bar that shows its
-    score."""
-    steps, scores = analysis.steps(), analysis.frame_scores()
-    with video.Reader(analysis.path) as reader:
-        for index, image in tqdm(
-            reader.frames(), total=analysis.frames, unit="frame", desc="overlay", disable=None, leave=False
-        ):
-            step = int(steps[min(index, len(steps) - 1)])
-            image = fit(image)
-            scale = image.shape[1] / analysis.width
-            if analysis.maps is not None:
-                image = glow(image, analysis.maps[step])
-            shown = [
-                (n, found.boxes[step]) for n, found in enumerate(analysis.objects) if step in found.boxes
-            ]
-            image = outline(image, [box for _, box in shown], RED, scale, [str(n) for n, _ in shown])
-            if scores is not None:
-                length = int(scores[min(index, len(scores) - 1)] * image.shape[1])
-                image[-4:] = 40
-                image[-4:, :length] = RED
-            yield image
-
-
-def _feet(boxes: list) -> np.ndarray:
-    """Middle of the lower edge of every box: where an object stands."""
-    return np.array([((b[0] + b[2]) / 2, b[3]) for b in boxes], float).reshape(-1, 2)
-
-
-def _line(image: np.ndarray, points: np.ndarray, colour) -> None:
-    points = points.round().astype(np.int32)
-    thick = max(2, image.shape[1] // 240)
-    cv2.polylines(image, [points], False, colour, thick, cv2.LINE_AA)
-    if len(points) > 1:
-        cv2.arrowedLine(
-            image, points[-2].tolist(), points[-1].tolist(), colour, thick, cv2.LINE_AA, tipLength=0.5
-        )
-    cv2.circle(image, points[0].tolist(), thick + 2, colour, -1, cv2.LINE_AA)
-
-
-def trajectory(analysis: Analysis, truth: Sample | None = None, ghosts: int = 8) -> np.ndarray:
-    """Accumulated frames (what moves, over the median background) with the path of every object: predicted
-    red, true green."""
-    chosen = np.linspace(0, len(analysis.jpegs) - 1, min(ghosts, len(analysis.jpegs))).round().astype(int)
-    stack = np.stack([fit(analysis.image(i)) for i in chosen]).astype(np.float32)
-    background = np.median(stack, 0)
-    image = background * 0.7
-    for frame in stack:
-        moving = (np.abs(frame - background).max(-1) > 25)[..., None]
-        image = np.where(moving, 0.35 * image + 0.65 * frame, image)
-    image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
-    scale = image.shape[1] / analysis.width
-    for track in (truth.tracks or ()) if truth else ():
-        frames = sorted(f for f in track.anomalous if f in track.boxes)
-        if frames:
-            _line(image, _feet([track.boxes[f] for f in frames]) * scale, GREEN)
-    longest = sorted(analysis.objects, key=lambda found: (-len(found.boxes), -found.score))[:3]
-    for found in longest:
-        _line(image, _feet([found.boxes[s] for s in sorted(found.boxes)]) * scale, RED)
-    return image
-
-
-def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | None = None) -> np.ndarray:
-    """Frame scores over seconds, the threshold, predicted spans (red) and true ones (green); a line at
-    `cursor` seconds."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 2.4), dpi=120)
-    seconds = np.arange(analysis.frames) / analysis.fps
-    scores = analysis.frame_scores()
-    if scores is not None:
-        axes.plot(seconds, scores, color="#3b6fd4", linewidth=1.5, label="frame score")
-        axes.axhline(THRESHOLD, color="#888888", linewidth=0.8, linestyle=":")
-    for spans, colour, low, name in (
-        (analysis.spans, "#ff4646", 0.0, "answered"),
-        ((truth.spans or ()) if truth else (), "#3cd25a", 0.05, "true"),
-    ):
-        for n, (start, end) in enumerate(spans):
-            axes.axvspan(start, end, ymin=low, ymax=low + 0.05, color=colour, label=name if n == 0 else None)
-    if cursor is not None:
-        axes.axvline(cursor, color="#e0912f", linewidth=1.5)
-    axes.set(
-        xlim=(0, max(analysis.frames / analysis.fps, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="score"
-    )
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper right", fontsize=7)
-    figure.tight_layout()
-    figure.canvas.draw()
-    image = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-    pyplot.close(figure)
     return image

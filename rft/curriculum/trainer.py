@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback
 from bench.models.hf import HfModel
 from bench.tasks import heatmap
 from rft.curriculum.optimizer import muon_and_adamw
-from tvad.model.core import outputs_of
+from tvad.model.clips import outputs_of
 
 
 def kind_loss(logits: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tvad.data.video import Frames
-from tvad.model.core import SeenClip
+from tvad.model.clips import SeenClip
 
 
 def weights_hash(module: torch.nn.Module) -> str:

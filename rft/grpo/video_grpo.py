@@ -38,7 +38,7 @@ from tvad.answer import parse
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN
-from tvad.model.core import SeenClip
+from tvad.model.clips import SeenClip
 from tvad.model.modeling import TvadForConditionalGeneration
 from tvad.model.packing import pack
 from tvad.model.processing import TvadProcessor

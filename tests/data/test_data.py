@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tvad.common.errors import InputError
+from tvad.common.formats import Format
 from tvad.data import check, load, load_checked, masks, save, video
 from tvad.data.sample import from_json, to_json
 from tvad.data.vau_bench import COLUMNS, read_csv, reasoning_sections
@@ -195,3 +196,49 @@ def test_a_wrong_duration_is_only_judged_where_it_is_known(scenes):
         sample, video=replace(sample.video, fps=None, frames=None), spans=((0.0, 500.0),), tracks=None
     )
     assert unopened.problems() == []
+
+
+def test_a_data_set_states_its_version_and_one_without_is_of_the_first(scenes, tmp_path):
+    samples = load(scenes)
+    save(samples, tmp_path)
+    header = tmp_path / "dataset.json"
+    assert json.loads(header.read_text()) == {"format": "tvad-dataset", "version": 1}
+    header.unlink()
+    assert load(tmp_path) == samples and check(tmp_path, files=False) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (
+            {"format": "tvad-dataset", "version": 9},
+            "version 9 of tvad-dataset is newer than this installation",
+        ),
+        ({"format": "another", "version": 1}, "format is 'another', expected 'tvad-dataset'"),
+        ({"version": "new"}, "version is 'new', expected a whole number"),
+        ([1], "expected an object, found list"),
+    ],
+)
+def test_a_data_set_of_another_version_is_refused_by_name(copy, header, reason):
+    for name in ("dataset.json", "scenes.json"):
+        (copy / "dataset.json").unlink(missing_ok=True)
+        (copy / name).write_text(json.dumps(header))
+        for read in (load, check, load_checked):
+            with pytest.raises(InputError, match=f"{name}: {reason}"):
+                read(copy)
+
+
+def test_an_older_data_set_is_migrated_row_by_row(copy, monkeypatch):
+    """As it would be if version 2 had renamed a key."""
+
+    def rename(row):
+        return {("label" if key == "mark" else key): value for key, value in row.items()}
+
+    expected = load(copy)
+    rewrite(copy, lambda row: row.update(mark=row.pop("label")))
+    with pytest.raises(InputError, match="unknown key 'mark'"):
+        load(copy)
+    newer = Format("tvad-dataset", 2, {1: rename})
+    for module in ("sample", "check"):
+        monkeypatch.setattr(sys.modules[f"tvad.data.{module}"], "DATASET", newer)
+    assert load(copy) == expected and check(copy, files=False) == []

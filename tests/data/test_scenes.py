@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -112,6 +113,19 @@ def test_another_configuration_in_the_same_folder_is_refused(tmp_path):
     generate(ScenesConfig(clips=2), tmp_path)
     with pytest.raises(InputError, match="another configuration"):
         generate(ScenesConfig(clips=3), tmp_path)
+
+
+def test_a_folder_made_before_there_were_versions_is_gone_on_with(tmp_path):
+    config = ScenesConfig(clips=2, max_crowd=1)
+    made = generate(config, tmp_path)
+    recipe = tmp_path / "scenes.json"
+    stated = json.loads(recipe.read_text())
+    assert (stated["format"], stated["version"], stated["generator"]) == ("tvad-dataset", 1, 3)
+    recipe.write_text(json.dumps({k: v for k, v in stated.items() if k not in ("format", "version")}))
+    assert generate(config, tmp_path) == made and json.loads(recipe.read_text()) == stated
+    recipe.write_text(json.dumps(stated | {"version": 2}))
+    with pytest.raises(InputError, match="version 2 of tvad-dataset is newer"):
+        generate(config, tmp_path)
 
 
 @pytest.mark.parametrize("bad", [{"split": "odd"}, {"setting": "ajar"}, {"clips": 0}, {"normal": 2.0}])

@@ -30,6 +30,8 @@ def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    # No system call exchanges folders everywhere: a kill between these two leaves the new one, whole, as
+    # .tmp.
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
 

@@ -13,7 +13,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data.check import Problem
 from tvad.data.questions import ASKED
-from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json
+from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json, write_header
 
 PARTS = ("videos", "masks")
 
@@ -46,6 +46,8 @@ def build(
     with partial.open("a", encoding="utf-8") as log:
         for name in tqdm(list(names), unit="video", desc=what, disable=None):
             if name not in done:
+                # A name is logged when its files are written: what the log holds is whole, the rest is made
+                # again.
                 try:
                     done[name] = [to_json(sample) for sample in make(name, out)]
                 except InputError as error:
@@ -58,6 +60,7 @@ def build(
         raise InputError(
             f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
         )
+    write_header(out)
     write_whole(final, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     partial.unlink()
     return [from_json(row, str(out), row["id"]) for row in rows], problems

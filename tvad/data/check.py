@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from tvad.common.errors import InputError
 from tvad.data import masks, video
-from tvad.data.sample import SAMPLES, Sample, from_json, load
+from tvad.data.sample import DATASET, Sample, from_json, load, rows_file, rows_version
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,16 @@ def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
 
 def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Problem]]:
     """Every row that can be parsed, and all problems."""
-    file = Path(path)
-    file = file / SAMPLES if file.is_dir() else file
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; expected a data set folder with {SAMPLES}")
+    file = rows_file(path)
+    version = rows_version(file)
     samples: list[Sample] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     lines = file.read_bytes().splitlines()
     for n, line in enumerate(tqdm(lines, unit="clip", desc="check", disable=None), 1):
         try:
-            sample = from_json(json.loads(line), str(file.parent), f"{file.name}:{n}")
+            row = DATASET.migrate(json.loads(line), version)
+            sample = from_json(row, str(file.parent), f"{file.name}:{n}")
         except (ValueError, RecursionError) as error:
             problems.append(Problem(f"{file.name}:{n}", str(error).removeprefix(f"{file.name}:{n}: ")))
             continue

@@ -47,6 +47,7 @@ class ClipStore:
         if (found := self._frames.get(key)) is None:
             waiting = self._coming.take(key) if self._coming is not None else None
             found = waiting.result() if waiting is not None else self.decode(key)
+            # First come, first kept: what no longer fits is decoded at every use, nothing is thrown out.
             if found.images.nbytes <= self.free:
                 self.free -= found.images.nbytes
                 self._frames[key] = found
@@ -64,6 +65,7 @@ class ClipStore:
         if sample.mask is None:
             return None if sample.anomalous else torch.zeros(frames.images.shape[:3], dtype=torch.bool)
         if (found := self._masks.get(sample.id)) is None:
+            # Bits along the rows, an eighth of bool: (T, H, ceil(W / 8)).
             found = np.packbits(masks.read(sample.path(sample.mask))[frames.indices], axis=-1)
             self._masks[sample.id] = found
         return torch.from_numpy(np.unpackbits(found, axis=-1, count=frames.images.shape[2]).astype(bool))

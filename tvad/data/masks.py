@@ -1,5 +1,5 @@
 """Pixel masks of a whole video as one run-length file (.npz): shape (T, H, W) and the lengths of alternating
-runs, zeros first."""
+runs, zeros first. Runs go on over the ends of rows and frames: an empty video is one number."""
 
 import os
 import zipfile
@@ -18,6 +18,8 @@ def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     value, length, count, size = False, 0, 0, (0, 0)
     for mask in masks:
         flat, size, count = mask.ravel(), mask.shape, count + 1
+        # parts: this frame's runs. The first goes on with the open run of the frame before, unless the value
+        # changes at the border, which closes that one (of length 0 where the video begins with ones).
         edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
         parts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
         if bool(flat[0]) != value:
@@ -36,7 +38,7 @@ def decode(shape: np.ndarray, runs: np.ndarray) -> np.ndarray:
             f"runs cover {int(runs.sum())} pixels, the shape {tuple(int(s) for s in shape)} has another"
             " number"
         )
-    values = np.arange(len(runs)) % 2 == 1
+    values = np.arange(len(runs)) % 2 == 1  # zeros, ones, zeros, …
     return np.repeat(values, runs).reshape(tuple(int(s) for s in shape))
 
 
@@ -55,6 +57,7 @@ def read(path: str | os.PathLike, max_pixels: int = 1 << 31) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as data:
             shape, runs = data["shape"], data["runs"]
+            # Python integers: in 32 or 64 bits a lying shape could wrap around to a small number of pixels.
             if shape.shape != (3,) or int(np.prod(shape.astype(object))) > max_pixels:
                 raise ValueError(f"shape {shape.tolist()} is not (T, H, W) within {max_pixels} pixels")
             return decode(shape, runs)

@@ -17,7 +17,7 @@ from tvad.common.errors import InputError
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.check import Problem
-from tvad.data.sample import SAMPLES, Sample, Track, Video, load, save
+from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video, load, save
 
 RATE = 1.0  # frames a second
 LEAST, MOST = 8, 40  # frames of a clip
@@ -115,7 +115,8 @@ def reclip(sources: list[str], out: str | os.PathLike, seed: int = 0) -> tuple[d
                 if path and (folder / path).exists():
                     os.replace(folder / path, folder / part / path)
         save(chosen, folder / part)
-    (folder / SAMPLES).unlink()
+    for name in (SAMPLES, HEADER):
+        (folder / name).unlink(missing_ok=True)
     for kind in ("videos", "masks"):
         shutil.rmtree(folder / kind)
     return {part: len(clips) for part, clips in parts.items()}, problems

@@ -12,13 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tvad.answer import TAGS, Answer, Box, render
+from tvad.answer import TAGS, Answer, Box, Span, render
 from tvad.common.errors import InputError
+from tvad.common.files import write_whole
+from tvad.common.formats import Format
 from tvad.data.questions import LETTERS
 
 SAMPLES = "samples.jsonl"
+# Where a data set states its version: `dataset.json`, for generated scenes the file with their recipe.
+# A folder with neither was written before there were versions.
+HEADER, RECIPE = "dataset.json", "scenes.json"
+DATASET = Format("tvad-dataset")
 DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`
 
 
@@ -62,7 +68,7 @@ class Question:
     options: tuple[str, ...] | None = None
     topic: str | None = None
     rationale: str | None = None
-    span: tuple[float, float] | str | None = None
+    span: Span | Literal["none"] | None = None
     boxes: tuple[Box, ...] = ()
 
     def solution(self) -> str:
@@ -70,7 +76,7 @@ class Question:
         words."""
         if self.kind == DIALOGUE_TURN:
             return self.answer
-        return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)  # type: ignore[arg-type]
+        return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +236,41 @@ def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
         raise InputError(f"{where}: {error}") from error
 
 
-def load(path: str | os.PathLike) -> list[Sample]:
-    """Read a data set folder (or its samples.jsonl). Raises InputError that names the file, the line and the
-    key."""
+def rows_file(path: str | os.PathLike) -> Path:
+    """The samples.jsonl of a data set folder (or the file itself). Raises InputError where there is none."""
     file = Path(path)
     file = file / SAMPLES if file.is_dir() else file
     if not file.is_file():
         raise InputError(f"{file}: no such file; expected a data set folder with {SAMPLES}")
+    return file
+
+
+def rows_version(file: Path) -> int:
+    """Version of the rows of a samples.jsonl, for `DATASET.migrate`. Raises InputError for one that this code
+    does not read."""
+    for name in (HEADER, RECIPE):
+        header = file.parent / name
+        if header.is_file():
+            try:
+                stated = json.loads(header.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise InputError(f"{header}: not JSON ({error})") from error
+            if not isinstance(stated, dict):
+                raise InputError(f"{header}: expected an object, found {type(stated).__name__}")
+            return DATASET.version_of(stated, str(header))
+    return 1
+
+
+def write_header(folder: Path) -> None:
+    """State the version of the rows that this code writes."""
+    write_whole(folder / HEADER, json.dumps(DATASET.stamp()) + "\n")
+
+
+def load(path: str | os.PathLike) -> list[Sample]:
+    """Read a data set folder (or its samples.jsonl). Raises InputError that names the file, the line and the
+    key."""
+    file = rows_file(path)
+    version = rows_version(file)
     samples, seen = [], set()
     with file.open(encoding="utf-8", errors="strict") as lines:
         try:
@@ -247,7 +281,7 @@ def load(path: str | os.PathLike) -> list[Sample]:
                     data = json.loads(line)
                 except (ValueError, RecursionError) as error:
                     raise InputError(f"{file}:{n}: not JSON ({error})") from error
-                sample = from_json(data, str(file.parent), f"{file}:{n}")
+                sample = from_json(DATASET.migrate(data, version), str(file.parent), f"{file}:{n}")
                 if sample.id in seen:
                     raise InputError(f"{file}:{n}: id {sample.id!r} appears twice")
                 seen.add(sample.id)
@@ -258,9 +292,11 @@ def load(path: str | os.PathLike) -> list[Sample]:
 
 
 def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
-    """Write samples.jsonl into `folder`: to a temporary name first, then renamed."""
+    """Write samples.jsonl into `folder`, to a temporary name first, then renamed, and its version beside
+    it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    write_header(folder)
     file = folder / SAMPLES
     temporary = file.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as out:

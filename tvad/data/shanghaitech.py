@@ -93,6 +93,7 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
     height, width = first.shape[:2]
     labels = _array(root / "testing" / "test_frame_mask" / f"{name}.npy", (len(files),)).astype(bool)
     pixels = _array(root / "testing" / "test_pixel_mask" / f"{name}.npy", (len(files), height, width))
+    # H.264 needs even sizes: an odd last row or column of pictures and masks is left out.
     even = (height - height % 2, width - width % 2)
 
     def images():
@@ -156,14 +157,18 @@ def read(
     base = Path(root)
     if split == "train":
         names = sorted(p.stem for p in (base / "training" / "videos").glob("*.avi"))
-        make = lambda name, folder: [make_train_sample(base, name, folder)]  # noqa: E731
     elif split == "test":
         names = sorted(p.name for p in (base / "testing" / "frames").glob("*") if p.is_dir())
-        make = lambda name, folder: [make_test_sample(base, name, folder, Path(tracks) if tracks else None)]  # noqa: E731
     else:
         raise InputError(f"split is {split!r}, expected train or test")
     if not names:
         raise InputError(
             f"{base}: no {'training/videos/*.avi' if split == 'train' else 'testing/frames/*'} below it"
         )
+
+    def make(name: str, folder: Path) -> list[Sample]:
+        if split == "train":
+            return [make_train_sample(base, name, folder)]
+        return [make_test_sample(base, name, folder, Path(tracks) if tracks else None)]
+
     return build(out, names, make, f"shanghaitech {split}")

@@ -87,6 +87,7 @@ def make_sample(root: Path, name: str, split: str, out: Path) -> Sample:
         rows = read_tracks(listed, frames)
         boxes: list[dict[int, tuple[float, float, float, float]]] = [{} for _ in rows]
 
+        # Fills `boxes` while `masks.write` takes the frames: every picture of ids is read once.
         def frame_masks():
             for frame in range(frames):
                 lit = np.zeros((height, width), bool)

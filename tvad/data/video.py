@@ -13,6 +13,19 @@ import numpy as np
 
 from tvad.common.errors import InputError
 
+# What `tvad infer`, `demo` and `serve` show a model where nothing else is asked for; what a benchmark or a
+# training run shows it stands in its configuration.
+RATE = 2.0  # frames a second
+MAX_FRAMES = 8  # of a clip: a window of `infer` and `demo`, a whole video of `serve`
+
+
+def check_sampling(rate: float, max_frames: int) -> None:
+    """Raises InputError for a rate (frames a second) or a number of frames that no clip can have."""
+    if not rate > 0 or max_frames < 2:
+        raise InputError(
+            f"--rate must be positive and --max-frames at least 2, found {rate:g} and {max_frames}"
+        )
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -56,6 +69,8 @@ def sample_indices(total: int, fps: float, rate: float | None, max_frames: int |
     if rate is None or rate >= fps:
         indices = np.arange(total)
     else:
+        # The nearest frames to 0, 1/rate, 2/rate, …; 1e-6 keeps rounding from losing a moment that falls on
+        # the last frame.
         count = max(1, int(np.floor((total - 1) / fps * rate + 1e-6)) + 1)
         indices = np.minimum(np.round(np.arange(count) * fps / rate), total - 1).astype(int)
     if max_frames is not None and len(indices) > max_frames:
@@ -106,6 +121,8 @@ class Reader:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """(index, image (H, W, 3) uint8 RGB) of the frames `wanted`, else of those at `rate` a second (None:
         all)."""
+        # From the front, without seeking: a seek lands on a key frame, whose number in the file is then a
+        # guess. Frame n counts as shown at n / fps seconds, also where a file's rate varies.
         step = 1.0 if rate is None or rate >= self.fps else self.fps / rate
         due = 0
         try:
@@ -119,6 +136,11 @@ class Reader:
             raise self._cannot(error) from error
         if self.total == 0:
             raise InputError(f"{self.path}: no frame could be decoded")
+        self._refuse_truncated()
+
+    def _refuse_truncated(self) -> None:
+        """Called where the file ends, which FFmpeg does quietly in one that was cut. Fewer frames than the
+        header states are too few; where it states none, a tenth and a second less than its duration."""
         if self.total < self.declared:
             raise InputError(
                 f"{self.path}: truncated, {self.total} of {self.declared} frames could be decoded"
@@ -139,6 +161,8 @@ def decode(
     truncated or video-less file.
     """
     with Reader(path) as reader:
+        # A header that states the number of frames says which to keep; else all at `rate` are kept and
+        # thinned out at the end.
         wanted = (
             set(sample_indices(reader.declared, reader.fps, rate, max_frames).tolist())
             if reader.declared
@@ -170,6 +194,7 @@ def windows(path: str | os.PathLike, rate: float, size: int, step: int) -> Itera
                 reader.total,
             )
 
+        # A window is handed out when the next one is complete: only then is it known not to be the last.
         ready: Frames | None = None
         for found in reader.frames(rate):
             held.append(found)

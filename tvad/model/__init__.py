@@ -1,4 +1,10 @@
-"""The T-VAD model. Importing it registers the classes with transformers' Auto classes."""
+"""The T-VAD model as its paper describes it (arXiv 2511.00524); importing it registers the classes with
+transformers' Auto classes.
+
+The authors published no code of this model. The first author's thesis repository (momiji-bit/PG-Thesis-PGADV,
+August 2025) holds a precursor with another decoder, another encoder and the prompts behind the video; nothing
+here is taken from it, and its checkpoints do not load.
+"""
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
 

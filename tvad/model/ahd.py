@@ -1,5 +1,7 @@
 """Anomaly Heatmap Decoder: which patches of a clip are anomalous (arXiv 2511.00524, section 3.2).
 
+    H_c[t, y, x] = scale * sum_i w_i cos(MLP_i(V_i[t, y, x]), s_c)     c in {normal, abnormal}, i over layers
+
 Plain torch without the backbone, so that transformers and vLLM run the same code. (ours) marks what the paper
 leaves open.
 """
@@ -9,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 # (ours) Learned on a log scale as in CLIP (whose 1/0.07 this is): pooled prompt features lie close together,
-# cosines alone stay flat.
+# cosines alone stay flat. Not clamped, whereas CLIP bounds exp() at 100.
 LOG_SCALE = 2.66
 CHUNK = 1024  # patches projected at a time without gradients
 
@@ -23,6 +25,9 @@ def to_raster(
     features (t*h*w, d) in the tower's order, window_index (t*h*w / merge^2,) or None -> (t*h*w, d), row by
     row of the (t, h, w) patch grid.
     """
+    # The tower keeps the merge x merge patches of one later token together: (groups, merge * merge, d).
+    # Groups back in order, then (t, rows of groups, columns of groups, merge, merge, d) -> rows and columns
+    # of patches.
     d = features.shape[-1]
     groups = features.reshape(-1, merge * merge, d)
     if window_index is not None:
@@ -52,11 +57,17 @@ class AnomalyHeatmapDecoder(nn.Module):
             )
             for _ in range(layers)
         )
-        self.layer_weights = nn.Parameter(torch.full((layers,), 1.0 / layers))
-        self.log_scale = nn.Parameter(
-            torch.full((1,), LOG_SCALE)
-        )  # one-dimensional: sharded training takes no scalars
-        self.register_buffer("text_features", torch.zeros(2, text_dim))
+        self.layer_weights = nn.Parameter(torch.empty(layers))
+        self.log_scale = nn.Parameter(torch.empty(1))  # one-dimensional: sharded training takes no scalars
+        self.register_buffer("text_features", torch.empty(2, text_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The start of what is not one of the MLPs; `VisionMixin._init_weights` calls it for what a
+        checkpoint lacks."""
+        nn.init.constant_(self.layer_weights, 1.0 / len(self.layer_weights))
+        nn.init.constant_(self.log_scale, LOG_SCALE)
+        nn.init.zeros_(self.text_features)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """features: per layer (N, d) in raster order -> logits (N, 2), normal and anomalous."""

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers.vision_utils import get_vision_position_ids
 
 from tvad.model.ahd import CHUNK
-from tvad.model.configuration import TvadFields
-from tvad.model.modeling import class_for, config_from
+from tvad.model.configuration import TvadConfig, TvadQwen3Config
+from tvad.model.modeling import config_from, untrained
 
 GIB = 1 << 30
 
@@ -39,6 +39,11 @@ def _saved(call: Callable, weights: set[int]) -> int:
     return sum(held.values())
 
 
+def _numbers(part: torch.nn.Module | None) -> int:
+    """Parameters of a module; 0 for what a model goes without."""
+    return 0 if part is None else sum(p.numel() for p in part.parameters())
+
+
 class Account:
     """A backbone's T-VAD in bfloat16 on the meta device, for a clip of `frames` frames of `height` x `width`
     pixels and `text` tokens."""
@@ -46,10 +51,11 @@ class Account:
     def __init__(
         self, backbone_config, frames: int = 16, height: int = 392, width: int = 392, text: int = 340
     ):
-        config = backbone_config if isinstance(backbone_config, TvadFields) else config_from(backbone_config)
-        self.config = config
+        own = isinstance(backbone_config, (TvadConfig, TvadQwen3Config))
+        config = backbone_config if own else config_from(backbone_config)
+        self.config: TvadConfig | TvadQwen3Config = config
         with torch.device("meta"):
-            self.model = class_for(config)(config).to(torch.bfloat16)
+            self.model = untrained(config).bfloat16()
         vision = config.vision_config
         self.grid = (
             frames // vision.temporal_patch_size,
@@ -67,7 +73,7 @@ class Account:
             torch.zeros(
                 self.patches, self.config.vision_config.hidden_size, dtype=torch.bfloat16, device="meta"
             )
-        ] * len(self.config.ahd_layers)
+        ] * len(self.config.ahd_layers or ())
 
     def _vision(self):
         vision = self.config.vision_config
@@ -112,14 +118,8 @@ class Account:
 
     def weights(self) -> dict[str, int]:
         """Bytes of bfloat16 weights: {"backbone", "ahd", "rae"}."""
-        parts = {
-            name: 2 * sum(p.numel() for p in getattr(self.model.model, name).parameters())
-            for name in ("ahd", "rae")
-        }
-        return {
-            "backbone": 2 * sum(p.numel() for p in self.model.parameters()) - sum(parts.values()),
-            **parts,
-        }
+        parts = {"ahd": 2 * _numbers(self.model.model.ahd), "rae": 2 * _numbers(self.model.model.rae)}
+        return {"backbone": 2 * _numbers(self.model) - sum(parts.values()), **parts}
 
     def training(self, stage: int, lora_layers: int = 4, rank: int = 16) -> dict[str, int]:
         """Bytes of one training step, batch 1, per tensor group. Stage 1: AHD trains, the language model does
@@ -137,13 +137,14 @@ class Account:
             self.patches * (2 * vision.intermediate_size + 4 * vision.hidden_size) * 2
         )
         if stage == 1:
-            trained = sum(p.numel() for p in model.ahd.parameters())
+            trained = _numbers(model.ahd)
             account["activations of AHD"] = _saved(self._ahd, ids)
         else:
             text = self.config.text_config
             head = width // text.num_attention_heads
+            # rank * (in + out) each: q_proj is width x width, v_proj width x key-value heads.
             lora = lora_layers * rank * (2 * width + width + text.num_key_value_heads * head)
-            trained = sum(p.numel() for p in model.rae.parameters()) + 3 * width + lora
+            trained = _numbers(model.rae) + 3 * width + lora
             account["activations of RAE"] = _saved(self._rae, ids)
             # With checkpointing a decoder layer keeps its input; one layer at a time is computed again.
             account["language: layer inputs"] = text.num_hidden_layers * self.tokens * width * 2

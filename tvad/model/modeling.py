@@ -19,6 +19,7 @@ class TvadModel(TvadModelMixin, Qwen2_5_VLModel):
     """Qwen2.5-VL: windowed vision tower, one run of video tokens whose time positions count in real time."""
 
     config_class = TvadConfig
+    config: TvadConfig
 
     def __init__(self, config: TvadConfig):
         super().__init__(config)
@@ -39,6 +40,8 @@ class TvadModel(TvadModelMixin, Qwen2_5_VLModel):
     def blocks_of(self, grid, seconds):
         t, h, w = grid
         merge = self.config.vision_config.spatial_merge_size
+        # Real time: a step of `seconds` moves on by tokens_per_second * seconds, whatever the rate of the
+        # frames.
         return [(t, h // merge, w // merge, self.config.vision_config.tokens_per_second * seconds)]
 
 
@@ -52,10 +55,12 @@ class TvadForConditionalGeneration(TvadLMMixin, Qwen2_5_VLForConditionalGenerati
         self.post_init()
 
 
-class TvadQwen3Model(TvadModelMixin, Qwen3VLModel):
+# mypy: Qwen3VLModel's get_rope_index takes the same arguments as Qwen2_5_VLModel's in another order.
+class TvadQwen3Model(TvadModelMixin, Qwen3VLModel):  # type: ignore[misc]
     """Qwen3-VL: no windows, DeepStack, one run of video tokens per time step behind its timestamp."""
 
     config_class = TvadQwen3Config
+    config: TvadQwen3Config
 
     def __init__(self, config: TvadQwen3Config):
         super().__init__(config)
@@ -67,6 +72,7 @@ class TvadQwen3Model(TvadModelMixin, Qwen3VLModel):
     def blocks_of(self, grid, seconds):
         t, h, w = grid
         merge = self.config.vision_config.spatial_merge_size
+        # Time is in the text: "<1.5 seconds>" and a still of (1, h, w) for every step.
         return [(1, h // merge, w // merge, 1.0)] * t
 
 
@@ -96,6 +102,15 @@ def class_for(config) -> type[TvadForConditionalGeneration] | type[TvadQwen3ForC
     return families[config.model_type]
 
 
+def untrained(
+    config: TvadConfig | TvadQwen3Config,
+) -> TvadForConditionalGeneration | TvadQwen3ForConditionalGeneration:
+    """The model of a configuration, with random weights."""
+    if isinstance(config, TvadQwen3Config):
+        return TvadQwen3ForConditionalGeneration(config)
+    return TvadForConditionalGeneration(config)
+
+
 def config_from(backbone_config, **changes) -> TvadConfig | TvadQwen3Config:
     """The T-VAD configuration on a backbone configuration; `changes` are fields of T-VAD."""
     values = {
@@ -114,7 +129,7 @@ def count_parameters(backbone_config, **changes) -> dict[str, int]:
     """
     config = config_from(backbone_config, **changes)
     with torch.device("meta"):
-        model = class_for(config)(config)
+        model = untrained(config)
     parts = {name: getattr(model.model, name) for name in ("ahd", "rae")}
     counts = {
         name: sum(p.numel() for p in part.parameters()) if part is not None else 0

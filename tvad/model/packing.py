@@ -22,6 +22,7 @@ class Packed:
     def attention_mask(self) -> torch.Tensor:
         """(B, 1, L, L) bool, True where the row's token may look: itself, its prefix, and earlier tokens of
         its own branch."""
+        # Row i may look at column j where j is not later and in i's segment or in the prefix (segment 0).
         segment = self.segment
         length = segment.shape[1]
         same = segment[:, :, None] == segment[:, None, :]
@@ -34,6 +35,9 @@ class Packed:
     def position_ids(self, prefix_positions: torch.Tensor) -> torch.Tensor:
         """Positions (3, B, L) from those of the prefixes (3, B, P): a branch goes on after its prefix's
         largest position."""
+        # Every branch starts where it would start alone, at the prefix's largest position + 1 (which is not
+        # its length: a clip's tokens share positions), so branches overlap in positions but never see each
+        # other.
         in_prefix = self.segment[:, : prefix_positions.shape[2]] == 0
         largest = prefix_positions.amax(0).masked_fill(~in_prefix, -1).amax(1)  # (B,)
         positions = (largest[:, None] + 1 + self.step).expand(3, -1, -1).clone()
@@ -43,7 +47,11 @@ class Packed:
 
 
 def pack(prefixes: list[torch.Tensor], branches: list[list[torch.Tensor]], pad_id: int) -> Packed:
-    """Prefixes (P_i,) and their branches (n,) -> one padded row each."""
+    """Prefixes (P_i,) and their branches (n,) -> one padded row each.
+
+    Two branches "a b" and "c" behind the prefix "P Q", padded by one:
+        input_ids  P Q a b c .      segment  0 0 1 1 2 -1      step  0 1 0 1 0 0
+    """
     rows, segments, steps = [], [], []
     for prefix, parts in zip(prefixes, branches, strict=True):
         pieces = [prefix, *parts]

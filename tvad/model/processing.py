@@ -3,7 +3,7 @@ tokens."""
 
 import numpy as np
 import torch
-from transformers import Qwen2_5_VLProcessor, Qwen3VLProcessor
+from transformers import ProcessorMixin, Qwen2_5_VLProcessor, Qwen3VLProcessor
 from transformers.video_utils import VideoMetadata
 
 from tvad.data.video import Frames
@@ -18,12 +18,14 @@ CHAT_TEMPLATE = (
 )
 
 
-class TvadProcessing:
+class TvadProcessing(ProcessorMixin):
     """What T-VAD adds to a backbone's processor.
 
     `anomaly_prompts_per_step`: soft tokens of one temporal difference, as in the model's configuration (20; 0
     without RAE).
     """
+
+    video_token: str
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class TvadProcessing:
         video = super().replace_video_token(video_inputs, video_idx, **kwargs)
         if not self.anomaly_prompts_per_step:
             return video
+        # As many as RAE gives: one set for each of the t - 1 differences between the clip's t steps.
         steps = int(video_inputs["video_grid_thw"][video_idx][0])
         start, pad, end = ANOMALY_TOKENS
         return start + pad * ((steps - 1) * self.anomaly_prompts_per_step) + end + video
@@ -66,6 +69,7 @@ class TvadProcessing:
         out = self.video_processor(
             videos=_tensors(clips), do_sample_frames=False, return_tensors="pt", **steps
         )
+        # From one time step to the next: temporal_patch_size sampled frames.
         seconds = torch.tensor(
             [self.video_processor.temporal_patch_size / clip.sampled_fps for clip in clips]
         )

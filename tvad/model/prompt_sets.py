@@ -12,14 +12,16 @@ LEVELS = ("word", "phrase", "sentence")
 
 @dataclass
 class PromptSet:
-    """templates: level -> texts with one `{}`, for what is seen. states: class -> what is seen, e.g.
-    {"normal": ["people walking"]}. categories: anomaly classes; each fills the templates as it is for
-    "abnormal" and with `negation` for "normal"."""
+    """Prompts of AHD's two classes, by templates."""
 
     templates: dict[str, list[str]]
+    """Level (word, phrase, sentence) -> texts with one `{}`, for what is seen."""
     states: dict[str, list[str]] = field(default_factory=dict)
+    """Class (normal, abnormal) -> what is seen, e.g. {"normal": ["people walking"]}."""
     categories: list[str] = field(default_factory=list)
+    """Anomaly classes: each is seen as it is for "abnormal" and through `negation` for "normal"."""
     negation: str = "no {}"
+    """How a category is denied; one `{}`."""
 
     def expand(self, where: str = "prompts") -> dict[str, list[str]]:
         """{"normal": [...], "abnormal": [...]}, without repetitions, in a fixed order. Raises InputError that

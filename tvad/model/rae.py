@@ -1,8 +1,11 @@
 """Region-aware Anomaly Encoder: heatmaps -> soft prompts for the language model (arXiv 2511.00524, section
 3.3).
 
+    X[t] = H[t+1] - H[t];  P[t] = [base; regions(conv(X[t])); global(conv(X[t]))]     t = 0 .. T'-2
+
 Plain torch without the backbone, so that transformers and vLLM run the same code. Channels and MLP width are
-(ours); with them the 7B model has the paper's 7.54 M parameters.
+(ours); with them the 7B model has the paper's 7.54 M parameters. H here is the anomalous class's probability
+(one channel); the paper differences both class maps before the softmax.
 """
 
 import itertools
@@ -32,6 +35,7 @@ class RegionAwareAnomalyEncoder(nn.Module):
         """
         if len(heat) < 2:
             return self.base.new_zeros(0, self.base.shape[1])
+        # (T'-1, 1, h, w); all that follows treats the steps as a batch.
         difference = (heat[1:] - heat[:-1])[:, None].to(self.base.dtype)
         f = self.convs(difference)
         region = self.region(F.adaptive_avg_pool2d(f, self.grid).flatten(2).transpose(1, 2))

@@ -9,9 +9,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tvad.common.errors import InputError
 from tvad.model import tiny
+from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
-from tvad.model.core import anomaly_modules
-from tvad.model.modeling import class_for, config_from
+from tvad.model.modeling import class_for, config_from, untrained
 
 
 def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | None = None, **switches):
@@ -43,13 +43,15 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
                 switches,
             )
             config = model.config
+    except InputError:
+        raise
     except (
         OSError,
         ValueError,
         ImportError,
     ) as error:  # ImportError: an attention implementation that is not installed
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
-    kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"][1]
+    kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"].processor
     processor = kind(
         processor.image_processor,
         processor.tokenizer,
@@ -70,13 +72,15 @@ def _grown(base, tokenizer, switches: dict):
     ids = [int(i) for i in tokenizer.convert_tokens_to_ids(list(ANOMALY_TOKENS))]
     if max(ids) >= len(base.get_input_embeddings().weight):
         base.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
+    # A published vocabulary is padded beyond its tokens, so that the three new ones mostly find a row; as
+    # random rows they would push the frozen language model about, as the mean of all they say little.
     with torch.no_grad():
         table = base.get_input_embeddings().weight
         table[ids] = table[: min(ids)].mean(0)
     names = ("anomaly_start_token_id", "anomaly_pad_token_id", "anomaly_end_token_id")
     config = config_from(base.config, **dict(zip(names, ids, strict=True)), **switches)
-    with torch.device("meta"):
-        model = class_for(config)(config)
+    with torch.device("meta"):  # the class without memory for weights: all of them are put in below
+        model = untrained(config)
     model.model.visual, model.model.language_model, model.lm_head = (
         base.model.visual,
         base.model.language_model,
@@ -105,7 +109,9 @@ def load(path: str):
         raise InputError(f"{path}: not a model folder (no config.json)")
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = AutoModelForImageTextToText.from_pretrained(path, dtype="auto").to(device).eval()
-        return model, AutoProcessor.from_pretrained(path)
+        model: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
+        return model.to(device).eval(), AutoProcessor.from_pretrained(path)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error

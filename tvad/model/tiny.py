@@ -2,22 +2,23 @@
 `configs/model/tiny*.yaml`."""
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple, cast
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
     Qwen3VLVideoProcessor,
 )
+from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
-from tvad.common.config import read_yaml
-from tvad.common.errors import InputError
+from tvad.common import config
 from tvad.data.scenes.describe import symbolic_questions
-from tvad.model.configuration import ANOMALY_TOKENS
-from tvad.model.modeling import TvadForConditionalGeneration, TvadQwen3ForConditionalGeneration
+from tvad.model.configuration import ANOMALY_TOKENS, TvadConfig, TvadQwen3Config
+from tvad.model.modeling import untrained
 from tvad.model.processing import CHAT_TEMPLATE, TvadProcessor, TvadQwen3Processor
 from tvad.prompts import SYSTEM, question_text
 
@@ -30,11 +31,56 @@ SPECIAL = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+
+
+class Family(NamedTuple):
+    """What makes a T-VAD on a backbone."""
+
+    config: type[TvadConfig] | type[TvadQwen3Config]
+    processor: type[TvadProcessor] | type[TvadQwen3Processor]
+    video_processor: type[Qwen2VLVideoProcessor] | type[Qwen3VLVideoProcessor]
+
+
 FAMILIES = {
-    "qwen2_5_vl": (TvadForConditionalGeneration, TvadProcessor, Qwen2VLVideoProcessor),
-    "qwen3_vl": (TvadQwen3ForConditionalGeneration, TvadQwen3Processor, Qwen3VLVideoProcessor),
+    "qwen2_5_vl": Family(TvadConfig, TvadProcessor, Qwen2VLVideoProcessor),
+    "qwen3_vl": Family(TvadQwen3Config, TvadQwen3Processor, Qwen3VLVideoProcessor),
 }
 PROTOCOL = tuple(f"<{slash}{tag}>" for tag in ("think", "answer", "glue", "box") for slash in ("", "/"))
+
+
+@dataclass
+class TinyModel:
+    """An untrained T-VAD of any size."""
+
+    family: Literal["qwen2_5_vl", "qwen3_vl"]
+    """Backbone."""
+    seed: int
+    """Of the weights and of the texts that the tokenizer is trained on."""
+    vocab_size: int
+    """Of the tokenizer, protocol tags included; the model's is rounded up to a multiple of 64."""
+    vision: dict
+    """The backbone's vision configuration, by transformers' names."""
+    text: dict
+    """The backbone's text configuration, by transformers' names; mrope_section and rope_theta among them."""
+    rae_hidden: int
+    """Width of RAE's MLPs."""
+    size: int
+    """Pixels: clips are scaled to about size x size."""
+    normal_prompts: list[str]
+    """What AHD's text features of the normal class are made from."""
+    abnormal_prompts: list[str]
+    """The same of the anomalous class."""
+    max_frames: int = 16
+    """Frames that the pixels of a clip are reckoned for (Qwen3-VL)."""
+
+    @property
+    def prompts(self) -> dict[str, list[str]]:
+        return {"normal": self.normal_prompts, "abnormal": self.abnormal_prompts}
+
+
+def read(path: str | Path) -> TinyModel:
+    """The description in a YAML file. Raises InputError that names the key."""
+    return config.build(TinyModel, config.read_yaml(path), str(path))
 
 
 def build_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
@@ -54,6 +100,7 @@ def build_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     special = [*SPECIAL, *ANOMALY_TOKENS]
     size = vocab_size - len(PROTOCOL)
+    # The tags are cut out before training and added after it: no merge spans one, and each is one token.
     bpe.train_from_iterator(
         [t for text in texts for t in _without_tags(text)],
         trainers.BpeTrainer(
@@ -81,42 +128,43 @@ def _without_tags(text: str) -> list[str]:
 
 
 def build_processor(
-    spec: dict, tokenizer: PreTrainedTokenizerFast, prompts_per_step: int
+    spec: TinyModel, tokenizer: PreTrainedTokenizerFast, prompts_per_step: int
 ) -> TvadProcessor | TvadQwen3Processor:
-    _, processor, video = FAMILIES[spec["family"]]
-    vision = spec["vision"]
-    pixels = spec["size"] ** 2
+    family = FAMILIES[spec.family]
+    pixels = spec.size**2
     size = {
-        "patch_size": vision["patch_size"],
-        "temporal_patch_size": vision["temporal_patch_size"],
-        "merge_size": vision["spatial_merge_size"],
+        "patch_size": spec.vision["patch_size"],
+        "temporal_patch_size": spec.vision["temporal_patch_size"],
+        "merge_size": spec.vision["spatial_merge_size"],
     }
     edges = {"shortest_edge": pixels // 2, "longest_edge": pixels}
-    if spec["family"] == "qwen3_vl":  # its bounds hold for the whole video, not for a frame
-        edges = {"shortest_edge": pixels, "longest_edge": pixels * spec["max_frames"]}
-    return processor(
+    if spec.family == "qwen3_vl":  # its bounds hold for the whole video, not for a frame
+        edges = {"shortest_edge": pixels, "longest_edge": pixels * spec.max_frames}
+    return family.processor(
         image_processor=Qwen2VLImageProcessor(min_pixels=pixels, max_pixels=pixels, **size),
-        video_processor=video(size=edges, cap_pixels_per_frame=False, **size),
+        video_processor=family.video_processor(size=edges, cap_pixels_per_frame=False, **size),
         tokenizer=tokenizer,
         chat_template=CHAT_TEMPLATE,
         anomaly_prompts_per_step=prompts_per_step,
     )
 
 
-def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast, **switches):
-    text = dict(spec["text"])
+def build_config(
+    spec: TinyModel, tokenizer: PreTrainedTokenizerFast, **switches
+) -> TvadConfig | TvadQwen3Config:
+    text = dict(spec.text)
     rope = {
         "rope_type": "default",
         "mrope_section": text.pop("mrope_section"),
         "rope_theta": text.pop("rope_theta"),
     }
-    if spec["family"] == "qwen3_vl":
+    if spec.family == "qwen3_vl":
         rope["mrope_interleaved"] = True
 
     def token(name: str) -> int:
-        return int(tokenizer.convert_tokens_to_ids(name))
+        return cast(int, tokenizer.convert_tokens_to_ids(name))
 
-    config = FAMILIES[spec["family"]][0].config_class(
+    built = FAMILIES[spec.family].config(
         text_config=dict(
             vocab_size=-(-len(tokenizer) // 64) * 64,
             rope_parameters=rope,
@@ -126,7 +174,7 @@ def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast, **switches):
             pad_token_id=token("<|endoftext|>"),
             **text,
         ),
-        vision_config=dict(out_hidden_size=text["hidden_size"], **spec["vision"]),
+        vision_config=dict(out_hidden_size=text["hidden_size"], **spec.vision),
         image_token_id=token("<|image_pad|>"),
         video_token_id=token("<|video_pad|>"),
         vision_start_token_id=token("<|vision_start|>"),
@@ -134,32 +182,29 @@ def build_config(spec: dict, tokenizer: PreTrainedTokenizerFast, **switches):
         anomaly_start_token_id=token(ANOMALY_TOKENS[0]),
         anomaly_pad_token_id=token(ANOMALY_TOKENS[1]),
         anomaly_end_token_id=token(ANOMALY_TOKENS[2]),
-        rae_hidden=spec["rae_hidden"],
+        rae_hidden=spec.rae_hidden,
         tie_word_embeddings=False,
         **switches,
     )
-    config.initializer_range = spec["text"]["initializer_range"]
-    return config
+    built.initializer_range = spec.text["initializer_range"]
+    return built
 
 
 def prompts_in(path: str | Path) -> dict[str, list[str]]:
     """The prompt set of AHD's text features in a YAML file."""
-    spec = read_yaml(path)
-    return {"normal": spec["normal_prompts"], "abnormal": spec["abnormal_prompts"]}
+    return read(path).prompts
 
 
 def build(path: str | Path, **switches):
     """Model with random weights (seeded) and processor from the YAML file `path`. switches: fields of T-VAD,
-    such as use_ahd=False."""
-    spec = read_yaml(path)
-    if spec.get("family") not in FAMILIES:
-        raise InputError(f"{path}: family is {spec.get('family')!r}, expected one of {', '.join(FAMILIES)}")
-    tokenizer = build_tokenizer(spec["vocab_size"], spec["seed"])
-    config = build_config(spec, tokenizer, **switches)
-    processor = build_processor(spec, tokenizer, config.prompts_per_step)
-    torch.manual_seed(spec["seed"])
-    model = FAMILIES[spec["family"]][0](config).float()
-    eos, pad = config.text_config.eos_token_id, config.text_config.pad_token_id
+    such as use_ahd=False. Raises InputError that names the key."""
+    spec = read(path)
+    tokenizer = build_tokenizer(spec.vocab_size, spec.seed)
+    built = build_config(spec, tokenizer, **switches)
+    processor = build_processor(spec, tokenizer, built.prompts_per_step)
+    torch.manual_seed(spec.seed)
+    model = untrained(built).float()
+    eos, pad = built.text_config.eos_token_id, built.text_config.pad_token_id
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = eos, pad
-    model.set_text_features(processor, prompts_in(path))
+    model.set_text_features(processor, spec.prompts)
     return model, processor

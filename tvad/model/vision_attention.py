@@ -8,13 +8,15 @@ the loop is another.
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VisionTransformerPretrainedModel,
     Qwen2_5_VLVisionAttention,
     apply_rotary_pos_emb_vision,
     eager_attention_forward,
 )
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention, Qwen3VLVisionModel
 from transformers.utils.generic import is_flash_attention_requested
 
+VisionTower = Qwen2_5_VisionTransformerPretrainedModel | Qwen3VLVisionModel
 PAIRS = 1 << 24  # token pairs a head looks at in one go: what bounds the memory of eager attention
 
 
@@ -51,6 +53,8 @@ class ByLength:
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
+        # cu_seqlens (pieces + 1,): where each piece begins. Pieces of one length make a batch (pieces,
+        # length).
         groups = [
             rows.to(hidden_states.device)
             for rows in rows_by_length((cu_seqlens[1:] - cu_seqlens[:-1]).tolist())
@@ -72,6 +76,7 @@ class ByLength:
                 **kwargs,
             )
             parts.append(out.reshape(rows.numel(), -1))
+        # Now by length; the inverse permutation puts the tokens back where they came from.
         attended = torch.cat(parts)
         if len(groups) > 1:
             attended = attended[torch.argsort(torch.cat([rows.flatten() for rows in groups]))]
@@ -89,7 +94,8 @@ class Qwen3VisionAttention(ByLength, Qwen3VLVisionAttention):
 CLASSES = {Qwen2_5_VLVisionAttention: Qwen2_5VisionAttention, Qwen3VLVisionAttention: Qwen3VisionAttention}
 
 
-def attend_by_length(tower: torch.nn.Module) -> None:
+def attend_by_length(tower: VisionTower) -> None:
     """Let the blocks of a vision tower attend so; their weights stay what and where they are."""
+    # The class is exchanged, not the module: names in checkpoints, hooks and tied parameters stay valid.
     for block in tower.blocks:
         block.attn.__class__ = CLASSES[type(block.attn)]

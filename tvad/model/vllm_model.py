@@ -1,13 +1,18 @@
 """The vLLM model classes of T-VAD, one per backbone family; imported by vLLM only (see `vllm_plugin`)."""
 
+from typing import Any, cast
+
 import torch
+from torch import nn
 from vllm.model_executor.models.qwen2_5_vl import (
+    Qwen2_5_VisionTransformer,
     Qwen2_5_VLDummyInputsBuilder,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLMultiModalProcessor,
     Qwen2_5_VLProcessingInfo,
 )
 from vllm.model_executor.models.qwen3_vl import (
+    Qwen3_VisionTransformer,
     Qwen3VLDummyInputsBuilder,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMultiModalProcessor,
@@ -18,7 +23,8 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
 from tvad.model.ahd import heatmap, to_raster
-from tvad.model.core import NEVER, anomaly_modules, anomaly_prompts
+from tvad.model.clips import anomaly_modules, anomaly_prompts
+from tvad.model.configuration import NEVER, TvadConfig, TvadQwen3Config
 
 BUFFER = "ahd.text_features"
 MAPPER = WeightsMapper(
@@ -42,6 +48,8 @@ class TvadPromptUpdates:
         pad, video = config.anomaly_pad_token_id, config.video_token_id
         backbone = next(update for update in updates if update.modality == "video")
 
+        # One <|video_pad|> in the text becomes [start, prompts, end] and the backbone's own expansion of it,
+        # which Qwen3-VL fills with timestamps.
         def replacement(index):
             found = backbone.replacement(index) if callable(backbone.replacement) else backbone.replacement
             ids = list(found.full if isinstance(found, PromptUpdateDetails) else found)
@@ -53,6 +61,8 @@ class TvadPromptUpdates:
                     config.anomaly_end_token_id,
                     *ids,
                 ]
+            # The item's embeddings, [prompts; video features] as `_encode` gives them, go to these tokens in
+            # order; the start and end tokens between them keep their own.
             wanted = torch.tensor([pad, video] if config.use_rae else [video])
             return PromptUpdateDetails(
                 full=ids, is_embed=lambda full: torch.isin(torch.as_tensor(full), wanted)
@@ -62,14 +72,26 @@ class TvadPromptUpdates:
         return [*kept, PromptReplacement(modality="video", target=[video], replacement=replacement)]
 
 
-class TvadEngineMixin:
+class TvadEngineMixin(nn.Module):
     """For a backbone's vLLM model. A family gives `raster` and `raw_pixels`."""
+
+    config: TvadConfig | TvadQwen3Config
+    visual: Qwen2_5_VisionTransformer | Qwen3_VisionTransformer
+
+    @property
+    def raw_pixels(self) -> bool:
+        """Whether the tower takes pixels 0..255 and normalises them itself."""
+        raise NotImplementedError
+
+    def raster(self, features: torch.Tensor, grid: list[int]) -> torch.Tensor:
+        """Vision features (t*h*w, d) of one clip in the tower's order -> row by row of the (t, h, w) grid."""
+        raise NotImplementedError
 
     def _add_anomaly_modules(self) -> None:
         self.ahd, self.rae = anomaly_modules(self.config)
         self.captured: dict[int, torch.Tensor] = {}
         # Forward hooks do not fire on vLLM's compilable blocks, so their forward is wrapped.
-        for layer in dict.fromkeys(self.config.ahd_layers) if self.ahd is not None else ():
+        for layer in dict.fromkeys(self.config.ahd_layers or ()) if self.ahd is not None else ():
             self._keep_output(layer)
 
     def _keep_output(self, layer: int) -> None:
@@ -84,7 +106,7 @@ class TvadEngineMixin:
 
     def load_weights(self, weights):
         """As the backbone's; AHD's text features are a buffer, which vLLM's loader leaves out."""
-        weights = list(weights)
+        weights = list(weights)  # an iterator, read twice
         self.load_buffers(weights)
         return super().load_weights((name, tensor) for name, tensor in weights if not name.endswith(BUFFER))
 
@@ -95,17 +117,20 @@ class TvadEngineMixin:
 
     def _encode(self, pixels: torch.Tensor, grid: list[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Pixels of one clip -> [prompts; video features] (n + m, width), heatmap (t, h, w) or None."""
+        # vLLM's blocks give (t*h*w, 1, d); what an earlier run was captured of must not be read.
         self.captured.clear()
         embeds = self.visual(pixels, grid_thw=[grid])
         dim = self.config.text_config.hidden_size
         logits = None
         if self.ahd is not None:
-            logits = self.ahd([self.raster(self.captured[i][:, 0], grid) for i in self.config.ahd_layers])
+            layers = [self.captured[i][:, 0] for i in self.config.ahd_layers or ()]
+            logits = self.ahd([self.raster(features, grid) for features in layers])
         self.captured.clear()
-        prompts = anomaly_prompts(self.rae, logits, tuple(grid), embeds[:, :dim])
+        t, h, w = grid
+        prompts = anomaly_prompts(self.rae, logits, (t, h, w), embeds[:, :dim])
         # DeepStack levels lie behind the features; prompts have none.
         prompts = torch.nn.functional.pad(prompts.to(embeds.dtype), (0, embeds.shape[1] - dim))
-        return torch.cat([prompts, embeds]), None if logits is None else heatmap(logits, *grid)
+        return torch.cat([prompts, embeds]), None if logits is None else heatmap(logits, t, h, w)
 
     def _process_video_input(self, video_input):
         grids = video_input["video_grid_thw"].tolist()
@@ -120,7 +145,8 @@ class TvadEngineMixin:
         grids = vision["video_grid_thw"].tolist()
         device = next(self.visual.parameters()).device
         pixels = vision["pixel_values_videos"].to(device).split([t * h * w for t, h, w in grids])
-        return [self._encode(part, grid)[1] for part, grid in zip(pixels, grids, strict=True)]
+        maps = (self._encode(part, grid)[1] for part, grid in zip(pixels, grids, strict=True))
+        return [found for found in maps if found is not None]
 
     def compute_logits(self, hidden_states):
         logits = super().compute_logits(hidden_states)
@@ -137,6 +163,8 @@ class TvadMultiModalProcessor(TvadPromptUpdates, Qwen2_5_VLMultiModalProcessor):
     TvadMultiModalProcessor, info=Qwen2_5_VLProcessingInfo, dummy_inputs=Qwen2_5_VLDummyInputsBuilder
 )
 class TvadForConditionalGeneration(TvadEngineMixin, Qwen2_5_VLForConditionalGeneration):
+    config: TvadConfig
+    visual: Qwen2_5_VisionTransformer
     hf_to_vllm_mapper = MAPPER
 
     def __init__(self, *, vllm_config, prefix=""):
@@ -145,13 +173,15 @@ class TvadForConditionalGeneration(TvadEngineMixin, Qwen2_5_VLForConditionalGene
 
     @property
     def raw_pixels(self) -> bool:
-        return self.visual.input_norm.input_dtype == torch.uint8
+        return cast(Any, self.visual.input_norm).input_dtype == torch.uint8
 
     def raster(self, features, grid):
         window = self.visual.get_window_index_thw(*grid)[0]
         return to_raster(features, window, *grid, self.visual.spatial_merge_size)
 
     def iter_mm_grid_thw(self, mm_features):
+        # The backbone counts from where the item begins, and there the anomaly prompts stand, which are text
+        # to it: start, (t - 1) * prompts_per_step, end. Its positions of the clip begin so many tokens later.
         ordered = sorted(mm_features, key=lambda f: f.mm_position.offset)
         for (offset, t, h, w, factor), feature in zip(
             super().iter_mm_grid_thw(mm_features), ordered, strict=True
@@ -172,6 +202,11 @@ class TvadQwen3MultiModalProcessor(TvadPromptUpdates, Qwen3VLMultiModalProcessor
     TvadQwen3MultiModalProcessor, info=Qwen3VLProcessingInfo, dummy_inputs=Qwen3VLDummyInputsBuilder
 )
 class TvadQwen3ForConditionalGeneration(TvadEngineMixin, Qwen3VLForConditionalGeneration):
+    """Needs no shift of positions: vLLM looks for this family's video tokens in the prompt, and so finds them
+    behind the anomaly prompts, where Qwen2.5-VL counts from where the item begins."""
+
+    config: TvadQwen3Config
+    visual: Qwen3_VisionTransformer
     hf_to_vllm_mapper = MAPPER
     raw_pixels = False
 

@@ -17,7 +17,7 @@ def register() -> None:
     from vllm import ModelRegistry
 
     import tvad.model  # noqa: F401  registers the configurations with AutoConfig
-    from tvad.use.serving import register_loader
+    from tvad.data.vllm_clips import register_loader
 
     register_loader()
     for name in NAMES:
@@ -45,6 +45,8 @@ def sync_weights(llm, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
 def _load(worker, weights: list[tuple[str, torch.Tensor]], model_config) -> None:
     from vllm.model_executor.model_loader import reload
 
+    # First every parameter goes back to the shape that checkpoints have, then loading fills it, then it is
+    # packed again, in place: graphs that were captured keep their addresses.
     model = worker.model_runner.model
     reload.initialize_layerwise_reload(model)
     model.load_weights(iter(weights))

@@ -3,7 +3,6 @@ videos by sliding windows."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,10 @@ from tvad.common.files import write_whole
 from tvad.data import video
 from tvad.data.questions import ASKED, DIALOGUE
 from tvad.data.sample import Sample
-from tvad.detections import Path as ObjectPath
-from tvad.detections import boxes_of, link, nearest, resize
+from tvad.detections import objects_of
 from tvad.prompts import messages
+from tvad.use import drawing
+from tvad.use.analysis import Analysis
 
 WHEN = ASKED["temporal"]
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -64,47 +64,22 @@ def merged(spans: list[tuple[float, float]], gap: float) -> list[tuple[float, fl
     return found
 
 
-@dataclass
-class Analysis:
-    """A whole video. centres (S,): seconds of each temporal step; maps (S, h, w) in [0, 1], the mean over the
-    windows that saw the step, None without AHD; jpegs: one frame a step, shrunk and packed (a long video has
-    thousands); objects: linked detections in the video's pixels, by step; spans: seconds, merged over
-    windows; clip: the window that the dialogue is about, the most anomalous one."""
-
-    path: str
-    fps: float
-    frames: int
-    width: int
-    height: int
-    windows: int
-    centres: np.ndarray
-    maps: np.ndarray | None
-    jpegs: list[bytes]
-    objects: list[ObjectPath]
-    spans: list[tuple[float, float]]
-    clip: video.Frames
-
-    def image(self, step: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of a step's first frame."""
-        return pictures.unpack(self.jpegs[step])
-
-    def steps(self) -> np.ndarray:
-        """(frames,): the step that shows each frame."""
-        return nearest(self.centres, self.frames, self.fps)
-
-    def frame_scores(self) -> np.ndarray | None:
-        """(frames,): maximum of each frame's map."""
-        return None if self.maps is None else self.maps.max((1, 2))[self.steps()]
-
-
 def analyse(
-    model, processor, path: str, rate: float = 2.0, max_frames: int = 8, overlap: float = 0.5, batch: int = 8
+    model,
+    processor,
+    path: str,
+    rate: float = video.RATE,
+    max_frames: int = video.MAX_FRAMES,
+    overlap: float = 0.5,
+    batch: int = 8,
 ) -> Analysis:
     """Look at a whole video: windows of `max_frames` frames at `rate` a second that overlap by the share
     `overlap`.
 
-    Raises InputError for a file that cannot be read or that has fewer than two frames at this rate.
+    Raises InputError for a file that cannot be read, for one that has fewer than two frames at this rate, and
+    for a rate or a number of frames that gives none.
     """
+    video.check_sampling(rate, max_frames)
     per_step: dict[int, list] = {}  # first frame of a step -> [seconds, sum of maps, count, image]
     spans: list[tuple[float, float]] = []
     best: tuple[float, video.Frames] | None = None
@@ -122,15 +97,17 @@ def analyse(
             answer = parse(reply)
             start = float(clip.times[0])
             anomalous = isinstance(answer.span, tuple)
-            if isinstance(answer.span, tuple):
+            if isinstance(answer.span, tuple):  # seconds from the window's start: shift them, cut at its end
                 length = float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
                 a, b = (start + min(max(t, 0.0), length) for t in answer.span)
                 if a < b:
                     spans.append((a, b))
+            # The window to talk about: an answered anomaly weighs more than any heat, which lies in 0..1.
             heat = None if heats is None else heats[n]
             score = (1.0 if anomalous else 0.0) + (0.0 if heat is None else float(heat.max()))
             if best is None or score > best[0]:
                 best = (score, clip)
+            # Windows overlap, so that a step is seen several times: its map is the mean over them.
             for step in range(-(-len(clip.images) // PER_STEP)):
                 at = slice(step * PER_STEP, (step + 1) * PER_STEP)
                 held = per_step.setdefault(
@@ -146,26 +123,19 @@ def analyse(
     ordered = [per_step[first] for first in sorted(per_step)]
     maps = np.stack([held[1] / held[2] for held in ordered]) if ordered[0][2] else None
     height, width = last.images.shape[1:3]
-    found = []
-    for heat in maps if maps is not None else ():
-        found.append(
-            boxes_of(
-                resize(heat[None], np.array([0]), height, width)[0], min_pixels=max(4, height * width // 3000)
-            )
-        )
     return Analysis(
-        str(path),
-        last.fps,
-        last.total,
-        width,
-        height,
-        count,
-        np.array([held[0] for held in ordered]),
-        maps,
-        [held[3] for held in ordered],
-        link(found),
-        merged(spans, 1 / rate),
-        best[1],
+        path=str(path),
+        fps=last.fps,
+        frames=last.total,
+        width=width,
+        height=height,
+        windows=count,
+        centres=np.array([held[0] for held in ordered]),
+        maps=maps,
+        jpegs=[held[3] for held in ordered],
+        objects=[] if maps is None else objects_of(maps, height, width),
+        spans=merged(spans, 1 / rate),
+        clip=best[1],
     )
 
 
@@ -258,10 +228,10 @@ def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     result = as_json(analysis, dialogue)
-    pictures.save(folder / "heatmap.jpg", pictures.sheet(analysis))
-    pictures.save(folder / "trajectory.jpg", pictures.trajectory(analysis, truth))
-    pictures.save(folder / "timeline.jpg", pictures.timeline(analysis, truth))
-    video.write(folder / "overlay.mp4", pictures.overlay_frames(analysis), analysis.fps, crf=23)
+    pictures.save(folder / "heatmap.jpg", drawing.sheet(analysis))
+    pictures.save(folder / "trajectory.jpg", drawing.trajectory(analysis, truth))
+    pictures.save(folder / "timeline.jpg", drawing.timeline(analysis, truth))
+    video.write(folder / "overlay.mp4", drawing.overlay_frames(analysis), analysis.fps, crf=23)
     write_whole(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
     return result
 

@@ -12,18 +12,19 @@ os.environ.setdefault(
 import gradio as gr
 import numpy as np
 
-from tvad import pictures
 from tvad.common.errors import InputError
 from tvad.data import video
+from tvad.use import drawing
 from tvad.use.infer import Dialogue, analyse
 
+PROGRESS = gr.Progress()  # gradio looks for it among the defaults of a function's parameters
 TITLE = "T-VAD: what is anomalous, where, when and why"
 
 
 def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.Blocks:
     """The page. State is per visitor: the analysis and the dialogue of the last video."""
 
-    def look(path, progress=gr.Progress()):  # noqa: B008  gradio finds it there
+    def look(path, progress=PROGRESS):
         if not path:
             raise gr.Error("choose a video first")
         progress(0.1, desc="looking")
@@ -34,7 +35,7 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
         progress(0.6, desc="drawing")
         folder = Path(tempfile.mkdtemp(prefix="tvad-", dir=Path(path).parent))
         overlay = folder / "overlay.mp4"
-        video.write(overlay, pictures.overlay_frames(analysis), analysis.fps, crf=23)
+        video.write(overlay, drawing.overlay_frames(analysis), analysis.fps, crf=23)
         progress(0.8, desc="asking")
         dialogue = Dialogue(model, processor, analysis.clip)
         for _ in dialogue.standard():
@@ -53,7 +54,7 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
             str(overlay),
             *show(analysis, at),
             slider,
-            pictures.trajectory(analysis),
+            drawing.trajectory(analysis),
             _chat(dialogue),
             words,
         )
@@ -62,7 +63,7 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
         if analysis is None:
             return None, None
         step = int(np.abs(analysis.centres - seconds).argmin())
-        return pictures.step_picture(analysis, step), pictures.timeline(analysis, cursor=seconds)
+        return drawing.step_picture(analysis, step), drawing.timeline(analysis, cursor=seconds)
 
     def reply(dialogue, text):
         if dialogue is None:

@@ -1,24 +1,23 @@
-"""Serving with vLLM's OpenAI-compatible server: `tvad serve`, or `vllm serve` with the options that it
-prints.
+"""Serving with vLLM's OpenAI-compatible server: `tvad serve`, or `vllm serve` with the options that `command`
+gives.
 
-Three things on top of the plug-in: clips are sampled as in training (`ClipLoader`), a worker gives heatmaps
-(`HeatmapWorker`), and a chat request with `"heatmap": true` beside its messages gets the heatmap's statistics
-beside the answer (`HeatmapMiddleware`).
+Three things on top of the plug-in: clips are sampled as in training (`tvad.data.vllm_clips`), a worker gives
+heatmaps (`HeatmapWorker`), and a chat request with `"heatmap": true` beside its messages gets the heatmap's
+statistics beside the answer (`HeatmapMiddleware`).
 """
 
 import base64
 import binascii
-import io
 import json
 from typing import Any
 
 import numpy as np
 
 from tvad.common.errors import InputError
-from tvad.data.video import Frames, decode
-from tvad.detections import boxes_of, link, resize
+from tvad.data.video import Frames, check_sampling
+from tvad.data.vllm_clips import LOADER, sampled
+from tvad.detections import objects_of
 
-LOADER = "tvad"
 CHAT = "/v1/chat/completions"
 MOST_BYTES = 512 << 20  # of a video in a request
 MIDDLEWARE, WORKER = "tvad.use.serving.HeatmapMiddleware", "tvad.use.serving.HeatmapWorker"
@@ -26,7 +25,9 @@ MIDDLEWARE, WORKER = "tvad.use.serving.HeatmapMiddleware", "tvad.use.serving.Hea
 
 def command(model: str, host: str, port: int, rate: float, max_frames: int, extra: list[str]) -> list[str]:
     """Options of vLLM's server for a checkpoint folder with all three (after `vllm serve MODEL` they are the
-    same)."""
+    same). Clips: `rate` frames a second, longer videos thinned out evenly to `max_frames`. Raises InputError
+    for a rate or a number of frames that gives none."""
+    check_sampling(rate, max_frames)
     sampling = {"video": {"video_backend": LOADER, "fps": rate, "num_frames": max_frames}}
     return [
         "--model",
@@ -47,41 +48,21 @@ def command(model: str, host: str, port: int, rate: float, max_frames: int, extr
     ]
 
 
-def register_loader() -> None:
-    """Make vLLM know the sampling by name (`video_backend`)."""
-    from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, VideoLoader
-
-    class ClipLoader(VideoLoader):
-        """At `fps` frames a second, thinned evenly to `num_frames`, as in training and in the benchmark."""
-
-        @classmethod
-        def load_bytes(cls, data: bytes, num_frames: int = -1, fps: float = 2.0, **_):
-            clip = sampled(data, fps, num_frames)
-            return clip.images, clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
-
-    if LOADER not in VIDEO_LOADER_REGISTRY.name2class:
-        VIDEO_LOADER_REGISTRY.register(LOADER)(ClipLoader)
-
-
-def sampled(data: bytes, rate: float, max_frames: int) -> Frames:
-    """A video file's bytes -> sampled frames. Raises InputError (a ValueError) for what is no usable
-    video."""
-    return decode(io.BytesIO(data), rate if rate > 0 else None, max_frames if max_frames > 0 else None)
-
-
 class HeatmapWorker:
     """Mixed into vLLM's workers (`--worker-extension-cls`)."""
+
+    model_runner: Any  # the worker's own
 
     def tvad_heatmap(self, pixels: bytes, shape: list[int], times: list[float], fps: float) -> dict | None:
         """Heatmap of one clip with the worker's weights: {"shape": (t, h, w), "values": [...]}; None for a
         model without AHD."""
         from transformers import AutoProcessor
 
-        model = self.model_runner.model  # type: ignore[attr-defined]
+        model = self.model_runner.model
         if getattr(model, "ahd", None) is None:
             return None
         if not hasattr(self, "_tvad_processor"):
-            self._tvad_processor = AutoProcessor.from_pretrained(self.model_runner.model_config.model)  # type: ignore[attr-defined]
+            self._tvad_processor = AutoProcessor.from_pretrained(self.model_runner.model_config.model)
         images = np.frombuffer(pixels, np.uint8).reshape(shape)
         clip = Frames(images, np.array(times), np.arange(len(images)), fps, len(images))
         heat = model.heatmaps(self._tvad_processor, [clip])[0].float().cpu()
@@ -94,16 +75,12 @@ def statistics(heat: np.ndarray, clip: Frames) -> dict[str, Any]:
     height, width = clip.images.shape[1:3]
     per_step = -(-len(clip.times) // len(heat))
     times = [round(float(clip.times[i * per_step : (i + 1) * per_step].mean()), 3) for i in range(len(heat))]
-    found = [
-        boxes_of(resize(m[None], np.array([0]), height, width)[0], min_pixels=max(4, height * width // 3000))
-        for m in heat
-    ]
     objects = [
         {
             "score": round(path.score, 4),
             "boxes": [{"t": times[s], "box": [int(c) for c in box[:4]]} for s, box in path.boxes.items()],
         }
-        for path in link(found)
+        for path in objects_of(heat, height, width)
     ]
     steps = [
         {"t": t, "score": round(float(m.max()), 4), "hot": round(float((m >= 0.5).mean()), 4)}
@@ -167,6 +144,7 @@ class HeatmapMiddleware:
             request = None
         if not isinstance(request, dict) or "heatmap" not in request:
             return await self.app(scope, _replay(body, receive), send)
+        # vLLM knows no such key and must not see it; without it the body has another length.
         wanted = request.pop("heatmap")
         trimmed = json.dumps(request).encode()
         scope = scope | {
@@ -178,6 +156,8 @@ class HeatmapMiddleware:
         try:
             if request.get("stream"):
                 raise InputError("heatmap: not with stream")
+            if request.get("media_io_kwargs"):
+                raise InputError("heatmap: not with media_io_kwargs, the frames are those of the server")
             found = await _heatmap(scope["app"].state, video_of(request))
         except InputError as error:
             return await _reply(
@@ -190,8 +170,13 @@ class HeatmapMiddleware:
 
 
 async def _heatmap(state, data: bytes) -> dict:
+    """Statistics of the heatmap over the frames that the answer is about: those that the server was told to
+    take."""
     knobs = (getattr(state.args, "media_io_kwargs", None) or {}).get("video", {})
-    clip = sampled(data, float(knobs.get("fps", 2.0)), int(knobs.get("num_frames", 32)))
+    if not {"fps", "num_frames"} <= knobs.keys():
+        raise InputError("heatmap: the server's --media-io-kwargs must state fps and num_frames of video")
+    clip = sampled(data, float(knobs["fps"]), int(knobs["num_frames"]))
+    # Bytes and lists: the engine's workers may be other processes, and only plain values travel there.
     arguments = (clip.images.tobytes(), list(clip.images.shape), clip.times.tolist(), clip.fps)
     found = (await state.engine_client.collective_rpc("tvad_heatmap", args=arguments))[0]
     if found is None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data import masks, video
-from tvad.data.sample import SAMPLES, Sample, Track, Video, from_json, to_json
+from tvad.data.sample import DATASET, RECIPE, SAMPLES, Sample, Track, Video, from_json, to_json
 from tvad.data.scenes.describe import anomaly_span, describe
 from tvad.data.scenes.render import Clip, make_clip
 from tvad.data.scenes.script import SETTINGS, classes_of
@@ -26,18 +26,26 @@ GENERATOR = 3
 
 @dataclass(frozen=True)
 class ScenesConfig:
-    """What to generate. `setting`: "closed" (all classes in every split), "open" (disjoint classes) or "core"
-    (classes plain to see); `normal`: share of normal clips."""
+    """Surveillance scenes to generate."""
 
     split: str = "train"
+    """train, val or test: other clips, and in the open setting other classes."""
     setting: str = "closed"
+    """closed: all classes in every split; open: disjoint classes; core: classes that are plain to see."""
     clips: int = 100
+    """How many."""
     seed: int = 0
+    """The same seed gives the same files."""
     size: int = 112
+    """Width and height in pixels, even."""
     frames: int = 16
+    """Frames of a clip."""
     fps: float = 4.0
+    """Frames a second."""
     normal: float = 0.4
+    """Share of normal clips, 0..1."""
     max_crowd: int = 12
+    """People who do nothing unusual, at most 12."""
 
     def check(self) -> None:
         if self.split not in SPLITS:
@@ -74,6 +82,7 @@ def _assignment(config: ScenesConfig) -> tuple[list[str | None], np.ndarray]:
 
 def make_sample(config: ScenesConfig, index: int, category: str | None, letters) -> tuple[Sample, Clip]:
     """Clip number `index` of the data set and its Sample (nothing is written)."""
+    # By index, not drawn one after the other: clips may be made in any order, by any number of workers.
     seed = int(np.random.SeedSequence([config.seed, SPLITS.index(config.split), index]).generate_state(1)[0])
     clip = make_clip(
         seed, category, config.size, config.frames, config.fps, config.max_crowd, config.setting == "core"
@@ -117,6 +126,14 @@ def _write_one(job) -> str:
     return json.dumps(to_json(sample), separators=(",", ":"))
 
 
+def _stated(recipe: Path) -> dict:
+    """What a recipe says; nothing where it cannot be read."""
+    try:
+        return dict(json.loads(recipe.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return {}
+
+
 def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) -> list[Sample]:
     """Write the data set into `folder`; clips that an earlier, killed run finished are kept.
 
@@ -126,14 +143,17 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
     folder = Path(folder)
     for part in ("videos", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    recipe, partial, final = folder / "scenes.json", folder / "samples.partial.jsonl", folder / SAMPLES
-    wanted = json.dumps({**asdict(config), "generator": GENERATOR}, sort_keys=True)
-    if recipe.exists() and recipe.read_text() != wanted:
-        raise InputError(
-            f"{recipe}: made with another configuration or an older generator; choose another --out or delete"
-            " the folder"
-        )
-    write_whole(recipe, wanted)
+    recipe, partial, final = folder / RECIPE, folder / "samples.partial.jsonl", folder / SAMPLES
+    wanted = {**asdict(config), "generator": GENERATOR, **DATASET.stamp()}
+    if recipe.exists():
+        made = _stated(recipe)
+        version = DATASET.version_of(made, str(recipe))
+        if {**made, **DATASET.stamp(), DATASET.key: version} != wanted:
+            raise InputError(
+                f"{recipe}: made with another configuration or an older generator; choose another --out or"
+                " delete the folder"
+            )
+    write_whole(recipe, json.dumps(wanted, sort_keys=True))
     if not final.exists():
         whole = (
             [line for line in partial.read_text().splitlines(True) if line.endswith("\n")]

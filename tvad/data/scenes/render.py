@@ -93,6 +93,8 @@ def render(plan: Plan, place: Backdrop, weather: str, rng: np.random.Generator, 
     masks = np.zeros((plan.frames, size, size), bool)
     tracks: dict[int, dict] = {}
     for i in range(plan.frames):
+        # Far to near, so that what is near covers what is far: the last channel then holds, for every pixel,
+        # the id of the object that is seen there (0: nothing, or what only hides others).
         canvas = background.copy()
         order = [(actor.path[i][1], oid) for oid, actor in enumerate(plan.actors, 1)]
         order += [(z, -n - 1) for n, (_, _, z) in enumerate(place.occluders)]
@@ -110,6 +112,7 @@ def render(plan: Plan, place: Backdrop, weather: str, rng: np.random.Generator, 
             if actor.anomalous[i] and i in tracks.get(oid - 1, {})
         ]
         if wrong:
+            # A pixel of the output averages four; from two of them on (127 of 255) it counts.
             lit = np.isin(ids, wrong).view(np.uint8) * 255
             masks[i] = cv2.resize(lit, (size, size), interpolation=cv2.INTER_AREA) > 110
         small = cv2.resize(canvas[..., :3], (size, size), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,31 @@
+"""Clips inside vLLM: a loader that gives its models the frames that training and benchmark give (vLLM's own
+choose others), named in `--media-io-kwargs '{"video": {"video_backend": "tvad", ...}}'`."""
+
+import io
+
+from tvad.data.video import RATE, Frames, decode
+
+LOADER = "tvad"
+
+
+def sampled(data: bytes, rate: float, max_frames: int) -> Frames:
+    """A video file's bytes -> its frames at `rate` a second, thinned out evenly to `max_frames`; vLLM's -1 is
+    no bound. Raises InputError (a ValueError) for what is no usable video."""
+    return decode(io.BytesIO(data), rate if rate > 0 else None, max_frames if max_frames > 0 else None)
+
+
+def register_loader() -> None:
+    """Make vLLM know the sampling by name (`video_backend`)."""
+    from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, VideoLoader
+
+    class ClipLoader(VideoLoader):
+        """vLLM hands on what the server's and the request's `media_io_kwargs` say, 32 frames where they name
+        no number."""
+
+        @classmethod
+        def load_bytes(cls, data: bytes, num_frames: int = -1, fps: float = RATE, **_):
+            clip = sampled(data, fps, num_frames)
+            return clip.images, clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
+
+    if LOADER not in VIDEO_LOADER_REGISTRY.name2class:
+        VIDEO_LOADER_REGISTRY.register(LOADER)(ClipLoader)
