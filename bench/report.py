@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from bench.blind import warnings
-from bench.compare import Difference, compare, open_run
+from bench.compare import Difference, compare
 from bench.metrics import frame
+from bench.run_folder import open_run
 from bench.suite import Item, Suite, load
 from bench.tasks import PRIMARIES, RATIONALE, TASKS, heatmap
 from tvad.answer import NONE

@@ -91,7 +91,7 @@ def test_bad_training_runs_name_the_culprit(tmp_path, checkpoint, scenes):
 def test_without_vllm_the_fallback_says_so_once(monkeypatch, capsys):
     import importlib.util
 
-    from rft.train_grpo import open_engine
+    from rft.grpo.engines import open_engine
 
     real = importlib.util.find_spec
     monkeypatch.setattr(

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.compare import open_run
+from bench.run_folder import open_run
 from bench.score import read_predictions
 from leaderboard.card import Card, read_card
 from leaderboard.intake.archive import folder_files, safe_name, unpack

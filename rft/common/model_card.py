@@ -1,8 +1,8 @@
-"""Ships a trained checkpoint: copies it and writes its model card from what its stages and its benchmark run
-recorded.
+"""Model cards, made from what was recorded: of a curriculum's result, which the command below ships, and of a
+reinforcement run's.
 
-python -m rft.common.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny --made-by "make tiny"
---setting core
+    python -m rft.common.model_card runs/tiny/model --bench runs/tiny/bench --out assets/tvad-tiny \
+        --made-by "make tiny" --setting core
 """
 
 import argparse
@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from rft.common import stage_record
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
@@ -27,19 +28,22 @@ def card(
     start: str | None,
     parameters: int,
 ) -> str:
-    """The card as Markdown. setting: of the scenes; start: the checkpoint that the first stage began with,
-    None for random weights."""
+    """The card as Markdown. stages: records as `rft.common.stage_record` gives them; record, metrics: of the
+    benchmark run; setting: of the scenes; start: the checkpoint that the first stage began with, None for
+    random weights."""
     rows = []
     for metric, m in metrics.items():
         value = "--" if m["value"] is None else f"{m['value']:.3f}"
         interval = "--" if m["low"] is None else f"[{m['low']:.3f}, {m['high']:.3f}]"
         rows.append(f"| {metric} | {value} | {interval} | {m['n']} |")
-    steps = [
-        f"| {s['stage']['name']} | {s['stage']['data']} | {', '.join(s['stage']['trains'])} | {s['steps']} x"
-        f" {s['stage']['batch']} | {s['stage']['lr']:g} |"
-        f" {[h['loss'] for h in s['history'] if 'loss' in h][-1]:.3f} |"
-        for s in stages
-    ]
+    steps = []
+    for record_of in stages:
+        stage, optimiser = record_of["stage"], record_of["stage"]["optimiser"]
+        last = [row["loss"] for row in record_of["history"] if "loss" in row][-1]
+        steps.append(
+            f"| {stage['name']} | {stage['data']['train']} | {', '.join(stage['trains'])} |"
+            f" {record_of['steps']} x {optimiser['batch']} | {optimiser['lr']:g} | {last:.3f} |"
+        )
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     return "\n".join(
         [
@@ -83,11 +87,10 @@ def card(
 
 
 def rft_card(run, out: Path, command: list[str]) -> str:
-    """The card of a reinforcement run's result, from its configuration and logs: data, rewards, the last
-    metrics, the command."""
-    from bench.run import versions
-    from rft.common.run_log import read_log
-    from rft.grpo.run_page import reward_names
+    """The card of a reinforcement run's result, from its configuration (`GrpoRun`) and logs: data, rewards,
+    the last metrics, the command."""
+    from bench.run_folder import versions
+    from rft.common.run_log import read_log, reward_names
 
     log = read_log(out)
     values = {
@@ -161,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from safetensors import safe_open
 
-    from bench.compare import open_run
+    from bench.run_folder import open_run
 
     source, out = Path(known.model), Path(known.out)
     files = sorted(source.parent.glob("[0-9]*-*/model/stage.json"))
@@ -172,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
         parameters = sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
     with whole_folder(out) as temporary:
         shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("stage.json"), dirs_exist_ok=True)
-        stages = [json.loads(f.read_text()) for f in files]
+        stages = [stage_record.read_record(f) for f in files]
         text = card(out.name, stages, record, metrics, known.made_by, known.setting, known.start, parameters)
         (temporary / "README.md").write_text(text, encoding="utf-8")
     print(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")

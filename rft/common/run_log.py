@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
@@ -40,7 +41,7 @@ class RunLog(TrainerCallback):
 
     def __init__(self, out: Path):
         self.out = out
-        self.trainer = None
+        self.trainer: Any = None
         self.bar: tqdm | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -104,3 +105,9 @@ class RunLog(TrainerCallback):
 def read_log(folder: str | Path) -> list[dict]:
     """Rows of log.jsonl."""
     return [json.loads(line) for line in Path(folder, "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def reward_names(log: list[dict]) -> list[str]:
+    """Rewards that occurred in any row."""
+    keys = dict.fromkeys(key for row in log for key in row)
+    return [key.split("/")[1] for key in keys if key.startswith("rewards/") and key.endswith("/mean")]

@@ -6,35 +6,40 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from tvad.answer import Answer, Box, render
-from tvad.common.errors import InputError
+from rft.curriculum.config import ReadOuts, Texts
+from rft.curriculum.read_outs import object_targets, token_targets
+from rft.curriculum.views import View, draw_view
+from tvad.answer import Box
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
-from tvad.data.sample import Question, Sample, Track
-from tvad.data.scenes.actors import COLOURS
+from tvad.data.sample import Question, Sample
 from tvad.data.scenes.describe import symbolic_questions
-from tvad.data.scenes.script import ANOMALIES
 from tvad.data.video import Frames
 from tvad.model.ahd import patch_targets
 from tvad.model.packing import pack
+from tvad.model.processing import TvadProcessor
 from tvad.prompts import messages, question_text
 
-VISION_END = "<|vision_end|>"
-OBJECTS = ("person", "car", "bicycle", "bag", "thrown", "smoke", "fire")  # kinds of the scenes' tracks
+VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+Turns = list[tuple[str, str]]  # (asked, answered)
 
 
 def target_text(question: Question, box_step: int) -> str:
     """The reference as training target; box coordinates rounded to `box_step` of 1000, so that few digits
     carry the place."""
-    boxes = tuple(Box(tuple(round(c / box_step) * box_step for c in b.xyxy), b.t) for b in question.boxes)  # type: ignore[arg-type]
-    return render(Answer(question.rationale, question.answer, question.span, boxes), question.kind)  # type: ignore[arg-type]
+
+    def rounded(box: Box) -> Box:
+        x1, y1, x2, y2 = (round(c / box_step) * box_step for c in box.xyxy)
+        return Box((x1, y1, x2, y2), box.t)
+
+    return replace(question, boxes=tuple(rounded(box) for box in question.boxes)).solution()
 
 
 @dataclass
 class Branches:
     """Tokenises chats into a prefix (up to the clip's end) and a branch with per-token loss weights."""
 
-    processor: object
+    processor: TvadProcessor
     answer_weight: float = 1.0
     box_step: int = 10
 
@@ -44,7 +49,13 @@ class Branches:
         self.end = "<|im_end|>"
         self.letters = {self.tokenizer.convert_tokens_to_ids(c) for c in "ABCDEFGH"}
 
+    def opening(self) -> torch.Tensor:
+        """The system message alone (P,)."""
+        text = self.processor.apply_chat_template(messages(""), tokenize=False)
+        return self._ids(text[: text.index(VISION_START)])
+
     def prefix(self, grid: torch.Tensor, clip: Frames) -> torch.Tensor:
+        """The system message and the clip (P,)."""
         text = self.processor.apply_chat_template(messages(""), tokenize=False)
         text = self.processor.expand(text[: text.index(VISION_END) + len(VISION_END)], grid, clip)
         return self._ids(text)
@@ -52,11 +63,8 @@ class Branches:
     def _ids(self, text: str) -> torch.Tensor:
         return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.long)
 
-    def conversation(
-        self, turns: list[tuple[str, str]], weight_letters: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turns (asked, answered) after the clip -> ids (n,), weights (n,): 0 where nothing is to be
-        learned."""
+    def conversation(self, turns: Turns, weight_letters: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turns after the clip -> ids (n,), weights (n,): 0 where nothing is to be learned."""
         ids, weights = [], []
         for n, (asked, answered) in enumerate(turns):
             opening = "" if n == 0 else "\n<|im_start|>user\n"
@@ -69,51 +77,26 @@ class Branches:
             weights += [torch.zeros(len(question)), weight]
         return torch.cat(ids), torch.cat(weights)
 
-    def of(self, question: Question) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.conversation(
-            [(question_text(question), target_text(question, self.box_step))], question.kind == "mcq"
-        )
+    def of(self, question: Question) -> tuple[Turns, bool]:
+        """A question as a conversation: its turn, and whether letters weigh more."""
+        return [(question_text(question), target_text(question, self.box_step))], question.kind == "mcq"
 
-
-@dataclass
-class View:
-    """What a batch shows of a sample: frames (T sampled ones), mask (T, H, W) bool or None, tracks by the
-    video's frames and in its pixels."""
-
-    sample: Sample
-    frames: Frames
-    mask: torch.Tensor | None
-    tracks: tuple[Track, ...]
-
-
-def draw_view(view: View, crop: int | None, mirror: bool, generator: torch.Generator) -> View:
-    """A random run of `crop` sampled frames (None: all), with `mirror` half of the time left for right."""
-    frames, mask, tracks = view.frames, view.mask, view.tracks
-    if crop is not None and crop < len(frames.images):
-        start = int(torch.randint(len(frames.images) - crop + 1, (), generator=generator))
-        part = slice(start, start + crop)
-        frames = replace(
-            frames, images=frames.images[part], times=frames.times[part], indices=frames.indices[part]
-        )
-        mask = None if mask is None else mask[part]
-    if mirror and bool(torch.rand((), generator=generator) < 0.5):
-        width = frames.images.shape[2]
-        frames = replace(frames, images=frames.images[:, :, ::-1])
-        mask = None if mask is None else mask.flip(2)
-        tracks = tuple(
-            replace(
-                t, boxes={f: (width - 1 - b[2], b[1], width - 1 - b[0], b[3]) for f, b in t.boxes.items()}
-            )
-            for t in tracks
-        )
-    return View(view.sample, frames, mask, tracks)
+    def batch(self, prefixes: list[torch.Tensor], conversations: list[list[tuple[Turns, bool]]]) -> dict:
+        """Rows of a prefix and its conversations as branches: `packed`, and `weights` (B, L) of the
+        tokens."""
+        parts, weights = [], []
+        for prefix, row in zip(prefixes, conversations, strict=True):
+            found = [self.conversation(turns, letters) for turns, letters in row]
+            parts.append([ids for ids, _ in found])
+            weights.append(torch.cat([torch.zeros(len(prefix)), *(w for _, w in found)]))
+        return {
+            "packed": pack(prefixes, parts, self.tokenizer.pad_token_id),
+            "weights": torch.nn.utils.rnn.pad_sequence(weights, batch_first=True),
+        }
 
 
 class ClipCollator:
-    """Samples -> a packed batch with pixels, token weights and heatmap targets.
-
-    kinds: limits the questions (None: all); dialogue, narratives: add the anomaly-focused dialogue, words
-    about every object; heatmap, attributes, objects: add their targets; crop, mirror: `draw_view`. A batch
+    """Samples -> a packed batch with pixels, token weights and targets of heatmaps and read-outs. A batch
     that asks nothing has no text.
 
     What a batch shows depends on `seed`, `process` and its number `drawn` alone: loaders collate ahead, so
@@ -124,193 +107,67 @@ class ClipCollator:
         self,
         branches: Branches,
         store: ClipStore,
-        kinds: list[str] | None = None,
-        dialogue: bool = False,
+        texts: Texts | None = None,
         heatmap: bool = False,
-        attributes: bool = False,
-        narratives: bool = False,
-        objects: bool = False,
+        read_outs: ReadOuts | None = None,
         crop: int | None = None,
         mirror: bool = False,
         seed: int = 0,
     ):
-        self.branches, self.store, self.kinds, self.dialogue, self.heatmap = (
-            branches,
-            store,
-            kinds,
-            dialogue,
-            heatmap,
-        )
-        self.attributes, self.narratives, self.objects, self.crop, self.mirror = (
-            attributes,
-            narratives,
-            objects,
-            crop,
-            mirror,
-        )
+        self.branches, self.store, self.texts, self.heatmap = branches, store, texts or Texts(), heatmap
+        self.read_outs, self.crop, self.mirror = read_outs or ReadOuts(), crop, mirror
         self.seed, self.process, self.drawn = seed, 0, 0
 
     def view(self, sample: Sample, generator: torch.Generator) -> View:
-        wanted = self.heatmap or self.attributes or self.objects
+        """What the batch shows of a sample; ValueError where it lacks the mask that this stage needs."""
+        wanted = self.heatmap or self.read_outs.attributes or self.read_outs.objects
         mask = self.store.mask(sample) if wanted else None
-        if wanted and mask is None:
-            raise ValueError(f"{sample.id}: no mask, but this stage trains on heatmaps")
-        return draw_view(
-            View(sample, self.store.frames(sample), mask, sample.tracks or ()),
-            self.crop,
-            self.mirror,
-            generator,
-        )
+        view = View(sample, self.store.frames(sample), mask, sample.tracks or ())
+        if wanted:
+            view.masked()
+        return draw_view(view, self.crop, self.mirror, generator)
 
     def __call__(self, samples: list[Sample]) -> dict:
-        processor = self.branches.processor
         generator = torch.Generator().manual_seed(
             int(np.random.SeedSequence([self.seed, self.process, self.drawn]).generate_state(1)[0])
         )
         self.drawn += 1
         views = [self.view(sample, generator) for sample in samples]
         frames = [view.frames for view in views]
-        vision = processor.vision_inputs(frames)
+        vision = self.branches.processor.vision_inputs(frames)
         grids = vision["video_grid_thw"]
-        batch = {"clips": vision}
+        batch: dict = {"clips": vision}
         if self.heatmap:
             batch["heat_targets"] = torch.cat(
                 [
-                    patch_targets(view.mask, h, w).flatten()
+                    patch_targets(view.masked(), h, w).flatten()
                     for view, (_, h, w) in zip(views, grids.tolist(), strict=True)
                 ]
             )
         for name, wanted, targets in (
-            ("token_targets", self.attributes, token_targets),
-            ("object_targets", self.objects, object_targets),
+            ("token_targets", self.read_outs.attributes, token_targets),
+            ("object_targets", self.read_outs.objects, object_targets),
         ):
             if wanted:
-                parts = [targets(view, grid) for view, grid in zip(views, grids.tolist(), strict=True)]
-                batch[name] = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        if self.kinds == [] and not self.dialogue and not self.narratives:
+                told = [targets(view, grid) for view, grid in zip(views, grids.tolist(), strict=True)]
+                batch[name] = {key: torch.cat([part[key] for part in told]) for key in told[0]}
+        if self.texts.kinds == [] and not self.texts.dialogue and not self.texts.narratives:
             return batch
-        prefixes, parts, weights = [], [], []
-        for sample, grid, clip in zip(samples, grids, frames, strict=True):
-            prefix = self.branches.prefix(grid, clip)
-            found = [
-                self.branches.conversation(turns, letters) for turns, letters in self.conversations(sample)
-            ]
-            prefixes.append(prefix)
-            parts.append([ids for ids, _ in found])
-            weights.append(torch.cat([torch.zeros(len(prefix)), *(w for _, w in found)]))
-        return batch | self._packed(prefixes, parts, weights)
+        prefixes = [self.branches.prefix(grid, clip) for grid, clip in zip(grids, frames, strict=True)]
+        return batch | self.branches.batch(prefixes, [self.conversations(sample) for sample in samples])
 
-    def conversations(self, sample: Sample) -> list[tuple[list[tuple[str, str]], bool]]:
-        """What this stage says about a sample: turns (asked, answered), and whether letters weigh more."""
-        asked = [q for q in sample.questions if self.kinds is None or q.kind in self.kinds]
-        found = [
-            ([(question_text(q), target_text(q, self.branches.box_step))], q.kind == "mcq") for q in asked
-        ]
-        if self.dialogue and sample.dialogue:
+    def conversations(self, sample: Sample) -> list[tuple[Turns, bool]]:
+        """What this stage says about a sample: turns, and whether letters weigh more."""
+        kinds = self.texts.kinds
+        found = [self.branches.of(q) for q in sample.questions if kinds is None or q.kind in kinds]
+        if self.texts.dialogue and sample.dialogue:
             found.append((list(sample.dialogue), False))
-        if self.narratives:
+        if self.texts.narratives:
             found += [([turn], False) for turn in narratives(sample)]
         return found
 
-    def _packed(self, prefixes, parts, weights) -> dict:
-        packed = pack(prefixes, parts, self.branches.tokenizer.pad_token_id)
-        return {"packed": packed, "weights": torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)}
 
-
-def check_readable(samples: list[Sample], objects: bool) -> None:
-    """Read-outs know the scenes' anomaly classes and, with `objects`, their kinds of objects. Raises
-    InputError that names a sample with others."""
-    for sample in samples:
-        if sample.anomalous and sample.category not in ANOMALIES:
-            raise InputError(
-                f"{sample.id}: class {sample.category!r} has no read-out; attributes and objects are for"
-                f" scenes ({', '.join(ANOMALIES)})"
-            )
-        for track in (sample.tracks or ()) if objects else ():
-            if track.kind not in OBJECTS:
-                raise InputError(
-                    f"{sample.id}: track {track.id} is a {track.kind!r}; objects reads out"
-                    f" {', '.join(OBJECTS)}"
-                )
-
-
-def token_targets(view: View, grid: list[int], merge: int = 2) -> dict[str, torch.Tensor]:
-    """What every video token of a clip should tell (stage 0, `AttributeHeads`), in the order of the language
-    model's video tokens.
-
-    kind (m,): index of the anomaly class + 1 where the token shows the anomaly, else 0; colour (m,): of the
-    one at fault, -1 where unknown; box (m, 8): its box in the step's two frames, 0..1, NaN where there is
-    none.
-    """
-    t, h, w = grid[0], grid[1] // merge, grid[2] // merge
-    sample, mask = view.sample, view.mask
-    assert mask is not None
-    lit = patch_targets(mask, h, w).reshape(t, h * w).bool()
-    kind = torch.zeros(t, h * w, dtype=torch.long)
-    colour = torch.full((t, h * w), -1)
-    box = torch.full((t, h * w, 8), float("nan"))
-    if sample.anomalous:
-        kind[lit] = list(ANOMALIES).index(sample.category) + 1
-        asked = [q for q in sample.questions if q.topic == "colour"]
-        if asked:
-            colour[lit] = list(COLOURS).index(asked[0].options["ABCD".index(asked[0].answer)])
-        height, width = mask.shape[1:]
-        for frame in range(2 * t):
-            rows, columns = (
-                torch.nonzero(mask[min(frame, len(mask) - 1)].any(axis)).flatten() for axis in (1, 0)
-            )
-            if len(rows):
-                edges = torch.tensor(
-                    [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
-                )
-                box[frame // 2, lit[frame // 2], 4 * (frame % 2) : 4 * (frame % 2) + 4] = edges
-    return {"kind": kind.flatten(), "colour": colour.flatten(), "box": box.reshape(-1, 8)}
-
-
-def object_targets(view: View, grid: list[int]) -> dict[str, torch.Tensor]:
-    """What every patch of a clip should tell (stage 0, `ObjectHeads`), row by row of the grid (t, h, w) in
-    patches, n = t*h*w.
-
-    kind (n,): index of the anomaly class + 1 where the patch shows the anomaly, else 0; objects (n, K): 1 for
-    each of `OBJECTS` whose box touches the patch in one of the step's two frames; motion (n, 4): how far such
-    an object's centre moves between the two, and its width and height, as shares of the picture's width and
-    height; NaN where nothing is, or not in both frames.
-    """
-    t, h, w = grid
-    assert view.mask is not None
-    lit = patch_targets(view.mask, h, w)
-    kind = lit * (list(ANOMALIES).index(view.sample.category) + 1 if view.sample.anomalous else 0)
-    objects = np.zeros((t, h, w, len(OBJECTS)), np.float32)
-    motion = np.full((t, h, w, 4), np.nan, np.float32)
-    height, width = view.mask.shape[1:]
-    size = np.array([width, height, width, height])
-    last = len(view.frames.indices) - 1
-    pairs = [
-        (int(view.frames.indices[2 * step]), int(view.frames.indices[min(2 * step + 1, last)]))
-        for step in range(t)
-    ]
-    for track in view.tracks:
-        name = OBJECTS.index(track.kind)
-        for step, frames in enumerate(pairs):
-            boxes = (
-                np.array([track.boxes[f] for f in frames if f in track.boxes], float).reshape(-1, 4) / size
-            )
-            if not len(boxes):
-                continue
-            (x0, y0), (x1, y1) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
-            where = step, slice(int(y0 * h), int(y1 * h) + 1), slice(int(x0 * w), int(x1 * w) + 1)
-            objects[(*where, name)] = 1
-            if len(boxes) == 2:
-                centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-                motion[where] = np.concatenate([centres[1] - centres[0], boxes[0, 2:] - boxes[0, :2]])
-    return {
-        "kind": kind.flatten(),
-        "objects": torch.from_numpy(objects).flatten(0, 2),
-        "motion": torch.from_numpy(motion).flatten(0, 2),
-    }
-
-
-class TextCollator(ClipCollator):
+class TextCollator:
     """Symbolic questions without a clip: numbers of questions -> packed rows of `per_row` branches behind the
     system message."""
 
@@ -318,13 +175,8 @@ class TextCollator(ClipCollator):
         self.branches, self.seed, self.per_row = branches, seed, per_row
 
     def __call__(self, numbers: list[int]) -> dict:
-        text = self.branches.processor.apply_chat_template(messages(""), tokenize=False)
-        prefix = self.branches._ids(text[: text.index("<|vision_start|>")])
-        prefixes, parts, weights = [], [], []
+        rows = []
         for number in numbers:
             seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-            found = [self.branches.of(q) for q in symbolic_questions(seed, self.per_row)]
-            prefixes.append(prefix)
-            parts.append([ids for ids, _ in found])
-            weights.append(torch.cat([torch.zeros(len(prefix)), *(w for _, w in found)]))
-        return self._packed(prefixes, parts, weights)
+            rows.append([self.branches.of(q) for q in symbolic_questions(seed, self.per_row)])
+        return self.branches.batch([self.branches.opening()] * len(rows), rows)

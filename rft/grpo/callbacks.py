@@ -5,32 +5,20 @@ import json
 import signal
 import threading
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from rft.grpo.config import Evaluate, Watch
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 
 
-@dataclass
-class Watch:
-    """gap: mean trainer/sampler log-prob gap (nats) above which a step is warned of. patience: steps in a row
-    after which a collapse ends the run: no group with signal (share of groups of equal rewards above `flat`),
-    entropy below `entropy` nats, or a share above `truncated` of completions cut at their length limit."""
-
-    gap: float = 0.05
-    patience: int = 20
-    flat: float = 0.98
-    entropy: float = 0.005
-    truncated: float = 0.95
-
-
-class Guard(TrainerCallback):
-    """Warns and stops by `Watch`; `reason` says why it stopped."""
+class CollapseStop(TrainerCallback):
+    """Warns and stops by `Watch`: no group with signal, no entropy left, or completions that do not end, for
+    `patience` steps in a row. `reason` says why it stopped."""
 
     def __init__(self, watch: Watch):
         self.watch, self.reason = watch, ""
@@ -59,7 +47,7 @@ class Guard(TrainerCallback):
             f"entropy is below {self.watch.entropy:g} nats": always(
                 "entropy", lambda v: v < self.watch.entropy
             ),
-            "completions do not end": always("completions/clipped_ratio", lambda v: v > self.watch.truncated),
+            "completions do not end": always("completions/clipped_ratio", lambda v: v > self.watch.clipped),
         }
         for reason, holds in reasons.items():
             if holds and not self.reason:
@@ -91,18 +79,6 @@ class Terminator(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if self.caught:
             control.should_save = control.should_training_stop = True
-
-
-@dataclass
-class Evaluate:
-    """suite: a benchmark configuration. every: steps. metric: what decides which weights are kept in `best/`;
-    `lower` if less is better. overrides: of the suite, as on the command line (`[--max_videos, "50"]`)."""
-
-    suite: str
-    metric: str
-    every: int = 50
-    lower: bool = False
-    overrides: list[str] | None = None
 
 
 class BenchEvaluation(TrainerCallback):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.compare import open_run
+from bench.run_folder import open_run
 from bench.suite import Suite, load
 from bench.tasks import TASKS
 from tvad.common import config

@@ -12,8 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from rft.grpo.rollout import Rollout
 from tvad.data.video import Frames
 from tvad.model.clips import SeenClip
+from tvad.model.modeling import TvadForConditionalGeneration
 
 
 def weights_hash(module: torch.nn.Module) -> str:
@@ -21,7 +23,7 @@ def weights_hash(module: torch.nn.Module) -> str:
     found = hashlib.sha256()
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return found.hexdigest()[:24]
 
 
@@ -100,3 +102,23 @@ class FeatureCache:
                 break
             file.unlink(missing_ok=True)
             self._size -= size
+
+
+def seen_clips(
+    cache: FeatureCache, core: TvadForConditionalGeneration, rollout: Rollout, groups: list[int]
+) -> list[SeenClip]:
+    """What the frozen tower makes of the clips of `groups`: from the cache as far as it goes, the rest anew
+    and kept."""
+    device = core.device
+    found = {g: cache.get(rollout.keys[g], device) for g in dict.fromkeys(groups)}
+    missing = [g for g, clip in found.items() if clip is None]
+    if missing:
+        vision = rollout.clips(missing)
+        with torch.no_grad():
+            fresh = core.model.see_clips(
+                vision["pixel_values_videos"].to(device), vision["video_grid_thw"].to(device)
+            )
+        for g, clip in zip(missing, fresh, strict=True):
+            cache.put(rollout.keys[g], clip)
+            found[g] = clip
+    return [clip for g in groups if (clip := found[g]) is not None]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from rft import rewards
 from tvad.answer import TAGS
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -20,10 +19,12 @@ _MOMENT = re.compile(r"\bat\s+(\d+(?:\.\d+)?)\s*s\b")
 
 @dataclass
 class Task:
-    """`share` of the prompts; `rewards`: name -> weight, where they differ from the run's."""
+    """A task of the mixture."""
 
     share: float = 1.0
+    """Of the prompts, relative to the other tasks'."""
     rewards: dict[str, float] = field(default_factory=dict)
+    """Reward: its weight, where they differ from the run's."""
 
 
 def tasks_of(tasks: dict[str, Any], where: str = "tasks") -> dict[str, Task]:
@@ -38,13 +39,6 @@ def tasks_of(tasks: dict[str, Any], where: str = "tasks") -> dict[str, Task]:
         if not found[name].share > 0:
             raise InputError(f"{where}: {name}: share must be above 0, found {found[name].share}")
     return found
-
-
-def rewards_of(tasks: dict[str, Task], common: dict[str, float]) -> tuple[list[rewards.Reward], list[float]]:
-    """Reward functions and weights of a mixture."""
-    if not any(task.rewards for task in tasks.values()):
-        return rewards.select(common)
-    return rewards.select_by_task({name: task.rewards or common for name, task in tasks.items()})
 
 
 def moment_of(question: Question) -> float | None:
@@ -78,7 +72,7 @@ def pool_of(
 def row_of(
     sample: Sample, question: Question, history: tuple[tuple[str, str], ...] = (), style: str = "tvad"
 ) -> dict[str, Any]:
-    """A row of the trainer's data set."""
+    """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`."""
     path = str(sample.path(sample.video.path))
     return {
         "prompt": asked(question, style, path, history),

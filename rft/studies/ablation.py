@@ -11,17 +11,14 @@ print as "--". A killed run continues.
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from rft.curriculum.stage import Stage
-from rft.train_stage import Curriculum
+from rft.common import moved
+from rft.curriculum.config import Curriculum, Stage
+from rft.studies.common import in_process, interval
 from tvad.common import cli, config
-from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 
 VARIANTS = {
@@ -48,34 +45,31 @@ COLUMNS = {
 
 @dataclass
 class Ablation:
-    """backbone: the curriculum before the variants part, trained without RAE (its own `out` and `start`).
-    stages: what every variant goes through. suite: what all are measured on. engine: hf or vllm. seeds: one
-    run of all variants for each."""
+    """Which stages every variant goes through, and what all are measured on."""
 
     out: str
+    """Folder of the variants' runs and of the table."""
     backbone: Curriculum
+    """The curriculum before the variants part, trained without RAE (its own `out` and `start`)."""
     stages: list[Stage]
+    """What every variant goes through."""
     suite: str
+    """A benchmark configuration."""
     engine: str = "vllm"
+    """Who answers it: hf or vllm."""
     seeds: list[int] = field(default_factory=lambda: [0])
+    """One run of all variants for each."""
 
 
 def folder_of(out: Path, variant: str, seed: int) -> Path:
     return out / f"{variant.replace(' ', '-').lower()}-{seed}"
 
 
-def _run(command: list[str]) -> None:
-    """A step in its own process: memory and engines end with it."""
-    done = subprocess.run([sys.executable, *command], cwd=Path(__file__).resolve().parents[2])
-    if done.returncode:
-        raise InputError(f"{' '.join(command[:6])} …: failed with status {done.returncode}")
-
-
 def run(plan: Ablation) -> Path:
     """Train and measure what is missing; write ablation.md, ablation.json and return the former."""
     out = Path(plan.out)
     out.mkdir(parents=True, exist_ok=True)
-    steps = [("backbone", dataclasses.asdict(plan.backbone))]
+    _trained("backbone", plan.backbone)
     for seed in plan.seeds:
         for variant, switches in VARIANTS.items():
             curriculum = dataclasses.replace(
@@ -84,32 +78,28 @@ def run(plan: Ablation) -> Path:
                 start=str(Path(plan.backbone.out) / "model"),
                 stages=plan.stages,
                 seed=seed,
-                **switches,
+                use_ahd=switches["use_ahd"],
+                use_rae=switches["use_rae"],
             )
-            steps.append((f"{variant}, seed {seed}", dataclasses.asdict(curriculum)))
-    for name, curriculum in steps:
-        target = Path(curriculum["out"])
-        if not (target / "model" / "config.json").exists():
-            print(f"== {name}", flush=True)
-            target.mkdir(parents=True, exist_ok=True)
-            written = target / "curriculum.yaml"
-            written.write_text(json.dumps(curriculum))  # JSON is YAML
-            _run(["rft/train_stage.py", "--config", str(written)])
-        if name != "backbone" and not (target / "bench" / "metrics.json").exists():
-            _run(
-                [
-                    "-m",
-                    "bench",
-                    "run",
-                    "--model",
-                    f"{plan.engine}:{target / 'model'}",
-                    "--suite",
-                    plan.suite,
-                    "--out",
-                    str(target / "bench"),
-                ]
-            )
+            _trained(f"{variant}, seed {seed}", curriculum)
+            target = Path(curriculum.out)
+            if not (target / "bench" / "metrics.json").exists():
+                model = f"{plan.engine}:{target / 'model'}"
+                asked = ["--model", model, "--suite", plan.suite, "--out", str(target / "bench")]
+                in_process(["-m", "bench", "run", *asked], f"bench run --model {model}")
     return write_table(plan)
+
+
+def _trained(name: str, curriculum: Curriculum) -> None:
+    """Carry out a curriculum where its result is missing."""
+    target = Path(curriculum.out)
+    if (target / "model" / "config.json").exists():
+        return
+    print(f"== {name}", flush=True)
+    target.mkdir(parents=True, exist_ok=True)
+    written = target / "curriculum.yaml"
+    written.write_text(json.dumps(dataclasses.asdict(curriculum)))  # JSON is YAML
+    in_process(["-m", "rft.train_stage", "--config", str(written)], f"rft/train_stage.py --config {written}")
 
 
 def _cell(values: list[float | None]) -> str:
@@ -120,7 +110,8 @@ def _cell(values: list[float | None]) -> str:
 def write_table(plan: Ablation) -> Path:
     """The table (percent, mean over seeds) and the paired differences of the full model from each ablation,
     seed by seed."""
-    from bench.compare import compare, open_run
+    from bench.compare import compare
+    from bench.run_folder import open_run
 
     out = Path(plan.out)
     lines = ["| variant | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
@@ -140,14 +131,12 @@ def write_table(plan: Ablation) -> Path:
             found = compare(folder_of(out, variant, seed) / "bench", folder_of(out, FULL, seed) / "bench")
             for d in found:
                 if d.metric in COLUMNS:
-                    interval = [d.change.low, d.change.high]
-                    shown = "--" if None in interval else f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
                     lines.append(
                         f"| {variant} | {seed} | {d.metric} | {d.before:.3f} | {d.after:.3f} |"
-                        f" {d.change.value:+.3f} | {shown} | {d.verdict} |"
+                        f" {d.change.value:+.3f} | {interval(d.change)} | {d.verdict} |"
                     )
                     record["differences"].setdefault(variant, {}).setdefault(d.metric, []).append(
-                        [d.change.value, *interval, d.verdict]
+                        [d.change.value, d.change.low, d.change.high, d.verdict]
                     )
     target = out / "ablation.md"
     write_whole(out / "ablation.json", json.dumps(record, indent=1))
@@ -164,7 +153,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--config", default="configs/stage/ablation.yaml")
     known, rest = parser.parse_known_args(arguments)
-    plan = config.build(Ablation, config.override(config.read_yaml(known.config), rest), known.config)
+    data = config.override(config.read_yaml(known.config), rest)
+    moved.refuse_in_stages(data, known.config)
+    moved.refuse_in_stages(data.get("backbone"), f"{known.config}: backbone")
+    plan = config.build(Ablation, data, known.config)
     for stage in [*plan.backbone.stages, *plan.stages]:
         stage.check()
     print(f"written to {run(plan)}")

@@ -14,82 +14,64 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rft.common import moved
+from rft.grpo.config import GrpoRun
+from rft.studies.common import ROOT, RUNS, TASKS, give, open_for, suites_on
 from tvad.common import cli, config
 from tvad.common.files import write_whole
 
-if TYPE_CHECKING:
-    from bench.suite import Suite
 
-ROOT = Path(__file__).resolve().parents[2]
-RUNS = {"greedy": {"n": 1, "temperature": 0.0}, "sampled": {"n": 4, "temperature": 1.0}}
+def rewards_by_item(run_folder: Path, items, functions: list, weights: list[float]) -> dict[str, float]:
+    """Mean reward of every item over its answers in a benchmark run, as the trainer would pay it: {item id:
+    reward}, without items that no reward applies to."""
+    import math
 
-
-def suites_on(data: Path, tasks: list[str]) -> dict[str, "Suite"]:
-    """Decoding by name -> the scenes suite on a data set, with these tasks."""
-    from bench import suite as suites
-
-    suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(data)])
-    return {
-        name: replace(
-            suite,
-            tasks=tasks,
-            topics=["event", "colour"],
-            decode=suites.Decode(**knobs, max_tokens=64, seed=7),
-        )  # type: ignore[arg-type]
-        for name, knobs in RUNS.items()
-    }
-
-
-def give(engine, checkpoint: str | Path):
-    """Let an engine answer with the weights of a checkpoint; returns the model."""
-    from transformers import AutoModelForImageTextToText
-
-    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype="float32")
-    if engine.name == "hf":
-        engine.model = model
-    engine.sync(model.engine_weights())
-    return model
-
-
-def rewards_of(run_folder: Path, items, weights: dict[str, float]):
-    """Mean weighted reward of every item over its answers: {item id: reward}."""
-    import numpy as np
+    import torch
 
     from bench.run_folder import read_lines
-    from rft.rewards import REWARDS
+    from rft.grpo.mixture import row_of
+    from rft.rewards.base import FROM_DATA
+    from rft.rewards.mix import total
 
     by_id = {item.id: item for item in items}
     lines = read_lines(run_folder / "samples.jsonl")
-    questions = [by_id[line["id"]].question for line in lines]
-    total = np.zeros(len(lines))
-    for name, weight in weights.items():
-        values = REWARDS[name](
-            [line["response"] for line in lines],
-            solution=[q.solution() for q in questions],
-            task=[q.kind for q in questions],
-            options=[q.options for q in questions],
-            sample_id=[line["id"] for line in lines],
-        )
-        total += weight * np.array([0.0 if v is None else v for v in values])
+    rows = [row_of(by_id[line["id"]].sample, by_id[line["id"]].question) for line in lines]
+    columns = {name: [row[name] for row in rows] for name in FROM_DATA}
+    responses = [line["response"] for line in lines]
+    values = [
+        [math.nan if value is None else value for value in function(responses, **columns)]
+        for function in functions
+    ]
+    earned = total(torch.tensor(values, dtype=torch.float64).T, torch.tensor(weights, dtype=torch.float64))
     grouped: dict[str, list[float]] = {}
-    for line, value in zip(lines, total, strict=True):
-        grouped.setdefault(line["id"], []).append(float(value))
+    for line, value in zip(lines, earned.tolist(), strict=True):
+        if not math.isnan(value):
+            grouped.setdefault(line["id"], []).append(value)
     return {key: sum(values) / len(values) for key, values in grouped.items()}
 
 
-def reward_difference(before: Path, after: Path, items, weights: dict[str, float], suite):
-    """The mean reward before and after, as a `bench.compare.Difference`."""
+def reward_difference(before: Path, after: Path, items, run: GrpoRun, suite):
+    """The mean reward that the run pays, its tasks' own included, before and after, as a
+    `bench.compare.Difference`."""
     import numpy as np
 
     from bench.compare import Difference
     from bench.metrics.stats import mean_interval
+    from rft.grpo.mixture import tasks_of
+    from rft.rewards.base import needs_of
+    from rft.rewards.mix import rewards_of
 
-    old, new = rewards_of(before, items, weights), rewards_of(after, items, weights)
+    own = {name: task.rewards for name, task in tasks_of(run.tasks).items()}
+    # A benchmark run keeps answers, not what an engine adds to them: a reward that needs such a column is
+    # left out.
+    paid = [(f, w) for f, w in zip(*rewards_of(run.rewards, own), strict=True) if not needs_of(f)]
+    functions, weights = [f for f, _ in paid], [w for _, w in paid]
+    old, new = (rewards_by_item(folder, items, functions, weights) for folder in (before, after))
+    keys = [key for key in old if key in new]
     video = {item.id: item.sample.id for item in items}
-    left, right = (np.array([r[k] for k in old]) for r in (old, new))
-    change = mean_interval(right - left, np.array([video[k] for k in old]), suite.resamples, suite.seed)
+    left, right = (np.array([r[k] for k in keys]) for r in (old, new))
+    change = mean_interval(right - left, np.array([video[k] for k in keys]), suite.resamples, suite.seed)
     return Difference("mean reward", float(left.mean()), float(right.mean()), change)
 
 
@@ -148,11 +130,12 @@ def demo(
     test_clips: int = 120,
 ) -> dict[str, list]:
     """Run everything into `out`; returns the difference tables."""
-    from rft.train_grpo import GrpoRun, open_engine, train
     from tvad.data.scenes.dataset import ScenesConfig, generate
 
     started = time.time()
-    run = config.build(GrpoRun, config.override(config.read_yaml(config_path), overrides), config_path)
+    settings = config.override(config.read_yaml(config_path), overrides)
+    moved.refuse(settings, moved.GRPO, config_path)
+    run = config.build(GrpoRun, settings, config_path)
     run = replace(run, out=str(out / "grpo"), data=str(out / "data" / "train"), seed=seed)
     if not Path(run.model).is_dir():
         run = replace(run, model=str(ROOT / run.model))
@@ -166,23 +149,15 @@ def demo(
 
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
     from bench import suite as suites
     from bench.compare import compare, table
     from bench.run import run as run_suite
+    from rft.grpo.train import train
 
-    plans = suites_on(out / "data" / "test", ["mcq", "temporal", "spatial", "judgement"])
-    plans["greedy"] = suite = replace(plans["greedy"], tasks=[*plans["greedy"].tasks, "heatmap"])
-    processor = AutoProcessor.from_pretrained(run.model)
-    engine = open_engine(
-        run.engine,
-        run.model,
-        AutoModelForImageTextToText.from_pretrained(run.model),
-        processor,
-        128,
-        1024,
-        seed,
-    )
+    plans = suites_on(out / "data" / "test", TASKS)
+    plans["greedy"] = suite = replace(plans["greedy"], tasks=[*TASKS, "heatmap"])
+    model = AutoModelForImageTextToText.from_pretrained(run.model)
+    engine = open_for(run, model, AutoProcessor.from_pretrained(run.model))
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{run.model}", plan, out / f"before-{name}")
     train(run, engine)
@@ -194,7 +169,7 @@ def demo(
     tables = {}
     for name in RUNS:
         before, after = out / f"before-{name}", out / f"after-{name}"
-        tables[name] = [reward_difference(before, after, items, run.rewards, suite), *compare(before, after)]
+        tables[name] = [reward_difference(before, after, items, run, suite), *compare(before, after)]
         print(
             f"\n{name} answers{' (mean of 4 at temperature 1)' if name == 'sampled' else ''},"
             f" {suite.resamples} resamples over videos"

@@ -12,16 +12,15 @@ has seen (open set). A killed run continues.
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from rft.studies.demo import ROOT, RUNS, give, suites_on
+from rft.common import moved
+from rft.grpo.config import GrpoRun
+from rft.studies.common import RUNS, TASKS, give, in_process, interval, open_for, suites_on
 from tvad.common import cli, config
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
@@ -40,37 +39,45 @@ START = "start"
 
 @dataclass
 class Arm:
-    """method: grpo or sft. start: where not the experiment's. overrides: of the GRPO configuration (grpo).
-    epochs: how often each prompt's reference is presented (sft). against: the arm that this one is an
-    ablation of (default: start and all sft arms)."""
+    """One way of fine-tuning."""
 
     method: str = "grpo"
+    """grpo or sft."""
     start: str | None = None
+    """A checkpoint folder, where not the experiment's."""
     overrides: dict[str, Any] = field(default_factory=dict)
+    """Keys of the GRPO configuration that differ (grpo)."""
     epochs: int = 1
+    """How often each prompt's reference is presented (sft)."""
     against: str | None = None
+    """The arm that this one is an ablation of; by default it is compared with the start and all sft arms."""
 
 
 @dataclass
 class Experiment:
-    """grpo: a GRPO configuration; its model is the start. sft_rates: learning rates of which the best on
-    validation clips (seed of the first run) is taken for all sft arms. clips: of train, validation and each
-    test split."""
+    """Arms that are compared, seed by seed and together."""
 
     out: str
+    """Folder of data, runs and the table."""
     grpo: str
+    """A GRPO configuration; its model is the start."""
     arms: dict[str, Arm]
+    """Name: arm."""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """One run of every arm for each."""
     sft_rates: list[float] = field(default_factory=lambda: [3e-5, 1.2e-4, 5e-4])
+    """Learning rates of which the best on validation clips (first seed) is taken for all sft arms."""
     train_clips: int = 800
+    """Generated clips of the training split."""
     test_clips: int = 120
+    """Generated clips of the validation split and of each test split."""
 
-    def grpo_run(self, arm: Arm, seed: int):
-        from rft.train_grpo import GrpoRun
-
+    def grpo_run(self, arm: Arm, seed: int) -> GrpoRun:
+        """The GRPO run of an arm and a seed."""
         data = config.read_yaml(self.grpo)
         for key, value in arm.overrides.items():
             data = config.override(data, [f"--{key}", json.dumps(value)])
+        moved.refuse(data, moved.GRPO, self.grpo)
         run = config.build(GrpoRun, data, self.grpo)
         return replace(
             run, model=arm.start or run.model, data=str(Path(self.out) / "data" / "train"), seed=seed
@@ -108,29 +115,25 @@ def make_data(plan: Experiment) -> None:
 def suites_of(plan: Experiment) -> dict[tuple[str, str], Any]:
     """(split, decoding) -> suite."""
     data = Path(plan.out) / "data"
-    tasks = ["mcq", "temporal", "spatial", "judgement"]
     return {
         (split, name): suite
         for split in ("test", "open", "val")
-        for name, suite in suites_on(data / split, tasks).items()
+        for name, suite in suites_on(data / split, TASKS).items()
     }
 
 
 class Bench:
     """One engine for all checkpoints of a start: weights are exchanged, nothing is loaded twice."""
 
-    def __init__(self, plan: Experiment, start: str, kind: str, seed: int):
-        import os
-
-        os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    def __init__(self, plan: Experiment, start: str):
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-        from rft.train_grpo import open_engine
+        from tvad.model import TvadProcessor  # registers T-VAD with the Auto classes, too
 
-        self.plan, self.suites, self.load = plan, suites_of(plan), AutoModelForImageTextToText.from_pretrained
-        self.processor = AutoProcessor.from_pretrained(start)
-        self.engine = open_engine(kind, start, self.load(start), self.processor, 128, 1024, seed)
+        self.suites, self.load = suites_of(plan), AutoModelForImageTextToText.from_pretrained
+        self.processor: TvadProcessor = AutoProcessor.from_pretrained(start)
+        run = replace(plan.grpo_run(Arm(), plan.seeds[0]), model=start)
+        self.engine = open_for(run, self.load(start), self.processor)
 
     def measure(self, checkpoint: str | Path, out: Path, splits: tuple[str, ...] = ("test", "open")) -> None:
         """Runs of `checkpoint` on every split and decoding, where they are missing."""
@@ -175,58 +178,50 @@ def prompts_file(plan: Experiment, arm: Arm, seed: int) -> Path:
 def train_sft(plan: Experiment, arm: Arm, seed: int, rate: float, out: Path, model, processor) -> Path:
     """Supervised fine-tuning on the prompts of `seed`; as many prompts a step as GRPO asks."""
     from rft.curriculum import stage as stages
+    from rft.curriculum.config import Data, Optimiser, Selection, Stage
 
     run = plan.grpo_run(arm, seed)
     groups = run.training["per_device_train_batch_size"] // run.training["num_generations"]
     steps = run.training["max_steps"] * arm.epochs
-    stage = stages.Stage(
+    stage = Stage(
         name="sft",
-        data=str(prompts_file(plan, arm, seed)),
         trains=run.trains,
-        steps=steps,
-        batch=groups,
-        lr=rate,
-        lr_floor=0.1,
+        data=Data(str(prompts_file(plan, arm, seed))),
+        optimiser=Optimiser(lr=rate, lr_floor=0.1, steps=steps, batch=groups),
+        selection=Selection(save_steps=max(50, steps // 3)),
         options={"max_grad_norm": 0.5},
-        save_steps=max(50, steps // 3),
     )
     stages.run(stage, model, processor, out, seed, run.rate, run.max_frames, log=lambda text: None)
     return out / "model"
 
 
+def best_rate(plan: Experiment, arm: Arm, start: str, bench: Bench) -> float:
+    """The learning rate of the sft arms: the best of `sft_rates` on validation clips, by the sum of
+    `PRIMARY`."""
+    out = Path(plan.out) / "sft-rates"
+    scores = {}
+    for rate in plan.sft_rates:
+        folder = out / f"{rate:g}"
+        model = bench.load(start, dtype="float32")
+        checkpoint = train_sft(plan, arm, plan.seeds[0], rate, folder, model, bench.processor)
+        bench.measure(checkpoint, folder, ("val",))
+        metrics = json.loads((folder / "val-sampled" / "metrics.json").read_text())
+        scores[rate] = sum(metrics[name]["value"] for name in PRIMARY)
+    best = max(scores, key=lambda rate: scores[rate])
+    write_whole(out / "rates.json", json.dumps({"scores": scores, "chosen": best}, indent=1))
+    return best
+
+
 def run_start(plan: Experiment, start: str) -> None:
     """All arms of one start, in one process."""
-    from rft.train_grpo import train
+    from rft.grpo.train import train
 
     out = Path(plan.out)
     arms = {name: arm for name, arm in plan.arms.items() if start_of(plan, arm) == start}
-    bench = Bench(plan, start, plan.grpo_run(Arm(), 0).engine, plan.seeds[0])
+    bench = Bench(plan, start)
     bench.measure(start, out / folder_of_start(plan, start))
-    supervised = {name: arm for name, arm in arms.items() if arm.method == "sft"}
-    rate = None
-    if supervised:
-        first = next(iter(supervised.values()))
-        scores = {}
-        for candidate in plan.sft_rates:
-            folder = out / "sft-rates" / f"{candidate:g}"
-            checkpoint = train_sft(
-                plan,
-                first,
-                plan.seeds[0],
-                candidate,
-                folder,
-                bench.load(start, dtype="float32"),
-                bench.processor,
-            )
-            bench.measure(checkpoint, folder, ("val",))
-            scores[candidate] = sum(
-                json.loads((folder / "val-sampled" / "metrics.json").read_text())[name]["value"]
-                for name in PRIMARY
-            )
-        rate = max(scores, key=lambda key: scores[key])
-        write_whole(
-            out / "sft-rates" / "rates.json", json.dumps({"scores": scores, "chosen": rate}, indent=1)
-        )
+    supervised = [arm for arm in arms.values() if arm.method == "sft"]
+    rate = best_rate(plan, supervised[0], start, bench) if supervised else 0.0
     for seed in plan.seeds:
         for name, arm in arms.items():
             folder = out / f"{name}-{seed}"
@@ -234,14 +229,11 @@ def run_start(plan: Experiment, start: str) -> None:
             if not (folder / "model" / "config.json").exists():
                 print(f"== {name}, seed {seed}", flush=True)
                 if arm.method == "sft":
-                    assert rate is not None
-                    train_sft(
-                        plan, arm, seed, rate, folder, bench.load(start, dtype="float32"), bench.processor
-                    )
+                    model = bench.load(start, dtype="float32")
+                    train_sft(plan, arm, seed, rate, folder, model, bench.processor)
                 else:
-                    run = replace(plan.grpo_run(arm, seed), out=str(folder))
                     give(bench.engine, start)
-                    train(run, bench.engine)
+                    train(replace(plan.grpo_run(arm, seed), out=str(folder)), bench.engine)
                 write_whole(folder / "seconds.json", json.dumps(time.time() - began))
             bench.measure(folder / "model", folder)
 
@@ -274,7 +266,8 @@ def comparisons(plan: Experiment) -> list[tuple[str, str]]:
 def write_table(plan: Experiment) -> Path:
     """experiment.md and experiment.json: means over seeds, paired differences over seeds together (answers of
     seeds averaged by question, intervals over videos) and how many seeds by themselves say the same."""
-    from bench.compare import compare, open_run
+    from bench.compare import compare
+    from bench.run_folder import open_run
 
     out = Path(plan.out)
 
@@ -330,11 +323,8 @@ def write_table(plan: Experiment) -> Path:
                         sum(v.get(metric) == verdict for v in alone)
                         for verdict in ("better", "same", "worse")
                     ]
-                    interval = (
-                        "--" if d.change.low is None else f"[{d.change.low:+.3f}, {d.change.high:+.3f}]"
-                    )
                     lines.append(
-                        f"| {before} | {after} | {title_of} | {d.change.value:+.3f} | {interval} |"
+                        f"| {before} | {after} | {title_of} | {d.change.value:+.3f} | {interval(d.change)} |"
                         f" {d.verdict} | {', '.join(map(str, counts))} |"
                     )
                     record.append(
@@ -384,12 +374,8 @@ def main(arguments: list[str] | None = None) -> int:
     for start in dict.fromkeys(start_of(plan, arm) for arm in plan.arms.values()):
         written = Path(plan.out) / "experiment.yaml"
         write_whole(written, json.dumps(asdict(plan)))  # JSON is YAML
-        done = subprocess.run(
-            [sys.executable, "-m", "rft.studies.experiment", "--config", str(written), "--only-start", start],
-            cwd=ROOT,
-        )
-        if done.returncode:
-            raise InputError(f"the arms of {start} failed with status {done.returncode}")
+        command = ["-m", "rft.studies.experiment", "--config", str(written), "--only-start", start]
+        in_process(command, f"the arms of {start}")
     table = write_table(plan)
     print(table.read_text())
     print(f"written to {table}")

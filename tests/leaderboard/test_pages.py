@@ -17,9 +17,9 @@ from board_fixtures import CARD, Place
 from fastapi.testclient import TestClient
 
 from bench import suite as suites
-from bench.compare import open_run
 from bench.models.baseline import Baseline
 from bench.run import run
+from bench.run_folder import open_run
 from leaderboard.__main__ import main
 from leaderboard.board import config as boards
 from leaderboard.board import private

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from bench.models.base import Request, Sampling
 from bench.models.hf import HfModel
-from rft.grpo.video_grpo import group_logprobs
+from rft.grpo.logprobs import group_logprobs
 from tvad.data import video
 from tvad.prompts import messages
 

@@ -61,10 +61,11 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
 
     import tvad.model  # noqa: F401
     from bench.models.hf import HfModel
-    from rft.curriculum.stage import select_trainable
+    from rft.common.trainable import select_trainable
     from rft.grpo import mixture
+    from rft.grpo.config import GrpoRun, settings_of
     from rft.grpo.video_grpo import VideoGRPOTrainer
-    from rft.train_grpo import GrpoRun, settings_of
+    from rft.rewards.mix import rewards_of
     from tvad.common import config
     from tvad.data import load
     from tvad.data.dataset import ClipStore
@@ -81,7 +82,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     }
     run = dataclasses.replace(run, model=known.model, out=folder, training=training)
     tasks = mixture.tasks_of(run.tasks)
-    functions, weights = mixture.rewards_of(tasks, run.rewards)
+    functions, weights = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
     torch.manual_seed(0)
     model, processor = (
         AutoModelForImageTextToText.from_pretrained(known.model, dtype="float32"),

@@ -40,7 +40,7 @@ def main() -> int:
     from bench.models.base import Request, Sampling
     from bench.models.hf import HfModel
     from bench.models.vllm import VllmModel
-    from rft.grpo.video_grpo import group_logprobs
+    from rft.grpo.logprobs import group_logprobs
     from tvad.data.dataset import ClipStore
     from tvad.data.scenes.dataset import ScenesConfig, generate
     from tvad.model import TvadForConditionalGeneration, TvadProcessor

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from conftest import ROOT
 
-from rft.train_grpo import GrpoRun
+from rft.grpo.config import GrpoRun
 from tvad.common import config
 
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.models.base import Completion  # noqa: E402
-from rft.train_grpo import GrpoRun, train  # noqa: E402
+from rft.grpo.config import GrpoRun  # noqa: E402
+from rft.grpo.train import train  # noqa: E402
 from tvad.common import config  # noqa: E402
 from tvad.model import TvadProcessor  # noqa: E402
 

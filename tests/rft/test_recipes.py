@@ -10,9 +10,10 @@ from conftest import ROOT, SHIPPED
 from grpo_runs import run_of
 
 from rft.grpo import mixture
-from rft.rewards import named
+from rft.grpo.config import GrpoRun, settings_of
+from rft.grpo.train import train
+from rft.rewards.mix import named, rewards_of
 from rft.studies.experiment import Experiment, comparisons
-from rft.train_grpo import GrpoRun, settings_of, train
 from tvad.__main__ import main
 from tvad.common import config
 from tvad.data import load
@@ -75,7 +76,8 @@ def vau_bench(scenes, tmp_path_factory):
 @pytest.mark.parametrize("path", RUNS, ids=[p.stem for p in RUNS])
 def test_shipped_configurations_are_whole(path, monkeypatch):
     run = config.build(GrpoRun, config.read_yaml(path), str(path))
-    functions, weights = mixture.rewards_of(mixture.tasks_of(run.tasks), run.rewards)
+    own = {name: task.rewards for name, task in mixture.tasks_of(run.tasks).items()}
+    functions, weights = rewards_of(run.rewards, own)
     arguments = settings_of(replace(run, training=run.training | {"bf16": False}, loggers=[]), weights)
     assert len(functions) == len(weights) and arguments.num_generations >= 4
     if path.stem.startswith("vau_r1"):  # the published values

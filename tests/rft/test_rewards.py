@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from conftest import golden
 
-from rft.rewards import REWARDS, select, vau_r1
+from rft.rewards import REWARDS, vau_r1
+from rft.rewards.mix import select
 from tvad.common.errors import InputError
 
 TEMPORAL = "<think>x</think><answer>Anomaly</answer><glue>[1.00, 3.00]</glue>"

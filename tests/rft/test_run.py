@@ -19,13 +19,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, TrainerControl
 
 from rft.common.run_log import last_checkpoint
-from rft.curriculum.stage import LoraSpec
+from rft.common.trainable import LoraSpec
 from rft.grpo import difficulty, mixture
-from rft.grpo.callbacks import Evaluate, Guard, Watch
+from rft.grpo.callbacks import CollapseStop
+from rft.grpo.config import Difficulty, Evaluate, Features, Watch
 from rft.grpo.difficulty import pass_rates
 from rft.grpo.features import FeatureCache, clip_hash, weights_hash
-from rft.grpo.video_grpo import _replaced, predicted_advantages
-from rft.train_grpo import Difficulty, Features, Stopped, train
+from rft.grpo.redraw import replaced
+from rft.grpo.reg_grpo import predicted_advantages
+from rft.grpo.train import Stopped, train
 from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
@@ -146,8 +148,8 @@ def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path):
     """Files may not grow beyond 3 MB: the first checkpoint cannot be written, as on a full disk."""
     code = (
         "import resource, signal, sys; sys.path.insert(0, sys.argv[1]); signal.signal(signal.SIGXFSZ,"
-        " signal.SIG_IGN)\nfrom rft.train_grpo import main; from tvad import"
-        " cli\nresource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY));"
+        " signal.SIG_IGN)\nfrom rft.train_grpo import main; from tvad.common"
+        " import cli\nresource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY));"
         " sys.exit(cli.guard(main, sys.argv[2:]))"
     )
     command = [
@@ -284,7 +286,7 @@ def test_replacing_groups_pads_both_sides():
             "num_items_in_batch": torch.tensor(9),
         }
 
-    merged = _replaced(batch(1, 2, 5), [1], batch(7, 3, 4), [0], 2, pad_id=0)
+    merged = replaced(batch(1, 2, 5), [1], batch(7, 3, 4), [0], 2, pad_id=0)
     assert merged["prompt_ids"].tolist() == [[0, 1, 1]] * 2 + [[7, 7, 7]] * 2
     assert merged["completion_ids"].tolist() == [[1] * 5] * 2 + [[7, 7, 7, 7, 0]] * 2
     assert merged["completion_mask"].sum(1).tolist() == [5, 5, 4, 4]
@@ -376,15 +378,15 @@ def test_a_collapsed_run_stops_and_says_why(scenes, checkpoint, tmp_path):
     ],
 )
 def test_what_counts_as_a_collapse(row, reason, capsys):
-    guard, control = Guard(Watch(patience=3, gap=0.01)), TrainerControl()
+    stop, control = CollapseStop(Watch(patience=3, gap=0.01)), TrainerControl()
     state = type("State", (), {"global_step": 1})
     for _ in range(3):
-        guard.on_log(None, state, control, logs={"reward": 1.0, "sampler_gap/mean": 0.2, **row})
-    assert guard.reason.startswith(reason) and bool(guard.reason) == control.should_training_stop == bool(
+        stop.on_log(None, state, control, logs={"reward": 1.0, "sampler_gap/mean": 0.2, **row})
+    assert stop.reason.startswith(reason) and bool(stop.reason) == control.should_training_stop == bool(
         reason
     )
     assert "trainer and sampler disagree by 0.2 nats" in capsys.readouterr().out
-    assert isinstance(guard._rows, deque)
+    assert isinstance(stop._rows, deque)
 
 
 def test_a_curriculum_prefers_what_is_sometimes_right(scenes, tmp_path):

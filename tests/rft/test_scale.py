@@ -16,7 +16,7 @@ from grpo_runs import run_of
 
 from bench.models.base import Request, Sampling
 from rft.grpo.server import RolloutClient
-from rft.train_grpo import train
+from rft.grpo.train import train
 from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore

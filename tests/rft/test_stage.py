@@ -17,21 +17,28 @@ from transformers import (
 
 from bench.models.hf import HfModel
 from bench.tasks import heatmap
-from rft.curriculum.data import (
-    OBJECTS,
-    Branches,
-    ClipCollator,
-    View,
-    draw_view,
-    object_targets,
-    token_targets,
+from rft.common.trainable import LoraSpec, add_lora, select_trainable
+from rft.curriculum.arguments import arguments_of, steps_of
+from rft.curriculum.config import (
+    Curriculum,
+    Data,
+    Losses,
+    Optimiser,
+    ReadOuts,
+    Selection,
+    Stage,
+    Texts,
+    applicable,
 )
+from rft.curriculum.data import Branches, ClipCollator
+from rft.curriculum.losses import stage_losses
 from rft.curriculum.optimizer import muon_and_adamw
-from rft.curriculum.stage import LoraSpec, Stage, add_lora, arguments_of, run, select_trainable, steps_of
-from rft.curriculum.trainer import StageTrainer, Weights, stage_losses
+from rft.curriculum.read_outs import OBJECTS, object_targets, token_targets
+from rft.curriculum.stage import run
+from rft.curriculum.trainer import StageTrainer
+from rft.curriculum.views import View, draw_view
 from rft.studies import ablation
 from rft.studies.ablation import VARIANTS, Ablation
-from rft.train_stage import Curriculum, applicable
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load, save
@@ -46,6 +53,8 @@ from tvad.model.tiny import build
 from tvad.prompts import messages
 
 PROMPTS = {"normal": ["people walking"], "abnormal": ["an anomaly"]}
+SILENT = Texts(kinds=[])
+HEAT = dict(texts=SILENT, losses=Losses(text=0.0, heatmap=1.0))  # heatmaps alone
 
 
 @pytest.fixture
@@ -64,10 +73,13 @@ def changed(before, model):
     return {name for name, value in model.state_dict().items() if not torch.equal(before[name], value)}
 
 
-def carry_out(parts, tmp_path, **knobs):
+def carry_out(parts, tmp_path, data, trains, optimiser=None, **groups):
+    """Two steps of two clips, unless told otherwise; `data`: a folder or a `Data`."""
     model, processor = parts
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    stage = Stage(**{"name": "x", "steps": 2, "lr": 1e-2, "batch": 2, **knobs})
+    data = data if isinstance(data, Data) else Data(str(data))
+    plan = Optimiser(**{"steps": 2, "lr": 1e-2, "batch": 2, **(optimiser or {})})
+    stage = Stage("x", trains, data, optimiser=plan, **groups)
     trained = run(stage, model, processor, tmp_path, 0, 2.0, 8, PROMPTS, log=lambda text: None)
     return before, trained
 
@@ -94,9 +106,7 @@ def special(model):
 
 
 def test_stage_1_changes_only_the_heatmap_decoder(either, scenes, tmp_path):
-    before, model = carry_out(
-        either, tmp_path, data=str(scenes), trains=["model.ahd.*"], kinds=[], text_loss=0.0, heatmap_loss=1.0
-    )
+    before, model = carry_out(either, tmp_path, scenes, ["model.ahd.*"], **HEAT)
     names = changed(before, model)
     assert (
         names
@@ -106,29 +116,16 @@ def test_stage_1_changes_only_the_heatmap_decoder(either, scenes, tmp_path):
 
 
 def test_stage_2_a_changes_only_rae_and_the_three_tokens(either, scenes, tmp_path):
-    before, model = carry_out(
-        either,
-        tmp_path,
-        data=str(scenes),
-        trains=["model.rae.*"],
-        special_tokens=True,
-        kinds=[],
-        narratives=True,
-    )
+    texts = Texts(kinds=[], narratives=True)
+    before, model = carry_out(either, tmp_path, scenes, ["model.rae.*"], special_tokens=True, texts=texts)
     names = changed(before, model)
     assert names and all(n.startswith("model.rae.") or n.endswith("embed_tokens.weight") for n in names)
     assert moved_rows(before, model) and moved_rows(before, model) <= special(model)
 
 
 def test_stage_2_b_adds_the_lora_of_the_last_layers_merged(either, scenes, tmp_path):
-    before, model = carry_out(
-        either,
-        tmp_path,
-        data=str(scenes),
-        trains=["model.rae.*"],
-        special_tokens=True,
-        lora=LoraSpec(layers=2),
-    )
+    lora = LoraSpec(layers=2)
+    before, model = carry_out(either, tmp_path, scenes, ["model.rae.*"], special_tokens=True, lora=lora)
     names = changed(before, model)
     layers = {n for n in names if ".layers." in n}
     assert layers == {
@@ -141,9 +138,8 @@ def test_stage_2_b_adds_the_lora_of_the_last_layers_merged(either, scenes, tmp_p
 def test_gradients_reach_only_what_a_stage_trains(either, scenes):
     """The same three stages, looked at before the optimiser: nothing else has a gradient at all."""
     model, processor = either
-    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), None, dialogue=True, heatmap=True)(
-        load(scenes)[:2]
-    )
+    collator = ClipCollator(Branches(processor), ClipStore(2.0, 8), Texts(dialogue=True), heatmap=True)
+    batch = collator(load(scenes)[:2])
     for patterns, lora in (
         (["model.ahd.*"], None),
         (["model.rae.*"], None),
@@ -152,9 +148,8 @@ def test_gradients_reach_only_what_a_stage_trains(either, scenes):
         select_trainable(model, patterns)
         tuner = add_lora(model, lora) if lora else None
         model.zero_grad()
-        stage_losses(model, model, batch, Weights(1.0, 1.0 if "model.ahd.*" in patterns else 0.0))[
-            0
-        ].backward()
+        weights = Losses(1.0, 1.0 if "model.ahd.*" in patterns else 0.0)
+        stage_losses(model, model, batch, weights)[0].backward()
         touched = {name for name, p in model.named_parameters() if p.grad is not None}
         assert touched and all("lora_" in n or n.startswith(patterns[0][:-1]) for n in touched)
         adapted = {n.split(".layers.")[1].split(".")[0] for n in touched if "lora_" in n}
@@ -193,12 +188,12 @@ def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(
         )
 
     knobs = dict(
-        data=str(scenes),
+        data=scenes,
         trains=["model.rae.*"],
         special_tokens=True,
         lora=LoraSpec(layers=2, dropout=0.0),
-        steps=4,
-        save_steps=2,
+        optimiser={"steps": 4},
+        selection=Selection(save_steps=2),
     )
     _, whole = carry_out(fresh(), tmp_path / "whole", **knobs)
     step, calls = StageTrainer.training_step, []
@@ -221,15 +216,11 @@ def test_the_best_checkpoint_by_the_stages_metric_is_kept_and_reported(parts, sc
     _, model = carry_out(
         parts,
         tmp_path,
-        data=str(scenes),
-        validation=str(scenes),
-        trains=["model.ahd.*"],
-        kinds=[],
-        text_loss=0.0,
-        heatmap_loss=1.0,
-        steps=6,
-        save_steps=2,
-        select="micro_auc",
+        Data(str(scenes), str(scenes)),
+        ["model.ahd.*"],
+        optimiser={"steps": 6},
+        selection=Selection("micro_auc", 2),
+        **HEAT,
     )
     record = json.loads((tmp_path / "model" / "stage.json").read_text())
     seen = [row["eval_micro_auc"] for row in record["history"] if "eval_micro_auc" in row]
@@ -252,38 +243,32 @@ def test_the_best_checkpoint_by_the_stages_metric_is_kept_and_reported(parts, sc
 
 
 @pytest.mark.parametrize(
-    "knobs, words",
+    "select, validation, words",
     [
-        ({"select": "beauty", "validation": "x"}, "select is 'beauty'"),
-        ({"select": "loss"}, "needs validation"),
-        ({"select": "rbdc", "validation": "x"}, "needs heatmap_loss"),
+        ("beauty", "x", "select is 'beauty'"),
+        ("loss", None, "needs data.validation"),
+        ("rbdc", "x", "needs losses.heatmap"),
     ],
 )
-def test_a_selection_that_cannot_work_is_refused(knobs, words):
+def test_a_selection_that_cannot_work_is_refused(select, validation, words):
+    plan, selection = Optimiser(1e-3, steps=1), Selection(select)
     with pytest.raises(InputError, match=words):
-        Stage("x", "symbols", ["*"], 1, 1e-3, **knobs).check()
+        Stage("x", ["*"], Data("symbols", validation), optimiser=plan, selection=selection).check()
 
 
 def test_without_ahd_a_stage_keeps_its_read_outs_and_drops_the_heatmaps_losses(checkpoint, scenes, tmp_path):
-    losses = dict(text_loss=0.0, heatmap_loss=1.0, frame_loss=0.3)
     stage = Stage(
         "x",
-        str(scenes),
         ["model.visual.*", "model.ahd.*"],
-        2,
-        1e-2,
-        kinds=[],
-        objects=True,
-        batch=2,
-        **losses,
+        Data(str(scenes)),
+        SILENT,
+        Losses(text=0.0, heatmap=1.0, frame=0.3),
+        ReadOuts(objects=True),
+        Optimiser(1e-2, steps=2, batch=2),
     )
     fitting = applicable(stage, Curriculum("o", "s", [stage], use_ahd=False))
-    assert (fitting.heatmap_loss, fitting.frame_loss, fitting.objects, fitting.trains) == (
-        0.0,
-        0.0,
-        True,
-        ["model.visual.*"],
-    )
+    assert fitting.losses == Losses(text=0.0, heatmap=0.0, frame=0.0)
+    assert fitting.read_outs.objects and fitting.trains == ["model.visual.*"]
     model, processor = start_from(str(checkpoint), use_ahd=False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     trained = run(fitting, model, processor, tmp_path, 0, 2.0, 8, PROMPTS, log=lambda text: None)
@@ -292,16 +277,7 @@ def test_without_ahd_a_stage_keeps_its_read_outs_and_drops_the_heatmaps_losses(c
 
 def test_muon_without_a_layers_matrix_is_refused(parts, scenes, tmp_path):
     with pytest.raises(InputError, match="no matrix of a layer"):
-        carry_out(
-            parts,
-            tmp_path,
-            data=str(scenes),
-            trains=["model.ahd.*"],
-            kinds=[],
-            text_loss=0.0,
-            heatmap_loss=1.0,
-            muon=0.02,
-        )
+        carry_out(parts, tmp_path, scenes, ["model.ahd.*"], optimiser={"muon": 0.02}, **HEAT)
 
 
 def test_an_ablation_leaves_out_what_it_lacks():
@@ -322,18 +298,13 @@ def plan_of(**switches):
 
 @pytest.mark.slow
 def test_the_ablation_command_writes_its_table(scenes, tmp_path):
-    tiny = {
-        "steps": 1,
-        "batch": 1,
-        "accumulate": 1,
-        "save_steps": 1,
-        "data": str(scenes),
-        "validation": None,
-        "select": None,
-    }
     plan = config.read_yaml(ROOT / "configs/stage/ablation.yaml")
     for stage in [*plan["backbone"]["stages"], *plan["stages"]]:
-        stage |= tiny | ({"data": "symbols"} if stage["name"] == "symbols" else {})
+        stage["optimiser"] |= {"steps": 1, "batch": 1, "accumulate": 1}
+        stage |= {
+            "data": {"train": "symbols" if stage["name"] == "symbols" else str(scenes)},
+            "selection": {"save_steps": 1},
+        }
     suite = config.read_yaml(ROOT / "configs/bench/ablation.yaml") | {
         "data": str(scenes),
         "max_videos": 4,
@@ -405,18 +376,8 @@ def test_a_backbone_as_published_becomes_a_tvad(family, scenes, tmp_path):
     shown = ours > -1e3
     assert torch.allclose(ours[shown], theirs[shown], atol=1e-5)
     assert len(special(model)) == 3 and not special(model) & set(ids[0].tolist())
-    stage = Stage(
-        "ahd",
-        str(scenes),
-        ["model.ahd.*"],
-        1,
-        1e-3,
-        batch=2,
-        kinds=[],
-        text_loss=0.0,
-        heatmap_loss=1.0,
-        text_features=True,
-    )
+    plan = Optimiser(1e-3, steps=1, batch=2)
+    stage = Stage("ahd", ["model.ahd.*"], Data(str(scenes)), optimiser=plan, text_features=True, **HEAT)
     trained = run(stage, model, processor, tmp_path / "stage", 0, 2.0, 8, PROMPTS, log=lambda text: None)
     assert trained.config.text_prompts == PROMPTS and bool(trained.model.ahd.text_features.any())
     assert not trained.set_text_features(processor, PROMPTS)  # stored with the checkpoint
@@ -429,31 +390,16 @@ def test_frozen_weights_may_be_bf16_while_float32_trains(either, scenes, tmp_pat
     model, processor = either
     model.bfloat16()
     before, trained = carry_out(
-        (model, processor),
-        tmp_path,
-        data=str(scenes),
-        trains=["model.ahd.*"],
-        kinds=[],
-        text_loss=0.0,
-        heatmap_loss=1.0,
-        options={"bf16": True},
+        (model, processor), tmp_path, scenes, ["model.ahd.*"], options={"bf16": True}, **HEAT
     )
     assert {p.dtype for p in trained.parameters()} == {torch.bfloat16}
     assert changed(before, trained) and all(n.startswith("model.ahd.") for n in changed(before, trained))
 
 
 def test_a_finished_stage_is_not_trained_again_and_loads_from_its_folder(parts, scenes, tmp_path):
-    _, model = carry_out(parts, tmp_path, data=str(scenes), trains=["*"], steps=1)
-    again = run(
-        Stage("x", str(scenes), ["*"], 1, 1e-2),
-        parts[0],
-        parts[1],
-        tmp_path,
-        0,
-        2.0,
-        8,
-        log=lambda text: None,
-    )
+    _, model = carry_out(parts, tmp_path, scenes, ["*"], optimiser={"steps": 1})
+    stage = Stage("x", ["*"], Data(str(scenes)), optimiser=Optimiser(1e-2, steps=1))
+    again = run(stage, *parts, tmp_path, 0, 2.0, 8, log=lambda text: None)
     assert all(
         torch.equal(a, b)
         for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
@@ -462,23 +408,15 @@ def test_a_finished_stage_is_not_trained_again_and_loads_from_its_folder(parts, 
 
 
 def test_text_only_stage_and_attributes_leave_no_extra_weights(parts, scenes, tmp_path):
-    carry_out(parts, tmp_path / "a", data="symbols", trains=["*"])
-    _, model = carry_out(
-        parts,
-        tmp_path / "b",
-        data=str(scenes),
-        trains=["model.visual.*"],
-        kinds=[],
-        text_loss=0.0,
-        heatmap_loss=1.0,
-        attributes=True,
-    )
+    carry_out(parts, tmp_path / "a", "symbols", ["*"])
+    wanted = ReadOuts(attributes=True)
+    _, model = carry_out(parts, tmp_path / "b", scenes, ["model.visual.*"], read_outs=wanted, **HEAT)
     assert not any("attribute" in name for name in model.state_dict())
 
 
 def test_a_pattern_without_a_match_is_refused(parts, scenes, tmp_path):
     with pytest.raises(InputError, match=r"model\.nose"):
-        carry_out(parts, tmp_path, data=str(scenes), trains=["model.nose.*"])
+        carry_out(parts, tmp_path, scenes, ["model.nose.*"])
 
 
 def test_targets_tell_the_truth_about_the_clip(parts, scenes):
@@ -542,8 +480,8 @@ def test_a_view_is_a_run_of_frames_mirrored_with_all_that_belongs_to_it(parts, s
 
 def test_the_frame_loss_looks_at_the_strongest_patch_of_every_step(parts, scenes):
     model, processor = parts
-    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), [], heatmap=True)(load(scenes)[:3])
-    total, losses = stage_losses(model, model, batch, Weights(0.0, 1.0, 1.0, 0.5))
+    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), SILENT, heatmap=True)(load(scenes)[:3])
+    total, losses = stage_losses(model, model, batch, Losses(text=0.0, heatmap=1.0, frame=0.5))
     clips = model(
         **{k: batch["clips"][k] for k in ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")}
     ).clips
@@ -564,7 +502,8 @@ def test_the_frame_loss_looks_at_the_strongest_patch_of_every_step(parts, scenes
 def test_muon_takes_the_matrices_of_layers_and_adamw_the_rest(parts, scenes, tmp_path):
     model, _ = parts
     select_trainable(model, ["model.visual.*", "model.ahd.*"])
-    both = muon_and_adamw(model, 0.02, arguments_of(Stage("x", "d", ["*"], 10), 10, tmp_path, 0, False))
+    stage = Stage("x", ["*"], Data("d"), optimiser=Optimiser(steps=10))
+    both = muon_and_adamw(model, 0.02, arguments_of(stage, 10, tmp_path, 0, False))
     names = {id(p): name for name, p in model.named_parameters()}
     muon, adamw = (
         [names[id(p)] for group in part.param_groups for p in group["params"]] for part in both.parts
@@ -584,19 +523,13 @@ def test_muon_resumes_where_it_was(scenes, checkpoint, tmp_path):
     """Killed after a checkpoint, a stage with crops, mirroring and Muon ends where the uninterrupted one
     does."""
     knobs = dict(
-        data=str(scenes),
+        data=Data(str(scenes), crop=2, mirror=True),
         trains=["model.visual.*", "model.ahd.*"],
-        kinds=[],
-        text_loss=0.0,
-        heatmap_loss=1.0,
-        frame_loss=0.3,
-        objects=True,
-        crop=2,
-        mirror=True,
-        muon=0.02,
-        steps=6,
-        batch=4,
-        save_steps=3,
+        texts=SILENT,
+        losses=Losses(text=0.0, heatmap=1.0, frame=0.3),
+        read_outs=ReadOuts(objects=True),
+        optimiser={"muon": 0.02, "steps": 6, "batch": 4},
+        selection=Selection(save_steps=3),
     )
     _, whole = carry_out(start_from(str(checkpoint)), tmp_path / "whole", **knobs)
     _, _ = carry_out(start_from(str(checkpoint)), tmp_path / "cut", **knobs, options={"save_total_limit": 2})
@@ -624,35 +557,36 @@ def test_read_outs_refuse_data_that_they_do_not_know(parts, scenes, tmp_path, ch
         carry_out(
             parts,
             tmp_path / "out",
-            data=str(tmp_path / "data"),
-            trains=["model.visual.*"],
-            kinds=[],
-            text_loss=0.0,
-            objects=True,
+            tmp_path / "data",
+            ["model.visual.*"],
+            texts=SILENT,
+            losses=Losses(text=0.0),
+            read_outs=ReadOuts(objects=True),
         )
 
 
 @pytest.mark.parametrize(
-    "knobs, words",
+    "data, groups, words",
     [
-        (dict(frame_loss=0.3), "frame_loss needs heatmap_loss"),
-        (dict(crop=2), "crop and mirror need text_loss 0"),
-        (dict(mirror=True, text_loss=0.0, heatmap_loss=1.0, attributes=True), "no attributes"),
-        (dict(crop=0, text_loss=0.0), "crop is 0"),
+        (Data("d"), dict(losses=Losses(frame=0.3)), "losses.frame needs losses.heatmap"),
+        (Data("d", crop=2), {}, "data.crop and data.mirror need losses.text 0"),
+        (Data("d", mirror=True), HEAT | dict(read_outs=ReadOuts(attributes=True)), "no read_outs.attributes"),
+        (Data("d", crop=0), dict(losses=Losses(text=0.0)), "crop is 0"),
     ],
 )
-def test_views_and_losses_that_do_not_go_together_are_refused(knobs, words):
+def test_views_and_losses_that_do_not_go_together_are_refused(data, groups, words):
     with pytest.raises(InputError, match=words):
-        Stage("x", "d", ["*"], 10, **knobs).check()
+        Stage("x", ["*"], data, optimiser=Optimiser(steps=10), **groups).check()
 
 
 def test_the_loss_of_a_batch_falls_when_it_is_trained_on(parts, scenes):
     model, processor = parts
-    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), None, True, True)(load(scenes)[:2])
+    texts = Texts(dialogue=True)
+    batch = ClipCollator(Branches(processor), ClipStore(2.0, 8), texts, heatmap=True)(load(scenes)[:2])
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     losses = []
     for _ in range(8):
-        total, _ = stage_losses(model, model, batch, Weights(1.0, 1.0))
+        total, _ = stage_losses(model, model, batch, Losses(1.0, 1.0))
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -667,7 +601,13 @@ def test_clips_without_words_for_a_stage_are_left_out_and_counted(parts, scenes,
     save([dataclasses.replace(s, root="") for s in silent], tmp_path / "data")
     said = []
     model, processor = parts
-    stage = Stage("x", str(tmp_path / "data"), ["model.rae.*"], 4, 1e-2, batch=1, kinds=[], narratives=True)
+    stage = Stage(
+        "x",
+        ["model.rae.*"],
+        Data(str(tmp_path / "data")),
+        Texts(kinds=[], narratives=True),
+        optimiser=Optimiser(1e-2, steps=4, batch=1),
+    )
     trained = run(stage, model, processor, tmp_path / "out", 0, 2.0, 8, log=said.append)
     silent_ones = sum(not narratives(s) for s in load(tmp_path / "data"))
     assert silent_ones >= 8 and any(f"{silent_ones} of 16 clips have no text" in text for text in said)
@@ -681,20 +621,20 @@ def test_clips_of_several_sizes_train_in_one_batch_and_epochs_become_steps(eithe
         samples += load(tmp_path / str(size))
     batch = ClipCollator(Branches(either[1]), ClipStore(2.0, 8), heatmap=True)(samples)
     grids = {tuple(g) for g in batch["clips"]["video_grid_thw"].tolist()}
-    total, losses = stage_losses(either[0], either[0], batch, Weights(1.0, 1.0))
+    total, losses = stage_losses(either[0], either[0], batch, Losses(1.0, 1.0))
     assert len(grids) == 2 and torch.isfinite(total) and set(losses) == {"heatmap_loss", "text_loss"}
-    assert steps_of(Stage("x", "d", ["*"], epochs=2, batch=1, accumulate=8), 100) == 25
-    with pytest.raises(InputError, match="either steps or epochs"):
-        Stage("x", "d", ["*"]).check()
+    plan = Optimiser(epochs=2, batch=1, accumulate=8)
+    assert steps_of(Stage("x", ["*"], Data("d"), optimiser=plan), 100) == 25
+    with pytest.raises(InputError, match=r"either optimiser\.steps or optimiser\.epochs"):
+        Stage("x", ["*"], Data("d")).check()
 
 
 def test_gradient_checkpointing_and_attention_are_options(checkpoint, scenes, tmp_path):
     model, _processor = start_from(str(checkpoint), attention="eager")
     assert model.config._attn_implementation == "eager"
     options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
-    knobs = dict(
-        data=str(scenes), trains=["model.rae.*"], special_tokens=True, lora=LoraSpec(layers=2, dropout=0.0)
-    )
+    lora = LoraSpec(layers=2, dropout=0.0)
+    knobs = dict(data=scenes, trains=["model.rae.*"], special_tokens=True, lora=lora)
     _, with_it = carry_out(start_from(str(checkpoint)), tmp_path / "a", options=options, **knobs)
     _, without = carry_out(start_from(str(checkpoint)), tmp_path / "b", **knobs)
     assert different(with_it, without, 1e-5) == []
@@ -729,6 +669,8 @@ def test_the_shipped_curricula_read(name, tmp_path):
     for stage in plan.stages:
         stage.check()
         assert (
-            arguments_of(stage, steps_of(stage, 1000), tmp_path, 0, stage.validation is not None).max_steps
+            arguments_of(
+                stage, steps_of(stage, 1000), tmp_path, 0, stage.data.validation is not None
+            ).max_steps
             > 0
         )

@@ -18,8 +18,8 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from rft.grpo import mixture
-from rft.grpo.video_grpo import group_logprobs
-from rft.train_grpo import train
+from rft.grpo.logprobs import group_logprobs
+from rft.grpo.train import train
 from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
@@ -32,8 +32,8 @@ def digest(*functions) -> str:
 
 
 def test_trl_has_not_moved():
-    """What rft/grpo/video_grpo.py relies on. If this fails, read the changed methods of TRL, adapt that file, then
-    this test."""
+    """What rft/grpo/video_grpo.py relies on. If this fails, read the changed methods of TRL, adapt that
+    file, then this test."""
     assert version("trl").startswith("1.16."), "pyproject pins trl to 1.16"
     arguments = list(inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters)
     assert arguments[:8] == [

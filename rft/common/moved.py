@@ -1,0 +1,78 @@
+"""Keys of configurations that have moved: old name -> new place, dotted. One table each for what refuses an
+old key in someone's file, brings an old record to today's form, and holds the shipped files to their old
+values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tvad.common.errors import InputError
+
+STAGE = {
+    "data": "data.train",
+    "validation": "data.validation",
+    "validation_clips": "data.validation_clips",
+    "drop_bad_rows": "data.drop_bad_rows",
+    "crop": "data.crop",
+    "mirror": "data.mirror",
+    "kinds": "texts.kinds",
+    "dialogue": "texts.dialogue",
+    "narratives": "texts.narratives",
+    "text_loss": "losses.text",
+    "heatmap_loss": "losses.heatmap",
+    "frame_loss": "losses.frame",
+    "anomalous_weight": "losses.anomalous_weight",
+    "answer_weight": "losses.answer_weight",
+    "attributes": "read_outs.attributes",
+    "objects": "read_outs.objects",
+    "steps": "optimiser.steps",
+    "epochs": "optimiser.epochs",
+    "batch": "optimiser.batch",
+    "accumulate": "optimiser.accumulate",
+    "lr": "optimiser.lr",
+    "lr_floor": "optimiser.lr_floor",
+    "warmup": "optimiser.warmup",
+    "weight_decay": "optimiser.weight_decay",
+    "muon": "optimiser.muon",
+    "select": "selection.select",
+    "save_steps": "selection.save_steps",
+}
+GRPO = {"watch.truncated": "watch.clipped"}
+_ABSENT = object()
+
+
+def at(data: Any, key: str) -> Any:
+    """The value at a dotted key of nested mappings; `_ABSENT` where there is none."""
+    for part in key.split("."):
+        if not isinstance(data, Mapping) or part not in data:
+            return _ABSENT
+        data = data[part]
+    return data
+
+
+def refuse(data: Any, table: Mapping[str, str], where: str) -> None:
+    """Raise InputError where `data` still has an old key of `table`, naming the new one. A name that has
+    become a group is old where it does not hold a mapping."""
+    for old, new in table.items():
+        found = at(data, old)
+        grouped = new.startswith(f"{old}.") and isinstance(found, Mapping)
+        if found is not _ABSENT and not grouped:
+            raise InputError(f"{where}: {old!r} is now {new!r}")
+
+
+def refuse_in_stages(data: Any, where: str) -> None:
+    """`refuse` in every stage of a curriculum's configuration."""
+    stages = data.get("stages") if isinstance(data, Mapping) else None
+    for n, stage in enumerate(stages if isinstance(stages, list) else []):
+        refuse(stage, STAGE, f"{where}: stages[{n}]")
+
+
+def brought_over(data: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
+    """A flat mapping with old keys as one with the new."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        *groups, last = table.get(key, key).split(".")
+        node = found
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = value
+    return found

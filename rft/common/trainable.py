@@ -1,0 +1,97 @@
+"""Which parameters of a model learn: those that a name pattern matches, and LoRA beside them. Used by the
+stages and by GRPO."""
+
+import copy
+import fnmatch
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvad.common.errors import InputError
+from tvad.common.files import whole_folder
+
+if TYPE_CHECKING:  # configurations name LoraSpec and must read without these
+    import torch
+    from peft.tuners.lora import LoraModel
+    from transformers import PreTrainedModel
+
+LORA_TARGETS = ("q_proj", "v_proj")
+
+
+@dataclass
+class LoraSpec:
+    """LoRA on q_proj and v_proj of the last decoder layers (T-VAD: r 16, alpha 32, dropout 0.05, four
+    layers)."""
+
+    layers: int = 4
+    """How many of the last decoder layers are adapted."""
+    r: int = 16
+    """Rank of an adapter."""
+    alpha: int = 32
+    """An adapter's product counts alpha / r times."""
+    dropout: float = 0.05
+    """Share of an adapter's inputs that are dropped in training."""
+
+
+def select_trainable(model: "torch.nn.Module", patterns: list[str]) -> list[str]:
+    """Freeze everything but the parameters that match a pattern; returns their names. InputError for a
+    pattern without a match."""
+    names = []
+    for pattern in patterns:
+        if not any(fnmatch.fnmatch(name, pattern) for name, _ in model.named_parameters()):
+            raise InputError(f"trains: no parameter matches {pattern!r}")
+    for name, parameter in model.named_parameters():
+        wanted = any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+        parameter.requires_grad_(wanted)
+        if wanted:
+            names.append(name)
+    return names
+
+
+def lora_pattern(layers: int, total: int) -> str:
+    """Regular expression of the modules that LoRA adapts: the last `layers` of `total` decoder layers."""
+    wanted = "|".join(str(i) for i in range(max(0, total - layers), total))
+    return rf".*language_model\.layers\.({wanted})\.self_attn\.({'|'.join(LORA_TARGETS)})"
+
+
+def add_lora(model: "PreTrainedModel", spec: LoraSpec) -> "LoraModel":
+    """Put LoRA into `model` in place, leaving what trains otherwise as it was. `.merge_and_unload()` of the
+    result undoes it.
+
+    In place and not as a PeftModel, whose checkpoints hold adapters only: RAE trains beside them and must be
+    resumed with them.
+    """
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraModel
+
+    training = {name for name, p in model.named_parameters() if p.requires_grad}
+    config = LoraConfig(
+        r=spec.r,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=lora_pattern(spec.layers, model.config.text_config.num_hidden_layers),
+    )
+    # A layer W becomes W x + (alpha / r) B A x: its own weight is then called `base_layer.weight`, and PEFT
+    # freezes all that is not an adapter, RAE too, which is undone here.
+    tuner = LoraModel(model, {"default": config}, "default")
+    for name, parameter in model.named_parameters():
+        if "lora_" in name or name in training:
+            parameter.requires_grad_(True)
+    return tuner
+
+
+def save_adapter(tuner: "LoraModel", folder: Path, base: str) -> None:
+    """The adapters by themselves, as PEFT's `PeftModel.from_pretrained(base model, folder)` reads them; whole
+    or absent."""
+    from safetensors.torch import save_file
+
+    state = {
+        f"base_model.model.{name.replace('.default', '')}": tensor.detach().cpu().contiguous()
+        for name, tensor in tuner.model.named_parameters()
+        if "lora_" in name
+    }
+    config = copy.copy(tuner.peft_config["default"])
+    config.base_model_name_or_path = base
+    with whole_folder(folder) as temporary:
+        save_file(state, temporary / "adapter_model.safetensors")
+        config.save_pretrained(str(temporary))

@@ -1,0 +1,212 @@
+"""A curriculum of supervised stages as data: what a file under configs/stage says, and what of a stage an
+ablation leaves. Reads without torch."""
+
+from dataclasses import dataclass, field, replace
+
+from rft.common.trainable import LoraSpec
+from tvad.common.errors import InputError
+
+SYMBOLS = "symbols"  # instead of a data set: questions without a clip
+HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
+
+
+@dataclass
+class Data:
+    """What a stage sees. With `crop` or `mirror` no words may be learned: they tell of the whole clip."""
+
+    train: str
+    """A data set folder, or symbols: text questions without a clip."""
+    validation: str | None = None
+    """A data set folder, evaluated every selection.save_steps steps."""
+    validation_clips: int = 120
+    """At most so many of its clips."""
+    drop_bad_rows: bool = False
+    """Leave bad rows out and say which, instead of refusing."""
+    crop: int | None = None
+    """A batch shows a random run of so many sampled frames of a clip; all by default."""
+    mirror: bool = False
+    """A batch shows a clip left for right half of the time."""
+
+
+@dataclass
+class Texts:
+    """Which texts are learned."""
+
+    kinds: list[str] | None = None
+    """Kinds of questions; by default all, [] none."""
+    dialogue: bool = False
+    """The anomaly-focused dialogue."""
+    narratives: bool = False
+    """Words about every object (T-VAU's phase A)."""
+
+
+@dataclass
+class Losses:
+    """Weights of the losses."""
+
+    text: float = 1.0
+    """Per token of an answer."""
+    heatmap: float = 0.0
+    """Cross-entropy per patch (T-VAD, stage 1)."""
+    frame: float = 0.0
+    """Per step's strongest patch (T-VAD's optional frame-level cross-entropy); needs losses.heatmap."""
+    anomalous_weight: float = 1.0
+    """Of anomalous patches within the heatmap loss."""
+    answer_weight: float = 1.0
+    """Of a multiple-choice question's letter within the text loss."""
+
+
+@dataclass
+class ReadOuts:
+    """Stage 0 of a model that starts from nothing: heads that are dropped afterwards
+    (`rft.curriculum.read_outs`)."""
+
+    attributes: bool = False
+    """Class, colour and box from every video token."""
+    objects: bool = False
+    """Class, objects and their motion from every patch."""
+
+
+@dataclass
+class Optimiser:
+    """How long and how fast: AdamW on a cosine after a warm-up. Give steps or epochs."""
+
+    lr: float = 1e-4
+    """Highest learning rate."""
+    steps: int | None = None
+    """Optimiser steps."""
+    epochs: float | None = None
+    """Passes over the data."""
+    batch: int = 8
+    """Clips (of symbols: rows of 8 questions) a forward pass and process."""
+    accumulate: int = 1
+    """Forward passes a step."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises."""
+    lr_floor: float = 0.05
+    """Share of the rate at which the cosine ends."""
+    weight_decay: float = 0.01
+    """Of AdamW and Muon."""
+    muon: float | None = None
+    """Muon's learning rate for the matrices of layers, on the same schedule; without, AdamW has them too."""
+
+
+@dataclass
+class Selection:
+    """Which checkpoint is kept."""
+
+    select: str | None = None
+    """loss (least), or micro_auc, macro_auc, pixel_auc, rbdc, tbdc of the heatmaps (most); by default the
+    last."""
+    save_steps: int = 200
+    """Steps between checkpoints, and between evaluations where there is validation data."""
+
+
+@dataclass
+class Stage:
+    """One stage: what trains, on which data, by which losses, and what selects."""
+
+    name: str
+    """Names its folder."""
+    trains: list[str]
+    """Name patterns of the parameters that learn (* all)."""
+    data: Data
+    """What it sees."""
+    texts: Texts = field(default_factory=Texts)
+    """Which texts are learned."""
+    losses: Losses = field(default_factory=Losses)
+    """Weights of the losses."""
+    read_outs: ReadOuts = field(default_factory=ReadOuts)
+    """Heads of stage 0."""
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    """How long and how fast."""
+    selection: Selection = field(default_factory=Selection)
+    """Which checkpoint is kept."""
+    special_tokens: bool = False
+    """Also the embeddings of the three anomaly tokens learn."""
+    text_features: bool = False
+    """Encode AHD's prompts anew before the stage."""
+    lora: LoraSpec | None = None
+    """Adapters on the last decoder layers, merged into the weights at the end."""
+    options: dict = field(default_factory=dict)
+    """Further fields of transformers' TrainingArguments: bf16, gradient_checkpointing, …"""
+
+    def check(self) -> None:
+        """Raise InputError for what cannot work together."""
+        select, heatmap = self.selection.select, self.losses.heatmap
+        if (self.optimiser.steps is None) == (self.optimiser.epochs is None):
+            raise InputError(f"stage {self.name}: give either optimiser.steps or optimiser.epochs")
+        if self.optimiser.steps is None and self.data.train == SYMBOLS:
+            raise InputError(f"stage {self.name}: symbols have no epochs, give optimiser.steps")
+        known = ("loss", *HEATMAP_METRICS)
+        if select is not None and select not in known:
+            raise InputError(
+                f"stage {self.name}: selection.select is {select!r}, expected one of {', '.join(known)}"
+            )
+        if select is not None and self.data.validation is None:
+            raise InputError(f"stage {self.name}: selection.select needs data.validation")
+        if select in HEATMAP_METRICS and not heatmap:
+            raise InputError(f"stage {self.name}: selection.select {select} needs losses.heatmap")
+        if self.losses.frame and not heatmap:
+            raise InputError(f"stage {self.name}: losses.frame needs losses.heatmap")
+        views = self.data.crop is not None or self.data.mirror
+        if views and (self.losses.text or self.read_outs.attributes):
+            raise InputError(
+                f"stage {self.name}: data.crop and data.mirror need losses.text 0 and no"
+                " read_outs.attributes: words would tell of the whole clip"
+            )
+        if self.data.crop is not None and self.data.crop < 1:
+            raise InputError(f"stage {self.name}: data.crop is {self.data.crop}, expected at least 1 frame")
+
+
+@dataclass
+class Curriculum:
+    """Stages in a row; the last one's merged model is the result."""
+
+    out: str
+    """Folder of the stages and, in model/, of the result."""
+    start: str
+    """A checkpoint folder of T-VAD or of its backbone, or a YAML description of an untrained model."""
+    stages: list[Stage]
+    """In order."""
+    seed: int = 0
+    """Of every stage."""
+    rate: float = 2.0
+    """Frames a second given to the model."""
+    max_frames: int = 8
+    """At most so many frames of a clip."""
+    dtype: str = "auto"
+    """Of frozen weights; auto: as stored. What trains is float32."""
+    use_ahd: bool = True
+    """Ablation: with the heatmap decoder."""
+    use_rae: bool = True
+    """Ablation: with the anomaly tokens' encoder."""
+    prompts: str | None = None
+    """YAML file of AHD's prompt set (configs/prompts), where not the start's."""
+    attention: str | None = None
+    """eager, sdpa or flash_attention_2, where not the library's choice."""
+    threads: int | None = None
+    """Of torch on the CPU; by default its own choice."""
+
+
+def applicable(stage: Stage, plan: Curriculum) -> Stage | None:
+    """The stage without what the ablation takes away; None where nothing is left to train."""
+    gone = [
+        prefix for prefix, used in (("model.ahd.", plan.use_ahd), ("model.rae.", plan.use_rae)) if not used
+    ]
+    trains = [pattern for pattern in stage.trains if not pattern.startswith(tuple(gone))]
+    losses = stage.losses if plan.use_ahd else replace(stage.losses, heatmap=0.0, frame=0.0)
+    tokens = stage.special_tokens and plan.use_rae
+    read_outs = stage.read_outs.attributes or stage.read_outs.objects
+    learns = trains or stage.lora or tokens
+    if not learns or (losses.text == 0 and losses.heatmap == 0 and not read_outs):
+        return None
+    kept = losses.heatmap or stage.selection.select in (None, "loss")
+    return replace(
+        stage,
+        trains=trains,
+        losses=losses,
+        selection=stage.selection if kept else replace(stage.selection, select=None),
+        text_features=stage.text_features and plan.use_ahd,
+        special_tokens=tokens,
+    )

@@ -1,0 +1,66 @@
+"""What a stage trains, counted, and the proof that nothing else changed."""
+
+import re
+
+import torch
+
+from rft.common.trainable import LoraSpec, lora_pattern
+
+
+class Frozen:
+    """A copy of all that does not train, on the CPU: parameters without a gradient and AHD's text features.
+    Taken before LoRA and token rows are put in."""
+
+    def __init__(self, model: torch.nn.Module):
+        self.parameters = {
+            name: p.detach().to("cpu", copy=True)
+            for name, p in model.named_parameters()
+            if not p.requires_grad
+        }
+        self.buffers = {
+            name: b.to("cpu", copy=True)
+            for name, b in model.named_buffers()
+            if name.endswith("text_features")
+        }
+
+    def check(self, stage: str, model, lora: LoraSpec | None, rows: list[int]) -> None:
+        """Raise RuntimeError where a merged model differs bit by bit from what it was, but for the weights
+        that `lora` adapts and the `rows` of the embedding."""
+        adapted = (
+            re.compile(lora_pattern(lora.layers, model.config.text_config.num_hidden_layers) + r"\.weight")
+            if lora
+            else None
+        )
+        for name, parameter in model.named_parameters():
+            if name not in self.parameters or (adapted is not None and adapted.fullmatch(name)):
+                continue
+            same = parameter.detach().cpu() == self.parameters[name]
+            if name.endswith("embed_tokens.weight") and rows:
+                same[rows] = True
+            if not bool(same.all()):
+                raise RuntimeError(
+                    f"stage {stage}: {name} changed, but it is not among what this stage trains"
+                )
+        for name, value in model.named_buffers():
+            if name in self.buffers and not torch.equal(value.cpu(), self.buffers[name]):
+                raise RuntimeError(f"stage {stage}: the text features changed during training")
+
+
+def summary(model: torch.nn.Module) -> list[tuple[str, int, int]]:
+    """What trains, by module: (module, parameters, of these training)."""
+    groups: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        parts = name.split(".")
+        group = ".".join(parts[:2]) if parts[0] == "model" else parts[0]
+        counts = groups.setdefault(group + (" (LoRA)" if "lora_" in name else ""), [0, 0])
+        counts[0] += parameter.numel()
+        counts[1] += parameter.numel() if parameter.requires_grad else 0
+    return [(group, total, training) for group, (total, training) in groups.items()]
+
+
+def table(rows: list[tuple[str, int, int]]) -> str:
+    """A summary as lines of text."""
+    lines = [f"  {'module':34s} {'parameters':>14s} {'training':>14s}"]
+    return "\n".join(
+        [*lines, *(f"  {group:34s} {total:14,d} {training:14,d}" for group, total, training in rows)]
+    )

@@ -1,0 +1,206 @@
+"""A reinforcement run as data: what a file under configs/grpo says, what is refused before anything is
+loaded, and TRL's arguments made of it. Reads without torch."""
+
+import importlib.util
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rft.common.trainable import LoraSpec
+from tvad.common.errors import InputError
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
+
+METHODS = ("grpo", "reg_grpo")
+LOGGERS = ("tensorboard", "trackio", "wandb")
+TOKENS = 1 << 16  # of a log-prob pass
+
+# Fields of TRL's GRPOConfig that the run fills in itself, and what to set instead.
+OWNED = {
+    "output_dir": "set `out`",
+    "seed": "set the run's `seed`",
+    "data_seed": "set the run's `seed`",
+    "reward_weights": "set the weights in `rewards`",
+    "report_to": "set `loggers`",
+    "remove_unused_columns": "leave it out: rewards read the columns",
+    "use_vllm": "set `engine`",
+    "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint in `out`",
+}
+
+
+@dataclass
+class Difficulty:
+    """A curriculum by difficulty (`rft.grpo.difficulty`)."""
+
+    run: str
+    """Folder of a finished benchmark run of the start on the training data."""
+    floor: float = 0.05
+    """Least relative chance of a question, 0 to 1."""
+
+
+@dataclass
+class Features:
+    """What the frozen vision tower makes of clips is kept on disk (`rft.grpo.features`)."""
+
+    folder: str
+    """Where; runs may share it."""
+    gigabytes: float = 50.0
+    """How much at most, in 10^9 bytes."""
+
+
+@dataclass
+class Watch:
+    """When a step is warned of, and when a collapse ends the run (`rft.grpo.callbacks.CollapseStop`)."""
+
+    gap: float = 0.05
+    """Mean trainer/sampler difference of log-probs, nats a token, above which a step is warned of."""
+    patience: int = 20
+    """Steps in a row after which a collapse ends the run."""
+    flat: float = 0.98
+    """Collapse: the share of groups whose completions all earn the same is above this."""
+    entropy: float = 0.005
+    """Collapse: the entropy of the next token is below this, nats."""
+    clipped: float = 0.95
+    """Collapse: the share of completions cut at their length limit is above this."""
+
+
+@dataclass
+class Evaluate:
+    """The benchmark during the run, and the best weights by it in `best/`."""
+
+    suite: str
+    """A benchmark configuration."""
+    metric: str
+    """What decides which weights are kept, e.g. temporal.miou."""
+    every: int = 50
+    """Steps between evaluations; the last step is evaluated too."""
+    lower: bool = False
+    """Whether less of the metric is better."""
+    overrides: list[str] | None = None
+    """Of the suite, as on the command line: [--max_videos, "50"]."""
+
+
+@dataclass
+class GrpoRun:
+    """A reinforcement run."""
+
+    out: str
+    """Folder of checkpoints, logs and the trained model."""
+    model: str
+    """The start: a checkpoint folder."""
+    data: str
+    """A data set folder."""
+    tasks: dict[str, Any]
+    """Task: its share of the prompts, or {share, rewards} where it has rewards of its own."""
+    rewards: dict[str, float] = field(default_factory=dict)
+    """Reward: its weight (`rft.rewards`, vau_r1.TASK.PART, package.module:function)."""
+    training: dict = field(default_factory=dict)
+    """Fields of TRL's GRPOConfig, but for those that the run fills in itself."""
+    seed: int = 0
+    """Of the prompts, the rollouts and the trainer."""
+    engine: str = "auto"
+    """Who draws completions: vllm (in this process), transformers, auto (vllm where installed),
+    server:URL,URL."""
+    engine_options: dict = field(default_factory=dict)
+    """Of the engine, e.g. {sleep: true} (`bench.models`)."""
+    prompt_tokens: int = 1024
+    """Room for a prompt, its video tokens included: an engine in this process takes sequences of so many
+    tokens and `training.max_completion_length` more."""
+    trains: list[str] = field(default_factory=lambda: ["*"])
+    """Name patterns of the parameters that learn."""
+    lora: LoraSpec | None = None
+    """Adapters on the last decoder layers beside them."""
+    method: str = "grpo"
+    """grpo (TRL's losses, by training.loss_type) or reg_grpo (DeepVideo-R1)."""
+    reg_scale: float = 1.0
+    """reg_grpo: how much a log ratio counts as advantage."""
+    redraws: int = 0
+    """Rounds in which groups without signal are replaced by other prompts (dynamic sampling)."""
+    once_per_group: bool = True
+    """Encode a clip and its prompt once per group; false: once per completion, for comparison."""
+    rate: float = 2.0
+    """Frames a second given to the model."""
+    max_frames: int = 8
+    """At most so many frames of a clip."""
+    decoders: int = 1
+    """Threads that decode clips ahead of use; 0: when they are used."""
+    tokens: int = TOKENS
+    """Tokens of a log-prob pass, padding included; groups of similar length share one."""
+    features: Features | None = None
+    """Where what the frozen vision tower makes of clips is kept."""
+    prompts: int | None = None
+    """How many questions are drawn; by default what max_steps needs, else every one once."""
+    topics: list[str] | None = None
+    """Topics of multiple-choice questions; by default all."""
+    prompt: str = "tvad"
+    """How questions are put (`tvad.prompts.STYLES`)."""
+    difficulty: Difficulty | None = None
+    """Draw questions by how often the start answers them."""
+    drop_bad_rows: bool = False
+    """Leave bad rows of the data out and say which, instead of refusing."""
+    watch: Watch = field(default_factory=Watch)
+    """Warnings and early stop."""
+    evaluate: Evaluate | None = None
+    """The benchmark during the run."""
+    loggers: list[str] = field(default_factory=list)
+    """tensorboard, trackio, wandb, where installed."""
+
+
+def check(run: GrpoRun) -> None:
+    """Raise InputError for what can be known to be wrong before anything is loaded."""
+    if run.method not in METHODS:
+        raise InputError(f"method: {run.method!r} is none of {', '.join(METHODS)}")
+    for name in run.loggers:
+        if name not in LOGGERS:
+            raise InputError(f"loggers: {name!r} is none of {', '.join(LOGGERS)}")
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"loggers: {name} is not installed")
+    for key in run.training:
+        # TRL's vllm_… fields are about an engine of its own, which never runs here.
+        instead = "set `engine` and `engine_options`" if key.startswith("vllm_") else OWNED.get(key)
+        if instead:
+            raise InputError(f"training: {key} belongs to the run; {instead}")
+    if not Path(run.model, "config.json").is_file():
+        raise InputError(f"model: {run.model} is not a checkpoint folder (no config.json)")
+
+
+def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
+    """TRL's GRPOConfig. Raises InputError for what it does not take."""
+    import torch
+    from trl import GRPOConfig
+
+    hints = typing.get_type_hints(GRPOConfig)
+    given = {}
+    for key, value in run.training.items():
+        if key not in hints:
+            raise InputError(f"training: unknown key {key!r}; expected a field of TRL's GRPOConfig")
+        kinds = typing.get_args(hints[key]) or (hints[key],)
+        given[key] = value
+        # YAML 1.1 reads 1e-6 as text.
+        if isinstance(value, str) and str not in kinds and (float in kinds or int in kinds):
+            try:
+                given[key] = float(value)
+            except ValueError:
+                raise InputError(f"training: {key}: expected a number, found {value!r}") from None
+    settings = {
+        "output_dir": run.out,
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "reward_weights": weights,
+        "report_to": run.loggers or "none",
+        "remove_unused_columns": False,
+        "use_cpu": not torch.cuda.is_available(),
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+        "dataloader_num_workers": 0,
+        "save_total_limit": 2,
+        "bf16": False,
+        **given,
+    }
+    try:
+        return GRPOConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"training: {error}") from error

@@ -1,0 +1,72 @@
+"""What a trainer keeps of a rollout: TRL's rows are completions, the model's are clips, and these say which
+belongs to which."""
+
+from dataclasses import dataclass
+
+import torch
+
+from tvad.common.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The clips of a rollout, one a group, whatever TRL does with the rows: `group_index` (B,) says which
+    clip a completion is about, and travels with it through TRL's shuffling and splitting.
+
+    vision: the clips' pixels, grids (G, 3) and seconds a step (G,), one after the other; keys: hash of every
+    clip, where features are kept, else none.
+    """
+
+    vision: dict[str, torch.Tensor]
+    keys: list[str]
+    group_index: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.vision["video_grid_thw"])
+
+    def clips(self, which: list[int]) -> dict[str, torch.Tensor]:
+        """The vision inputs of some clips, in the given order."""
+        sizes = self.vision["video_grid_thw"].prod(-1).tolist()  # t h w patches a clip
+        pixels = self.vision["pixel_values_videos"].split(sizes)
+        return {
+            "pixel_values_videos": torch.cat([pixels[i] for i in which]),
+            "video_grid_thw": self.vision["video_grid_thw"][which],
+            "second_per_grid_ts": self.vision["second_per_grid_ts"][which],
+        }
+
+    def joined(self, later: "Rollout") -> "Rollout":
+        """Both, the clips of `later` behind these: its group indices grow by len(self)."""
+        return Rollout(
+            {name: torch.cat([value, later.vision[name]]) for name, value in self.vision.items()},
+            self.keys + later.keys,
+            torch.cat([self.group_index, later.group_index + len(self)]),
+        )
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What a loss is about: group_index (b,), the engine's log-probs (b, C) where there are some, mask (b,
+    C) of the completions' tokens."""
+
+    group_index: torch.Tensor
+    sampled: torch.Tensor | None
+    mask: torch.Tensor
+
+
+def group_starts(prompts: list, size: int) -> list[int]:
+    """Where groups begin among prompts repeated per completion. TRL repeats every prompt `size` times in a
+    row; the same prompt drawn twice makes two groups."""
+    starts: list[int] = []
+    for i, prompt in enumerate(prompts):
+        if not starts or prompt != prompts[starts[-1]] or i - starts[-1] == size:
+            starts.append(i)
+    return starts
+
+
+def video_of(prompt: list[dict]) -> str:
+    """The video file of chat messages."""
+    for message in prompt:
+        for part in message["content"] if isinstance(message["content"], list) else []:
+            if part.get("type") == "video":
+                return part["video"]
+    raise InputError("a prompt has no video part")

@@ -1,0 +1,159 @@
+"""Carries out a reinforcement run: data, policy, engine and trainer from a `GrpoRun`, training, what it
+leaves."""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault(
+    "TRL_EXPERIMENTAL_SILENCE", "1"
+)  # TRL notes at every start that rollouts are experimental
+
+from datasets import Dataset
+from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
+
+from rft.common.model_card import rft_card
+from rft.common.run_log import RunLog, last_checkpoint
+from rft.common.trainable import add_lora, save_adapter, select_trainable
+from rft.grpo import difficulty, mixture
+from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
+from rft.grpo.config import GrpoRun, check, settings_of
+from rft.grpo.engines import engine_of
+from rft.grpo.features import FeatureCache, weights_hash
+from rft.grpo.run_page import write_run_page
+from rft.grpo.video_grpo import (
+    VideoGRPOTrainer,
+)  # brings tvad.model, which registers T-VAD with the Auto classes
+from rft.rewards.mix import rewards_of
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
+from tvad.data import load_checked
+from tvad.data.dataset import ClipStore
+
+
+class Stopped(Exception):
+    """Training ended before its last step; `status` is the command's exit status."""
+
+    def __init__(self, reason: str, status: int):
+        super().__init__(reason)
+        self.status = status
+
+
+def prompts_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[dict[str, Any]]:
+    """The rows that a run asks: as many as its steps need, else every question once."""
+    samples = load_checked(run.data, drop=run.drop_bad_rows)
+    groups = arguments.generation_batch_size // arguments.num_generations
+    every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in tasks)
+    count = run.prompts or (arguments.max_steps * groups if arguments.max_steps > 0 else every)
+    chances = (
+        difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor)
+        if run.difficulty
+        else None
+    )
+    return mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances)
+
+
+def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
+    """The cache of vision features; InputError where the tower trains, whose features would change."""
+    if run.features is None:
+        return None
+    if any(name.startswith("model.visual.") for name in learned):
+        raise InputError(
+            "features: the vision tower trains, so its features change; leave it out of `trains` or leave"
+            " out `features`"
+        )
+    return FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
+
+
+def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
+    """Carry out a run; returns the trainer. The result is in `out`/model (and `out`/adapter with LoRA), logs
+    in `out`/log.jsonl and `out`/rollouts.jsonl, a page in `out`/run.html. `engine`: an open one, where not
+    the run's own is to be opened.
+
+    Raises Stopped where SIGTERM or a collapse ended it early; the same call goes on. InputError for a bad
+    run.
+    """
+    check(run)
+    tasks = mixture.tasks_of(run.tasks)
+    functions, weights = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
+    arguments: Any = settings_of(run, weights)  # Any: TRL types as optional what it has filled in
+    rows = prompts_of(run, tasks, arguments)
+    dtype = "bfloat16" if arguments.bf16 else "float32"
+    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
+    processor = AutoProcessor.from_pretrained(run.model)
+    learned = select_trainable(model, run.trains)
+    tuner = add_lora(model, run.lora) if run.lora else None
+    features = features_of(run, model, learned)
+    out = Path(run.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "grpo.json", json.dumps(dataclasses.asdict(run), indent=1))
+    if engine is None:
+        engine = engine_of(
+            run, model, processor, arguments.generation_batch_size, arguments.max_completion_length
+        )
+    elif engine.name == "hf":
+        engine.model = model
+    log, collapse, store = RunLog(out), CollapseStop(run.watch), ClipStore(run.rate, run.max_frames)
+    evaluation = BenchEvaluation(run.evaluate, out) if run.evaluate else None
+    with Terminator() as terminator:
+        trainer = VideoGRPOTrainer(
+            model=model,
+            reward_funcs=functions,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=processor,
+            engine=engine,
+            store=store,
+            once_per_group=run.once_per_group,
+            method=run.method,
+            reg_scale=run.reg_scale,
+            redraws=run.redraws,
+            features=features,
+            tuner=tuner,
+            tokens=run.tokens,
+            reference=(
+                AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
+                if arguments.beta
+                else None
+            ),
+            callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
+        )
+        log.trainer = trainer
+        if evaluation:
+            evaluation.trainer = trainer
+        trainer.remove_callback(PrinterCallback)
+        if run.decoders:
+            # The sampler tells the order in which prompts come, so that clips are decoded just ahead of it.
+            order = dict.fromkeys(rows[i]["video"] for i in trainer._get_train_sampler())
+            store.prefetch(order, run.decoders)
+        try:
+            # A checkpoint brings back optimiser, schedule, step and the sampler's place; rollouts are seeded
+            # by step: a resumed run equals one that was not interrupted.
+            trainer.train(resume_from_checkpoint=last_checkpoint(out))
+        finally:
+            store.stop_prefetch()
+    if trainer.accelerator.is_main_process:
+        write_run_page(out)
+    if terminator.caught:
+        raise Stopped(
+            f"stopped by SIGTERM after step {trainer.state.global_step}; the same command goes on from there",
+            143,
+        )
+    _keep(run, trainer, out)
+    if collapse.reason:
+        raise Stopped(f"stopped early: {collapse.reason}; see {out / 'run.html'}", 3)
+    return trainer
+
+
+def _keep(run: GrpoRun, trainer: VideoGRPOTrainer, out: Path) -> None:
+    """Write the trained model with its card, and the adapters by themselves where LoRA trained."""
+    trainer.save_policy(out / "model")
+    if trainer.accelerator.is_main_process:
+        write_whole(out / "model" / "README.md", rft_card(run, out, sys.argv))
+    if trainer.tuner is not None:
+        with trainer.gathered():
+            if trainer.accelerator.is_main_process:
+                save_adapter(trainer.tuner, out / "adapter", run.model)

@@ -1,0 +1,86 @@
+"""What a reward is: a function (completions, **columns) -> a value or None for each completion, TRL's
+signature.
+
+`COLUMNS` lists what it may read. None says that it does not apply to a task. What cannot be scored raises and
+names the completion: nothing is scored 0 in silence."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from tvad.answer import TAGS, Answer, parse
+from tvad.data.sample import DIALOGUE_TURN
+
+Reward = Callable[..., list[float | None]]
+
+# The columns that a reward may read: the data set's (`rft.grpo.mixture.row_of`), and what the rollout engine
+# adds.
+FROM_DATA = {
+    "solution": "the reference: the answer protocol's text, plain words for a dialogue turn",
+    "task": "mcq, temporal, spatial, judgement, classification or dialogue",
+    "options": "list of texts of a multiple-choice question, else None",
+    "sample_id": "the sample, for messages",
+    "video": "path of its file",
+    "moment": "seconds that a question about a place names, else None",
+}
+FROM_ENGINE = {
+    "heat": "the model's own heatmap (T', h, w) in [0, 1], for rewards that say that they need it",
+    "times": "seconds of the sampled frames (T,), beside `heat`",
+}
+COLUMNS = FROM_DATA | FROM_ENGINE
+
+
+def completion_text(completion: Any) -> str:
+    """The text of a completion given as a string or as chat messages."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1]["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def per_completion(score: Callable[..., float | None]) -> Reward:
+    """Lift `score(text, reference, task, row)` to TRL's signature; `row` holds the completion's columns. A
+    dialogue turn's reference is an Answer of plain words."""
+
+    @wraps(score)
+    def reward(
+        completions: Sequence[Any], *, solution: Sequence[str], task: Sequence[str], **columns: Any
+    ) -> list[float | None]:
+        count = len(completions)
+        listed = {
+            name: values
+            for name, values in columns.items()
+            if isinstance(values, (list, tuple)) and len(values) == count
+        }
+        values: list[float | None] = []
+        for n, (completion, given, kind) in enumerate(zip(completions, solution, task, strict=True)):
+            row = {name: column[n] for name, column in listed.items()}
+            try:
+                if kind not in TAGS and kind != DIALOGUE_TURN:
+                    raise ValueError(f"unknown task {kind!r}")
+                reference = Answer(answer=given) if kind == DIALOGUE_TURN else parse(given)
+                values.append(score(completion_text(completion), reference, kind, row))
+            except Exception as error:
+                raise RuntimeError(
+                    f"reward {score.__name__} failed on completion {n} (sample {row.get('sample_id', n)}):"
+                    f" {error}"
+                ) from error
+        return values
+
+    return reward
+
+
+def needing(*columns: str) -> Callable[[Any], Any]:
+    """Say which columns of `FROM_ENGINE` a reward needs. It is the function's attribute `needs`, which a
+    reward of one's own may set by hand."""
+
+    def marked(reward: Any) -> Any:
+        reward.needs = columns
+        return reward
+
+    return marked
+
+
+def needs_of(reward: Any) -> tuple[str, ...]:
+    """The columns of `FROM_ENGINE` that a reward needs."""
+    return tuple(getattr(reward, "needs", ()))

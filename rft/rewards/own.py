@@ -1,0 +1,178 @@
+"""The project's own rewards: plain functions over `tvad.answer` and `bench.metrics`, each in [0, 1].
+
+A reward that does not apply to a task returns None for it. To add one: a function here and its place in
+`REWARDS`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bench.metrics import choice, spatial, temporal
+from bench.metrics.text import rouge_l
+from bench.tasks.judgement import judged
+from bench.tasks.rationale import names
+from rft.rewards.base import Reward, needing, per_completion
+from tvad.answer import TAGS, Answer, parse, spans_in_text
+from tvad.data.questions import LETTERS
+from tvad.data.sample import DIALOGUE_TURN
+
+
+@per_completion
+def format(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """1 iff strict parsing finds exactly the tags of the task, once each, in order, with nothing outside and
+    nothing wrong in them."""
+    if task == DIALOGUE_TURN:
+        return None
+    found = parse(text, "strict")
+    return float(found.tags == TAGS[task] and not found.defects)
+
+
+def same_answer(found: Answer, reference: Answer, task: str, options: Any) -> bool:
+    """Is the answer right: the letter, the label, or the number (math-verify)?"""
+    if found.answer is None or reference.answer is None or "repeated_answer" in found.defects:
+        return False
+    if task == "mcq":
+        return choice.letter(found.answer, options or "ABCD") == reference.answer
+    given, wanted = (
+        " ".join(a.replace("_", " ").lower().split()).strip(" .!") for a in (found.answer, reference.answer)
+    )
+    if given == wanted:
+        return True
+    if any(c.isdigit() for c in wanted) and len(given) <= 100:
+        from math_verify import parse as parse_math
+        from math_verify import verify
+
+        return bool(
+            verify(
+                parse_math(wanted, parsing_timeout=None),
+                parse_math(given, parsing_timeout=None),
+                timeout_seconds=None,
+            )
+        )
+    return False
+
+
+@per_completion
+def answer(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """1 iff the answer is right; 0 if several are offered. Of dialogue turns only the yes/no one has a right
+    answer."""
+    if task == DIALOGUE_TURN:
+        wanted = judged(reference.answer)
+        return None if wanted is None else float(judged(text) == wanted)
+    return float(same_answer(parse(text), reference, task, row.get("options")))
+
+
+@per_completion
+def words(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """ROUGE-L of a dialogue turn with its reference; None for other tasks and for the yes/no turn."""
+    if task != DIALOGUE_TURN or judged(reference.answer) is not None:
+        return None
+    return rouge_l(text.lower(), (reference.answer or "").lower())
+
+
+@per_completion
+def temporal_iou(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """IoU of the spans in seconds; only for temporal grounding."""
+    if task != "temporal":
+        return None
+    found = parse(text)
+    return 0.0 if "repeated_glue" in found.defects else temporal.iou(found.span, reference.span)
+
+
+@per_completion
+def box(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """Mean IoU over the asked moments; only for spatial grounding."""
+    if task != "spatial":
+        return None
+    found = parse(text)
+    return 0.0 if "repeated_box" in found.defects else spatial.matched_iou(found.boxes, reference.boxes)
+
+
+def soft_iou(heat: np.ndarray, xyxy: tuple[float, float, float, float]) -> float:
+    """Overlap of a heatmap (h, w) in [0, 1] with a box in 0..1000: sum of the heat inside over the sum of
+    heat and box's area together.
+
+    Each cell counts by how much of it the box covers. A box over the whole frame gets no more than the heat's
+    mean.
+    """
+    h, w = heat.shape
+    x1, y1, x2, y2 = (c / 1000 for c in xyxy)
+
+    def covered(low: float, high: float, cells: int) -> np.ndarray:
+        edges = np.arange(cells + 1) / cells
+        return np.clip(np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1]), 0, None) * cells
+
+    inside = np.outer(covered(y1, y2, h), covered(x1, x2, w))
+    overlap = float((heat * inside).sum())
+    union = float(heat.sum() + inside.sum()) - overlap
+    return overlap / union if union > 0 else 0.0
+
+
+@needing("heat", "times")
+@per_completion
+def evidence(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """Agreement of the predicted box with the model's own heatmap at the asked moment (`soft_iou`), paid only
+    where the answer is right: it ties words to pixels. Needs the columns `heat` (T', h, w), `times` (T,)
+    seconds of the frames, and `moment` in seconds (the middle of the clip where it is None)."""
+    if task != "spatial":
+        return None
+    if row.get("heat") is None:
+        raise ValueError("no heatmap; the evidence reward needs a model with AHD")
+    found = parse(text)
+    if (
+        len(found.boxes) != 1
+        or "repeated_box" in found.defects
+        or not same_answer(found, reference, task, None)
+    ):
+        return 0.0
+    heat, times = np.asarray(row["heat"], float), np.asarray(row["times"], float)
+    # The sampled frame next to the asked moment; the T frames share T' maps, two frames a map.
+    frame = int(np.abs(times - row["moment"]).argmin()) if row.get("moment") is not None else len(times) // 2
+    return soft_iou(heat[frame * len(heat) // len(times)], found.boxes[0].xyxy)
+
+
+@per_completion
+def consistency(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+    """1 iff the rationale does not contradict the tags: where it names options, the chosen one is among them;
+    where it says that nothing is wrong, so does the answer; where it gives a time span, it overlaps the
+    tagged one by half. An empty rationale says nothing: 0."""
+    if task == DIALOGUE_TURN:
+        return None
+    found = parse(text)
+    think = (found.think or "").strip()
+    if not think or found.answer is None:
+        return 0.0
+    if task == "mcq" and (options := row.get("options")):
+        named = {LETTERS[n] for n, option in enumerate(options) if names(think, option)}
+        if named and choice.letter(found.answer, options) not in named:
+            return 0.0
+    if task in ("judgement", "temporal"):
+        quiet = (
+            re.search(
+                r"\b(?:no anomaly|nothing (?:unusual|anomalous|abnormal)|no one misbehaves)\b",
+                think,
+                re.IGNORECASE,
+            )
+            is not None
+        )
+        loud = judged(found.answer)
+        if quiet and loud:
+            return 0.0
+    if task == "temporal" and isinstance(found.span, tuple):
+        told = spans_in_text(think)
+        if told and max(temporal.iou(span, found.span) for span in told) < 0.5:
+            return 0.0
+    return 1.0
+
+
+REWARDS: dict[str, Reward] = {
+    "format": format,
+    "answer": answer,
+    "temporal_iou": temporal_iou,
+    "box": box,
+    "evidence": evidence,
+    "consistency": consistency,
+    "words": words,
+}

@@ -1,0 +1,74 @@
+"""What the studies share: how checkpoints are asked, steps in processes of their own, cells of tables."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tvad.common.errors import InputError
+
+if TYPE_CHECKING:
+    from bench.metrics.stats import Interval
+    from bench.suite import Suite
+    from rft.grpo.config import GrpoRun
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = {"greedy": (1, 0.0), "sampled": (4, 1.0)}  # decoding: answers a question, temperature
+TASKS = ["mcq", "temporal", "spatial", "judgement"]
+ANSWER_TOKENS = 64
+SEQUENCES = 128  # completions drawn at a time
+
+
+def suites_on(data: Path, tasks: list[str]) -> "dict[str, Suite]":
+    """Decoding by name -> the scenes suite on a data set, with these tasks."""
+    from bench import suite as suites
+
+    suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(data)])
+    return {
+        name: replace(
+            suite,
+            tasks=tasks,
+            topics=["event", "colour"],
+            decode=suites.Decode(n=n, temperature=temperature, max_tokens=ANSWER_TOKENS, seed=7),
+        )
+        for name, (n, temperature) in RUNS.items()
+    }
+
+
+def open_for(run: "GrpoRun", model, processor):
+    """One engine for a run's rollouts and for the suites."""
+    from rft.grpo.config import settings_of
+    from rft.grpo.engines import engine_of
+
+    trained = settings_of(run, []).max_completion_length or 0
+    return engine_of(run, model, processor, SEQUENCES, max(ANSWER_TOKENS, trained))
+
+
+def give(engine, checkpoint: str | Path):
+    """Let an engine answer with the weights of a checkpoint; returns the model."""
+    from transformers import AutoModelForImageTextToText
+
+    from tvad.model import TvadForConditionalGeneration  # registers T-VAD with the Auto classes, too
+
+    found = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype="float32")
+    model = cast(TvadForConditionalGeneration, found)
+    if engine.name == "hf":
+        engine.model = model
+    engine.sync(model.engine_weights())
+    return model
+
+
+def in_process(command: list[str], what: str) -> None:
+    """Python with these arguments, as a process of its own: memory and engines end with it. Raises InputError
+    that names `what` where it fails."""
+    done = subprocess.run([sys.executable, *command], cwd=ROOT)
+    if done.returncode:
+        raise InputError(f"{what}: failed with status {done.returncode}")
+
+
+def interval(change: "Interval") -> str:
+    """An interval of a difference, as tables show it."""
+    if change.low is None or change.high is None:
+        return "--"
+    return f"[{change.low:+.3f}, {change.high:+.3f}]"
