@@ -18,6 +18,7 @@ from bench.models import is_checkpoint
 from bench.models.base import Completion, Request
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash
+from tvad.common.shipped import checkpoint
 
 if TYPE_CHECKING:
     from bench.suite import Decode
@@ -28,7 +29,7 @@ WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model")
 def identity(spec: str) -> str:
     """What names a model: a checkpoint folder by the content of its files, anything else by its address."""
     kind, _, path = spec.partition(":")
-    folder = Path(path)
+    folder = Path(checkpoint(path) if is_checkpoint(spec) else path)
     if not is_checkpoint(spec) or not folder.is_dir():
         return spec
     # The same address may hold other weights tomorrow: what is trained further is another model.

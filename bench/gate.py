@@ -13,6 +13,7 @@ bootstrap over videos, after Holm's correction over the gate's metrics.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from xml.etree import ElementTree
 
 from bench import compare
@@ -26,12 +27,18 @@ from tvad.common.files import write_whole
 
 @dataclass
 class Gate:
-    """metrics: name -> tolerated drop, at least 0, in the metric's unit. confidence in 0.5 to 1."""
+    """Which metrics may drop by how much."""
+
+    FOLDER: ClassVar[str] = "gate"
 
     metrics: dict[str, float]
+    """Name -> tolerated drop, at least 0, in the metric's unit."""
     confidence: float = 0.95
+    """How sure one must be of a regression, 0.5 to 1."""
     resamples: int = 4000
+    """Bootstrap draws."""
     seed: int = 0
+    """Of the draws."""
 
     def check(self, where: str) -> None:
         if not self.metrics:
@@ -60,7 +67,7 @@ class Verdict:
 
 
 def read(path: str | Path) -> Gate:
-    gate = config.build(Gate, config.read_yaml(path), str(path))
+    gate = config.read(Gate, path)
     gate.check(str(path))
     return gate
 

@@ -4,7 +4,7 @@ was measured on."""
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bench.tasks import CIRCULAR, FAITHFULNESS, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
@@ -20,38 +20,64 @@ TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
 
 @dataclass
 class Decode:
-    """n answers a question at `temperature` (0: greedy), at most max_tokens each."""
+    """How answers are drawn."""
 
     n: int = 1
+    """Answers a question."""
     temperature: float = 0.0
+    """0 is greedy."""
     max_tokens: int = 64
+    """Of an answer, at most."""
     seed: int = 0
+    """Of drawn answers."""
 
 
 @dataclass
 class Suite:
-    """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`:
-    how clips are sampled. prompt: how questions are put, by name (`tvad.prompts.STYLES`: tvad, vau_r1,
-    vau_r1_no_think); parse: how answers are read (lenient, strict, vau_r1). odds: also ask engines that give
-    log-probabilities how likely Yes is against No, and each letter. hidden: the data set's references are
-    placeholders, the true ones are elsewhere (a leaderboard's private split): answers are kept and not
-    scored."""
+    """What is asked about which videos, and how it is measured."""
+
+    FOLDER: ClassVar[str] = "bench"
 
     name: str
+    """Of the suite, in records and tables."""
     data: str
+    """A data set folder."""
     tasks: list[str]
+    """Tasks, by name (`bench list tasks`)."""
     topics: list[str] | None = None
+    """Topics of multiple-choice questions to ask; by default all."""
     rate: float = 2.0
+    """Frames a second given to the model."""
     max_frames: int = 8
+    """At most so many frames of a clip."""
     max_videos: int | None = None
+    """Only the first so many videos."""
     decode: Decode = field(default_factory=Decode)
+    """How answers are drawn."""
     resamples: int = 2000
+    """Bootstrap draws of an interval."""
     seed: int = 0
+    """Of the intervals."""
     drop_bad_rows: bool = False
+    """Leave bad rows of the data out and say which, instead of refusing."""
     prompt: str = "tvad"
+    """How questions are put: tvad, vau_r1 or vau_r1_no_think (`tvad.prompts.STYLES`)."""
     parse: Literal["lenient", "strict", "vau_r1"] = "lenient"
+    """How answers are read (`tvad.answer.parse`)."""
     odds: bool = False
+    """Also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
     hidden: bool = False
+    """The data's references are placeholders, the true ones are elsewhere (a leaderboard's private split):
+    answers are kept and not scored."""
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            if task not in NAMES:
+                raise InputError(f"tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
+        if self.hidden and self.odds:
+            raise InputError("odds are measured against references, which this suite hides")
+        if self.prompt not in STYLES:
+            raise InputError(f"prompt: unknown style {self.prompt!r}; known: {', '.join(STYLES)}")
 
     def digest(self, samples: list[Sample]) -> str:
         """Hash of what is asked and of the references; where the data lies, how answers are decoded and which
@@ -82,15 +108,8 @@ class Item:
 
 
 def read(path: str, overrides: list[str] | None = None) -> Suite:
-    suite = config.build(Suite, config.override(config.read_yaml(path), overrides or []), path)
-    for task in suite.tasks:
-        if task not in NAMES:
-            raise InputError(f"{path}: tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
-    if suite.hidden and suite.odds:
-        raise InputError(f"{path}: odds are measured against references, which this suite hides")
-    if suite.prompt not in STYLES:
-        raise InputError(f"{path}: prompt: unknown style {suite.prompt!r}; known: {', '.join(STYLES)}")
-    return suite
+    """A suite from a YAML file or a shipped one's name, with `--a.b value` overrides. Raises InputError."""
+    return config.read(Suite, path, overrides or [])
 
 
 def _about(sample: Sample, suite: Suite) -> list[Item]:

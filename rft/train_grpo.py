@@ -13,38 +13,33 @@ transformers' generate takes over and says so. A killed run continues from its l
 command.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as a script, only rft/ is on the path
 
-from rft.common import moved
 from rft.grpo.config import GrpoRun
-from tvad.common import cli, config
+from tvad.common import cli
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="rft/train_grpo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", required=True, help="YAML file, e.g. configs/grpo/demo.yaml")
-    known, rest = parser.parse_known_args(arguments)
-    data = config.override(config.read_yaml(known.config), rest)
-    moved.refuse(data, moved.GRPO, known.config)
-    run = config.build(GrpoRun, data, known.config)
+def run(config: GrpoRun) -> int:
+    """Carry out a reinforcement run."""
     from rft.grpo.train import Stopped, train
 
     try:
-        trainer = train(run)
+        trainer = train(config)
     except Stopped as stop:
         print(stop, file=sys.stderr)
         return stop.status
     print(
-        f"{trainer.state.global_step} steps done; the trained model is in {Path(run.out, 'model')}, a page"
-        f" about the run in {Path(run.out, 'run.html')}"
+        f"{trainer.state.global_step} steps done; the trained model is in {Path(config.out, 'model')}, a page"
+        f" about the run in {Path(config.out, 'run.html')}"
     )
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("rft/train_grpo.py", run, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -11,30 +11,25 @@ than a stage's own parameters changed. A killed run continues: finished stages a
 resumes from its last checkpoint.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as a script, only rft/ is on the path
 
-from rft.common import moved
 from rft.curriculum.config import Curriculum
-from tvad.common import cli, config
+from tvad.common import cli
+
+
+def run(config: Curriculum) -> int:
+    """Carry out a curriculum."""
+    from rft.curriculum.train import train
+
+    print(f"the trained model is in {train(config)}")
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="rft/train_stage.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", required=True, help="YAML file, e.g. configs/stage/tiny.yaml")
-    known, rest = parser.parse_known_args(arguments)
-    data = config.override(config.read_yaml(known.config), rest)
-    moved.refuse_in_stages(data, known.config)
-    plan = config.build(Curriculum, data, known.config)
-    from rft.curriculum.train import train
-
-    print(f"the trained model is in {train(plan)}")
-    return 0
+    return cli.run("rft/train_stage.py", run, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.models.base import Engine
 from tvad.common.errors import InputError
+from tvad.common.shipped import checkpoint
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def load(spec: str, **options: Any) -> Engine:
     kind, _, path = spec.partition(":")
     if kind not in KINDS or not path:
         raise InputError(f"model {spec!r}: expected KIND:PATH with KIND one of {', '.join(KINDS)}")
+    if KINDS[kind].checkpoint:
+        path = checkpoint(path)
     return _call(kind, KINDS[kind].opens(), (path,), options)
 
 

@@ -55,6 +55,7 @@ class VllmModel:
             self.llm: Any = LLM(
                 path,
                 dtype=named,
+                use_tqdm_on_load=False,
                 enforce_eager=not on_gpu,
                 max_model_len=max_model_len,
                 max_num_seqs=max_num_seqs,

@@ -5,6 +5,7 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from bench import suite as suites
 from bench.suite import Item, Suite
@@ -49,6 +50,8 @@ class Scoring:
 @dataclass
 class Board:
     """A leaderboard: its suites, and what its visitors may do."""
+
+    FOLDER: ClassVar[str] = "leaderboard"
 
     folder: str
     """Where submissions, scored runs, private clips and the board's secret lie."""
@@ -158,7 +161,7 @@ class Board:
 
 def read(path: str, overrides: list[str] | None = None) -> Board:
     """A board from YAML. Raises InputError."""
-    board = config.build(Board, config.override(config.read_yaml(path), overrides or []), path)
+    board = config.read(Board, path, overrides or [])
     if not board.suites:
         raise InputError(f"{path}: suites is empty")
     taken: dict[tuple[str, str], str] = {}

@@ -5,7 +5,6 @@ reinforcement run's.
         --made-by "make tiny" --setting core
 """
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -146,40 +145,39 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rft.common.model_card",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", help="folder of the curriculum's result, beside its stages' folders")
-    parser.add_argument("--bench", required=True, help="a finished benchmark run of it")
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--made-by", required=True, help="the command that made it")
-    parser.add_argument("--setting", required=True, help="setting of the scenes that it was trained on")
-    parser.add_argument(
-        "--start", help="the checkpoint that the first stage began with; random weights without"
-    )
-    known = parser.parse_args(arguments)
+def ship(model: str, /, bench: str, out: str, made_by: str, setting: str, start: str | None = None) -> int:
+    """Copy a trained checkpoint and write its model card.
 
+    Args:
+        model: Folder of the curriculum's result, beside its stages' folders.
+        bench: A finished benchmark run of it.
+        out: Folder of the shipped checkpoint, replaced as a whole.
+        made_by: The command that made it.
+        setting: Setting of the scenes that it was trained on.
+        start: The checkpoint that the first stage began with; random weights without.
+    """
     from safetensors import safe_open
 
     from bench.run_folder import open_run
 
-    source, out = Path(known.model), Path(known.out)
+    source, target = Path(model), Path(out)
     files = sorted(source.parent.glob("[0-9]*-*/model/stage.json"))
     if not files or not (source / "model.safetensors").is_file():
         raise InputError(f"{source}: no trained checkpoint with its stages beside it")
-    record, _, metrics = open_run(known.bench)
+    record, _, metrics = open_run(bench)
     with safe_open(source / "model.safetensors", "pt") as tensors:
         parameters = sum(tensors.get_tensor(key).numel() for key in tensors.keys())  # noqa: SIM118
-    with whole_folder(out) as temporary:
+    with whole_folder(target) as temporary:
         shutil.copytree(source, temporary, ignore=shutil.ignore_patterns("stage.json"), dirs_exist_ok=True)
         stages = [stage_record.read_record(f) for f in files]
-        text = card(out.name, stages, record, metrics, known.made_by, known.setting, known.start, parameters)
+        text = card(target.name, stages, record, metrics, made_by, setting, start, parameters)
         (temporary / "README.md").write_text(text, encoding="utf-8")
-    print(f"{out}: {sum(f.stat().st_size for f in out.iterdir()) / 1e6:.1f} MB")
+    print(f"{target}: {sum(f.stat().st_size for f in target.iterdir()) / 1e6:.1f} MB")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("python -m rft.common.model_card", ship, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ values."""
 from collections.abc import Mapping
 from typing import Any
 
-from tvad.common.errors import InputError
-
 STAGE = {
     "data": "data.train",
     "validation": "data.validation",
@@ -36,7 +34,6 @@ STAGE = {
     "select": "selection.select",
     "save_steps": "selection.save_steps",
 }
-GRPO = {"watch.truncated": "watch.clipped"}
 _ABSENT = object()
 
 
@@ -47,23 +44,6 @@ def at(data: Any, key: str) -> Any:
             return _ABSENT
         data = data[part]
     return data
-
-
-def refuse(data: Any, table: Mapping[str, str], where: str) -> None:
-    """Raise InputError where `data` still has an old key of `table`, naming the new one. A name that has
-    become a group is old where it does not hold a mapping."""
-    for old, new in table.items():
-        found = at(data, old)
-        grouped = new.startswith(f"{old}.") and isinstance(found, Mapping)
-        if found is not _ABSENT and not grouped:
-            raise InputError(f"{where}: {old!r} is now {new!r}")
-
-
-def refuse_in_stages(data: Any, where: str) -> None:
-    """`refuse` in every stage of a curriculum's configuration."""
-    stages = data.get("stages") if isinstance(data, Mapping) else None
-    for n, stage in enumerate(stages if isinstance(stages, list) else []):
-        refuse(stage, STAGE, f"{where}: stages[{n}]")
 
 
 def brought_over(data: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:

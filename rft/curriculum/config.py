@@ -2,11 +2,35 @@
 ablation leaves. Reads without torch."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
+from rft.common import moved
 from rft.common.trainable import LoraSpec
+from tvad.common.config import behind
 from tvad.common.errors import InputError
 
 SYMBOLS = "symbols"  # instead of a data set: questions without a clip
+# Of transformers' TrainingArguments: what a stage sets by itself, and what to set instead.
+OWNED = {
+    "output_dir": "set the curriculum's `out`",
+    "seed": "set the curriculum's `seed`",
+    "data_seed": "set the curriculum's `seed`",
+    "learning_rate": "set `optimiser.lr`",
+    "lr_scheduler_*": "set `optimiser.lr_floor`",
+    "warmup_*": "set `optimiser.warmup`",
+    "weight_decay": "set `optimiser.weight_decay`",
+    "max_steps": "set `optimiser.steps`",
+    "num_train_epochs": "set `optimiser.epochs`",
+    "per_device_*_batch_size": "set `optimiser.batch`",
+    "gradient_accumulation_steps": "set `optimiser.accumulate`",
+    "save_steps": "set `selection.save_steps`",
+    "eval_st*": "set `data.validation` and `selection.save_steps`",
+    "load_best_model_at_end": "set `selection.select`",
+    "metric_for_best_model": "set `selection.select`",
+    "greater_is_better": "set `selection.select`",
+    "remove_unused_columns": "leave it out: losses read the columns",
+    "label_names": "leave it out: losses know their labels",
+}
 HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 
 
@@ -106,6 +130,8 @@ class Selection:
 class Stage:
     """One stage: what trains, on which data, by which losses, and what selects."""
 
+    MOVED: ClassVar[dict[str, str]] = moved.STAGE
+
     name: str
     """Names its folder."""
     trains: list[str]
@@ -128,7 +154,9 @@ class Stage:
     """Encode AHD's prompts anew before the stage."""
     lora: LoraSpec | None = None
     """Adapters on the last decoder layers, merged into the weights at the end."""
-    options: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(
+        default_factory=dict, metadata=behind("transformers:TrainingArguments", OWNED)
+    )
     """Further fields of transformers' TrainingArguments: bf16, gradient_checkpointing, …"""
 
     def check(self) -> None:
@@ -163,10 +191,13 @@ class Stage:
 class Curriculum:
     """Stages in a row; the last one's merged model is the result."""
 
+    FOLDER: ClassVar[str] = "stage"
+
     out: str
     """Folder of the stages and, in model/, of the result."""
     start: str
-    """A checkpoint folder of T-VAD or of its backbone, or a YAML description of an untrained model."""
+    """A checkpoint folder of T-VAD or of its backbone (or the name of a shipped one), or a YAML description
+    of an untrained model (configs/model)."""
     stages: list[Stage]
     """In order."""
     seed: int = 0
@@ -182,7 +213,7 @@ class Curriculum:
     use_rae: bool = True
     """Ablation: with the anomaly tokens' encoder."""
     prompts: str | None = None
-    """YAML file of AHD's prompt set (configs/prompts), where not the start's."""
+    """YAML file of AHD's prompt set, or the name of a shipped one, where not the start's."""
     attention: str | None = None
     """eager, sdpa or flash_attention_2, where not the library's choice."""
     threads: int | None = None

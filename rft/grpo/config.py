@@ -2,13 +2,14 @@
 loaded, and TRL's arguments made of it. Reads without torch."""
 
 import importlib.util
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rft.common.trainable import LoraSpec
+from tvad.common.config import behind
 from tvad.common.errors import InputError
+from tvad.common.shipped import checkpoint
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -17,7 +18,8 @@ METHODS = ("grpo", "reg_grpo")
 LOGGERS = ("tensorboard", "trackio", "wandb")
 TOKENS = 1 << 16  # of a log-prob pass
 
-# Fields of TRL's GRPOConfig that the run fills in itself, and what to set instead.
+# Fields of TRL's GRPOConfig that the run fills in itself, and what to set instead. (TRL's vllm_… fields are
+# about an engine of its own, which never runs here.)
 OWNED = {
     "output_dir": "set `out`",
     "seed": "set the run's `seed`",
@@ -26,6 +28,7 @@ OWNED = {
     "report_to": "set `loggers`",
     "remove_unused_columns": "leave it out: rewards read the columns",
     "use_vllm": "set `engine`",
+    "vllm_*": "set `engine` and `engine_options`",
     "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint in `out`",
 }
 
@@ -53,6 +56,8 @@ class Features:
 @dataclass
 class Watch:
     """When a step is warned of, and when a collapse ends the run (`rft.grpo.callbacks.CollapseStop`)."""
+
+    MOVED: ClassVar[dict[str, str]] = {"truncated": "clipped"}
 
     gap: float = 0.05
     """Mean trainer/sampler difference of log-probs, nats a token, above which a step is warned of."""
@@ -86,25 +91,27 @@ class Evaluate:
 class GrpoRun:
     """A reinforcement run."""
 
+    FOLDER: ClassVar[str] = "grpo"
+
     out: str
     """Folder of checkpoints, logs and the trained model."""
     model: str
-    """The start: a checkpoint folder."""
+    """The start: a checkpoint folder, or the name of a shipped one."""
     data: str
     """A data set folder."""
     tasks: dict[str, Any]
     """Task: its share of the prompts, or {share, rewards} where it has rewards of its own."""
     rewards: dict[str, float] = field(default_factory=dict)
     """Reward: its weight (`rft.rewards`, vau_r1.TASK.PART, package.module:function)."""
-    training: dict = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict, metadata=behind("trl:GRPOConfig", OWNED))
     """Fields of TRL's GRPOConfig, but for those that the run fills in itself."""
     seed: int = 0
     """Of the prompts, the rollouts and the trainer."""
     engine: str = "auto"
     """Who draws completions: vllm (in this process), transformers, auto (vllm where installed),
     server:URL,URL."""
-    engine_options: dict = field(default_factory=dict)
-    """Of the engine, e.g. {sleep: true} (`bench.models`)."""
+    engine_options: dict[str, Any] = field(default_factory=dict)
+    """Parameters of the engine's class, e.g. {sleep: true} of `bench.models.vllm.VllmModel`."""
     prompt_tokens: int = 1024
     """Room for a prompt, its video tokens included: an engine in this process takes sequences of so many
     tokens and `training.max_completion_length` more."""
@@ -147,6 +154,9 @@ class GrpoRun:
     loggers: list[str] = field(default_factory=list)
     """tensorboard, trackio, wandb, where installed."""
 
+    def __post_init__(self) -> None:
+        self.model = checkpoint(self.model)
+
 
 def check(run: GrpoRun) -> None:
     """Raise InputError for what can be known to be wrong before anything is loaded."""
@@ -157,11 +167,6 @@ def check(run: GrpoRun) -> None:
             raise InputError(f"loggers: {name!r} is none of {', '.join(LOGGERS)}")
         if importlib.util.find_spec(name) is None:
             raise InputError(f"loggers: {name} is not installed")
-    for key in run.training:
-        # TRL's vllm_… fields are about an engine of its own, which never runs here.
-        instead = "set `engine` and `engine_options`" if key.startswith("vllm_") else OWNED.get(key)
-        if instead:
-            raise InputError(f"training: {key} belongs to the run; {instead}")
     if not Path(run.model, "config.json").is_file():
         raise InputError(f"model: {run.model} is not a checkpoint folder (no config.json)")
 
@@ -171,19 +176,6 @@ def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
     import torch
     from trl import GRPOConfig
 
-    hints = typing.get_type_hints(GRPOConfig)
-    given = {}
-    for key, value in run.training.items():
-        if key not in hints:
-            raise InputError(f"training: unknown key {key!r}; expected a field of TRL's GRPOConfig")
-        kinds = typing.get_args(hints[key]) or (hints[key],)
-        given[key] = value
-        # YAML 1.1 reads 1e-6 as text.
-        if isinstance(value, str) and str not in kinds and (float in kinds or int in kinds):
-            try:
-                given[key] = float(value)
-            except ValueError:
-                raise InputError(f"training: {key}: expected a number, found {value!r}") from None
     settings = {
         "output_dir": run.out,
         "seed": run.seed,
@@ -198,7 +190,7 @@ def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
         "dataloader_num_workers": 0,
         "save_total_limit": 2,
         "bf16": False,
-        **given,
+        **run.training,
     }
     try:
         return GRPOConfig(**settings)

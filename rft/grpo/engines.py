@@ -1,10 +1,9 @@
-"""The rollout engine of a run: vLLM in this process, rollout servers, or transformers' generate."""
+"""The rollout engine of a run: one of the benchmark's (`bench.models`), or rollout servers."""
 
-import importlib.util
-import sys
 from typing import TYPE_CHECKING, Any
 
-from tvad.common.errors import InputError
+from bench import models
+from bench.models.base import Engine
 
 if TYPE_CHECKING:
     from rft.grpo.config import GrpoRun
@@ -12,33 +11,18 @@ if TYPE_CHECKING:
 
 def open_engine(
     kind: str, path: str, model, processor, sequences: int, length: int, seed: int, **options: Any
-):
-    """kind: auto, vllm, transformers (over the trainer's own `model`) or server:URL,URL. sequences:
-    completions drawn at a time; length: tokens of a prompt and its completion. Raises InputError for an
-    unknown kind."""
+) -> Engine:
+    """kind: as `bench.models.open_engine` takes it (hf samples from the trainer's own `model`), or
+    server:URL,URL. sequences: completions drawn at a time; length: tokens of a prompt and its completion.
+    Raises InputError for an unknown kind."""
     if kind.startswith("server:"):
         from rft.grpo.server import RolloutClient
 
-        return RolloutClient(kind.partition(":")[2])
-    if kind not in ("auto", "vllm", "transformers"):
-        raise InputError(f"engine: {kind!r} is none of auto, vllm, transformers, server:URL")
-    if kind == "auto" and importlib.util.find_spec("vllm") is None:
-        print(
-            "WARNING: vLLM is not installed: rollouts use transformers' generate, which is several times"
-            " slower",
-            file=sys.stderr,
-        )
-        kind = "transformers"
-    if kind == "transformers":
-        from bench.models.hf import HfModel
-
-        return HfModel(model, processor, **options)
-    from bench.models.vllm import VllmModel
-
-    return VllmModel(path, **{"max_model_len": length, "max_num_seqs": sequences, "seed": seed, **options})
+        return RolloutClient(kind.partition(":")[2], **options)
+    return models.open_engine(kind, path, model, processor, sequences, length, seed, **options)
 
 
-def engine_of(run: "GrpoRun", model, processor, sequences: int, completion_tokens: int):
+def engine_of(run: "GrpoRun", model, processor, sequences: int, completion_tokens: int) -> Engine:
     """The engine that a run names, with room for its prompts and completions of so many tokens."""
     length = run.prompt_tokens + completion_tokens
     return open_engine(

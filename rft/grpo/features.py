@@ -118,7 +118,7 @@ def seen_clips(
             fresh = core.model.see_clips(
                 vision["pixel_values_videos"].to(device), vision["video_grid_thw"].to(device)
             )
-        for g, clip in zip(missing, fresh, strict=True):
-            cache.put(rollout.keys[g], clip)
-            found[g] = clip
+        for g, seen in zip(missing, fresh, strict=True):
+            cache.put(rollout.keys[g], seen)
+            found[g] = seen
     return [clip for g in groups if (clip := found[g]) is not None]

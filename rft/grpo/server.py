@@ -9,7 +9,6 @@ safetensors (clips, weights, heatmaps) and JSON, nothing is unpickled. Bound to 
 otherwise; ROLLOUT_TOKEN, where set, is asked for.
 """
 
-import argparse
 import hmac
 import json
 import os
@@ -34,6 +33,7 @@ from safetensors.torch import save as save_tensors
 from bench.models.base import Completion, Request, Sampling
 from tvad.common import cli
 from tvad.common.errors import InputError
+from tvad.common.shipped import checkpoint
 from tvad.data.video import Frames
 
 TOKEN = "ROLLOUT_TOKEN"
@@ -239,40 +239,43 @@ def build_app(engine):
     return app
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rft.grpo.server",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", required=True, help="checkpoint folder; the trainer replaces its weights")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8100)
-    parser.add_argument(
-        "--max-model-len", type=int, default=1024, help="tokens of a prompt and its completion"
-    )
-    parser.add_argument("--max-num-seqs", type=int, default=128, help="completions drawn at a time")
-    parser.add_argument("--memory", type=float, default=0.9, help="share of a GPU's memory")
-    parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs that one engine is split over")
-    parser.add_argument("--dtype", help="as vLLM names it")
-    known = parser.parse_args(arguments)
-    if not Path(known.model, "config.json").is_file():
-        raise InputError(f"--model: {known.model} is not a checkpoint folder (no config.json)")
+def serve(
+    model: str,
+    host: str = "127.0.0.1",
+    port: int = 8100,
+    max_model_len: int = 1024,
+    max_num_seqs: int = 128,
+    memory: float = 0.9,
+    tensor_parallel: int = 1,
+    dtype: str | None = None,
+) -> int:
+    """Serve rollouts until interrupted.
+
+    Args:
+        model: Checkpoint folder, or the name of a shipped one; the trainer replaces its weights.
+        host: Address to listen on.
+        port: Port to listen on.
+        max_model_len: Tokens of a prompt and its completion.
+        max_num_seqs: Completions drawn at a time.
+        memory: Share of a GPU's memory.
+        tensor_parallel: GPUs that one engine is split over.
+        dtype: As vLLM names it.
+    """
+    path = checkpoint(model)
+    if not Path(path, "config.json").is_file():
+        raise InputError(f"--model: {model} is not a checkpoint folder (no config.json)")
     import uvicorn
 
     from bench.models.vllm import VllmModel
 
-    engine = VllmModel(
-        known.model,
-        known.dtype,
-        known.max_model_len,
-        known.max_num_seqs,
-        known.memory,
-        tensor_parallel=known.tensor_parallel,
-    )
-    print(f"rollout server for {known.model} on http://{known.host}:{known.port}", flush=True)
-    uvicorn.run(build_app(engine), host=known.host, port=known.port, log_level="warning")
+    engine = VllmModel(path, dtype, max_model_len, max_num_seqs, memory, tensor_parallel=tensor_parallel)
+    print(f"rollout server for {model} on http://{host}:{port}", flush=True)
+    uvicorn.run(build_app(engine), host=host, port=port, log_level="warning")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("python -m rft.grpo.server", serve, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

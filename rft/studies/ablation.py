@@ -8,17 +8,16 @@ goes through the same stages with what it has, and answers the same suite. Metri
 print as "--". A killed run continues.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from rft.common import moved
 from rft.curriculum.config import Curriculum, Stage
 from rft.studies.common import in_process, interval
-from tvad.common import cli, config
+from tvad.common import cli
 from tvad.common.files import write_whole
 
 VARIANTS = {
@@ -46,6 +45,8 @@ COLUMNS = {
 @dataclass
 class Ablation:
     """Which stages every variant goes through, and what all are measured on."""
+
+    FOLDER: ClassVar[str] = "stage"
 
     out: str
     """Folder of the variants' runs and of the table."""
@@ -145,22 +146,16 @@ def write_table(plan: Ablation) -> Path:
     return target
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rft.studies.ablation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", default="configs/stage/ablation.yaml")
-    known, rest = parser.parse_known_args(arguments)
-    data = config.override(config.read_yaml(known.config), rest)
-    moved.refuse_in_stages(data, known.config)
-    moved.refuse_in_stages(data.get("backbone"), f"{known.config}: backbone")
-    plan = config.build(Ablation, data, known.config)
-    for stage in [*plan.backbone.stages, *plan.stages]:
+def ablate(config: Annotated[Ablation, cli.FromFile("ablation")]) -> int:
+    """Train and measure every variant, write the table."""
+    for stage in [*config.backbone.stages, *config.stages]:
         stage.check()
-    print(f"written to {run(plan)}")
+    print(f"written to {run(config)}")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("python -m rft.studies.ablation", ablate, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from bench.suite import Suite
     from rft.grpo.config import GrpoRun
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNS = {"greedy": (1, 0.0), "sampled": (4, 1.0)}  # decoding: answers a question, temperature
 TASKS = ["mcq", "temporal", "spatial", "judgement"]
 ANSWER_TOKENS = 64
@@ -24,7 +23,7 @@ def suites_on(data: Path, tasks: list[str]) -> "dict[str, Suite]":
     """Decoding by name -> the scenes suite on a data set, with these tasks."""
     from bench import suite as suites
 
-    suite = suites.read(str(ROOT / "configs/bench/scenes.yaml"), ["--data", str(data)])
+    suite = suites.read("scenes", ["--data", str(data)])
     return {
         name: replace(
             suite,
@@ -62,7 +61,7 @@ def give(engine, checkpoint: str | Path):
 def in_process(command: list[str], what: str) -> None:
     """Python with these arguments, as a process of its own: memory and engines end with it. Raises InputError
     that names `what` where it fails."""
-    done = subprocess.run([sys.executable, *command], cwd=ROOT)
+    done = subprocess.run([sys.executable, *command])
     if done.returncode:
         raise InputError(f"{what}: failed with status {done.returncode}")
 

@@ -8,18 +8,17 @@ Everything is the real thing, only small: mp4 files, TRL's GRPO, vLLM rollouts, 
 intervals. A killed demo goes on where it stopped.
 """
 
-import argparse
-import os
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Any
 
-from rft.common import moved
 from rft.grpo.config import GrpoRun
-from rft.studies.common import ROOT, RUNS, TASKS, give, open_for, suites_on
-from tvad.common import cli, config
+from rft.studies.common import RUNS, TASKS, give, open_for, suites_on
+from tvad.common import cli
 from tvad.common.files import write_whole
+from tvad.common.quiet import quiet
 
 
 def rewards_by_item(run_folder: Path, items, functions: list, weights: list[float]) -> dict[str, float]:
@@ -121,24 +120,11 @@ def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: f
     )
 
 
-def demo(
-    out: Path,
-    seed: int,
-    config_path: str,
-    overrides: list[str],
-    train_clips: int = 800,
-    test_clips: int = 120,
-) -> dict[str, list]:
+def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120) -> dict[str, list]:
     """Run everything into `out`; returns the difference tables."""
     from tvad.data.scenes.dataset import ScenesConfig, generate
 
     started = time.time()
-    settings = config.override(config.read_yaml(config_path), overrides)
-    moved.refuse(settings, moved.GRPO, config_path)
-    run = config.build(GrpoRun, settings, config_path)
-    run = replace(run, out=str(out / "grpo"), data=str(out / "data" / "train"), seed=seed)
-    if not Path(run.model).is_dir():
-        run = replace(run, model=str(ROOT / run.model))
     for split, clips in (("train", train_clips), ("test", test_clips)):
         # Seed 1: none of these clips was among those that made the checkpoint (seed 0).
         generate(
@@ -185,21 +171,30 @@ def demo(
     return tables
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rft.studies.demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--out", default="runs/demo", help="folder for data, runs and report")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", default=str(ROOT / "configs/grpo/demo.yaml"))
-    parser.add_argument("--train-clips", type=int, default=800)
-    parser.add_argument("--test-clips", type=int, default=120)
-    known, rest = parser.parse_known_args(arguments)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    demo(Path(known.out), known.seed, known.config, rest, known.train_clips, known.test_clips)
+def command(
+    config: Annotated[dict[str, Any], cli.FromFile("demo", GrpoRun, owned=("out", "data", "seed"))],
+    out: str = "runs/demo",
+    seed: int = 0,
+    train_clips: int = 800,
+    test_clips: int = 120,
+) -> int:
+    """Benchmark, fine-tune, benchmark again.
+
+    Args:
+        out: Folder for data, runs and report.
+        seed: Of the run.
+        train_clips: Generated clips to learn from.
+        test_clips: Generated clips to be measured on.
+    """
+    folder = Path(out)
+    run = GrpoRun(**config, out=str(folder / "grpo"), data=str(folder / "data" / "train"), seed=seed)
+    demo(run, folder, train_clips, test_clips)
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    quiet()
+    return cli.run("python -m rft.studies.demo", command, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

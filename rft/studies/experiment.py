@@ -10,15 +10,13 @@ asked the same unseen clips, greedily and drawn, of known classes (closed set) a
 has seen (open set). A killed run continues.
 """
 
-import argparse
 import json
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from rft.common import moved
 from rft.grpo.config import GrpoRun
 from rft.studies.common import RUNS, TASKS, give, in_process, interval, open_for, suites_on
 from tvad.common import cli, config
@@ -57,10 +55,12 @@ class Arm:
 class Experiment:
     """Arms that are compared, seed by seed and together."""
 
+    FOLDER: ClassVar[str] = "grpo"
+
     out: str
     """Folder of data, runs and the table."""
     grpo: str
-    """A GRPO configuration; its model is the start."""
+    """A GRPO configuration, or the name of a shipped one; its model is the start."""
     arms: dict[str, Arm]
     """Name: arm."""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
@@ -74,11 +74,8 @@ class Experiment:
 
     def grpo_run(self, arm: Arm, seed: int) -> GrpoRun:
         """The GRPO run of an arm and a seed."""
-        data = config.read_yaml(self.grpo)
-        for key, value in arm.overrides.items():
-            data = config.override(data, [f"--{key}", json.dumps(value)])
-        moved.refuse(data, moved.GRPO, self.grpo)
-        run = config.build(GrpoRun, data, self.grpo)
+        given = [word for key, value in arm.overrides.items() for word in (f"--{key}", json.dumps(value))]
+        run = config.read(GrpoRun, self.grpo, given)
         return replace(
             run, model=arm.start or run.model, data=str(Path(self.out) / "data" / "train"), seed=seed
         )
@@ -348,38 +345,43 @@ def write_table(plan: Experiment) -> Path:
     return write_whole(out / "experiment.md", "\n".join(lines) + "\n")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rft.studies.experiment",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", default="configs/grpo/experiment.yaml")
-    parser.add_argument("--only-start", help=argparse.SUPPRESS)
-    known, rest = parser.parse_known_args(arguments)
-    plan = config.build(Experiment, config.override(config.read_yaml(known.config), rest), known.config)
+def check(plan: Experiment) -> None:
+    """Raise InputError for an arm that cannot be run."""
     for name, arm in plan.arms.items():
         if arm.method not in ("grpo", "sft"):
-            raise InputError(f"{known.config}: arms: {name}: method is {arm.method!r}, expected grpo or sft")
+            raise InputError(f"arms: {name}: method is {arm.method!r}, expected grpo or sft")
         if arm.against is not None and arm.against not in plan.arms:
-            raise InputError(f"{known.config}: arms: {name}: against names {arm.against!r}, which is no arm")
+            raise InputError(f"arms: {name}: against names {arm.against!r}, which is no arm")
         if not Path(start_of(plan, arm), "config.json").is_file():
-            raise InputError(
-                f"{known.config}: arms: {name}: {start_of(plan, arm)} is not a checkpoint folder"
-            )
-    if known.only_start:
-        run_start(plan, known.only_start)
+            raise InputError(f"arms: {name}: {start_of(plan, arm)} is not a checkpoint folder")
+
+
+def experiment(
+    config: Annotated[Experiment, cli.FromFile("experiment")], only_start: str | None = None
+) -> int:
+    """Run every arm on every seed, write the table.
+
+    Args:
+        only_start: The arms of one start, without the table; the experiment calls itself so.
+    """
+    check(config)
+    if only_start:
+        run_start(config, only_start)
         return 0
-    make_data(plan)
-    for start in dict.fromkeys(start_of(plan, arm) for arm in plan.arms.values()):
-        written = Path(plan.out) / "experiment.yaml"
-        write_whole(written, json.dumps(asdict(plan)))  # JSON is YAML
-        command = ["-m", "rft.studies.experiment", "--config", str(written), "--only-start", start]
+    make_data(config)
+    for start in dict.fromkeys(start_of(config, arm) for arm in config.arms.values()):
+        written = Path(config.out) / "experiment.yaml"
+        write_whole(written, json.dumps(asdict(config)))  # JSON is YAML
+        command = ["-m", "rft.studies.experiment", "--config", str(written), "--only_start", start]
         in_process(command, f"the arms of {start}")
-    table = write_table(plan)
+    table = write_table(config)
     print(table.read_text())
     print(f"written to {table}")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("python -m rft.studies.experiment", experiment, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

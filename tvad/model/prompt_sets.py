@@ -3,6 +3,7 @@ categories (section 3.1)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -13,6 +14,8 @@ LEVELS = ("word", "phrase", "sentence")
 @dataclass
 class PromptSet:
     """Prompts of AHD's two classes, by templates."""
+
+    FOLDER: ClassVar[str] = "prompts"
 
     templates: dict[str, list[str]]
     """Level (word, phrase, sentence) -> texts with one `{}`, for what is seen."""
@@ -64,4 +67,4 @@ class PromptSet:
 
 def read(path: str | Path) -> dict[str, list[str]]:
     """The prompts of a YAML file."""
-    return config.build(PromptSet, config.read_yaml(path), str(path)).expand(str(path))
+    return config.read(PromptSet, path).expand(str(path))

@@ -8,10 +8,18 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tvad.common.errors import InputError
+from tvad.common.shipped import checkpoint, configuration, configurations
 from tvad.model import tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.modeling import class_for, config_from, untrained
+
+
+def located(path: str) -> str:
+    """A checkpoint folder or YAML file of configs/model, given by path or by a shipped one's name."""
+    if path in configurations("model") or path.endswith((".yaml", ".yml")):
+        return str(configuration(path, "model"))
+    return checkpoint(path)
 
 
 def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | None = None, **switches):
@@ -23,6 +31,7 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
     checkpoint lacks start random, those that are switched off are left out. attention: transformers'
     attn_implementation. Raises InputError that names the path.
     """
+    path = located(path)
     if path.endswith((".yaml", ".yml")):
         model, processor = tiny.build(path, **switches)
         return model, processor
@@ -97,6 +106,7 @@ def _grown(base, tokenizer, switches: dict):
 
 def prompts_of(path: str) -> dict[str, list[str]] | None:
     """The prompt set that a start names: of its YAML file or its configuration; None where it has none."""
+    path = located(path)
     if path.endswith((".yaml", ".yml")):
         return tiny.prompts_in(path)
     return json.loads(Path(path, "config.json").read_text(encoding="utf-8")).get("text_prompts") or None

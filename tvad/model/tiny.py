@@ -4,7 +4,7 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -52,6 +52,8 @@ PROTOCOL = tuple(f"<{slash}{tag}>" for tag in ("think", "answer", "glue", "box")
 class TinyModel:
     """An untrained T-VAD of any size."""
 
+    FOLDER: ClassVar[str] = "model"
+
     family: Literal["qwen2_5_vl", "qwen3_vl"]
     """Backbone."""
     seed: int
@@ -80,7 +82,7 @@ class TinyModel:
 
 def read(path: str | Path) -> TinyModel:
     """The description in a YAML file. Raises InputError that names the key."""
-    return config.build(TinyModel, config.read_yaml(path), str(path))
+    return config.read(TinyModel, path)
 
 
 def build_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:

@@ -1,0 +1,221 @@
+"""The commands of `bench`: each takes what was typed, calls what does the work, prints."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Literal
+
+from bench.suite import Suite
+from tvad.common.errors import InputError
+
+
+def run(
+    model: str,
+    suite: Suite,
+    out: str,
+    video: Literal["file", "frames"] | None = None,
+    concurrency: int | None = None,
+    cache: str | None = None,
+) -> int:
+    """Ask a model the questions of a suite and score its answers.
+
+    Args:
+        model: KIND:PATH, KIND one of hf, vllm, openai (NAME@URL), baseline.
+        out: Folder of the run; a run that ended early goes on where it stopped.
+        video: Of openai: how clips travel, as mp4 (file, the default) or as pictures (frames).
+        concurrency: Of openai: requests in flight (default 8).
+        cache: SQLite file of answers that runs share: what a model was asked before is not asked again.
+
+    Example:
+        bench run --model vllm:tvad-tiny --suite scenes --out runs/tiny-greedy
+        bench run --model hf:tvad-tiny --suite scenes --out runs/hf --decode.n 4 --decode.temperature 1
+    """
+    from bench import models
+    from bench import suite as suites
+    from bench.cache import ResponseCache
+    from bench.intervals import table
+    from bench.run import run as run_suite
+
+    suites.load(suite)  # bad data is refused before a model is loaded
+    options = {k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None}
+    if options and not model.startswith("openai:"):
+        raise InputError(f"--{next(iter(options))} is for openai: models")
+    answers = ResponseCache(cache, model) if cache else None
+    if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
+        print(table(metrics))
+        _warn_of_blind_baselines(out)
+    return 0
+
+
+def score(predictions: str, /, suite: Suite, out: str) -> int:
+    """Score answers made elsewhere: lines of id, task, response.
+
+    Args:
+        predictions: JSONL file.
+        out: Folder of the run.
+
+    Example:
+        bench score answers.jsonl --suite scenes --out runs/scored
+    """
+    from bench.intervals import table
+    from bench.score import score as score_file
+
+    metrics, rejected = score_file(predictions, suite, out)
+    for problem in rejected:
+        print(f"rejected {problem}", file=sys.stderr)
+    print(table(metrics))
+    _warn_of_blind_baselines(out)
+    return 0
+
+
+def compare(
+    before: str,
+    after: str,
+    /,
+    gate: str | None = None,
+    junit: str | None = None,
+    markdown: str | None = None,
+) -> int:
+    """Paired differences of two runs on one suite.
+
+    Args:
+        before: Folder of a run.
+        after: Folder of another run on the same suite.
+        gate: YAML file of tolerated drops, or the name of a shipped one; exit status 1 on a regression.
+        junit: With --gate: write the verdicts as JUnit XML.
+        markdown: Write the table as Markdown, for a CI summary.
+
+    Example:
+        bench compare runs/before runs/after
+        bench compare runs/before runs/after --gate reasoning --junit gate.xml
+    """
+    from bench.gate import compare_runs
+
+    return compare_runs(before, after, gate, junit, markdown)
+
+
+def audit(
+    data: str | None = None, suite: str | None = None, train: str | None = None, out: str | None = None
+) -> int:
+    """What a suite can be answered with without looking; exit status 1 where it is flagged.
+
+    Args:
+        data: Data set folder or VAU-Bench CSV.
+        suite: In place of --data: YAML file or name of a suite, whose data is audited.
+        train: The training data, for the prior, the text-only baseline and leaks.
+        out: Write the audit as a page.
+
+    Example:
+        bench audit --data data/core/test --train data/core/train
+    """
+    from bench import audit as audits
+    from bench import suite as suites
+
+    if (data is None) == (suite is None):
+        raise InputError("audit: give either --data or --suite")
+    found = audits.audit(data or suites.read(str(suite)).data, train)
+    print(audits.table(found))
+    if out:
+        print(audits.write_page(found, out))
+    return 1 if found.flagged else 0
+
+
+def report(run: str, /, against: str | None = None) -> int:
+    """Write RUN/report.html.
+
+    Args:
+        run: Folder of a finished run.
+        against: An earlier run on the same suite, for the comparison.
+
+    Example:
+        bench report runs/tiny-greedy
+    """
+    from bench.report import write_report
+
+    print(write_report(run, against))
+    return 0
+
+
+def judge(run: str, /, judge: list[str]) -> int:
+    """Rate a run's rationales by one or two language models (VAU-Eval).
+
+    Args:
+        run: Folder of a finished run.
+        judge: openai:NAME@URL; twice for their agreement.
+
+    Example:
+        bench judge runs/tiny-greedy --judge openai:NAME@http://127.0.0.1:8000/v1
+    """
+    from bench import judge as judges
+
+    if len(judge) > 2:
+        raise InputError("--judge: one or two judges")
+    print(judges.table(judges.judge_run(run, judge)))
+    return 0
+
+
+def export(run: str, /, out: str) -> int:
+    """Write a run as a log for Inspect's viewer.
+
+    Args:
+        run: Folder of a finished run.
+        out: File, .json.
+
+    Example:
+        bench export runs/tiny-greedy --out runs/tiny-greedy/inspect.json
+    """
+    from bench.exchange import to_inspect
+
+    print(to_inspect(run, out))
+    return 0
+
+
+def import_log(log: str, /, suite: Suite, task: str, out: str, key: str = "doc_id") -> int:
+    """Turn lmms-eval's sample log into predictions for `bench score`.
+
+    Args:
+        log: File samples_*.jsonl.
+        task: The suite's task that was asked.
+        out: File of predictions, .jsonl.
+        key: Field that names the question: doc_id counts the suite's questions of the task.
+
+    Example:
+        bench import samples_mcq.jsonl --suite scenes --task mcq --out answers.jsonl
+    """
+    from bench.exchange import from_lmms_eval
+
+    count, problems = from_lmms_eval(log, suite, task, out, key)
+    for problem in problems:
+        print(f"left out {problem}", file=sys.stderr)
+    print(f"{count} answers in {out}; {len(problems)} lines left out")
+    return 0
+
+
+def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -> int:
+    """Names that suites and commands take.
+
+    Args:
+        what: Of which kind.
+
+    Example:
+        bench list models
+    """
+    from bench import models, tasks
+    from tvad.common.shipped import configurations
+
+    found = {
+        "tasks": lambda: tasks.NAMES,
+        "models": lambda: [f"{kind}:{entry.takes}" for kind, entry in models.KINDS.items()],
+        "metrics": lambda: sorted(p.stem for p in (Path(__file__).parent / "metrics").glob("[a-z]*.py")),
+        "suites": lambda: configurations("bench"),
+        "configs": lambda: [f"{k}/{name}" for k in ("bench", "gate") for name in configurations(k)],
+    }
+    print("\n".join(found[what]()))
+    return 0
+
+
+def _warn_of_blind_baselines(folder: str) -> None:
+    from bench import blind
+
+    for line in blind.warnings(json.loads(Path(folder, "run.json").read_text())["blind"]):
+        print(line)

@@ -1,0 +1,293 @@
+"""The commands of `leaderboard`: each takes what was typed, calls what does the work, prints."""
+
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Literal
+
+from tvad.common.errors import InputError
+from tvad.common.files import write_whole
+
+
+def card(out: str) -> int:
+    """Write a model card to fill in.
+
+    Args:
+        out: YAML file, which must not exist yet.
+
+    Example:
+        leaderboard card --out card.yaml
+    """
+    from leaderboard.card import card_template
+
+    if Path(out).exists():
+        raise InputError(f"--out: {out} exists already")
+    print(write_whole(out, card_template()))
+    return 0
+
+
+def pack(runs: list[str], /, card: str, out: str) -> int:
+    """Pack finished benchmark runs and a model card into a submission.
+
+    Args:
+        runs: SUITE=RUN, one for every suite.
+        card: YAML file; `leaderboard card` writes one to fill in.
+        out: A .zip, or a folder.
+
+    Example:
+        leaderboard pack scenes=runs/tiny-greedy --card card.yaml --out submission.zip
+    """
+    from leaderboard.intake import submission
+
+    folders = {}
+    for given in runs:
+        suite, equals, run = given.partition("=")
+        if not equals or not suite or suite in folders:
+            raise InputError(f"{given!r}: expected SUITE=RUN, every suite once")
+        folders[suite] = Path(run)
+    found = submission.pack(folders, Path(card), Path(out))
+    print(f"{out}: {found.card.name}, {', '.join(found.suites)}, {found.hash}")
+    return 0
+
+
+def verify(submission: str, /) -> int:
+    """Check a submission; exit status 1 where lines of it would not be scored.
+
+    Args:
+        submission: Folder or .zip.
+
+    Example:
+        leaderboard verify submission.zip
+    """
+    from leaderboard.intake import submission as submissions
+
+    with submissions.opened(Path(submission)) as folder:
+        found = submissions.verify(folder)
+    for problem in found.rejected:
+        print(f"would not be scored: {problem}")
+    print(f"{found.card.name} by {found.card.organisation}: {', '.join(found.suites)}, {found.hash}")
+    return 1 if found.rejected else 0
+
+
+def submit(submission: str, /, url: str, wait: bool = False) -> int:
+    """Send a submission, from where an earlier try ended; the token is in LEADERBOARD_TOKEN.
+
+    Args:
+        submission: A .zip.
+        url: Address of the leaderboard.
+        wait: Until it is scored; exit status 1 where that fails.
+
+    Example:
+        leaderboard submit submission.zip --url http://127.0.0.1:8200 --wait
+    """
+    from leaderboard.client import Client
+    from leaderboard.intake import submission as submissions
+
+    client, path = Client(url, _token()), Path(submission)
+    with submissions.opened(path) as folder:  # what the server would refuse is not sent
+        submissions.verify(folder)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a .zip; `leaderboard pack --out submission.zip` makes one")
+    found = client.send(path)
+    lost = found["rejected_lines"]
+    note = f"; {lost} lines will not be scored" if lost else ""
+    print(f"{found['state']}: {client.url}{found['url']}{note}")
+    if wait:
+        found = client.wait(found["hash"])
+        print(found["state"] + (f": {found['error']}" if found["error"] else ""))
+    return 1 if found["state"] == "failed" else 0
+
+
+def withdraw(hash: str, /, url: str) -> int:
+    """Take back one's own submission; the token is in LEADERBOARD_TOKEN.
+
+    Args:
+        hash: Of the submission.
+        url: Address of the leaderboard.
+
+    Example:
+        leaderboard withdraw 3f2a… --url http://127.0.0.1:8200
+    """
+    from leaderboard.client import Client
+
+    print(Client(url, _token()).data("DELETE", f"/api/submissions/{hash}")["state"])
+    return 0
+
+
+def gate(
+    model: str,
+    /,
+    against: str,
+    suite: str,
+    url: str,
+    gate: str = "reasoning",
+    junit: str | None = None,
+    markdown: str | None = None,
+) -> int:
+    """Compare a run with a model of the leaderboard, question by question; exit status 1 on a regression.
+
+    Args:
+        model: A finished run's folder, or the name or hash of a model on the leaderboard.
+        against: Name or hash of a model on the leaderboard.
+        suite: Name of the suite.
+        url: Address of the leaderboard.
+        gate: YAML file of tolerated drops, or the name of a shipped one.
+        junit: Write the verdicts as JUnit XML.
+        markdown: Write the comparison as Markdown.
+
+    Example:
+        leaderboard gate runs/candidate --against my-model --suite scenes --url http://127.0.0.1:8200
+    """
+    from bench.gate import compare_runs
+    from leaderboard.client import Client
+
+    client = Client(url)
+    folder = Path(model)
+    candidate = nullcontext(folder) if folder.is_dir() else client.scored_run(model, suite)
+    with client.scored_run(against, suite) as before, candidate as after:
+        return compare_runs(before, after, gate, junit, markdown)
+
+
+def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: bool = False) -> int:
+    """The server: API, pages and a scorer beside them.
+
+    Args:
+        config: YAML file of the board, or the name of a shipped one.
+        host: Address to listen on.
+        port: Port to listen on.
+        no_scorer: Scorers run elsewhere: python -m leaderboard.scoring.
+
+    Example:
+        leaderboard serve --config local --port 8200
+    """
+    import subprocess
+
+    import uvicorn
+
+    from leaderboard.web.app import build_app
+
+    board, store = _store(config)
+    app = build_app(board, store)
+    command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--parent", str(os.getpid())]
+    scorer = None if no_scorer else subprocess.Popen(command)
+    print(f"{board.title}: http://{host}:{port}", flush=True)
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=10)
+    finally:
+        if scorer is not None:
+            scorer.terminate()
+            scorer.wait(30)
+    return 0
+
+
+def build(config: str, out: str) -> int:
+    """Export all pages as static files.
+
+    Args:
+        config: YAML file of the board, or the name of a shipped one.
+        out: A folder, replaced as a whole.
+
+    Example:
+        leaderboard build --config local --out site
+    """
+    from leaderboard.build import build as export
+
+    board, store = _store(config)
+    print(f"{export(board, store, Path(out))} pages in {out}")
+    return 0
+
+
+def account(name: str, /, config: str, renew: bool = False, disable: bool = False) -> int:
+    """Make an account and show its token, once.
+
+    Args:
+        name: Of the account.
+        config: YAML file of the board, or the name of a shipped one.
+        renew: A new token for an account; the old one is void.
+        disable: Its token counts no longer.
+
+    Example:
+        leaderboard account my-lab --config local
+    """
+    board, store = _store(config)
+    if disable:
+        store.disable_account(name)
+        print(f"{name} is disabled")
+    else:
+        print(store.renew_token(name) if renew else store.create_account(name, board.daily))
+    return 0
+
+
+def admin(
+    what: Literal["accounts", "audit", "withdraw", "migrate"],
+    hash: str | None = None,
+    /,
+    *,
+    config: str,
+    most: int = 100,
+) -> int:
+    """Look after a board: its accounts, its audit log, withdrawals, its tables.
+
+    Args:
+        what: To be done.
+        hash: Of the submission to withdraw.
+        config: YAML file of the board, or the name of a shipped one.
+        most: Lines of the audit log.
+
+    Example:
+        leaderboard admin audit --config local
+    """
+    _board, store = _store(config)
+    if what == "withdraw":
+        if not hash:
+            raise InputError("admin withdraw: name the submission's hash")
+        store.withdraw(None, hash)
+        print(f"{hash} is withdrawn")
+    elif what == "accounts":
+        for row in store.accounts():
+            state = "disabled" if row["disabled"] else f"{row['daily']} a day"
+            print(
+                f"{row['created']:%Y-%m-%d}  {row['name']:32s} {row['submissions']:6d} submissions  {state}"
+            )
+    elif what == "audit":
+        for row in reversed(store.audit(most)):
+            what_of = f"{row['who']:16s} {row['action']:16s} {row['subject']}  {row['detail']}"
+            print(f"{row['time']:%Y-%m-%d %H:%M:%S}  {what_of}".rstrip())
+    else:
+        print(f"{store.engine.url.render_as_string()}: tables are up to date")
+    return 0
+
+
+def names(what: Literal["configs"], /) -> int:
+    """Names that commands take in place of a path.
+
+    Args:
+        what: Of which kind.
+
+    Example:
+        leaderboard list configs
+    """
+    from tvad.common.shipped import configurations
+
+    print("\n".join([*configurations("leaderboard"), *(f"gate/{name}" for name in configurations("gate"))]))
+    return 0
+
+
+def _store(config: str):
+    from leaderboard.board import config as boards
+    from leaderboard.store import Store
+    from leaderboard.store.database import connect
+
+    board = boards.read(config)
+    Path(board.folder).mkdir(parents=True, exist_ok=True)
+    store = Store(connect(board.url))
+    store.migrate()
+    return board, store
+
+
+def _token() -> str:
+    token = os.environ.get("LEADERBOARD_TOKEN")
+    if not token:
+        raise InputError("LEADERBOARD_TOKEN is not set")
+    return token

@@ -1,0 +1,99 @@
+"""The wheel, built and installed, in an empty folder: commands run, configurations and the small checkpoint
+are found by name. (Its dependencies are this environment's; `make versions` installs them, too.)"""
+
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from tvad.common.shipped import configurations
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """(wheel, folder of the installed packages)."""
+    made, site = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("site")
+    copy = made / "source"  # the build leaves folders behind
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in tracked.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(made), str(copy)]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    (wheel,) = made.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return wheel, site
+
+
+def call(site, folder, *arguments, status=0):
+    environment = os.environ | {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == status, done.stderr[-3000:]
+    return done
+
+
+def test_the_installed_packages_are_the_wheels(installed, tmp_path):
+    _, site = installed
+    names = "tvad, rft, bench, leaderboard"
+    program = f"import {names}; print(*(m.__path__[0] for m in ({names})))"
+    for path in call(site, tmp_path, "-c", program).stdout.split():
+        assert path.startswith(str(site))
+
+
+def test_everything_that_the_packages_read_is_in_the_wheel(installed):
+    """Whatever is tracked below the packages: templates, styles, migrations; and what is shipped."""
+    _, site = installed
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    wanted = [n for n in tracked.splitlines() if n.split("/")[0] in ("tvad", "rft", "bench", "leaderboard")]
+    assert [n for n in wanted if not (site / n).exists()] == []
+    for path in configurations().values():
+        assert (site / "tvad" / path.relative_to(ROOT)).read_text() == path.read_text()
+    assert (site / "tvad/assets/tvad-tiny/model.safetensors").is_file()
+
+
+def test_commands_find_configurations_and_the_checkpoint_by_name(installed, tmp_path):
+    _, site = installed
+    assert "bench/scenes" in call(site, tmp_path, "-m", "bench", "list", "configs").stdout
+    assert "local" in call(site, tmp_path, "-m", "leaderboard", "list", "configs").stdout
+    assert "grpo/demo" in call(site, tmp_path, "-m", "tvad", "list", "configs").stdout
+    call(site, tmp_path, "-m", "tvad", "data", "scenes", "--out", "clips", "--clips", 4, "--split", "test")
+    run = (
+        "-m",
+        "bench",
+        "run",
+        "--model",
+        "hf:tvad-tiny",
+        "--suite",
+        "scenes",
+        "--data",
+        "clips",
+        "--out",
+        "run",
+    )
+    tasks = ("--tasks", "[judgement]", "--max_videos", "1", "--decode.max_tokens", "4")
+    assert "judgement.accuracy" in call(site, tmp_path, *run, *tasks).stdout
+    for program, config in (("rft.train_grpo", "demo"), ("rft.train_stage", "tiny")):
+        printed = call(site, tmp_path, "-m", program, "--config", config, "--print_config").stdout
+        assert yaml.safe_load(printed)["seed"] == 0
+
+
+def test_a_checkpoint_that_the_wheel_lacks_is_one_line_with_the_way_to_it(installed, tmp_path):
+    _, site = installed
+    run = ("-m", "bench", "run", "--model", "hf:tvad-tiny-closed", "--suite", "scenes", "--out", "run")
+    call(site, tmp_path, "-m", "tvad", "data", "scenes", "--out", "data/core/test", "--clips", 2)
+    done = call(site, tmp_path, *run, status=2)
+    assert "make closed" in done.stderr and len(done.stderr.splitlines()) == 1

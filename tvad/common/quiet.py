@@ -1,0 +1,25 @@
+"""A screen that shows what the project says: the libraries' warnings, notes and bars of loading are left out,
+their errors are not. Called first by commands that people watch, as torch's C++ part looks only once."""
+
+import logging
+import os
+
+LOGGERS = ("torch.utils.cpp_extension", "torch.distributed", "vllm", "DeepSpeed", "transformers", "trl")
+
+
+def quiet() -> None:
+    """Let the libraries speak of errors only. What a person has set in the environment stays."""
+    for name, value in {
+        "PYTHONWARNINGS": "ignore",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+    for name in LOGGERS:
+        # A filter, as some of them set their own level when they are imported.
+        logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)

