@@ -1,0 +1,144 @@
+"""Configurations of training: what the shipped files resolve to, what is refused by name, and that they read
+without torch."""
+
+import copy
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from transformers import TrainingArguments
+from trl import GRPOConfig
+
+from rft.common import moved
+from rft.common.stage_record import FORMAT, read_record, write_record
+from rft.curriculum.arguments import arguments_of
+from rft.curriculum.config import Curriculum, Data, Optimiser, Stage
+from rft.grpo.config import OWNED, GrpoRun, check, settings_of
+from rft.studies.ablation import Ablation
+from rft.studies.experiment import Experiment
+from rft.train_grpo import main as grpo
+from rft.train_stage import main as stages
+from tvad.common import config
+from tvad.common.errors import InputError
+
+GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(encoding="utf-8"))
+SINCE = {"prompt_tokens"}  # keys that have come since the golden values were taken
+MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
+CLASSES = {
+    "configs/stage/ablation.yaml": Ablation,
+    "configs/grpo/ablation.yaml": Experiment,
+    "configs/grpo/experiment.yaml": Experiment,
+}
+
+
+def resolved(path: str):
+    default = Curriculum if path.startswith("configs/stage") else GrpoRun
+    return config.build(CLASSES.get(path, default), config.read_yaml(ROOT / path), path)
+
+
+def today(old: dict) -> dict:
+    """Old values at their places of today."""
+    old = copy.deepcopy(old)
+    for plan in (old, old.get("backbone")):
+        if plan and "stages" in plan:
+            plan["stages"] = [moved.brought_over(stage, moved.STAGE) for stage in plan["stages"]]
+    for key, new in moved.GRPO.items():
+        group, name = key.split(".")
+        if group in old:
+            old[group][new.split(".")[1]] = old[group].pop(name)
+    return old
+
+
+def test_every_shipped_file_has_its_golden_values():
+    shipped = {
+        str(path.relative_to(ROOT))
+        for folder in ("grpo", "stage")
+        for path in (ROOT / "configs" / folder).glob("*.yaml")
+    }
+    assert shipped == set(GOLDEN["resolved"])
+
+
+@pytest.mark.parametrize("path", GOLDEN["resolved"])
+def test_shipped_files_resolve_to_the_values_they_had(path):
+    found = dataclasses.asdict(resolved(path))
+    assert {key: value for key, value in found.items() if key not in SINCE} == today(GOLDEN["resolved"][path])
+
+
+@pytest.mark.parametrize("name", GOLDEN["training"])
+def test_the_librarys_arguments_are_what_they_were(name, tmp_path):
+    path, _, stage_name = name.partition(":")
+    plan = resolved(path)
+    if stage_name:
+        stage = next(stage for stage in plan.stages if stage.name == stage_name)
+        found, library = arguments_of(stage, 100, tmp_path, plan.seed, True), TrainingArguments
+    else:
+        found, library = settings_of(plan, [1.0]), GRPOConfig
+    default = library(output_dir=str(tmp_path), use_cpu=True, report_to="none").to_dict()
+    changed = {
+        key: value
+        for key, value in found.to_dict().items()
+        if key not in MACHINE and (key not in default or default[key] != value)
+    }
+    assert json.loads(json.dumps(changed)) == GOLDEN["training"][name]
+
+
+@pytest.mark.parametrize(("old", "new"), moved.STAGE.items())
+def test_an_old_key_of_a_stage_is_refused_with_its_new_place(old, new, tmp_path):
+    stage = {"name": "x", "trains": ["*"], old: 1}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"out": "o", "start": "s", "stages": [stage]}))
+    with pytest.raises(InputError, match=rf"mine\.yaml: stages\[0\]: '{old}' is now '{new}'"):
+        stages(["--config", str(tmp_path / "mine.yaml")])
+
+
+def test_a_group_that_has_an_old_keys_name_is_no_old_key():
+    moved.refuse({"data": {"train": "d"}}, moved.STAGE, "x")
+    with pytest.raises(InputError, match=r"'data' is now 'data\.train'"):
+        moved.refuse({"data": "d"}, moved.STAGE, "x")
+
+
+def test_a_renamed_threshold_is_refused_by_its_name(tmp_path):
+    (tmp_path / "mine.yaml").write_text(json.dumps({"watch": {"truncated": 0.5}}))
+    with pytest.raises(InputError, match=r"'watch\.truncated' is now 'watch\.clipped'"):
+        grpo(["--config", str(tmp_path / "mine.yaml")])
+
+
+@pytest.mark.parametrize("key", [*OWNED, "vllm_mode"])
+def test_what_the_run_fills_in_itself_is_refused_under_training(key):
+    run = GrpoRun("o", "assets/tvad-tiny", "d", {"mcq": 1}, training={key: 1})
+    with pytest.raises(InputError, match=rf"training: {key} belongs to the run; (set|leave) "):
+        check(run)
+
+
+def test_records_of_stages_carry_a_format_and_old_ones_are_brought_over(tmp_path):
+    record = {
+        "stage": dataclasses.asdict(Stage("x", ["*"], Data("d"), optimiser=Optimiser(lr=1e-3, steps=2)))
+    }
+    write_record(tmp_path, record)
+    assert read_record(tmp_path / "stage.json") == {"format": FORMAT} | record
+    flat = GOLDEN["resolved"]["configs/stage/tiny.yaml"]["stages"][0]
+    (tmp_path / "stage.json").write_text(json.dumps({"stage": flat, "seed": 0}))
+    old = read_record(tmp_path / "stage.json")
+    assert old["stage"]["optimiser"]["lr"] == flat["lr"] and old["stage"]["data"]["train"] == "symbols"
+    for text in ('{"format": 3, "stage": {}}', "{", "[]", '{"seed": 0}'):
+        (tmp_path / "stage.json").write_text(text)
+        with pytest.raises(InputError, match=r"stage\.json: (format 3|no record)"):
+            read_record(tmp_path / "stage.json")
+
+
+def test_configurations_read_without_the_training_libraries():
+    """So that --help is quick."""
+    heavy = ("torch", "transformers", "trl", "peft", "datasets")
+    code = (
+        "import sys, rft.train_grpo, rft.train_stage, rft.studies.ablation, rft.studies.experiment,"
+        f" rft.studies.demo; print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["train_grpo", "train_stage"])
+def test_entries_stay_thin(name):
+    assert len((ROOT / "rft" / f"{name}.py").read_text().splitlines()) <= 80
