@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from leaderboard.board import Board
-from leaderboard.pages import FILES, TEMPLATES, Pages, StaticLinks, table_file
+from leaderboard.pages import FILES, Pages, StaticLinks, table_file
 from leaderboard.store import Store
 from leaderboard.web import build_app
 from tvad.common.files import whole_folder
@@ -42,8 +42,8 @@ def build(board: Board, store: Store, out: Path, workers: int | None = None) -> 
     pages = Pages(board, store, board.open())
     with whole_folder(out) as folder:
         top = StaticLinks(0)
-        for name in FILES:
-            shutil.copy(TEMPLATES / name, folder / name)
+        for file in FILES:
+            shutil.copy(file, folder / file.name)
         single = {
             "index.html": pages.render("start.html", top, first=top.table(board.tables[0])),
             "published.html": pages.published(top),

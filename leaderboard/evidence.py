@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.answers import class_means, jpeg, picture
 from bench.compare import Difference, compare
-from bench.report import class_means, jpeg, picture
 from bench.run import read_lines
 from bench.score import read_heat, read_predictions
 from bench.suite import Item, Suite

@@ -1,19 +1,17 @@
 """The pages: rendered from the store, for the server and, with other addresses, for static hosting."""
 
 import threading
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from bench import blind as blinds
+from bench.answers import kind_of, reference
 from bench.compare import lower_is_better
-from bench.report import kind_of, reference
+from bench.pages import STYLE, environment
 from bench.suite import Item, Suite
 from bench.tasks import PRIMARIES, TASKS
 from leaderboard import evidence, ranking
@@ -26,7 +24,7 @@ PUBLISHED = [
     {"note": None, **part}
     for part in yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
 ]
-FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+FILES = {STYLE: "text/css", TEMPLATES / "icon.svg": "image/svg+xml"}
 SIZES = [
     ("", "any size"),
     ("4e9", "4 billion parameters"),
@@ -48,34 +46,8 @@ def count(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def number(value: float | None, sign: bool = False) -> str:
-    return "–" if value is None else f"{value:+.3f}" if sign else f"{value:.3f}"
-
-
-def interval(metric: dict[str, Any]) -> Markup:
-    """A value with its 95 % interval as a bar on 0 to 1. Made here and not by a template: a table has
-    thousands."""
-    value, low, high = metric.get("value"), metric.get("low"), metric.get("high")
-    if value is None:
-        return Markup("–")
-    text = f'<span class="value">{value:.3f}</span>'
-    if low is not None and high is not None:
-        text += (
-            f'\n<svg class="bar" viewBox="0 0 100 10" role="img" aria-label="95 % interval {low:.3f} to'
-            f' {high:.3f}"><rect class="rail" x="0" y="4" width="100" height="2"/><rect class="span"'
-            f' x="{100 * low:.1f}" y="2" width="{max(1.0, 100 * (high - low)):.1f}" height="6"/></svg>'
-        )
-    return Markup(text)
-
-
 def moment(value: datetime) -> str:
     return value.strftime("%Y-%m-%d %H:%M UTC")
-
-
-def plain(text: str, most: int = 1500) -> str:
-    """A model's words, lone surrogates spelt out, cut."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= most else text[:most] + " …"
 
 
 def turned(rows: list[Any], page: int, size: int) -> tuple[list[Any], int, int]:
@@ -162,20 +134,8 @@ class Pages:
             name: {item.id: n for n, item in enumerate(items)} for name, (_, _, items) in opened.items()
         }
         self.pictures = {name: evidence.Pictures(suite) for name, (suite, _, _) in opened.items()}
-        self.environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self.environment.filters |= {
-            "count": count,
-            "number": number,
-            "interval": interval,
-            "moment": moment,
-            "plain": plain,
-        }
+        self.environment = environment(TEMPLATES)
+        self.environment.filters |= {"count": count, "moment": moment}
         self.environment.globals |= {"board": board, "lower_is_better": lower_is_better, "sizes": SIZES}
 
     def render(self, template: str, at: Links | None = None, **values: Any) -> str:
@@ -419,11 +379,9 @@ class Pages:
             return self.render(
                 "compare.html", suite=table, before=before["model"], after=after["model"], rows=None
             )
-        rows = [
-            {**asdict(d), "verdict": d.verdict} for d in evidence.differences(before["run"], after["run"])
-        ]
-        rows.sort(
-            key=lambda row: PRIMARIES.index(row["metric"]) if row["metric"] in PRIMARIES else len(PRIMARIES)
+        rows = sorted(
+            evidence.differences(before["run"], after["run"]),
+            key=lambda row: PRIMARIES.index(row.metric) if row.metric in PRIMARIES else len(PRIMARIES),
         )
         return self.render(
             "compare.html", suite=table, before=before["model"], after=after["model"], rows=rows

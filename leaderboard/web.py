@@ -31,7 +31,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from leaderboard import private, submission
 from leaderboard.board import Board
-from leaderboard.pages import FILES, SIZES, TEMPLATES, Pages
+from leaderboard.pages import FILES, SIZES, Pages
 from leaderboard.store import Filter, Limited, Store
 from leaderboard.uploads import Conflict, TooLarge, TooSlow, Uploads, bounded
 from tvad.common.errors import InputError
@@ -281,11 +281,9 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         return RedirectResponse(f"/suites/{board.tables[0]}")
 
     for file, kind in FILES.items():
-        content = Response(
-            (TEMPLATES / file).read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=3600"}
-        )
+        content = Response(file.read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=3600"})
         app.add_api_route(
-            f"/{file}", lambda content=content: content, include_in_schema=False, response_model=None
+            f"/{file.name}", lambda content=content: content, include_in_schema=False, response_model=None
         )
 
     @app.get("/suites/{suite}", include_in_schema=False)

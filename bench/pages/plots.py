@@ -5,7 +5,7 @@ give the same bytes."""
 import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ HOVERED = 40  # points of a curve that say their values
 # Colours that nothing else has, each standing for a variable of the style sheet.
 INK, DIM, LINE, BAR = "#000001", "#000002", "#000003", "#000004"
 VARIABLES = {INK: "var(--ink)", DIM: "var(--dim)", LINE: "var(--line)", BAR: "var(--bar)"}
-RC = {
+RC: dict[Any, Any] = {
     "svg.hashsalt": "tvad",  # ids of clips and markers are then the same in every run
     "svg.fonttype": "none",
     "text.parse_math": False,  # a class may be called $x$
@@ -78,7 +78,7 @@ def _figure(height: float) -> Iterator[tuple["Figure", "Axes"]]:
         yield figure, figure.subplots()
 
 
-def _svg(figure: "Figure", label: str, titles: dict[str, Sequence[str]]) -> Markup:
+def _svg(figure: "Figure", label: str, titles: Mapping[str, Sequence[str]]) -> Markup:
     """The figure as an SVG element to stand in a page. titles: for a group of marks, by its gid, what each
     says when pointed at."""
     out = io.BytesIO()
@@ -159,6 +159,8 @@ def _short(text: str, most: int = 26) -> str:
 
 def histogram(values: np.ndarray, name: str) -> Markup:
     """Counts of values (n,) in twenty bins of 0..1."""
+    from matplotlib.ticker import MaxNLocator
+
     counts, edges = np.histogram(values, bins=20, range=(0, 1))
     with _figure(170) as (figure, axes):
         drawn = axes.bar(edges[:-1] + 0.025, counts, 0.042, color=BAR)
@@ -167,7 +169,7 @@ def histogram(values: np.ndarray, name: str) -> Markup:
             mark.set_gid(f"bin-{n}")
             titles[f"bin-{n}"] = [f"{edges[n]:.2f} to {edges[n + 1]:.2f}: {count}"]
         axes.set(xlim=(0, 1), xlabel=_words(name), ylabel="answers")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
         return _svg(figure, f"histogram of {name}", titles)
 
