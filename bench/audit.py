@@ -205,26 +205,12 @@ def table(found: Audit, rows: int = 3) -> str:
 
 def write_page(found: Audit, path: str | Path) -> Path:
     """The audit as one self-contained page."""
-    from bench.report import esc, page
+    from bench.pages import Section, render
 
-    cells = []
-    for f in found.findings:
-        more = (
-            f"<details><summary>{len(f.rows)}"
-            f" rows</summary>{'<br>'.join(esc(r, 300) for r in f.rows[:500])}</details>"
-            if f.rows
-            else ""
-        )
-        mark = " class=worse" if f.flag else ""
-        cells.append(
-            f"<tr><td>{esc(f.what)}{more}<td{mark}>{esc(f.result)}<td{mark}>{'flagged' if f.flag else ''}"
-        )
-    body = f"<div class=wide><table><tr><th>what<th>result<th></tr>{''.join(cells)}</table></div>"
     title = f"{found.samples} videos, {found.questions} multiple-choice questions" + (
         "; flagged" if found.flagged else ""
     )
+    section = Section("What can be answered without looking", "audit.html", {"findings": found.findings})
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(
-        target, page(f"Audit of {found.source}", title, [("What can be answered without looking", body)])
-    )
+    return write_whole(target, render(f"Audit of {found.source}", title, [section]))

@@ -11,7 +11,7 @@ from leaderboard.board.config import Board
 from leaderboard.store import Store
 from leaderboard.web.app import build_app
 from leaderboard.web.pages import Pages
-from leaderboard.web.pages.base import FILES, TEMPLATES
+from leaderboard.web.pages.base import FILES
 from leaderboard.web.pages.links import StaticLinks, table_file
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
@@ -46,8 +46,8 @@ def build(board: Board, store: Store, out: Path, workers: int | None = None) -> 
     pages = Pages(board, store, board.open())
     with whole_folder(out) as folder:
         top = StaticLinks(0)
-        for name in FILES:
-            shutil.copy(TEMPLATES / name, folder / name)
+        for file in FILES:
+            shutil.copy(file, folder / file.name)
         single = {
             "index.html": pages.render("start.html", top, first=top.table(board.tables[0])),
             "published.html": pages.published(top),

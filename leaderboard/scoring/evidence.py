@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from bench.compare import Difference, compare
-from bench.report import class_means, jpeg, picture
 from bench.run_folder import read_lines
 from bench.score import read_heat, read_predictions
+from bench.shown import class_means, jpeg, picture
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP
 from leaderboard.intake.submission import PREDICTIONS

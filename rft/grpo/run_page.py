@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench.report import esc, line_plot, number, page
+from bench.pages import Section, plots, render, settings
 from rft.common.run_log import read_log
 from tvad.common import cli
 from tvad.common.errors import InputError
@@ -40,52 +40,38 @@ def _series(log: list[dict], key: str) -> tuple[list[float], list[float]]:
     return [row["step"] for row in rows], [row[key] for row in rows]
 
 
-def _smooth(values: list[float]) -> list[float]:
-    window = max(1, len(values) // 20)
-    return [
-        sum(values[max(0, i - window + 1) : i + 1]) / len(values[max(0, i - window + 1) : i + 1])
-        for i in range(len(values))
-    ]
-
-
 def _ends(values: list[float]) -> tuple[float, float]:
     """Means over the first and the last tenth."""
     part = max(1, len(values) // 10)
     return sum(values[:part]) / part, sum(values[-part:]) / part
 
 
-def _card(log: list[dict], key: str, name: str) -> str:
-    steps, values = _series(log, key)
-    if not values or (key == "kl" and not any(values)):
-        return ""
-    plot = line_plot({"step": (steps, values), "mean": (steps, _smooth(values))}, "step", name, dots=True)
-    first, last = _ends(values)
-    return (
-        f"<div class=card>{plot}<p class=note>{esc(name)}: {first:.3g} in the first tenth of the steps,"
-        f" {last:.3g} in the last</p></div>"
-    )
+def _curves(log: list[dict], names: dict[str, str]) -> list[tuple[dict, str]]:
+    """(curve, what is said of it) for the keys of the log that `names` names, where they occur."""
+    found = []
+    for key, name in names.items():
+        steps, values = _series(log, key)
+        if values and (key != "kl" or any(values)):
+            first, last = _ends(values)
+            words = f"{first:.3g} in the first tenth of the steps, {last:.3g} in the last"
+            found.append((plots.curve(steps, values, name), words))
+    return found
 
 
-def _cards(cards: list[str]) -> str:
-    return f"<div class=cards>{''.join(cards)}</div>" if any(cards) else ""
-
-
-def _rollouts(lines: list[dict]) -> str:
+def _rollouts(lines: list[dict]) -> Section | None:
     steps = sorted({line["step"] for line in lines})
     if not steps:
-        return ""
+        return None
     chosen = {steps[0], steps[len(steps) // 2], steps[-1]}
-    rows = "".join(
-        f"<tr><td>{line['step']}<td class=left>{esc(line['question'])}<td"
-        f" class=left>{esc(line['completion'])}"
-        f"<td class=left>{esc(', '.join(f'{name} {value:.2f}' for name, value in line['rewards'].items() if value is not None))}<td>{line['advantage']:+.2f}"
-        for line in lines
-        if line["step"] in chosen
-    )
-    head = (
-        "<tr><th>step<th class=left>question<th class=left>completion<th class=left>rewards<th>advantage</tr>"
-    )
-    return f"<div class=wide><table>{head}{rows}</table></div>"
+    rows = []
+    for line in lines:
+        if line["step"] in chosen:
+            parts = (f"{name} {value:.2f}" for name, value in line["rewards"].items() if value is not None)
+            advantage = f"{line['advantage']:+.2f}"
+            rows.append([line["step"], line["question"], line["completion"], ", ".join(parts), advantage])
+    title = "Completions of the first, middle and last step (all in rollouts.jsonl)"
+    columns = ["Step", "Question", "Completion", "Rewards", "Advantage"]
+    return Section(title, "table.html", {"label": "Completions", "columns": columns, "rows": rows})
 
 
 def _lines(path: Path) -> list[dict]:
@@ -99,14 +85,23 @@ def _lines(path: Path) -> list[dict]:
     return found
 
 
+def _evaluations(folder: Path) -> list[dict]:
+    """{"step", metric: value} of every evaluation, in the order of steps."""
+    rows = []
+    for file in folder.glob("evaluations/step-*/metrics.json"):
+        values = {name: metric["value"] for name, metric in json.loads(file.read_text()).items()}
+        rows.append({"step": int(file.parent.name.split("-")[1]), **values})
+    return sorted(rows, key=lambda row: row["step"])
+
+
 def reward_names(log: list[dict]) -> list[str]:
     """Rewards that occurred in any step."""
     keys = dict.fromkeys(key for row in log for key in row)
     return [key.split("/")[1] for key in keys if key.startswith("rewards/") and key.endswith("/mean")]
 
 
-def sections(folder: Path) -> list[tuple[str, str]]:
-    """(title, HTML) of a run's logs. Raises InputError where there are none."""
+def sections(folder: Path) -> list[Section]:
+    """What a page shows of a run's logs. Raises InputError where there are none."""
     try:
         log = read_log(folder)
     except (OSError, ValueError) as error:
@@ -114,81 +109,60 @@ def sections(folder: Path) -> list[tuple[str, str]]:
     if not log:
         raise InputError(f"{folder}: the log holds no step yet")
     names = reward_names(log)
-    tables = []
+    table = []
     for name in names:
         means, spreads = _series(log, f"rewards/{name}/mean")[1], _series(log, f"rewards/{name}/std")[1]
         if means:
-            cells = "".join(
-                f"<td>{number(value)}"
-                for series in (means, spreads)
-                for value in (_ends(series) if series else (None, None))
-            )
-            tables.append(f"<tr><td>{esc(name)}{cells}")
-    head = (
-        "<tr><th>reward<th>mean, first tenth<th>mean, last tenth<th>spread, first tenth<th>spread, last"
-        " tenth</tr>"
-    )
-    table = f"<div class=wide><table>{head}{''.join(tables)}</table></div>"
-    rewards = _cards([_card(log, f"rewards/{name}/mean", f"{name}, mean") for name in names])
-    defects = [
-        key
-        for key in dict.fromkeys(k for row in log for k in row)
-        if key.startswith("parse/") and key != "parse/defective"
+            table.append([name, *_ends(means), *(_ends(spreads) if spreads else (None, None))])
+    columns = [
+        "Reward",
+        "Mean, first tenth",
+        "Mean, last tenth",
+        "Spread, first tenth",
+        "Spread, last tenth",
     ]
-    tasks = [key for key in dict.fromkeys(k for row in log for k in row) if key.startswith("tasks/")]
+    keys = list(dict.fromkeys(key for row in log for key in row))
+    defects = {k: k.split("/")[1] for k in keys if k.startswith("parse/") and k != "parse/defective"}
+    tasks = {k: k.split("/")[1] for k in keys if k.startswith("tasks/")}
     found = [
-        (
+        _drawn(
             "Mean reward of the training batches",
-            _cards([_card(log, "reward", "reward"), _card(log, "reward_std", "spread of the reward")]),
+            _curves(log, {"reward": "reward", "reward_std": "spread of the reward"}),
         ),
-        ("Every reward", table + rewards),
-        ("Reward by task", _cards([_card(log, key, key.split("/")[1]) for key in tasks])),
-        ("Health of the run", _cards([_card(log, key, name) for key, name in HEALTH.items()])),
-        (
-            "What was wrong with completions, share of each defect",
-            _cards([_card(log, key, key.split("/")[1]) for key in defects]),
+        _drawn(
+            "Every reward",
+            _curves(log, {f"rewards/{name}/mean": f"{name}, mean" for name in names}),
+            label="Every reward",
+            columns=columns,
+            rows=table,
         ),
+        _drawn("Reward by task", _curves(log, tasks)),
+        _drawn("Health of the run", _curves(log, HEALTH)),
+        _drawn("What was wrong with completions, share of each defect", _curves(log, defects)),
     ]
-    best = folder / "best.json"
-    rows = []
-    for file in sorted(
-        folder.glob("evaluations/step-*/metrics.json"), key=lambda f: int(f.parent.name.split("-")[1])
-    ):
-        metrics = json.loads(file.read_text())
-        rows.append(
-            {"step": int(file.parent.name.split("-")[1]), **{name: m["value"] for name, m in metrics.items()}}
-        )
-    if rows:
-        note = (
-            f"<p class=note>kept in best/: step {json.loads(best.read_text())['step']}</p>"
-            if best.exists()
-            else ""
-        )
-        found.append(
-            ("Evaluations", note + _cards([_card(rows, name, name) for name in rows[-1] if name != "step"]))
-        )
-    found.append(
-        (
-            "Completions of the first, middle and last step (all in rollouts.jsonl)",
-            _rollouts(_lines(folder / "rollouts.jsonl")),
-        )
-    )
-    return [section for section in found if section[1]]
+    if rows := _evaluations(folder):
+        best = folder / "best.json"
+        note = f"kept in best/: step {json.loads(best.read_text())['step']}" if best.exists() else ""
+        metrics = {name: name for name in rows[-1] if name != "step"}
+        found.append(_drawn("Evaluations", _curves(rows, metrics), note=note))
+    found.append(_rollouts(_lines(folder / "rollouts.jsonl")))
+    return [section for section in found if section is not None]
+
+
+def _drawn(title: str, curves: list[tuple[dict, str]], **values) -> Section | None:
+    return Section(title, "curves.html", {"curves": curves, **values}) if curves else None
 
 
 def write_run_page(folder: str | Path) -> Path:
     """Write FOLDER/run.html."""
     folder = Path(folder)
-    log = sections(folder)
+    found = sections(folder)
     record = folder / "grpo.json"
     run = json.loads(record.read_text()) if record.exists() else {}
-    settings = "".join(
-        f"<tr><td>{esc(k)}<td class=left>{esc(v)}" for k, v in run.items() if v not in (None, {}, [], False)
-    )
-    if settings:
-        log.append(("Configuration", f"<div class=wide><table>{settings}</table></div>"))
+    if run:
+        found.append(settings("Configuration", run))
     subtitle = f"{run.get('model', folder)}, {read_log(folder)[-1]['step']} steps"
-    return write_whole(folder / "run.html", page("Reinforcement fine-tuning", subtitle, log))
+    return write_whole(folder / "run.html", render("Reinforcement fine-tuning", subtitle, found))
 
 
 def main(arguments: list[str] | None = None) -> int:

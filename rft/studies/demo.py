@@ -96,28 +96,28 @@ def verdict(sampled: list, greedy: list) -> str:
 
 
 def write_report(out: Path, tables: dict[str, list], words: str, run, seconds: float) -> Path:
-    from bench.report import difference_table, esc, page, run_sections
+    """Write OUT/report.html: what changed, the training, and the run after it."""
+    from bench.pages import Section, render
+    from bench.report import run_sections
     from rft.common.run_log import read_log
     from rft.grpo.run_page import sections as of_training
 
+    titles = {
+        "sampled": "Sampled answers (mean of 4, temperature 1): before and after",
+        "greedy": "Greedy answers: before and after",
+    }
     sections = [
-        ("In words", "".join(f"<p>{esc(line)}</p>" for line in words.splitlines())),
-        ("Sampled answers (mean of 4, temperature 1): before and after", difference_table(tables["sampled"])),
-        ("Greedy answers: before and after", difference_table(tables["greedy"])),
+        Section("In words", "words.html", {"lines": words.splitlines()}),
+        *(Section(title, "differences.html", {"rows": tables[name]}) for name, title in titles.items()),
         *of_training(out / "grpo"),
-        *[
-            (f"After, greedy: {name}", content)
-            for name, content in run_sections(out / "after-greedy")
-            if name != "Before and after, paired"
-        ],
+        *(replace(s, title=f"After, greedy: {s.title}") for s in run_sections(out / "after-greedy")),
     ]
     subtitle = (
         f"GRPO on {run.model}, seed {run.seed}, {read_log(out / 'grpo')[-1]['step']} steps,"
         f" {seconds / 60:.1f} minutes in all"
     )
-    return write_whole(
-        out / "report.html", page("Reinforcement fine-tuning of the tiny T-VAD", subtitle, sections)
-    )
+    title = "Reinforcement fine-tuning of the tiny T-VAD"
+    return write_whole(out / "report.html", render(title, subtitle, sections))
 
 
 def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120) -> dict[str, list]:

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from bench.compare import lower_is_better
+from bench.pages import STYLE, environment
 from bench.suite import Item, Suite
 from leaderboard.board.config import Board
 from leaderboard.store import Store
@@ -14,7 +13,7 @@ from leaderboard.web.pages.links import Links
 from tvad.data.sample import Sample
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
+FILES = {STYLE: "text/css", TEMPLATES / "icon.svg": "image/svg+xml"}
 SIZES = [
     ("", "any size"),
     ("4e9", "4 billion parameters"),
@@ -43,13 +42,7 @@ class Rendering:
             table, split = board.table_of(name), board.suites[name].split
             self.versions[table, split] = version = suite.digest(samples)
             store.note_version(table, split, version, len(samples), len(items), board.suites[name].note)
-        self.environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,  # what was submitted is text, whatever it looks like
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self.environment = environment(TEMPLATES)
         self.environment.filters |= FILTERS
         self.environment.globals |= {"board": board, "lower_is_better": lower_is_better, "sizes": SIZES}
 

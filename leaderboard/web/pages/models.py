@@ -1,11 +1,10 @@
 """Pages of a model: its scores and card, its answers one by one with their pictures, itself beside
 another."""
 
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.report import kind_of, reference
+from bench.shown import kind_of, reference
 from bench.tasks import PRIMARIES, TASKS
 from leaderboard.board.config import Board
 from leaderboard.scoring import evidence
@@ -148,11 +147,9 @@ class ModelPages(Rendering):
         rows = None  # of different versions: not the same questions
         if before["suite_hash"] == after["suite_hash"]:
             differences = evidence.differences(before["run"], after["run"])
-            rows = [{**asdict(d), "verdict": d.verdict} for d in differences]
-            rows.sort(  # primary metrics first
-                key=lambda row: (
-                    PRIMARIES.index(row["metric"]) if row["metric"] in PRIMARIES else len(PRIMARIES)
-                )
+            rows = sorted(  # primary metrics first
+                differences,
+                key=lambda d: PRIMARIES.index(d.metric) if d.metric in PRIMARIES else len(PRIMARIES),
             )
         return self.render(
             "compare.html", suite=table, before=before["model"], after=after["model"], rows=rows

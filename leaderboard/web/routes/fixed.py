@@ -1,10 +1,12 @@
 """What is the same for everybody: the first page, published figures, the API's description, style sheet and
 icon."""
 
+from pathlib import Path
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from leaderboard.web.pages.base import FILES, TEMPLATES
+from leaderboard.web.pages.base import FILES
 from leaderboard.web.site import TheSite
 
 router = APIRouter(include_in_schema=False)
@@ -28,15 +30,13 @@ def api(request: Request, site: TheSite) -> HTMLResponse:
     return HTMLResponse(site.pages.api(request.app.openapi()))
 
 
-def _add_file(name: str, kind: str) -> None:
-    content = Response(
-        (TEMPLATES / name).read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=3600"}
-    )
+def _add_file(path: Path, kind: str) -> None:
+    content = Response(path.read_bytes(), media_type=kind, headers={"Cache-Control": "max-age=3600"})
 
-    @router.get(f"/{name}", response_model=None)
+    @router.get(f"/{path.name}", response_model=None)
     def file() -> Response:
         return content
 
 
-for name, kind in FILES.items():
-    _add_file(name, kind)
+for path, kind in FILES.items():
+    _add_file(path, kind)

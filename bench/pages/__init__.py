@@ -1,0 +1,116 @@
+"""Self-contained pages: sections of values, rendered by the Jinja templates beside this file under one style
+sheet.
+
+A page fetches nothing and runs nothing but this package's scripts: its own policy (CSP) names them by hash.
+Whatever a template shows is cut, spelt out and escaped here, so a section may hold a model's words as they
+are.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+STYLE = Path(__file__).parent / "style.css"
+MOST = 1500  # characters of a text that a page shows
+PLOTLY = "plotly"
+# What a section's template needs to be run, in this order.
+SCRIPTS = {"samples.html": ("filter.js",), "curves.html": (PLOTLY, "curves.js")}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: its title, its template (one of `templates/`) and the values that it shows."""
+
+    title: str
+    template: str
+    values: dict[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """A text as a page can show it: cut at MOST characters, lone surrogates spelt out; markup and everything
+    else as it is."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    text = value if len(value) <= MOST else value[:MOST] + " …"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """Three decimals; a dash for what is undefined."""
+    return "–" if value is None else f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def cell(value: Any) -> Any:
+    """A cell of a table: floats by `number`, counts with their thousands, texts as they are."""
+    if value is None or isinstance(value, float):
+        return number(value)
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def settings(title: str, values: dict[str, Any]) -> Section:
+    """A configuration's keys and values, without those that are off or empty."""
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            text = "\n".join(f"{name}: {part}" for name, part in value.items())
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        if value not in (None, {}, [], False):
+            rows.append([key, text])
+    return Section(title, "table.html", {"label": title, "columns": ["Key", "Value"], "rows": rows})
+
+
+def environment(*folders: Path) -> Environment:
+    """The environment of all pages; templates of `folders` stand before this package's."""
+    found = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"number": number, "cell": cell}
+    return found
+
+
+@cache
+def _environment() -> Environment:
+    return environment()
+
+
+@cache
+def _script(name: str) -> tuple[Markup, str]:
+    """(text, its hash for the page's policy) of a script of this package, or of plotly's bundled one."""
+    if name == PLOTLY:
+        from plotly.offline import get_plotlyjs
+
+        text = get_plotlyjs()
+    else:
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    # A parser reads CR LF as LF, and the hash is of what it read.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def render(title: str, subtitle: str, sections: Iterable[Section]) -> str:
+    """The page, from first to last section."""
+    sections = list(sections)
+    names = dict.fromkeys(name for section in sections for name in SCRIPTS.get(section.template, ()))
+    templates = _environment()
+    parts = [(s.title, Markup(templates.get_template(s.template).render(s.values))) for s in sections]
+    return templates.get_template("page.html").render(
+        title=title,
+        subtitle=subtitle,
+        parts=parts,
+        style=Markup(STYLE.read_text(encoding="utf-8")),
+        scripts=[_script(name) for name in names],
+    )
