@@ -1,6 +1,5 @@
 """The commands of `bench`: each takes what was typed, calls what does the work, prints."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Literal
@@ -216,6 +215,7 @@ def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -
 
 def _warn_of_blind_baselines(folder: str) -> None:
     from bench import blind
+    from bench.run_folder import read_record
 
-    for line in blind.warnings(json.loads(Path(folder, "run.json").read_text())["blind"]):
+    for line in blind.warnings(read_record(folder)["blind"]):
         print(line)

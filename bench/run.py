@@ -4,7 +4,6 @@ A killed run goes on where it was; processes that share one (`accelerate launch 
 n-th video each and the first of them makes the metrics.
 """
 
-import json
 import platform
 import sys
 import time
@@ -29,10 +28,11 @@ from bench.run_folder import (
     join_lines,
     join_maps,
     read_all,
+    read_record,
     versions,
-    write_json,
     write_maps,
     write_metrics,
+    write_record,
 )
 from bench.suite import Suite, load
 from bench.tasks import HEATMAP, heatmap
@@ -50,7 +50,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     samples, items = load(suite)
     digest = suite.digest(samples)
-    _refuse_another(out / RECORD, model_name, suite, digest)
+    _refuse_another(out, model_name, suite, digest)
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
     mine = [item for item in items if item.sample.id in own]
     kept, kept_odds = read_all(out / ANSWERS), read_all(out / ODDS)
@@ -71,7 +71,7 @@ def run(
             "command": sys.argv,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        write_json(out / RECORD, record)
+        write_record(out, record)
     asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
     asking.answers(mine, shard.file(out / ANSWERS), kept)
     odds = suite.odds and isinstance(model, GivesOdds)
@@ -97,19 +97,16 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _refuse_another(record: Path, model_name: str, suite: Suite, digest: str) -> None:
+def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str) -> None:
     """Raise InputError where the folder holds a run of something else: its answers would be kept."""
-    if not record.exists():
+    if not (folder / RECORD).exists():
         return
-    before = json.loads(record.read_text())
-    if (before["suite_hash"], before["model"], before["suite"]["decode"]) != (
-        digest,
-        model_name,
-        asdict(suite.decode),
-    ):
+    before = read_record(folder)
+    found = (before["suite_hash"], before["model"], before["suite"]["decode"])
+    if found != (digest, model_name, asdict(suite.decode)):
         raise InputError(
-            f"{record}: holds a run of {before['model']} on suite {before['suite_hash']}; choose another"
-            " --out"
+            f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
+            " another --out"
         )
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from bench.metrics.stats import Interval
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
+from tvad.common.formats import Format
 
 RECORD, ANSWERS, ODDS, MAPS, METRICS = (
     "run.json",
@@ -33,6 +34,7 @@ RECORD, ANSWERS, ODDS, MAPS, METRICS = (
     "heatmaps.npz",
     "metrics.json",
 )
+RUN = Format("bench-run")
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -59,11 +61,25 @@ def write_metrics(folder: Path, metrics: Mapping[str, Interval]) -> None:
     write_json(folder / METRICS, {name: value.row() for name, value in metrics.items()})
 
 
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    write_json(folder / RECORD, {**RUN.stamp(), **record})
+
+
+def read_record(folder: str | Path) -> dict:
+    """run.json as this version has it. Raises InputError where it is missing, damaged or newer."""
+    file = Path(folder, RECORD)
+    try:
+        return RUN.check(json.loads(file.read_text(encoding="utf-8")), str(file))
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder}: not a finished run ({error})") from error
+
+
 def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
     """(run.json, lines of samples.jsonl, metrics.json). Raises InputError that names what is missing."""
-    folder = Path(folder)
+    folder, record = Path(folder), read_record(folder)
     try:
-        record = json.loads((folder / RECORD).read_text())
         metrics = json.loads((folder / METRICS).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not a finished run ({error})") from error

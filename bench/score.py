@@ -23,7 +23,7 @@ from bench import blind
 from bench.answers import score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
-from bench.run_folder import ANSWERS, RECORD, write_json, write_metrics
+from bench.run_folder import ANSWERS, write_metrics, write_record
 from bench.suite import Item, Suite, load
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
@@ -266,6 +266,6 @@ def score(
         "rejected": len(rejected),
         "blind": blind.record(blinds),
     }
-    write_json(out / RECORD, record)
+    write_record(out, record)
     write_metrics(out, metrics)
     return metrics, rejected

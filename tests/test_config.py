@@ -181,7 +181,7 @@ def run(out: str, plan: Outer) -> int:
     return 0
 
 
-def own(out: str = "o", plan: Annotated[Outer, cli.FromFile(owned=("count",))] = None) -> int:  # type: ignore[assignment]
+def own(plan: Annotated[dict[str, Any], cli.FromFile(cls=Outer, owned=("count",))], out: str = "o") -> int:
     """A plan whose count is the command's.
 
     Args:

@@ -4,7 +4,6 @@ python -m leaderboard.scoring --config configs/leaderboard/local.yaml          u
 python -m leaderboard.scoring --config configs/leaderboard/local.yaml --once   what waits now
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,27 +14,35 @@ from leaderboard.store.database import connect
 from tvad.common import cli
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m leaderboard.scoring",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--once", action="store_true", help="end when nothing waits")
-    parser.add_argument("--parent", type=int, help="end when this process, which started it, has ended")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--work", help=argparse.SUPPRESS)
-    known, rest = parser.parse_known_args(arguments)
-    board = boards.read(known.config, rest)
-    if known.child:
-        scorer.child(board, Path(known.child), Path(known.work))
+def score(
+    config: str,
+    once: bool = False,
+    parent: int | None = None,
+    child: str | None = None,
+    work: str | None = None,
+) -> int:
+    """Score what is queued.
+
+    Args:
+        config: YAML file of the board, or the name of a shipped one.
+        once: End when nothing waits.
+        parent: End when this process, which started it, has ended.
+        child: Folder of one submission; with it, only this one is scored, by a process that has limits.
+        work: Folder that the child writes to.
+    """
+    board = boards.read(config)
+    if child and work:
+        scorer.child(board, Path(child), Path(work))
         return 0
     board.open()
     store = Store(connect(board.url))
     store.migrate()
-    scorer.work(known.config, board, store, known.once, known.parent)
+    scorer.work(config, board, store, once, parent)
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("python -m leaderboard.scoring", score, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

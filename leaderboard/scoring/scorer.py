@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import suite as suites
-from bench.run_folder import read_lines
+from bench.run_folder import read_lines, read_record
 from bench.score import score
 from leaderboard.board.config import Board
 from leaderboard.intake.submission import PREDICTIONS
@@ -37,7 +37,7 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     score(folder / name / PREDICTIONS, suite, out, (samples, items))
     evidence.anonymous(out, folder.name)
     lines = read_lines(out / "samples.jsonl")
-    record = json.loads((out / "run.json").read_text())
+    record = read_record(out)
     return Scored(
         board.table_of(name),
         entry.split,

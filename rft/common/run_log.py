@@ -11,7 +11,10 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from tvad.common.files import whole_folder
+from tvad.common.formats import Format
 
+RUN = Format("grpo-run")
+RECORD = "grpo.json"  # the run's configuration
 SHOWN = 16  # completions kept of every step, spread over its groups
 
 

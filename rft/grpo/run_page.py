@@ -4,13 +4,12 @@ completions.
 python -m rft.grpo.run_page runs/grpo        also while the run is going on, or after it died
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 from bench.pages import Section, plots, render, settings
-from rft.common.run_log import read_log
+from rft.common.run_log import RECORD, RUN, read_log
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
@@ -157,23 +156,26 @@ def write_run_page(folder: str | Path) -> Path:
     """Write FOLDER/run.html."""
     folder = Path(folder)
     found = sections(folder)
-    record = folder / "grpo.json"
-    run = json.loads(record.read_text()) if record.exists() else {}
+    record = folder / RECORD
+    run = RUN.check(json.loads(record.read_text()), str(record)) if record.exists() else {}
     if run:
-        found.append(settings("Configuration", run))
+        found.append(settings("Configuration", {k: v for k, v in run.items() if k not in RUN.stamp()}))
     subtitle = f"{run.get('model', folder)}, {read_log(folder)[-1]['step']} steps"
     return write_whole(folder / "run.html", render("Reinforcement fine-tuning", subtitle, found))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m rft.grpo.run_page",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", help="folder of the run")
-    print(write_run_page(parser.parse_args(arguments).run))
+def show(run: str, /) -> int:
+    """Write RUN/run.html.
+
+    Args:
+        run: Folder of the run.
+    """
+    print(write_run_page(run))
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("python -m rft.grpo.run_page", show, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

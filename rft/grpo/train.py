@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
 
 from rft.common.model_card import rft_card
-from rft.common.run_log import RunLog, last_checkpoint
+from rft.common.run_log import RECORD, RUN, RunLog, last_checkpoint
 from rft.common.trainable import add_lora, save_adapter, select_trainable
 from rft.grpo import difficulty, mixture
 from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
@@ -89,7 +89,7 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
     features = features_of(run, model, learned)
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "grpo.json", json.dumps(dataclasses.asdict(run), indent=1))
+    write_whole(out / RECORD, json.dumps(RUN.stamp() | dataclasses.asdict(run), indent=1))
     if engine is None:
         engine = engine_of(
             run, model, processor, arguments.generation_batch_size, arguments.max_completion_length

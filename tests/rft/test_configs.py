@@ -12,11 +12,14 @@ from conftest import ROOT
 from transformers import TrainingArguments
 from trl import GRPOConfig
 
+from bench.gate import Gate
+from bench.suite import Suite
+from leaderboard.board.config import Board
 from rft.common import moved
-from rft.common.stage_record import FORMAT, read_record, write_record
+from rft.common.stage_record import RECORD, read_record, write_record
 from rft.curriculum.arguments import arguments_of
 from rft.curriculum.config import Curriculum, Data, Optimiser, Stage
-from rft.grpo.config import OWNED, GrpoRun, check, settings_of
+from rft.grpo.config import OWNED, GrpoRun, Watch, settings_of
 from rft.studies.ablation import Ablation
 from rft.studies.experiment import Experiment
 from rft.train_grpo import main as grpo
@@ -27,6 +30,7 @@ from tvad.common.errors import InputError
 GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(encoding="utf-8"))
 SINCE = {"prompt_tokens"}  # keys that have come since the golden values were taken
 MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
+FOLDERS = {cls.FOLDER: cls for cls in (Curriculum, GrpoRun, Suite, Gate, Board)}
 CLASSES = {
     "configs/stage/ablation.yaml": Ablation,
     "configs/grpo/ablation.yaml": Experiment,
@@ -35,8 +39,7 @@ CLASSES = {
 
 
 def resolved(path: str):
-    default = Curriculum if path.startswith("configs/stage") else GrpoRun
-    return config.build(CLASSES.get(path, default), config.read_yaml(ROOT / path), path)
+    return config.read(CLASSES.get(path) or FOLDERS[path.split("/")[1]], ROOT / path)
 
 
 def today(old: dict) -> dict:
@@ -45,17 +48,16 @@ def today(old: dict) -> dict:
     for plan in (old, old.get("backbone")):
         if plan and "stages" in plan:
             plan["stages"] = [moved.brought_over(stage, moved.STAGE) for stage in plan["stages"]]
-    for key, new in moved.GRPO.items():
-        group, name = key.split(".")
-        if group in old:
-            old[group][new.split(".")[1]] = old[group].pop(name)
+    if "watch" in old:
+        for key, new in Watch.MOVED.items():
+            old["watch"][new] = old["watch"].pop(key)
     return old
 
 
 def test_every_shipped_file_has_its_golden_values():
     shipped = {
         str(path.relative_to(ROOT))
-        for folder in ("grpo", "stage")
+        for folder in ("grpo", "stage", "bench", "gate", "leaderboard")
         for path in (ROOT / "configs" / folder).glob("*.yaml")
     }
     assert shipped == set(GOLDEN["resolved"])
@@ -94,22 +96,28 @@ def test_an_old_key_of_a_stage_is_refused_with_its_new_place(old, new, tmp_path)
 
 
 def test_a_group_that_has_an_old_keys_name_is_no_old_key():
-    moved.refuse({"data": {"train": "d"}}, moved.STAGE, "x")
+    stage = {"name": "x", "trains": ["*"], "data": {"train": "d"}, "optimiser": {"steps": 1}}
+    assert config.build(Stage, stage, "x").data.train == "d"
     with pytest.raises(InputError, match=r"'data' is now 'data\.train'"):
-        moved.refuse({"data": "d"}, moved.STAGE, "x")
+        config.build(Stage, stage | {"data": "d"}, "x")
 
 
 def test_a_renamed_threshold_is_refused_by_its_name(tmp_path):
     (tmp_path / "mine.yaml").write_text(json.dumps({"watch": {"truncated": 0.5}}))
-    with pytest.raises(InputError, match=r"'watch\.truncated' is now 'watch\.clipped'"):
+    with pytest.raises(InputError, match=r"mine\.yaml: watch: 'truncated' is now 'clipped'"):
         grpo(["--config", str(tmp_path / "mine.yaml")])
 
 
-@pytest.mark.parametrize("key", [*OWNED, "vllm_mode"])
+@pytest.mark.parametrize("key", [key for key in [*OWNED, "vllm_mode"] if "*" not in key])
 def test_what_the_run_fills_in_itself_is_refused_under_training(key):
-    run = GrpoRun("o", "assets/tvad-tiny", "d", {"mcq": 1}, training={key: 1})
-    with pytest.raises(InputError, match=rf"training: {key} belongs to the run; (set|leave) "):
-        check(run)
+    with pytest.raises(InputError, match=rf"training: '{key}' belongs to the run: (set|leave) "):
+        config.build(GrpoRun, {"training": {key: 1}}, "x.yaml")
+
+
+@pytest.mark.parametrize("key", ["learning_rate", "max_steps", "per_device_train_batch_size", "eval_steps"])
+def test_what_a_stage_fills_in_itself_is_refused_under_its_options(key):
+    with pytest.raises(InputError, match=rf"options: '{key}' belongs to the run: set "):
+        config.build(Stage, {"options": {key: 1}}, "x.yaml")
 
 
 def test_records_of_stages_carry_a_format_and_old_ones_are_brought_over(tmp_path):
@@ -117,14 +125,14 @@ def test_records_of_stages_carry_a_format_and_old_ones_are_brought_over(tmp_path
         "stage": dataclasses.asdict(Stage("x", ["*"], Data("d"), optimiser=Optimiser(lr=1e-3, steps=2)))
     }
     write_record(tmp_path, record)
-    assert read_record(tmp_path / "stage.json") == {"format": FORMAT} | record
+    assert read_record(tmp_path / "stage.json") == RECORD.stamp() | record
     flat = GOLDEN["resolved"]["configs/stage/tiny.yaml"]["stages"][0]
     (tmp_path / "stage.json").write_text(json.dumps({"stage": flat, "seed": 0}))
     old = read_record(tmp_path / "stage.json")
     assert old["stage"]["optimiser"]["lr"] == flat["lr"] and old["stage"]["data"]["train"] == "symbols"
-    for text in ('{"format": 3, "stage": {}}', "{", "[]", '{"seed": 0}'):
+    for text in ('{"version": 3, "stage": {}}', "{", "[]", '{"seed": 0}'):
         (tmp_path / "stage.json").write_text(text)
-        with pytest.raises(InputError, match=r"stage\.json: (format 3|no record)"):
+        with pytest.raises(InputError, match=r"stage\.json: (version 3|no record)"):
             read_record(tmp_path / "stage.json")
 
 

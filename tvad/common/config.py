@@ -24,6 +24,7 @@ from docstring_parser import parse_from_object
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from tvad.common.errors import InputError
+from tvad.common.formats import Format
 from tvad.common.shipped import configuration, configurations
 
 # A mapping with the key class_path stays a mapping: a configuration names no code to be run.
@@ -34,6 +35,7 @@ set_parsing_settings(
 )
 
 T = TypeVar("T")
+CONFIGURATION = Format("configuration")  # its version may stand in a file's key `version`
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ def read_yaml(path: str | Path) -> dict:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a mapping of keys to values")
-    return data
+    if "version" in data:
+        CONFIGURATION.check(data, str(path))
+    return {key: value for key, value in data.items() if key != "version"}
 
 
 def build(cls: type[T], data: Any, where: str) -> T:
