@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import (
     AutoConfig,
@@ -174,6 +174,7 @@ def slow_positions(ids, runs, config):
     return torch.tensor(out).T
 
 
+@example(6, 1, 1, 2.6, 0, 0, 0)  # in float32 the last step's position is 26, not 25
 @given(
     st.integers(1, 6),
     st.integers(1, 4),

@@ -17,7 +17,8 @@ def block_positions(block: Block) -> torch.Tensor:
     t, h, w, step = block
     mesh = torch.meshgrid(torch.arange(t), torch.arange(h), torch.arange(w), indexing="ij")
     grid = torch.stack(mesh).reshape(3, -1)
-    grid[0] = (grid[0] * step).long()
+    # In float64, as vLLM does: torch multiplies integers in float32, where 5 * 5.1999998 is 26.
+    grid[0] = (grid[0].double() * step).long()
     return grid
 
 
