@@ -51,6 +51,7 @@ test-all: setup lint
 	$(RUN) -m pytest
 
 lint: setup
+	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 

@@ -1,5 +1,6 @@
 """The commands as a user types them: exit status and one line that names the culprit."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,9 +8,11 @@ import sys
 
 import pytest
 import torch
+import yaml
 from conftest import ROOT, SHIPPED
 
 from rft.studies.demo import main as demo
+from tvad.common import cli, config
 
 
 def call(*arguments, **kwargs):
@@ -31,24 +34,84 @@ def refused(done, *words):
         assert word in errors[0], errors[0]
 
 
+def commands():
+    """(what a person types, function) of every command of the project."""
+    from importlib import import_module
+
+    def below(prog, found):
+        if callable(found):
+            yield prog, found
+        else:
+            for name, inner in found.items():
+                yield from below(f"{prog} {name}", inner)
+
+    for package in ("tvad", "bench", "leaderboard"):
+        yield from below(package, import_module(f"{package}.__main__").COMMANDS)
+    for module, function in (
+        ("rft.train_grpo", "run"),
+        ("rft.train_stage", "run"),
+        ("rft.studies.demo", "command"),
+        ("rft.studies.experiment", "experiment"),
+        ("rft.studies.ablation", "ablate"),
+        ("rft.grpo.run_page", "show"),
+        ("rft.grpo.server", "serve"),
+        ("rft.common.model_card", "ship"),
+        ("leaderboard.scoring.__main__", "score"),
+    ):
+        yield f"python -m {module}", getattr(import_module(module), function)
+
+
+@pytest.mark.parametrize(("typed", "function"), commands())
+def test_help_lists_every_key_with_a_line_about_it(typed, function):
+    parser = cli.parser_of(typed, function)
+    text = parser.format_help()
+    for name, (parameter, hint, source) in cli.parameters(function).items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            assert "further options" in text
+            continue
+        assert (name.upper() if parameter.kind is parameter.POSITIONAL_ONLY else f"--{name}") in text
+        if dataclasses.is_dataclass(hint):
+            for key in config.keys(hint):
+                assert key.place in source.owned or key.place in text, key.place
+                assert key.text, f"{key.place} has no docstring"
+    for action in parser._actions:
+        # a library's fields have no help of their own here and there
+        assert action.help or action.dest.startswith("training."), action.dest
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("module", "words"),
     [
-        ("-m", "tvad"),
-        ("-m", "tvad", "infer"),
-        ("-m", "tvad", "data", "scenes"),
-        ("-m", "bench"),
-        ("-m", "bench", "run"),
-        ("-m", "bench", "compare"),
-        ("rft/train_grpo.py",),
-        ("rft/train_stage.py",),
-        ("-m", "rft.studies.demo"),
+        ("tvad", "tvad infer --model"),
+        ("bench", "bench run --model"),
+        ("leaderboard", "leaderboard serve --config"),
+        ("rft.train_grpo", "accelerate launch"),
+        ("rft.train_stage", "accelerate launch"),
+        ("rft.studies.demo", "python -m rft.studies.demo"),
     ],
 )
-def test_help_has_an_example(command):
-    done = call(*command, "--help")
-    assert done.returncode == 0
-    assert "example" in done.stdout or "accelerate launch" in done.stdout or "python -m" in done.stdout
+def test_help_of_a_program_has_an_example(module, words):
+    done = call("-m", module, "--help")
+    assert done.returncode == 0 and words in done.stdout
+
+
+def test_scripts_and_modules_are_the_same_command():
+    for way in (("rft/train_stage.py",), ("-m", "rft.train_stage")):
+        done = call(*way, "--config", "tiny", "--seed", "4", "--stages.0.optimiser.lr", "1", "--print_config")
+        printed = yaml.safe_load(done.stdout)
+        assert printed["seed"] == 4 and printed["stages"][0]["optimiser"]["lr"] == 1.0
+
+
+def test_what_is_printed_is_a_configuration_again(tmp_path):
+    done = call("-m", "bench", "run", "--suite", "scenes", "--decode.n", "3", "--print_config")
+    (tmp_path / "mine.yaml").write_text(done.stdout)
+    again = call("-m", "bench", "run", "--suite", tmp_path / "mine.yaml", "--print_config")
+    assert again.stdout == done.stdout and yaml.safe_load(again.stdout)["decode"]["n"] == 3
+
+
+def test_shells_get_their_completion():
+    done = call("-m", "bench", "--print_completion", "shtab-bash")
+    assert done.returncode == 0 and "compare" in done.stdout and "--decode.n" in done.stdout
 
 
 def test_bad_input_names_the_culprit(tmp_path, checkpoint, scenes):
@@ -62,7 +125,7 @@ def test_bad_input_names_the_culprit(tmp_path, checkpoint, scenes):
     refused(call("-m", "tvad", "infer", "--model", checkpoint, "--video", tmp_path / "clip.mp4"), "clip.mp4")
     bench = ("-m", "bench", "run", "--suite", "configs/bench/scenes.yaml", "--out", tmp_path / "r")
     refused(call(*bench, "--model", "magic:x", "--data", scenes), "magic:x")
-    refused(call(*bench, "--model", "hf:x", "--taks", "[mcq]"), "'taks'", "'tasks'")
+    refused(call(*bench, "--model", "hf:x", "--taks", "[mcq]"), "--taks", "'--tasks'")
     refused(call("-m", "tvad", "data", "scenes", "--out", tmp_path / "s", "--split", "odd"), "'odd'")
 
 
@@ -72,8 +135,8 @@ GRPO = ("rft/train_grpo.py", "--config", "configs/grpo/demo.yaml")
 def test_bad_training_runs_name_the_culprit(tmp_path, checkpoint, scenes):
     base = (*GRPO, "--model", checkpoint, "--data", scenes, "--out", tmp_path / "g")
     refused(call(*base, "--rewards.luck", "1"), "'luck'")
-    refused(call(*base, "--enigne", "vllm"), "'enigne'", "'engine'")
-    refused(call(*base, "--training.learning_rat", "1"), "'learning_rat'")
+    refused(call(*base, "--enigne", "vllm"), "--enigne", "'--engine'")
+    refused(call(*base, "--training.learning_rat", "1"), "learning_rat", "'--training.learning_rate'")
     refused(call(*base, "--training.num_generations", "7"), "num_generations")
     refused(call(*base, "--model", tmp_path), str(tmp_path))
     broken = tmp_path / "broken"

@@ -27,6 +27,7 @@ from tvad.common.errors import InputError
 Command = Callable[..., int | None]
 Commands = Mapping[str, "Command | Commands"]
 WIDTH = 110
+PRINT = "--print_config"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +68,9 @@ def run(prog: str, commands: Command | Commands, text: str, arguments: Sequence[
         commands = commands[names[-1]]
     parser = parser_of(" ".join([prog, *names]), commands, "" if names else text)
     known, rest = _split(commands, parser, given)
-    if any(argument.startswith("--print_config") for argument in known):
+    if any(argument.startswith(PRINT) for argument in known):
         _print_config(commands, known)
+        return 0
     found = config.parse(parser, _with_file(commands, known))
     places, options = _values(commands, parser, found)
     return commands(*places, *rest, **options) or 0
@@ -132,7 +134,7 @@ def _docs(command: Command) -> Docstring:
     return parse_docstring(inspect.getdoc(command) or "")
 
 
-def _parameters(command: Command) -> dict[str, tuple[inspect.Parameter, Any, FromFile]]:
+def parameters(command: Command) -> dict[str, tuple[inspect.Parameter, Any, FromFile]]:
     """name -> (parameter, its type, what `FromFile` says)."""
     hints = typing.get_type_hints(command, include_extras=True)
     found = {}
@@ -152,9 +154,9 @@ def parser_of(prog: str, command: Command, text: str = "") -> ArgumentParser:
     help_of = {p.arg_name: " ".join((p.description or "").split()) for p in docs.params}
     text = text or "\n\n".join(filter(None, [docs.short_description, docs.long_description]))
     examples = "\n".join(_examples(command))
-    parameters = _parameters(command)
-    places = [n.upper() for n, (p, _, _) in parameters.items() if p.kind is p.POSITIONAL_ONLY]
-    handed_on = [n for n, (p, _, _) in parameters.items() if p.kind is p.VAR_POSITIONAL]
+    taken = parameters(command)
+    places = [n.upper() for n, (p, _, _) in taken.items() if p.kind is p.POSITIONAL_ONLY]
+    handed_on = [n for n, (p, _, _) in taken.items() if p.kind is p.VAR_POSITIONAL]
     parser = _parser(
         prog,
         usage=" ".join([prog, *places, "[options]"]),
@@ -162,7 +164,7 @@ def parser_of(prog: str, command: Command, text: str = "") -> ArgumentParser:
         epilog=f"example:\n{textwrap.indent(examples, '  ')}" if examples else None,
     )
     inside: list[config.Key] = []
-    for name, (parameter, hint, source) in parameters.items():
+    for name, (parameter, hint, source) in taken.items():
         about: dict[str, Any] = {"help": help_of.get(name, "")}
         if name in handed_on:
             continue
@@ -208,7 +210,7 @@ def _line(key: config.Key) -> str:
 def _split(command: Command, parser: ArgumentParser, given: Sequence[str]) -> tuple[list[str], list[str]]:
     """Arguments with their options spelt with underscores, and what `*rest` takes as it is: options that are
     not known, with their values."""
-    takes_rest = any(p.kind is p.VAR_POSITIONAL for p, _, _ in _parameters(command).values())
+    takes_rest = any(p.kind is p.VAR_POSITIONAL for p, _, _ in parameters(command).values())
     known: list[str] = []
     rest: list[str] = []
     target = known
@@ -227,7 +229,7 @@ def _split(command: Command, parser: ArgumentParser, given: Sequence[str]) -> tu
 def _with_file(command: Command, given: list[str]) -> list[str]:
     """The arguments, with the file that a command reads where none is named. Raises InputError where there
     must be one."""
-    for name, (_, hint, source) in _parameters(command).items():
+    for name, (_, hint, source) in parameters(command).items():
         asked = {"-h", "--help"} & set(given)
         if (
             not dataclasses.is_dataclass(hint)
@@ -252,7 +254,7 @@ def _with_file(command: Command, given: list[str]) -> list[str]:
 
 def _print_config(command: Command, given: Sequence[str]) -> None:
     """Print what a file and options of its keys resolve to; the command's other options do not matter."""
-    for name, (_, hint, source) in _parameters(command).items():
+    for name, (_, hint, source) in parameters(command).items():
         if dataclasses.is_dataclass(hint):
             parser = _parser(name)
             config.add_keys(parser, typing.cast(type, hint), f"--{name}", source.owned)
@@ -261,17 +263,19 @@ def _print_config(command: Command, given: Sequence[str]) -> None:
             for argument in _with_file(command, list(given)):
                 if argument.startswith("--"):
                     first = argument.partition("=")[0].partition(".")[0]
-                    taken = first in parser._option_string_actions
+                    taken = first in parser._option_string_actions and first != PRINT
                 if taken:
                     chosen.append(argument)
-            config.parse(parser, chosen, defaults=True)
+            found = config.parse(parser, chosen, defaults=True)
+            found.pop(name)  # the file's own name
+            print(parser.dump(found, skip_default=f"{PRINT}=skip_default" in given), end="")
 
 
 def _values(command: Command, parser: ArgumentParser, found: Namespace) -> tuple[list[Any], dict[str, Any]]:
     """What the command is called with: positional arguments, and options that were given."""
     places: list[Any] = []
     options: dict[str, Any] = {}
-    for name, (parameter, hint, source) in _parameters(command).items():
+    for name, (parameter, hint, source) in parameters(command).items():
         if dataclasses.is_dataclass(hint):
             cls = typing.cast(type, hint)
             options[name] = (

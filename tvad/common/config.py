@@ -170,7 +170,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str], defaults: bool = Fal
             data = found.as_dict()
             for flag, value in indexed:
                 _put(data, flag, yaml.load(value, Loader))
-            found = parser.parse_object(data, defaults=False)
+            found = parser.parse_object(data, defaults=defaults)
     except ArgumentError as error:
         raise InputError(message_of(error, parser)) from error
     return found
