@@ -26,12 +26,16 @@ from tvad.common.files import write_whole
 
 @dataclass
 class Gate:
-    """metrics: name -> tolerated drop, at least 0, in the metric's unit. confidence in 0.5 to 1."""
+    """Which metrics may drop by how much, and how sure one must be that they did."""
 
     metrics: dict[str, float]
+    """Name -> tolerated drop, at least 0, in the metric's unit."""
     confidence: float = 0.95
+    """0.5 to 1."""
     resamples: int = 4000
+    """Of the bootstrap over videos."""
     seed: int = 0
+    """Of the bootstrap."""
 
     def check(self, where: str) -> None:
         if not self.metrics:

@@ -20,38 +20,52 @@ TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
 
 @dataclass
 class Decode:
-    """n answers a question at `temperature` (0: greedy), at most max_tokens each."""
+    """How answers are drawn."""
 
     n: int = 1
+    """Answers a question."""
     temperature: float = 0.0
+    """0: greedy."""
     max_tokens: int = 64
+    """Of an answer, at most."""
     seed: int = 0
+    """Of the draws, where the temperature is above 0."""
 
 
 @dataclass
 class Suite:
-    """`data`: a data set folder. `topics`: topics of multiple-choice questions to ask. `rate`, `max_frames`:
-    how clips are sampled. prompt: how questions are put, by name (`tvad.prompts.STYLES`: tvad, vau_r1,
-    vau_r1_no_think); parse: how answers are read (lenient, strict, vau_r1). odds: also ask engines that give
-    log-probabilities how likely Yes is against No, and each letter. hidden: the data set's references are
-    placeholders, the true ones are elsewhere (a leaderboard's private split): answers are kept and not
-    scored."""
+    """Which data, which tasks, how clips are sampled, how questions are put and answers read."""
 
     name: str
+    """What runs and reports call it."""
     data: str
+    """Data set folder."""
     tasks: list[str]
+    """Names of `bench list tasks`."""
     topics: list[str] | None = None
+    """Topics of the multiple-choice questions that are asked; default all."""
     rate: float = 2.0
+    """Frames a second that are shown."""
     max_frames: int = 8
+    """Frames of a clip, at most; longer videos are sampled more thinly."""
     max_videos: int | None = None
+    """Only the first so many videos; default all."""
     decode: Decode = field(default_factory=Decode)
+    """How answers are drawn."""
     resamples: int = 2000
+    """Of the bootstrap behind every interval (heatmaps: at most 300)."""
     seed: int = 0
+    """Of the bootstrap and of the blind baselines."""
     drop_bad_rows: bool = False
+    """Leave bad rows out and name them, in place of refusing the data set."""
     prompt: str = "tvad"
+    """How questions are put: tvad, vau_r1 or vau_r1_no_think (`tvad.prompts.STYLES`)."""
     parse: Literal["lenient", "strict", "vau_r1"] = "lenient"
+    """How answers are read (`tvad.answer.parse`)."""
     odds: bool = False
+    """Also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
     hidden: bool = False
+    """References are placeholders (a leaderboard's private split): answers are kept, nothing is scored."""
 
     def digest(self, samples: list[Sample]) -> str:
         """Hash of what is asked and of the references; where the data lies, how answers are decoded and which
