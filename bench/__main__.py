@@ -204,7 +204,7 @@ def _names(what: str) -> list[str]:
     if what == "tasks":
         return list(tasks.NAMES)
     if what == "models":
-        return [f"{kind}:" + ("NAME" if kind == "baseline" else "PATH") for kind in models.KINDS]
+        return [f"{kind}:{entry.takes}" for kind, entry in models.KINDS.items()]
     if what == "suites":
         folder = Path(__file__).resolve().parent.parent / "configs" / "bench"
         return [str(path) for path in sorted(folder.glob("*.yaml"))]
