@@ -27,18 +27,18 @@ from tvad.common.files import write_whole
 
 @dataclass
 class Gate:
-    """Which metrics may drop by how much."""
+    """Which metrics may drop by how much, and how sure one must be that they did."""
 
     FOLDER: ClassVar[str] = "gate"
 
     metrics: dict[str, float]
     """Name -> tolerated drop, at least 0, in the metric's unit."""
     confidence: float = 0.95
-    """How sure one must be of a regression, 0.5 to 1."""
+    """0.5 to 1."""
     resamples: int = 4000
-    """Bootstrap draws."""
+    """Of the bootstrap over videos."""
     seed: int = 0
-    """Of the draws."""
+    """Of the bootstrap."""
 
     def check(self, where: str) -> None:
         if not self.metrics:

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,21 +58,7 @@ def run(
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
     if shard.rank == 0:
-        record = {
-            "model": model_name,
-            "suite": asdict(suite),
-            "suite_hash": digest,
-            "videos": len(samples),
-            "versions": versions(),
-            "seed": suite.decode.seed,
-            "device": platform.processor() or platform.machine(),
-            "git_commit": git_commit(),
-            "processes": shard.world,
-            "blind": blind.record(blinds),
-            "command": sys.argv,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        write_record(out, record)
+        write_record(out, _record(model_name, suite, digest, len(samples), shard.world, blinds))
     asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
     asking.answers(mine, shard.file(out / ANSWERS), kept)
     odds = suite.odds and isinstance(model, GivesOdds)
@@ -91,6 +78,26 @@ def run(
         metrics |= odds_metrics(join_lines(out / ODDS, shard, order), suite)
     write_metrics(out, metrics)
     return metrics
+
+
+def _record(
+    model_name: str, suite: Suite, digest: str, videos: int, processes: int, blinds: dict[str, blind.Blind]
+) -> dict[str, Any]:
+    """What run.json holds."""
+    return {
+        "model": model_name,
+        "suite": asdict(suite),
+        "suite_hash": digest,
+        "videos": videos,
+        "versions": versions(),
+        "seed": suite.decode.seed,
+        "device": platform.processor() or platform.machine(),
+        "git_commit": git_commit(),
+        "processes": processes,
+        "blind": blind.record(blinds),
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def _say(text: str) -> None:

@@ -25,41 +25,41 @@ class Decode:
     n: int = 1
     """Answers a question."""
     temperature: float = 0.0
-    """0 is greedy."""
+    """0: greedy."""
     max_tokens: int = 64
     """Of an answer, at most."""
     seed: int = 0
-    """Of drawn answers."""
+    """Of the draws, where the temperature is above 0."""
 
 
 @dataclass
 class Suite:
-    """What is asked about which videos, and how it is measured."""
+    """Which data, which tasks, how clips are sampled, how questions are put and answers read."""
 
     FOLDER: ClassVar[str] = "bench"
 
     name: str
-    """Of the suite, in records and tables."""
+    """What runs and reports call it."""
     data: str
-    """A data set folder."""
+    """Data set folder."""
     tasks: list[str]
-    """Tasks, by name (`bench list tasks`)."""
+    """Names of `bench list tasks`."""
     topics: list[str] | None = None
-    """Topics of multiple-choice questions to ask; by default all."""
+    """Topics of the multiple-choice questions that are asked; default all."""
     rate: float = 2.0
-    """Frames a second given to the model."""
+    """Frames a second that are shown."""
     max_frames: int = 8
-    """At most so many frames of a clip."""
+    """Frames of a clip, at most; longer videos are sampled more thinly."""
     max_videos: int | None = None
-    """Only the first so many videos."""
+    """Only the first so many videos; default all."""
     decode: Decode = field(default_factory=Decode)
     """How answers are drawn."""
     resamples: int = 2000
-    """Bootstrap draws of an interval."""
+    """Of the bootstrap behind every interval (heatmaps: at most 300)."""
     seed: int = 0
-    """Of the intervals."""
+    """Of the bootstrap and of the blind baselines."""
     drop_bad_rows: bool = False
-    """Leave bad rows of the data out and say which, instead of refusing."""
+    """Leave bad rows out and name them, in place of refusing the data set."""
     prompt: str = "tvad"
     """How questions are put: tvad, vau_r1 or vau_r1_no_think (`tvad.prompts.STYLES`)."""
     parse: Literal["lenient", "strict", "vau_r1"] = "lenient"
@@ -67,8 +67,7 @@ class Suite:
     odds: bool = False
     """Also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
     hidden: bool = False
-    """The data's references are placeholders, the true ones are elsewhere (a leaderboard's private split):
-    answers are kept and not scored."""
+    """References are placeholders (a leaderboard's private split): answers are kept, nothing is scored."""
 
     def __post_init__(self) -> None:
         for task in self.tasks:
