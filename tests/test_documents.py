@@ -7,6 +7,8 @@ import itertools
 import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -141,3 +143,10 @@ def test_configurations_in_commands_exist(command):
     for option, value in itertools.pairwise(tokens):
         if option in ("--config", "--suite", "--gate") and re.fullmatch(r"[a-z0-9_-]+", value):
             assert list((ROOT / "configs").glob(f"*/{value}.yaml")), value
+
+
+def test_the_reference_of_configurations_is_current():
+    """`python docs/configurations.py` writes it."""
+    code = "import runpy; print(runpy.run_path('docs/configurations.py')['text'](), end='')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (ROOT / "docs/configurations.md").read_text(encoding="utf-8") == done.stdout
