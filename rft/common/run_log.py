@@ -51,6 +51,8 @@ class RunLog(TrainerCallback):
         self.bar = tqdm(
             total=state.max_steps, initial=state.global_step, unit="step", desc="train", disable=None
         )
+        # A kill comes between a step's line and the next checkpoint: the steps since then are done again, and
+        # their lines too.
         for name in ("log.jsonl", "rollouts.jsonl"):
             path = self.out / name
             if not path.exists():

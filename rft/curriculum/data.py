@@ -67,6 +67,7 @@ class Branches:
         """Turns after the clip -> ids (n,), weights (n,): 0 where nothing is to be learned."""
         ids, weights = [], []
         for n, (asked, answered) in enumerate(turns):
+            # The prefix ends inside the user's first turn, behind the clip.
             opening = "" if n == 0 else "\n<|im_start|>user\n"
             question = self._ids(f"{opening}{asked}{self.end}\n{self.assistant}")
             reply = self._ids(f"{answered}{self.end}")
@@ -153,6 +154,7 @@ class ClipCollator:
                 batch[name] = {key: torch.cat([part[key] for part in told]) for key in told[0]}
         if self.texts.kinds == [] and not self.texts.dialogue and not self.texts.narratives:
             return batch
+        # One row a clip: the frames are encoded once for all that is asked about them.
         prefixes = [self.branches.prefix(grid, clip) for grid, clip in zip(grids, frames, strict=True)]
         return batch | self.branches.batch(prefixes, [self.conversations(sample) for sample in samples])
 

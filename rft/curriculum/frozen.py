@@ -35,6 +35,7 @@ class Frozen:
             if name not in self.parameters or (adapted is not None and adapted.fullmatch(name)):
                 continue
             same = parameter.detach().cpu() == self.parameters[name]
+            # same (V, D): the rows of the three tokens are what this stage trains of the table.
             if name.endswith("embed_tokens.weight") and rows:
                 same[rows] = True
             if not bool(same.all()):

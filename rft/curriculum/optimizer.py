@@ -38,6 +38,7 @@ class Together(torch.optim.Optimizer):
     def load_state_dict(self, state_dict):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
+        # Loading gives the parts new groups; a schedule must go on writing into those.
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 

@@ -66,6 +66,7 @@ def token_targets(view: View, grid: list[int], merge: int = 2) -> dict[str, torc
         if asked:
             colour[lit] = list(COLOURS).index((asked[0].options or ())[LETTERS.index(asked[0].answer)])
         height, width = mask.shape[1:]
+        # A token covers two frames: 4 numbers for each, for every token that shows the anomaly in either.
         for frame in range(2 * t):
             rows, columns = (
                 torch.nonzero(mask[min(frame, len(mask) - 1)].any(axis)).flatten() for axis in (1, 0)
@@ -95,6 +96,7 @@ def object_targets(view: View, grid: list[int]) -> dict[str, torch.Tensor]:
     height, width = view.masked().shape[1:]
     size = np.array([width, height, width, height])
     last = len(view.frames.indices) - 1
+    # The two frames of each step, the last one twice where their number is odd.
     pairs = [
         (int(view.frames.indices[2 * step]), int(view.frames.indices[min(2 * step + 1, last)]))
         for step in range(t)
@@ -121,7 +123,8 @@ def object_targets(view: View, grid: list[int]) -> dict[str, torch.Tensor]:
 
 
 def kind_loss(logits: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of anomaly classes (n, 1 + classes); 0, nothing unusual, is common and weighs a third."""
+    """Cross-entropy of anomaly classes (n, 1 + classes); 0, nothing unusual, is common and weighs a third.
+    (All weights of this file are ours.)"""
     weight = logits.new_full((logits.shape[1],), 3.0)
     weight[0] = 1.0
     return F.cross_entropy(logits, kinds, weight=weight)

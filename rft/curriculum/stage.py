@@ -86,6 +86,8 @@ def put_in(stage: Stage, model) -> tuple[PutIn, Frozen]:
     if stage.special_tokens:
         rows = anomaly_tokens(model.config)
         model.special_rows = TokenRows(model.get_input_embeddings(), rows)
+    # bfloat16 has 8 significant bits and rounds a small step on a weight away: what trains is float32
+    # meanwhile.
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -48,6 +48,7 @@ class StageTrainer(Trainer):
         return super().create_optimizer(model)
 
     def get_eval_dataloader(self, eval_dataset=None):
+        # Trainer knows one collator; an evaluation sees whole clips, not what training crops and mirrors.
         given, self.data_collator = self.data_collator, self.eval_collator
         try:
             return super().get_eval_dataloader(eval_dataset)
@@ -64,6 +65,8 @@ class StageTrainer(Trainer):
         return (total, parts) if return_outputs else total
 
     def log(self, logs, *args, **kwargs):
+        # Means over the forward passes since the last line; an evaluation's have names and lines of their
+        # own.
         evaluates = any(name.startswith("eval_") for name in logs)
         for name in [name for name in self.parts if name.startswith("eval_") == evaluates]:
             values = self.parts.pop(name)
@@ -92,6 +95,7 @@ class StageTrainer(Trainer):
         return metrics
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        # The loss alone: a packed batch has logits where something is learned, which no metric could read.
         with torch.no_grad():
             loss = self.compute_loss(model, self._prepare_inputs(inputs))
         return loss, None, None

@@ -36,6 +36,7 @@ class CollapseStop(TrainerCallback):
         if len(self._rows) < self.watch.patience:
             return
 
+        # A collapse lasts: one good step in `patience`, or a step without the figure, and it is none.
         def always(name: str, wrong) -> bool:
             values = [row.get(name) for row in self._rows]
             return all(v is not None and wrong(v) for v in values)
@@ -73,6 +74,7 @@ class Terminator(TrainerCallback):
         if self._main:
             signal.signal(signal.SIGTERM, self._before)
 
+    # Only noted: a checkpoint out of the middle of a step would not be one that a run can go on from.
     def _note(self, number, frame):
         self.caught = True
 
@@ -116,6 +118,7 @@ class BenchEvaluation(TrainerCallback):
         record = self.out / "best.json"
         best = json.loads(record.read_text()) if record.exists() else None
         trainer.accelerator.wait_for_everyone()  # all have read before the first writes
+        # Better in the metric's own direction; an equal value leaves the earlier weights.
         if best is None or ((value < best["value"]) == self.plan.lower and value != best["value"]):
             trainer.save_policy(self.out / "best")
             if trainer.accelerator.is_main_process:

@@ -108,6 +108,8 @@ def draw(
             raise InputError(f"tasks: the data has no question of kind {name!r}")
         wanted = max(1, round(count * task.share / total))
         if weights is None:
+            # As many shuffles of the pool as are needed, cut at what is wanted: nothing twice before all
+            # once.
             order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-wanted // len(pool)))])[
                 :wanted
             ]

@@ -12,6 +12,7 @@ def predicted_advantages(log_ratio: torch.Tensor, groups: torch.Tensor, scale: f
     log_ratio (B,) rho of whole completions, groups (B,), scale beta / sigma_r, a constant here (ours) ->
     (B,).
     """
+    # place (B,) of each completion's group among the G that occur, count and added (G,).
     _, place = groups.unique(return_inverse=True)
     count = torch.zeros(int(place.max()) + 1, device=log_ratio.device).index_add_(
         0, place, torch.ones_like(log_ratio)

@@ -58,6 +58,8 @@ def _sequence(text: str, tags: Sequence[str]) -> bool:
 
 
 def _capital(text: str) -> str:
+    """What VAU-R1 takes for the letter: the first capital A to G that is left, "" where there is none (as in
+    "Normal")."""
     for prefix in _PREFIXES:
         text = text.replace(prefix, "")
     match = re.search("[A-G]", text)

@@ -18,8 +18,10 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from rft.grpo import mixture
-from rft.grpo.logprobs import group_logprobs
+from rft.grpo.logprobs import group_logprobs, groups_in
+from rft.grpo.rollout import Rollout
 from rft.grpo.train import train
+from rft.grpo.video_grpo import VideoGRPOTrainer
 from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
@@ -55,7 +57,14 @@ def test_trl_has_not_moved():
     ):
         assert piece in source
     source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
-    for piece in ('"sampling_per_token_logps"', "self._calculate_rewards(", "self._generate(prompts)"):
+    for piece in (
+        '"sampling_per_token_logps"',
+        "self._calculate_rewards(",
+        "self._generate(prompts)",
+        # rft.rewards.mix.total follows these two.
+        "(rewards_per_func * self.reward_weights.to(device).unsqueeze(0)).nansum(dim=1)",
+        "rewards[unscorable_mask] = torch.nan",
+    ):
         assert piece in source
     assert "self.rollout_func(prompts, self)" in inspect.getsource(GRPOTrainer._generate)
     assert list(inspect.signature(GRPOTrainer._calculate_rewards).parameters) == [
@@ -110,6 +119,75 @@ def test_once_per_group_equals_once_per_completion(scenes, checkpoint):
                 alone = log_p[len(prompts[g]) - 1 : -1]
                 assert torch.allclose(together[g][i], alone.gather(-1, completion[:, None])[:, 0], atol=2e-4)
                 assert torch.allclose(entropy[g][i], -(alone.exp() * alone).sum(-1), atol=2e-3)
+
+
+class Sleeper:
+    """An engine that notes when it is woken and put to sleep; `fails`: what it cannot do."""
+
+    name, shared = "sleeper", False
+
+    def __init__(self, fails: str = ""):
+        self.fails, self.seen = fails, []
+
+    def wake(self):
+        self.seen.append("wake")
+
+    def sleep(self):
+        self.seen.append("sleep")
+
+    def sync(self, weights):
+        if self.fails == "sync":
+            raise OSError("no memory")
+
+
+@pytest.mark.parametrize("fails", ["sync", "sample"])
+def test_an_engine_sleeps_again_after_an_error(fails, monkeypatch):
+    trainer = object.__new__(VideoGRPOTrainer)
+    trainer.engine = Sleeper(fails)
+    monkeypatch.setattr(VideoGRPOTrainer, "sync_weights", lambda self: self.engine.sync([]))
+    with pytest.raises(OSError, match="no memory"), trainer.engine_ready():
+        raise OSError("no memory")
+    assert trainer.engine.seen == ["wake", "sleep"]
+
+
+def test_log_probs_of_images_and_experts_are_refused_and_not_ignored():
+    trainer = object.__new__(VideoGRPOTrainer)
+    for knobs in ({"compute_aux_loss": True}, {"pixel_values": torch.zeros(1)}):
+        with pytest.raises(NotImplementedError, match="no auxiliary loss and no images"):
+            trainer._get_per_token_logps_and_entropies(None, None, None, 1, **knobs)
+
+
+def test_a_padded_batch_comes_apart_into_groups():
+    """Two prompts of 2 and 3 tokens, completions of 1 to 3: the second group's rows first."""
+    ids = torch.tensor([[3, 4, 5, 9, 0, 0], [0, 1, 2, 7, 8, 0], [0, 1, 2, 6, 6, 6]])
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1]])
+    found = groups_in(ids, mask, 3, [4, 2, 2], together=True)
+    assert [(g.clip, g.members, g.prompt.tolist()) for g in found] == [
+        (4, [0], [3, 4, 5]),
+        (2, [1, 2], [1, 2]),
+    ]
+    assert [c.tolist() for c in found[1].completions] == [[7, 8], [6, 6, 6]]
+    assert [g.tokens for g in found] == [3 + 2, 2 + 3 + 4]
+    apart = groups_in(ids, mask, 3, [4, 2, 2], together=False)
+    assert [(g.clip, g.members) for g in apart] == [(4, [0]), (2, [1]), (2, [2])]
+
+
+def test_joined_rollouts_keep_the_clips_of_their_rows():
+    def rollout(*marks):
+        grids = torch.tensor([[1, 1, n + 1] for n in range(len(marks))])
+        pixels = torch.cat([torch.full((n + 1, 2), mark) for n, mark in enumerate(marks)])
+        vision = {
+            "pixel_values_videos": pixels,
+            "video_grid_thw": grids,
+            "second_per_grid_ts": torch.ones(len(marks)),
+        }
+        return Rollout(vision, [str(mark) for mark in marks], torch.arange(len(marks)))
+
+    both = rollout(5.0, 6.0).joined(rollout(7.0))
+    assert len(both) == 3 and both.keys == ["5.0", "6.0", "7.0"] and both.group_index.tolist() == [0, 1, 2]
+    chosen = both.clips([2, 1])
+    assert chosen["pixel_values_videos"][:, 0].tolist() == [7.0, 6.0, 6.0]
+    assert chosen["video_grid_thw"].tolist() == [[1, 1, 1], [1, 1, 2]]
 
 
 def test_training_steps_run_change_weights_and_leave_readable_logs(scenes, checkpoint, tmp_path):
