@@ -55,7 +55,7 @@ class TvadForConditionalGeneration(TvadLMMixin, Qwen2_5_VLForConditionalGenerati
         self.post_init()
 
 
-# For mypy, Qwen3VLModel's get_rope_index takes the same arguments as Qwen2_5_VLModel's in another order.
+# The two backbones' get_rope_index take the same arguments in another order: one signature cannot fit both.
 class TvadQwen3Model(TvadModelMixin, Qwen3VLModel):  # type: ignore[misc]
     """Qwen3-VL: no windows, DeepStack, one run of video tokens per time step behind its timestamp."""
 
