@@ -55,6 +55,21 @@ def cell(value: Any) -> Any:
     return f"{value:,}" if isinstance(value, int) else value
 
 
+@cache
+def _interval() -> str:
+    return (TEMPLATES / "interval.txt").read_text(encoding="utf-8")
+
+
+def interval(metric: dict[str, Any]) -> Markup | str:
+    """A metric's value over a bar of its 95 % interval on 0 to 1; a dash for what is undefined. A table has
+    thousands of them: numbers are put into a text, which takes a tenth of a macro's time."""
+    value, low, high = metric.get("value"), metric.get("low"), metric.get("high")
+    if value is None or low is None or high is None:
+        return number(value)
+    x, width = min(99.0, 100 * low), max(1.0, 100 * (high - low))
+    return Markup(_interval().format(value=value, low=low, high=high, x=x, width=width))
+
+
 def settings(title: str, values: dict[str, Any]) -> Section:
     """A configuration's keys and values, without those that are off or empty."""
     rows = []
@@ -78,7 +93,7 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "cell": cell}
+    found.filters |= {"number": number, "cell": cell, "interval": interval}
     return found
 
 

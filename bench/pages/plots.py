@@ -195,5 +195,5 @@ def curve(steps: Sequence[float], values: Sequence[float], name: str, smooth: bo
     sums = np.cumsum([0.0, *y])
     mean = [float(sums[i + 1] - sums[max(0, i + 1 - window)]) / min(window, i + 1) for i in range(len(y))]
     kept = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).round().astype(int)).tolist() if x else []
-    found = {"name": name, "x": [x[i] for i in kept], "y": [y[i] for i in kept]}
+    found = {"name": plain(name), "x": [x[i] for i in kept], "y": [y[i] for i in kept]}
     return {**found, "mean": [mean[i] for i in kept]} if smooth and window > 1 else found

@@ -192,7 +192,8 @@ def test_the_report_stands_alone(plan, tmp_path):
     run(Baseline("random"), "m", plan, tmp_path / "a")
     run(Baseline("oracle"), "m", plan, tmp_path / "b")
     page = write_report(tmp_path / "b", tmp_path / "a").read_text()
-    assert "src='data:image/jpeg;base64," in page and "http" not in page.replace("http-equiv", "")
+    assert 'src="data:video/mp4;base64,' in page and 'poster="data:image/jpeg;base64,' in page
+    assert "http" not in page.replace("http-equiv", "")
     assert "better" in page and "<svg" in page
 
 

@@ -2,7 +2,6 @@
 comparing; accessibility by axe-core."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +11,7 @@ from board_fixtures import Place
 from conftest import ROOT, free_port, until_up
 
 AXE = ROOT / ".venv/axe/node_modules/axe-core/axe.min.js"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LOOKS = [("light", 1200), ("dark", 390)]  # colour scheme, width in pixels
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
