@@ -93,7 +93,7 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "cell": cell, "interval": interval}
+    found.filters.update(number=number, cell=cell, interval=interval)
     return found
 
 
