@@ -15,6 +15,7 @@ os.environ.setdefault(
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
 
+from bench.models.base import HoldsModel
 from rft.common.model_card import rft_card
 from rft.common.run_log import RECORD, RUN, RunLog, last_checkpoint
 from rft.common.trainable import add_lora, save_adapter, select_trainable
@@ -94,7 +95,7 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
         engine = engine_of(
             run, model, processor, arguments.generation_batch_size, arguments.max_completion_length
         )
-    elif engine.name == "hf":
+    elif isinstance(engine, HoldsModel):
         engine.model = model
     log, collapse, store = RunLog(out), CollapseStop(run.watch), ClipStore(run.rate, run.max_frames)
     evaluation = BenchEvaluation(run.evaluate, out) if run.evaluate else None

@@ -29,7 +29,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.models.utils import unwrap_model_for_generation
 
-from bench.models.base import Completion, Request, Sampling, batches
+from bench.models.base import Completion, HoldsModel, Request, Sampling, Sleeps, batches
 from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_hash, seen_clips
@@ -175,21 +175,21 @@ class VideoGRPOTrainer(GRPOTrainer):
     def engine_ready(self) -> Iterator[None]:
         """The engine awake and with the current weights; it sleeps again afterwards, if it can, whatever
         happens inside. generate gets the policy, gathered."""
-        if hasattr(self.engine, "wake"):
+        if isinstance(self.engine, Sleeps):
             self.engine.wake()
         try:
             self.sync_weights()
             policy = (
                 unwrap_model_for_generation(self.model_wrapped, self.accelerator)
-                if self.engine.name == "hf"
+                if isinstance(self.engine, HoldsModel)
                 else nullcontext()
             )
             with policy as model:
-                if model is not None:
+                if isinstance(self.engine, HoldsModel):
                     self.engine.model = model
                 yield
         finally:
-            if hasattr(self.engine, "sleep"):
+            if isinstance(self.engine, Sleeps):
                 self.engine.sleep()
 
     def rollout(self, prompts: list) -> dict:

@@ -48,11 +48,12 @@ def give(engine, checkpoint: str | Path):
     """Let an engine answer with the weights of a checkpoint; returns the model."""
     from transformers import AutoModelForImageTextToText
 
+    from bench.models.base import HoldsModel
     from tvad.model import TvadForConditionalGeneration  # registers T-VAD with the Auto classes, too
 
     found = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype="float32")
     model = cast(TvadForConditionalGeneration, found)
-    if engine.name == "hf":
+    if isinstance(engine, HoldsModel):
         engine.model = model
     engine.sync(model.engine_weights())
     return model
