@@ -28,10 +28,11 @@ from leaderboard.card import Card, read_card
 from leaderboard.intake.archive import folder_files, safe_name, unpack
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, write_whole
+from tvad.common.formats import Format
 from tvad.data.check import Problem
 
 CARD, MANIFEST, PREDICTIONS, HEATMAPS = "card.yaml", "manifest.json", "predictions.jsonl", "heatmaps"
-FORMAT, VERSION = "submission", 1  # what a manifest says it is; one that says nothing is of version 1
+SUBMISSION = Format("submission")
 
 
 @dataclass
@@ -55,7 +56,7 @@ def files_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 def manifest_of(folder: Path) -> dict[str, Any]:
     """What the manifest of a folder has to say. Raises InputError."""
-    return {"format": FORMAT, "version": VERSION, "files": files_of(folder)}
+    return {**SUBMISSION.stamp(), "files": files_of(folder)}
 
 
 def content_hash(files: dict[str, dict[str, Any]]) -> str:
@@ -64,23 +65,12 @@ def content_hash(files: dict[str, dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
-def _of_this_version(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest in the form that this program writes. Raises InputError for one of another version."""
-    kind, version = manifest.get("format", FORMAT), manifest.get("version", 1)
-    if (kind, version) != (FORMAT, VERSION):  # older ones are brought to this form here, once there are any
-        raise InputError(
-            f"{MANIFEST}: {str(kind)[:40]}, version {str(version)[:20]}; expected {FORMAT}, version"
-            f" {VERSION}: pack again with this version of the program"
-        )
-    return manifest
-
-
 def _stated_files(text: str) -> Any:
-    """What a manifest says of the files. Raises InputError."""
+    """What a manifest says of the files. Raises InputError for one of another version too."""
     try:
-        return _of_this_version(json.loads(text))["files"]
-    except InputError:
-        raise
+        return SUBMISSION.check(json.loads(text), MANIFEST)["files"]
+    except InputError as error:
+        raise InputError(str(error)[:300]) from error  # it repeats what a stranger wrote there
     except (ValueError, RecursionError, KeyError, AttributeError) as error:
         raise InputError(f"{MANIFEST} cannot be read ({type(error).__name__})") from error
 
