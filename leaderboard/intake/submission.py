@@ -32,7 +32,7 @@ from tvad.common.formats import Format
 from tvad.data.check import Problem
 
 CARD, MANIFEST, PREDICTIONS, HEATMAPS = "card.yaml", "manifest.json", "predictions.jsonl", "heatmaps"
-FORMAT = Format("submission")
+SUBMISSION = Format("submission")
 
 
 @dataclass
@@ -56,7 +56,7 @@ def files_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 def manifest_of(folder: Path) -> dict[str, Any]:
     """What the manifest of a folder has to say. Raises InputError."""
-    return {**FORMAT.stamp(), "files": files_of(folder)}
+    return {**SUBMISSION.stamp(), "files": files_of(folder)}
 
 
 def content_hash(files: dict[str, dict[str, Any]]) -> str:
@@ -66,11 +66,11 @@ def content_hash(files: dict[str, dict[str, Any]]) -> str:
 
 
 def _stated_files(text: str) -> Any:
-    """What a manifest says of the files. Raises InputError."""
+    """What a manifest says of the files. Raises InputError for one of another version too."""
     try:
-        return FORMAT.check(json.loads(text), MANIFEST)["files"]
-    except InputError:
-        raise
+        return SUBMISSION.check(json.loads(text), MANIFEST)["files"]
+    except InputError as error:
+        raise InputError(str(error)[:300]) from error  # it repeats what a stranger wrote there
     except (ValueError, RecursionError, KeyError, AttributeError) as error:
         raise InputError(f"{MANIFEST} cannot be read ({type(error).__name__})") from error
 

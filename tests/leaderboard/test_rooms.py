@@ -31,7 +31,7 @@ def imported(path: Path) -> set[str]:
 
 def test_a_room_imports_from_those_before_it_only():
     files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-    assert {room_of(path) for path in files} == set(ROOMS)
+    assert not {room_of(path) for path in files} - set(ROOMS), "a new room gets its place in the list"
     for path in files:
         own = ROOMS.index(room_of(path))
         above = [room for room in imported(path) if ROOMS.index(room) > own]
