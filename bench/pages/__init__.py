@@ -17,6 +17,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tvad.data.questions import LETTERS
+
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = Path(__file__).parent / "style.css"
 MOST = 1500  # characters of a text that a page shows
@@ -94,6 +96,7 @@ def environment(*folders: Path) -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(number=number, cell=cell, interval=interval)
+    found.globals["letters"] = LETTERS
     return found
 
 
