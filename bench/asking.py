@@ -1,7 +1,8 @@
 """Asks a model the questions of a suite and keeps what it says, line by line, so that a killed run goes on.
 
 Two passes: `answers` (samples.jsonl) and, for engines that know how likely an answer is, `odds` (odds.jsonl).
-What an earlier run has left is handed in as lines; nothing of it is asked again where it still holds.
+What an earlier run has left is handed in as lines (`run_folder.read_all`); nothing of it is asked again where
+it still holds.
 """
 
 import json

@@ -18,7 +18,7 @@ class Limits:
     """How large a submission may be, in bytes where not said otherwise."""
 
     archive: int = 512 << 20
-    """The .zip, as it is sent: at once, or all pieces together."""
+    """The .zip, as it is sent: at once, or all pieces together (`uploads.bounded`)."""
     unpacked: int = 512 << 20
     """All its files together."""
     file: int = 256 << 20

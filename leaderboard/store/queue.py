@@ -80,7 +80,8 @@ class Queue(Sessions):
 
     def claim(self, seconds: float) -> Job | None:
         """The oldest job that waits, or whose scorer has not finished within its lease; None where there is
-        none. It is the caller's for so many seconds. A job that has been claimed `ATTEMPTS` times without an
+        none. It is the caller's for so many seconds and never renewed: the limit of the scoring process is
+        shorter (`scorer.SPARE`). A job that has been claimed `ATTEMPTS` times without an
         end is failed."""
         token, moment = secrets.token_hex(16), now()
         waiting = or_(

@@ -18,7 +18,7 @@ from tvad.common.files import write_whole
 
 class CollapseStop(TrainerCallback):
     """Warns and stops by `Watch`: no group with signal, no entropy left, or completions that do not end, for
-    `patience` steps in a row. `reason` says why it stopped."""
+    `patience` steps in a row. `reason` says why it stopped; `train` then raises Stopped, exit status 3."""
 
     def __init__(self, watch: Watch):
         self.watch, self.reason = watch, ""

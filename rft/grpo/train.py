@@ -115,6 +115,7 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
             features=features,
             tuner=tuner,
             tokens=run.tokens,
+            # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
             reference=(
                 AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
                 if arguments.beta

@@ -21,8 +21,8 @@ def total(values: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
     """The reward of completions: values (B, R), weights (R,) -> (B,), the weighted sum of what applies; NaN
     where nothing does.
 
-    The same rule as TRL's, which adds up by itself inside the trainer (`sum_then_normalize`); this one is for
-    everything beside it, such as a task's mean.
+    The same rule as TRL's, which adds up by itself inside the trainer (`sum_then_normalize`, weights from
+    `rft.grpo.config.settings_of`); this one is for everything beside it, such as a task's mean.
     """
     added = (values * weights).nansum(-1)
     added[values.isnan().all(-1)] = float("nan")

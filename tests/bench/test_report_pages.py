@@ -3,6 +3,7 @@ them."""
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -105,14 +106,14 @@ def test_hostile_words_stay_words(words, usual):
 
 def test_a_browser_runs_nothing_that_a_page_holds(browser, tmp_path):
     sections = [s for words in HOSTILE[:-1] for s in every_section(words)]
-    # What would happen if some template forgot to escape: the page's policy still names its own scripts only.
+    # Were a template to forget escaping, the policy would still refuse what is not its own.
     bad = Markup("<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">")
     sections.append(Section("Forgotten", "words.html", {"lines": [bad]}))
     file = tmp_path / "page.html"
     file.write_text(render("Mine", "", sections), encoding="utf-8")
     page = browser.new_page()
     asked, shown = [], []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfinished", lambda request: asked.append(request.url))
     page.on("dialog", lambda dialog: (shown.append(dialog.message), dialog.dismiss()))
     page.goto(file.as_uri())
     page.wait_for_selector(".curve .plotly")
@@ -202,7 +203,7 @@ def test_what_is_too_large_becomes_frames(tmp_path, monkeypatch):
     assert (
         first.video and second.video is None and second.picture and "as many videos as it may" in second.note
     )
-    assert reel.left == size // 2
+    assert reel.left == size + size // 2 - len(first.video)
     monkeypatch.setattr(media, "CLIP", 1000)
     shown = Reel().show(sample, NO_LINE, None)
     assert shown.video is None and shown.picture and "too large" in shown.note
@@ -223,18 +224,15 @@ def plan(scenes):
 
 
 def test_a_report_outlives_its_videos(scenes, plan, tmp_path):
-    samples = load(scenes)
-    (tmp_path / "data/videos").mkdir(parents=True)
-    (tmp_path / "data/samples.jsonl").write_bytes((scenes / "samples.jsonl").read_bytes())
-    for n, sample in enumerate(samples):
-        source = scenes / sample.video.path
-        if n % 3 == 0:
-            (tmp_path / "data" / sample.video.path).write_bytes(source.read_bytes())
-        elif n % 3 == 1:
-            (tmp_path / "data" / sample.video.path).write_bytes(source.read_bytes()[:700])
+    shutil.copytree(scenes, tmp_path / "data")
     run(Baseline("random"), "m", replace(plan, data=str(tmp_path / "data")), tmp_path / "run")
+    for n, file in enumerate(sorted((tmp_path / "data/videos").iterdir())):
+        if n % 3 == 1:
+            file.unlink()
+        elif n % 3 == 2:
+            file.write_bytes(file.read_bytes()[:700])
     page = write_report(tmp_path / "run").read_text()
-    assert "The video cannot be shown" in page and "no such video file" in page and "data:video/mp4" in page
+    assert page.count("no such video file") and page.count("cannot be decoded") and "data:video/mp4" in page
 
 
 def test_a_report_is_read_and_filtered_in_a_browser(browser, plan, tmp_path):

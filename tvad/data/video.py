@@ -16,7 +16,7 @@ from tvad.common.errors import InputError
 # What `tvad infer`, `demo` and `serve` show a model where nothing else is asked for; what a benchmark or a
 # training run shows it stands in its configuration.
 RATE = 2.0  # frames a second
-MAX_FRAMES = 8  # of a clip: a window of `infer` and `demo`, a whole video of `serve`
+MAX_FRAMES = 8  # of a clip (`tvad/use/commands.py`): a window of `infer` and `demo`, a whole video of `serve`
 
 
 def check_sampling(rate: float, max_frames: int) -> None:

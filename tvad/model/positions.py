@@ -4,6 +4,7 @@
 Text counts on in all three; a run of video tokens spans its (t, h, w) grid from there; what follows starts at
 the largest position so far + 1. That is the original Qwen code's and vLLM's rule; transformers 5.17 adds
 max(h, w) instead, which is smaller where a clip spans more positions in time than it has rows and columns.
+vLLM computes its own; `vllm_model.iter_mm_grid_thw` shifts Qwen2.5-VL's clip behind the anomaly prompts.
 """
 
 import torch
