@@ -181,13 +181,13 @@ def run(out: str, plan: Outer) -> int:
     return 0
 
 
-def own(plan: Annotated[dict[str, Any], cli.FromFile(cls=Outer, owned=("count",))], out: str = "o") -> int:
+def own(plan: Annotated[dict[str, Any], cli.FromFile(cls=Outer, owned=("count",))], count: int = 7) -> int:
     """A plan whose count is the command's.
 
     Args:
-        out: Folder.
+        count: How many.
     """
-    CALLS.append((out, plan))
+    CALLS.append((count, plan))
     return 0
 
 
@@ -219,8 +219,8 @@ def test_functions_are_commands(file):
     )
     status, (out, plan) = call("plans", "run", "--plan", file, "--out", "o", "--inner.rate", "4")
     assert (status, out, plan.inner.rate, plan.count) == (0, "o", 4.0, 3)
-    status, (out, plan) = call("plans", "own", "--plan", file)
-    assert plan["inner"] == Inner(1e-3) and "count" not in plan
+    status, (count, plan) = call("plans", "own", "--plan", file, "--count", "9")
+    assert plan["inner"] == Inner(1e-3) and "count" not in plan and count == 9
     # what a command does not know goes on as it was written; its own options with dashes or underscores
     given = ("--dtype", "float32", "--max-model-len=9", "--eager", "--port", "81", "-tp", "2")
     assert call("serve", *given) == (

@@ -278,11 +278,11 @@ def _values(command: Command, parser: ArgumentParser, found: Namespace) -> tuple
     for name, (parameter, hint, source) in parameters(command).items():
         if dataclasses.is_dataclass(hint):
             cls = typing.cast(type, hint)
-            options[name] = (
-                config.given(cls, parser, found)
-                if source.cls
-                else config.made(cls, parser, found, f"--{name}")
-            )
+            if source.cls:  # an owned key may be an option of the command: it is not among these
+                keys = config.given(cls, parser, found)
+                options[name] = {key: value for key, value in keys.items() if key not in source.owned}
+            else:
+                options[name] = config.made(cls, parser, found, f"--{name}")
         elif name in found and parameter.kind is parameter.POSITIONAL_ONLY:
             places.append(found[name])
         elif name in found:
