@@ -125,6 +125,7 @@ def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120)
     from tvad.data.scenes.dataset import ScenesConfig, generate
 
     started = time.time()
+    print(f"clips: {train_clips} to learn from, {test_clips} to be measured on", flush=True)
     for split, clips in (("train", train_clips), ("test", test_clips)):
         # Seed 1: none of these clips was among those that made the checkpoint (seed 0).
         generate(
@@ -144,9 +145,13 @@ def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120)
     plans["greedy"] = suite = replace(plans["greedy"], tasks=[*TASKS, "heatmap"])
     model = AutoModelForImageTextToText.from_pretrained(run.model)
     engine = open_for(run, model, AutoProcessor.from_pretrained(run.model))
+    print(f"before: answers of {run.model}", flush=True)
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{run.model}", plan, out / f"before-{name}")
+    steps = run.training.get("max_steps", "all")
+    print(f"GRPO: {steps} steps, a page about them in {out / 'grpo' / 'run.html'}", flush=True)
     train(run, engine)
+    print("after: answers to the same questions", flush=True)
     give(engine, out / "grpo" / "model")
     for name, plan in plans.items():
         run_suite(engine, f"{engine.name}:{out / 'grpo' / 'model'}", plan, out / f"after-{name}")

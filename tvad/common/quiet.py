@@ -3,6 +3,7 @@ their errors are not. Called first by commands that people watch, as torch's C++
 
 import logging
 import os
+import warnings
 
 LOGGERS = ("torch.utils.cpp_extension", "torch.distributed", "vllm", "DeepSpeed", "transformers", "trl")
 
@@ -20,6 +21,8 @@ def quiet() -> None:
         "VLLM_NO_USAGE_STATS": "1",
     }.items():
         os.environ.setdefault(name, value)
+    warnings.simplefilter("ignore")
     for name in LOGGERS:
-        # A filter, as some of them set their own level when they are imported.
+        logging.getLogger(name).setLevel(logging.ERROR)
+        # And a filter, as some of them set their own level when they are imported.
         logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)
