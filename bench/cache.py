@@ -23,6 +23,7 @@ from tvad.common.shipped import checkpoint
 if TYPE_CHECKING:
     from bench.suite import Decode
 
+VERSION = 1  # of the file
 WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model")
 
 
@@ -48,6 +49,10 @@ class ResponseCache:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, VERSION):
+                raise InputError(f"{path}: a response cache of version {version}, this one reads {VERSION}")
+            self._database.execute(f"PRAGMA user_version={VERSION}")
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, texts TEXT NOT NULL) WITHOUT"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.answers import line_scores
 from bench.blind import warnings
 from bench.compare import compare
 from bench.metrics import frame
@@ -63,7 +64,7 @@ def parsing(lines: list[dict]) -> Section:
         if task == DIALOGUE_TURN:
             continue
         counts = Counter(defect for line in of_task for defect in line["defects"])
-        clean = sum(not line["defects"] for line in of_task) / len(of_task)
+        clean = sum(line_scores(line)["well_formed"] for line in of_task) / len(of_task)
         defects = (f"{name} {count / len(of_task):.1%}" for name, count in counts.most_common(6))
         rows.append([task, len(of_task), clean, ", ".join(defects) or "none"])
     title = "How reliably answers could be read"

@@ -13,6 +13,7 @@ from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.pictures import GREEN, RED, glow
 
+QUALITY = 82  # of a JPEG
 TILE = 168  # pixels: the least width of a frame among four
 
 
@@ -97,9 +98,3 @@ def picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | Non
             drawn(scaled(frames.images[n], scale), int(frames.indices[n]), sample, line, here, scale)
         )
     return sheet(tiles)
-
-
-def jpeg(image: np.ndarray) -> bytes:
-    """An RGB image (H, W, 3) uint8 as a JPEG file."""
-    bgr = np.ascontiguousarray(image[..., ::-1])
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()

@@ -13,6 +13,7 @@ from tvad.common.errors import InputError
 from tvad.data import load_checked
 from tvad.data.questions import DIALOGUE
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
+from tvad.data.video import MAX_FRAMES, RATE
 from tvad.prompts import STYLES
 
 TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
@@ -46,9 +47,9 @@ class Suite:
     """Names of `bench list tasks`."""
     topics: list[str] | None = None
     """Topics of the multiple-choice questions that are asked; default all."""
-    rate: float = 2.0
+    rate: float = RATE
     """Frames a second that are shown."""
-    max_frames: int = 8
+    max_frames: int = MAX_FRAMES
     """Frames of a clip, at most; longer videos are sampled more thinly."""
     max_videos: int | None = None
     """Only the first so many videos; default all."""

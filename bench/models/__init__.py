@@ -58,7 +58,8 @@ KINDS = {
     "baseline": Kind(_baseline, "NAME", False),
 }
 AUTO = "auto"  # rollouts only: a benchmark's record must say which engine answered
-ALIASES = {"transformers": "hf"}  # what configurations of rollouts called it
+ALIASES = {"transformers": "hf"}  # an older word of configurations for rollouts
+ROLLOUTS = (AUTO, *(name for name, entry in KINDS.items() if entry.checkpoint), *ALIASES)
 
 
 def is_checkpoint(spec: str) -> bool:

@@ -86,15 +86,6 @@ class GivesOdds(Protocol):
 
 
 @runtime_checkable
-class TakesWeights(Protocol):
-    """Can answer with other weights: what a rollout engine must do."""
-
-    def sync(self, weights: Iterable[tuple[str, "torch.Tensor"]]) -> None:
-        """Replace the weights by (name, tensor) pairs, named as in transformers."""
-        ...
-
-
-@runtime_checkable
 class HoldsModel(Protocol):
     """Answers with a transformers model of this process, which may be exchanged: set `model`."""
 

@@ -18,13 +18,13 @@ from functools import partial
 from typing import Any
 
 import av
-import cv2
 import httpx
 import numpy as np
 
 from bench.models.base import Completion, Request, Sampling
 from tvad.common.errors import InputError
 from tvad.data.video import Frames
+from tvad.pictures import data_url
 
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 KEY = "OPENAI_API_KEY"
@@ -51,11 +51,6 @@ def as_mp4(clip: Frames) -> bytes:
     return out.getvalue()
 
 
-def _jpeg(image: np.ndarray) -> str:
-    data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-
-
 def content_of(clip: Frames, video: str) -> list[dict]:
     """The parts that stand for a clip."""
     if video == "file":
@@ -69,7 +64,7 @@ def content_of(clip: Frames, video: str) -> list[dict]:
     for image, seconds in zip(clip.images, clip.times, strict=True):
         parts += [
             {"type": "text", "text": f"Frame at {seconds:.2f} s:"},
-            {"type": "image_url", "image_url": {"url": _jpeg(image)}},
+            {"type": "image_url", "image_url": {"url": data_url(image, 90)}},
         ]
     return parts
 

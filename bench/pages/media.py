@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from bench.shown import drawn, four, jpeg, scaled, sheet
+from bench.shown import QUALITY, drawn, four, scaled, sheet
 from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.sample import Sample
+from tvad.pictures import data_url
 
 CLIP, PAGE = 300_000, 20_000_000  # bytes of a video, and of all videos of a page, as they stand in it
 RATE = 8.0  # frames a second, at most
@@ -38,7 +39,7 @@ def address(kind: str, data: bytes) -> Markup:
 
 def picture(image: np.ndarray) -> Markup:
     """The address of an RGB image (H, W, 3) uint8, as a JPEG."""
-    return address("image/jpeg", jpeg(image))
+    return Markup(data_url(image, QUALITY))
 
 
 class Reel:

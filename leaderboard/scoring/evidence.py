@@ -14,7 +14,7 @@ import numpy as np
 from bench.compare import Difference, compare
 from bench.run_folder import read_lines
 from bench.score import read_heat, read_predictions
-from bench.shown import class_means, jpeg, picture
+from bench.shown import QUALITY, class_means, picture
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP
 from leaderboard.intake.submission import PREDICTIONS
@@ -22,6 +22,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import file_hash, settle
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.pictures import jpeg
 
 MOST_BYTES = 64 << 20  # of answers that the pages open
 SHOWN_ANSWERS = 30  # different answers of a task that are counted one by one
@@ -100,7 +101,7 @@ class Pictures:
                 heat = read_heat(row, submitted, sample)
             except ValueError:
                 heat = None  # such lines are listed where the submission was checked
-        return jpeg(picture(sample, line, self.store, heat))
+        return jpeg(picture(sample, line, self.store, heat), QUALITY)
 
 
 def anonymous(run: Path, name_hash: str) -> None:

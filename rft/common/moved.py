@@ -34,16 +34,6 @@ STAGE = {
     "select": "selection.select",
     "save_steps": "selection.save_steps",
 }
-_ABSENT = object()
-
-
-def at(data: Any, key: str) -> Any:
-    """The value at a dotted key of nested mappings; `_ABSENT` where there is none."""
-    for part in key.split("."):
-        if not isinstance(data, Mapping) or part not in data:
-            return _ABSENT
-        data = data[part]
-    return data
 
 
 def brought_over(data: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:

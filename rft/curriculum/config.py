@@ -1,5 +1,5 @@
 """A curriculum of supervised stages as data: what a file under configs/stage says, and what of a stage an
-ablation leaves. Reads without torch."""
+ablation leaves. Imports no torch."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -8,6 +8,7 @@ from rft.common import moved
 from rft.common.trainable import LoraSpec
 from tvad.common.config import behind
 from tvad.common.errors import InputError
+from tvad.data.video import MAX_FRAMES, RATE
 
 SYMBOLS = "symbols"  # instead of a data set: questions without a clip
 # Of transformers' TrainingArguments: what a stage sets by itself, and what to set instead.
@@ -202,9 +203,9 @@ class Curriculum:
     """In order."""
     seed: int = 0
     """Of every stage."""
-    rate: float = 2.0
+    rate: float = RATE
     """Frames a second given to the model."""
-    max_frames: int = 8
+    max_frames: int = MAX_FRAMES
     """At most so many frames of a clip."""
     dtype: str = "auto"
     """Of frozen weights; auto: as stored. What trains is float32."""

@@ -12,6 +12,7 @@ from rft.curriculum.views import View, draw_view
 from tvad.answer import Box
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
+from tvad.data.questions import LETTERS
 from tvad.data.sample import Question, Sample
 from tvad.data.scenes.describe import symbolic_questions
 from tvad.data.video import Frames
@@ -47,7 +48,7 @@ class Branches:
         self.tokenizer = self.processor.tokenizer
         self.assistant = "<|im_start|>assistant\n"
         self.end = "<|im_end|>"
-        self.letters = {self.tokenizer.convert_tokens_to_ids(c) for c in "ABCDEFGH"}
+        self.letters = [self.tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS]
 
     def opening(self) -> torch.Tensor:
         """The system message alone (P,)."""
@@ -63,26 +64,30 @@ class Branches:
     def _ids(self, text: str) -> torch.Tensor:
         return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.long)
 
-    def conversation(self, turns: Turns, weight_letters: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turns after the clip -> ids (n,), weights (n,): 0 where nothing is to be learned."""
+    def conversation(self, turns: Turns, letters: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turns after the clip -> ids (n,), weights (n,): 0 where nothing is to be learned; the first so many
+        `letters` weigh `answer_weight`."""
         ids, weights = [], []
+        heavy = set(self.letters[:letters])
         for n, (asked, answered) in enumerate(turns):
             # The prefix ends inside the user's first turn, behind the clip.
             opening = "" if n == 0 else "\n<|im_start|>user\n"
             question = self._ids(f"{opening}{asked}{self.end}\n{self.assistant}")
             reply = self._ids(f"{answered}{self.end}")
             weight = torch.ones(len(reply))
-            if weight_letters:
-                weight[torch.tensor([int(t) in self.letters for t in reply])] = self.answer_weight
+            if heavy:
+                weight[torch.tensor([int(t) in heavy for t in reply])] = self.answer_weight
             ids += [question, reply]
             weights += [torch.zeros(len(question)), weight]
         return torch.cat(ids), torch.cat(weights)
 
-    def of(self, question: Question) -> tuple[Turns, bool]:
-        """A question as a conversation: its turn, and whether letters weigh more."""
-        return [(question_text(question), target_text(question, self.box_step))], question.kind == "mcq"
+    def of(self, question: Question) -> tuple[Turns, int]:
+        """A question as a conversation: its turn, and how many letters weigh more (of few options eight, as
+        in the shipped checkpoints' training)."""
+        letters = max(8, len(question.options or ())) if question.kind == "mcq" else 0
+        return [(question_text(question), target_text(question, self.box_step))], letters
 
-    def batch(self, prefixes: list[torch.Tensor], conversations: list[list[tuple[Turns, bool]]]) -> dict:
+    def batch(self, prefixes: list[torch.Tensor], conversations: list[list[tuple[Turns, int]]]) -> dict:
         """Rows of a prefix and its conversations as branches: `packed`, and `weights` (B, L) of the
         tokens."""
         parts, weights = [], []
@@ -158,14 +163,14 @@ class ClipCollator:
         prefixes = [self.branches.prefix(grid, clip) for grid, clip in zip(grids, frames, strict=True)]
         return batch | self.branches.batch(prefixes, [self.conversations(sample) for sample in samples])
 
-    def conversations(self, sample: Sample) -> list[tuple[Turns, bool]]:
+    def conversations(self, sample: Sample) -> list[tuple[Turns, int]]:
         """What this stage says about a sample: turns, and whether letters weigh more."""
         kinds = self.texts.kinds
         found = [self.branches.of(q) for q in sample.questions if kinds is None or q.kind in kinds]
         if self.texts.dialogue and sample.dialogue:
-            found.append((list(sample.dialogue), False))
+            found.append((list(sample.dialogue), 0))
         if self.texts.narratives:
-            found += [([turn], False) for turn in narratives(sample)]
+            found += [([turn], 0) for turn in narratives(sample)]
         return found
 
 

@@ -1,5 +1,5 @@
 """A reinforcement run as data: what a file under configs/grpo says, what is refused before anything is
-loaded, and TRL's arguments made of it. Reads without torch."""
+loaded, and TRL's arguments made of it. Imports no torch."""
 
 import importlib.util
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from rft.common.trainable import LoraSpec
 from tvad.common.config import behind
 from tvad.common.errors import InputError
 from tvad.common.shipped import checkpoint
+from tvad.data.video import MAX_FRAMES, RATE
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -108,8 +109,8 @@ class GrpoRun:
     seed: int = 0
     """Of the prompts, the rollouts and the trainer."""
     engine: str = "auto"
-    """Who draws completions: vllm (in this process), transformers, auto (vllm where installed),
-    server:URL,URL."""
+    """Who draws completions: auto (vllm where installed, else hf), vllm (in this process), hf (transformers,
+    from the policy itself), server:URL,URL."""
     engine_options: dict[str, Any] = field(default_factory=dict)
     """Parameters of the engine's class, e.g. {sleep: true} of `bench.models.vllm.VllmModel`."""
     prompt_tokens: int = 1024
@@ -127,9 +128,9 @@ class GrpoRun:
     """Rounds in which groups without signal are replaced by other prompts (dynamic sampling)."""
     once_per_group: bool = True
     """Encode a clip and its prompt once per group; false: once per completion, for comparison."""
-    rate: float = 2.0
+    rate: float = RATE
     """Frames a second given to the model."""
-    max_frames: int = 8
+    max_frames: int = MAX_FRAMES
     """At most so many frames of a clip."""
     decoders: int = 1
     """Threads that decode clips ahead of use; 0: when they are used."""

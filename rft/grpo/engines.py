@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import models
 from bench.models.base import Engine
+from tvad.common.errors import InputError
 
 if TYPE_CHECKING:
     from rft.grpo.config import GrpoRun
@@ -18,7 +19,13 @@ def open_engine(
     if kind.startswith("server:"):
         from rft.grpo.server import RolloutClient
 
-        return RolloutClient(kind.partition(":")[2], **options)
+        if options:
+            raise InputError(
+                f"engine_options: {', '.join(options)}: rollout servers take theirs at their start"
+            )
+        return RolloutClient(kind.partition(":")[2])
+    if kind not in models.ROLLOUTS:
+        raise InputError(f"engine: {kind!r} is none of {', '.join(models.ROLLOUTS)}, server:URL,URL")
     return models.open_engine(kind, path, model, processor, sequences, length, seed, **options)
 
 

@@ -29,7 +29,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.models.utils import unwrap_model_for_generation
 
-from bench.models.base import Completion, HoldsModel, Request, Sampling, Sleeps, batches
+from bench.models.base import Completion, HoldsModel, KeepsPrompts, Request, Sampling, Shared, Sleeps, batches
 from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_hash, seen_clips
@@ -166,7 +166,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         if self.state.global_step == self._synced_step:
             return
         with self._whole_weights() as weights:  # gathering is a common affair, sending is not
-            if self.accelerator.is_main_process or not getattr(self.engine, "shared", False):
+            if self.accelerator.is_main_process or not isinstance(self.engine, Shared):
                 self.engine.sync(weights)
         self.accelerator.wait_for_everyone()  # nobody draws from a shared engine before it has them all
         self._synced_step = self.state.global_step
@@ -244,7 +244,7 @@ class VideoGRPOTrainer(GRPOTrainer):
             for prompt, grid, clip in zip(prompts, grids, clips, strict=True)
         ]
         found = [processor.tokenizer(text)["input_ids"] for text in texts]
-        if getattr(self.engine, "prompt_ids", found) != found:
+        if isinstance(self.engine, KeepsPrompts) and self.engine.prompt_ids != found:
             raise RuntimeError("the engine and the processor expand the prompt differently")
         return found
 

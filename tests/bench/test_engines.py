@@ -18,7 +18,6 @@ from tvad.common.errors import InputError
 ABILITIES = (
     base.Streams,
     base.GivesOdds,
-    base.TakesWeights,
     base.HoldsModel,
     base.Sleeps,
     base.KeepsPrompts,
@@ -57,11 +56,11 @@ def test_a_kind_stands_wherever_kinds_are_named(kind, tmp_path, capsys):
 def test_what_engines_can_do():
     assert abilities(Baseline("random")) == set()
     assert abilities(OpenAiModel("m@http://127.0.0.1:9")) == {"Streams"}
-    assert abilities(HfModel(Tiny(), None)) == {"GivesOdds", "TakesWeights", "HoldsModel"}
+    assert abilities(HfModel(Tiny(), None)) == {"GivesOdds", "HoldsModel"}
 
 
 def test_what_vllm_can_do(engine):
-    assert abilities(engine) == {"GivesOdds", "TakesWeights", "Sleeps", "KeepsPrompts"}
+    assert abilities(engine) == {"GivesOdds", "Sleeps", "KeepsPrompts"}
 
 
 @pytest.mark.parametrize("spec", ["hf", "hf:", "auto:x", "transformers:x", "server:http://x", "torch:x"])

@@ -136,8 +136,8 @@ def test_records_of_stages_carry_a_format_and_old_ones_are_brought_over(tmp_path
             read_record(tmp_path / "stage.json")
 
 
-def test_configurations_read_without_the_training_libraries():
-    """So that --help is quick."""
+def test_configurations_import_without_the_training_libraries():
+    """So that whoever only reads them waits for none."""
     heavy = ("torch", "transformers", "trl", "peft", "datasets")
     code = (
         "import sys, rft.train_grpo, rft.train_stage, rft.studies.ablation, rft.studies.experiment,"

@@ -282,7 +282,8 @@ def _values(command: Command, parser: ArgumentParser, found: Namespace) -> tuple
                 keys = config.given(cls, parser, found)
                 options[name] = {key: value for key, value in keys.items() if key not in source.owned}
             else:
-                options[name] = config.made(cls, parser, found, f"--{name}")
+                where = found[name][-1] if found.get(name) else f"--{name}"
+                options[name] = config.made(cls, parser, found, str(where))
         elif name in found and parameter.kind is parameter.POSITIONAL_ONLY:
             places.append(found[name])
         elif name in found:

@@ -89,8 +89,8 @@ def read_yaml(path: str | Path) -> dict:
 def build(cls: type[T], data: Any, where: str) -> T:
     """A dataclass from a mapping, nested dataclasses, lists and mappings of them included. `where` names the
     file in errors. Raises InputError that names the key."""
-    refuse_unknown(cls, data, where)
-    parser = parser_of(cls)
+    check(cls, data, where)
+    parser = parser_of(typing.cast(Any, cls))
     try:
         return made(cls, parser, parser.parse_object(copy.deepcopy(data), defaults=False), where)
     except ArgumentError as error:
@@ -100,17 +100,17 @@ def build(cls: type[T], data: Any, where: str) -> T:
 def read(cls: type[T], name: str | Path, overrides: Sequence[str] = ()) -> T:
     """A dataclass from a YAML file (`shipped.configuration`, in the folder `cls.FOLDER`) and `--a.b value`
     pairs. Raises InputError."""
-    parser = parser_of(cls)
-    return made(cls, parser, parse(parser, ["--config", str(name), *overrides]), str(name))
-
-
-def parser_of(cls: type) -> ArgumentParser:
-    """A parser of the keys of `cls`, `--config` first."""
-    return _parser_of(cls)
+    parser = parser_of(typing.cast(Any, cls))
+    try:
+        found = parse(parser, ["--config", str(name), *overrides])
+    except InputError as error:
+        raise InputError(str(error) if str(name) in str(error) else f"{name}: {error}") from error
+    return made(cls, parser, found, str(name))
 
 
 @functools.cache
-def _parser_of(cls: type) -> ArgumentParser:
+def parser_of(cls: Any) -> ArgumentParser:
+    """A parser of the keys of `cls`, `--config` first."""
     parser = ArgumentParser(prog=cls.__name__, exit_on_error=False, allow_abbrev=False)
     add_keys(parser, cls, "--config")
     return parser
@@ -152,7 +152,7 @@ class FromFile(ActionConfigFile):
     def __call__(self, parser, cfg, values, option_string=None):
         path = configuration(values, getattr(self.cls, "FOLDER", ""))
         data = read_yaml(path)
-        refuse_unknown(self.cls, data, str(path))
+        check(self.cls, data, str(path))
         text = yaml.safe_dump({key: value for key, value in data.items() if key not in self.owned})
         try:
             super().__call__(parser, cfg, text, option_string)
@@ -192,10 +192,11 @@ def _plain(value: Any) -> Any:
 
 
 def made(cls: type[T], parser: ArgumentParser, found: Namespace, where: str) -> T:
-    """The dataclass of the keys that were given. Raises InputError where one is missing."""
+    """The dataclass of the keys that were given. Raises InputError, which names `where`, where one is missing
+    or the class refuses them."""
     try:
         return cls(**given(cls, parser, found))
-    except TypeError as error:
+    except (TypeError, InputError) as error:
         raise InputError(f"{where}: {error}") from error
 
 
@@ -258,9 +259,10 @@ def _inside(hint: Any) -> tuple[str, type] | None:
     return None
 
 
-def refuse_unknown(cls: type, data: Any, where: str) -> None:
-    """Raise InputError for a key that `cls`, or what lies in it, does not have: with its place, and the
-    nearest key or what took its place (`cls.MOVED`: old key -> new)."""
+def check(cls: type, data: Any, where: str) -> None:
+    """Raise InputError for a key that `cls`, or what lies in it, does not have, with its place and the
+    nearest key or what took its place (`cls.MOVED`: old key -> new); and for a value of another type. jsonargparse
+    takes "yes" for true and "8" for 8, as on a command line: in a file they are mistakes."""
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected a mapping, found {data!r:.80}")
     fields, hints, moved = fields_of(cls), _hints(cls), getattr(cls, "MOVED", {})
@@ -269,19 +271,50 @@ def refuse_unknown(cls: type, data: Any, where: str) -> None:
             raise InputError(f"{where}: {key!r} is now {moved[key]!r}")
         if key not in fields:
             raise InputError(f"{where}: unknown key {key!r}; {nearest(str(key), fields)}")
-        place = f"{where}: {key}"
         if group := fields[key].metadata.get("behind"):
-            _check_behind(group, value, place)
-        elif (found := _inside(hints[key])) and value is not None:
-            kind, inner = found
-            if kind == "":
-                refuse_unknown(inner, value, place)
-            elif kind == "[]" and isinstance(value, list):  # else jsonargparse says what it expected
-                for n, row in enumerate(value):
-                    refuse_unknown(inner, row, f"{place}[{n}]")
-            elif isinstance(value, dict):
-                for name, row in value.items():
-                    refuse_unknown(inner, row, f"{place}.{name}")
+            _check_behind(group, value, f"{where}: {key}")
+        else:
+            _check_value(hints[key], value, f"{where}: {key}")
+
+
+def _check_value(hint: Any, value: Any, where: str) -> None:
+    """Raise InputError where a value of a file is not of the type `hint`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return
+        hint = next(a for a in arguments if a is not type(None))
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        check(typing.cast(type, hint), value, where)
+    elif origin is typing.Literal:
+        if value not in arguments:
+            raise InputError(
+                f"{where}: expected one of {', '.join(map(repr, arguments))}, found {value!r:.80}"
+            )
+    elif origin is list:
+        if not isinstance(value, list):
+            raise InputError(f"{where}: expected a list, found {value!r:.80}")
+        for n, inner in enumerate(value):
+            _check_value(arguments[0], inner, f"{where}[{n}]")
+    elif origin is dict or hint is dict:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: expected a mapping, found {value!r:.80}")
+        for name, inner in value.items():
+            _check_value(arguments[1] if arguments else Any, inner, f"{where}.{name}")
+    elif hint is not Any and not _is_a(hint, value):
+        raise InputError(f"{where}: expected {hint.__name__}, found {value!r:.80}")
+
+
+def _is_a(hint: type, value: Any) -> bool:
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, hint) and (hint is bool) == isinstance(value, bool)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+        try:
+            return float(value) is not None
+        except ValueError:
+            return False
+    return isinstance(value, (int, float) if hint is float else hint)
 
 
 def _check_behind(group: Behind, data: Any, where: str) -> None:

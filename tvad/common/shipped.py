@@ -24,7 +24,7 @@ def configurations(kind: str = "*") -> dict[str, Path]:
 def configuration(name: str | Path, kind: str) -> Path:
     """The file of a configuration given by path or by name (of `configs/KIND`). Raises InputError."""
     path = Path(name)
-    if path.exists():
+    if path.is_file():  # a folder of this name, such as a data set's, does not hide a configuration
         return path
     if path.suffix or len(path.parts) > 1:
         # Documents name shipped files by their path in the repository: outside of it they are found as well.

@@ -16,6 +16,11 @@ ASKED = {
     "temporal": "When does the anomaly happen?",
     "spatial": "Where is the anomaly at {seconds:.1f} s?",
 }
+# The same of VAU-Bench, whose files leave these two to whoever asks.
+VAU_BENCH = {
+    "temporal": "Is there an anomaly in this video? If so, when?",
+    "classification": "Which type of anomaly appears in this video?",
+}
 # T-VAU's dialogue protocol, in the order in which it is asked: topic -> question. Answered in plain words,
 # without tags.
 DIALOGUE = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from tvad.answer import NONE
 from tvad.common.errors import InputError
 from tvad.data.check import Problem
-from tvad.data.questions import ASKED, LETTERS
+from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
 from tvad.data.sample import Question, Sample, Video
 
 COLUMNS = (
@@ -131,11 +131,10 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
             raise ValueError(f"{4 - len(given)} of four options are missing")
         questions.append(Question("mcq", question, _letter(correct, given), tuple(given), "event", rationale))
     if spans is not None:
-        text = "Is there an anomaly in this video? If so, when?"
         questions.append(
             Question(
                 "temporal",
-                text,
+                VAU_BENCH["temporal"],
                 "Normal" if normal else "Anomaly",
                 None,
                 "when",
@@ -148,7 +147,7 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
         questions.append(
             Question(
                 "classification",
-                "Which type of anomaly appears in this video?",
+                VAU_BENCH["classification"],
                 named,
                 None,
                 "class",
