@@ -71,10 +71,6 @@ class Answer:
     tags: tuple[str, ...] = ()
 
 
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:g}"
-
-
 def render(answer: Answer, task: str) -> str:
     """The canonical text of `answer` for `task`. Without a rationale the think element is left out.
 

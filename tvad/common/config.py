@@ -261,8 +261,8 @@ def _inside(hint: Any) -> tuple[str, type] | None:
 
 def check(cls: type, data: Any, where: str) -> None:
     """Raise InputError for a key that `cls`, or what lies in it, does not have, with its place and the
-    nearest key or what took its place (`cls.MOVED`: old key -> new); and for a value of another type. jsonargparse
-    takes "yes" for true and "8" for 8, as on a command line: in a file they are mistakes."""
+    nearest key or what took its place (`cls.MOVED`: old key -> new); and for a value of another type.
+    jsonargparse takes "yes" for true and "8" for 8, as on a command line: in a file they are mistakes."""
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected a mapping, found {data!r:.80}")
     fields, hints, moved = fields_of(cls), _hints(cls), getattr(cls, "MOVED", {})
