@@ -65,25 +65,31 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     write_json(folder / RECORD, {**RUN.stamp(), **record})
 
 
+def _read_json(file: Path) -> Any:
+    """Raises InputError for a file that is missing or damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file.parent}: not a finished run ({file.name}: {str(error)[:200]})") from error
+
+
 def read_record(folder: str | Path) -> dict:
     """run.json as this version has it. Raises InputError where it is missing, damaged or newer."""
     file = Path(folder, RECORD)
-    try:
-        return RUN.check(json.loads(file.read_text(encoding="utf-8")), str(file))
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{folder}: not a finished run ({error})") from error
+    record = RUN.check(_read_json(file), str(file))
+    if missing := {"model", "suite", "suite_hash"} - record.keys():
+        raise InputError(f"{file}: not the record of a run (no {sorted(missing)[0]!r})")
+    return record
 
 
 def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
     """(run.json, lines of samples.jsonl, metrics.json). Raises InputError that names what is missing."""
     folder, record = Path(folder), read_record(folder)
+    metrics = _read_json(folder / METRICS)
     try:
-        metrics = json.loads((folder / METRICS).read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: not a finished run ({error})") from error
-    return record, read_lines(folder / ANSWERS), metrics
+        return record, read_lines(folder / ANSWERS), metrics
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{folder / ANSWERS}: damaged ({str(error)[:200]})") from error
 
 
 @dataclass(frozen=True)

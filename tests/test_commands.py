@@ -136,7 +136,7 @@ def test_bad_training_runs_name_the_culprit(tmp_path, checkpoint, scenes):
     base = (*GRPO, "--model", checkpoint, "--data", scenes, "--out", tmp_path / "g")
     refused(call(*base, "--rewards.luck", "1"), "'luck'")
     refused(call(*base, "--enigne", "vllm"), "--enigne", "'--engine'")
-    refused(call(*base, "--training.learning_rat", "1"), "learning_rat", "'--training.learning_rate'")
+    refused(call(*base, "--training.learning_rat", "1"), "learning_rat", "'learning_rate'")
     refused(call(*base, "--training.num_generations", "7"), "num_generations")
     refused(call(*base, "--model", tmp_path), str(tmp_path))
     broken = tmp_path / "broken"

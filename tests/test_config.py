@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 import yaml
 
+from rft.grpo.config import GrpoRun
 from tvad.common import cli, config
 from tvad.common.config import build, read, read_yaml
 from tvad.common.errors import InputError
@@ -66,7 +67,7 @@ def test_nested_values_are_converted_and_defaults_kept():
     [
         ({"inner": {"rate": 1}, "cuont": 1}, r"x\.yaml: unknown key 'cuont'; did you mean 'count'"),
         ({"inner": {"rat": 1}}, r"x\.yaml: inner: unknown key 'rat'; did you mean 'rate'"),
-        ({"inner": {}}, r"x\.yaml: missing: inner\.rate"),
+        ({"inner": {}}, r"x\.yaml: inner: missing: rate"),
         ({"inner": {"rate": 1}, "count": "many"}, r"count: expected int, found 'many'"),
         ({"inner": {"rate": 1}, "count": True}, "expected int"),
         ({"inner": {"rate": 1, "names": "a"}}, r"inner: names: expected a list"),
@@ -82,7 +83,7 @@ def test_nested_values_are_converted_and_defaults_kept():
         ),
         ({"inner": {"rate": 1}, "note": 5}, "note: expected str, found 5"),
         ({"inner": {"rate": 1}, "count": "8"}, "count: expected int, found '8'"),
-        ({"inner": {"rate": 1}, "mode": "odd"}, r"mode: expected one of 'lenient', 'strict', found 'odd'"),
+        ({"inner": {"rate": 1}, "mode": "odd"}, "mode: expected one of lenient, strict, found 'odd'"),
         ({"inner": {"rate": 1}, "training": {"max_stps": 1}}, "'max_stps'.*did you mean 'max_steps'"),
         ({"inner": {"rate": 1}, "training": {"max_steps": "x"}}, "training: max_steps: expected int"),
         ({"inner": {"rate": 1}, "training": {"seed": 1}}, "'seed' belongs to the run: set `seed`"),
@@ -126,16 +127,34 @@ def test_overrides_reach_groups_lists_and_mappings(file):
     assert found.one == Inner(5, ["a", "b"]) and found.free == {"a": 1, "b": [1, "x"]}
     assert found.training == {"max_steps": 8, "learning_rate": 1e-6}
     for wrong, message in (
-        (["--count"], "expected one argument"),
+        (["--count"], "--count has no value"),
         (["count", "1"], "count"),
         (["--parts.4.rate", "1"], "there is no '4'"),
         (["--parts.0.rte", "1"], "rte"),
-        (["--cuont", "1"], "unknown option --cuont; did you mean '--count'"),
-        (["--training.max_stps", "1"], "did you mean '--training.max_steps'"),
+        (["--cuont", "1"], "unknown option --cuont; did you mean .count."),
+        (["--training.max_stps", "1"], "did you mean 'max_steps'"),
+        (["--training.seed", "1"], "'seed' belongs to the run: set `seed`"),
+        (["--parts.rate", "1"], "there is no 'rate': expected 0 to 1, a member's number"),
+        (["--parts.0.rate", "*"], "is not YAML"),
+        (["--number", "1"], "unknown option --number"),
         (["--inner.rate.x", "1"], "rate"),
     ):
         with pytest.raises(InputError, match=message):
             read(Outer, file, wrong)
+
+
+def test_what_a_file_says_stays_as_it_is_said(tmp_path):
+    """The order of its keys, as draws follow it; quoted words; what stands under a mapping."""
+    path = tmp_path / "x.yaml"
+    path.write_text("inner: {rate: 1}\nfree: {z: '5', a: 'null', m: {k: '1e3'}}\nnote: '1e3'\n")
+    found = read(Outer, path, ["--free.m.j", "2.5", "--free.b", "yes"])
+    assert list(found.free) == ["z", "a", "m", "b"] and found.note == "1e3"
+    assert found.free == {"z": "5", "a": "null", "m": {"k": "1e3", "j": 2.5}, "b": True}
+    demo = read(GrpoRun, "demo", ["--rewards.vau_r1.qa.format", "2", "--tasks.mcq", "3"])
+    assert list(demo.tasks) == ["mcq", "temporal", "spatial", "judgement"] and demo.tasks["mcq"] == 3
+    assert list(demo.rewards) == ["format", "answer", "temporal_iou", "box", "vau_r1.qa.format"]
+    deep = ["--training.lr_scheduler_kwargs.min_lr_rate", "0.5"]
+    assert read(GrpoRun, "demo", deep).training["lr_scheduler_kwargs"] == {"min_lr_rate": 0.5}
 
 
 def test_yaml_cannot_build_objects_and_a_class_path_stays_data(tmp_path):
@@ -227,8 +246,13 @@ def test_functions_are_commands(file):
     )
     status, (out, plan) = call("plans", "run", "--plan", file, "--out", "o", "--inner.rate", "4")
     assert (status, out, plan.inner.rate, plan.count) == (0, "o", 4.0, 3)
+    for order in (("--inner.rate", "4", "--plan", file), ("--plan", file, "--inner.rate=4")):
+        assert call("plans", "run", "--out", "o", *order)[1][1].inner.rate == 4, (
+            "options win, wherever they stand"
+        )
+    assert call("plans", "run", "--out", "o", "--plan", file, "--inner.rate", "-3")[1][1].inner.rate == -3
     status, (count, plan) = call("plans", "own", "--plan", file, "--count", "9")
-    assert plan["inner"] == Inner(1e-3) and "count" not in plan and count == 9
+    assert plan["inner"] == {"rate": 1e-3} and "count" not in plan and count == 9
     # what a command does not know goes on as it was written; its own options with dashes or underscores
     given = ("--dtype", "float32", "--max-model-len=9", "--eager", "--port", "81", "-tp", "2")
     assert call("serve", *given) == (

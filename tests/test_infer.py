@@ -232,6 +232,6 @@ def test_frames_go_to_the_nearest_step():
     assert nearest(np.array([0.5, 1.5, 9.0]), 6, 1.0).tolist() == [0, 0, 1, 1, 1, 1]
 
 
-def test_the_readme_names_the_files_that_are_written():
-    text = (ROOT / "README.md").read_text()
+def test_the_documents_name_the_files_that_are_written():
+    text = (ROOT / "docs/serving.md").read_text()
     assert "overlay.mp4" in text and "trajectory.jpg" in text

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 from tvad.common.formats import Format
 
@@ -116,3 +117,14 @@ def reward_names(log: list[dict]) -> list[str]:
     """Rewards that occurred in any row."""
     keys = dict.fromkeys(key for row in log for key in row)
     return [key.split("/")[1] for key in keys if key.startswith("rewards/") and key.endswith("/mean")]
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The configuration that a run recorded. Raises InputError where it is damaged or newer."""
+    file = folder / RECORD
+    try:
+        return RUN.check(json.loads(file.read_text(encoding="utf-8")), str(file))
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: no record of a run ({str(error)[:200]})") from error

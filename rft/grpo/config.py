@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rft.common.trainable import LoraSpec
-from tvad.common.config import behind
+from tvad.common.config import Behind, behind, of_library
 from tvad.common.errors import InputError
 from tvad.common.shipped import checkpoint
 from tvad.data.video import MAX_FRAMES, RATE
@@ -191,7 +191,7 @@ def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
         "dataloader_num_workers": 0,
         "save_total_limit": 2,
         "bf16": False,
-        **run.training,
+        **of_library(Behind("trl:GRPOConfig", OWNED), run.training, "training"),
     }
     try:
         return GRPOConfig(**settings)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.pages import Section, plots, render, settings
-from rft.common.run_log import RECORD, RUN, read_log
+from rft.common.run_log import RECORD, RUN, read_log, read_record
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
@@ -156,8 +156,7 @@ def write_run_page(folder: str | Path) -> Path:
     """Write FOLDER/run.html."""
     folder = Path(folder)
     found = sections(folder)
-    record = folder / RECORD
-    run = RUN.check(json.loads(record.read_text()), str(record)) if record.exists() else {}
+    run = read_record(folder) if (folder / RECORD).exists() else {}
     if run:
         found.append(settings("Configuration", {k: v for k, v in run.items() if k not in RUN.stamp()}))
     subtitle = f"{run.get('model', folder)}, {read_log(folder)[-1]['step']} steps"

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCall
 
 from bench.models.base import HoldsModel
 from rft.common.model_card import rft_card
-from rft.common.run_log import RECORD, RUN, RunLog, last_checkpoint
+from rft.common.run_log import RECORD, RUN, RunLog, last_checkpoint, read_record
 from rft.common.trainable import add_lora, save_adapter, select_trainable
 from rft.grpo import difficulty, mixture
 from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
@@ -90,6 +90,8 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
     features = features_of(run, model, learned)
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
+    if (out / RECORD).exists():
+        read_record(out)  # one of a newer format is not continued
     write_whole(out / RECORD, json.dumps(RUN.stamp() | dataclasses.asdict(run), indent=1))
     if engine is None:
         engine = engine_of(

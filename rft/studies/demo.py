@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from rft.grpo.config import GrpoRun
 from rft.studies.common import RUNS, TASKS, give, open_for, suites_on
 from tvad.common import cli
+from tvad.common.config import build
 from tvad.common.files import write_whole
 from tvad.common.quiet import quiet
 
@@ -192,7 +193,8 @@ def command(
         test_clips: Generated clips to be measured on.
     """
     folder = Path(out)
-    run = GrpoRun(**config, out=str(folder / "grpo"), data=str(folder / "data" / "train"), seed=seed)
+    own = {"out": str(folder / "grpo"), "data": str(folder / "data" / "train"), "seed": seed}
+    run = build(GrpoRun, config | own, "--config")
     demo(run, folder, train_clips, test_clips)
     return 0
 

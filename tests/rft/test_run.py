@@ -429,7 +429,7 @@ def test_a_curriculum_prefers_what_is_sometimes_right(scenes, tmp_path):
         ({"loggers": ["paper"]}, "loggers: 'paper'"),
         ({"engine": "abacus"}, "engine: 'abacus'"),
         ({"engine": "server:ftp://x"}, "expected server:http"),
-        ({"training": {"learning_rate": "much"}}, "expected a number, found 'much'"),
+        ({"training": {"learning_rate": "much"}}, "training: learning_rate: expected float, found 'much'"),
         ({"training": {"luck": 1}}, "unknown key 'luck'"),
         ({"prompt": "verse"}, "unknown style 'verse'"),
         ({"model": "nowhere"}, "is not a checkpoint folder"),

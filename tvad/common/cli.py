@@ -17,9 +17,10 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
+import yaml
 from docstring_parser import Docstring
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -33,8 +34,8 @@ PRINT = "--print_config"
 @dataclasses.dataclass(frozen=True)
 class FromFile:
     """Of a parameter, by Annotated: `default`, the shipped file that is read where none is named. With `cls`
-    the parameter is a dict of the keys of that dataclass that were given, without those that are `owned`:
-    the command sets them by itself."""
+    the parameter is a mapping of the keys of that dataclass, not yet built, without those that are `owned`:
+    the command adds them."""
 
     default: str | None = None
     cls: type | None = None
@@ -66,14 +67,48 @@ def run(prog: str, commands: Command | Commands, text: str, arguments: Sequence[
             return _group(" ".join([prog, *names]), commands, text, given)
         names.append(given.pop(0))
         commands = commands[names[-1]]
-    parser = parser_of(" ".join([prog, *names]), commands, "" if names else text)
-    known, rest = _split(commands, parser, given)
-    if any(argument.startswith(PRINT) for argument in known):
-        _print_config(commands, known)
-        return 0
-    found = config.parse(parser, _with_file(commands, known))
-    places, options = _values(commands, parser, found)
-    return commands(*places, *rest, **options) or 0
+    title, about = " ".join([prog, *names]), "" if names else text
+    if {"-h", "--help"} & set(given) or any(a.startswith("--print_completion") for a in given):
+        config.parse(parser_of(title, commands, about), given)  # prints and ends
+    own = parser_of(title, commands, about, keys=False)
+    known, rest = _split(commands, own, given)
+    values: dict[str, Any] = {}
+    for name, (_, cls, source) in parameters(commands).items():
+        if dataclasses.is_dataclass(cls):
+            values[name], known = _configuration(name, typing.cast(type, cls), source, known)
+            if PRINT in known:
+                shown = values[name] if source.cls else dataclasses.asdict(values[name])
+                print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+                return 0
+    found = config.parse(own, known)
+    places, options = [], {}
+    for name, (parameter, _, _) in parameters(commands).items():
+        if name in found and name not in values:
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                places.append(found[name])
+            else:
+                options[name] = found[name]
+    return commands(*places, *rest, **options, **values) or 0
+
+
+def _configuration(name: str, cls: type, source: FromFile, given: list[str]) -> tuple[Any, list[str]]:
+    """What `--name FILE` and options of its keys come to, and the other arguments. Raises InputError."""
+    options, others = config.split(cls, given, source.owned)
+    file, rest = source.default, []
+    waiting = iter(others)
+    for argument in waiting:
+        flag, equals, value = argument.partition("=")
+        if flag == f"--{name}":
+            file = value if equals else next(waiting, None)
+            if file is None:
+                raise InputError(f"--{name} has no value")
+        else:
+            rest.append(argument)
+    needed = set(config.required(cls)) - set(source.owned) - {flag[2:] for flag, _ in options}
+    if file is None and needed:
+        raise InputError(f"--{name} is missing: a YAML file, or the name of a shipped one")
+    data = config.merged(cls, file, options, source.owned)
+    return (data if source.cls else config.build(cls, data, file or f"--{name}")), rest
 
 
 def _group(prog: str, commands: Commands, text: str, given: list[str]) -> int:
@@ -148,8 +183,9 @@ def parameters(command: Command) -> dict[str, tuple[inspect.Parameter, Any, From
     return found
 
 
-def parser_of(prog: str, command: Command, text: str = "") -> ArgumentParser:
-    """The parser of a command; `text` is its description, where not its docstring's first part."""
+def parser_of(prog: str, command: Command, text: str = "", keys: bool = True) -> ArgumentParser:
+    """The parser of a command; `text` is its description, where not its docstring's first part. With `keys`,
+    those of its configuration are in it, for help; they are read by `config`."""
     docs = _docs(command)
     help_of = {p.arg_name: " ".join((p.description or "").split()) for p in docs.params}
     text = text or "\n\n".join(filter(None, [docs.short_description, docs.long_description]))
@@ -169,8 +205,9 @@ def parser_of(prog: str, command: Command, text: str = "") -> ArgumentParser:
         if name in handed_on:
             continue
         if dataclasses.is_dataclass(hint):
-            config.add_keys(parser, typing.cast(type, hint), f"--{name}", source.owned)
-            inside += config.keys(typing.cast(type, hint))
+            if keys:
+                config.add_keys(parser, typing.cast(type, hint), f"--{name}", source.owned)
+                inside += config.keys(typing.cast(type, hint))
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
             many = typing.get_origin(hint) is list
@@ -207,85 +244,33 @@ def _line(key: config.Key) -> str:
     return "\n".join([key.place, *lines])
 
 
-def _split(command: Command, parser: ArgumentParser, given: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split(command: Command, own: ArgumentParser, given: Sequence[str]) -> tuple[list[str], list[str]]:
     """Arguments with their options spelt with underscores, and what `*rest` takes as it is: options that are
-    not known, with their values."""
-    takes_rest = any(p.kind is p.VAR_POSITIONAL for p, _, _ in parameters(command).values())
+    not known, with their values. Raises InputError for an unknown option where nothing takes it."""
+    taken = parameters(command)
+    takes_rest = any(p.kind is p.VAR_POSITIONAL for p, _, _ in taken.values())
+    names = {option for option in own._option_string_actions}
+    for name, (_, hint, source) in taken.items():
+        if dataclasses.is_dataclass(hint):
+            fields = set(config.fields_of(typing.cast(type, hint))) - set(source.owned)
+            names |= {f"--{name}", PRINT} | {f"--{key}" for key in fields}
     known: list[str] = []
     rest: list[str] = []
     target = known
-    for argument in given:
-        if argument.startswith("--"):
+    for n, argument in enumerate(given):
+        if argument.startswith("-") and argument != "-" and not _is_value(given, n, target, known):
             flag, equals, value = argument.partition("=")
-            spelt = flag[:2] + flag[2:].replace("-", "_")
-            target = rest if takes_rest and spelt not in parser._option_string_actions else known
-            argument = argument if target is rest else spelt + equals + value
-        elif argument.startswith("-") and takes_rest and argument not in parser._option_string_actions:
-            target = rest
+            first, dot, below = flag.partition(".")
+            spelt = f"--{first[2:].replace('-', '_')}" if first.startswith("--") else first
+            target = known if spelt in names else rest
+            if target is rest and not takes_rest:
+                raise InputError(f"unknown option {flag}; {config.nearest(spelt, names)}")
+            argument = argument if target is rest else spelt + dot + below + equals + value
         target.append(argument)
     return known, rest
 
 
-def _with_file(command: Command, given: list[str]) -> list[str]:
-    """The arguments, with the file that a command reads where none is named. Raises InputError where there
-    must be one."""
-    for name, (_, hint, source) in parameters(command).items():
-        asked = {"-h", "--help"} & set(given)
-        if (
-            not dataclasses.is_dataclass(hint)
-            or asked
-            or any(a.partition("=")[0] == f"--{name}" for a in given)
-        ):
-            continue
-        if source.default:
-            return [f"--{name}", source.default, *given]
-        needed = [
-            f.name for f in dataclasses.fields(hint) if f.default is f.default_factory is dataclasses.MISSING
-        ]
-        missing = [
-            key
-            for key in needed
-            if key not in source.owned and not any(a.startswith(f"--{key}") for a in given)
-        ]
-        if missing:
-            raise InputError(f"--{name} is missing: a YAML file, or the name of a shipped one")
-    return given
-
-
-def _print_config(command: Command, given: Sequence[str]) -> None:
-    """Print what a file and options of its keys resolve to; the command's other options do not matter."""
-    for name, (_, hint, source) in parameters(command).items():
-        if dataclasses.is_dataclass(hint):
-            parser = _parser(name)
-            config.add_keys(parser, typing.cast(type, hint), f"--{name}", source.owned)
-            chosen: list[str] = []
-            taken = False
-            for argument in _with_file(command, list(given)):
-                if argument.startswith("--"):
-                    first = argument.partition("=")[0].partition(".")[0]
-                    taken = first in parser._option_string_actions and first != PRINT
-                if taken:
-                    chosen.append(argument)
-            found = config.parse(parser, chosen, defaults=True)
-            found.pop(name)  # the file's own name
-            print(parser.dump(found, skip_default=f"{PRINT}=skip_default" in given), end="")
-
-
-def _values(command: Command, parser: ArgumentParser, found: Namespace) -> tuple[list[Any], dict[str, Any]]:
-    """What the command is called with: positional arguments, and options that were given."""
-    places: list[Any] = []
-    options: dict[str, Any] = {}
-    for name, (parameter, hint, source) in parameters(command).items():
-        if dataclasses.is_dataclass(hint):
-            cls = typing.cast(type, hint)
-            if source.cls:  # an owned key may be an option of the command: it is not among these
-                keys = config.given(cls, parser, found)
-                options[name] = {key: value for key, value in keys.items() if key not in source.owned}
-            else:
-                where = found[name][-1] if found.get(name) else f"--{name}"
-                options[name] = config.made(cls, parser, found, str(where))
-        elif name in found and parameter.kind is parameter.POSITIONAL_ONLY:
-            places.append(found[name])
-        elif name in found:
-            options[name] = found[name]
-    return places, options
+def _is_value(given: Sequence[str], n: int, target: list[str], known: list[str]) -> bool:
+    """Whether what begins with one dash is the value of the option before it, such as -1."""
+    before = given[n - 1] if n else ""
+    return not given[n].startswith("--") and target is known and before.startswith("--") and "=" not in before

@@ -1,8 +1,8 @@
-"""Configurations: dataclasses, read by jsonargparse from YAML files and `--a.b value`.
+"""Configurations: dataclasses, from YAML files and `--a.b value`.
 
-A field's own docstring is its line under `--help`. Keys are compared with the dataclass before jsonargparse
-sees them, so that a refusal names the file, the place and the nearest key. A file is given by its path, or by
-its name where it is a shipped one.
+A field's own docstring is its line under `--help` (jsonargparse, which also types the keys that a library's
+class defines). Files are read here and not by jsonargparse: it takes "yes" for true and "8" for 8 in a file
+as on a command line, reads quoted strings again, and its refusals name neither file nor place.
 """
 
 import copy
@@ -21,13 +21,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from docstring_parser import parse_from_object
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from tvad.common.errors import InputError
 from tvad.common.formats import Format
 from tvad.common.shipped import configuration, configurations
 
-# A mapping with the key class_path stays a mapping: a configuration names no code to be run.
+# A mapping with the key class_path stays a mapping: it names no code to be run.
 set_parsing_settings(
     docstring_parse_attribute_docstrings=True,
     instantiate_subclass_spec_in_any=False,
@@ -88,42 +88,190 @@ def read_yaml(path: str | Path) -> dict:
 
 def build(cls: type[T], data: Any, where: str) -> T:
     """A dataclass from a mapping, nested dataclasses, lists and mappings of them included. `where` names the
-    file in errors. Raises InputError that names the key."""
-    check(cls, data, where)
-    parser = parser_of(typing.cast(Any, cls))
+    file in errors. Raises InputError for a key that the class does not have, with its place and the nearest
+    key or what took its place (`cls.MOVED`: old key -> new), for a key that is missing and for a value of
+    another type."""
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: expected a mapping, found {data!r:.80}")
+    fields, hints, moved = fields_of(cls), _hints(typing.cast(Any, cls)), getattr(cls, "MOVED", {})
+    values = {}
+    for key, value in data.items():
+        if key in moved and not (moved[key].startswith(f"{key}.") and isinstance(value, dict)):
+            raise InputError(f"{where}: {key!r} is now {moved[key]!r}")
+        if key not in fields:
+            raise InputError(f"{where}: unknown key {key!r}; {nearest(str(key), fields)}")
+        group = fields[key].metadata.get("behind")
+        place = f"{where}: {key}"
+        values[key] = of_library(group, value, place) if group else _value(hints[key], value, place)
+    if missing := [key for key in required(cls) if key not in values]:
+        raise InputError(f"{where}: missing: {', '.join(missing)}")
     try:
-        return made(cls, parser, parser.parse_object(copy.deepcopy(data), defaults=False), where)
+        return cls(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """A value of a file as the type `hint`. Raises InputError: "yes" is not true here, nor "8" a number."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type, hint), value, where)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise InputError(f"{where}: expected one of {', '.join(map(str, arguments))}, found {value!r:.80}")
+    if origin is list:
+        if not isinstance(value, list):
+            raise InputError(f"{where}: expected a list, found {value!r:.80}")
+        return [_value(arguments[0], inner, f"{where}[{n}]") for n, inner in enumerate(value)]
+    if origin is dict or hint is dict:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: expected a mapping, found {value!r:.80}")
+        inner = arguments[1] if arguments else Any
+        return {name: _value(inner, one, f"{where}.{name}") for name, one in value.items()}
+    if hint is Any:
+        return copy.deepcopy(value)
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise InputError(f"{where}: expected {hint.__name__}, found {value!r:.80}")
+
+
+def of_library(group: Behind, data: Any, where: str) -> dict[str, Any]:
+    """Keys of a library's class, with the types that it says (jsonargparse)."""
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: expected a mapping, found {data!r:.80}")
+    for key in data:
+        if instead := group.instead(str(key)):
+            raise InputError(f"{where}: {key!r} belongs to the run: {instead}")
+    if not data:
+        return {}
+    parser = _behind_parser(group.path, tuple(group.owned.items()))
+    names = {action.dest for action in parser._actions}
+    for key in data:
+        if key not in names:
+            raise InputError(f"{where}: unknown key {key!r} of {group.path}; {nearest(str(key), names)}")
+    try:
+        return parser.parse_object(copy.deepcopy(data), defaults=False).as_dict()
     except ArgumentError as error:
         raise InputError(f"{where}: {message_of(error)}") from error
+
+
+@functools.cache
+def _behind_parser(path: str, owned: tuple[tuple[str, str], ...]) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    add_behind(parser, Behind(path, dict(owned)), None)
+    return parser
 
 
 def read(cls: type[T], name: str | Path, overrides: Sequence[str] = ()) -> T:
     """A dataclass from a YAML file (`shipped.configuration`, in the folder `cls.FOLDER`) and `--a.b value`
     pairs. Raises InputError."""
-    parser = parser_of(typing.cast(Any, cls))
+    options, rest = split(cls, overrides)
+    if rest:
+        raise InputError(f"{name}: unknown option {rest[0]}; {nearest(rest[0][2:], fields_of(cls))}")
+    return build(cls, merged(cls, name, options), str(name))
+
+
+def split(
+    cls: type, arguments: Sequence[str], owned: Sequence[str] = ()
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """(options that set keys of `cls`, as pairs, in their order; all other arguments)."""
+    known = set(fields_of(cls)) - set(owned)
+    options: list[tuple[str, str]] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag, equals, value = argument.partition("=")
+        if flag.startswith("--") and flag[2:].partition(".")[0] in known:
+            given = value if equals else next(waiting, None)
+            if given is None:
+                raise InputError(f"{flag} has no value")
+            options.append((flag, given))
+        else:
+            rest.append(argument)
+    return options, rest
+
+
+def merged(
+    cls: type, name: str | Path | None, options: Sequence[tuple[str, str]], owned: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The keys of a file, those that are `owned` left out, with options put into them: wherever they stand on
+    the command line, they win. `--stages.0.name x` reaches into a list. Raises InputError."""
+    data = read_yaml(configuration(name, getattr(cls, "FOLDER", ""))) if name is not None else {}
+    data = {key: value for key, value in data.items() if key not in owned}
+    for flag, text in options:
+        _put(cls, data, flag, text)
+    return data
+
+
+def _put(cls: type, data: dict[str, Any], flag: str, text: str) -> None:
+    """Set what `flag`, --a.0.b, names in nested mappings and lists."""
+    parts, hint, node = flag[2:].split("."), typing.cast(Any, cls), typing.cast(Any, data)
+    while True:
+        part = parts.pop(0)
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise InputError(
+                    f"{flag}: there is no {part!r}: expected 0 to {len(node) - 1}, a member's number"
+                )
+            part = int(part)  # type: ignore[assignment]
+        elif not isinstance(node, dict):
+            raise InputError(f"{flag}: {part!r} is below a value that has no keys")
+        hint, library = _below(hint, part)
+        if hint is float and parts:  # keys of a mapping to numbers may hold dots (rewards)
+            part, parts = ".".join([part, *parts]), []
+        if not parts:
+            node[part] = text if library or hint is str else _of_text(text, flag)
+            return
+        if isinstance(node, dict) and node.get(part) is None:
+            if typing.get_origin(hint) is list:
+                raise InputError(f"{flag}: {part} has no members yet")
+            node[part] = {}
+        node = node[part]
+
+
+def _below(hint: Any, part: Any) -> tuple[Any, bool]:
+    """The type of what a key (or number) names in a value of type `hint`, without None; and whether a
+    library's class knows better. Any where nothing is known: `build` refuses what is wrong."""
+    if dataclasses.is_dataclass(hint):
+        found, library = _hints(typing.cast(type, hint)).get(part, Any), False
+        f = fields_of(typing.cast(type, hint)).get(part)
+        if f is not None and f.metadata.get("behind"):
+            return Behind, False
+    elif hint is Behind:
+        found, library = Any, True
+    else:
+        arguments = typing.get_args(hint)
+        found, library = (arguments[-1] if arguments else Any), False
+    if typing.get_origin(found) in (typing.Union, types.UnionType):
+        found = next(a for a in typing.get_args(found) if a is not type(None))
+    return found, library
+
+
+def _of_text(text: str, flag: str) -> Any:
+    """What a word of the command line means as YAML."""
     try:
-        found = parse(parser, ["--config", str(name), *overrides])
-    except InputError as error:
-        raise InputError(str(error) if str(name) in str(error) else f"{name}: {error}") from error
-    return made(cls, parser, found, str(name))
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{flag}: {text!r:.80} is not YAML") from error
 
 
-@functools.cache
-def parser_of(cls: Any) -> ArgumentParser:
-    """A parser of the keys of `cls`, `--config` first."""
-    parser = ArgumentParser(prog=cls.__name__, exit_on_error=False, allow_abbrev=False)
-    add_keys(parser, cls, "--config")
-    return parser
-
-
-def add_keys(parser: ArgumentParser, cls: type, option: str | None, owned: Sequence[str] = ()) -> None:
-    """Add the keys of a dataclass to a parser, but for the `owned` ones, and `option`, which names a file of
-    them."""
-    if option:
-        names = list(configurations(cls.FOLDER)) if hasattr(cls, "FOLDER") else []
-        text = "YAML file" + (f", or the name of a shipped one: {', '.join(names)}" if names else "")
-        action = type("FromFile", (FromFile,), {"cls": cls, "owned": tuple(owned)})
-        parser.add_argument(option, action=action, help=text, metavar="FILE")
+def add_keys(parser: ArgumentParser, cls: type, option: str, owned: Sequence[str] = ()) -> None:
+    """Add the keys of a dataclass to a parser, for its help and for shells, but for the `owned` ones; and
+    `option`, which names a file of them."""
+    names = list(configurations(cls.FOLDER)) if hasattr(cls, "FOLDER") else []
+    text = "YAML file" + (f", or the name of a shipped one: {', '.join(names)}" if names else "")
+    parser.add_argument(option, help=text, metavar="FILE")
+    parser.add_argument("--print_config", action="store_true", help="Print the configuration and end.")
     groups = {f.name: f.metadata["behind"] for f in fields_of(cls).values() if "behind" in f.metadata}
     parser.add_class_arguments(cls, None, skip={*groups, *owned}, fail_untyped=False)
     for name, group in groups.items():
@@ -143,95 +291,21 @@ def add_behind(parser: ArgumentParser, group: Behind, name: str | None) -> None:
             action.help = f"{text} (%(type)s, default: %(default)s)"
 
 
-class FromFile(ActionConfigFile):
-    """`--config FILE`: the keys of `cls` from a YAML file, those that the command owns left out."""
-
-    cls: type
-    owned: tuple[str, ...] = ()
-
-    def __call__(self, parser, cfg, values, option_string=None):
-        path = configuration(values, getattr(self.cls, "FOLDER", ""))
-        data = read_yaml(path)
-        check(self.cls, data, str(path))
-        text = yaml.safe_dump({key: value for key, value in data.items() if key not in self.owned})
-        try:
-            super().__call__(parser, cfg, text, option_string)
-        except (ArgumentError, TypeError) as error:
-            raise InputError(f"{path}: {message_of(error)}") from error
-
-
-def parse(parser: ArgumentParser, arguments: Sequence[str], defaults: bool = False) -> Namespace:
-    """What the arguments give, by default without defaults. `--stages.0.steps 5` reaches into a list. Raises
-    InputError."""
-    plain, indexed = _indexed(arguments)
+def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """What arguments give, without defaults. Raises InputError."""
     try:
-        found = parser.parse_args(plain, defaults=defaults)
-        if indexed:
-            data = found.as_dict()
-            for flag, value in indexed:
-                _put(data, flag, yaml.load(value, Loader))
-            found = parser.parse_object(data, defaults=defaults)
+        return parser.parse_args(arguments, defaults=False)
     except ArgumentError as error:
-        raise InputError(message_of(error, parser)) from error
-    return found
+        raise InputError(message_of(error)) from error
 
 
-def given(cls: type, parser: ArgumentParser, found: Namespace) -> dict[str, Any]:
-    """The keys of `cls` that were given, with their values; other keys of `found` are left alone."""
-    ready = parser.instantiate(found)
-    return {name: _plain(ready[name]) for name in fields_of(cls) if name in ready}
-
-
-def _plain(value: Any) -> Any:
-    """jsonargparse keeps mappings that look like a class to be made as namespaces: here they are data."""
-    if isinstance(value, Namespace):
-        value = value.as_dict()
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
-
-
-def made(cls: type[T], parser: ArgumentParser, found: Namespace, where: str) -> T:
-    """The dataclass of the keys that were given. Raises InputError, which names `where`, where one is missing
-    or the class refuses them."""
-    try:
-        return cls(**given(cls, parser, found))
-    except (TypeError, InputError) as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _indexed(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Arguments without those that reach into a list, and these."""
-    plain: list[str] = []
-    indexed: list[tuple[str, str]] = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        if re.match(r"--[\w.]+\.\d+\.", argument):
-            flag, equals, value = argument.partition("=")
-            given = value if equals else next(waiting, None)
-            if given is None:
-                raise InputError(f"{flag} has no value")
-            indexed.append((flag, given))
-        else:
-            plain.append(argument)
-    return plain, indexed
-
-
-def _put(data: Any, flag: str, value: Any) -> None:
-    """Set one value of nested mappings and lists; `flag` is its place, --a.0.b."""
-    *groups, last = flag[2:].split(".")
-    node = data
-    for key in groups:
-        if isinstance(node, dict):
-            node[key] = {} if node.get(key) is None else node[key]
-            node = node[key]
-        elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
-            node = node[int(key)]
-        else:
-            raise InputError(f"{flag}: there is no {key!r}")
-    if not isinstance(node, dict):
-        raise InputError(f"{flag}: {groups[-1]!r} is not a group of keys")
-    node[last] = value
+def required(cls: type) -> list[str]:
+    """Keys that must be given."""
+    return [
+        name
+        for name, f in fields_of(cls).items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
 
 
 def fields_of(cls: type) -> dict[str, dataclasses.Field]:
@@ -239,7 +313,7 @@ def fields_of(cls: type) -> dict[str, dataclasses.Field]:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
@@ -259,90 +333,6 @@ def _inside(hint: Any) -> tuple[str, type] | None:
     return None
 
 
-def check(cls: type, data: Any, where: str) -> None:
-    """Raise InputError for a key that `cls`, or what lies in it, does not have, with its place and the
-    nearest key or what took its place (`cls.MOVED`: old key -> new); and for a value of another type.
-    jsonargparse takes "yes" for true and "8" for 8, as on a command line: in a file they are mistakes."""
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: expected a mapping, found {data!r:.80}")
-    fields, hints, moved = fields_of(cls), _hints(cls), getattr(cls, "MOVED", {})
-    for key, value in data.items():
-        if key in moved and not (moved[key].startswith(f"{key}.") and isinstance(value, dict)):
-            raise InputError(f"{where}: {key!r} is now {moved[key]!r}")
-        if key not in fields:
-            raise InputError(f"{where}: unknown key {key!r}; {nearest(str(key), fields)}")
-        if group := fields[key].metadata.get("behind"):
-            _check_behind(group, value, f"{where}: {key}")
-        else:
-            _check_value(hints[key], value, f"{where}: {key}")
-
-
-def _check_value(hint: Any, value: Any, where: str) -> None:
-    """Raise InputError where a value of a file is not of the type `hint`."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return
-        hint = next(a for a in arguments if a is not type(None))
-        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        check(typing.cast(type, hint), value, where)
-    elif origin is typing.Literal:
-        if value not in arguments:
-            raise InputError(
-                f"{where}: expected one of {', '.join(map(repr, arguments))}, found {value!r:.80}"
-            )
-    elif origin is list:
-        if not isinstance(value, list):
-            raise InputError(f"{where}: expected a list, found {value!r:.80}")
-        for n, inner in enumerate(value):
-            _check_value(arguments[0], inner, f"{where}[{n}]")
-    elif origin is dict or hint is dict:
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: expected a mapping, found {value!r:.80}")
-        for name, inner in value.items():
-            _check_value(arguments[1] if arguments else Any, inner, f"{where}.{name}")
-    elif hint is not Any and not _is_a(hint, value):
-        raise InputError(f"{where}: expected {hint.__name__}, found {value!r:.80}")
-
-
-def _is_a(hint: type, value: Any) -> bool:
-    if isinstance(value, bool) or hint is bool:
-        return isinstance(value, hint) and (hint is bool) == isinstance(value, bool)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
-        try:
-            return float(value) is not None
-        except ValueError:
-            return False
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _check_behind(group: Behind, data: Any, where: str) -> None:
-    if not isinstance(data, dict):
-        raise InputError(f"{where}: expected a mapping, found {data!r:.80}")
-    for key in data:
-        if instead := group.instead(str(key)):
-            raise InputError(f"{where}: {key!r} belongs to the run: {instead}")
-    if not data:
-        return
-    parser = _behind_parser(group.path, tuple(group.owned.items()))
-    names = {action.dest for action in parser._actions}
-    for key in data:
-        if key not in names:
-            raise InputError(f"{where}: unknown key {key!r} of {group.path}; {nearest(str(key), names)}")
-    try:
-        parser.parse_object(copy.deepcopy(data), defaults=False)
-    except ArgumentError as error:
-        raise InputError(f"{where}: {message_of(error)}") from error
-
-
-@functools.cache
-def _behind_parser(path: str, owned: tuple[tuple[str, str], ...]) -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    add_behind(parser, Behind(path, dict(owned)), None)
-    return parser
-
-
 def nearest(key: str, known: typing.Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(key, names, 1)
@@ -351,22 +341,18 @@ def nearest(key: str, known: typing.Iterable[str]) -> str:
     return f"known keys: {', '.join(names)}" if len(names) <= 40 else "see --help for those that are known"
 
 
-def message_of(error: Exception, parser: ArgumentParser | None = None) -> str:
-    """jsonargparse's message in this project's words, on one line; an unknown option with the nearest one."""
+def message_of(error: Exception) -> str:
+    """jsonargparse's message in this project's words, on one line."""
     text = " ".join(str(error).split())
     text = re.sub(r"Parser key \"([^\"]+)\": ", r"\1: ", text)
-    text = re.sub(r"Problem with given class_path '[^']+': ", "", text)
     text = re.sub(r"[Tt]he following arguments are required: ", "missing: ", text)
-    text = re.sub(
-        r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\]|(.+?))\. Got value: (.*)$",
-        lambda m: f"expected {m[1] or (m[2] and f'one of {m[2]}') or m[3]}, found {m[4]!r}",
-        text,
+    text = re.sub(r"Does not validate against any of the Union subtypes.*?Errors: - ", "", text)
+    expected = (
+        r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\]|(.+?))\. Got value: (.*?)( - Exp.*)?$"
     )
-    unknown = re.match(r"[Uu]nrecognized arguments: (--[\w.\-]+)", text)
-    if unknown and parser is not None:
-        options = [o for o in parser._option_string_actions if o.startswith("--")]
-        return f"unknown option {unknown[1]}; {nearest(unknown[1], options)}"
-    return text
+    return re.sub(
+        expected, lambda m: f"expected {m[1] or (m[2] and f'one of {m[2]}') or m[3]}, found {m[4]!r}", text
+    )
 
 
 class Key(NamedTuple):

@@ -33,6 +33,8 @@ class Format:
     def version_of(self, data: Mapping[str, Any], where: str) -> int:
         """The version that `data` states. Raises InputError, which names `where`, for another format and for
         a version that cannot be read."""
+        if not isinstance(data, Mapping):
+            raise InputError(f"{where}: expected a mapping, found {data!r:.80}")
         if data.get("format", self.name) != self.name:
             raise InputError(f"{where}: format is {data['format']!r}, expected {self.name!r}")
         found = data.get(self.key, 1)

@@ -2,6 +2,7 @@
 and `assets/` of a checkout, and inside the package `tvad` of an installed wheel."""
 
 import difflib
+import os
 from pathlib import Path
 
 from tvad.common.errors import InputError
@@ -22,27 +23,29 @@ def configurations(kind: str = "*") -> dict[str, Path]:
 
 
 def configuration(name: str | Path, kind: str) -> Path:
-    """The file of a configuration given by path or by name (of `configs/KIND`). Raises InputError."""
+    """The file of a configuration given by path, or by name (NAME of `configs/KIND`, or KIND/NAME). Raises
+    InputError."""
     path = Path(name)
-    if path.is_file():  # a folder of this name, such as a data set's, does not hide a configuration
+    if os.path.isfile(path):  # a folder of this name, such as a data set's, does not hide a configuration
         return path
+    known = configurations(kind) if kind else {}
+    if path.parent.name in ("", kind) and path.name in known and len(path.parts) <= 2:
+        return known[path.name]
     if path.suffix or len(path.parts) > 1:
         # Documents name shipped files by their path in the repository: outside of it they are found as well.
         inside = folder("configs").joinpath(*path.parts[1:])
-        return inside if path.parts[0] == "configs" and inside.exists() else path
-    known = configurations(kind) if kind else {}
-    if path.name not in known:
-        near = difflib.get_close_matches(path.name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(known) or 'none'}"
-        raise InputError(f"{name}: no such configuration file, nor the name of a shipped one; {hint}")
-    return known[path.name]
+        return inside if path.parts[0] == "configs" and os.path.isfile(inside) else path
+    near = difflib.get_close_matches(path.name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(known) or 'none'}"
+    raise InputError(f"{name!s:.100}: no such configuration file, nor the name of a shipped one; {hint}")
 
 
 def checkpoint(name: str | Path) -> str:
     """The folder of a checkpoint given by path or by the name of a shipped one; other names are left as they
     are. Raises InputError, with the way to make it, for a shipped one that this installation lacks."""
     path = Path(name)
-    if path.exists() or path.name not in MADE_BY or path.parts[:-1] not in ((), ("assets",)):
+    here = os.path.isfile(path / "config.json")
+    if here or path.name not in MADE_BY or path.parts[:-1] not in ((), ("assets",)):
         return str(name)
     inside = folder("assets") / path.name
     if (inside / "config.json").is_file():
