@@ -76,12 +76,13 @@ def settings(title: str, values: dict[str, Any]) -> Section:
     """A configuration's keys and values, without those that are off or empty."""
     rows = []
     for key, value in values.items():
+        if value is None or value is False or value in ({}, []):
+            continue
         if isinstance(value, dict):
             text = "\n".join(f"{name}: {part}" for name, part in value.items())
         else:
             text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        if value not in (None, {}, [], False):
-            rows.append([key, text])
+        rows.append([key, text])
     return Section(title, "table.html", {"label": title, "columns": ["Key", "Value"], "rows": rows})
 
 

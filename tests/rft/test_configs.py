@@ -132,7 +132,7 @@ def test_records_of_stages_carry_a_format_and_old_ones_are_brought_over(tmp_path
     assert old["stage"]["optimiser"]["lr"] == flat["lr"] and old["stage"]["data"]["train"] == "symbols"
     for text in ('{"version": 3, "stage": {}}', "{", "[]", '{"seed": 0}'):
         (tmp_path / "stage.json").write_text(text)
-        with pytest.raises(InputError, match=r"stage\.json: (version 3|no record)"):
+        with pytest.raises(InputError, match=r"stage\.json: (version 3|no record|expected a mapping)"):
             read_record(tmp_path / "stage.json")
 
 
