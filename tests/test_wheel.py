@@ -4,7 +4,6 @@ are found by name. (Its dependencies are this environment's; `make versions` ins
 import os
 import subprocess
 import sys
-import zipfile
 
 import pytest
 import yaml
@@ -27,20 +26,18 @@ def installed(tmp_path_factory):
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(made), str(copy)]
     subprocess.run(build, check=True, capture_output=True, text=True)
     (wheel,) = made.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    install = [*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, text=True)
     return wheel, site
 
 
-def call(site, folder, *arguments, status=0):
+def call(site, folder, program, *arguments, status=0):
+    """Run a console script of the wheel, or a module of it, in `folder`."""
+    script = site / "bin" / program
+    command = [sys.executable, *([script] if script.exists() else ["-m", program]), *arguments]
     environment = os.environ | {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
+        list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == status, done.stderr[-3000:]
     return done
@@ -49,9 +46,10 @@ def call(site, folder, *arguments, status=0):
 def test_the_installed_packages_are_the_wheels(installed, tmp_path):
     _, site = installed
     names = "tvad, rft, bench, leaderboard"
-    program = f"import {names}; print(*(m.__path__[0] for m in ({names})))"
-    for path in call(site, tmp_path, "-c", program).stdout.split():
-        assert path.startswith(str(site))
+    (tmp_path / "where.py").write_text(f"import {names}\nprint(*(m.__path__[0] for m in ({names})))")
+    paths = call(site, tmp_path, "where").stdout.split()
+    assert len(paths) == 4 and all(path.startswith(str(site)) for path in paths)
+    assert {"tvad", "bench", "leaderboard"} <= {file.name for file in (site / "bin").iterdir()}
 
 
 def test_everything_that_the_packages_read_is_in_the_wheel(installed):
@@ -67,12 +65,11 @@ def test_everything_that_the_packages_read_is_in_the_wheel(installed):
 
 def test_commands_find_configurations_and_the_checkpoint_by_name(installed, tmp_path):
     _, site = installed
-    assert "bench/scenes" in call(site, tmp_path, "-m", "bench", "list", "configs").stdout
-    assert "local" in call(site, tmp_path, "-m", "leaderboard", "list", "configs").stdout
-    assert "grpo/demo" in call(site, tmp_path, "-m", "tvad", "list", "configs").stdout
-    call(site, tmp_path, "-m", "tvad", "data", "scenes", "--out", "clips", "--clips", 4, "--split", "test")
+    assert "bench/scenes" in call(site, tmp_path, "bench", "list", "configs").stdout
+    assert "local" in call(site, tmp_path, "leaderboard", "list", "configs").stdout
+    assert "grpo/demo" in call(site, tmp_path, "tvad", "list", "configs").stdout
+    call(site, tmp_path, "tvad", "data", "scenes", "--out", "clips", "--clips", 4, "--split", "test")
     run = (
-        "-m",
         "bench",
         "run",
         "--model",
@@ -87,13 +84,13 @@ def test_commands_find_configurations_and_the_checkpoint_by_name(installed, tmp_
     tasks = ("--tasks", "[judgement]", "--max_videos", "1", "--decode.max_tokens", "4")
     assert "judgement.accuracy" in call(site, tmp_path, *run, *tasks).stdout
     for program, config in (("rft.train_grpo", "demo"), ("rft.train_stage", "tiny")):
-        printed = call(site, tmp_path, "-m", program, "--config", config, "--print_config").stdout
+        printed = call(site, tmp_path, program, "--config", config, "--print_config").stdout
         assert yaml.safe_load(printed)["seed"] == 0
 
 
 def test_a_checkpoint_that_the_wheel_lacks_is_one_line_with_the_way_to_it(installed, tmp_path):
     _, site = installed
-    run = ("-m", "bench", "run", "--model", "hf:tvad-tiny-closed", "--suite", "scenes", "--out", "run")
-    call(site, tmp_path, "-m", "tvad", "data", "scenes", "--out", "data/core/test", "--clips", 2)
+    run = ("bench", "run", "--model", "hf:tvad-tiny-closed", "--suite", "scenes", "--out", "run")
+    call(site, tmp_path, "tvad", "data", "scenes", "--out", "data/core/test", "--clips", 2)
     done = call(site, tmp_path, *run, status=2)
     assert "make closed" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -87,6 +87,11 @@ def every_section(words: str) -> list[Section]:
     ]
 
 
+def test_settings_show_what_is_zero_and_leave_out_what_is_off():
+    values = {"seed": 0, "temperature": 0.0, "cot": False, "data": None, "tasks": [], "options": {}}
+    assert [row[0] for row in settings("s", values).values["rows"]] == ["seed", "temperature"]
+
+
 @pytest.fixture(scope="module")
 def usual() -> str:
     return render("words", "words", every_section("words"))
