@@ -24,13 +24,9 @@ from tvad.common import cli
 
 def run(config: GrpoRun) -> int:
     """Carry out a reinforcement run."""
-    from rft.grpo.train import Stopped, train
+    from rft.grpo.train import train
 
-    try:
-        trainer = train(config)
-    except Stopped as stop:
-        print(stop, file=sys.stderr)
-        return stop.status
+    trainer = train(config)
     print(
         f"{trainer.state.global_step} steps done; the trained model is in {Path(config.out, 'model')}, a page"
         f" about the run in {Path(config.out, 'run.html')}"

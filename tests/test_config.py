@@ -11,7 +11,7 @@ import yaml
 from rft.grpo.config import GrpoRun
 from tvad.common import cli, config
 from tvad.common.config import build, read, read_yaml
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, Stopped
 
 
 @dataclass
@@ -310,3 +310,8 @@ def test_exit_statuses(capsys):
 
     assert cli.guard(bad) == 2 and capsys.readouterr().err == "error: x.yaml: wrong\n"
     assert cli.guard(lambda: 1) == 1
+
+    def stop():
+        raise Stopped("stopped by SIGTERM after step 9", 143)
+
+    assert cli.guard(stop) == 143 and capsys.readouterr().err == "stopped by SIGTERM after step 9\n"

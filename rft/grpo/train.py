@@ -29,18 +29,10 @@ from rft.grpo.video_grpo import (
     VideoGRPOTrainer,
 )  # brings tvad.model, which registers T-VAD with the Auto classes
 from rft.rewards.mix import rewards_of
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, Stopped
 from tvad.common.files import write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
-
-
-class Stopped(Exception):
-    """Training ended before its last step; `status` is the command's exit status."""
-
-    def __init__(self, reason: str, status: int):
-        super().__init__(reason)
-        self.status = status
 
 
 def prompts_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[dict[str, Any]]:

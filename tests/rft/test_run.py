@@ -27,8 +27,8 @@ from rft.grpo.difficulty import pass_rates
 from rft.grpo.features import FeatureCache, clip_hash, weights_hash
 from rft.grpo.redraw import replaced
 from rft.grpo.reg_grpo import predicted_advantages
-from rft.grpo.train import Stopped, train
-from tvad.common.errors import InputError
+from rft.grpo.train import train
+from tvad.common.errors import InputError, Stopped
 from tvad.data import load
 from tvad.data.dataset import ClipStore
 from tvad.model import TvadForConditionalGeneration, TvadProcessor

@@ -23,7 +23,7 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from tvad.common import config
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, Stopped
 
 Command = Callable[..., int | None]
 Commands = Mapping[str, "Command | Commands"]
@@ -43,12 +43,16 @@ class FromFile:
 
 
 def guard(main: Callable[..., int], *args) -> int:
-    """Run a command: its exit status, 2 and one line on stderr for bad input, 130 when interrupted."""
+    """Run a command: its exit status; one line on stderr and 2 for bad input, 130 when interrupted, and for a
+    training that stopped early what it says."""
     try:
         return main(*args)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

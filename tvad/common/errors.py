@@ -1,6 +1,14 @@
-"""One exception for everything a user can put right: bad input, bad config, missing files. Commands print it
-as one line, exit 2."""
+"""What ends a command with one line and no traceback."""
 
 
 class InputError(ValueError):
-    """Bad input. The message names the file, row or key and what was expected, on one line."""
+    """Everything that a user can put right: bad input, bad configuration, missing files. The message names
+    the file, row or key and what was expected, on one line; exit status 2."""
+
+
+class Stopped(Exception):
+    """Training ended before its last step; `status` is the command's exit status."""
+
+    def __init__(self, reason: str, status: int):
+        super().__init__(reason)
+        self.status = status
