@@ -7,7 +7,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=$root/runs/versions
 uv="$root/.venv/bin/python -m uv"
-tests=(test_answer test_config test_shipped test_commands test_house model/test_model bench/test_metrics
+tests=(test_answer test_config test_names test_commands test_house model/test_model bench/test_metrics
   rft/test_configs rft/test_rewards)
 mkdir -p "$out"
 rm -f "$out"/*.whl
