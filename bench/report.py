@@ -12,7 +12,7 @@ from bench.compare import compare
 from bench.metrics import frame
 from bench.pages import Section, plots, render
 from bench.pages.media import Reel
-from bench.run_folder import open_run
+from bench.run_folder import MAPS, open_run, read_maps
 from bench.shown import class_means, kind_of, reference
 from bench.suite import Item, Suite, load
 from bench.tasks import PRIMARIES, TASKS, heatmap
@@ -142,7 +142,7 @@ def extremes(lines: list[dict], task: str) -> list[dict]:
 def answers(run: Path, items: list[Item], lines: list[dict]) -> Section | None:
     """The worst and the best answers of every task, to be filtered and searched."""
     by_id = {item.id: item for item in items}
-    maps = dict(np.load(run / "heatmaps.npz")) if (run / "heatmaps.npz").exists() else {}
+    maps = read_maps(run / MAPS)
     reel, cards = Reel(), []
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     for task in tasks:

@@ -4,6 +4,7 @@
     samples.jsonl   a line an answer; appended while it is asked, in the order of the questions at the end
     odds.jsonl      a line a question whose choices' likelihood was asked (`odds: true`)
     heatmaps.npz    the model's maps, (T', h, w) a video
+    heatmap_videos.npz  what heatmap metrics need of a video, by bench.tasks.heatmap, which also reads it
     metrics.json    {"task.metric": {"value", "low", "high", "n"}}; its presence says that the run is finished
 
 A file is resumable by its lines: a kill cuts at most the last one, which is dropped. Processes that share a
@@ -159,16 +160,24 @@ def join_lines(path: Path, shard: Shard, ids: Iterable[str]) -> list[dict]:
 def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
     """Heatmaps by the video's id, through a temporary name."""
     temporary = path.with_name(f".{path.name}.tmp.npz")
-    np.savez_compressed(temporary, allow_pickle=False, **maps)
+    named: dict[str, Any] = dict(maps)
+    np.savez_compressed(temporary, **named)  # numpy before 2.1 would keep allow_pickle as one more map
     temporary.replace(path)
+
+
+def read_maps(path: Path) -> dict[str, np.ndarray]:
+    """Heatmaps by the video's id; none where the model made none."""
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as data:
+        return dict(data)
 
 
 def join_maps(path: Path, shard: Shard) -> dict[str, np.ndarray]:
     """As `join_lines`, of heatmaps."""
     found: dict[str, np.ndarray] = {}
     for file in shard.files(path):
-        with np.load(file, allow_pickle=False) as data:
-            found |= dict(data)
+        found |= read_maps(file)
     if shard.world > 1:
         write_maps(path, found)
     drop_parts(path)

@@ -150,3 +150,16 @@ def test_the_reference_of_configurations_is_current():
     code = "import runpy; print(runpy.run_path('docs/configurations.py')['text'](), end='')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (ROOT / "docs/configurations.md").read_text(encoding="utf-8") == done.stdout
+
+
+def test_where_it_is_decided_names_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = text.split("<!-- decided -->")[1].split("<!-- /decided -->")[0].strip().splitlines()[2:]
+    assert len(rows) > 25
+    for row in rows:
+        _, where, names = (SPAN.findall(cell) for cell in row.strip("|").split(" | "))
+        code = ""
+        for path in where:
+            files = sorted((ROOT / path).glob("*.py")) if path.endswith("/") else [ROOT / path]
+            code += "".join(file.read_text(encoding="utf-8") for file in files)
+        assert [name for name in names if not re.search(rf"\b{name}\b", code)] == [] and names, row

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.run_folder import open_run
+from bench.run_folder import MAPS, open_run, read_maps
 from bench.score import read_predictions
 from leaderboard.card import Card, read_card
 from leaderboard.intake.archive import folder_files, safe_name, unpack
@@ -154,13 +154,13 @@ def _put_suite(run: Path, target: Path) -> None:
     """A run's predictions and heatmaps as a suite's part of a submission."""
     target.mkdir()
     rows = list(_lines_of(run))
-    if (run / "heatmaps.npz").exists():
+    maps = read_maps(run / MAPS)
+    if maps:
         (target / HEATMAPS).mkdir()
-        with np.load(run / "heatmaps.npz", allow_pickle=False) as maps:
-            for n, key in enumerate(sorted(maps.files)):
-                name = f"{HEATMAPS}/{n:05d}.npz"  # numbered: a key may be no name for a file
-                np.savez_compressed(target / name, heatmap=maps[key])
-                rows.append({"id": key, "task": "heatmap", "heatmap": name})
+    for n, (key, heat) in enumerate(sorted(maps.items())):
+        name = f"{HEATMAPS}/{n:05d}.npz"  # numbered: a key may be no name for a file
+        np.savez_compressed(target / name, heatmap=heat)
+        rows.append({"id": key, "task": "heatmap", "heatmap": name})
     (target / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

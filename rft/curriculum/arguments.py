@@ -1,4 +1,5 @@
-"""transformers' TrainingArguments of a supervised stage."""
+"""transformers' TrainingArguments of a supervised stage, by which its Trainer also chooses the best
+checkpoint (`selection.select` becomes `metric_for_best_model`)."""
 
 import os
 from pathlib import Path
