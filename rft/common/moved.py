@@ -1,6 +1,7 @@
-"""Keys of configurations that have moved: old name -> new place, dotted. One table for `tvad.common.config.build`,
-which refuses an old key in someone's file by it, for `rft.common.stage_record`, which brings an old record to
-today's form, and for the test that holds the shipped files to their old values."""
+"""Keys of configurations that have moved: old name -> new place, dotted. One table for
+`tvad.common.config.build`, which refuses an old key in someone's file by it, for `rft.common.stage_record`,
+which brings an old record to today's form, and for the test that holds the shipped files to their old
+values."""
 
 from collections.abc import Mapping
 from typing import Any
