@@ -22,7 +22,7 @@ from bench.models.base import Completion, Engine, GivesOdds, Request, Sampling, 
 from bench.run_folder import write_lines
 from bench.suite import Item, Suite
 from bench.tasks.faithfulness import masked
-from bench.tasks.judgement import judged
+from tvad.answer import judged
 from tvad.data.dataset import ClipStore
 from tvad.data.questions import LETTERS
 from tvad.prompts import asked

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.blind import longest, multiple_choice, read, text_only
 from bench.models.base import Completion, Request, Sampling
-from tvad.answer import NONE, Answer, Box, render
+from tvad.answer import NONE, Answer, Box, Spans, render
 from tvad.common.errors import InputError
 from tvad.data.questions import LETTERS
 from tvad.data.sample import DIALOGUE_TURN
@@ -73,10 +73,10 @@ class Baseline:
             else:
                 answer = prior[question.kind]
             duration = request.frames.total / request.frames.fps
-            span = NONE if answer == "Normal" else (0.0, duration)
+            spans: Spans = NONE if answer == "Normal" else ((0.0, duration),)
             if question.kind != DIALOGUE_TURN:
                 answer = render(
-                    Answer("A guess.", answer, span, (Box((250.0, 250.0, 750.0, 750.0)),)), question.kind
+                    Answer("A guess.", answer, spans, (Box((250.0, 250.0, 750.0, 750.0)),)), question.kind
                 )
             done.append(Completion(answer))
         return done

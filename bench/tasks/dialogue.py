@@ -6,8 +6,7 @@ that the mean over answers is the macro average over videos.
 """
 
 from bench.metrics.text import bleu4
-from bench.tasks.judgement import judged
-from tvad.answer import Answer
+from tvad.answer import Answer, judged
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "yes_no", (), ("yes_no",)

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.tasks.judgement import judged
-from tvad.answer import Answer
+from tvad.answer import Answer, judged
 from tvad.data.sample import Question, Sample
 from tvad.data.video import Frames
 

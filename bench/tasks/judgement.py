@@ -1,20 +1,10 @@
 """Is there an anomaly? Yes/No and Normal/Anomaly are the same answer."""
 
-from tvad.answer import Answer
+from tvad.answer import Answer, judged
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "accuracy", ("parse_failure",), ("accuracy",)
 POSITIVE = "anomalous"
-_YES = {"yes", "anomaly", "anomalous", "abnormal", "true"}
-_NO = {"no", "normal", "false", "none"}
-
-
-def judged(text: str | None) -> bool | None:
-    """True for an anomaly, False for none, None where undecidable: the first word decides."""
-    words = (text or "").lower().replace(",", " ").replace(".", " ").split()
-    if not words:
-        return None
-    return True if words[0] in _YES else False if words[0] in _NO else None
 
 
 def label(answer: Answer, question: Question) -> tuple[str, str | None]:

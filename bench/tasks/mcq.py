@@ -1,7 +1,6 @@
 """Multiple-choice questions: accuracy over the letter that the answer names."""
 
-from bench.metrics.choice import letter
-from tvad.answer import Answer
+from tvad.answer import Answer, letter
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "accuracy", ("parse_failure",), ("accuracy",)

@@ -7,9 +7,8 @@ consistent: the rationale names no other option than the one that is chosen (onl
 
 import re
 
-from bench.metrics.choice import letter
 from bench.metrics.text import bleu4, rouge_l
-from tvad.answer import Answer
+from tvad.answer import Answer, letter
 from tvad.data.questions import LETTERS
 from tvad.data.sample import Question, Sample
 

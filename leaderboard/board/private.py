@@ -58,7 +58,7 @@ def blank(sample: Sample) -> Sample:
     """The clip and its questions, no answer among them."""
     questions = tuple(
         Question(
-            q.kind, q.text, BLANK[q.kind], q.options, q.topic, span="none" if q.kind == "temporal" else None
+            q.kind, q.text, BLANK[q.kind], q.options, q.topic, spans="none" if q.kind == "temporal" else None
         )
         for q in sample.questions
     )

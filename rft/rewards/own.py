@@ -11,10 +11,9 @@ import numpy as np
 
 from bench.metrics import choice, spatial, temporal
 from bench.metrics.text import rouge_l
-from bench.tasks.judgement import judged
 from bench.tasks.rationale import names
 from rft.rewards.base import Reward, needing, per_completion
-from tvad.answer import TAGS, Answer, parse, spans_in_text
+from tvad.answer import TAGS, Answer, judged, parse, spans_in_text
 from tvad.data.questions import LETTERS
 from tvad.data.sample import DIALOGUE_TURN
 

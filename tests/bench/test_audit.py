@@ -55,12 +55,12 @@ def spoiled(scenes, folder):
     samples = [replace(s, mask=None, questions=(question,)) for s in samples]
     samples[2] = replace(
         samples[2],
-        category="fire",
+        categories=("fire",),
         label="anomalous",
         spans=((0.0, 1.0),),
         rationale="A person is running to the left.",
     )
-    samples[3] = replace(samples[3], category="running", label="anomalous", spans=((0.0, 99.0),))
+    samples[3] = replace(samples[3], categories=("running",), label="anomalous", spans=((0.0, 99.0),))
     save(samples, folder)
     return folder
 

@@ -139,7 +139,7 @@ def test_vau_r1s_style_is_one_user_turn_with_the_text_first():
     assert "<think>" not in asked(question, "vau_r1_no_think")[0]["content"][0]["text"]
     assert (
         "[-1.0, -1.0]"
-        in asked(Question("temporal", "When?", "Normal", None, span="none"), "vau_r1")[0]["content"][0][
+        in asked(Question("temporal", "When?", "Normal", None, spans="none"), "vau_r1")[0]["content"][0][
             "text"
         ]
     )

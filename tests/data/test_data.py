@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from tvad.common.errors import InputError
 from tvad.common.formats import Format
 from tvad.data import check, load, load_checked, masks, save, video
-from tvad.data.sample import from_json, to_json
+from tvad.data.sample import DATASET, from_json, to_json
 from tvad.data.vau_bench import COLUMNS, read_csv, reasoning_sections
 
 
@@ -202,7 +202,7 @@ def test_a_data_set_states_its_version_and_one_without_is_of_the_first(scenes, t
     samples = load(scenes)
     save(samples, tmp_path)
     header = tmp_path / "dataset.json"
-    assert json.loads(header.read_text()) == {"format": "tvad-dataset", "version": 1}
+    assert json.loads(header.read_text()) == {"format": "tvad-dataset", "version": 2}
     header.unlink()
     assert load(tmp_path) == samples and check(tmp_path, files=False) == []
 
@@ -228,8 +228,26 @@ def test_a_data_set_of_another_version_is_refused_by_name(copy, header, reason):
                 read(copy)
 
 
+def test_a_data_set_of_version_1_is_read_as_it_was_meant(copy):
+    """One class a video, one span a question, each now the first of several."""
+    expected = load(copy)
+
+    def older(row):
+        row["category"] = row.pop("categories")[0]
+        for question in row["questions"]:
+            if isinstance(question.get("spans"), list):
+                (question["span"],) = question.pop("spans")
+            elif "spans" in question:
+                question["span"] = question.pop("spans")
+
+    rewrite(copy, older)
+    recipe = copy / "scenes.json"
+    recipe.write_text(json.dumps(json.loads(recipe.read_text()) | {"version": 1}))
+    assert load(copy) == expected and check(copy, files=False) == []
+
+
 def test_an_older_data_set_is_migrated_row_by_row(copy, monkeypatch):
-    """As it would be if version 2 had renamed a key."""
+    """As it would be if the next version had renamed a key."""
 
     def rename(row):
         return {("label" if key == "mark" else key): value for key, value in row.items()}
@@ -238,7 +256,7 @@ def test_an_older_data_set_is_migrated_row_by_row(copy, monkeypatch):
     rewrite(copy, lambda row: row.update(mark=row.pop("label")))
     with pytest.raises(InputError, match="unknown key 'mark'"):
         load(copy)
-    newer = Format("tvad-dataset", 2, {1: rename})
+    newer = Format("tvad-dataset", DATASET.version + 1, {**DATASET.migrations, DATASET.version: rename})
     for module in ("sample", "check"):
         monkeypatch.setattr(sys.modules[f"tvad.data.{module}"], "DATASET", newer)
     assert load(copy) == expected and check(copy, files=False) == []

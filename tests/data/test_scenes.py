@@ -120,11 +120,16 @@ def test_a_folder_made_before_there_were_versions_is_gone_on_with(tmp_path):
     made = generate(config, tmp_path)
     recipe = tmp_path / "scenes.json"
     stated = json.loads(recipe.read_text())
-    assert (stated["format"], stated["version"], stated["generator"]) == ("tvad-dataset", 1, 3)
+    assert (stated["format"], stated["version"], stated["generator"]) == ("tvad-dataset", 2, 3)
     recipe.write_text(json.dumps({k: v for k, v in stated.items() if k not in ("format", "version")}))
     assert generate(config, tmp_path) == made and json.loads(recipe.read_text()) == stated
-    recipe.write_text(json.dumps(stated | {"version": 2}))
-    with pytest.raises(InputError, match="version 2 of tvad-dataset is newer"):
+    rows = tmp_path / "samples.jsonl"  # as version 1 wrote them: one class a video
+    older = [json.loads(line) for line in rows.read_text().splitlines()]
+    rows.write_text("".join(json.dumps(r | {"category": r.pop("categories")[0]}) + "\n" for r in older))
+    recipe.write_text(json.dumps(stated | {"version": 1}))
+    assert generate(config, tmp_path) == made and json.loads(recipe.read_text()) == stated
+    recipe.write_text(json.dumps(stated | {"version": 3}))
+    with pytest.raises(InputError, match="version 3 of tvad-dataset is newer"):
         generate(config, tmp_path)
 
 

@@ -545,7 +545,7 @@ def test_muon_resumes_where_it_was(scenes, checkpoint, tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (dict(category="shoplifting"), "class 'shoplifting' has no read-out"),
+        (dict(categories=("shoplifting",)), "class 'shoplifting' has no read-out"),
         (dict(tracks=(Track(7, "dog", {0: (1, 1, 9, 9)}),)), "track 7 is a 'dog'"),
     ],
 )

@@ -13,7 +13,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data.check import Problem
 from tvad.data.questions import ASKED
-from tvad.data.sample import SAMPLES, Question, Sample, Track, from_json, to_json, write_header
+from tvad.data.sample import DATASET, SAMPLES, Question, Sample, Track, from_json, to_json, write_header
 
 PARTS = ("videos", "masks")
 
@@ -38,10 +38,8 @@ def build(
         for line in partial.read_text(encoding="utf-8").splitlines(True):
             if line.endswith("\n"):  # the line that a kill cut is made again
                 row = json.loads(line)
-                done[row["name"]] = row["samples"]
-        partial.write_text(
-            "".join(json.dumps({"name": n, "samples": s}) + "\n" for n, s in done.items()), encoding="utf-8"
-        )
+                done[row["name"]] = [DATASET.migrate(s, row.get("version", 1)) for s in row["samples"]]
+        partial.write_text("".join(_logged(n, s) for n, s in done.items()), encoding="utf-8")
     problems, rows = [], []
     with partial.open("a", encoding="utf-8") as log:
         for name in tqdm(list(names), unit="video", desc=what, disable=None):
@@ -53,7 +51,7 @@ def build(
                 except InputError as error:
                     problems.append(Problem(name, str(error)))
                     continue
-                log.write(json.dumps({"name": name, "samples": done[name]}) + "\n")
+                log.write(_logged(name, done[name]))
                 log.flush()
             rows += done[name]
     if not rows:
@@ -64,6 +62,10 @@ def build(
     write_whole(final, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
     partial.unlink()
     return [from_json(row, str(out), row["id"]) for row in rows], problems
+
+
+def _logged(name: str, samples: list[dict]) -> str:
+    return json.dumps({"name": name, "version": DATASET.version, "samples": samples}) + "\n"
 
 
 def link(source: Path, target: Path) -> None:
@@ -104,7 +106,7 @@ def grounding_questions(
                 None,
                 "when",
                 None,
-                spans[0] if spans else NONE,
+                spans or NONE,
             )
         )
     wrong = [track for track in tracks if track.anomalous]

@@ -7,7 +7,8 @@ where it words a question itself.
 
 from collections.abc import Sequence
 
-LETTERS = "ABCDEFGHIJ"  # of the options of a multiple-choice question, at most so many
+from tvad.answer import LETTERS
+
 # Kind of question (`tvad.answer.TAGS`) -> its words.
 ASKED = {
     "mcq": "What happens in this video?",

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from tvad.answer import TAGS, Answer, Box, Span, render
+from tvad.answer import TAGS, Answer, Box, Span, Spans, first_span, render
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.common.formats import Format
@@ -24,7 +24,7 @@ SAMPLES = "samples.jsonl"
 # Where a data set states its version: `dataset.json`, for generated scenes the file with their recipe.
 # A folder with neither was written before there were versions.
 HEADER, RECIPE = "dataset.json", "scenes.json"
-DATASET = Format("tvad-dataset")
+DATASET = Format("tvad-dataset", 2, {1: lambda row: _from_version_1(row)})
 DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`
 
 
@@ -68,29 +68,36 @@ class Question:
     options: tuple[str, ...] | None = None
     topic: str | None = None
     rationale: str | None = None
-    span: Span | Literal["none"] | None = None
+    spans: Spans | None = None
     boxes: tuple[Box, ...] = ()
+
+    @property
+    def span(self) -> Span | Literal["none"] | None:
+        """The first of the spans."""
+        return first_span(self.spans)
 
     def solution(self) -> str:
         """The reference in the answer protocol, as rewards and metrics read it; a dialogue turn's is plain
         words."""
         if self.kind == DIALOGUE_TURN:
             return self.answer
-        return render(Answer(self.rationale, self.answer, self.span, self.boxes), self.kind)
+        return render(Answer(self.rationale, self.answer, self.spans, self.boxes), self.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One video with everything known about it. `label` is "normal" or "anomalous"; `spans` seconds; `mask` a
-    run-length file."""
+    """One video with everything known about it; what is not known is None. `label` is "normal" or
+    "anomalous"; `categories` its classes, the leading one first; `spans` seconds, `span_categories` a class
+    each; `mask` a run-length file."""
 
     id: str
     source: str
     split: str
     video: Video
-    label: str
-    category: str | None = None
-    spans: tuple[tuple[float, float], ...] | None = None
+    label: str | None = None
+    categories: tuple[str, ...] = ()
+    spans: tuple[Span, ...] | None = None
+    span_categories: tuple[str, ...] | None = None
     tracks: tuple[Track, ...] | None = None
     mask: str | None = None
     questions: tuple[Question, ...] = ()
@@ -101,8 +108,14 @@ class Sample:
     root: str = field(default="", compare=False)
 
     @property
-    def anomalous(self) -> bool:
-        return self.label == "anomalous"
+    def anomalous(self) -> bool | None:
+        """None where it is not known."""
+        return None if self.label is None else self.label == "anomalous"
+
+    @property
+    def category(self) -> str | None:
+        """The leading one of the categories."""
+        return self.categories[0] if self.categories else None
 
     def path(self, relative: str) -> Path:
         """A file of this sample inside the data set's folder. Raises InputError for a path that leaves it."""
@@ -115,9 +128,11 @@ class Sample:
     def problems(self) -> list[str]:
         """What is wrong with this sample by itself, without opening files."""
         found = []
-        if self.label not in ("normal", "anomalous"):
+        if self.label not in ("normal", "anomalous", None):
             found.append(f"label is {self.label!r}, expected 'normal' or 'anomalous'")
         duration = self.video.duration
+        if self.span_categories is not None and len(self.span_categories) != len(self.spans or ()):
+            found.append(f"{len(self.span_categories)} span_categories for {len(self.spans or ())} spans")
         for start, end in self.spans or ():
             if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
                 found.append(f"span [{start}, {end}] must satisfy 0 <= start < end")
@@ -200,6 +215,27 @@ def _known(data: Any, cls, where: str) -> dict:
     return dict(data)
 
 
+def _from_version_1(row: Any) -> Any:
+    """Version 1 had one class a video and one span a question."""
+    if not isinstance(row, dict):
+        return row
+    new = dict(row)
+    if "category" in new:
+        category = new.pop("category")
+        new["categories"] = [] if category is None else [category]
+    if isinstance(row.get("questions"), list):
+        new["questions"] = [
+            {
+                ("spans" if k == "span" else k): [v] if k == "span" and isinstance(v, list) else v
+                for k, v in q.items()
+            }
+            if isinstance(q, dict)
+            else q
+            for q in row["questions"]
+        ]
+    return new
+
+
 def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
     """Build a Sample from its JSON form. Raises InputError that names `where` and the key."""
     row = _known(data, Sample, where)
@@ -207,6 +243,11 @@ def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
         row["video"] = Video(**_known(row["video"], Video, f"{where}.video"))
         if row.get("spans") is not None:
             row["spans"] = tuple((float(a), float(b)) for a, b in row["spans"])
+        for key in ("categories", "span_categories"):
+            if isinstance(row.get(key), str):
+                raise InputError(f"{where}: {key} is {row[key]!r}, expected a list")
+            if row.get(key) is not None:
+                row[key] = tuple(str(name) for name in row[key])
         if row.get("tracks") is not None:
             tracks = []
             for n, entry in enumerate(row["tracks"]):
@@ -220,9 +261,8 @@ def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
             question = _known(entry, Question, f"{where}.questions[{n}]")
             if question.get("options") is not None:
                 question["options"] = tuple(question["options"])
-            if isinstance(question.get("span"), list):
-                start, end = question["span"]
-                question["span"] = (float(start), float(end))
+            if isinstance(question.get("spans"), list):
+                question["spans"] = tuple((float(a), float(b)) for a, b in question["spans"])
             boxes = (_known(b, Box, f"{where}.questions[{n}].boxes") for b in question.get("boxes", ()))
             question["boxes"] = tuple(Box(tuple(b["xyxy"]), b.get("t")) for b in boxes)
             questions.append(Question(**question))

@@ -139,7 +139,7 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
                 None,
                 "when",
                 rationale,
-                spans[0] if spans else NONE,
+                spans or NONE,
             )
         )
     if normal or category is not None:
@@ -170,7 +170,7 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
         split=split,
         video=Video(f"videos/{stem}.mp4"),
         label="normal" if normal else "anomalous",
-        category="Normal" if normal else category,
+        categories=("Normal",) if normal else (category,) if category else (),
         spans=spans,
         questions=tuple(questions),
         description=_text(row["Description"]),

@@ -1,11 +1,10 @@
 """Multiple-choice accuracy for the `evaluate` library: `evaluate.load("bench/evaluate/mcq_accuracy")`. See
-bench/metrics/choice.py."""
+tvad/answer/letters.py."""
 
 import datasets
 import evaluate
 
-from bench.metrics.choice import letter
-from tvad.answer import parse
+from tvad.answer import letter, parse
 
 
 class McqAccuracy(evaluate.Metric):

@@ -108,7 +108,7 @@ def make_sample(config: ScenesConfig, index: int, category: str | None, letters)
         split=config.split,
         video=Video(f"videos/{name}.mp4", config.fps, config.frames, config.size, config.size),
         label="anomalous" if category else "normal",
-        category=category or "normal",
+        categories=(category or "normal",),
         spans=(span,) if span else (),
         tracks=tracks,
         mask=f"masks/{name}.npz",
@@ -148,11 +148,16 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
     if recipe.exists():
         made = _stated(recipe)
         version = DATASET.version_of(made, str(recipe))
-        if {**made, **DATASET.stamp(), DATASET.key: version} != wanted:
+        if {**made, **DATASET.stamp()} != wanted:
             raise InputError(
                 f"{recipe}: made with another configuration or an older generator; choose another --out or"
                 " delete the folder"
             )
+        for rows in (partial, final) if version < DATASET.version else ():
+            if rows.exists():  # a cut last line goes, as below
+                lines = [line for line in rows.read_text().splitlines(True) if line.endswith("\n")]
+                newer = (DATASET.migrate(json.loads(line), version) for line in lines)
+                write_whole(rows, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in newer))
     write_whole(recipe, json.dumps(wanted, sort_keys=True))
     if not final.exists():
         whole = (

@@ -125,7 +125,7 @@ def describe(clip: Clip, rng: np.random.Generator, letters: tuple[int, int, int]
             None,
             "when",
             rationale,
-            span or NONE,
+            (span,) if span else NONE,
         ),
     ]
     if actor is not None:

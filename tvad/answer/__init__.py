@@ -1,0 +1,26 @@
+"""What an answer says: written and read here and nowhere else."""
+
+from tvad.answer.boxes import Box, read_boxes
+from tvad.answer.letters import LETTERS, letter
+from tvad.answer.protocol import MAX_TEXT, TAGS, Answer, parse, render
+from tvad.answer.spans import NONE, Span, Spans, first_span, read_span, spans_in_text
+from tvad.answer.verdict import judged
+
+__all__ = [
+    "LETTERS",
+    "MAX_TEXT",
+    "NONE",
+    "TAGS",
+    "Answer",
+    "Box",
+    "Span",
+    "Spans",
+    "first_span",
+    "judged",
+    "letter",
+    "parse",
+    "read_boxes",
+    "read_span",
+    "render",
+    "spans_in_text",
+]
