@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import subprocess
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,8 +161,11 @@ def join_lines(path: Path, shard: Shard, ids: Iterable[str]) -> list[dict]:
 def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
     """Heatmaps by the video's id, through a temporary name."""
     temporary = path.with_name(f".{path.name}.tmp.npz")
-    named: dict[str, Any] = dict(maps)
-    np.savez_compressed(temporary, **named)  # numpy before 2.1 would keep allow_pickle as one more map
+    # What np.savez_compressed writes; it takes names as keywords, so that no video could be called "file".
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, heat in maps.items():
+            with out.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(heat), allow_pickle=False)
     temporary.replace(path)
 
 

@@ -3,6 +3,7 @@ was measured on."""
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -13,7 +14,7 @@ from tvad.common.errors import InputError
 from tvad.data import load_checked
 from tvad.data.questions import DIALOGUE
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
-from tvad.data.video import MAX_FRAMES, RATE
+from tvad.data.video import MAX_FRAMES, RATE, check_sampling
 from tvad.prompts import STYLES
 
 TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
@@ -74,6 +75,20 @@ class Suite:
         for task in self.tasks:
             if task not in NAMES:
                 raise InputError(f"tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
+        for key, value, least in (
+            ("resamples", self.resamples, 1),
+            ("decode.n", self.decode.n, 1),
+            ("decode.max_tokens", self.decode.max_tokens, 1),
+            ("decode.temperature", self.decode.temperature, 0),
+            ("max_videos", self.max_videos, 1),
+        ):
+            if value is not None and not least <= value < math.inf:
+                raise InputError(f"{key} is {value:g}, expected {least} or more")
+        check_sampling(self.rate, self.max_frames)
+        if self.decode.n > 1 and self.decode.temperature == 0:
+            raise InputError(
+                f"decode.n is {self.decode.n}, but temperature 0 gives the same answer each time"
+            )
         if self.hidden and self.odds:
             raise InputError("odds are measured against references, which this suite hides")
         if self.prompt not in STYLES:

@@ -157,6 +157,17 @@ def test_what_a_file_says_stays_as_it_is_said(tmp_path):
     assert read(GrpoRun, "demo", deep).training["lr_scheduler_kwargs"] == {"min_lr_rate": 0.5}
 
 
+@pytest.mark.parametrize(
+    "text", ["note: a\nnote: b\n", "inner: {rate: 1, rate: 2}\n", "free: {m: {k: 1, 'k': 2}}\n"]
+)
+def test_a_key_that_is_written_twice_is_refused(tmp_path, text):
+    """PyYAML keeps the last, and nobody knows which was meant."""
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"x.yaml: not YAML \(key '\w+' is written twice in .* line [12]"):
+        read_yaml(path)
+
+
 def test_yaml_cannot_build_objects_and_a_class_path_stays_data(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("a: !!python/object/apply:os.system ['true']\n")

@@ -92,9 +92,8 @@ def _frames(sample: Sample, line: dict, heat: np.ndarray | None) -> tuple[list[n
 
 
 def _encoded(frames: list[np.ndarray], fps: float, scale: float, crf: int) -> bytes:
-    """H.264 in an mp4, the same frames giving the same bytes: without x264's macroblock tree, with which two
-    calls of one process were seen to differ."""
+    """H.264 in an mp4."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "clip.mp4")
-        video.write(file, [scaled(frame, scale) for frame in frames], fps, crf, "mbtree=0")
+        video.write(file, [scaled(frame, scale) for frame in frames], fps, crf)
         return file.read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.suite import Suite
 from tvad.data import load, save
-from tvad.data.sample import SAMPLES, Question, Sample
+from tvad.data.sample import HEADER, SAMPLES, Question, Sample
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 INPUTS = "inputs.zip"
@@ -62,9 +62,7 @@ def blank(sample: Sample) -> Sample:
         )
         for q in sample.questions
     )
-    return Sample(
-        sample.id, sample.source, sample.split, sample.video, "normal", questions=questions, root=sample.root
-    )
+    return Sample(sample.id, sample.source, sample.split, sample.video, questions=questions, root=sample.root)
 
 
 def _pack(suite: Suite, name: str, samples: list[Sample], data: Path, archive: Path) -> None:
@@ -87,7 +85,8 @@ def _pack(suite: Suite, name: str, samples: list[Sample], data: Path, archive: P
     temporary = archive.with_suffix(".tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
         out.writestr(f"{name}/suite.yaml", json.dumps(chosen, indent=1))  # JSON is YAML
-        out.write(given / SAMPLES, f"{name}/{SAMPLES}")
+        for file in (HEADER, SAMPLES):
+            out.write(given / file, f"{name}/{file}")
         for sample in samples:  # clips, and never masks, which are labels
             out.write(data / sample.video.path, f"{name}/{sample.video.path}")
     temporary.replace(archive)

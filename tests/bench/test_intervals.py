@@ -124,7 +124,7 @@ def test_a_comparison_has_the_metrics_of_its_runs_and_no_others(plan, tmp_path):
 
 def test_attempts_of_a_question_are_one_cluster_with_the_rest_of_its_video(plan, tmp_path):
     """Answers drawn five times widen no evidence: the interval is that of the videos' means."""
-    found = run(Baseline("prior"), "m", replace(plan, decode=suite.Decode(n=5)), tmp_path)[
+    found = run(Baseline("prior"), "m", replace(plan, decode=suite.Decode(n=5, temperature=1.0)), tmp_path)[
         "judgement.accuracy"
     ]
     kept = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]

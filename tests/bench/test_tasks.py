@@ -14,6 +14,8 @@ from bench.metrics.text import rouge_l
 from bench.models.base import Completion
 from bench.models.baseline import Baseline
 from bench.run import run
+from bench.run_folder import read_maps, write_maps
+from bench.suite import Decode, Suite
 from bench.tasks import (
     NAMES,
     PRIMARIES,
@@ -225,3 +227,27 @@ def test_questions_may_have_as_many_options_as_there_are_letters():
     assert sample.problems() == ["question 1: 11 options, at most 10"]
     assert choice.letter("The answer is J.", question.options) == "J"
     assert [q.answer for q in rotations(question)] == list("JIHGFEDCBA")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"resamples": 0}, "resamples is 0, expected 1 or more"),
+        ({"max_videos": 0}, "max_videos is 0"),
+        ({"rate": float("nan")}, "must be positive"),
+        ({"decode": Decode(max_tokens=0)}, "decode.max_tokens is 0"),
+        ({"decode": Decode(temperature=float("nan"))}, "decode.temperature is nan"),
+        ({"decode": Decode(n=4)}, "temperature 0 gives the same answer each time"),
+    ],
+)
+def test_values_that_no_run_can_have_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        Suite("x", "data", ["mcq"], **given)
+
+
+def test_a_video_may_have_any_name(tmp_path):
+    """np.savez takes names as keywords, of which it keeps some for itself."""
+    maps = {name: np.full((1, 2, 2), n, np.float16) for n, name in enumerate(("file", "allow_pickle", "a/b"))}
+    write_maps(tmp_path / "heatmaps.npz", maps)
+    found = read_maps(tmp_path / "heatmaps.npz")
+    assert list(found) == list(maps) and all((found[n] == maps[n]).all() for n in maps)

@@ -120,7 +120,7 @@ def test_a_folder_made_before_there_were_versions_is_gone_on_with(tmp_path):
     made = generate(config, tmp_path)
     recipe = tmp_path / "scenes.json"
     stated = json.loads(recipe.read_text())
-    assert (stated["format"], stated["version"], stated["generator"]) == ("tvad-dataset", 2, 3)
+    assert (stated["format"], stated["version"], stated["generator"]) == ("tvad-dataset", 2, 4)
     recipe.write_text(json.dumps({k: v for k, v in stated.items() if k not in ("format", "version")}))
     assert generate(config, tmp_path) == made and json.loads(recipe.read_text()) == stated
     rows = tmp_path / "samples.jsonl"  # as version 1 wrote them: one class a video

@@ -61,7 +61,19 @@ def behind(path: str, owned: Mapping[str, str] | None = None) -> dict[str, Behin
 
 
 class Loader(yaml.SafeLoader):
-    """Reads 1e-6 as a number, as people mean it; YAML 1.1 asks for a dot and takes it for text."""
+    """Reads 1e-6 as a number, as people mean it (YAML 1.1 asks for a dot and takes it for text), and refuses
+    a key that is written twice, of which PyYAML keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        written: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in written:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} is written twice", key.start_mark
+                    )
+                written.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 Loader.add_implicit_resolver(

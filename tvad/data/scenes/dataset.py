@@ -21,7 +21,7 @@ from tvad.data.scenes.script import SETTINGS, classes_of
 
 SPLITS = ("train", "val", "test")
 # Raised whenever the same configuration gives other clips or texts: a data set is not continued with another.
-GENERATOR = 3
+GENERATOR = 4
 
 
 @dataclass(frozen=True)
