@@ -4,7 +4,8 @@ its command here, and its line in `COMMANDS`."""
 import sys
 from pathlib import Path
 
-from tvad.common import cli
+from tvad.common import cli, config
+from tvad.common.errors import InputError
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 
@@ -22,6 +23,49 @@ def scenes(out: str, config: ScenesConfig, workers: int = 1) -> int:
     return 0
 
 
+def table(
+    table: str,
+    /,
+    videos: str,
+    out: str,
+    columns: str | None = None,
+    split: str = "test",
+    encoding: str | None = None,
+    dry: bool = False,
+) -> int:
+    """Read a table of your own: CSV, TSV, JSON Lines or Parquet. Says what it understood, then builds the
+    data set; exit status 1 where rows were refused.
+
+    Args:
+        table: The table, a row a question or a video.
+        videos: Folder of the videos; the table names files in it or below it.
+        out: Folder of the data set.
+        columns: Which column is which field, where its name does not say: {question: Frage}.
+        split: What the rows are called, where no column says it.
+        encoding: Of a CSV that is neither UTF-8 nor UTF-16, such as cp1252.
+        dry: Only say what was understood, and open no video.
+
+    Example:
+        tvad data table my.csv --videos clips --out data/own
+        tvad data table my.csv --videos clips --out data/own --columns '{question: Frage, answer: Antwort}'
+    """
+    from tvad.data.table import build_table, lines, understand
+
+    chosen = config.mapping_of(columns, "--columns") if columns is not None else None
+    understood = understand(table, videos, chosen, split, encoding, out)
+    print("\n".join(lines(understood)), flush=True)
+    _refuse(understood.problems)
+    if not understood.clips:
+        raise InputError(f"{table}: no row can be used")
+    if dry:
+        return 1 if understood.problems else 0
+    samples, problems = build_table(understood, out)
+    _refuse(problems)
+    refused = len(understood.problems) + len(problems)
+    print(f"{len(samples)} clips in {out}; {refused} rows refused")
+    return 1 if refused else 0
+
+
 def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "test") -> int:
     """Read a VAU-Bench annotation file.
 
@@ -36,28 +80,25 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
     """
     from tvad.data import save
     from tvad.data.build import link
+    from tvad.data.check import Problem
     from tvad.data.vau_bench import read_csv
 
     samples, problems = read_csv(csv, split)
+    rows = len(samples) + len(problems)
+    files = {s.id: Path(videos, Path(s.video.path).name) for s in samples} if videos else {}
+    problems += [Problem(name, f"no file {file}") for name, file in files.items() if not file.is_file()]
+    kept = [sample for sample in samples if sample.id not in files or files[sample.id].is_file()]
+    _refuse(problems)
+    if not kept:
+        raise InputError(f"{csv}: no row can be used; `tvad data table` reads tables of one's own")
     folder = Path(out)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
-    kept = []
-    for sample in samples:
-        if videos:
-            name = Path(sample.video.path).name
-            source = Path(videos, name)
-            if not source.is_file():
-                print(f"refused {sample.id}: no file {source}", file=sys.stderr)
-                continue
-            target = folder / "videos" / name
-            if not target.exists():
-                link(source, target)
-        kept.append(sample)
-    for problem in problems:
-        print(f"refused {problem}", file=sys.stderr)
+    for sample in kept:
+        if files and not (target := folder / "videos" / files[sample.id].name).exists():
+            link(files[sample.id], target)
     save(kept, folder)
-    print(f"{len(kept)} of {len(samples) + len(problems)} rows are in {folder}")
-    return 0
+    print(f"{len(kept)} of {rows} rows are in {folder}")
+    return 1 if problems else 0
 
 
 def ubnormal(root: str, /, splits: str, out: str, split: str = "train") -> int:
@@ -132,15 +173,21 @@ def check(folder: str, /, no_files: bool = False) -> int:
     return 1 if problems else 0
 
 
-def _done(count: int, problems: list, where: str) -> int:
+def _refuse(problems: list) -> None:
     for problem in problems:
         print(f"refused {problem}", file=sys.stderr)
+
+
+def _done(count: int, problems: list, where: str) -> int:
+    """What a reader ends with: a line a refused video, and exit status 1 where there is one."""
+    _refuse(problems)
     print(f"{count} clips in {where}; {len(problems)} videos refused")
-    return 0
+    return 1 if problems else 0
 
 
 COMMANDS: cli.Commands = {
     "scenes": scenes,
+    "table": table,
     "vau-bench": vau_bench,
     "ubnormal": ubnormal,
     "shanghaitech": shanghaitech,

@@ -1,0 +1,78 @@
+"""What is said of a table before its videos are opened: what each column was taken for, what is asked, what
+is not known."""
+
+from collections import Counter
+
+from tvad.data.table import times
+from tvad.data.table.columns import TIMES, Column
+from tvad.data.table.facts import Clip
+from tvad.data.table.understand import Understood
+
+RULES = (
+    "empty, -1, nan, null, n/a, none, unknown and ? are not known; of questions, options and answers only"
+    " empty, nan and null are",
+    'a span that is "none" or [] says that there is no anomaly; a label that is not known is never normal',
+)
+
+
+def _meaning(name: str, column: Column) -> str:
+    if name in TIMES:
+        return f" ({times.SAID[column.unit]})"
+    if name == "answer":
+        return "" if column.first is None else f" (numbers, the first option is {column.first})"
+    if name == "box":
+        return f" ({column.order}, {'pixels' if column.scale == 'px' else f'0 to {column.scale}'})"
+    return " (yes means normal)" if column.inverted else ""
+
+
+def kinds_of(clip: Clip) -> Counter[str]:
+    """How many questions of each kind a clip asks."""
+    found = Counter(question.kind for question in clip.questions)
+    found["temporal"] = int(clip.spans is not None)
+    found["classification"] = int(bool(clip.categories))
+    found["judgement"] = int(clip.label is not None)
+    found["spatial"], found["dialogue"] = len(clip.boxes), len(clip.dialogue)
+    return found
+
+
+def lines(understood: Understood) -> list[str]:
+    """The report, a line a string."""
+    rows, clips = understood.rows, list(understood.clips.values())
+    used = {column.name for some in understood.fields.values() for column in some}
+    unused = [name for name in rows.columns if name not in used]
+    found = [f"{rows.path}: {len(rows.rows) + len(rows.refused)} rows, {rows.form}"]
+    for name, some in understood.fields.items():
+        columns = ", ".join(f"{column.name!r:.60}" for column in some)
+        found.append(f"  {name:14s} {columns}{_meaning(name, some[0])}")
+    found.append(f"  {'unused':14s} {', '.join(f'{name!r:.60}' for name in unused[:40]) or 'no column'}")
+    labels = Counter(clip.label for clip in clips)
+    spans = sum(len(clip.spans) for clip in clips if isinstance(clip.spans, list))
+    found.append(
+        f"{len(clips)} videos: {labels[True]} anomalous, {labels[False]} normal, {labels[None]} not known;"
+        f" {spans} spans"
+    )
+    asked: Counter[str] = Counter()
+    for clip in clips:
+        asked += kinds_of(clip)
+    found.append(f"questions: {', '.join(f'{kind} {count}' for kind, count in asked.items()) or 'none'}")
+    silent = {
+        "without a label": labels[None],
+        "anomalous without a span": sum(c.label is True and not isinstance(c.spans, list) for c in clips),
+        "anomalous without a class": sum(c.label is True and not c.categories for c in clips),
+    }
+    if missing := [f"{count} {what}" for what, count in silent.items() if count]:
+        found.append(f"missing: {', '.join(missing)}")
+    if "category" in understood.fields and labels[None] and any(clip.categories for clip in clips):
+        found.append(
+            'a class says nothing of a label here: no class is "Normal" and the column is not called anomaly'
+            " class; add a column is_anomaly"
+        )
+    apart = Counter(name for clip in clips for name in clip.apart)
+    for name, count in apart.items():
+        found.append(f"{name} differs between the rows of {count} videos and is left out there")
+    if renamed := dict.fromkeys(understood.renamed):
+        shown = ", ".join(f"{name!r:.60} is {file!r:.60}" for name, file in list(renamed)[:3])
+        found.append(
+            f"{len(renamed)} names are not a file's path: {shown}{', …' if len(renamed) > 3 else ''}"
+        )
+    return [*found, *(f"rule: {rule}" for rule in RULES)]
