@@ -89,7 +89,7 @@ def list_of(value: Any, words: frozenset[str] = MISSING, separators: str = "|;")
     if isinstance(value, str) and len(value) <= MOST_TEXT and value.strip()[:1] in ("[", "(", "{"):
         value = _literal(value)
     if isinstance(value, (list, tuple)):
-        return [text for entry in value if (text := text_of(entry, words)) is not None]
+        return _whole([text_of(entry, words) for entry in value])
     if isinstance(value, dict):
         keys = [str(key).strip().upper() for key in value]
         if keys != list(LETTERS[: len(keys)]) and keys != [str(n) for n in range(len(keys))]:
@@ -100,7 +100,18 @@ def list_of(value: Any, words: frozenset[str] = MISSING, separators: str = "|;")
         return None
     separator = next((sign for sign in separators if sign in text), None)
     parts = text.split(separator) if separator else [text]
-    return [part.strip() for part in parts if part.strip()]
+    return _whole([part.strip() or None for part in parts])
+
+
+def _whole(texts: list[str | None]) -> list[str]:
+    """The texts, without what is missing at their end. Raises ValueError for a gap: letters would move."""
+    while texts and texts[-1] is None:
+        texts.pop()
+    if None in texts:
+        raise ValueError(
+            f"has nothing at place {texts.index(None) + 1}, but something after it; expected no gap"
+        )
+    return [text for text in texts if text is not None]
 
 
 def _literal(text: str) -> Any:
@@ -177,12 +188,7 @@ def options_of(values: Sequence[Any]) -> list[str] | None:
         lines = isinstance(value, str) and "\n" in value.strip() and "|" not in value
         found = list_of(value, EMPTY, "\n" if lines else "|;") or []
     else:
-        texts = [text_of(value, EMPTY) for value in values]
-        while texts and texts[-1] is None:
-            texts.pop()
-        if None in texts:
-            raise ValueError(f"have none at {LETTERS[texts.index(None)]}, but one after it; expected no gap")
-        found = [text for text in texts if text is not None]
+        found = _whole([text_of(value, EMPTY) for value in values])
     if not found:
         return None
     if not 2 <= len(found) <= len(LETTERS):

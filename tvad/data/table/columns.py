@@ -5,6 +5,7 @@ What a name says of a unit (`start_ms`, "end (s)", "start frame"), of an index's
 (0-based)") or of a box ("bbox xywh px") counts.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -84,6 +85,19 @@ class Column:
 
 
 Fields = dict[str, tuple[Column, ...]]
+
+
+def said(**fields: str | Sequence[str]) -> str:
+    """`--columns` for a shell: {field: "column"}."""
+
+    def word(value: Any) -> str:
+        return value if value in ("…", "null") else json.dumps(value[:60], ensure_ascii=False)
+
+    parts = (
+        f"{field}: {word(value) if isinstance(value, str) else '[' + ', '.join(map(word, value)) + ']'}"
+        for field, value in fields.items()
+    )
+    return f"--columns '{{{', '.join(parts)}}}'"
 
 
 def words_of(name: str) -> list[str]:
@@ -176,7 +190,7 @@ def _options(columns: Sequence[str]) -> list[str]:
     if len(whole) > 1:
         raise InputError(
             f"columns {whole[0][0]!r} and {whole[1][0]!r} both begin a set of options; say which:"
-            f" --columns '{{options: [{', '.join(whole[0])}]}}'"
+            f" {said(options=whole[0])}"
         )
     return whole[0] if whole else []
 
@@ -197,7 +211,7 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
             if len(chosen) > 1:
                 raise InputError(
                     f"columns {chosen[0].name!r:.60} and {chosen[1].name!r:.60} both look like {field}; say"
-                    f" which: --columns '{{{field}: {chosen[0].name!r:.60}}}'"
+                    f" which: {said(**{field: chosen[0].name})}"
                 )
             if chosen:
                 found[field] = (chosen[0],)
@@ -207,7 +221,7 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
     elif options and "options" not in given:
         raise InputError(
             f"columns {found['options'][0].name!r:.60} and {options[0]!r:.60} both look like options; say"
-            f" which: --columns '{{options: {found['options'][0].name!r:.60}}}'"
+            f" which: {said(options=found['options'][0].name)}"
         )
     for field in ("start", "end"):
         if field not in found and (several := _numbered(free, field)):
@@ -224,14 +238,18 @@ def _taken(fields: Fields) -> set[str]:
 
 def _refuse_slip(name: str, fields: Sequence[str]) -> None:
     """Raise InputError for a column whose name nearly is one of a field's that has no column."""
-    word = "".join(words_of(name))
     for field in fields:
-        for alias in _NAMES[field][0]:
-            if len(alias) > 3 and SequenceMatcher(None, word, alias).ratio() >= NEAR:
+        for alias in ALIASES[field].partition("||")[0].split("|"):
+            if len(alias) > 3 and likeness(name, alias) >= NEAR:
                 raise InputError(
                     f"column {name!r:.60} is nearly {alias!r}, a name of {field}, which has no column; say"
-                    f" --columns '{{{field}: {name!r:.60}}}', or '{{{field}: null}}' if it is none"
+                    f" {said(**{field: name})}, or {said(**{field: 'null'})} if it is none"
                 )
+
+
+def likeness(name: str, alias: str) -> float:
+    """0 to 1, of a column's name and one of `ALIASES`."""
+    return SequenceMatcher(None, "".join(words_of(name)), alias.replace(" ", "")).ratio()
 
 
 def declared(data: Any, columns: Sequence[str], where: str = "--columns") -> Fields:

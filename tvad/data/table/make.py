@@ -44,7 +44,8 @@ def build_table(understood: Understood, out: str | os.PathLike) -> tuple[list[Sa
     out = Path(out)
     record = out / RECORD
     text = json.dumps(understood.recipe, ensure_ascii=False, indent=1) + "\n"
-    if not (out / SAMPLES).exists():  # else the builder refuses it
+    fresh = not (out / SAMPLES).exists()  # else the builder refuses it
+    if fresh:
         if record.exists() and record.read_text(encoding="utf-8") != text:
             raise InputError(
                 f"{record}: here a data set of another table, or of this one as it was, was begun; choose"
@@ -67,13 +68,26 @@ def build_table(understood: Understood, out: str | os.PathLike) -> tuple[list[Sa
             Video(name, fps, frames, width, height),
         )
         if problems := sample.problems():
-            raise InputError("; ".join(problems))
+            raise InputError("; ".join(problems) + _hint(problems, understood))
         link(video.resolve(), folder / name)
         return [sample]
 
-    samples, problems = build(out, understood.clips, make, "table")
+    try:
+        samples, problems = build(out, understood.clips, make, "table")
+    except InputError:
+        if fresh:  # nothing was made of it: the mended table may come here
+            record.unlink()
+        raise
     rows = {file: clip.rows for file, clip in understood.clips.items()}
     return samples, [Problem(row, f"{p.where!r}: {p.reason}") for p in problems for row in rows[p.where]]
+
+
+def _hint(problems: list[str], understood: Understood) -> str:
+    """Of spans that end after the video, where nothing says what unit they have."""
+    columns = [c for name in ("start", "spans") for c in understood.fields.get(name, ())]
+    if not any("ends after" in problem for problem in problems) or any(c.unit for c in columns):
+        return ""
+    return " (read as seconds; another unit stands in the column's name: start_ms, start frame)"
 
 
 def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> Sample:

@@ -69,10 +69,10 @@ def lines(understood: Understood) -> list[str]:
         )
     apart = Counter(name for clip in clips for name in clip.apart)
     for name, count in apart.items():
-        found.append(f"{name} differs between the rows of {count} videos and is left out there")
+        found.append(f"{name} differs between the rows of a video, and is left out: {count}")
     if renamed := dict.fromkeys(understood.renamed):
         shown = ", ".join(f"{name!r:.60} is {file!r:.60}" for name, file in list(renamed)[:3])
         found.append(
-            f"{len(renamed)} names are not a file's path: {shown}{', …' if len(renamed) > 3 else ''}"
+            f"names that are no file's path: {len(renamed)}; {shown}{', …' if len(renamed) > 3 else ''}"
         )
     return [*found, *(f"rule: {rule}" for rule in RULES)]

@@ -151,11 +151,13 @@ def _records(
         while most is None or count < most:
             count += 1
             try:
-                yield reader.line_num, next(reader), None
+                record = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
                 yield reader.line_num, None, str(error)
+            else:
+                yield reader.line_num, record, None
     finally:
         csv.field_size_limit(before)
 

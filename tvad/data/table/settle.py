@@ -3,13 +3,12 @@ in one line that mends all of it."""
 
 import re
 from collections.abc import Callable
-from difflib import SequenceMatcher
 from typing import Any
 
 from tvad.common.errors import InputError
 from tvad.data.table import cells
 from tvad.data.table.clips import Clips
-from tvad.data.table.columns import ALIASES, Fields, words_of
+from tvad.data.table.columns import ALIASES, Fields, likeness, said, words_of
 from tvad.data.table.rows import Rows
 
 LOOKED = 200  # rows by which a column is told that may be meant
@@ -33,22 +32,22 @@ def settled(fields: Fields, rows: Rows, files: Clips) -> Fields:
         raise InputError(f"{len(starts)} columns of start, {len(ends)} of end; expected one of each a span")
     for one, other in zip(starts, (*ends, *fields.get("duration", ())), strict=False):
         if (one.unit is None) != (other.unit is None) and "clock" not in (one.unit, other.unit):
-            said, silent = (one, other) if one.unit else (other, one)
+            loud, silent = (one, other) if one.unit else (other, one)
             where = next(name for name, some in fields.items() if silent in some)
             raise InputError(
-                f"column {said.name!r} says {said.unit}, {silent.name!r} no unit; say it: --columns"
-                f" '{{{where}: {{column: {silent.name!r}, unit: {said.unit}}}}}'"
+                f"column {loud.name!r} says {loud.unit}, {silent.name!r} no unit; say it: --columns"
+                f" '{{{where}: {{column: \"{silent.name}\", unit: {loud.unit}}}}}'"
             )
     if "spans" in fields and starts:
         raise InputError(
             f"columns {fields['spans'][0].name!r} and {starts[0].name!r} both say when; leave one out:"
-            " --columns '{spans: null}'"
+            f" {said(spans='null')}"
         )
     for column in fields.get("box", ()):
         if column.order is None or column.scale is None:
             raise InputError(
                 f"column {column.name!r}: it is not said what the four numbers of a box are; say --columns"
-                f" '{{box: {{column: {column.name!r}, order: xyxy, scale: px}}}}' (order xyxy, xywh or"
+                f" '{{box: {{column: \"{column.name}\", order: xyxy, scale: px}}}}' (order xyxy, xywh or"
                 " cxcywh; scale px, 1 or 1000)"
             )
     if not fields.keys() & {"question", "label", "category", "start", "spans", "description"}:
@@ -111,7 +110,7 @@ def _refuse_bare_numbers(fields: Fields, rows: Rows) -> None:
     if numbers:
         raise InputError(
             f"column {column.name!r} holds numbers, and it is not said whether the first option is 0 or 1;"
-            f" say --columns '{{answer: {{column: {column.name!r}, first: 0}}}}', or first: 1"
+            f" say --columns '{{answer: {{column: \"{column.name}\", first: 0}}}}', or first: 1"
         )
 
 
@@ -121,19 +120,28 @@ def _missing(missing: list[str], fields: Fields, rows: Rows, files: Clips) -> st
     guesses: dict[str, str] = {}
     for name in missing:
         used = taken | set(guesses.values())
-        guess = _near(name, [column for column in rows.columns if column not in used])
+        free = [column for column in rows.columns if column not in used]
+        guess = _near(name, free)
         if name == "video":
             guess = by_content(rows, files.names, used) or guess
         elif name == "answer" and "options" in fields:
             guess = guess or by_content(rows, _answers(fields), used)
+        elif name == "question":
+            guess = guess or max(free, key=lambda column: _length(rows, column), default=None)
         if guess:
             guesses[name] = guess
+    if headless := [column for column in rows.columns if files.names(column)]:
+        return f"the first row holds {headless[0]!r:.60}, a video: expected the columns' names there"
     free = [column for column in rows.columns if column not in taken]
-    say = ", ".join(f"{name}: {guesses[name]!r}" if name in guesses else f"{name}: …" for name in missing)
+    say = said(**{name: guesses.get(name, "…") for name in missing})
     return (
-        f"no column for {', '.join(missing)}; {'did you mean' if guesses else 'say'} --columns '{{{say}}}'?"
+        f"no column for {', '.join(missing)}; {'did you mean' if guesses else 'say'} {say}?"
         f" Columns that mean nothing yet: {_listed(free)}"
     )
+
+
+def _length(rows: Rows, column: str) -> int:
+    return sum(len(str(row.cells.get(column) or "")) for row in rows.rows[:LOOKED])
 
 
 def _listed(columns: list[str]) -> str:
@@ -143,13 +151,10 @@ def _listed(columns: list[str]) -> str:
 
 
 def _near(name: str, columns: list[str]) -> str | None:
-    aliases = [alias.replace(" ", "") for alias in re.split(r"\|+", ALIASES[name])]
-    likeness = {
-        column: max(SequenceMatcher(None, "".join(words_of(column)), alias).ratio() for alias in aliases)
-        for column in columns[:50]
-    }
-    best = max(likeness, key=lambda column: likeness[column], default=None)
-    return best if best is not None and likeness[best] >= 0.6 else None
+    aliases = [alias for alias in ALIASES[name].split("|") if alias]
+    alike = {column: max(likeness(column, alias) for alias in aliases) for column in columns[:50]}
+    best = max(alike, key=lambda column: alike[column], default=None)
+    return best if best is not None and alike[best] >= 0.6 else None
 
 
 def by_content(rows: Rows, fits: Callable[[Any, Any], bool], but: set[str]) -> str | None:

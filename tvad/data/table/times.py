@@ -34,7 +34,7 @@ def _pattern(decimal: str) -> re.Pattern:
     return re.compile(
         r"(?P<clock>(?:\d{1,3}:)?\d{1,5}:\d{1,2}(?:\.\d{1,12}|,\d{3})?)(?![\d:])"
         rf"|(?P<parts>(?:\d{{1,4}}\s?h(?:ours?)?\s?)?\d{{1,5}}\s?m(?:in|inutes?)?\s?{number}\s?s(?:ec|econds?)?\b)"
-        rf"|(?:(?P<before>frames?|f)\s?)?(?P<number>{number})\s?(?P<unit>(?:{_WORDS})\b|%)?",
+        rf"|(?:(?P<before>frames?|f)\s?)?(?P<number>{number})(?:\s?(?P<unit>(?:{_WORDS})\b|%))?",
         re.IGNORECASE,
     )
 
@@ -43,7 +43,7 @@ _EITHER, _POINT = _pattern("[.,]"), _pattern(r"\.")  # decimals with a comma too
 _BETWEEN = re.compile(r"-->|->|→|–|—|−|~|〜|\.\.+|\bto\b|\buntil\b|\bbis\b|至|到", re.IGNORECASE)
 _PAIR = r"(?:T-T|\[T[-, ]T\])"
 _SPANS = re.compile(rf"\[?{_PAIR}(?:[;,| ]?{_PAIR})*\]?|\[?T[, ]T(?:[, ]T[, ]T)*\]?")
-_FILLER = re.compile(r"(?<![\w.:,])-1(?:\.0+)?(?![\d.:])")  # what programs write for no time
+_FILLER = re.compile(r"(?<![\w.:])-1(?:\.0+)?(?![\d.:])")  # what programs write for no time
 _HOLE = "\ue000"
 
 
@@ -212,7 +212,7 @@ def _of_text(text: str, column: Column, comma: bool) -> list[RawSpan]:
     skeleton = re.sub(f"{_HOLE}|{pattern.pattern}", take, body, flags=re.IGNORECASE)
     skeleton = re.sub(r"[\s\"']+", " ", skeleton).strip().replace("(", "[").replace(")", "]")
     skeleton = re.sub(r" ?([\[\],;|-]) ?", r"\1", skeleton).rstrip(";,|")
-    if not _SPANS.fullmatch(skeleton):
+    if not _SPANS.fullmatch(skeleton) or (comma and "," in skeleton):
         raise ValueError(f"is {short(text)}; expected spans such as 3-7; 12-15 or [[3, 7], [12, 15]]")
     pairs = zip(times[::2], times[1::2], strict=True)
     return [span for a, b in pairs for span in _whole(a, b, text)]

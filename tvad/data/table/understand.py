@@ -10,7 +10,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import file_hash
 from tvad.data.check import Problem
 from tvad.data.table.clips import Clips
-from tvad.data.table.columns import Fields, by_name, declared, is_known
+from tvad.data.table.columns import Fields, by_name, declared, is_known, said
 from tvad.data.table.facts import Clip, Facts, RowReader, clip_of, named, place
 from tvad.data.table.rows import Rows, read_rows
 from tvad.data.table.settle import abnormal, by_content, settled
@@ -98,7 +98,7 @@ def _facts(found: Understood) -> tuple[dict[str, list[Facts]], dict[str, str]]:
             broken[file] = row.where
     if not any(groups) and found.rows.rows:
         other = by_content(found.rows, found.files.names, {column.name})
-        hint = f"; did you mean --columns '{{video: {other!r}}}'?" if other else ""
+        hint = f"; did you mean {said(video=other)}?" if other else ""
         raise InputError(
             f"{found.rows.path}: no row names a file below {found.files.root}{hint} (the first:"
             f" {found.problems[0]})"
