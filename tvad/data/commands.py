@@ -59,15 +59,17 @@ def table(
         raise InputError(f"{table}: no row can be used")
     if dry:
         return 1 if understood.problems else 0
-    samples, problems = build_table(understood, out)
+    samples, problems, cuts = build_table(understood, out)
     _refuse(problems)
+    for cut in cuts:
+        print(f"cut {cut}", file=sys.stderr)
     refused = len(understood.problems) + len(problems)
     print(f"{len(samples)} clips in {out}; {refused} rows refused")
     return 1 if refused else 0
 
 
 def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "test") -> int:
-    """Read a VAU-Bench annotation file.
+    """Read a VAU-Bench annotation file; a table of one's own is read by `tvad data table`.
 
     Args:
         csv: The annotation file.
@@ -80,25 +82,28 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
     """
     from tvad.data import save
     from tvad.data.build import link
-    from tvad.data.check import Problem
     from tvad.data.vau_bench import read_csv
 
     samples, problems = read_csv(csv, split)
-    rows = len(samples) + len(problems)
-    files = {s.id: Path(videos, Path(s.video.path).name) for s in samples} if videos else {}
-    problems += [Problem(name, f"no file {file}") for name, file in files.items() if not file.is_file()]
-    kept = [sample for sample in samples if sample.id not in files or files[sample.id].is_file()]
-    _refuse(problems)
-    if not kept:
-        raise InputError(f"{csv}: no row can be used; `tvad data table` reads tables of one's own")
     folder = Path(out)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
-    for sample in kept:
-        if files and not (target := folder / "videos" / files[sample.id].name).exists():
-            link(files[sample.id], target)
+    kept = []
+    for sample in samples:
+        if videos:
+            name = Path(sample.video.path).name
+            source = Path(videos, name)
+            if not source.is_file():
+                print(f"refused {sample.id}: no file {source}", file=sys.stderr)
+                continue
+            target = folder / "videos" / name
+            if not target.exists():
+                link(source, target)
+        kept.append(sample)
+    for problem in problems:
+        print(f"refused {problem}", file=sys.stderr)
     save(kept, folder)
-    print(f"{len(kept)} of {rows} rows are in {folder}")
-    return 1 if problems else 0
+    print(f"{len(kept)} of {len(samples) + len(problems)} rows are in {folder}")
+    return 1 if len(kept) < len(samples) + len(problems) else 0
 
 
 def ubnormal(root: str, /, splits: str, out: str, split: str = "train") -> int:

@@ -1,7 +1,6 @@
 """The videos of a table become a data set: opened, linked, their times brought to seconds."""
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from tvad.data.table.times import seconds
 from tvad.data.table.understand import Understood
 
 RECORD = "table.json"  # of which table a folder is made: a build that goes on must not mix two
-ROUNDED = 1.0  # seconds by which an end may lie behind the video's end and count as rounded up
+ROUNDED = 1.0  # seconds: times are rounded, an end so much after the video's is its end (as VAU-Bench's are)
 _UNSAFE = str.maketrans({sign: "_" for sign in '/\\#~?!@*"<>|%'})
 
 
@@ -37,9 +36,11 @@ def ids_of(files: Iterable[str]) -> dict[str, str]:
     return found | {file: f"{n}_{file.translate(_UNSAFE)}" for n, file in enumerate(left, 1)}
 
 
-def build_table(understood: Understood, out: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
-    """The data set `out` of an understood table: its samples, and a problem a row of the videos that cannot
-    be read. A killed build goes on. Raises InputError where `out` holds one already, or the beginning of
+def build_table(
+    understood: Understood, out: str | os.PathLike
+) -> tuple[list[Sample], list[Problem], list[str]]:
+    """The data set `out` of an understood table: its samples, a problem a row of the videos that cannot be
+    read, and which ends were cut to the video's. A killed build goes on. Raises InputError where `out` holds one already, or the beginning of
     another table's, and where no video can be read."""
     out = Path(out)
     record = out / RECORD
@@ -54,6 +55,7 @@ def build_table(understood: Understood, out: str | os.PathLike) -> tuple[list[Sa
         out.mkdir(parents=True, exist_ok=True)
         write_whole(record, text)
     ids = ids_of(understood.clips)
+    cuts: list[str] = []
     source = f"table/{understood.rows.path.stem}"
 
     def make(file: str, folder: Path) -> list[Sample]:
@@ -69,6 +71,7 @@ def build_table(understood: Understood, out: str | os.PathLike) -> tuple[list[Sa
         )
         if problems := sample.problems():
             raise InputError("; ".join(problems) + _hint(problems, understood))
+        cuts.extend(f"{file!r}: {cut}" for cut in cut_of(understood.clips[file], sample.video))
         link(video.resolve(), folder / name)
         return [sample]
 
@@ -79,7 +82,8 @@ def build_table(understood: Understood, out: str | os.PathLike) -> tuple[list[Sa
             record.unlink()
         raise
     rows = {file: clip.rows for file, clip in understood.clips.items()}
-    return samples, [Problem(row, f"{p.where!r}: {p.reason}") for p in problems for row in rows[p.where]]
+    refused = [Problem(row, f"{p.where!r}: {p.reason}") for p in problems for row in rows[p.where]]
+    return samples, refused, cuts
 
 
 def _hint(problems: list[str], understood: Understood) -> str:
@@ -94,16 +98,12 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
     """One video's sample, with the questions that its truth answers beside those of the table. Raises
     InputError for a span or a box outside of it."""
     duration, fps = video.duration or 0.0, video.fps or 1.0
-    spans: list[tuple[float, float]] | None = None
-    kinds: list[str | None] = []
+    spans: tuple[tuple[float, float], ...] | None = () if clip.spans == NONE else None
+    kinds: list[str] = []
     if isinstance(clip.spans, list):
-        found = sorted(
-            ((seconds(a, fps, duration), _end(seconds(b, fps, duration, last=True), duration)), kind or "")
-            for (a, b), kind in clip.spans
-        )
-        spans, kinds = [span for span, _ in found], [kind or None for _, kind in found]
-    elif clip.spans == NONE:
-        spans = []
+        found = _brought(clip, video)
+        spans = tuple((start, _cut(start, end, duration)) for start, end, _ in found)
+        kinds = [kind for _, _, kind in found]
     rationale = clip.words.get("rationale")
     questions = list(clip.questions)
 
@@ -112,7 +112,7 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
         questions.append(Question(kind, text, answer, None, topic, rationale, **more))
 
     if spans is not None:
-        ask("temporal", "Anomaly" if spans else "Normal", "when", spans=tuple(spans) or NONE)
+        ask("temporal", "Anomaly" if spans else "Normal", "when", spans=spans or NONE)
     if clip.categories:
         ask("classification", clip.categories[0], "class")
     if clip.label is not None:
@@ -131,8 +131,8 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
         video=video,
         label=label,
         categories=clip.categories,
-        spans=None if spans is None else tuple(spans),
-        span_categories=tuple(k for k in kinds if k) if kinds and all(kinds) else None,
+        spans=spans,
+        span_categories=tuple(kinds) if kinds and all(kinds) else None,
         questions=tuple(questions),
         description=clip.words.get("description"),
         rationale=rationale,
@@ -141,9 +141,24 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
     )
 
 
-def _end(end: float, duration: float) -> float:
-    """An end that is the video's, rounded up to whole seconds, is the video's."""
-    return duration if duration < end <= math.ceil(duration) and end - duration < ROUNDED else end
+def _brought(clip: Clip, video: Video) -> list[tuple[float, float, str]]:
+    """(start, end, class or "") of a clip's spans in seconds, in order, before any end is cut."""
+    duration, fps = video.duration or 0.0, video.fps or 1.0
+    return sorted(
+        (seconds(a, fps, duration), seconds(b, fps, duration, last=True), kind or "")
+        for (a, b), kind in (clip.spans if isinstance(clip.spans, list) else ())
+    )
+
+
+def _cut(start: float, end: float, duration: float) -> float:
+    return duration if start < duration < end <= duration + ROUNDED else end
+
+
+def cut_of(clip: Clip, video: Video) -> list[str]:
+    """Ends that are cut, in words; a hundredth of a second is not worth one."""
+    duration = video.duration or 0.0
+    ends = [(end, _cut(start, end, duration)) for start, end, _ in _brought(clip, video)]
+    return [f"end {end:g} s to {new:g} s" for end, new in ends if end - new > 0.01]
 
 
 def permille(box: WrittenBox, video: Video) -> Box:

@@ -48,8 +48,8 @@ def lines(understood: Understood) -> list[str]:
     labels = Counter(clip.label for clip in clips)
     spans = sum(len(clip.spans) for clip in clips if isinstance(clip.spans, list))
     found.append(
-        f"{len(clips)} videos: {labels[True]} anomalous, {labels[False]} normal, {labels[None]} not known;"
-        f" {spans} spans"
+        f"videos: {len(clips)}; anomalous {labels[True]}, normal {labels[False]}, label not known"
+        f" {labels[None]}; spans {spans}"
     )
     asked: Counter[str] = Counter()
     for clip in clips:
@@ -62,7 +62,7 @@ def lines(understood: Understood) -> list[str]:
     }
     if missing := [f"{count} {what}" for what, count in silent.items() if count]:
         found.append(f"missing: {', '.join(missing)}")
-    if "category" in understood.fields and labels[None] and any(clip.categories for clip in clips):
+    if any(clip.label is None and clip.categories for clip in clips):
         found.append(
             'a class says nothing of a label here: no class is "Normal" and the column is not called anomaly'
             " class; add a column is_anomaly"
