@@ -40,8 +40,8 @@ def build_table(
     understood: Understood, out: str | os.PathLike
 ) -> tuple[list[Sample], list[Problem], list[str]]:
     """The data set `out` of an understood table: its samples, a problem a row of the videos that cannot be
-    read, and which ends were cut to the video's. A killed build goes on. Raises InputError where `out` holds one already, or the beginning of
-    another table's, and where no video can be read."""
+    read, and which ends were cut to the video's. A killed build goes on. Raises InputError where `out` holds
+    one already, or the beginning of another table's, and where no video can be read."""
     out = Path(out)
     record = out / RECORD
     text = json.dumps(understood.recipe, ensure_ascii=False, indent=1) + "\n"

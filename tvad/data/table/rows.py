@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,10 +83,9 @@ def read_rows(path: str | os.PathLike, known: _Known, encoding: str | None = Non
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path}: a zero character in line {line}; expected text")
-    start = text.lstrip()[:1]
-    if not start:
+    if not text.strip():
         raise InputError(f"{path}: is empty")
-    if path.suffix.lower() in (".json", ".jsonl", ".ndjson") or start == "{" or text.lstrip()[:2] == "[{":
+    if path.suffix.lower() in (".json", ".jsonl", ".ndjson") or re.match(r"\s*(?:\[\s*)?\{", text):
         found = _json(path, text, form)
     else:
         found = _csv(path, text, form, known)
@@ -104,8 +104,9 @@ def _decoded(path: Path, data: bytes, encoding: str | None) -> tuple[str, str]:
                 break
         else:
             head = data[:4096]
-            if b"\0" in head:  # every other byte of Latin letters is zero, the second or the first
-                name = "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
+            zeros = head[1::2].count(0), head[::2].count(0)
+            if max(zeros) * 4 > len(head):  # every other byte of Latin letters, the second or the first
+                name = "utf-16-le" if zeros[0] > zeros[1] else "utf-16-be"
                 label = f"{name.upper()} (by its zero bytes, there is no mark)"
             else:
                 name, label = "utf-8", "UTF-8"

@@ -82,8 +82,10 @@ def _of_match(match: re.Match, column: Column, comma: bool, value: Any) -> Time:
         if any(number >= 60 for number in numbers[1:]):
             raise ValueError(f"is {short(value)}; expected minutes and seconds below 60")
         return Time(sum(n * 60**power for power, n in enumerate(reversed(numbers))), "s")
-    own = match["unit"] or match["before"]
-    unit = UNIT_OF["percent" if own == "%" else own.lower()] if own else said
+    own = "frame" if match["before"] else (match["unit"] or "").replace("%", "percent").lower()
+    if match["before"] and match["unit"]:
+        raise ValueError(f"is {short(value)}; expected one unit")
+    unit = UNIT_OF[own] if own else said
     if own and said not in (None, unit):
         raise ValueError(f"is {short(value)}, but the column says {said}; expected one of the two")
     if unit == "clock":
