@@ -679,6 +679,25 @@ def test_a_quote_that_is_never_closed_is_named_where_it_opens(read):
     assert status == 1 and list(samples) == ["cam 2"] and "row 2" in err[0]
 
 
+def test_what_a_program_makes_of_whole_numbers_and_columns_that_are_of_no_use(read, tmp_path):
+    entries = [
+        {
+            "video": "cam 1",
+            "start": 3.0,
+            "end": 5.5,
+            "timestamp": "2024-01-01 12:00",
+            "q": "How many?",
+            "options": [1.0, 2.0],
+            "answer": 2.0,
+        },
+        {"video": "cam 2", "start": None, "end": float("nan"), "timestamp": None},
+    ]
+    status, samples, out, _ = read(parquet(tmp_path / "made", entries))
+    assert status == 0 and samples["cam 1"].spans == ((3.0, 5.5),) and samples["cam 2"].spans is None
+    assert samples["cam 1"].questions[0].options == ("1", "2") and samples["cam 1"].questions[0].answer == "B"
+    assert "unused         'timestamp'" in out and "videos that no row names: 7; 'broken.mp4'" in out
+
+
 def test_a_dry_look_builds_nothing(read, tmp_path):
     status, _, out, _ = read(HEAD + ROWS, "--dry")
     assert status == 0 and "start          'start' (seconds" in out and not (tmp_path / "out").exists()

@@ -73,6 +73,8 @@ def text_of(value: Any, words: frozenset[str] = MISSING) -> str | None:
         return "true" if value else "false"
     if not isinstance(value, (str, int, float)):
         raise ValueError(f"is {short(value)}; expected text")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # whole numbers beside missing ones become floats in many programs
     text = str(value).strip()
     if len(text) > MOST_TEXT:
         raise ValueError(f"has {len(text)} characters; expected at most {MOST_TEXT}")

@@ -78,10 +78,12 @@ class Clips:
         self._asked = 0
         # Ways to name a file, the surest first; each as it stands, then whatever case and form of accents.
         self._ways: list[dict[str, list[str]]] = [{} for _ in range(8)]
+        self.videos: list[str] = []  # by their suffix
         for file in self.files:
             path = Path(file)
             is_video = path.suffix.lower() in SUFFIXES
             stem = path.with_suffix("").as_posix() if is_video else None
+            self.videos += [file] if is_video else []
             called = (file, path.name, stem, path.stem if is_video else None)
             for way, named in enumerate(called):
                 if named is not None:

@@ -5,6 +5,7 @@ What a name says of a unit (`start_ms`, "end (s)", "start frame"), of an index's
 (0-based)") or of a box ("bbox xywh px") counts.
 """
 
+import functools
 import json
 import re
 import unicodedata
@@ -29,7 +30,7 @@ ALIASES = {
     "label": "is anomaly|is anomalous|is abnormal|has anomaly|anomaly|anomalous|abnormal|abnormality"
     "|anomaly label|binary label|label|is normal|normal",
     "category": "category|class|anomaly class|anomaly type|anomaly category|crime|crime type|event class"
-    "|event type|event category|class name|class label|category name|categories|classes||type|event|labels",
+    "|event type|event category|class name|class label|category name|categories|classes||type|labels",
     "start": "start|start time|begin|begin time|onset|from|start second|anomaly start|event start|t start"
     "|time start|first frame",
     "end": "end|end time|stop|stop time|finish|to|until|end second|anomaly end|event end|t end|time end"
@@ -100,10 +101,12 @@ def said(**fields: str | Sequence[str]) -> str:
     return f"--columns '{{{', '.join(parts)}}}'"
 
 
-def words_of(name: str) -> list[str]:
+@functools.lru_cache(maxsize=4096)
+def words_of(name: str) -> tuple[str, ...]:
     """A column's name as small words."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", name[:200]))
-    return [word for word in re.findall(r"[^\W_]+", name.replace("%", " percent ").lower()) if word != "in"]
+    words = re.findall(r"[^\W_]+", name.replace("%", " percent ").lower())
+    return tuple(word for word in words if word != "in")
 
 
 def _aliases(part: str) -> list[str]:
@@ -228,7 +231,7 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
             found[field] = tuple(several)
     for name in columns:
         if name not in _taken(found):
-            _refuse_slip(name, [field for field in ALIASES if field not in found])
+            _refuse_slip(name, [field for field in ALIASES if field not in found and _wanted(field, found)])
     return {field: found[field] for field in ALIASES if found.get(field)}
 
 
@@ -236,9 +239,16 @@ def _taken(fields: Fields) -> set[str]:
     return {column.name for columns in fields.values() for column in columns}
 
 
+def _wanted(field: str, found: Fields) -> bool:
+    """Whether a field without a column would say more: not when, where that is said."""
+    if field in ("spans", "start", "end", "duration"):
+        return not {"spans", "start"} & found.keys()
+    return field != "box_time" or "box" in found
+
+
 def _refuse_slip(name: str, fields: Sequence[str]) -> None:
     """Raise InputError for a column whose name nearly is one of a field's that has no column."""
-    for field in fields:
+    for field in fields if len(name) < 40 else ():
         for alias in ALIASES[field].partition("||")[0].split("|"):
             if len(alias) > 3 and likeness(name, alias) >= NEAR:
                 raise InputError(

@@ -117,7 +117,8 @@ class RowReader:
                 return read
             pairs = list(read)
         if "duration" in self.fields:
-            (start, one), (length, other) = self._one(row, "start"), self._one(row, "duration")  # type: ignore
+            one, other = self.fields["start"][0], self.fields["duration"][0]
+            start, length = row.cells.get(one.name), row.cells.get(other.name)
             if pair := pair_of(start, length, one, other, self.comma):
                 if pair[0].unit != pair[1].unit:
                     raise ValueError(f"{one.name!r} and {other.name!r} have different units")

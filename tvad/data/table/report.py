@@ -25,6 +25,12 @@ def _meaning(name: str, column: Column) -> str:
     return " (yes means normal)" if column.inverted else ""
 
 
+def _some(what: str, entries: list[str]) -> list[str]:
+    """A line that counts the entries and shows the first; none where there are none."""
+    more = ", …" if len(entries) > 3 else ""
+    return [f"{what}: {len(entries)}; {', '.join(entries[:3])}{more}"] if entries else []
+
+
 def kinds_of(clip: Clip) -> Counter[str]:
     """How many questions of each kind a clip asks."""
     found = Counter(question.kind for question in clip.questions)
@@ -70,9 +76,9 @@ def lines(understood: Understood) -> list[str]:
     apart = Counter(name for clip in clips for name in clip.apart)
     for name, count in apart.items():
         found.append(f"{name} differs between the rows of a video, and is left out: {count}")
-    if renamed := dict.fromkeys(understood.renamed):
-        shown = ", ".join(f"{name!r:.60} is {file!r:.60}" for name, file in list(renamed)[:3])
-        found.append(
-            f"names that are no file's path: {len(renamed)}; {shown}{', …' if len(renamed) > 3 else ''}"
-        )
+    others = {name: file for name, file in understood.named.items() if name != file}
+    shown = [f"{name!r:.60} is {file!r:.60}" for name, file in others.items()]
+    found += _some("names that are no file's path", shown)
+    silent_files = sorted(set(understood.files.videos) - set(understood.named.values()))
+    found += _some("videos that no row names", [f"{file!r:.60}" for file in silent_files])
     return [*found, *(f"rule: {rule}" for rule in RULES)]

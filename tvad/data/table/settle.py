@@ -95,18 +95,14 @@ def _refuse_bare_numbers(fields: Fields, rows: Rows) -> None:
         return
     numbers = 0
     for row in rows.rows:
-        value = row.cells.get(column.name)
-        if cells.is_missing(value, cells.EMPTY):
-            continue
-        if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,4}(\.0)?", str(value).strip()):
-            return
         try:
+            text = cells.text_of(row.cells.get(column.name), cells.EMPTY)
             options = cells.options_of([row.cells.get(option.name) for option in fields["options"]])
         except ValueError:
-            continue
-        if options and str(value).strip() in options:
+            continue  # the row is refused
+        if text is not None and (not re.fullmatch(r"-?\d{1,4}(\.0)?", text) or text in (options or ())):
             return
-        numbers += 1
+        numbers += text is not None and options is not None
     if numbers:
         raise InputError(
             f"column {column.name!r} holds numbers, and it is not said whether the first option is 0 or 1;"

@@ -20,8 +20,8 @@ _NUMBER = re.compile(r" (?:row|line|entry) (\d+)")
 
 @dataclass
 class Understood:
-    """A table as it was understood. `clips` by their file; `problems`: rows that are refused; `renamed`:
-    (what a cell says, the file that it names) where they differ."""
+    """A table as it was understood. `clips` by their file; `problems`: rows that are refused; `named`: what
+    the cells say -> the file that it names."""
 
     rows: Rows
     fields: Fields
@@ -29,7 +29,7 @@ class Understood:
     recipe: dict[str, Any]
     clips: dict[str, Clip] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    renamed: list[tuple[str, str]] = field(default_factory=list)
+    named: dict[str, str] = field(default_factory=dict)
 
 
 def understand(
@@ -89,8 +89,7 @@ def _facts(found: Understood) -> tuple[dict[str, list[Facts]], dict[str, str]]:
         except ValueError as error:
             found.problems.append(Problem(row.where, str(error)))
             continue
-        if name != file:
-            found.renamed.append((name, file))
+        found.named[name] = file
         try:
             groups.setdefault(file, []).append(reader.facts(row))
         except ValueError as error:
