@@ -30,14 +30,14 @@ ALIASES = {
     "label": "is anomaly|is anomalous|is abnormal|has anomaly|anomaly|anomalous|abnormal|abnormality"
     "|anomaly label|binary label|label|is normal|normal",
     "category": "category|class|anomaly class|anomaly type|anomaly category|crime|crime type|event class"
-    "|event type|event category|class name|class label|category name|categories|classes||type|labels",
+    "|event type|event category|class name|class label|category name|categories|classes",
     "start": "start|start time|begin|begin time|onset|from|start second|anomaly start|event start|t start"
     "|time start|first frame",
     "end": "end|end time|stop|stop time|finish|to|until|end second|anomaly end|event end|t end|time end"
     "|last frame",
     "duration": "event duration|anomaly duration|span duration|segment duration",
     "spans": "spans|span|intervals|interval|segments|segment|time spans|time span|time range|anomaly spans"
-    "|anomaly span|timestamps|temporal|when||times|time",
+    "|anomaly span|timestamps|windows|relevant windows|temporal|when||times|time",
     "description": "description|caption|summary|video description|event description",
     "rationale": "rationale|reasoning|explanation|reason|why|justification|chain of thought|cot",
     "key_object": "key object|main object|target object||object|subject",

@@ -11,7 +11,9 @@ from tvad.data.table.understand import Understood
 RULES = (
     "empty, -1, nan, null, n/a, none, unknown and ? are not known; of questions, options and answers only"
     " empty, nan and null are",
-    'a span that is "none" or [] says that there is no anomaly; a label that is not known is never normal',
+    "a label is what its column says, else what the class says, else a span says anomalous; one that is not"
+    " known is never normal",
+    'a span that is "none" or [] says that there is no anomaly; an empty one says nothing',
 )
 
 
