@@ -1,11 +1,13 @@
 """The commands of `bench`: each takes what was typed, calls what does the work, prints."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Literal
 
 from bench.suite import Suite
 from tvad.common.errors import InputError
+from tvad.data.sample import Sample
 
 
 def run(
@@ -16,7 +18,7 @@ def run(
     concurrency: int | None = None,
     cache: str | None = None,
 ) -> int:
-    """Ask a model the questions of a suite and score its answers.
+    """Ask a model the questions of a suite, score its answers and write RUN/report.html.
 
     Args:
         model: KIND:PATH, KIND one of hf, vllm, openai (NAME@URL), baseline.
@@ -33,9 +35,10 @@ def run(
     from bench import suite as suites
     from bench.cache import ResponseCache
     from bench.intervals import table
+    from bench.report import write_report
     from bench.run import run as run_suite
 
-    suites.load(suite)  # bad data is refused before a model is loaded
+    _say_tasks(suite, suites.load(suite)[0])  # bad data is refused before a model is loaded
     options = {k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None}
     if options and not model.startswith("openai:"):
         raise InputError(f"--{next(iter(options))} is for openai: models")
@@ -43,6 +46,7 @@ def run(
     if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
         print(table(metrics))
         _warn_of_blind_baselines(out)
+        print(write_report(out))
     return 0
 
 
@@ -56,10 +60,14 @@ def score(predictions: str, /, suite: Suite, out: str) -> int:
     Example:
         bench score answers.jsonl --suite scenes --out runs/scored
     """
+    from bench import suite as suites
     from bench.intervals import table
     from bench.score import score as score_file
 
-    metrics, rejected = score_file(predictions, suite, out)
+    opened = None if suite.tasks else suites.load(suite)
+    if opened:
+        _say_tasks(suite, opened[0])
+    metrics, rejected = score_file(predictions, suite, out, opened)
     for problem in rejected:
         print(f"rejected {problem}", file=sys.stderr)
     print(table(metrics))
@@ -211,6 +219,18 @@ def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -
     }
     print("\n".join(found[what]()))
     return 0
+
+
+def _say_tasks(suite: Suite, samples: list[Sample]) -> None:
+    """One line where a suite names no tasks, by the first of several processes."""
+    from bench.suite import AGAIN, tasks_of
+
+    if not suite.tasks and os.environ.get("RANK", "0") == "0":
+        asked, again = ", ".join(tasks_of(suite, samples)), ", ".join(AGAIN)
+        print(
+            f"suite {suite.name} asks what {suite.data} can answer: {asked} (not {again}, unless named)",
+            flush=True,
+        )
 
 
 def _warn_of_blind_baselines(folder: str) -> None:

