@@ -5,7 +5,9 @@ import json
 import re
 from pathlib import Path
 
-from tvad.answer import judged, letter, parse
+from tvad.answer import NONE, Timing, judged, letter, parse
+from tvad.answer.classes import read_classes
+from tvad.answer.reading import Reading
 
 CASES = Path(__file__).resolve().parent / "cases/answers"
 KINDS = ("letter", "yes_no", "class", "span", "box", "reasoning")
@@ -27,13 +29,23 @@ def read(path: Path) -> list[dict]:
 
 
 def ours(row: dict) -> object:
-    """What this project reads, in the label's form."""
-    answer = parse(row["text"])
-    if row["kind"] == "letter":
-        return letter(answer.answer, row["options"])
-    if row["kind"] == "yes_no":
-        return judged(answer.answer)
-    return None
+    """What this project reads, in the label's form, told what the row tells of the video and the family."""
+    text = row["text"]
+    match row["kind"]:
+        case "letter":
+            return letter(parse(text).answer, row["options"])
+        case "yes_no":
+            return judged(parse(text).answer)
+        case "class":
+            return list(read_classes(parse(text).answer, row["classes"]).keys) or None
+        case "span":
+            spans = parse(text, timing=Timing(**row["video"])).spans
+            return [] if spans == NONE else spans
+        case "box":
+            reading = Reading(boxes=row["box_unit"], picture=row["size"])
+            return [box.xyxy for box in parse(text, reading=reading).boxes] or None
+    answer = parse(text, opened=row.get("prompt_opens_think", False))
+    return {"reasoning": answer.think, "rest": answer.answer}
 
 
 def only_letter(said: str) -> str | None:

@@ -1,6 +1,7 @@
 """Written answers are read as a careful reader does: agreement with the labelled corpus, by kind."""
 
 import json
+from functools import cache
 
 import pytest
 from answer_corpus import CASES, KINDS, agrees, only_letter, ours, read
@@ -12,6 +13,13 @@ PUBLIC = json.loads((CASES / "public_readers.json").read_text(encoding="utf-8"))
 
 def rows(part: str, kind: str) -> list[dict]:
     return [row for row in ROWS[part] if row["kind"] == kind]
+
+
+@cache
+def right() -> frozenset[str]:
+    """Ids of the rows of kind letter that are read as labelled."""
+    given = [row for part in ROWS for row in rows(part, "letter")]
+    return frozenset(row["id"] for row in given if agrees(row, ours(row)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -31,7 +39,7 @@ def test_answers_are_read_as_a_careful_reader_does(part, kind):
 def test_letters_are_read_better_than_by_each_public_reader(name):
     given = [row for part in ROWS for row in rows(part, "letter")]
     theirs = sum(agrees(row, only_letter(PUBLIC[name][row["id"]])) for row in given)
-    assert sum(agrees(row, ours(row)) for row in given) > theirs
+    assert len(right()) > theirs
 
 
 def test_the_corpus_is_whole():
