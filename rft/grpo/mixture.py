@@ -82,6 +82,7 @@ def row_of(
         "sample_id": sample.id,
         "video": path,
         "moment": moment_of(question),
+        "timing": {"duration": sample.video.duration, "fps": sample.video.fps},
     }
 
 
