@@ -104,8 +104,8 @@ def _over_protocol(reward: Reward) -> Reward:
         for text, kind in zip(solution, task, strict=True):
             reference = parse(text)
             # VAU-R1 writes "no anomaly" as [-1, -1], the protocol as none; one interval as itself.
-            spans = [[float(t) for t in s] for s in reference.spans or () if isinstance(s, tuple)]
-            glue = spans[0] if len(spans) == 1 else spans or [-1.0, -1.0]
+            spans = [list(span) for span in reference.spans] if isinstance(reference.spans, tuple) else []
+            glue: list[Any] = spans[0] if len(spans) == 1 else spans or [-1.0, -1.0]
             references.append(
                 {"answer": reference.answer, "glue": glue} if kind == "temporal" else reference.answer
             )

@@ -17,7 +17,7 @@ class Said:
     first: int
     last: int
     back: bool = False  # `start` is a length, counted from the video's end
-    open: bool = False  # no end is said
+    open: bool = False  # one of the ends is not said
     aside: "Said | None" = None  # the same in another unit
 
 
@@ -66,19 +66,19 @@ class Intervals:
             return self.range(n) or self.share(n) or self.named(n)
         if kind == "unit":
             return self.share(n)
-        if kind == "until" and self.kind(n + 1) == TIME and self.kind(n + 2) != "to":
-            return self.said(Item(TIME, 0, 0, unit="share"), self.items[n + 1], n, n + 1)
+        if kind == "until" and self.kind(n + 1) == TIME and self.kind(n - 1) in ("stop", "comma"):
+            return Said(Item(TIME, 0, 0, unit="share"), self.items[n + 1], n, n + 1, open=True)
         if kind == "since" and self.kind(n + 1) == TIME and self.range(n + 1) is None:
             return self.onwards(n, n + 1)
         return None
 
     def said(self, start: Item, end: Item, first: int, last: int) -> Said:
         """A unit behind a bracket or in front of it counts for both ends."""
-        for place in (first - 1, last + 1):
-            unit = self.items[place].unit if self.kind(place) == "unit" else None
-            if unit is not None and start.unit is None and end.unit is None:
-                start, end = replace(start, unit=unit), replace(end, unit=unit)
-                last = max(last, place)
+        for place in (last + 1, first - 1):
+            if self.kind(place) == "unit" and start.unit is None and end.unit is None:
+                unit, ahead, last = self.items[place].unit, place < first, max(last, place)
+                start = replace(start, unit=unit, before=ahead)
+                end = replace(end, unit=unit, before=ahead)
         return Said(start, end, first, last)
 
     def pair(self, n: int) -> Said | None:
@@ -186,8 +186,9 @@ class Intervals:
                     return (
                         self.said(self.items[other], self.items[time], n, other) if kind == "start" else None
                     )
-                if kind in ("lasts", "length") and self.kind(place + 1) != "until":
-                    return self.sum(self.items[time], self.items[other], n, other)
+                if kind == "length" or (kind == "lasts" and self.kind(place + 1) != "until"):
+                    given = kind == "length" or self.items[other].unit in SECONDS
+                    return self.sum(self.items[time], self.items[other], n, other) if given else None
                 return self.said(self.items[time], self.items[other], n, other)
         return None
 
@@ -223,13 +224,14 @@ _CLAUSE = ("stop", "semi", "comma", "but")
 def denied(found: list[Item], said: Said, before: int) -> bool:
     """Is the span said not to be one ("not from 3 to 7 s", "0-3 s: normal")? `before`: the place where the
     span before it ends."""
-    near = []
+    near: list[str] = []
     for place in range(said.first - 1, max(before, said.first - 1 - _NEAR), -1):
         if found[place].kind in _CLAUSE:
             break
-        near.append(found[place].kind)
-    if "not" in near[:3] and "unsure" not in near:
-        return True
+        if near or found[place].kind not in ("from", "between"):
+            near.append(found[place].kind)
+    if near[:1] == ["not"] or ("not" in near[:4] and {"anomaly", "happens"} & {*near[:3]}):
+        return "unsure" not in near
     if "normal" in near[:2] or ("none" in near and {"anomaly", "happens", "normal"} & {*near}):
         return "not" not in near
     behind = []

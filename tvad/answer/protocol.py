@@ -147,7 +147,8 @@ def parse(
 
     spans: Spans | None = None
     boxes: tuple[Box, ...] = ()
-    if (glue := single("glue")) is not None:
+    glue = single("glue") if len(by_name.get("glue", ())) == 1 else None  # given twice, it is unread
+    if glue is not None:
         spans, more = read_spans(glue, None if strict else timing, protocol=strict)
         defects += more
         if strict and more:

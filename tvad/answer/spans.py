@@ -1,7 +1,7 @@
 """Spans of time as answers write them, in seconds: read from an element's content or from free text.
 
 A unit is never passed over: frame numbers, percentages and "the end" need the video's `Timing` and are a
-defect without it. docs/benchmark.md lists the forms and where they come from.
+defect without it. docs/spans.md lists the forms and where they come from.
 """
 
 import re
@@ -72,7 +72,8 @@ def read_text(text: str, timing: Timing | None = None) -> tuple[Spans | None, li
     that are not denied, each once; "none" where it says that nothing happens. No time said: (None, [])."""
     cut = []
     if len(text) > TAIL:
-        text, cut = text[text.find(" ", len(text) - TAIL) :], ["long_text"]
+        start = len(text) - TAIL
+        text, cut = text[max(start, text.find(" ", start, start + 100)) :], ["long_text"]  # at a word's end
     found = items(text)
     said = _distinct(found)
     if said is None:
@@ -80,12 +81,14 @@ def read_text(text: str, timing: Timing | None = None) -> tuple[Spans | None, li
     last = said[-1].first if said else 0
     cue = max((n for n, item in enumerate(found[:last]) if item.kind == "answer"), default=-1)
     said = [s for s in said if s.first > cue]
-    exact = [s for s in said if not {s.start.unit, s.end.unit} & {"share", "other"}]
-    said = exact or [s for s in said if "other" not in (s.start.unit, s.end.unit)]
+    said = [s for s in said if "other" not in (s.start.unit, s.end.unit)]
+    said = [s for s in said if not s.start.unit == s.end.unit == "share"] or said
+    if not said and (_empty(text) or quiet(found)):
+        return NONE, cut
     if not said and (all_of_it := whole(found)) is not None:
         said = [all_of_it]
     if not said:
-        return NONE if _empty(text) or quiet(found) else None, cut
+        return None, cut
     spans, defects = _resolved(found, said, timing)
     defects = [*cut, *defects]
     return tuple(dict.fromkeys(spans)) if isinstance(spans, tuple) else spans, defects
@@ -109,10 +112,12 @@ def _distinct(found: list[Item]) -> list[Said] | None:
     last, held = -1, False
     for said in Intervals(found).spans():
         between = [item.kind for item in found[last + 1 : said.first]]
-        if held and "or" in between and {*between} <= {"or", "comma", "from", "between"}:
-            return None
-        if held and between[:1] == ["open"] and found[last + 1].text == "(":
-            kept[-1].aside = said
+        if "or" in between and last >= 0 and {*between} <= {"or", "comma", "from", "between"}:
+            if held:
+                return None
+        elif last >= 0 and between[:1] == ["open"] and found[last + 1].text == "(":
+            if held:
+                kept[-1].aside = said
         elif held := not denied(found, said, last):
             kept.append(said)
         last = said.last
