@@ -124,8 +124,8 @@ def test_rows_keep_the_timing_through_a_data_set():
         "u", "made", "train", Video("u.mp4"), "anomalous", questions=SAMPLE.questions, root="/data"
     )
     rows = Dataset.from_list([row_of(s, s.questions[0]) for s in (SAMPLE, unknown)])
-    assert rows[0]["timing"] == {"duration": 10.0, "fps": 10.0}
-    assert rows[1]["timing"] == {"duration": None, "fps": None}
+    assert rows[0]["timing"] == {"duration": 10.0, "fps": 10.0, "times": None}
+    assert rows[1]["timing"] == {"duration": None, "fps": None, "times": None}
     text = answered("frames 10 to 30, 60 to 80")
     columns = {key: rows[key][:] for key in rows.column_names if key != "prompt"}
     assert named("temporal_iou")([text, text], **columns) == [1.0, 0.0], "no clock, no span"
