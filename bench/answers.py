@@ -34,10 +34,16 @@ def score_item(
     the references are `hidden`."""
     task = TASKS[item.task]
     # A dialogue is answered in plain words: there are no tags to read.
-    answer = Answer(answer=response) if item.task == DIALOGUE_TURN else parse(response, mode)
+    answer = (
+        Answer(answer=response)
+        if item.task == DIALOGUE_TURN
+        else parse(response, mode, timing=item.sample.video.timing)
+    )
     parsed = {
         "answer": answer.answer,
-        "span": answer.span,
+        "span": answer.span,  # the first of them
+        "spans": answer.spans,
+        "span_labels": answer.span_labels,
         "boxes": [list(b.xyxy) for b in answer.boxes] or None,
     }
     line: dict[str, Any] = {"parsed": parsed, "defects": list(answer.defects), "scores": {}}

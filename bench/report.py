@@ -13,7 +13,7 @@ from bench.metrics import frame
 from bench.pages import Section, plots, render
 from bench.pages.media import Reel
 from bench.run_folder import MAPS, open_run, read_maps
-from bench.shown import class_means, kind_of, reference
+from bench.shown import class_means, in_words, kind_of, reference
 from bench.suite import Item, Suite, load
 from bench.tasks import PRIMARIES, TASKS, heatmap
 from tvad.common import config
@@ -160,6 +160,7 @@ def answers(run: Path, items: list[Item], lines: list[dict]) -> Section | None:
                     "question": item.question,
                     "response": line["response"],
                     "reference": reference(item),
+                    "spans": in_words(line["parsed"].get("spans")) if task == "temporal" else "",
                 }
             )
     values = {"cards": cards, "tasks": tasks, "kinds": sorted({card["kind"] for card in cards})}

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.suite import Item
 from bench.tasks import RATIONALE, TASKS
-from tvad.answer import NONE
+from tvad.answer import Spans
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.pictures import GREEN, RED, glow
@@ -22,9 +22,16 @@ def reference(item: Item) -> str:
     question = item.question
     if item.task == RATIONALE:
         return question.rationale or ""
-    return question.answer + (
-        "" if question.span is None else f" {question.span if question.span == NONE else list(question.span)}"
-    )
+    return f"{question.answer} {in_words(question.spans)}".rstrip()
+
+
+def in_words(spans: Spans | None) -> str:
+    """Spans as a person reads them; "" for None."""
+    if isinstance(spans, str):
+        return spans
+    if spans is None:
+        return ""
+    return ", ".join(str(list(span)) for span in spans)
 
 
 def kind_of(sample: Sample) -> str:

@@ -16,6 +16,7 @@ from tvad.data import load, video
 from tvad.data.scenes.render import make_clip
 from tvad.detections import box_iou, link, nearest
 from tvad.model.start import load as load_model
+from tvad.use import infer
 from tvad.use.infer import Dialogue, analyse, merged, videos_in, write
 
 
@@ -205,6 +206,33 @@ def test_free_questions_follow_the_protocol(capsys, monkeypatch, scenes):
         and asked[0] == "Is there an anomaly?"
         and asked[-2:] == ["Who is it?", "What colour is it?"]
     )
+
+
+def test_every_span_of_a_window_is_kept_on_the_videos_clock(monkeypatch, long_video):
+    said = iter(
+        [
+            "<answer>Anomaly</answer><glue>[0.5, 1], [2, 3]</glue>",
+            "The last 25% of the clip, and 0:01-0:02.",
+            "<glue>frames 3 to 5</glue>",
+            "<glue>[1, 60]</glue>",
+            "no anomaly",
+        ]
+    )
+    monkeypatch.setattr(infer, "heatmaps_of", lambda *_: None)
+    monkeypatch.setattr(infer, "ask", lambda _m, _p, clips, _text: [next(said) for _ in clips])
+    analysis = analyse(None, None, str(long_video))
+    # Windows of 4 s begin at 0, 2, 4, 6, 8 s: the second says 5 to 6 s and 3 to 4 s, the third's frames are
+    # nobody's, the fourth is cut at 10 s.
+    assert analysis.spans == [(0.5, 1.0), (2.0, 4.0), (5.0, 6.0), (7.0, 10.0)]
+    dialogue = Dialogue(None, None, analysis.clip)
+    dialogue.turns = [
+        ("When?", "From 1 to 2 s and from 3 s to the end."),
+        ("Who?", "A man."),
+        ("Is it?", "No."),
+    ]
+    turns = infer.as_json(analysis, dialogue)["dialogue"]["turns"]
+    assert [turn["spans"] for turn in turns] == [((1.0, 2.0), (3.0, 4.0)), None, "none"]
+    assert turns[0]["span"] == (1.0, 2.0)
 
 
 def test_spans_of_windows_are_merged():

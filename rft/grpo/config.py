@@ -103,7 +103,8 @@ class GrpoRun:
     tasks: dict[str, Any]
     """Task: its share of the prompts, or {share, rewards} where it has rewards of its own."""
     rewards: dict[str, float] = field(default_factory=dict)
-    """Reward: its weight (`rft.rewards`, vau_r1.TASK.PART, package.module:function)."""
+    """Reward: its weight (`rft.rewards`, temporal_iou.matching too, vau_r1.TASK.PART,
+    package.module:function)."""
     training: dict[str, Any] = field(default_factory=dict, metadata=behind("trl:GRPOConfig", OWNED))
     """Fields of TRL's GRPOConfig, but for those that the run fills in itself."""
     seed: int = 0

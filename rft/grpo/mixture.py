@@ -2,7 +2,7 @@
 own rewards where it has any."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ def row_of(
         "sample_id": sample.id,
         "video": path,
         "moment": moment_of(question),
+        "timing": asdict(sample.video.timing),
     }
 
 

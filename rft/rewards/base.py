@@ -22,6 +22,7 @@ FROM_DATA = {
     "sample_id": "the sample, for messages",
     "video": "path of its file",
     "moment": "seconds that a question about a place names, else None",
+    "timing": "of the video {duration, fps, times} (`tvad.answer.Timing`), each None where not known",
 }
 FROM_ENGINE = {
     "heat": "the model's own heatmap (T', h, w) in [0, 1], for rewards that say that they need it",

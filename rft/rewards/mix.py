@@ -8,13 +8,15 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from rft.rewards.base import Reward
-from rft.rewards.own import REWARDS
+from rft.rewards.own import REWARDS, VARIANTS
 from rft.rewards.published import vau_r1
 from tvad.answer import parse
 from tvad.common.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+OWN = REWARDS | VARIANTS
 
 
 def total(values: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
@@ -57,11 +59,11 @@ def select_by_task(by_task: dict[str, dict[str, float]]) -> tuple[list[Reward], 
 
 
 def named(name: str) -> Reward:
-    """A reward by its name: one of `REWARDS`, `vau_r1.TASK.PART`, or `package.module:function` of one's own
-    in TRL's signature. Raises InputError for an unknown one. Code is imported only because the person who
+    """A reward by its name: one of `OWN`, `vau_r1.TASK.PART`, or `package.module:function` of one's own in
+    TRL's signature. Raises InputError for an unknown one. Code is imported only because the person who
     writes the configuration names it."""
-    if name in REWARDS:
-        return REWARDS[name]
+    if name in OWN:
+        return OWN[name]
     if name.startswith("vau_r1."):
         _, _, rest = name.partition(".")
         task, _, part = rest.partition(".")
@@ -85,7 +87,7 @@ def named(name: str) -> Reward:
             )
         return found
     raise InputError(
-        f"rewards: unknown reward {name!r}; known: {', '.join(REWARDS)}, vau_r1.TASK.PART,"
+        f"rewards: unknown reward {name!r}; known: {', '.join(OWN)}, vau_r1.TASK.PART,"
         " package.module:function"
     )
 
@@ -101,10 +103,11 @@ def _over_protocol(reward: Reward) -> Reward:
         references: list[Any] = []
         for text, kind in zip(solution, task, strict=True):
             reference = parse(text)
-            # VAU-R1 writes "no anomaly" as [-1, -1], the protocol as none.
-            span = [float(s) for s in reference.span] if isinstance(reference.span, tuple) else [-1.0, -1.0]
+            # VAU-R1 writes "no anomaly" as [-1, -1], the protocol as none; one interval as itself.
+            spans = [list(span) for span in reference.spans] if isinstance(reference.spans, tuple) else []
+            glue: list[Any] = spans[0] if len(spans) == 1 else spans or [-1.0, -1.0]
             references.append(
-                {"answer": reference.answer, "glue": span} if kind == "temporal" else reference.answer
+                {"answer": reference.answer, "glue": glue} if kind == "temporal" else reference.answer
             )
         return reward(completions, solution=references)
 

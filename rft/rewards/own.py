@@ -4,7 +4,7 @@ A reward that does not apply to a task returns None for it. To add one: a functi
 `REWARDS`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bench.metrics import choice, spatial, temporal
 from bench.metrics.text import rouge_l
 from bench.tasks.rationale import names
 from rft.rewards.base import Reward, needing, per_completion
-from tvad.answer import TAGS, Answer, judged, parse, spans_in_text
+from tvad.answer import TAGS, Answer, Timing, judged, parse, spans_in_text
 from tvad.data.questions import LETTERS
 from tvad.data.sample import DIALOGUE_TURN
 
@@ -71,13 +71,24 @@ def words(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> fl
     return rouge_l(text.lower(), (reference.answer or "").lower())
 
 
-@per_completion
-def temporal_iou(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
-    """IoU of the spans in seconds; only for temporal grounding."""
-    if task != "temporal":
-        return None
-    found = parse(text)
-    return 0.0 if "repeated_glue" in found.defects else temporal.iou(found.span, reference.span)
+def _timing(row: Mapping[str, Any]) -> Timing | None:
+    return Timing(**row["timing"]) if row.get("timing") else None
+
+
+def spans_reward(name: str, compare: Callable[[temporal.Several, temporal.Several], float]) -> Reward:
+    """A reward for temporal grounding: `compare` of the answer's spans and the reference's, in seconds."""
+
+    def score(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
+        if task != "temporal":
+            return None
+        return compare(parse(text, timing=_timing(row)).spans, reference.spans)
+
+    score.__name__ = name
+    return per_completion(score)
+
+
+# IoU of the spans' unions, as the metric temporal.miou; of one span and one reference, their IoU.
+temporal_iou = spans_reward("temporal_iou", temporal.union_iou)
 
 
 @per_completion
@@ -135,11 +146,11 @@ def evidence(text: str, reference: Answer, task: str, row: Mapping[str, Any]) ->
 @per_completion
 def consistency(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
     """1 iff the rationale does not contradict the tags: where it names options, the chosen one is among them;
-    where it says that nothing is wrong, so does the answer; where it gives a time span, it overlaps the
-    tagged one by half. An empty rationale says nothing: 0."""
+    where it says that nothing is wrong, so does the answer; where it gives time spans, one of them overlaps
+    a tagged one by half. An empty rationale says nothing: 0."""
     if task == DIALOGUE_TURN:
         return None
-    found = parse(text)
+    found = parse(text, timing=_timing(row))
     think = (found.think or "").strip()
     if not think or found.answer is None:
         return 0.0
@@ -159,9 +170,9 @@ def consistency(text: str, reference: Answer, task: str, row: Mapping[str, Any])
         loud = judged(found.answer)
         if quiet and loud:
             return 0.0
-    if task == "temporal" and isinstance(found.span, tuple):
+    if task == "temporal" and isinstance(found.spans, tuple):
         told = spans_in_text(think)
-        if told and max(temporal.iou(span, found.span) for span in told) < 0.5:
+        if told and max(temporal.iou(a, b) for a in told for b in found.spans) < 0.5:
             return 0.0
     return 1.0
 
@@ -174,4 +185,9 @@ REWARDS: dict[str, Reward] = {
     "evidence": evidence,
     "consistency": consistency,
     "words": words,
+}
+# The same by another rule, named in a configuration like the others.
+VARIANTS: dict[str, Reward] = {
+    # Spans matched one to one, as the metric temporal.matched_iou: how an anomaly is cut into spans counts.
+    "temporal_iou.matching": spans_reward("temporal_iou_matching", temporal.matched_iou),
 }

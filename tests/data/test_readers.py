@@ -12,7 +12,7 @@ from conftest import shared
 from tvad.__main__ import main
 from tvad.common.errors import InputError
 from tvad.data import check, load, masks, shanghaitech, ubnormal, video
-from tvad.data.build import spans_of
+from tvad.data.build import grounding_questions, spans_of
 from tvad.data.narrate import narratives
 from tvad.data.reclip import LEAST, MOST, reclip, windows
 
@@ -315,3 +315,12 @@ def test_masks_are_encoded_frame_by_frame_as_at_once(tmp_path):
     for masks_of in (rng.random((5, 7, 9)) > 0.5, np.ones((3, 2, 2), bool), np.zeros((3, 2, 2), bool)):
         masks.write(tmp_path / "a.npz", iter(masks_of))
         assert np.array_equal(masks.read(Path(tmp_path / "a.npz")), masks_of)
+
+
+@pytest.mark.parametrize("spans", [(), ((1.0, 2.0),), ((1.0, 2.0), (4.0, 5.5))])
+def test_when_is_asked_however_many_spans_there_are(spans):
+    whether, when = grounding_questions(spans, (), 10.0, 64, 48)
+    assert (whether.kind, when.kind) == ("judgement", "temporal")
+    assert when.spans == (spans or "none") and when.answer == ("Anomaly" if spans else "Normal")
+    told = ", ".join(f"[{a:.2f}, {b:.2f}]" for a, b in spans) or "none"
+    assert when.solution() == f"<answer>{when.answer}</answer><glue>{told}</glue>"

@@ -14,7 +14,9 @@ from typing import Literal
 from tvad.answer import vau_r1
 from tvad.answer.boxes import Box, read_boxes
 from tvad.answer.elements import TAG, elements
-from tvad.answer.spans import BRACKETED, NONE, Span, Spans, first_span, read_span, spans_in_text
+from tvad.answer.span_labels import read_labels
+from tvad.answer.spans import BRACKETED, NONE, Span, Spans, first_span, read_spans, read_text
+from tvad.answer.timing import Timing
 
 TAGS: dict[str, tuple[str, ...]] = {
     "mcq": ("think", "answer"),
@@ -28,8 +30,8 @@ MAX_TEXT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a text says. `spans`: seconds, "none" for a normal video, None where not given. `tags`: complete
-    elements in order."""
+    """What a text says. `spans`: seconds, "none" for a normal video, None where not given; `span_labels`: a
+    class each, None where not given. `tags`: complete elements in order."""
 
     think: str | None = None
     answer: str | None = None
@@ -37,6 +39,7 @@ class Answer:
     boxes: tuple[Box, ...] = ()
     defects: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    span_labels: tuple[str | None, ...] | None = None
 
     @property
     def span(self) -> Span | Literal["none"] | None:
@@ -78,7 +81,12 @@ def render(answer: Answer, task: str) -> str:
     return "".join(parts)
 
 
-def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -> Answer:
+def parse(
+    text: str,
+    mode: Literal["strict", "lenient", "vau_r1"] = "lenient",
+    *,
+    timing: Timing | None = None,
+) -> Answer:
     """Read a completion. Never raises for any `text`; linear time up to 1 MiB, longer texts are cut there
     (`too_long`).
 
@@ -128,7 +136,7 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
             else None
         )
 
-    answer = single("answer")
+    said = answer = single("answer")
     if answer is not None and TAG.search(answer):
         answer = None  # tags inside tags
     if answer is None and not strict and "answer" not in by_name and outside:
@@ -137,15 +145,17 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
         defects.append("empty_answer")
         answer = None
 
-    span: Span | Literal["none"] | None = None
+    spans: Spans | None = None
     boxes: tuple[Box, ...] = ()
-    if (glue := single("glue")) is not None:
-        span, more = read_span(glue)
+    glue = single("glue") if len(by_name.get("glue", ())) == 1 else None  # given twice, it is unread
+    if glue is not None:
+        spans, more = read_spans(glue, None if strict else timing, protocol=strict)
         defects += more
         if strict and more:
-            span = None
-    elif outside and not strict and "glue" not in by_name:
-        span = spans[-1] if (spans := spans_in_text(outside)) else None
+            spans = None
+    elif not strict and "glue" not in by_name:
+        spans, more = _untagged_spans(said, outside, timing)
+        defects += more
     if (place := single("box")) is not None:
         boxes, more = read_boxes(place)
         defects += more
@@ -156,5 +166,18 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
             untagged, more = read_boxes(match.group(0))
             if untagged and not more:
                 boxes = untagged
+    labels = None
+    if isinstance(spans, tuple) and not strict:
+        told = (read_labels(part, len(spans)) for part in (glue, said, outside) if part)
+        labels = next((names for names in told if names), None)
     tags = tuple(name for name, _, closed in found if closed)
-    return Answer(think, answer, _several(span), boxes, tuple(dict.fromkeys(defects)), tags)
+    return Answer(think, answer, spans, boxes, tuple(dict.fromkeys(defects)), tags, labels)
+
+
+def _untagged_spans(said: str | None, outside: str, timing: Timing | None) -> tuple[Spans | None, list[str]]:
+    """Spans of an answer without a glue element: those in the answer element, else in the text outside."""
+    found = [read_text(text, timing) for text in (said, outside) if text]
+    for spans, defects in found:
+        if isinstance(spans, tuple) or defects:
+            return spans, defects
+    return next((read for read in found if read[0] is not None), (None, []))

@@ -98,23 +98,13 @@ def spans_of(frames: Iterable[int], fps: float) -> tuple[tuple[float, float], ..
 def grounding_questions(
     spans: tuple[tuple[float, float], ...], tracks: tuple[Track, ...], fps: float, width: int, height: int
 ) -> tuple[Question, ...]:
-    """The questions that spans and tracks alone can answer: judgement; when, if there is one span at most;
-    where, at the middle of the longest track, if nothing else is anomalous in that frame."""
-    anomalous = bool(spans)
-    questions = [Question("judgement", ASKED["judgement"], "Yes" if anomalous else "No", None, "judgement")]
-    if len(spans) <= 1:
-        answer = "Anomaly" if anomalous else "Normal"
-        questions.append(
-            Question(
-                "temporal",
-                ASKED["temporal"],
-                answer,
-                None,
-                "when",
-                None,
-                spans or NONE,
-            )
-        )
+    """The questions that spans and tracks alone can answer: judgement; when, with all the spans; where, at
+    the middle of the longest track, if nothing else is anomalous in that frame."""
+    whether, what = ("Yes", "Anomaly") if spans else ("No", "Normal")
+    questions = [
+        Question("judgement", ASKED["judgement"], whether, None, "judgement"),
+        Question("temporal", ASKED["temporal"], what, None, "when", None, spans or NONE),
+    ]
     wrong = [track for track in tracks if track.anomalous]
     if wrong:
         longest = max(wrong, key=lambda t: (len(t.anomalous), -t.id))

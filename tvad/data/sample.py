@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from tvad.answer import TAGS, Answer, Box, Span, Spans, first_span, render
+from tvad.answer import TAGS, Answer, Box, Span, Spans, Timing, first_span, render
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.common.formats import Format
@@ -43,6 +43,11 @@ class Video:
     def duration(self) -> float | None:
         """Seconds."""
         return self.frames / self.fps if self.frames and self.fps else None
+
+    @property
+    def timing(self) -> Timing:
+        """By what frame numbers, percentages and "the end" in an answer are read."""
+        return Timing(self.duration, self.fps)
 
 
 @dataclass(frozen=True, slots=True)

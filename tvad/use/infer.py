@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from tvad import pictures
-from tvad.answer import parse
+from tvad.answer import Timing, parse
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data import video
@@ -51,6 +51,11 @@ def heatmaps_of(model, processor, clips: list[video.Frames]) -> list[np.ndarray]
         vision["pixel_values_videos"].to(model.device), vision["video_grid_thw"].to(model.device)
     )
     return [clip.heat.float().cpu().numpy() for clip in encoded]
+
+
+def length_of(clip: video.Frames) -> float:
+    """Seconds that a window shows, its last frame's included."""
+    return float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
 
 
 def merged(spans: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
@@ -94,14 +99,14 @@ def analyse(
         heats = heatmaps_of(model, processor, clips)
         replies = ask(model, processor, clips, WHEN)
         for n, (clip, reply) in enumerate(zip(clips, replies, strict=True)):
-            answer = parse(reply)
-            start = float(clip.times[0])
-            anomalous = isinstance(answer.span, tuple)
-            if isinstance(answer.span, tuple):  # seconds from the window's start: shift them, cut at its end
-                length = float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
-                a, b = (start + min(max(t, 0.0), length) for t in answer.span)
-                if a < b:
-                    spans.append((a, b))
+            start, length = float(clip.times[0]), length_of(clip)
+            answer = parse(reply, timing=Timing(length))
+            anomalous = isinstance(answer.spans, tuple)
+            if isinstance(answer.spans, tuple):  # seconds from the window's start: shift them, cut at its end
+                for span in answer.spans:
+                    a, b = (start + min(max(t, 0.0), length) for t in span)
+                    if a < b:
+                        spans.append((a, b))
             # The window to talk about: an answered anomaly weighs more than any heat, which lies in 0..1.
             heat = None if heats is None else heats[n]
             score = (1.0 if anomalous else 0.0) + (0.0 if heat is None else float(heat.max()))
@@ -179,14 +184,15 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
     scores = analysis.frame_scores()
     turns = []
     for asked, text in dialogue.turns:
-        answer = parse(text)
+        answer = parse(text, timing=Timing(length_of(dialogue.clip)))
         boxes = [list(b.xyxy) for b in answer.boxes]
         turns.append(
             {
                 "question": asked,
                 "response": text,
                 "answer": answer.answer,
-                "span": answer.span,
+                "span": answer.span,  # the first of them
+                "spans": answer.spans,
                 "boxes": boxes,
             }
         )

@@ -4,7 +4,7 @@ another."""
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.shown import kind_of, reference
+from bench.shown import in_words, kind_of, reference
 from bench.tasks import PRIMARIES, TASKS
 from leaderboard.board.config import Board
 from leaderboard.scoring import evidence
@@ -104,6 +104,7 @@ class ModelPages(Rendering):
                 "item": items[place],
                 "kind": kinds[line["sample"]],
                 "reference": reference(items[place]),
+                "spans": in_words(line["parsed"].get("spans")) if line["task"] == "temporal" else "",
                 "primary": TASKS[line["task"]].PRIMARY,
             }
             for score, place, line in part
