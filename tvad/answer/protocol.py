@@ -2,19 +2,20 @@
 and `<box>`.
 
 VAU-R1's tags (arXiv 2505.23504) extended by a box. Rewards and metrics read the same answer, span and boxes
-out of a text, as both come through `parse`; what counts as right is each one's own, and a reward may be the
-stricter (an answer or a span given twice earns nothing; "Anomaly" is no "Yes"). `parse` never raises and
-takes linear time, whatever the text.
+out of a text, as both come through `parse`; an element given twice is unread in both. `parse` never raises
+and takes linear time, whatever the text.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tvad.answer import vau_r1
-from tvad.answer.boxes import Box, read_boxes
-from tvad.answer.elements import TAG, elements
-from tvad.answer.spans import BRACKETED, NONE, Span, Spans, first_span, read_span, spans_in_text
+from tvad.answer.boxes import Box, boxes_in_text, read_boxes
+from tvad.answer.elements import elements
+from tvad.answer.reading import DEFAULT, Reading
+from tvad.answer.reasoning import marks_in
+from tvad.answer.spans import NONE, Span, Spans, first_span, read_span, spans_in_text
 
 TAGS: dict[str, tuple[str, ...]] = {
     "mcq": ("think", "answer"),
@@ -29,7 +30,7 @@ MAX_TEXT = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a text says. `spans`: seconds, "none" for a normal video, None where not given. `tags`: complete
-    elements in order."""
+    elements in order. `reading`: by which rules it was read."""
 
     think: str | None = None
     answer: str | None = None
@@ -37,6 +38,7 @@ class Answer:
     boxes: tuple[Box, ...] = ()
     defects: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    reading: Reading = field(default=DEFAULT, compare=False, repr=False)
 
     @property
     def span(self) -> Span | Literal["none"] | None:
@@ -78,13 +80,18 @@ def render(answer: Answer, task: str) -> str:
     return "".join(parts)
 
 
-def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -> Answer:
-    """Read a completion. Never raises for any `text`; linear time up to 1 MiB, longer texts are cut there
-    (`too_long`).
+def parse(
+    text: str,
+    mode: Literal["strict", "lenient", "vau_r1"] = "lenient",
+    reading: Reading = DEFAULT,
+    opened: bool = False,
+) -> Answer:
+    """Read a completion. Never raises for any `text`; linear time up to 1 MiB, of longer texts the last MiB
+    is read (`too_long`). opened: the prompt has opened the reasoning.
 
     - strict: only well-formed elements, each at most once; everything else is a defect and reads as missing.
-    - lenient (metrics): also untagged answers, spans and boxes outside the rationale. Several different
-      answers read as none.
+    - lenient (metrics): also other marks of reasoning, untagged answers, spans and boxes outside the
+      rationale. An element given twice reads as none.
     - vau_r1: spans by the rules of VAU-R1's evaluation script, answers from the first element, for
       paper-comparable numbers.
     """
@@ -94,12 +101,12 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
         return Answer(defects=("not_text",))
     defects: list[str] = []
     if len(text) > MAX_TEXT:
-        text, defects = text[:MAX_TEXT], ["too_long"]
+        text, defects = text[-MAX_TEXT:], ["too_long"]
     if mode == "vau_r1":
         thought, said, when, more = vau_r1.read(text)
-        return Answer(thought, said, _several(when), defects=(*defects, *more))
+        return Answer(thought, said, _several(when), defects=(*defects, *more), reading=reading)
     strict = mode == "strict"
-    found, outside, seen = elements(text)
+    found, outside, seen = elements(text, reading, strict, opened)
     defects += seen
     by_name: dict[str, list[str]] = {}
     for name, content, closed in found:
@@ -120,16 +127,12 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
         defects.append("empty_think")
 
     def single(name: str) -> str | None:
-        """The element's content; where repeated, only if all agree (lenient), never (strict)."""
-        contents = [c.strip() for c in by_name.get(name, [])]
-        return (
-            contents[0]
-            if contents and (len(contents) == 1 or (not strict and len(set(contents)) == 1))
-            else None
-        )
+        """The element's content; where it is repeated, none."""
+        contents = by_name.get(name, [])
+        return contents[0].strip() if len(contents) == 1 else None
 
     answer = single("answer")
-    if answer is not None and TAG.search(answer):
+    if answer is not None and any(mark.name for mark in marks_in(answer, reading.marks, strict)):
         answer = None  # tags inside tags
     if answer is None and not strict and "answer" not in by_name and outside:
         answer = outside
@@ -146,15 +149,14 @@ def parse(text: str, mode: Literal["strict", "lenient", "vau_r1"] = "lenient") -
             span = None
     elif outside and not strict and "glue" not in by_name:
         span = spans[-1] if (spans := spans_in_text(outside)) else None
-    if (place := single("box")) is not None:
-        boxes, more = read_boxes(place)
+    places = by_name.get("box", [])
+    if places and (len(places) == 1 or not strict):  # families write an element a box
+        for place in places:
+            read, more = read_boxes(place.strip(), reading.boxes, reading.size)
+            boxes += () if strict and more else read
+            defects += more
+    elif not places and not strict:
+        boxes, more = boxes_in_text(outside or answer or "", reading.boxes, reading.size)
         defects += more
-        if strict and more:
-            boxes = ()
-    elif outside and not strict and "box" not in by_name:
-        for match in BRACKETED.finditer(outside):
-            untagged, more = read_boxes(match.group(0))
-            if untagged and not more:
-                boxes = untagged
     tags = tuple(name for name, _, closed in found if closed)
-    return Answer(think, answer, _several(span), boxes, tuple(dict.fromkeys(defects)), tags)
+    return Answer(think, answer, _several(span), boxes, tuple(dict.fromkeys(defects)), tags, reading)
