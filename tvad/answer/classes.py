@@ -2,11 +2,12 @@
 plural, blanks or hyphens; a class that is denied is none, and a text that names none is not read."""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from tvad.answer.script import UNSPACED, folded, plain
-from tvad.answer.statements import Mention, Read, read, stated_before
+from tvad.answer.statements import MOST, Mention, Read, read, stated_before
 from tvad.answer.verdict import judged
 from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES
 from tvad.answer.wrapped import unwrapped
@@ -58,10 +59,16 @@ def same_name(text: str | None, wanted: str) -> bool:
     return pattern is not None and len(said) <= 200 and re.fullmatch(f"{_LEAD_IN.pattern}{pattern}", said, re.I) is not None
 
 
+def names(text: str, what: str) -> bool:
+    """Does a text name `what` as whole words, in any spelling?"""
+    pattern = _pattern(what)
+    return pattern is not None and re.search(pattern, plain(text)) is not None
+
+
 def _read(text: str, table: Table) -> Read:
     patterns, keys = _compiled(tuple((name, tuple(others)) for name, others in table.items()))
     mentions = []
-    for match in patterns.finditer(text) if patterns else ():
+    for match in deque(patterns.finditer(text), maxlen=4 * MOST) if patterns else ():
         said = match.group()
         if said in ("A", "I") and match.end() < len(text) and not FOLLOWS_A_LETTER.match(text, match.end()):
             continue

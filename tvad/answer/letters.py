@@ -2,10 +2,12 @@
 guess; docs/answers.md has the rules."""
 
 import re
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Mapping, Sequence
 
-from tvad.answer.script import UNSPACED, plain
-from tvad.answer.statements import Mention, Read, read, stated_before
+from tvad.answer.script import UNSPACED, folded, plain
+from tvad.answer.statements import MOST, Mention, Rank, Read, read, stated_before, weighed
 from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES
 from tvad.answer.wrapped import unwrapped
 
@@ -55,6 +57,22 @@ def read_letter(text: str | None, options: Sequence[str] | Mapping[str, str]) ->
     return Read(tuple(keys)) if len(keys) == 1 and all(each.keys for each in found) else Read((), "several")
 
 
+def same_option(found: str, wanted: str, options: Sequence[str]) -> bool:
+    """Is the option `found` the one that is `wanted`, or one with the same text?"""
+    if found == wanted:
+        return True
+    texts = dict(zip(LETTERS, options, strict=False))
+    return found in texts and wanted in texts and folded(texts[found]) == folded(texts[wanted])
+
+
+def options_named(text: str, options: Sequence[str]) -> set[str]:
+    """Letters of the options whose texts occur in a text (a rationale), those that it denies left out."""
+    texts = dict(zip(LETTERS, options, strict=False))
+    text = plain(text)
+    groups = weighed(text, _texts_in(text, texts), _BEFORE)
+    return {key for group in groups if group.rank is not Rank.DENIED for key in group.keys}
+
+
 def _read(text: str, texts: Mapping[str, str]) -> Read:
     text = _NOT_SAID.sub(lambda match: " " * len(match.group()), text)
     bare = re.sub(r"[\W_]+", "", text)
@@ -85,6 +103,8 @@ def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:
     """Where options' texts occur; of several that begin at one place the longest."""
     patterns: dict[str, str] = {}
     for key, option in texts.items():
+        if option.strip() in LETTERS:
+            continue  # its text is a letter, and read as one
         if (pattern := _pattern_of(plain(option))) and pattern.lower() not in (p.lower() for p in patterns.values()):
             patterns[key] = pattern
     if not patterns:
@@ -92,7 +112,7 @@ def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:
     ordered = sorted(patterns, key=lambda key: -len(patterns[key]))
     # A letter may be glued to the text that it labels ("DBecause …"): it is no part of a word then.
     joined = re.compile("|".join(f"(?P<{key}>{patterns[key]})" for key in ordered), re.IGNORECASE)
-    found = [Mention(m.start(), m.end(), frozenset(str(m.lastgroup))) for m in joined.finditer(text)]
+    found = [Mention(m.start(), m.end(), frozenset(str(m.lastgroup))) for m in _last(joined, text)]
     glued = re.match(rf"\s{{0,9}}[{LETTERS}](?=[A-Z][a-z])", text)
     if glued and (m := joined.match(text, glued.end()) or joined.match(text[glued.end() :])):
         at = glued.end() if m.start() == 0 else 0
@@ -104,7 +124,7 @@ def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:
 def _letters_in(text: str, texts: Mapping[str, str], named: list[Mention]) -> list[Mention]:
     """Where letters of the options stand as letters."""
     found = []
-    for match in _CAPITAL.finditer(text):
+    for match in _last(_CAPITAL, text):
         key, start, end = match.group(), match.start(), match.end()
         before = text[max(0, start - 40) : start]
         word = _WORD_BEFORE.search(before)
@@ -113,9 +133,9 @@ def _letters_in(text: str, texts: Mapping[str, str], named: list[Mention]) -> li
         if key in _LOOKS_LIKE_A_WORD and not FOLLOWS_A_LETTER.match(text, end) and not _own_text(text, end, key, named):
             continue
         found.append((key, start, end))
-    for match in _GLUED.finditer(text):
+    for match in _last(_GLUED, text):
         found.append((match.group(1), match.start(1), match.end(1)))
-    for match in _SMALL.finditer(text):
+    for match in _last(_SMALL, text):
         start, end = match.span()
         before = text[max(0, start - 60) : start]
         if not FOLLOWS_A_LETTER.match(text, end):
@@ -123,23 +143,24 @@ def _letters_in(text: str, texts: Mapping[str, str], named: list[Mention]) -> li
         alone = re.match(r"[.):]", text[end:]) and not before.strip()
         if alone or _LABELLED.search(before) or _BRACKETED.search(before) or _BEFORE.search(before):
             found.append((match.group().upper(), start, end))
-    inside = _Inside(named)
+    starts = [mention.start for mention in named]
+
+    def inside(start: int, end: int) -> bool:
+        at = bisect_right(starts, start) - 1
+        return at >= 0 and end <= named[at].end and named[at].end - named[at].start > 1
+
     return sorted({Mention(s, e, frozenset(k)) for k, s, e in found if k in texts and not inside(s, e)})
 
 
-class _Inside:
-    """Does a place lie inside one of the mentions (in order)?"""
-
-    def __init__(self, mentions: list[Mention]):
-        self.mentions, self.at = [m for m in mentions if m.end - m.start > 1], 0
-
-    def __call__(self, start: int, end: int) -> bool:
-        return any(m.start <= start and end <= m.end for m in self.mentions[:2000])
+def _last(pattern: re.Pattern[str], text: str) -> deque[re.Match[str]]:
+    """The last matches, more than are weighed: some are words and not letters."""
+    return deque(pattern.finditer(text), maxlen=4 * MOST)
 
 
 def _own_text(text: str, end: int, key: str, named: list[Mention]) -> bool:
     """Does the option's own text follow the letter?"""
-    return any(key in m.keys and 0 <= m.start - end <= 8 and not text[end : m.start].strip(" .:)*\"'") for m in named[:2000])
+    after = named[bisect_left(named, (end,)) :][:1]
+    return any(key in m.keys and m.start - end <= 8 and not text[end : m.start].strip(" .:)*\"'") for m in after)
 
 
 def _joined(text: str, letters: list[Mention], named: list[Mention]) -> list[Mention]:

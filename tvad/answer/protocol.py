@@ -41,6 +41,12 @@ class Answer:
     reading: Reading = field(default=DEFAULT, compare=False, repr=False)
 
     @property
+    def missing(self) -> str:
+        """Why there is no answer, where there is none."""
+        known = ("not_text", "repeated_answer", "nested_answer", "empty_answer", "unclosed_think")
+        return next((name for name in known if name in self.defects), "nothing_said")
+
+    @property
     def span(self) -> Span | Literal["none"] | None:
         """The first of the spans."""
         return first_span(self.spans)

@@ -1,8 +1,10 @@
 """How answers are read beside the protocol: what a suite says of the model's family and of its classes."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+from tvad.answer.classes import key_of
 from tvad.common.errors import InputError
 
 
@@ -27,6 +29,17 @@ class Reading:
                 raise InputError(f"reasoning: expected [opening, closing], found {pair!r:.80}")
         if self.picture is not None and (len(self.picture) != 2 or min(self.picture) < 1):
             raise InputError(f"picture: expected [width, height] in pixels, found {self.picture!r:.80}")
+
+        held: dict[str, str] = {}
+        for name, others in self.classes.items():
+            for said in (name, *others):
+                if held.setdefault(key_of(said), name) != name:
+                    raise InputError(f"classes: {said!r} names both {held[key_of(said)]!r} and {name!r}")
+
+    @cached_property
+    def class_of(self) -> dict[str, str]:
+        """Class of every spelling (`tvad.answer.classes.key_of`)."""
+        return {key_of(said): name for name, others in self.classes.items() for said in (name, *others)}
 
     @property
     def marks(self) -> tuple[tuple[str, str], ...]:

@@ -42,3 +42,8 @@ def plain(text: str) -> str:
 def folded(text: str) -> str:
     """For comparison: compatibility forms, case, accents' composition and white space aside."""
     return " ".join(unicodedata.normalize("NFKC", plain(text)).casefold().split())
+
+
+def tokens(text: str) -> list[str]:
+    """Words at white space; every character of an unspaced script is one."""
+    return text.split() if text.isascii() else _TOKEN.findall(text)

@@ -3,6 +3,7 @@ weighs. The one rule for letters, classes and yes or no, whose readers bring the
 `tvad.answer.words`."""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -201,7 +202,8 @@ def corrected(text: str, groups: list[Group]) -> list[Group]:
     """The groups behind the last correction that gives something in place of what stood before."""
     if not groups:
         return groups
-    for match in reversed(list(words.CORRECTS.finditer(text, groups[0].end, groups[-1].start))):
+    cues = deque(words.CORRECTS.finditer(text, groups[0].end, groups[-1].start), maxlen=MOST)
+    for match in reversed(cues):
         after = [group for group in groups if group.start >= match.end()]
         if any(g.rank >= Rank.GIVEN or (g.rank > Rank.DENIED and g.start - match.end() <= 40) for g in after):
             return after

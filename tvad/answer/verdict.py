@@ -2,6 +2,7 @@
 anomaly and normal, and what denies them. An answer that contradicts itself is not read."""
 
 import re
+from collections import deque
 
 from tvad.answer import words
 from tvad.answer.script import UNSPACED, plain
@@ -50,7 +51,7 @@ LANGUAGES = {
 }
 # What an anomaly is called. Denied it is none.
 _ANOMALY = (
-    r"(?:un|ab|ano|irre)(?:usual(?:ly)?|normal(?:ly|it(?:y|ies))?|mal(?:y|ies|ous(?:ly)?)|gular(?:it(?:y|ies))?)|suspicious(?:ly)?|out of the ordinary"
+    r"(?:un|ab|ano|irre)(?:usual(?:ly)?|normal(?:ly|it(?:y|ies))?|mal(?:y|ies|ous(?:ly)?)|gular(?:it(?:y|ies))?)|suspicious(?:ly)?|out of the ordinary|misbehav\w{1,4}"
     r"|anomal(?:ie|ien|ies|ía|ías|ia|ias|iyi|i)|anómal[oa]s?|anormal(?:e|es|ement|is|mente)?|inhabitual\w{0,3}|inusual\w{0,3}|auffällig\w{0,8}|ungewöhnlich\w{0,4}"
     r"|аномал\w{1,4}|необычн\w{1,4}|ненормальн\w{1,4}|bất thường|anomalli|anormallik|keanehan|afwijk\w{1,6}|nieprawidłow\w{1,5}"
 )
@@ -152,7 +153,7 @@ def _read(text: str) -> Read:
 def _tokens(text: str) -> list[Mention]:
     """Every yes and no that stands as an answer."""
     found = []
-    for match in _TOKEN.finditer(text):
+    for match in deque(_TOKEN.finditer(text), maxlen=4 * MOST):
         start, end = match.span()
         left = text[max(0, start - NEAR) : start]
         if text[end : end + 1] == ":" and match.group() in ("是", "有"):
@@ -165,7 +166,7 @@ def _tokens(text: str) -> list[Mention]:
 def _claims(text: str) -> list[Group]:
     """Where something is called an anomaly or normal, as yes or no: denied, the other way round."""
     found = []
-    for match in list(_CLAIM.finditer(text))[-MOST:]:
+    for match in deque(_CLAIM.finditer(text), maxlen=MOST):
         start, end = match.span()
         left, right = text[max(0, start - NEAR) : start], text[end : end + NEAR]
         clause = clause_before(text, start)

@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+DEEPEST = 3  # elements inside elements
 # Keys under which a JSON answer stands; of any other object the values are no answer.
 KEYS = (
     "answer", "final_answer", "finalanswer", "answers", "choice", "option", "letter", "prediction", "response",
@@ -22,10 +23,11 @@ _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")  # Markdown's strike-through
 _FENCE = re.compile(r"```(?:[a-z]{0,12}\n)?|```", re.IGNORECASE)
 
 
-def unwrapped(text: str) -> list[str]:
-    """The answers that a text holds, each without what wraps it; one, in general. Linear time."""
-    if inner := _elements(text):
-        return [part for each in inner for part in unwrapped(each)] if len(inner) < 20 else inner
+def unwrapped(text: str, depth: int = DEEPEST) -> list[str]:
+    """The answers that a text holds, each without what wraps it (`depth` times at most); one, in general.
+    Linear time."""
+    if depth and (inner := _elements(text)):
+        return [part for each in inner for part in unwrapped(each, depth - 1)]
     if boxed := _boxed(text):
         return boxed
     if (found := _answers(json_in(text))) is not None:
