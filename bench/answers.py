@@ -35,8 +35,8 @@ def score_item(
     opened: bool = False,
 ) -> dict:
     """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, and {"read"}, what
-    was read, or {"unread"}, why nothing was; no scores where the references are `hidden`. opened: the prompt has
-    opened the reasoning."""
+    was read, or {"unread"}, why nothing was; no scores where the references are `hidden`. opened: the prompt
+    has opened the reasoning."""
     task = TASKS[item.task]
     if item.task == DIALOGUE_TURN:  # plain words: there are no tags to read
         think, words = split(response, item.reading, opened)

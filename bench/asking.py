@@ -126,9 +126,7 @@ class Asking:
             asked(item.question, self.suite.prompt, str(item.sample.video.path), history), clip, item
         )
 
-    def _line(
-        self, item: Item, attempt: int, response: str, prompt: str, opened: bool
-    ) -> dict[str, Any]:
+    def _line(self, item: Item, attempt: int, response: str, prompt: str, opened: bool) -> dict[str, Any]:
         return {
             "id": item.id,
             "task": item.task,

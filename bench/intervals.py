@@ -61,10 +61,10 @@ class Columns:
         if self.rotations:
             videos, values = zip(*self.rotations.values(), strict=True)
             columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
-        for task, (reasons, where) in self.unread.items():
+        for name, (reasons, clusters) in self.unread.items():
             given = np.array(reasons)
             for reason in sorted(set(reasons) - {""}):
-                columns[f"{task}.{UNREAD}{reason}"] = (given == reason).astype(float), np.array(where)
+                columns[f"{name}.{UNREAD}{reason}"] = (given == reason).astype(float), np.array(clusters)
         found = {
             name: mean_interval(values, videos, suite.resamples, suite.seed)
             for name, (values, videos) in columns.items()

@@ -100,7 +100,9 @@ class HfModel:
 
     def _length(self, request: Request) -> int:
         """About how many tokens a request takes."""
-        return len(self.processor.tokenizer(self.rendered(request))["input_ids"]) + video_tokens(request.frames)
+        return len(self.processor.tokenizer(self.rendered(request))["input_ids"]) + video_tokens(
+            request.frames
+        )
 
     def _sample(self, requests, sampling):
         tokenizer = self.processor.tokenizer

@@ -46,7 +46,6 @@ from tvad.data.video import Frames
 from tvad.model.modeling import TvadForConditionalGeneration
 from tvad.model.processing import TvadProcessor
 
-
 ENDS = 60  # characters of a prompt's end that the rewards see
 
 

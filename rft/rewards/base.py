@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Literal
 
-from tvad.answer import TAGS, Answer, Reading, ends_open, parse, split, table_of
+from tvad.answer import TAGS, Answer, Reading, ends_open, parse, split
 from tvad.data.sample import DIALOGUE_TURN
 
 Reward = Callable[..., list[float | None]]
@@ -72,9 +72,7 @@ def per_completion(score: Callable[..., float | None]) -> Reward:
     return reward
 
 
-def parsed(
-    text: str, row: Mapping[str, Any], mode: Literal["strict", "lenient"] = "lenient"
-) -> Answer:
+def parsed(text: str, row: Mapping[str, Any], mode: Literal["strict", "lenient"] = "lenient") -> Answer:
     """A completion as the benchmark reads it, by the row's classes and the end of its prompt (`prompt_ends`,
     else what TRL hands on as `prompts`)."""
     classes = row.get("classes") or []

@@ -118,8 +118,8 @@ def evidence(text: str, reference: Answer, task: str, row: Mapping[str, Any]) ->
 @per_completion
 def consistency(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
     """1 iff the rationale does not contradict the tags: where it names options, the chosen one is among them;
-    where it says that something is wrong, or nothing, so does the answer; where it gives a time span, it overlaps the
-    tagged one by half. An empty rationale says nothing: 0."""
+    where it says that something is wrong, or nothing, so does the answer; where it gives a time span, it
+    overlaps the tagged one by half. An empty rationale says nothing: 0."""
     if task == DIALOGUE_TURN:
         return None
     found = parsed(text, row)

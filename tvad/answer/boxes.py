@@ -29,20 +29,20 @@ _CORNERS = (
 _SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 
 _NUMBER = r"[-+]?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})"
-_COMMA = r"\s{0,3}[,;\s]\s{0,3}"
-_LIST = re.compile(rf"[\[(]\s{{0,3}}{_COMMA.join([rf'({_NUMBER})'] * 4)}\s{{0,3}}[\])]")
+_MARKED = r"(?:\s?(?:px|%))?"  # what says another unit than the suite, and is looked for by itself
+_COMMA = rf"{_MARKED}\s{{0,3}}[,;\s]\s{{0,3}}"
+_LIST = re.compile(rf"[\[(]\s{{0,3}}{_COMMA.join([rf'({_NUMBER})'] * 4)}{_MARKED}\s{{0,3}}[\])]")
 _BARE = re.compile(_COMMA.join([rf"({_NUMBER})"] * 4))
-_POINT = rf"[\[(]\s{{0,3}}({_NUMBER}){_COMMA}({_NUMBER})\s{{0,3}}[\])]"
+_POINT = rf"[\[(]\s{{0,3}}({_NUMBER}){_COMMA}({_NUMBER}){_MARKED}\s{{0,3}}[\])]"
 _POINTS = re.compile(rf"{_POINT}[^()\[\]\d]{{0,40}}{_POINT}")
 _LOC = re.compile(r"<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>")
-_NAMED = re.compile(
-    rf"(?<![\w.])({'|'.join(sorted({k for row in (*_CORNERS, *_SIDES) for k in row}, key=len, reverse=True))})"
-    rf"\"?\s{{0,3}}[=:]\s{{0,3}}\"?({_NUMBER})",
-    re.IGNORECASE,
-)
-_ALONE = re.compile(rf"(?<![\w.]){_NUMBER}(?!\w)")
+_NAMES = sorted({name for row in (*_CORNERS, *_SIDES) for name in row}, key=len, reverse=True)
+_NAMED = re.compile(rf"(?<![\w.])({'|'.join(_NAMES)})\"?\s{{0,3}}[=:]\s{{0,3}}\"?({_NUMBER})", re.IGNORECASE)
+_ALONE = re.compile(rf"(?<![\w.]){_NUMBER}(?=px|\W|$)")
 _FENCE = re.compile(r"```(?:[a-z]{0,12}\n)?", re.IGNORECASE)
-_MARKS = re.compile(r"<\|?/?(?:object_ref_start|object_ref_end|box_start|box_end|begin_of_box|end_of_box|ref|det)\|?>")
+_MARKS = re.compile(
+    r"<\|?/?(?:object_ref_start|object_ref_end|box_start|box_end|begin_of_box|end_of_box|ref|det)\|?>"
+)
 _SAID = {"%": "percent", "px": "pixels", "pixel": "pixels"}
 
 
@@ -142,7 +142,7 @@ def _tokens(text: str) -> Iterator[Raw]:
 
 def _fenced(text: str) -> list[Raw]:
     """JSON in a code fence, or a text that is JSON."""
-    for part in (text.split("```")[1::2] if "```" in text else [text]):
+    for part in text.split("```")[1::2] if "```" in text else [text]:
         if len(part) <= MOST and any(key in part for key in ('"', "[")):
             try:
                 rows = [row for row in _rows(json.loads(_FENCE.sub("", f"```{part}").strip())) if row[0]]

@@ -14,13 +14,20 @@ from tvad.answer.wrapped import unwrapped
 
 Table = Mapping[str, Sequence[str]]  # class: other names of it
 
-_BEFORE = stated_before(r"class|category|type|kind|label|anomaly|event|crime|incident|scene|video|clip|类别|類別|类型|類型|种类|分类")
+_BEFORE = stated_before(
+    r"class|category|type|kind|label|anomaly|event|crime|incident|scene|video|clip"
+    r"|类别|類別|类型|類型|种类|分类"
+)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _EDGE = rf"[^\W_{UNSPACED}]"
 _LEAD_IN = re.compile(
-    r"(?:(?:the |my |final |correct )*(?:answer|class|category|type|object|anomaly|label)(?: is|:| -| =)\s{0,3})?(?:an?\s|the\s)?", re.I
+    r"(?:(?:the |my |final |correct )*(?:answer|class|category|type|object|anomaly|label)(?: is|:| -| =)"
+    r"\s{0,3})?(?:an?\s|the\s)?",
+    re.IGNORECASE,
 )
-NORMAL = frozenset(("normal", "none", "noanomaly", "normalvideos", "normalevent", "normalevents", "正常", "background"))
+NORMAL = frozenset(
+    ("normal", "none", "noanomaly", "normalvideos", "normalevent", "normalevents", "正常", "background")
+)
 
 
 def key_of(name: str) -> str:
@@ -56,7 +63,11 @@ def same_name(text: str | None, wanted: str) -> bool:
     pattern = _pattern(wanted)
     parts = unwrapped(plain(text or ""))
     said = parts[0].strip(" \t\r\n.!*\"'`") if len(parts) == 1 else ""
-    return pattern is not None and len(said) <= 200 and re.fullmatch(f"{_LEAD_IN.pattern}{pattern}", said, re.I) is not None
+    return (
+        pattern is not None
+        and len(said) <= 200
+        and re.fullmatch(f"{_LEAD_IN.pattern}{pattern}", said, re.I) is not None
+    )
 
 
 def names(text: str, what: str) -> bool:
@@ -82,9 +93,13 @@ def _read(text: str, table: Table) -> Read:
 
 
 @lru_cache(maxsize=64)
-def _compiled(table: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[re.Pattern[str] | None, dict[str, str]]:
+def _compiled(
+    table: tuple[tuple[str, tuple[str, ...]], ...],
+) -> tuple[re.Pattern[str] | None, dict[str, str]]:
     """One pattern of all names, longer ones first, and the class of each of its groups."""
-    rows = [(pattern, name) for name, others in table for said in (name, *others) if (pattern := _pattern(said))]
+    rows = [
+        (pattern, name) for name, others in table for said in (name, *others) if (pattern := _pattern(said))
+    ]
     rows.sort(key=lambda row: -len(row[0]))
     groups = {f"n{place}": name for place, (_, name) in enumerate(rows)}
     joined = "|".join(f"(?P<n{place}>{pattern})" for place, (pattern, _) in enumerate(rows))

@@ -1,7 +1,7 @@
 """Which part of a text is reasoning, which is the answer: the elements of the protocol, in one pass."""
 
 from tvad.answer.reading import DEFAULT, Reading
-from tvad.answer.reasoning import FOREIGN, Mark, marks_in
+from tvad.answer.reasoning import FOREIGN, LOOSE, Mark, marks_in
 
 Element = tuple[str, str, bool]  # name, content, closed
 
@@ -19,6 +19,8 @@ def elements(
     found: list[Element] = []
     outside: list[str] = []
     defects = ["other_think"] if any(mark.family.startswith(FOREIGN) for mark in marks) else []
+    if any(mark.name and LOOSE.fullmatch(text, mark.start, mark.end) for mark in marks):
+        defects.append("loose_tag")
     position, i = 0, 0
     if (last := _unopened(marks)) is not None:
         found.append(("think", text[: marks[last].start], True))

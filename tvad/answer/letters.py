@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from tvad.answer.script import UNSPACED, folded, plain
 from tvad.answer.statements import MOST, Mention, Rank, Read, read, stated_before, weighed
-from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES
+from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES, either
 from tvad.answer.wrapped import unwrapped
 
 LETTERS = "ABCDEFGHIJ"  # of the options of a multiple-choice question, at most so many
@@ -20,15 +20,22 @@ _GLUED = re.compile(rf"(?<![A-Za-z])(?:[Aa]nswer|[Aa]ns|[Oo]ption)([{LETTERS}])(
 _LABELLED = re.compile(r"(?:^|\W)(?:option|choice|letter)\s{1,2}[\"'*(\[]{0,2}$", re.IGNORECASE)
 _BRACKETED = re.compile(r"[(\[{]\s?$")
 # A capital behind one of these words may be a letter; behind any other word it is a part of a name.
-_MAY_PRECEDE = frozenset(
-    "a also and answer are as be best both but choice choose chose correct either else es est et excluding final for"
-    " hence is it its la le letra letter lettera lettre like mean meant meaning my neither nor not of only option options"
-    " or opt out over pick really right say see select selected so than that the then therefore think thus to und"
-    " unlike versus vs was with wrong y je e é è ist lautet adalah là definitely certainly probably likely maybe perhaps"
-    " possibly exclude eliminate dismiss reject between while although compare comparing consider considering if"
-    " because since thought on respuesta réponse antwort resposta risposta jawaban cevap opción opção opzione"
-    " buchstabe il el o die that's it's answer's no yes wait actually would will must should remains namely"
-    " guess leaving leaves selecting choosing suspect assume believe prefer favour favor picking write except anything everything all rather instead though whereas by rule ruled ruling án".split()
+_MAY_PRECEDE = re.compile(
+    either(
+        r"\w*ly|\w*n't",
+        r"a|actually|adalah|all|also|although|and|answer|answer's|antwort|anything|are|as|assume|be",
+        r"because|believe|best|between|both|buchstabe|but|by|certainly|cevap|choice|choose|choosing",
+        r"chose|compare|comparing|consider|considering|correct|definitely|die|dismiss|e|either|el",
+        r"eliminate|else|es|est|et|everything|except|exclude|excluding|favor|favour|final|for|guess",
+        r"hence|if|il|instead|is|ist|it|it's|its|jawaban|je|la|lautet|le|leaves|leaving|letra|letter",
+        r"lettera|lettre|like|likely|là|maybe|mean|meaning|meant|must|my|namely|neither|no|nor|not|o",
+        r"of|on|only|opción|opt|option|options|opzione|opção|or|out|over|perhaps|pick|picking|possibly",
+        r"prefer|probably|rather|really|reject|remains|resposta|respuesta|right|risposta|rule|ruled",
+        r"ruling|réponse|say|see|select|selected|selecting|should|since|so|suspect|than|that|that's",
+        r"the|then|therefore|think|though|thought|thus|to|und|unlike|versus|vs|wait|was|whereas|while",
+        r"will|with|would|write|wrong|y|yes|án|è|é",
+    ),
+    re.IGNORECASE,
 )
 _WORD_BEFORE = re.compile(r"([A-Za-zÀ-ɏḀ-ỿ'’]{1,24})\s{1,3}$")
 _LOOKS_LIKE_A_WORD = "AEIO"  # a letter that is a word of some language when written with a capital
@@ -62,7 +69,8 @@ def same_option(found: str, wanted: str, options: Sequence[str]) -> bool:
     if found == wanted:
         return True
     texts = dict(zip(LETTERS, options, strict=False))
-    return found in texts and wanted in texts and folded(texts[found]) == folded(texts[wanted])
+    said = [folded(texts[key]).strip(" .,;!?") for key in (found, wanted) if key in texts]
+    return len(said) == 2 and said[0] == said[1]
 
 
 def options_named(text: str, options: Sequence[str]) -> set[str]:
@@ -88,7 +96,7 @@ def _read(text: str, texts: Mapping[str, str]) -> Read:
 
 def _pattern_of(option: str) -> str | None:
     """An option's words in their order, punctuation and a leading article aside."""
-    tokens = re.findall(r"[^\W_]+", option)
+    tokens = re.findall(r"\d+(?:[.,:]\d+)+|[^\W_]+", option)
     if not tokens:
         return None
     article = tokens[0].lower() in ("a", "an", "the") and len(tokens) > 2
@@ -96,6 +104,8 @@ def _pattern_of(option: str) -> str | None:
     edge = rf"[^\W_{UNSPACED}]"
     left = "" if re.match(rf"[{UNSPACED}]", tokens[0]) else rf"(?<!{edge})"
     right = "" if re.match(rf"[{UNSPACED}]", tokens[-1][-1]) else rf"(?!{edge})"
+    left += r"(?<!\d[.,:])" if tokens[0][0].isdigit() else ""  # "5" is not in "1.5"
+    right += r"(?![.,:]\d)" if tokens[-1][-1].isdigit() else ""
     return rf"{left}(?:(?:an?|the)\s)?{body}{right}" if article else rf"{left}{body}{right}"
 
 
@@ -105,7 +115,9 @@ def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:
     for key, option in texts.items():
         if option.strip() in LETTERS:
             continue  # its text is a letter, and read as one
-        if (pattern := _pattern_of(plain(option))) and pattern.lower() not in (p.lower() for p in patterns.values()):
+        if (pattern := _pattern_of(plain(option))) and pattern.lower() not in (
+            p.lower() for p in patterns.values()
+        ):
             patterns[key] = pattern
     if not patterns:
         return []
@@ -128,9 +140,13 @@ def _letters_in(text: str, texts: Mapping[str, str], named: list[Mention]) -> li
         key, start, end = match.group(), match.start(), match.end()
         before = text[max(0, start - 40) : start]
         word = _WORD_BEFORE.search(before)
-        if word and len(word.group(1)) > 1 and word.group(1).lower() not in _MAY_PRECEDE and not word.group(1).lower().endswith(("ly", "n't")):
+        if word and len(word.group(1)) > 1 and not _MAY_PRECEDE.fullmatch(word.group(1)):
             continue
-        if key in _LOOKS_LIKE_A_WORD and not FOLLOWS_A_LETTER.match(text, end) and not _own_text(text, end, key, named):
+        if (
+            key in _LOOKS_LIKE_A_WORD
+            and not FOLLOWS_A_LETTER.match(text, end)
+            and not _own_text(text, end, key, named)
+        ):
             continue
         found.append((key, start, end))
     for match in _last(_GLUED, text):
@@ -160,7 +176,9 @@ def _last(pattern: re.Pattern[str], text: str) -> deque[re.Match[str]]:
 def _own_text(text: str, end: int, key: str, named: list[Mention]) -> bool:
     """Does the option's own text follow the letter?"""
     after = named[bisect_left(named, (end,)) :][:1]
-    return any(key in m.keys and m.start - end <= 8 and not text[end : m.start].strip(" .:)*\"'") for m in after)
+    return any(
+        key in m.keys and m.start - end <= 8 and not text[end : m.start].strip(" .:)*\"'") for m in after
+    )
 
 
 def _joined(text: str, letters: list[Mention], named: list[Mention]) -> list[Mention]:

@@ -10,7 +10,10 @@ from tvad.answer.wrapped import unwrapped
 _DIGITS = r"[-+]?(?:\d{1,3}(?:,\d{3}){1,6}(?!\d)|\d{1,15})(?:\.\d{1,15})?(?:e[-+]?\d{1,3})?|[-+]?\.\d{1,15}"
 _FRACTION = rf"(?:{_DIGITS})\s?/\s?\d{{1,15}}|\\d?frac\{{-?\d{{1,15}}\}}\{{\d{{1,15}}\}}"
 _NUMBER = re.compile(rf"(?<![\w.])(?:{_FRACTION}|{_DIGITS})(?:\s?%)?(?![\d_])", re.IGNORECASE)
-_ONLY = re.compile(rf"\s{{0,3}}(?:{_FRACTION}|{_DIGITS})\s?(?P<unit>%|[^\W\d_]{{1,20}}\.?)?\s{{0,3}}\.?\s{{0,3}}", re.IGNORECASE)
+_ONLY = re.compile(
+    rf"\s{{0,3}}(?:{_FRACTION}|{_DIGITS})\s?(?P<unit>%|[^\W\d_]{{1,20}}\.?)?\s{{0,3}}\.?\s{{0,3}}",
+    re.IGNORECASE,
+)
 _UNIT = re.compile(r"\s?(?P<unit>[^\W\d_]{1,20})")
 _BEFORE = stated_before("number|count|total|time|duration")
 SECONDS = {
@@ -40,12 +43,17 @@ def read_number(text: str | None) -> Read:
         unit = _UNIT.match(parts[0], match.end())
         timed = unit is not None and unit.group("unit").lower() in SECONDS
         end = unit.end() if unit and timed else match.end()
-        mentions.append(Mention(match.start(), end, frozenset((f"{said} {unit.group('unit')}" if unit and timed else said,))))
+        mentions.append(
+            Mention(
+                match.start(), end, frozenset((f"{said} {unit.group('unit')}" if unit and timed else said,))
+            )
+        )
     return read(parts[0], mentions, _BEFORE)
 
 
 def same_number(text: str | None, wanted: str) -> bool:
-    """Does the text give this number (math-verify's equality), both in one unit of time where both name one?"""
+    """Does the text give this number, by math-verify's equality? Units of time are converted where both have
+    one."""
     found = read_number(text).keys
     if not found:
         return False

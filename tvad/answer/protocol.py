@@ -14,7 +14,7 @@ from tvad.answer import vau_r1
 from tvad.answer.boxes import Box, boxes_in_text, read_boxes
 from tvad.answer.elements import elements
 from tvad.answer.reading import DEFAULT, Reading
-from tvad.answer.reasoning import marks_in
+from tvad.answer.reasoning import FOREIGN, marks_in
 from tvad.answer.spans import NONE, Span, Spans, first_span, read_span, spans_in_text
 
 TAGS: dict[str, tuple[str, ...]] = {
@@ -138,7 +138,8 @@ def parse(
         return contents[0].strip() if len(contents) == 1 else None
 
     answer = single("answer")
-    if answer is not None and any(mark.name for mark in marks_in(answer, reading.marks, strict)):
+    inner = marks_in(answer, reading.marks, strict) if answer else []
+    if any(mark.name and not mark.family.startswith(FOREIGN) for mark in inner):
         answer = None  # tags inside tags
     if answer is None and not strict and "answer" not in by_name and outside:
         answer = outside

@@ -47,10 +47,12 @@ _ENDS = (
 _TAGS = r"</?(?:think|answer|glue|box)>"
 _LOOSE_TAGS = r"<\s{0,2}/?\s{0,2}(?:think|answer|glue|box)\s{0,2}>"
 
+LOOSE = re.compile(r"<(?:\s[^<>]{0,12}|/\s[^<>]{0,12}|[^<>\s]{1,10}\s{1,2})>")  # a tag with blanks in it
+
 
 class Mark(NamedTuple):
     """A mark in a text: from `start` to `end`, the opening or closing one of the element `name`, or an end of
-    turn (name ""). `family`: of reasoning, which marks belong together (any closes what the prompt opened)."""
+    turn (name ""). `family`: which marks of reasoning belong together (any closes what the prompt opened)."""
 
     start: int
     end: int
@@ -117,9 +119,9 @@ def marks_in(
             opening, family = "open" in str(kind), families[said]
         if inside is not None and name == "think" and family != inside and inside != _PROMPT:
             continue
-        if opened and opening and name == "think" and len(found) == 1 and not text[: at[0]].strip():
-            if not strict:  # the model repeats the mark: one opening
-                found, inside = [], family
+        repeated = opened and opening and name == "think" and len(found) == 1 and not text[: at[0]].strip()
+        if repeated and not strict:  # the model writes the prompt's mark again: one opening
+            found, inside = [], family
         if name == "think":
             inside = (inside or family) if opening else None
         found.append(Mark(*at, name, opening, family))

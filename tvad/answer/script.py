@@ -16,19 +16,17 @@ FULL_WIDTH = {0xFF10 + i: ord("0") + i for i in range(10)} | {
     0xFF05: "%",
     0x3001: ",",
 }
-_LIKE = str.maketrans(
-    {
-        **{0xFF01 + n: chr(0x21 + n) for n in range(94)},  # full-width ASCII
-        **{0x24B6 + n: chr(ord("A") + n) for n in range(26)},  # letters in circles
-        **{0x1D400 + n: chr(ord("A") + n) for n in range(26)},  # bold capitals
-        **dict.fromkeys("‘’‛ʼ＇", "'"),
-        **dict.fromkeys("“”„«»「」『』", '"'),
-        **dict.fromkeys("【〔〖", "["),
-        **dict.fromkeys("】〕〗", "]"),
-        **dict.fromkeys("‐‑‒–—―−", "-"),
-        **{"。": ".", "、": ",", "،": ",", "؛": ";", "؟": "?", "।": ".", "　": " ", "\u00a0": " "},
-    }
-)
+_LIKE: dict[int, str] = {
+    **{0xFF01 + n: chr(0x21 + n) for n in range(94)},  # full-width ASCII
+    **{0x24B6 + n: chr(ord("A") + n) for n in range(26)},  # letters in circles
+    **{0x1D400 + n: chr(ord("A") + n) for n in range(26)},  # bold capitals
+    **dict.fromkeys(map(ord, "‘’‛ʼ＇"), "'"),
+    **dict.fromkeys(map(ord, "“”„«»「」『』"), '"'),
+    **dict.fromkeys(map(ord, "【〔〖"), "["),
+    **dict.fromkeys(map(ord, "】〕〗"), "]"),
+    **dict.fromkeys(map(ord, "‐‑‒–—―−"), "-"),
+    **dict(zip(map(ord, "。、،؛؟।　\u00a0"), ".,,;?.  ", strict=True)),
+}
 # Han, kana, Thai, Lao, Khmer, Burmese: words are not set apart. (Korean and Vietnamese set them apart.)
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")

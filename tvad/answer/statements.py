@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from tvad.answer import words
+from tvad.answer.words import either
 
 NEAR = 100  # characters that decide how something is meant, on either side
 MOST = 400  # mentions that are weighed, the last ones of a longer text: what counts is said at the end
@@ -53,37 +54,55 @@ class Read(NamedTuple):
     reason: str | None = None
 
 
-_NOUN = (
-    r"answers?|ans|solution|conclusion|verdict|choice|option|(?:correct|right|best|most \w{1,15}) one|prediction|output|judge?ment|respuesta|opción"
-    r"|réponse|antwort|lösung|resposta|opção|alternativa|risposta|opzione|ответ|вариант|الإجابة|الجواب|उत्तर|जवाब"
-    r"|đáp án|câu trả lời|cevap|yanıt|jawaban(?:nya)?|antwoord|odpowiedź|svar|答案|正解|答え|回答|选项|選項|選択肢|정답|답|대답|คำตอบ"
+_NOUN = either(
+    r"answers?|ans|solution|conclusion|verdict|choice|option|prediction|output|judge?ment",
+    r"(?:correct|right|best|most \w{1,15}) one|respuesta|opción|réponse|antwort|lösung|resposta|opção",
+    r"alternativa|risposta|opzione|ответ|вариант|الإجابة|الجواب|उत्तर|जवाब|đáp án|câu trả lời|cevap",
+    r"yanıt|jawaban(?:nya)?|antwoord|odpowiedź|svar|答案|正解|答え|回答|选项|選項|選択肢|정답|답|대답|คำตอบ",
 )
-_LINK = (
-    r"is|are|['’]s|should be|would be|must be|will be|has to be|remains|=|:|-{1,2}|–|—|→|->|=>|es|est|ist|lautet|é|è|adalah|là|هي|هو|是|为|為"
-    r"|は|が|은|는|이|가|है"
+_LINK = either(
+    r"is|are|['’]s|should be|would be|must be|will be|has to be|remains|=|:|-{1,2}|–|—|→|->|=>",
+    r"es|est|ist|lautet|é|è|adalah|là|هي|هو|是|为|為|は|が|은|는|이|가|है",
 )
-_FILLER = (
-    r"(?:definitely|clearly|certainly|most likely|likely|probably|therefore|thus|hence|then|indeed|actually|now|option|options|letter|choice|answer"
-    r"|class|category|type|the|an?|la|le|el|il|o|a|die|der|das|letra|lettre|lettera|buchstabe|opción|opção|opzione|选项|選項|选|一种|“)"
+_FILLERS = either(
+    r"definitely|clearly|certainly|most likely|likely|probably|therefore|thus|hence|then|indeed|actually|now",
+    r"options?|letter|choice|answer|class|category|type|the|an?|la|le|el|il|o|a|die|der|das",
+    r"letra|lettre|lettera|buchstabe|opción|opção|opzione|选项|選項|选|一种",
 )
+_FILLER = rf"(?:{_FILLERS})"
 _OPENERS = r"[\s\"'*_`(\[{<:$~#>]{0,8}"
-_CHOOSE = (
-    r"(?:choose|chose|pick|select|selected|go(?:ing)? with|went with|opt for|vote for|settled? on|change(?:d)? (?:it |my answer )?to|classify (?:this|it) as"
-    r"|选择?|選|選択|应选|應選|choisis|elijo|escolho|wähle|scelgo|выбираю|kies|seç)"
+_CHOOSE = either(
+    r"choose|chose|pick|select|selected|go(?:ing)? with|went with|opt for|vote for|settled? on",
+    r"changed? (?:it |my answer )?to|classify (?:this|it) as|选择?|選|選択|应选|應選",
+    r"choisis|elijo|escolho|wähle|scelgo|выбираю|kies|seç",
 )
 _AFTER_STATED = re.compile(
-    r"[\s\"'*_)\].:]{0,4}(?:(?:is|was|seems|looks|appears|must be|would be|has to be)(?: to be)? (?:\w{1,12}ly |also )?(?:the |my |an? )?(?:most |only |best |final )?"
-    r"(?:correct|right|true|best|better|answer|one|match|accurate|appropriate|likely|fitting|what happens|what we see)(?!\w)|it is(?!\w)"
-    r"|remains(?! un)|is left|fits best|matches best|(?:が|は)?(?:正しい|正解)|(?:是)?(?:对的|正确|正確|對的)|(?:이|가)? ?(?:맞|정답))",
+    r"[\s\"'*_)\].:]{0,4}(?:"
+    + either(
+        r"(?:is|was|seems|looks|appears|must be|would be|has to be)(?: to be)? (?:\w{1,12}ly |also )?"
+        r"(?:the |my |an? )?(?:most |only |best |final )?(?:correct|right|true|best|better|answer|one|match"
+        r"|accurate|appropriate|likely|fitting|what happens|what we see)(?!\w)",
+        r"it is(?!\w)|remains(?! un)|is left|fits best|matches best",
+        r"(?:が|は)?(?:正しい|正解)|(?:是)?(?:对的|正确|正確|對的)|(?:이|가)? ?(?:맞|정답)",
+    )
+    + ")",
     re.IGNORECASE,
 )
-_IT_IS = re.compile(rf"(?:^|\W)(?:it|this|that|which|what we see|what happens)(?:['’]s| is| must be| was)(?: {_FILLER}){{0,4}}{_OPENERS}$", re.I)
-_LINE_START = re.compile(r"(?:^|\n)[\s>*_#\"'`(\[{<$|•✅👉-]{0,8}(?:\d{1,2}[.)]\s{1,2})?(?:options?\s{1,2})?[\s*\"'(\[]{0,4}$", re.IGNORECASE)
-_LINE_GOES_ON = re.compile(r"[\s\"'*_`)\]}>$]{0,6}(?:$|[.,:;!?\n|–—-]|。|because\b|since\b|as\b)", re.IGNORECASE)
-_LAST = re.compile(r"[\s\"'*_`)\]}>$.!。」|]{0,12}$")
-_STOP = re.compile(r"[.!?\n。]")
+_IT_IS = re.compile(
+    r"(?:^|\W)(?:it|this|that|which|what we see|what happens)(?:['’]s| is| must be| was)"
+    rf"(?: {_FILLER}){{0,4}}{_OPENERS}$",
+    re.IGNORECASE,
+)
+_LABEL = r"(?:options?\s{1,2})?[\s*\"'(\[]{0,4}$"
+_LINE_START = re.compile(
+    rf"(?:^|\n)[\s>*_#\"'`(\[{{<$|•✅👉-]{{0,8}}(?:\d{{1,2}}[.)]\s{{1,2}})?{_LABEL}", re.IGNORECASE
+)
+_LINE_GOES_ON = re.compile(r"[\s\"'*_`)\]}>$]{0,6}(?:$|[.,:;!?\n|–—-]|because\b|since\b|as\b)", re.IGNORECASE)
+_LAST = re.compile(r"[\s\"'*_`)\]}>$.!」|]{0,12}$")
+_STOP = re.compile(r"[.!?\n]")
 _AFTER_A_STOP = re.compile(
-    r"(?:^|[.:;!?\n→。，—–]|->|=>|(?<!\w)(?:so|thus|hence|therefore|then))[\s\"'*_`(\[{]{0,8}(?:options?\s{1,2})?[\s*\"'(\[]{0,4}$",
+    r"(?:^|[.:;!?\n→—–]|->|=>|(?<!\w)(?:so|thus|hence|therefore|then))"
+    rf"[\s\"'*_`(\[{{]{{0,8}}{_LABEL}",
     re.IGNORECASE,
 )
 
@@ -91,17 +110,15 @@ _AFTER_A_STOP = re.compile(
 def stated_before(nouns: str) -> re.Pattern[str]:
     """The pattern of what stands before something stated as the answer; `nouns` beside "answer" and its
     like."""
-    said = rf"(?:{_NOUN}|{nouns})" if nouns else rf"(?:{_NOUN})"
+    said = either(_NOUN, nouns) if nouns else _NOUN
     return re.compile(
-        rf"(?<![A-Za-z])(?:{said}(?:\s{{1,2}}[\w'’]{{1,15}}){{0,3}}?[\s*_\"']{{0,4}}(?:{_LINK})|{_CHOOSE}|(?:answer|ans|答案|정답))"
-        rf"(?:[\s*]{{0,3}}{_FILLER}(?!\w)){{0,4}}{_OPENERS}$",
+        rf"(?<![A-Za-z])(?:(?:{said})(?:\s{{1,2}}[\w'’]{{1,15}}){{0,3}}?[\s*_\"']{{0,4}}(?:{_LINK})"
+        rf"|(?:{_CHOOSE})|(?:answer|ans|答案|정답))(?:[\s*]{{0,3}}{_FILLER}(?!\w)){{0,4}}{_OPENERS}$",
         re.IGNORECASE,
     )
 
 
-def read(
-    text: str, mentions: Sequence[Mention], before: re.Pattern[str], several: bool = False
-) -> Read:
+def read(text: str, mentions: Sequence[Mention], before: re.Pattern[str], several: bool = False) -> Read:
     """What `text` gives as its answer among its mentions, in order. before: `stated_before`. several: an
     answer may hold more than one key."""
     return decided(corrected(text, weighed(text, mentions, before)), several)
@@ -129,7 +146,9 @@ def weighed(text: str, mentions: Sequence[Mention], before: re.Pattern[str]) -> 
         start, end = members[0].start, members[-1].end
         rank = rank_of(text, start, end, before)
         keys = dict.fromkeys(key for member in members for key in sorted(member.keys))
-        groups.append(Group(start, end, tuple(keys), left_open, min(rank, Rank.PERHAPS) if asked(text, end) else rank))
+        groups.append(
+            Group(start, end, tuple(keys), left_open, min(rank, Rank.PERHAPS) if asked(text, end) else rank)
+        )
     return groups
 
 
@@ -152,7 +171,9 @@ def rank_of(text: str, start: int, end: int, before: re.Pattern[str]) -> Rank:
     if words.BEFORE_PERHAPS.search(clause) or words.AFTER_PERHAPS.match(right):
         return Rank.PERHAPS
     if cue := before.search(left):
-        return Rank.FINAL if words.CONCLUDES.search(left[: cue.end()].rstrip(" \"'*_`([{<:$")) else Rank.STATED
+        return (
+            Rank.FINAL if words.CONCLUDES.search(left[: cue.end()].rstrip(" \"'*_`([{<:$")) else Rank.STATED
+        )
     if _LINE_START.search(left) and _LINE_GOES_ON.match(right):
         return Rank.GIVEN
     if _IT_IS.search(left) or (_LAST.match(right) and len(right) < NEAR and _AFTER_A_STOP.search(left)):
@@ -176,26 +197,30 @@ def asked(text: str, end: int) -> bool:
 
 
 def _grouped(text: str, mentions: Sequence[Mention]) -> Iterable[tuple[list[Mention], bool]]:
+    """Mentions that are said in one breath, and whether as alternatives."""
     held: list[Mention] = []
     left_open = False
     for mention in mentions:
         if held:
-            between = text[held[-1].end : mention.start] if mention.start - held[-1].end <= 40 else None
-            joined = between is not None and words.JOINED.fullmatch(between) is not None
-            either = between is not None and words.OPEN.fullmatch(between) is not None
-            if ";" in (between or "") and words.BEFORE_DENIES.search(clause_before(text, held[0].start)):
-                joined = False  # "not A or B; C"
-            if mention.keys <= held[-1].keys | held[0].keys:
-                joined = False  # no list names one thing twice
-            if joined and words.BEFORE_NO.search(between) or words.BEFORE_YES.search(between or ""):
-                joined = False  # a box of its own to be ticked
-            if not (joined or either):
+            between = text[held[-1].end : mention.start][:41]
+            alternative = len(between) <= 40 and words.OPEN.fullmatch(between) is not None
+            if not alternative and not _joined(text, held, mention, between):
                 yield held, left_open
                 held, left_open = [], False
-            left_open = left_open or either
+            left_open = left_open or alternative
         held.append(mention)
     if held:
         yield held, left_open
+
+
+def _joined(text: str, held: list[Mention], mention: Mention, between: str) -> bool:
+    """Does a mention go on with a list?"""
+    if len(between) > 40 or not words.JOINED.fullmatch(between):
+        return False
+    ticked = words.BEFORE_NO.search(between) or words.BEFORE_YES.search(between)
+    over = ";" in between and words.BEFORE_DENIES.search(clause_before(text, held[0].start))
+    named = mention.keys <= held[-1].keys | held[0].keys  # no list names one thing twice
+    return not (ticked or over or named)
 
 
 def corrected(text: str, groups: list[Group]) -> list[Group]:

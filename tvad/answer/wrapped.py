@@ -8,16 +8,20 @@ from typing import Any
 DEEPEST = 3  # elements inside elements
 # Keys under which a JSON answer stands; of any other object the values are no answer.
 KEYS = (
-    "answer", "final_answer", "finalanswer", "answers", "choice", "option", "letter", "prediction", "response",
-    "result", "label", "labels", "class", "classes", "category", "categories", "verdict", "judgement", "judgment",
-    "selected_option", "correct_option", "correct_answer", "output", "anomaly_type", "event", "答案",
-)  # fmt: skip
+    *("answer", "final_answer", "finalanswer", "answers", "choice", "option", "letter", "prediction"),
+    *("response", "result", "label", "labels", "class", "classes", "category", "categories", "verdict"),
+    *("judgement", "judgment", "selected_option", "correct_option", "correct_answer", "output"),
+    *("anomaly_type", "event", "答案"),
+)
 # Elements beside the protocol's <answer> whose content is the answer: LLaVA-CoT, Sky-T1, GLM-4.1V, ERNIE.
 _ELEMENT = re.compile(
-    r"<(conclusion|final_answer|final|ans|solution|response|result)>|<\|begin_of_(solution|box)\|>", re.IGNORECASE
+    r"<(conclusion|final_answer|final|ans|solution|response|result)>|<\|begin_of_(solution|box)\|>",
+    re.IGNORECASE,
 )
 _BOXED = re.compile(r"\\f?boxed\s{0,3}\{")
-_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf|bf|rm|boldsymbol|operatorname|fbox)\s{0,2}|[$]|\\[()\[\]]")
+_COMMAND = re.compile(
+    r"\\(?:text|mathrm|mathbf|textbf|bf|rm|boldsymbol|operatorname|fbox)\s{0,2}|[$]|\\[()\[\]]"
+)
 _TAG = re.compile(r"</?(?:[a-z][a-z0-9_-]{1,30}|(?-i:[bipus]))\s{0,2}/?>|<\|[a-z_]{1,30}\|>", re.IGNORECASE)
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")  # Markdown's strike-through
 _FENCE = re.compile(r"```(?:[a-z]{0,12}\n)?|```", re.IGNORECASE)
