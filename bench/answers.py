@@ -1,5 +1,5 @@
-"""One answer as a line of samples.jsonl: what was asked (its hash), what was parsed, its defects, its
-scores."""
+"""One answer as a line of samples.jsonl: what was asked (its hash), what was parsed, its defects, its scores,
+and why nothing could be read where that is so."""
 
 import hashlib
 import json
@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from bench.suite import Item, Suite
-from bench.tasks import TASKS, Labelled
-from tvad.answer import Answer, parse
-from tvad.data.sample import DIALOGUE_TURN
+from bench.tasks import TASKS, Labelled, Reads, Task
+from tvad.answer import Answer, Read, parse, split
+from tvad.data.sample import DIALOGUE_TURN, Question
 from tvad.prompts import asked
 
 
@@ -28,17 +28,22 @@ def prompt_hash(item: Item, suite: Suite) -> str:
 
 
 def score_item(
-    item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient", hidden: bool = False
+    item: Item,
+    response: str,
+    mode: Literal["lenient", "strict", "vau_r1"] = "lenient",
+    hidden: bool = False,
+    opened: bool = False,
 ) -> dict:
-    """{"parsed", "defects", "scores"} of one answer, and {"labels"} for a task with classes; no scores where
-    the references are `hidden`."""
+    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, and {"read"}, what
+    was read, or {"unread"}, why nothing was; no scores where the references are `hidden`. opened: the prompt
+    has opened the reasoning."""
     task = TASKS[item.task]
-    # A dialogue is answered in plain words: there are no tags to read.
-    answer = (
-        Answer(answer=response)
-        if item.task == DIALOGUE_TURN
-        else parse(response, mode, timing=item.sample.video.timing)
-    )
+    timing = item.sample.video.timing
+    if item.task == DIALOGUE_TURN:  # plain words: there are no tags to read
+        think, words = split(response, item.reading, opened)
+        answer = Answer(think, words, reading=item.reading)
+    else:
+        answer = parse(response, mode, item.reading, opened, timing=timing)
     parsed = {
         "answer": answer.answer,
         "span": answer.span,  # the first of them
@@ -53,7 +58,22 @@ def score_item(
     line["scores"] = {name: value for name, value in scores.items() if value is not None}
     if isinstance(task, Labelled):
         line["labels"] = list(task.label(answer, item.question))
+    found = read(task, answer, item.question, line["scores"])
+    if found.keys:
+        line["read"] = list(found.keys)
+    elif found.reason:
+        line["unread"] = found.reason
     return line
+
+
+def read(task: Task, answer: Answer, question: Question, scores: dict[str, float]) -> Read:
+    """What a task reads out of an answer (a letter, "yes", classes), or why nothing."""
+    if isinstance(task, Reads):
+        return task.read(answer, question)
+    if not scores.get("parse_failure"):
+        return Read(())
+    why = (defect for defect in answer.defects if "span" in defect or "glue" in defect)
+    return Read((), next(why, answer.missing))
 
 
 def line_scores(line: dict) -> dict[str, float]:

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from bench.answers import prompt_hash, score_item
 from bench.cache import ResponseCache
-from bench.models.base import Completion, Engine, GivesOdds, Request, Sampling, Streams
+from bench.models.base import Completion, Engine, GivesOdds, RendersPrompts, Request, Sampling, Streams
 from bench.run_folder import write_lines
 from bench.suite import Item, Suite
 from bench.tasks.faithfulness import masked
-from tvad.answer import judged
+from tvad.answer import ends_open, judged
 from tvad.data.dataset import ClipStore
 from tvad.data.questions import LETTERS
 from tvad.prompts import asked
@@ -67,11 +67,14 @@ class Asking:
                     continue
                 if streams:  # what an endpoint has answered is never asked again: it resumes inside a batch
                     batch = [item for item in batch if item.id not in have]
-                for item, completions in self._completions(number, batch, replies):
+                for item, request, completions in self._completions(number, batch, replies):
                     if item.id in have:
                         continue
+                    opened = isinstance(self.model, RendersPrompts) and ends_open(
+                        self.model.rendered(request), item.reading.marks
+                    )
                     for attempt, completion in enumerate(completions):
-                        line = self._line(item, attempt, completion.text, hashes[item.id])
+                        line = self._line(item, attempt, completion.text, hashes[item.id], opened)
                         out.write(json.dumps(line) + "\n")
                     replies[item.id] = completions[0].text
                     if streams:
@@ -89,8 +92,8 @@ class Asking:
 
     def _completions(
         self, number: int, batch: list[Item], replies: dict[str, str]
-    ) -> Iterator[tuple[Item, list[Completion]]]:
-        """The batch's completions as they come in, what the cache knows first."""
+    ) -> Iterator[tuple[Item, Request, list[Completion]]]:
+        """The batch's requests and completions as they come in, what the cache knows first."""
         decode = self.suite.decode
         requests = [self._request(item, replies) for item in batch]
         # A seed a batch: batches with the same one would draw the same answers.
@@ -112,7 +115,7 @@ class Asking:
         for n, completions in chain(known.items(), ((left[n], found) for n, found in fresh)):
             if self.cache and n not in known:
                 self.cache.put(keys[n], completions)
-            yield batch[n], completions
+            yield batch[n], requests[n], completions
 
     def _request(self, item: Item, replies: dict[str, str]) -> Request:
         turns = (item.sample.dialogue or ())[: item.turn]
@@ -123,7 +126,7 @@ class Asking:
             asked(item.question, self.suite.prompt, str(item.sample.video.path), history), clip, item
         )
 
-    def _line(self, item: Item, attempt: int, response: str, prompt: str) -> dict[str, Any]:
+    def _line(self, item: Item, attempt: int, response: str, prompt: str, opened: bool) -> dict[str, Any]:
         return {
             "id": item.id,
             "task": item.task,
@@ -131,7 +134,7 @@ class Asking:
             "attempt": attempt,
             "prompt_hash": prompt,
             "response": response,
-            **score_item(item, response, self.suite.parse, self.suite.hidden),
+            **score_item(item, response, self.suite.parse, self.suite.hidden, opened),
         }
 
     def odds(self, items: list[Item], path: Path, kept: list[dict]) -> None:

@@ -16,7 +16,7 @@ from bench.answers import line_scores
 from bench.metrics import frame, labels
 from bench.metrics.stats import ODDS, Interval, cluster_draws, interval_of, mean_interval
 from bench.suite import Suite
-from bench.tasks import CIRCULAR, TASKS, Labelled
+from bench.tasks import CIRCULAR, TASKS, UNREAD, Labelled
 
 
 class Columns:
@@ -30,6 +30,7 @@ class Columns:
         self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
         # (question, attempt) -> video, right under all rotations so far
         self.rotations: dict[tuple[str, int], tuple[int, float]] = {}
+        self.unread: dict[str, tuple[list[str], array]] = {}  # task -> reason or "", videos
         self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
 
     def add(self, line: dict) -> None:
@@ -40,6 +41,9 @@ class Columns:
         if line["task"] == CIRCULAR:
             key = (line["id"].rpartition("~")[0], line["attempt"])
             self.rotations[key] = (video, min(scores["accuracy"], self.rotations.get(key, (video, 1.0))[1]))
+        reasons, where = self.unread.setdefault(line["task"], ([], array("l")))
+        reasons.append(line.get("unread", ""))
+        where.append(video)
         if "labels" in line:
             columns = self.labels.setdefault(line["task"], ([], [], []))
             for column, value in zip(columns, (*line["labels"], video), strict=True):
@@ -57,6 +61,10 @@ class Columns:
         if self.rotations:
             videos, values = zip(*self.rotations.values(), strict=True)
             columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
+        for name, (reasons, clusters) in self.unread.items():
+            given = np.array(reasons)
+            for reason in sorted(set(reasons) - {""}):
+                columns[f"{name}.{UNREAD}{reason}"] = (given == reason).astype(float), np.array(clusters)
         found = {
             name: mean_interval(values, videos, suite.resamples, suite.seed)
             for name, (values, videos) in columns.items()

@@ -21,6 +21,7 @@ from bench.models.openai import OpenAiModel
 from bench.run_folder import open_run, read_lines, write_json, write_lines
 from bench.suite import Suite, load
 from bench.tasks import RATIONALE
+from tvad.answer import split
 from tvad.common import config
 from tvad.common.errors import InputError
 
@@ -97,12 +98,13 @@ def _rationales(run: Path) -> list[tuple[dict, str, str]]:
     """(line, rationale, reference) of the run's first attempts at rationales."""
     record, lines, _ = open_run(run)
     _, items = load(config.build(Suite, record["suite"], str(run / "run.json")))
-    references = {item.id: item.question.rationale or "" for item in items if item.task == RATIONALE}
+    by_id = {item.id: item for item in items if item.task == RATIONALE}
     found = []
     for line in lines:
-        if line["task"] == RATIONALE and line["attempt"] == 0 and line["id"] in references:
-            think = line["response"].partition("<think>")[2].partition("</think>")[0] or line["response"]
-            found.append((line, think, references[line["id"]]))
+        if line["task"] == RATIONALE and line["attempt"] == 0 and line["id"] in by_id:
+            item = by_id[line["id"]]
+            think, said = split(line["response"], item.reading)
+            found.append((line, think or said, item.question.rationale or ""))
     if not found:
         raise InputError(f"{run}: no rationales; run a suite with the task {RATIONALE!r}")
     return found

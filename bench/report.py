@@ -56,8 +56,13 @@ def without_looking(found: dict[str, dict]) -> Section | None:
     return Section(title, "table.html", values) if rows else None
 
 
+def _rates(counts: Counter, answers: int) -> str:
+    return ", ".join(f"{name} {count / answers:.1%}" for name, count in counts.most_common(6)) or "none"
+
+
 def parsing(lines: list[dict]) -> Section:
-    """How reliably answers could be read: share of answers with each defect, by task."""
+    """How reliably answers could be read: share of answers that were not, by reason, and with each defect, by
+    task."""
     rows = []
     for task in dict.fromkeys(line["task"] for line in lines):
         of_task = [line for line in lines if line["task"] == task]
@@ -65,10 +70,10 @@ def parsing(lines: list[dict]) -> Section:
             continue
         counts = Counter(defect for line in of_task for defect in line["defects"])
         clean = sum(line_scores(line)["well_formed"] for line in of_task) / len(of_task)
-        defects = (f"{name} {count / len(of_task):.1%}" for name, count in counts.most_common(6))
-        rows.append([task, len(of_task), clean, ", ".join(defects) or "none"])
+        reasons = Counter(line["unread"] for line in of_task if "unread" in line)
+        rows.append([task, len(of_task), clean, _rates(reasons, len(of_task)), _rates(counts, len(of_task))])
     title = "How reliably answers could be read"
-    columns = ["Task", "Answers", "Well formed", "Defects"]
+    columns = ["Task", "Answers", "Well formed", "Not read", "Defects"]
     return Section(title, "table.html", {"label": title, "columns": columns, "rows": rows})
 
 

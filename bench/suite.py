@@ -4,18 +4,24 @@ was measured on."""
 import hashlib
 import json
 import math
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
 from bench.tasks import CIRCULAR, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
+from tvad.answer import Reading, table_of
+from tvad.answer.classes import key_of
+from tvad.answer.numbers import is_number
+from tvad.answer.reading import DEFAULT
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load_checked
 from tvad.data.questions import DIALOGUE
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
 from tvad.data.video import MAX_FRAMES, RATE, check_sampling
-from tvad.prompts import STYLES
+from tvad.prompts import STYLES, VAU_R1_CLASSES
 
 AGAIN = (CIRCULAR, FAITHFULNESS)  # tasks that ask once more what others have asked: only where they are named
 TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
@@ -67,6 +73,8 @@ class Suite:
     """How questions are put: tvad, vau_r1 or vau_r1_no_think (`tvad.prompts.STYLES`)."""
     parse: Literal["lenient", "strict", "vau_r1"] = "lenient"
     """How answers are read (`tvad.answer.parse`)."""
+    reading: Reading = field(default_factory=Reading)
+    """What the protocol leaves open: marks of reasoning, the unit of boxes, names of classes."""
     odds: bool = False
     """Also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
     hidden: bool = False
@@ -103,6 +111,7 @@ class Suite:
         fixed |= {
             k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
         }
+        fixed |= {"reading": asdict(self.reading)} if self.reading != Reading() else {}
         found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True)}, [".encode())
         for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text
             found.update((", " if n else "").encode() + json.dumps(to_json(sample), sort_keys=True).encode())
@@ -113,7 +122,8 @@ class Suite:
 @dataclass(frozen=True, slots=True)
 class Item:
     """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the
-    earlier turns; `masked`: the video is shown without its anomalous seconds."""
+    earlier turns; `masked`: the video is shown without its anomalous seconds; `reading`: how its answer is
+    read, the video's size and the data's classes filled in."""
 
     id: str
     task: str
@@ -121,6 +131,7 @@ class Item:
     question: Question
     turn: int = 0
     masked: bool = False
+    reading: Reading = DEFAULT
 
 
 def read(path: str, overrides: list[str] | None = None) -> Suite:
@@ -194,7 +205,8 @@ def settled(suite: Suite, samples: list[Sample]) -> Suite:
 
 def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     """The suite's samples and its question items, in a fixed order."""
-    samples = load_checked(suite.data, drop=suite.drop_bad_rows)[: suite.max_videos]
+    every = load_checked(suite.data, drop=suite.drop_bad_rows)
+    samples = every[: suite.max_videos]
     tasks = settled(suite, samples).tasks or []
     items = [item for sample in samples for item in _items(sample, suite, tasks)]
     asked = {item.task for item in items}
@@ -203,4 +215,43 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
             raise InputError(
                 f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it"
             )
-    return samples, items
+    resolve = reader_of(suite, every)
+    return samples, [replace(item, reading=resolve(item.sample)) for item in items]
+
+
+def class_names(samples: list[Sample]) -> list[str]:
+    """Classes that the samples and their questions name, in order; an answer of several is their parts."""
+    names = dict.fromkeys(name for sample in samples for name in sample.categories)
+    answers = [q.answer for s in samples for q in s.questions if q.kind == "classification"]
+    known = {key_of(name) for name in [*names, *answers]}
+    for answer in answers:
+        parts = [part.strip() for part in re.split(r"[,;/|&]", answer)]
+        several = len(parts) > 1 and all(key_of(part) in known for part in parts)
+        names |= dict.fromkeys(parts if several else [] if is_number(answer) else [answer])
+    return list(names)
+
+
+def class_table(samples: list[Sample], prompt: str, further: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The classes of a data set and of the style in which it is asked, with `further` names of them."""
+    return table_of([*class_names(samples), *(() if prompt == "tvad" else VAU_R1_CLASSES)], further)
+
+
+def reader_of(suite: Suite, samples: list[Sample]) -> Callable[[Sample], Reading]:
+    """How the answers about a sample are read: the suite's `reading` with the data's classes, and with the
+    video's own size where boxes are in pixels of no other picture. Raises InputError where that is not
+    known."""
+    table = class_table(samples, suite.prompt, suite.reading.classes)
+    reading = replace(suite.reading, classes=table)
+    if reading.boxes != "pixels" or reading.picture is not None or "spatial" not in tasks_of(suite, samples):
+        return lambda sample: reading
+    sizes: dict[tuple[int, int], Reading] = {}
+
+    def resolve(sample: Sample) -> Reading:
+        width, height = sample.video.width, sample.video.height
+        if not width or not height:
+            raise InputError(
+                f"reading.boxes: pixels, but the size of {sample.id!r} is not known; set reading.picture"
+            )
+        return sizes.setdefault((width, height), replace(reading, picture=[width, height]))
+
+    return resolve

@@ -86,6 +86,15 @@ class GivesOdds(Protocol):
 
 
 @runtime_checkable
+class RendersPrompts(Protocol):
+    """Renders its prompts in this process, so that one sees how they end."""
+
+    def rendered(self, request: Request) -> str:
+        """The prompt as text, by the model's chat template."""
+        ...
+
+
+@runtime_checkable
 class HoldsModel(Protocol):
     """Answers with a transformers model of this process, which may be exchanged: set `model`."""
 

@@ -54,12 +54,14 @@ class HfModel:
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Nothing to do: it samples from the model that it was given."""
 
+    def rendered(self, request: Request) -> str:
+        """The prompt as text."""
+        return self.processor.apply_chat_template(
+            request.messages, tokenize=False, add_generation_prompt=True
+        )
+
     def _inputs(self, requests: list[Request]) -> dict:
-        texts = [
-            self.processor.apply_chat_template(r.messages, tokenize=False, add_generation_prompt=True)
-            for r in requests
-        ]
-        return self._encoded(texts, [r.frames for r in requests])
+        return self._encoded([self.rendered(r) for r in requests], [r.frames for r in requests])
 
     def _encoded(self, texts: list[str], clips: list[Frames]) -> dict:
         videos = [torch.from_numpy(np.ascontiguousarray(clip.images)).permute(0, 3, 1, 2) for clip in clips]
@@ -98,10 +100,9 @@ class HfModel:
 
     def _length(self, request: Request) -> int:
         """About how many tokens a request takes."""
-        text = self.processor.apply_chat_template(
-            request.messages, tokenize=False, add_generation_prompt=True
+        return len(self.processor.tokenizer(self.rendered(request))["input_ids"]) + video_tokens(
+            request.frames
         )
-        return len(self.processor.tokenizer(text)["input_ids"]) + video_tokens(request.frames)
 
     def _sample(self, requests, sampling):
         tokenizer = self.processor.tokenizer
@@ -152,12 +153,7 @@ class HfModel:
         found = []
         tokenizer = self.processor.tokenizer
         for request, options in zip(requests, choices, strict=True):
-            text = (
-                self.processor.apply_chat_template(
-                    request.messages, tokenize=False, add_generation_prompt=True
-                )
-                + opening
-            )
+            text = self.rendered(request) + opening
             inputs = dict(
                 self._encoded([text + option for option in options], [request.frames] * len(options))
             )

@@ -83,13 +83,16 @@ class VllmModel:
 
         sync_weights(self.llm, weights)
 
-    def _input(self, request: Request, answered: str = "") -> dict:
-        """A prompt as the engine takes it, with the beginning of the answer."""
-        text = self.processor.apply_chat_template(
+    def rendered(self, request: Request) -> str:
+        """The prompt as text."""
+        return self.processor.apply_chat_template(
             request.messages, tokenize=False, add_generation_prompt=True
         )
+
+    def _input(self, request: Request, answered: str = "") -> dict:
+        """A prompt as the engine takes it, with the beginning of the answer."""
         video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
-        return {"prompt": text + answered, "multi_modal_data": {"video": [video]}}
+        return {"prompt": self.rendered(request) + answered, "multi_modal_data": {"video": [video]}}
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of every request, in order; `prompt_ids` keeps their prompts."""

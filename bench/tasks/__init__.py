@@ -15,7 +15,7 @@ from bench.tasks import (
     spatial,
     temporal,
 )
-from tvad.answer import Answer
+from tvad.answer import Answer, Read
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 
 
@@ -36,6 +36,14 @@ class Task(Protocol):
     def score(self, answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
         """{metric: value of this item}; None where the metric does not apply to it."""
         ...
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A task that says what it reads out of an answer; its reason, where nothing, stands in the line and its
+    rate beside the scores."""
+
+    def read(self, answer: Answer, question: Question) -> Read: ...
 
 
 @runtime_checkable
@@ -70,13 +78,14 @@ PRIMARIES = (
     *(f"{task}.{module.PRIMARY}" for task, module in TASKS.items()),
     *(f"{HEATMAP}.{name}" for name in heatmap.PRIMARIES),
 )
+UNREAD = "unread_"  # begins the rates of answers that could not be read, a reason each
 MISSING = "missing"  # share of the questions without an answer (`bench score`), of every task
 
 
 def lower_is_better(metric: str) -> bool:
     """Of a metric "task.name"."""
     task, _, name = metric.partition(".")
-    return name == MISSING or (task in TASKS and name in TASKS[task].LOWER)
+    return name == MISSING or name.startswith(UNREAD) or (task in TASKS and name in TASKS[task].LOWER)
 
 
 def is_binary(metric: str) -> bool:

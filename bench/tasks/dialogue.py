@@ -6,10 +6,17 @@ that the mean over answers is the macro average over videos.
 """
 
 from bench.metrics.text import bleu4
-from tvad.answer import Answer, judged
+from tvad.answer import Answer, Read, judged, read_verdict
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "yes_no", (), ("yes_no",)
+
+
+def read(answer: Answer, question: Question) -> Read:
+    """The verdict of the first turn; of the others, plain words, everything is read."""
+    if question.topic == "judgement":
+        return read_verdict(answer.answer)
+    return Read(("words",)) if (answer.answer or "").strip() else Read((), "nothing_said")
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
@@ -22,4 +29,4 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
             "sensitivity": right if wanted else None,
             "specificity": right if wanted is False else None,
         }
-    return {f"{question.topic or 'other'}_bleu4": bleu4(text.lower(), [question.answer.lower()])}
+    return {f"{question.topic or 'other'}_bleu4": bleu4(text.lower(), [question.answer.lower()], by="script")}

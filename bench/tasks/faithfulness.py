@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tvad.answer import Answer, judged
+from bench.tasks.judgement import read as read
+from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
 from tvad.data.video import Frames
 
@@ -26,5 +27,5 @@ def masked(clip: Frames, spans: tuple[tuple[float, float], ...]) -> Frames:
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
-    found = judged(answer.answer)
-    return {"changes": float(found is False), "parse_failure": float(found is None)}
+    found = read(answer, question).keys
+    return {"changes": float(found == ("no",)), "parse_failure": float(not found)}

@@ -7,6 +7,7 @@ arXiv 2307.06281).
 
 from dataclasses import replace
 
+from bench.tasks.mcq import read as read
 from bench.tasks.mcq import score as score
 from tvad.data.questions import LETTERS
 from tvad.data.sample import Question

@@ -5,32 +5,33 @@ bleu4, rouge_l against the reference rationale; names_object: the key object tha
 consistent: the rationale names no other option than the one that is chosen (only where it names any).
 """
 
-import re
-
 from bench.metrics.text import bleu4, rouge_l
-from tvad.answer import Answer, letter
-from tvad.data.questions import LETTERS
+from tvad.answer import Answer, Read, letter
+from tvad.answer.classes import names
+from tvad.answer.letters import options_named
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "bleu4", ("parse_failure",), ()
 
 
-def names(text: str, what: str) -> bool:
-    """Does `text` name `what` as whole words, plural aside?"""
-    return re.search(rf"(?<!\w){re.escape(what.lower())}s?(?!\w)", text.lower()) is not None
-
-
 def consistent(think: str, answer: Answer, question: Question) -> float | None:
     """1 where the options that the rationale names include the chosen one, 0 where they are others, None
-    where it names none."""
-    named = {LETTERS[n] for n, option in enumerate(question.options or ()) if names(think, option)}
+    where it names none; what it denies is not named."""
+    named = options_named(think, question.options or ())
     return None if not named else float(letter(answer.answer, question.options or ()) in named)
+
+
+def read(answer: Answer, question: Question) -> Read:
+    """That there is a rationale, or why not."""
+    if (answer.think or "").strip():
+        return Read(("rationale",))
+    return Read((), "empty_think" if "empty_think" in answer.defects else "missing_think")
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     think, reference = (answer.think or "").strip(), question.rationale or ""
     return {
-        "bleu4": bleu4(think, [reference]),
+        "bleu4": bleu4(think, [reference], by="script"),
         "rouge_l": rouge_l(think, reference),
         "names_object": None if sample.key_object is None else float(names(think, sample.key_object)),
         "consistent": consistent(think, answer, question),

@@ -1,10 +1,16 @@
 """Spatial grounding: the box at the asked moment."""
 
 from bench.metrics.spatial import matched_iou, pointing
-from tvad.answer import Answer
+from tvad.answer import Answer, Read
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "miou", ("parse_failure",), ()
+
+
+def read(answer: Answer, question: Question) -> Read:
+    """How many boxes were read, or why none."""
+    why = next((d for d in answer.defects if d.endswith("_box") or d.startswith("box_")), answer.missing)
+    return Read((str(len(answer.boxes)),)) if answer.boxes else Read((), why)
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:

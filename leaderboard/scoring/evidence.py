@@ -18,6 +18,8 @@ from bench.shown import QUALITY, class_means, picture
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP
 from leaderboard.intake.submission import PREDICTIONS
+from tvad.answer import read_verdict
+from tvad.answer.classes import key_of
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, settle
 from tvad.data.dataset import ClipStore
@@ -38,12 +40,15 @@ def summary(lines: list[dict], samples: list[Sample], items: list[Item]) -> dict
         true = Counter(truths[line["id"]] for line in of_task)
         if len(true) > SHOWN_ANSWERS or task not in ("mcq", "judgement", "classification"):
             continue
-        spelt = {word.casefold(): word for word in true}
-        given = Counter(
-            spelt.get((line["parsed"]["answer"] or "").strip().casefold(), "other") for line in of_task
-        )
+        spelt = {_read_as(task, word): word for word in true}
+        given = Counter(spelt.get(_read_as(task, "".join(line.get("read", ()))), "other") for line in of_task)
         answers[task] = {word: [given[word], true[word]] for word in (*sorted(true), "other")}
     return {"by_class": class_means(lines, samples), "answers": answers}
+
+
+def _read_as(task: str, word: str) -> str:
+    """An answer as `bench.tasks` reads it, without its spelling."""
+    return (read_verdict(word).keys or ("",))[0] if task == "judgement" else key_of(word)
 
 
 def keep(run: Path, scored: Path) -> str:

@@ -145,6 +145,8 @@ class GrpoRun:
     """Topics of multiple-choice questions; by default all."""
     prompt: str = "tvad"
     """How questions are put (`tvad.prompts.STYLES`)."""
+    classes: dict[str, list[str]] = field(default_factory=dict)
+    """Class: other names of it that a reward reads; the data's classes are known by their own."""
     difficulty: Difficulty | None = None
     """Draw questions by how often the start answers them."""
     drop_bad_rows: bool = False

@@ -2,6 +2,7 @@
 own rewards where it has any."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -70,9 +71,15 @@ def pool_of(
 
 
 def row_of(
-    sample: Sample, question: Question, history: tuple[tuple[str, str], ...] = (), style: str = "tvad"
+    sample: Sample,
+    question: Question,
+    history: tuple[tuple[str, str], ...] = (),
+    style: str = "tvad",
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`."""
+    """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`. classes: the
+    table that a classification is read by."""
+    table = [[name, *others] for name, others in (classes or {}).items()]
     path = str(sample.path(sample.video.path))
     return {
         "prompt": asked(question, style, path, history),
@@ -83,6 +90,7 @@ def row_of(
         "video": path,
         "moment": moment_of(question),
         "timing": asdict(sample.video.timing),
+        "classes": table if table and question.kind == "classification" else None,
     }
 
 
@@ -134,8 +142,10 @@ def rows(
     topics: list[str] | None = None,
     style: str = "tvad",
     weights: dict[tuple[str, str], float] | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of the trainer's data set: `draw` as prompts in a style."""
+    """Rows of the trainer's data set: `draw` as prompts in a style; `classes`: see `row_of`."""
     if style not in STYLES:
         raise InputError(f"prompt: unknown style {style!r}; known: {', '.join(STYLES)}")
-    return [row_of(*question, style=style) for question in draw(samples, tasks, count, seed, topics, weights)]
+    chosen = draw(samples, tasks, count, seed, topics, weights)
+    return [row_of(*question, style=style, classes=classes) for question in chosen]

@@ -16,6 +16,7 @@ from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
 
 from bench.models.base import HoldsModel
+from bench.suite import class_table
 from rft.common.model_card import rft_card
 from rft.common.run_log import RECORD, RUN, RunLog, last_checkpoint, read_record
 from rft.common.trainable import add_lora, save_adapter, select_trainable
@@ -46,7 +47,8 @@ def prompts_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[
         if run.difficulty
         else None
     )
-    return mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances)
+    table = class_table(samples, run.prompt, run.classes)
+    return mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances, table)
 
 
 def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:

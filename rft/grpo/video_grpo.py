@@ -37,15 +37,16 @@ from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.redraw import replaced, without_signal
 from rft.grpo.reg_grpo import regression_loss
 from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
-from rft.rewards.base import completion_text, needs_of
+from rft.rewards.base import completion_text, needs_of, parsed
 from rft.rewards.mix import total
-from tvad.answer import parse
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN
 from tvad.data.video import Frames
 from tvad.model.modeling import TvadForConditionalGeneration
 from tvad.model.processing import TvadProcessor
+
+ENDS = 60  # characters of a prompt's end that the rewards see
 
 
 class VideoGRPOTrainer(GRPOTrainer):
@@ -193,8 +194,8 @@ class VideoGRPOTrainer(GRPOTrainer):
                 self.engine.sleep()
 
     def rollout(self, prompts: list) -> dict:
-        """TRL's hook: prompts repeated per completion -> prompt ids, completion ids and engine log-probs,
-        each a list of B; for rewards that need them also `heat` and `times`."""
+        """TRL's hook: prompts repeated per completion -> prompt ids, completion ids, engine log-probs
+        and ends of the prompts, each a list of B; for rewards that need them also `heat` and `times`."""
         size = self.num_generations if self.model.training else self.num_generations_eval
         starts = group_starts(prompts, size)
         counts = np.diff([*starts, len(prompts)])
@@ -203,7 +204,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         clips = [self.store.load(video_of(prompt)) for prompt in asked]
         found, maps = self._answers(asked, clips, int(counts.max()))
         vision = self.processing_class.vision_inputs(clips)
-        prompt_ids = self._prompt_ids(asked, clips, vision["video_grid_thw"])
+        prompt_ids, ends = self._prompt_ids(asked, clips, vision["video_grid_thw"])
         hashes = [clip_hash(clip) for clip in clips] if self.features is not None else []
         self._rollout = Rollout(vision, hashes, torch.tensor(group_index))
         completions = [c for group, count in zip(found, counts, strict=True) for c in group[:count]]
@@ -211,6 +212,7 @@ class VideoGRPOTrainer(GRPOTrainer):
             "prompt_ids": [prompt_ids[g] for g in group_index],
             "completion_ids": [c.ids for c in completions],
             "logprobs": [c.logprobs for c in completions],
+            "prompt_ends": [ends[g] for g in group_index],
         }
         if maps is not None:
             output |= {"heat": [maps[g] for g in group_index], "times": [clips[g].times for g in group_index]}
@@ -233,9 +235,12 @@ class VideoGRPOTrainer(GRPOTrainer):
                 return found, None
             return found, self.engine.heatmaps(clips) or [None] * len(clips)
 
-    def _prompt_ids(self, prompts: list, clips: list[Frames], grids: torch.Tensor) -> list[list[int]]:
-        """Prompts as the model reads them, video tokens expanded; RuntimeError where the engine read others:
-        its log-probs would be about another text."""
+    def _prompt_ids(
+        self, prompts: list, clips: list[Frames], grids: torch.Tensor
+    ) -> tuple[list[list[int]], list[str]]:
+        """Prompts as the model reads them, video tokens expanded, and how their texts end (a template may
+        open the reasoning); RuntimeError where the engine read others: its log-probs would be about another
+        text."""
         processor = self.processing_class
         texts = [
             processor.expand(
@@ -246,7 +251,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         found = [processor.tokenizer(text)["input_ids"] for text in texts]
         if isinstance(self.engine, KeepsPrompts) and self.engine.prompt_ids != found:
             raise RuntimeError("the engine and the processor expand the prompt differently")
-        return found
+        return found, [text[-ENDS:] for text in texts]
 
     def save_policy(self, folder: Path) -> None:
         """A self-contained checkpoint of the policy, sharded weights gathered, LoRA merged; training goes on
@@ -261,7 +266,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         and with each, and the reward of every task."""
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         defects = [
-            parse(completion_text(completion), "strict").defects
+            parsed(completion_text(completion), row, "strict").defects
             for completion, row in zip(completions, inputs, strict=True)
             if row["task"] != DIALOGUE_TURN
         ]

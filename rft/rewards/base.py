@@ -4,11 +4,11 @@ signature.
 `COLUMNS` lists what it may read. None says that it does not apply to a task. What cannot be scored raises and
 names the completion: nothing is scored 0 in silence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Literal
 
-from tvad.answer import TAGS, Answer, parse
+from tvad.answer import TAGS, Answer, Reading, Timing, ends_open, parse, split
 from tvad.data.sample import DIALOGUE_TURN
 
 Reward = Callable[..., list[float | None]]
@@ -23,8 +23,10 @@ FROM_DATA = {
     "video": "path of its file",
     "moment": "seconds that a question about a place names, else None",
     "timing": "of the video {duration, fps, times} (`tvad.answer.Timing`), each None where not known",
+    "classes": "of a classification question: the classes, each a list of its name and its other names",
 }
 FROM_ENGINE = {
+    "prompt_ends": "the end of the prompt as the model read it, which may open the reasoning",
     "heat": "the model's own heatmap (T', h, w) in [0, 1], for rewards that say that they need it",
     "times": "seconds of the sampled frames (T,), beside `heat`",
 }
@@ -55,7 +57,7 @@ def per_completion(score: Callable[..., float | None]) -> Reward:
         }
         values: list[float | None] = []
         for n, (completion, given, kind) in enumerate(zip(completions, solution, task, strict=True)):
-            row = {name: column[n] for name, column in listed.items()}
+            row = {name: column[n] for name, column in listed.items()} | {"task": kind}
             try:
                 if kind not in TAGS and kind != DIALOGUE_TURN:
                     raise ValueError(f"unknown task {kind!r}")
@@ -69,6 +71,27 @@ def per_completion(score: Callable[..., float | None]) -> Reward:
         return values
 
     return reward
+
+
+def parsed(text: str, row: Mapping[str, Any], mode: Literal["strict", "lenient"] = "lenient") -> Answer:
+    """A completion as the benchmark reads it, by the row's classes, its video's timing and the end of its
+    prompt (`prompt_ends`, else what TRL hands on as `prompts`)."""
+    classes = row.get("classes") or []
+    reading = Reading(classes={name: list(others) for name, *others in classes})
+    opened = ends_open(str(row.get("prompt_ends") or _end_of(row.get("prompts"))))
+    if row.get("task") == DIALOGUE_TURN:  # plain words: there are no tags to read
+        think, words = split(text, reading, opened)
+        return Answer(think, words, reading=reading)
+    timing = Timing(**row["timing"]) if row.get("timing") else None
+    return parse(text, mode, reading, opened, timing=timing)
+
+
+def _end_of(prompt: Any) -> str:
+    """The end of a prompt that is text, or whose last message the model is to continue."""
+    if isinstance(prompt, list):
+        last = prompt[-1] if prompt and isinstance(prompt[-1], Mapping) else {}
+        return completion_text(prompt) if last.get("role") == "assistant" else ""
+    return prompt if isinstance(prompt, str) else ""
 
 
 def needing(*columns: str) -> Callable[[Any], Any]:

@@ -3,64 +3,53 @@
 A reward that does not apply to a task returns None for it. To add one: a function here and its place in
 `REWARDS`."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from bench.metrics import choice, spatial, temporal
+from bench.metrics import spatial, temporal
 from bench.metrics.text import rouge_l
-from bench.tasks.rationale import names
-from rft.rewards.base import Reward, needing, per_completion
-from tvad.answer import TAGS, Answer, Timing, judged, parse, spans_in_text
-from tvad.data.questions import LETTERS
-from tvad.data.sample import DIALOGUE_TURN
+from bench.tasks import TASKS
+from rft.rewards.base import Reward, needing, parsed, per_completion
+from tvad.answer import TAGS, Answer, judged, letter, spans_in_text
+from tvad.answer.letters import options_named
+from tvad.data.sample import DIALOGUE_TURN, Question, Sample, Video
+
+UNSEEN = Sample("", "", "", Video(""))  # the benchmark's rules for answers look at no sample
 
 
 @per_completion
 def format(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
     """1 iff strict parsing finds exactly the tags of the task, once each, in order, with nothing outside and
-    nothing wrong in them."""
+    nothing wrong in them. Where the prompt has opened the reasoning the completion only closes it."""
     if task == DIALOGUE_TURN:
         return None
-    found = parse(text, "strict")
+    found = parsed(text, row, "strict")
     return float(found.tags == TAGS[task] and not found.defects)
 
 
-def same_answer(found: Answer, reference: Answer, task: str, options: Any) -> bool:
-    """Is the answer right: the letter, the label, or the number (math-verify)?"""
-    if found.answer is None or reference.answer is None or "repeated_answer" in found.defects:
+def is_right(found: Answer, reference: Answer, task: str, options: Any = None) -> bool:
+    """Is the answer right, by the benchmark's own rule for the task? Of a time and a place, whose metrics are
+    about span and box: the verdict where the reference is one, else the number or the name."""
+    if reference.answer is None:
         return False
-    if task == "mcq":
-        return choice.letter(found.answer, options or "ABCD") == reference.answer
-    given, wanted = (
-        " ".join(a.replace("_", " ").lower().split()).strip(" .!") for a in (found.answer, reference.answer)
-    )
-    if given == wanted:
-        return True
-    if any(c.isdigit() for c in wanted) and len(given) <= 100:
-        from math_verify import parse as parse_math
-        from math_verify import verify
-
-        return bool(
-            verify(
-                parse_math(wanted, parsing_timeout=None),
-                parse_math(given, parsing_timeout=None),
-                timeout_seconds=None,
-            )
-        )
-    return False
+    # A letter without its options, as foreign rows have it, is one of four.
+    offered = tuple(options or "ABCD") if task == "mcq" else None
+    if task in ("temporal", "spatial"):
+        task = "classification" if judged(reference.answer) is None else "judgement"
+    question = Question(task, "", reference.answer, offered)
+    return TASKS[task].score(found, question, UNSEEN)["accuracy"] == 1.0
 
 
 @per_completion
 def answer(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
-    """1 iff the answer is right; 0 if several are offered. Of dialogue turns only the yes/no one has a right
-    answer."""
+    """1 iff the answer is right (`is_right`). Of dialogue turns only the yes/no one has a right answer."""
+    found = parsed(text, row)
     if task == DIALOGUE_TURN:
         wanted = judged(reference.answer)
-        return None if wanted is None else float(judged(text) == wanted)
-    return float(same_answer(parse(text), reference, task, row.get("options")))
+        return None if wanted is None else float(judged(found.answer) == wanted)
+    return float(is_right(found, reference, task, row.get("options")))
 
 
 @per_completion
@@ -68,11 +57,7 @@ def words(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> fl
     """ROUGE-L of a dialogue turn with its reference; None for other tasks and for the yes/no turn."""
     if task != DIALOGUE_TURN or judged(reference.answer) is not None:
         return None
-    return rouge_l(text.lower(), (reference.answer or "").lower())
-
-
-def _timing(row: Mapping[str, Any]) -> Timing | None:
-    return Timing(**row["timing"]) if row.get("timing") else None
+    return rouge_l(parsed(text, row).answer or "", reference.answer or "")
 
 
 def spans_reward(name: str, compare: Callable[[temporal.Several, temporal.Several], float]) -> Reward:
@@ -81,7 +66,7 @@ def spans_reward(name: str, compare: Callable[[temporal.Several, temporal.Severa
     def score(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
         if task != "temporal":
             return None
-        return compare(parse(text, timing=_timing(row)).spans, reference.spans)
+        return compare(parsed(text, row).spans, reference.spans)
 
     score.__name__ = name
     return per_completion(score)
@@ -96,8 +81,7 @@ def box(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> floa
     """Mean IoU over the asked moments; only for spatial grounding."""
     if task != "spatial":
         return None
-    found = parse(text)
-    return 0.0 if "repeated_box" in found.defects else spatial.matched_iou(found.boxes, reference.boxes)
+    return spatial.matched_iou(parsed(text, row).boxes, reference.boxes)
 
 
 def soft_iou(heat: np.ndarray, xyxy: tuple[float, float, float, float]) -> float:
@@ -130,12 +114,8 @@ def evidence(text: str, reference: Answer, task: str, row: Mapping[str, Any]) ->
         return None
     if row.get("heat") is None:
         raise ValueError("no heatmap; the evidence reward needs a model with AHD")
-    found = parse(text)
-    if (
-        len(found.boxes) != 1
-        or "repeated_box" in found.defects
-        or not same_answer(found, reference, task, None)
-    ):
+    found = parsed(text, row)
+    if len(found.boxes) != 1 or not is_right(found, reference, task):
         return 0.0
     heat, times = np.asarray(row["heat"], float), np.asarray(row["times"], float)
     # The sampled frame next to the asked moment; the T frames share T' maps, two frames a map.
@@ -146,29 +126,21 @@ def evidence(text: str, reference: Answer, task: str, row: Mapping[str, Any]) ->
 @per_completion
 def consistency(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
     """1 iff the rationale does not contradict the tags: where it names options, the chosen one is among them;
-    where it says that nothing is wrong, so does the answer; where it gives time spans, one of them overlaps
-    a tagged one by half. An empty rationale says nothing: 0."""
+    where it says that something is wrong, or nothing, so does the answer; where it gives time spans, one of
+    them overlaps a tagged one by half. An empty rationale says nothing: 0."""
     if task == DIALOGUE_TURN:
         return None
-    found = parse(text, timing=_timing(row))
+    found = parsed(text, row)
     think = (found.think or "").strip()
     if not think or found.answer is None:
         return 0.0
     if task == "mcq" and (options := row.get("options")):
-        named = {LETTERS[n] for n, option in enumerate(options) if names(think, option)}
-        if named and choice.letter(found.answer, options) not in named:
+        named = options_named(think, options)
+        if named and letter(found.answer, options) not in named:
             return 0.0
     if task in ("judgement", "temporal"):
-        quiet = (
-            re.search(
-                r"\b(?:no anomaly|nothing (?:unusual|anomalous|abnormal)|no one misbehaves)\b",
-                think,
-                re.IGNORECASE,
-            )
-            is not None
-        )
-        loud = judged(found.answer)
-        if quiet and loud:
+        said = judged(think)
+        if said is not None and judged(found.answer) is (not said):
             return 0.0
     if task == "temporal" and isinstance(found.spans, tuple):
         told = spans_in_text(think)

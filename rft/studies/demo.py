@@ -36,7 +36,8 @@ def rewards_by_item(run_folder: Path, items, functions: list, weights: list[floa
 
     by_id = {item.id: item for item in items}
     lines = read_lines(run_folder / "samples.jsonl")
-    rows = [row_of(by_id[line["id"]].sample, by_id[line["id"]].question) for line in lines]
+    answered = [by_id[line["id"]] for line in lines]
+    rows = [row_of(item.sample, item.question, classes=item.reading.classes) for item in answered]
     columns = {name: [row[name] for row in rows] for name in FROM_DATA}
     responses = [line["response"] for line in lines]
     values = [

@@ -1,10 +1,49 @@
-"""Boxes as answers write them, in 0..1000 of the frame's width and height."""
+"""Boxes as answers write them: the families' notations, and the one place that converts their units to
+0..1000 of the frame's width and height. The suite says the unit and it is never guessed: what contradicts it
+is a defect. docs/answers.md lists notations and units with their sources."""
 
 import json
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from tvad.answer.script import FULL_WIDTH
+from tvad.answer.script import plain
+
+XYXY = tuple[float, float, float, float]
+Unit = Literal["permille", "permille_yx", "unit", "percent", "pixels", "loc"]
+# Full scale of a unit. Pixels have the picture's.
+SCALES = {"permille": 1000.0, "permille_yx": 1000.0, "unit": 1.0, "percent": 100.0, "loc": 1024.0}
+Y_FIRST = ("permille_yx", "loc")
+MOST = 100_000  # characters of an element
+
+_KEYS = ("box", "bbox", "bbox_2d", "box_2d", "bounding_box", "boundingbox", "xyxy", "coordinates")
+_TIMES = ("t", "time", "timestamp", "seconds")
+_CORNERS = (
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("left", "top", "right", "bottom"),
+)
+_SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
+
+_NUMBER = r"[-+]?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})"
+_MARKED = r"(?:\s?(?:px|%))?"  # what says another unit than the suite, and is looked for by itself
+_COMMA = rf"{_MARKED}\s{{0,3}}[,;\s]\s{{0,3}}"
+_LIST = re.compile(rf"[\[(]\s{{0,3}}{_COMMA.join([rf'({_NUMBER})'] * 4)}{_MARKED}\s{{0,3}}[\])]")
+_BARE = re.compile(_COMMA.join([rf"({_NUMBER})"] * 4))
+_POINT = rf"[\[(]\s{{0,3}}({_NUMBER}){_COMMA}({_NUMBER}){_MARKED}\s{{0,3}}[\])]"
+_POINTS = re.compile(rf"{_POINT}[^()\[\]\d]{{0,40}}{_POINT}")
+_LOC = re.compile(r"<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>")
+_NAMES = sorted({name for row in (*_CORNERS, *_SIDES) for name in row}, key=len, reverse=True)
+_NAMED = re.compile(rf"(?<![\w.])({'|'.join(_NAMES)})\"?\s{{0,3}}[=:]\s{{0,3}}\"?({_NUMBER})", re.IGNORECASE)
+_ALONE = re.compile(rf"(?<![\w.]){_NUMBER}(?=px|\W|$)")
+_FENCE = re.compile(r"```(?:[a-z]{0,12}\n)?", re.IGNORECASE)
+_MARKS = re.compile(
+    r"<\|?/?(?:object_ref_start|object_ref_end|box_start|box_end|begin_of_box|end_of_box|ref|det)\|?>"
+)
+_SAID = {"%": "percent", "px": "pixels", "pixel": "pixels"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,48 +51,171 @@ class Box:
     """A box in 0..1000 of the frame's width and height, at `t` seconds (None: the moment that the question
     names)."""
 
-    xyxy: tuple[float, float, float, float]
+    xyxy: XYXY
     t: float | None = None
 
 
-def _box_of(values) -> tuple[float, float, float, float] | None:
-    if not isinstance(values, list) or len(values) != 4:
-        return None
-    if not all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and abs(v) <= 1e6
-        for v in values
-    ):
-        return None
-    x1, y1, x2, y2 = (float(v) for v in values)
-    return x1, y1, x2, y2
+Raw = tuple[XYXY | None, float | None]  # four numbers (None: not so) as they are written, and seconds
 
 
-def read_boxes(text: str) -> tuple[tuple[Box, ...], list[str]]:
-    """Content of a box element -> (boxes, defects). Boxes outside 0..1000 or with x2 <= x1 keep their defect
-    and are dropped."""
-    if len(text) > 20_000:
+def in_permille(values: XYXY, unit: Unit, size: tuple[int, int] | None) -> tuple[XYXY | None, str | None]:
+    """Four numbers as a family writes them -> (x1, y1, x2, y2) in 0..1000, or a defect. `size`: width and
+    height of the picture that pixels are about."""
+    if unit in Y_FIRST:
+        values = (values[1], values[0], values[3], values[2])
+    if unit == "pixels" and size is None:
+        return None, "box_without_picture"
+    wide, high = (float(side) for side in size) if unit == "pixels" and size else (SCALES[unit],) * 2
+    if (unit == "unit" and max(values) > 1) or (unit != "unit" and 0 < max(values) <= 1):
+        return None, "box_unit"  # a box of a thousandth of the frame, or of one pixel, is none
+    x1, y1, x2, y2 = (value / side * 1000 for value, side in zip(values, (wide, high) * 2, strict=True))
+    if min(x1, y1, x2, y2) < 0 or max(x1, y1, x2, y2) > 1000 + 1e-6:
+        return None, "box_outside_frame"
+    if x2 <= x1 or y2 <= y1:
+        return None, "reversed_box"
+    return (x1, y1, x2, y2), None
+
+
+def read_boxes(
+    text: str, unit: Unit = "permille", size: tuple[int, int] | None = None
+) -> tuple[tuple[Box, ...], list[str]]:
+    """Content of a box element -> (boxes, defects). Boxes outside the frame, reversed or in another unit
+    keep their defect and are dropped."""
+    if len(text) > MOST:
         return (), ["malformed_box"]
-    try:
-        data = json.loads(text.translate(FULL_WIDTH).strip())
-    except (ValueError, RecursionError):
-        return (), ["malformed_box"]
-    if isinstance(data, dict):
-        data = [data]
-    if not isinstance(data, list):
-        return (), ["malformed_box"]
-    rows = data if data and all(isinstance(row, (dict, list)) for row in data) else [data]
+    text = plain(text)
+    return _converted(list(_written(text)) or [(None, None)], text, unit, size)
+
+
+def boxes_in_text(
+    text: str, unit: Unit = "permille", size: tuple[int, int] | None = None
+) -> tuple[tuple[Box, ...], list[str]]:
+    """Boxes in free text, each once; nothing where there are none."""
+    text = plain(text)
+    rows = [*_tokens(text), *(_fenced(text) or _in_words(text))]
+    if not rows and (bare := _BARE.fullmatch(text.strip())):
+        rows = [(_four(list(bare.groups())), None)]
+    return _converted(list(dict.fromkeys(rows)), text, unit, size)
+
+
+def _converted(
+    rows: list[Raw], text: str, unit: Unit, size: tuple[int, int] | None
+) -> tuple[tuple[Box, ...], list[str]]:
+    said = next((said for word, said in _SAID.items() if rows and word in text.lower()), unit)
+    if "<loc" in text:
+        said = "loc"
     boxes, defects = [], []
-    for row in rows:
-        t = row.get("t") if isinstance(row, dict) else None
-        xyxy = _box_of(row.get("box") if isinstance(row, dict) else row)
-        if xyxy is None or not (
-            t is None or (isinstance(t, (int, float)) and not isinstance(t, bool) and math.isfinite(t))
-        ):
+    for values, t in rows:
+        if values is None:
             defects.append("malformed_box")
-        elif min(xyxy) < 0 or max(xyxy) > 1000:
-            defects.append("box_outside_frame")
-        elif xyxy[2] <= xyxy[0] or xyxy[3] <= xyxy[1]:
-            defects.append("reversed_box")
+        elif said != unit or (unit == "loc" and "<loc" not in text):
+            defects.append("box_unit")
         else:
-            boxes.append(Box(xyxy, None if t is None else float(t)))
+            xyxy, defect = in_permille(values, unit, size)
+            boxes += [Box(xyxy, t)] if xyxy else []
+            defects += [defect] if defect else []
     return tuple(boxes), defects
+
+
+def _written(text: str) -> Iterator[Raw]:
+    """What a box element holds: tokens, JSON, or numbers in some other dress."""
+    if rows := list(_tokens(text)):
+        yield from rows
+        return
+    text = _FENCE.sub(" ", _MARKS.sub(" ", text)).strip()
+    try:
+        yield from _rows(json.loads(text))
+    except RecursionError:
+        yield None, None
+    except ValueError:
+        rows = list(_in_words(text))
+        numbers = _ALONE.findall(text)
+        if not rows and len(numbers) == 4:
+            rows = [(_four(numbers), None)]
+        yield from rows
+
+
+def _tokens(text: str) -> Iterator[Raw]:
+    for match in _LOC.finditer(text):
+        yield _four(list(match.groups())), None
+
+
+def _fenced(text: str) -> list[Raw]:
+    """JSON in a code fence, or a text that is JSON."""
+    for part in text.split("```")[1::2] if "```" in text else [text]:
+        if len(part) <= MOST and any(key in part for key in ('"', "[")):
+            try:
+                rows = [row for row in _rows(json.loads(_FENCE.sub("", f"```{part}").strip())) if row[0]]
+            except (ValueError, RecursionError):
+                continue
+            if rows:
+                return rows
+    return []
+
+
+def _in_words(text: str) -> Iterator[Raw]:
+    """Lists of four, pairs of points, then named corners."""
+    held = [*_LIST.finditer(text), *_POINTS.finditer(text)]
+    for match in sorted(held, key=lambda match: match.start()):
+        yield _four(list(match.groups())), None
+    if not held:
+        named: dict[str, Any] = {}
+        for match in _NAMED.finditer(text):
+            named.setdefault(match.group(1).lower(), match.group(2))
+        if (values := _of_names(named)) is not None:
+            yield values, None
+
+
+def _rows(data: Any) -> Iterator[Raw]:
+    """Boxes in a JSON value; one that is none is (None, None)."""
+    if (values := _four(data)) is not None:
+        yield values, None
+    elif isinstance(data, list) and data and all(isinstance(row, (dict, list)) for row in data):
+        for row in data:
+            yield from _rows(row)
+    elif isinstance(data, dict):
+        named = {str(key).lower(): value for key, value in data.items()}
+        given = next((named[key] for key in _TIMES if key in named), None)
+        t = None if given is None else _number(given)
+        places = [named[key] for key in _KEYS if key in named]
+        if not places and _of_names(named) is None:
+            places = [value for value in named.values() if isinstance(value, (list, dict))]
+        rows = [row for place in places for row in _rows(place)] or [(_of_names(named), None)]
+        for values, inner in rows:
+            yield (None if given is not None and t is None else values), (t if inner is None else inner)
+    else:
+        yield None, None
+
+
+def _of_names(named: dict[str, Any]) -> XYXY | None:
+    """Corners, or a corner with width and height, by their names."""
+    for keys in _CORNERS:
+        if all(key in named for key in keys):
+            return _four([named[key] for key in keys])
+    for keys in _SIDES:
+        if all(key in named for key in keys) and (values := _four([named[key] for key in keys])):
+            x, y, width, height = values
+            return x, y, x + width, y + height
+    if "top_left" in named and "bottom_right" in named:
+        return _four([named["top_left"], named["bottom_right"]])
+    return None
+
+
+def _four(data: Any) -> XYXY | None:
+    """Four numbers, or two points."""
+    if isinstance(data, list) and len(data) == 2 and all(isinstance(p, list) and len(p) == 2 for p in data):
+        data = [*data[0], *data[1]]
+    if not isinstance(data, list) or len(data) != 4:
+        return None
+    numbers = [number for value in data if (number := _number(value)) is not None]
+    return (numbers[0], numbers[1], numbers[2], numbers[3]) if len(numbers) == 4 else None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also one written as text, with s or px behind it or not."""
+    if isinstance(value, str):
+        match = re.fullmatch(rf"\s{{0,3}}({_NUMBER})\s{{0,3}}(?:px|s|sec|seconds)?\s{{0,3}}", value)
+        value = float(match.group(1)) if match else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= 1e6 and math.isfinite(value) else None

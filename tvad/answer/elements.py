@@ -1,60 +1,115 @@
 """Which part of a text is reasoning, which is the answer: the elements of the protocol, in one pass."""
 
-import re
+from tvad.answer.reading import DEFAULT, Reading
+from tvad.answer.reasoning import FOREIGN, LOOSE, Mark, marks_in
 
-TAG = re.compile(r"<(/?)(think|answer|glue|box)>", re.IGNORECASE)
+Element = tuple[str, str, bool]  # name, content, closed
 
 
-def elements(text: str) -> tuple[list[tuple[str, str, bool]], str, list[str]]:
+def elements(
+    text: str, reading: Reading = DEFAULT, strict: bool = False, opened: bool = False
+) -> tuple[list[Element], str, list[str]]:
     """Top-level elements as (name, content, closed), the text outside of them, and defects. One pass.
+    strict: of reasoning only the protocol's marks and the suite's count; opened: the prompt has opened it.
 
-    Nothing inside `<think>` counts as another element. An unclosed think ends where an answer element begins;
-    a think that is closed but never opened starts at the text's beginning (chat templates that open it for
-    the model).
+    Nothing inside reasoning counts as another element. Unclosed reasoning ends where an answer element
+    begins; reasoning that is closed but never opened starts at the text's beginning.
     """
-    marks = list(TAG.finditer(text))
-    found: list[tuple[str, str, bool]] = []
+    marks = marks_in(text, reading.marks, strict, opened or reading.opened)
+    found: list[Element] = []
     outside: list[str] = []
-    defects: list[str] = []
+    defects = ["other_think"] if any(mark.family.startswith(FOREIGN) for mark in marks) else []
+    if any(mark.name and LOOSE.fullmatch(text, mark.start, mark.end) for mark in marks):
+        defects.append("loose_tag")
     position, i = 0, 0
-    names = [(m.group(2).lower(), m.group(1) == "") for m in marks]
-    closing_thinks = [j for j, n in enumerate(names) if n == ("think", False)]
-    if closing_thinks and ("think", True) not in names[: closing_thinks[0] + 1]:
-        end = closing_thinks[0]
-        found.append(("think", text[: marks[end].start()], True))
+    if (last := _unopened(marks)) is not None:
+        found.append(("think", text[: marks[last].start], True))
         defects.append("unopened_think")
-        position, i = marks[end].end(), end + 1
-    # The closing tags of each name that are still to come, the next one last: looking for the partner of
-    # every opening tag anew would be quadratic in a text of nothing but opening tags.
-    closers: dict[str, list[int]] = {}
-    for j in range(len(marks) - 1, -1, -1):
-        if not names[j][1]:
-            closers.setdefault(names[j][0], []).append(j)
+        position, i = marks[last].end, last + 1
+    partners = _partners(marks)
     while i < len(marks):
-        name, opening = names[i]
-        outside.append(text[position : marks[i].start()])
-        position = marks[i].end()
-        if not opening:
-            defects.append(f"stray_close_{name}")
+        mark = marks[i]
+        outside.append(text[position : mark.start])
+        position = mark.end
+        if not mark.opening:
+            if mark.name:
+                defects.append(f"stray_close_{mark.name}")
             i += 1
             continue
-        coming = closers.get(name, [])
-        while coming and coming[-1] < i:
-            coming.pop()
-        if not coming:
-            defects.append(f"unclosed_{name}")
+        j = partners[i]
+        if j is None:
+            defects.append(f"unclosed_{mark.name}")
             # It ends where another element begins, so that an unclosed rationale does not swallow the answer.
             stop = i + 1
-            while stop < len(marks) and not (names[stop][1] and names[stop][0] != name):
+            while stop < len(marks) and not (marks[stop].opening and marks[stop].name != mark.name):
                 stop += 1
-            end = marks[stop].start() if stop < len(marks) else len(text)
-            found.append((name, text[position:end], False))
+            end = marks[stop].start if stop < len(marks) else len(text)
+            found.append((mark.name, text[position:end], False))
             position, i = end, stop
             continue
-        j = coming[-1]
-        if any(k[0] != name or k[1] for k in names[i + 1 : j]):
-            defects.append(f"nested_{name}")
-        found.append((name, text[position : marks[j].start()], True))
-        position, i = marks[j].end(), j + 1
+        if any(inner.name not in ("", mark.name) or inner.opening for inner in marks[i + 1 : j]):
+            defects.append(f"nested_{mark.name}")
+        found.append((mark.name, text[position : marks[j].start], True))
+        position, i = marks[j].end, j + 1
     outside.append(text[position:])
     return found, "".join(outside), defects
+
+
+def split(text: str, reading: Reading = DEFAULT, opened: bool = False) -> tuple[str | None, str]:
+    """(reasoning, the rest) of a text, white space at their ends aside; None where there is no reasoning."""
+    marks = [
+        mark
+        for mark in marks_in(text, reading.marks, opened=opened or reading.opened)
+        if mark.name in ("think", "")
+    ]
+    told, rest, position, i = [], [], 0, 0
+    if (last := _unopened(marks)) is not None:
+        told.append(text[: marks[last].start])
+        position, i = marks[last].end, last + 1
+    partners = _partners(marks)
+    while i < len(marks):
+        rest.append(text[position : marks[i].start])
+        position = marks[i].end
+        if marks[i].opening:
+            j = partners[i]
+            end = len(text) if j is None else marks[j].start
+            told.append(text[position:end])
+            position = end if j is None else marks[j].end
+            i = len(marks) if j is None else j
+        i += 1
+    rest.append(text[position:])
+    reasoning = "\n".join(part.strip() for part in told if part.strip())
+    return reasoning or None, "".join(rest).strip()
+
+
+def _unopened(marks: list[Mark]) -> int | None:
+    """Place of the mark that closes reasoning which nothing opened: the last one before anything opens."""
+    last = None
+    for place, mark in enumerate(marks):
+        if mark.opening:
+            break
+        if mark.name == "think":
+            last = place
+    return last
+
+
+def _partners(marks: list[Mark]) -> list[int | None]:
+    """For every opening mark the place of the one that closes it. Reasoning inside reasoning is counted, so
+    that its inner end does not pass for the outer one's; where the count does not come out, and for the other
+    elements, the next closing mark of the name. One pass: looking for each partner anew would be quadratic in
+    a text of nothing but opening marks."""
+    partners: list[int | None] = [None] * len(marks)
+    coming: dict[str, int] = {}
+    for place in range(len(marks) - 1, -1, -1):
+        mark = marks[place]
+        if mark.opening:
+            partners[place] = coming.get(mark.name)
+        else:
+            coming[mark.name] = place
+    waiting: list[int] = []
+    for place, mark in enumerate(marks):
+        if mark.name == "think" and mark.opening:
+            waiting.append(place)
+        elif mark.name == "think" and waiting:
+            partners[waiting.pop()] = place
+    return partners

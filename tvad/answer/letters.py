@@ -1,90 +1,199 @@
 """Multiple choice: which option does a free-form answer name? Never a letter out of the rationale, never a
-guess."""
+guess; docs/answers.md has the rules."""
 
 import re
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Mapping, Sequence
+
+from tvad.answer.script import UNSPACED, folded, plain
+from tvad.answer.statements import MOST, Mention, Rank, Read, read, stated_before, weighed
+from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES, either
+from tvad.answer.wrapped import unwrapped
 
 LETTERS = "ABCDEFGHIJ"  # of the options of a multiple-choice question, at most so many
 
-_CAPITAL, _ANY = f"([{LETTERS}])", f"([{LETTERS}{LETTERS.lower()}])"
-_STATED = re.compile(
-    r"(?:\banswer|\boption|\bchoice|\bchoose|\bpick|\bselect|\bgo with|答案|정답)(?:\s+(?:is|would be|should"
-    r" be|it is)|\s*[:：是은])*"
-    rf"\s*(?:option|letter|choice)?[\s\"'*`(\[（【]*{_ANY}(?![A-Za-z'])",
+_BEFORE = stated_before("")
+_CAPITAL = re.compile(rf"(?<![A-Za-z0-9'’_])(?<!\w-)[{LETTERS}](?![A-Za-z0-9'’_+#]|-[A-Za-z])")
+_SMALL = re.compile(r"(?<![A-Za-z0-9'’_-])[a-j](?![A-Za-z0-9'’_-])")
+_GLUED = re.compile(rf"(?<![A-Za-z])(?:[Aa]nswer|[Aa]ns|[Oo]ption)([{LETTERS}])(?![A-Za-z0-9'’_])")
+_LABELLED = re.compile(r"(?:^|\W)(?:option|choice|letter)\s{1,2}[\"'*(\[]{0,2}$", re.IGNORECASE)
+_BRACKETED = re.compile(r"[(\[{]\s?$")
+# A capital behind one of these words may be a letter; behind any other word it is a part of a name.
+_MAY_PRECEDE = re.compile(
+    either(
+        r"\w*ly|\w*n't",
+        r"a|actually|adalah|all|also|although|and|answer|answer's|antwort|anything|are|as|assume|be",
+        r"because|believe|best|between|both|buchstabe|but|by|certainly|cevap|choice|choose|choosing",
+        r"chose|compare|comparing|consider|considering|correct|definitely|die|dismiss|e|either|el",
+        r"eliminate|else|es|est|et|everything|except|exclude|excluding|favor|favour|final|for|guess",
+        r"hence|if|il|instead|is|ist|it|it's|its|jawaban|je|la|lautet|le|leaves|leaving|letra|letter",
+        r"lettera|lettre|like|likely|là|maybe|mean|meaning|meant|must|my|namely|neither|no|nor|not|o",
+        r"of|on|only|opción|opt|option|options|opzione|opção|or|out|over|perhaps|pick|picking|possibly",
+        r"prefer|probably|rather|really|reject|remains|resposta|respuesta|right|risposta|rule|ruled",
+        r"ruling|réponse|say|see|select|selected|selecting|should|since|so|suspect|than|that|that's",
+        r"the|then|therefore|think|though|thought|thus|to|und|unlike|versus|vs|wait|was|whereas|while",
+        r"will|with|would|write|wrong|y|yes|án|è|é",
+    ),
     re.IGNORECASE,
 )
-_NEGATED = re.compile(
-    r"(?:\bnot|n't|\bneither|\bnor|\brather than|\binstead of|\bexclude|\bwrong|\brule[ds]?"
-    r" out)\W+(?:\w+\W+){0,3}$",
-    re.IGNORECASE,
-)
-_MARKED = re.compile(rf"[(\[（【*]+\s*{_CAPITAL}\s*[)\]）】*]+")
-_LEAD = re.compile(rf"^[\s\"'*`(\[]*{_ANY}(?:[\s\"'*`)\].,:;!?。、：)-]|$)")
-_ALONE = re.compile(rf"(?<![A-Za-z0-9']){_CAPITAL}(?![A-Za-z0-9'])")
-_ARTICLE = re.compile(r"[Aa]\s+(?!(?:or|and)\b)[a-z]")
-_REFUSAL = re.compile(
-    r"\b(?:cannot|can't|unable|not (?:able|sure|possible)|don't know|no idea|none of)\b", re.IGNORECASE
-)
+_WORD_BEFORE = re.compile(r"([A-Za-zÀ-ɏḀ-ỿ'’]{1,24})\s{1,3}$")
+_LOOKS_LIKE_A_WORD = "AEIO"  # a letter that is a word of some language when written with a capital
+_NOT_SAID = re.compile(r"(?<!\w)N\s?/\s?A(?!\w)", re.IGNORECASE)
+_TO_OWN_TEXT = re.compile(r"[\s.:,;)\]\"'*_–—\-(]{0,6}(?:because\s)?", re.IGNORECASE)
 
 
 def letter(text: str | None, options: Sequence[str] | Mapping[str, str]) -> str | None:
     """The one letter that `text` (an answer without its rationale) names, or None for none, several or
-    undecidable.
+    undecidable."""
+    found = read_letter(text, options)
+    return found.keys[0] if found.keys else None
 
-    Order: the whole answer is a letter; an explicit statement ("the answer is B", the last one that is not
-    negated); a leading or a marked letter; the only option whose text occurs; the only capital that stands
-    alone.
-    """
-    if not text:
-        return None
-    text = text[:20_000].strip()
+
+def read_letter(text: str | None, options: Sequence[str] | Mapping[str, str]) -> Read:
+    """As `letter`, with the reason where there is none: nothing_said, several, denied, refused,
+    nothing_named. Of options with the same text the first one is named by it."""
+    if not text or not text.strip():
+        return Read((), "nothing_said")
     texts = dict(options) if isinstance(options, Mapping) else dict(zip(LETTERS, options, strict=False))
-    valid = set(texts)
-    bare = re.sub(r"[\s\"'*`()\[\]{}.,:;!?。（）【】]+", "", text)
-    if len(bare) == 1 and bare.upper() in valid:
-        return bare.upper()
-    stated = [
-        m.group(1).upper()
-        for m in _STATED.finditer(text)
-        if not _NEGATED.search(text[max(0, m.start(1) - 40) : m.start(1)])
-    ]
-    stated = [s for s in stated if s in valid]
-    if stated:
-        return stated[-1] if len(set(stated)) == 1 or stated[-1] != stated[0] else None
-    named = _named_option(text, texts)
-    if (lead := _LEAD.match(text)) and lead.group(1).upper() in valid:
-        found = lead.group(1)
-        capitals = {m.group(1) for m in _ALONE.finditer(text)} & valid
-        article = _ARTICLE.match(text, lead.start(1)) is not None
-        if not article and (found.isupper() or len(bare) == 1) and capitals <= {found.upper()}:
-            return found.upper()
-    marked = {m.group(1) for m in _MARKED.finditer(text)} & valid
-    if len(marked) == 1 and named in (None, *marked):
-        return marked.pop()
-    if len(marked) > 1:
-        return None
-    if named is not None:
-        return named
-    if _REFUSAL.search(text):
-        return None
-    alone = [m for m in _ALONE.finditer(text) if m.group(1) in valid and not _ARTICLE.match(text, m.start())]
-    letters = {m.group(1) for m in alone} - {"I"}
-    return letters.pop() if len(letters) == 1 else None
+    parts = unwrapped(plain(text))
+    found = [_read(part, texts) for part in parts]
+    if len(found) == 1:
+        return found[0]
+    keys = {key for each in found for key in each.keys}
+    return Read(tuple(keys)) if len(keys) == 1 and all(each.keys for each in found) else Read((), "several")
 
 
-def _named_option(text: str, texts: Mapping[str, str]) -> str | None:
-    """The only option whose text occurs in the answer; one inside another counts only where the longer does
-    not occur."""
-    lowered = " ".join(text.lower().split())
-    found = {key: " ".join(option.lower().split()).rstrip(".") for key, option in texts.items()}
-    hits = {
-        key: option
-        for key, option in found.items()
-        if option and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", lowered)
-    }
-    longest = [
-        key
-        for key, option in hits.items()
-        if not any(option != other and option in other for other in hits.values())
-    ]
-    return longest[0] if len(longest) == 1 else None
+def same_option(found: str, wanted: str, options: Sequence[str]) -> bool:
+    """Is the option `found` the one that is `wanted`, or one with the same text?"""
+    if found == wanted:
+        return True
+    texts = dict(zip(LETTERS, options, strict=False))
+    said = [folded(texts[key]).strip(" .,;!?") for key in (found, wanted) if key in texts]
+    return len(said) == 2 and said[0] == said[1]
+
+
+def options_named(text: str, options: Sequence[str]) -> set[str]:
+    """Letters of the options whose texts occur in a text (a rationale), those that it denies left out."""
+    texts = dict(zip(LETTERS, options, strict=False))
+    text = plain(text)
+    groups = weighed(text, _texts_in(text, texts), _BEFORE)
+    return {key for group in groups if group.rank is not Rank.DENIED for key in group.keys}
+
+
+def _read(text: str, texts: Mapping[str, str]) -> Read:
+    text = _NOT_SAID.sub(lambda match: " " * len(match.group()), text)
+    bare = re.sub(r"[\W_]+", "", text)
+    if len(bare) == 1 and bare.upper() in texts:
+        return Read((bare.upper(),))
+    named = _texts_in(text, texts)
+    mentions = _joined(text, _letters_in(text, texts, named), named)
+    found = read(text, mentions, _BEFORE)
+    if not found.keys and found.reason == "nothing_named" and REFUSES.search(text[-2000:]):
+        return Read((), "refused")
+    return found
+
+
+def _pattern_of(option: str) -> str | None:
+    """An option's words in their order, punctuation and a leading article aside."""
+    tokens = re.findall(r"\d+(?:[.,:]\d+)+|[^\W_]+", option)
+    if not tokens:
+        return None
+    article = tokens[0].lower() in ("a", "an", "the") and len(tokens) > 2
+    body = r"[\W_]{0,6}".join(map(re.escape, tokens[1:] if article else tokens))
+    edge = rf"[^\W_{UNSPACED}]"
+    left = "" if re.match(rf"[{UNSPACED}]", tokens[0]) else rf"(?<!{edge})"
+    right = "" if re.match(rf"[{UNSPACED}]", tokens[-1][-1]) else rf"(?!{edge})"
+    left += r"(?<!\d[.,:])" if tokens[0][0].isdigit() else ""  # "5" is not in "1.5"
+    right += r"(?![.,:]\d)" if tokens[-1][-1].isdigit() else ""
+    return rf"{left}(?:(?:an?|the)\s)?{body}{right}" if article else rf"{left}{body}{right}"
+
+
+def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:
+    """Where options' texts occur; of several that begin at one place the longest."""
+    patterns: dict[str, str] = {}
+    for key, option in texts.items():
+        if option.strip() in LETTERS:
+            continue  # its text is a letter, and read as one
+        if (pattern := _pattern_of(plain(option))) and pattern.lower() not in (
+            p.lower() for p in patterns.values()
+        ):
+            patterns[key] = pattern
+    if not patterns:
+        return []
+    ordered = sorted(patterns, key=lambda key: -len(patterns[key]))
+    # A letter may be glued to the text that it labels ("DBecause …"): it is no part of a word then.
+    joined = re.compile("|".join(f"(?P<{key}>{patterns[key]})" for key in ordered), re.IGNORECASE)
+    found = [Mention(m.start(), m.end(), frozenset(str(m.lastgroup))) for m in _last(joined, text)]
+    glued = re.match(rf"\s{{0,9}}[{LETTERS}](?=[A-Z][a-z])", text)
+    if glued and (m := joined.match(text, glued.end()) or joined.match(text[glued.end() :])):
+        at = glued.end() if m.start() == 0 else 0
+        found.append(Mention(m.start() + at, m.end() + at, frozenset(str(m.lastgroup))))
+        found.append(Mention(glued.end() - 1, glued.end(), frozenset(text[glued.end() - 1])))
+    return sorted(set(found))
+
+
+def _letters_in(text: str, texts: Mapping[str, str], named: list[Mention]) -> list[Mention]:
+    """Where letters of the options stand as letters."""
+    found = []
+    for match in _last(_CAPITAL, text):
+        key, start, end = match.group(), match.start(), match.end()
+        before = text[max(0, start - 40) : start]
+        word = _WORD_BEFORE.search(before)
+        if word and len(word.group(1)) > 1 and not _MAY_PRECEDE.fullmatch(word.group(1)):
+            continue
+        if (
+            key in _LOOKS_LIKE_A_WORD
+            and not FOLLOWS_A_LETTER.match(text, end)
+            and not _own_text(text, end, key, named)
+        ):
+            continue
+        found.append((key, start, end))
+    for match in _last(_GLUED, text):
+        found.append((match.group(1), match.start(1), match.end(1)))
+    for match in _last(_SMALL, text):
+        start, end = match.span()
+        before = text[max(0, start - 60) : start]
+        if not FOLLOWS_A_LETTER.match(text, end):
+            continue
+        alone = re.match(r"[.):]", text[end:]) and not before.strip()
+        if alone or _LABELLED.search(before) or _BRACKETED.search(before) or _BEFORE.search(before):
+            found.append((match.group().upper(), start, end))
+    starts = [mention.start for mention in named]
+
+    def inside(start: int, end: int) -> bool:
+        at = bisect_right(starts, start) - 1
+        return at >= 0 and end <= named[at].end and named[at].end - named[at].start > 1
+
+    return sorted({Mention(s, e, frozenset(k)) for k, s, e in found if k in texts and not inside(s, e)})
+
+
+def _last(pattern: re.Pattern[str], text: str) -> deque[re.Match[str]]:
+    """The last matches, more than are weighed: some are words and not letters."""
+    return deque(pattern.finditer(text), maxlen=4 * MOST)
+
+
+def _own_text(text: str, end: int, key: str, named: list[Mention]) -> bool:
+    """Does the option's own text follow the letter?"""
+    after = named[bisect_left(named, (end,)) :][:1]
+    return any(
+        key in m.keys and m.start - end <= 8 and not text[end : m.start].strip(" .:)*\"'") for m in after
+    )
+
+
+def _joined(text: str, letters: list[Mention], named: list[Mention]) -> list[Mention]:
+    """Letters and texts in order; a letter right before a text is one mention with it, of both keys."""
+    found: list[Mention] = []
+    for mention in sorted([*letters, *named]):
+        last = found[-1] if found else None
+        if (
+            last is not None
+            and last.end - last.start == 1
+            and mention.end - mention.start > 1
+            and mention.start - last.end <= 14
+            and _TO_OWN_TEXT.fullmatch(text, last.end, mention.start)
+        ):
+            found[-1] = Mention(last.start, mention.end, last.keys | mention.keys)
+        else:
+            found.append(mention)
+    return found

@@ -2,20 +2,21 @@
 and `<box>`.
 
 VAU-R1's tags (arXiv 2505.23504) extended by a box. Rewards and metrics read the same answer, span and boxes
-out of a text, as both come through `parse`; what counts as right is each one's own, and a reward may be the
-stricter (an answer or a span given twice earns nothing; "Anomaly" is no "Yes"). `parse` never raises and
-takes linear time, whatever the text.
+out of a text, as both come through `parse`; an element given twice is unread in both. `parse` never raises
+and takes linear time, whatever the text.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tvad.answer import vau_r1
-from tvad.answer.boxes import Box, read_boxes
-from tvad.answer.elements import TAG, elements
+from tvad.answer.boxes import Box, boxes_in_text, read_boxes
+from tvad.answer.elements import elements
+from tvad.answer.reading import DEFAULT, Reading
+from tvad.answer.reasoning import FOREIGN, marks_in
 from tvad.answer.span_labels import read_labels
-from tvad.answer.spans import BRACKETED, NONE, Span, Spans, first_span, read_spans, read_text
+from tvad.answer.spans import NONE, Span, Spans, first_span, read_spans, read_text
 from tvad.answer.timing import Timing
 
 TAGS: dict[str, tuple[str, ...]] = {
@@ -31,7 +32,8 @@ MAX_TEXT = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a text says. `spans`: seconds, "none" for a normal video, None where not given; `span_labels`: a
-    class each, None where not given. `tags`: complete elements in order."""
+    class each, None where not given. `tags`: complete elements in order. `reading`: by which rules it was
+    read."""
 
     think: str | None = None
     answer: str | None = None
@@ -40,6 +42,13 @@ class Answer:
     defects: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     span_labels: tuple[str | None, ...] | None = None
+    reading: Reading = field(default=DEFAULT, compare=False, repr=False)
+
+    @property
+    def missing(self) -> str:
+        """Why there is no answer, where there is none."""
+        known = ("not_text", "repeated_answer", "nested_answer", "empty_answer", "unclosed_think")
+        return next((name for name in known if name in self.defects), "nothing_said")
 
     @property
     def span(self) -> Span | Literal["none"] | None:
@@ -84,15 +93,18 @@ def render(answer: Answer, task: str) -> str:
 def parse(
     text: str,
     mode: Literal["strict", "lenient", "vau_r1"] = "lenient",
+    reading: Reading = DEFAULT,
+    opened: bool = False,
     *,
     timing: Timing | None = None,
 ) -> Answer:
-    """Read a completion. Never raises for any `text`; linear time up to 1 MiB, longer texts are cut there
-    (`too_long`).
+    """Read a completion. Never raises for any `text`; linear time up to 1 MiB, of longer texts the last MiB
+    is read (`too_long`). opened: the prompt has opened the reasoning; timing: of the video, for spans in
+    frames, percent or words.
 
     - strict: only well-formed elements, each at most once; everything else is a defect and reads as missing.
-    - lenient (metrics): also untagged answers, spans and boxes outside the rationale. Several different
-      answers read as none.
+    - lenient (metrics): also other marks of reasoning, untagged answers, spans and boxes outside the
+      rationale. An element given twice reads as none.
     - vau_r1: spans by the rules of VAU-R1's evaluation script, answers from the first element, for
       paper-comparable numbers.
     """
@@ -102,12 +114,12 @@ def parse(
         return Answer(defects=("not_text",))
     defects: list[str] = []
     if len(text) > MAX_TEXT:
-        text, defects = text[:MAX_TEXT], ["too_long"]
+        text, defects = text[-MAX_TEXT:], ["too_long"]
     if mode == "vau_r1":
         thought, said, when, more = vau_r1.read(text)
-        return Answer(thought, said, _several(when), defects=(*defects, *more))
+        return Answer(thought, said, _several(when), defects=(*defects, *more), reading=reading)
     strict = mode == "strict"
-    found, outside, seen = elements(text)
+    found, outside, seen = elements(text, reading, strict, opened)
     defects += seen
     by_name: dict[str, list[str]] = {}
     for name, content, closed in found:
@@ -128,16 +140,13 @@ def parse(
         defects.append("empty_think")
 
     def single(name: str) -> str | None:
-        """The element's content; where repeated, only if all agree (lenient), never (strict)."""
-        contents = [c.strip() for c in by_name.get(name, [])]
-        return (
-            contents[0]
-            if contents and (len(contents) == 1 or (not strict and len(set(contents)) == 1))
-            else None
-        )
+        """The element's content; where it is repeated, none."""
+        contents = by_name.get(name, [])
+        return contents[0].strip() if len(contents) == 1 else None
 
     said = answer = single("answer")
-    if answer is not None and TAG.search(answer):
+    inner = marks_in(answer, reading.marks, strict) if answer else []
+    if any(mark.name and not mark.family.startswith(FOREIGN) for mark in inner):
         answer = None  # tags inside tags
     if answer is None and not strict and "answer" not in by_name and outside:
         answer = outside
@@ -156,22 +165,22 @@ def parse(
     elif not strict and "glue" not in by_name:
         spans, more = _untagged_spans(said, outside, timing)
         defects += more
-    if (place := single("box")) is not None:
-        boxes, more = read_boxes(place)
+    places = by_name.get("box", [])
+    if places and (len(places) == 1 or not strict):  # families write an element a box
+        for place in places:
+            read, more = read_boxes(place.strip(), reading.boxes, reading.size)
+            boxes += () if strict and more else read
+            defects += more
+    elif not places and not strict:
+        boxes, more = boxes_in_text(outside or answer or "", reading.boxes, reading.size)
         defects += more
-        if strict and more:
-            boxes = ()
-    elif outside and not strict and "box" not in by_name:
-        for match in BRACKETED.finditer(outside):
-            untagged, more = read_boxes(match.group(0))
-            if untagged and not more:
-                boxes = untagged
     labels = None
     if isinstance(spans, tuple) and not strict:
         told = (read_labels(part, len(spans)) for part in (glue, said, outside) if part)
         labels = next((names for names in told if names), None)
     tags = tuple(name for name, _, closed in found if closed)
-    return Answer(think, answer, spans, boxes, tuple(dict.fromkeys(defects)), tags, labels)
+    defects = list(dict.fromkeys(defects))
+    return Answer(think, answer, spans, boxes, tuple(defects), tags, span_labels=labels, reading=reading)
 
 
 def _untagged_spans(said: str | None, outside: str, timing: Timing | None) -> tuple[Spans | None, list[str]]:

@@ -1,12 +1,160 @@
-"""Yes or no: does an answer say that there is an anomaly?"""
+"""Yes or no: does an answer say that there is an anomaly? By the words of `tvad.answer.languages`, of what is
+said to be there as well. An answer that contradicts itself is not read."""
 
-_YES = {"yes", "anomaly", "anomalous", "abnormal", "true"}
-_NO = {"no", "normal", "false", "none"}
+import re
+from collections import deque
+
+from tvad.answer import words
+from tvad.answer.languages import (
+    ANOMALY,
+    ANOMALY_ANYWHERE,
+    DENIED_BEHIND,
+    LANGUAGES,
+    NORMAL,
+    NORMAL_ANYWHERE,
+    UNDECIDED,
+)
+from tvad.answer.script import UNSPACED, plain
+from tvad.answer.statements import (
+    MOST,
+    NEAR,
+    Group,
+    Mention,
+    Rank,
+    Read,
+    asked,
+    clause_before,
+    corrected,
+    decided,
+    rank_of,
+    stated_before,
+    weighed,
+)
+from tvad.answer.words import either
+from tvad.answer.wrapped import json_in, unwrapped
+
+YES, NO = "yes", "no"
+
+
+def _alone(found: str, anywhere: str = "") -> str:
+    return rf"(?<![^\W_{UNSPACED}])(?:{found})(?![^\W_{UNSPACED}])" + (f"|{anywhere}" if anywhere else "")
+
+
+def _words(place: int) -> str:
+    said = {word for pair in LANGUAGES.values() for word in pair[place].split()}
+    return either(*(re.escape(word) for word in sorted(said, key=len, reverse=True)))
+
+
+_TOKEN = re.compile(rf"(?P<yes>{_alone(_words(0))})|(?P<no>{_alone(_words(1))})", re.IGNORECASE)
+_CLAIM = re.compile(
+    rf"(?P<odd>{_alone(ANOMALY, ANOMALY_ANYWHERE)})|(?P<plain>{_alone(NORMAL, NORMAL_ANYWHERE)})",
+    re.IGNORECASE,
+)
+_BEFORE = stated_before(r"anomaly(?: present| detected)?|anomalous|abnormal|result|judgement|label|异常")
+_DENIED_BEHIND, _UNDECIDED = (re.compile(found, re.IGNORECASE) for found in (DENIED_BEHIND, UNDECIDED))
+# A yes or no is an answer where nothing follows that it belongs to ("no man", "no anomaly").
+_ENDS = re.compile(
+    r"[\s\"'*_`)\]}]{0,6}(?:$|[.,;:!?\n|/(–—-]|(?:there|it|the|this|he|she|they|i|we|because|since|as|or|and"
+    r"|there's|it's)(?!\w))",
+    re.IGNORECASE,
+)
+_STARTS = re.compile(
+    r"(?:^|[.,;:!?\n|/–—→>-]|[\"'*_`(\[{]|(?<!\w)(?:answer|is|say|says|think|a|actually|so|or|and|wait"
+    r"|probably|definitely|clearly|maybe|therefore|thus|hence)\s)\s{0,3}$",
+    re.IGNORECASE,
+)
+# "Normal" is a verdict where it is said of the video or of everything ("the normal flow" is none).
+_COPULA = either(
+    r"s|is|are|was|were|be|seems?|looks?|appears?|remains?|stays?|behaves?|acts?|goes|proceeds?|shows?",
+    r"all|everything|nothing but|an?|only|just|mostly|est|ist|es|é|è|sono|sont|están?|как|все|всё",
+)
+_PREDICATE = re.compile(
+    rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not)\s){{0,2}}"
+    r"|^[\s\"'*(]{0,4}|[.:;,!?\n]\s{0,3}[\"'*(]{0,3})$",
+    re.IGNORECASE,
+)
+_THINGS = either(
+    r"video|clip|scene|footage|situation|behaviou?r|activit(?:y|ies)|events?|conditions?|case|day|traffic|sequence"
+)
+_OF_THINGS = re.compile(
+    rf"(?:\s(?:\w{{1,12}}\s)?(?:{_THINGS})|的?(?:活动|行为|情况|视频|场景|現象)|です|である|입니다|합니다)?"
+    r"[\s\"'*)]{0,3}(?:$|[.,;:!?\n)–—-]|(?:and|with|here|throughout|in|at|for|of|without|but|on|so)(?!\w))",
+    re.IGNORECASE,
+)
+_KEY = re.compile(r"anomal|abnormal|unusual|suspicious|异常|異常", re.IGNORECASE)
 
 
 def judged(text: str | None) -> bool | None:
-    """True for an anomaly, False for none, None where undecidable: the first word decides."""
-    words = (text or "").lower().replace(",", " ").replace(".", " ").split()
-    if not words:
-        return None
-    return True if words[0] in _YES else False if words[0] in _NO else None
+    """True for an anomaly, False for none, None where it is not said, or said and denied."""
+    found = read_verdict(text)
+    return None if not found.keys else found.keys[0] == YES
+
+
+def read_verdict(text: str | None) -> Read:
+    """As `judged`, "yes" or "no", with the reason where there is none: nothing_said, several, refused,
+    nothing_named."""
+    if not text or not text.strip():
+        return Read((), "nothing_said")
+    text = plain(text)
+    if isinstance(data := json_in(text), dict):  # {"anomaly": true}
+        for key, value in data.items():
+            if _KEY.search(str(key)) and isinstance(value, (bool, str)):
+                return _read(value if isinstance(value, str) else YES if value else NO)
+    found = [_read(part) for part in unwrapped(text)]
+    if len(found) == 1:
+        return found[0]
+    keys = {key for each in found for key in each.keys}
+    return Read(tuple(keys)) if len(keys) == 1 and all(each.keys for each in found) else Read((), "several")
+
+
+def _read(text: str) -> Read:
+    bare = re.sub(r"[\W_]+", "", text)
+    if bare in ("0", "1"):
+        return Read((YES if bare == "1" else NO,))
+    claims = _claims(text)
+    groups = corrected(text, sorted([*weighed(text, _tokens(text), _BEFORE), *claims], key=lambda g: g.start))
+    said = decided([group for group in groups if group not in claims])
+    claimed = decided([group for group in groups if group in claims], several=True)
+    if said.keys:
+        denied = claimed.keys and said.keys[0] not in claimed.keys
+        return Read((), "several") if denied else said
+    if said.reason == "several" or len(claimed.keys) > 1:
+        return Read((), "several")
+    if claimed.keys:
+        return claimed
+    return Read((), "refused") if words.REFUSES.search(text[-2000:]) else Read((), "nothing_named")
+
+
+def _tokens(text: str) -> list[Mention]:
+    """Every yes and no that stands as an answer."""
+    found = []
+    for match in deque(_TOKEN.finditer(text), maxlen=4 * MOST):
+        start, end = match.span()
+        left = text[max(0, start - NEAR) : start]
+        if text[end : end + 1] == ":" and match.group() in ("是", "有"):
+            continue  # the link of "答案是:"
+        if _ENDS.match(text, end) and (_STARTS.search(left[-20:]) or _BEFORE.search(left)):
+            found.append(Mention(start, end, frozenset((YES if match.lastgroup == "yes" else NO,))))
+    return found
+
+
+def _claims(text: str) -> list[Group]:
+    """Where something is called an anomaly or normal, as yes or no: denied, the other way round."""
+    found = []
+    for match in deque(_CLAIM.finditer(text), maxlen=MOST):
+        start, end = match.span()
+        left, right = text[max(0, start - NEAR) : start], text[end : end + NEAR]
+        clause = clause_before(text, start)
+        rest = right[: stop.start()] if (stop := words.CLAUSE.search(right)) else right
+        if asked(text, end) or _UNDECIDED.search(clause) or _UNDECIDED.search(rest):
+            continue
+        spaced = match.group().isascii()
+        if match.lastgroup == "plain" and not (
+            _OF_THINGS.match(right) and (not spaced or _PREDICATE.search(left))
+        ):
+            continue
+        rank = rank_of(text, start, end, _BEFORE)
+        denied = rank is Rank.DENIED or _DENIED_BEHIND.match(right) is not None
+        key = YES if (match.lastgroup == "odd") != denied else NO
+        found.append(Group(start, end, (key,), False, Rank.STATED if rank >= Rank.STATED else Rank.NAMED))
+    return found

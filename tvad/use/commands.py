@@ -202,11 +202,10 @@ def _check_overlap(overlap: float) -> None:
 
 def _headline(analysis) -> str:
     scores = analysis.frame_scores()
-    spans = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans) or "none"
     peak = "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}"
     return (
         f"{analysis.path}: {analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows; {peak};"
-        f" {len(analysis.objects)} objects; anomaly: {spans}"
+        f" {len(analysis.objects)} objects; anomaly: {analysis.anomaly()}"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from tvad import pictures
-from tvad.answer import Timing, parse
+from tvad.answer import NONE, Answer, Timing, judged, parse
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data import video
@@ -89,6 +89,7 @@ def analyse(
     spans: list[tuple[float, float]] = []
     best: tuple[float, video.Frames] | None = None
     count, last = 0, None
+    unread: dict[str, int] = {}
     stride = max(PER_STEP, round(max_frames * (1 - overlap) / PER_STEP) * PER_STEP)
     bar = tqdm(unit="window", desc=Path(path).name, disable=None, leave=False)
     for clips in _batched(video.windows(path, rate, max_frames, stride), batch):
@@ -101,6 +102,8 @@ def analyse(
         for n, (clip, reply) in enumerate(zip(clips, replies, strict=True)):
             start, length = float(clip.times[0]), length_of(clip)
             answer = parse(reply, timing=Timing(length))
+            if reason := why_unread(answer):
+                unread[reason] = unread.get(reason, 0) + 1
             anomalous = isinstance(answer.spans, tuple)
             if isinstance(answer.spans, tuple):  # seconds from the window's start: shift them, cut at its end
                 for span in answer.spans:
@@ -141,7 +144,16 @@ def analyse(
         objects=[] if maps is None else objects_of(maps, height, width),
         spans=merged(spans, 1 / rate),
         clip=best[1],
+        unread=unread,
     )
+
+
+def why_unread(answer: Answer) -> str | None:
+    """Why an answer to "when" says neither when nor that there is nothing; None where it says one of them."""
+    timed = isinstance(answer.span, tuple) and answer.span[0] < answer.span[1]
+    if timed or answer.span == NONE or (answer.span is None and judged(answer.answer) is False):
+        return None
+    return next((defect for defect in answer.defects if "span" in defect or "glue" in defect), answer.missing)
 
 
 def _batched(items: Iterator, size: int) -> Iterator[list]:
@@ -175,7 +187,7 @@ class Dialogue:
         for asked in DIALOGUE.values():
             reply = self.ask(asked)
             yield asked, reply
-            if asked == DIALOGUE["judgement"] and reply.strip().lower().startswith("no"):
+            if asked == DIALOGUE["judgement"] and judged(reply) is False:
                 return
 
 
@@ -204,6 +216,7 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
         "height": analysis.height,
         "windows": analysis.windows,
         "spans": [[round(a, 3), round(b, 3)] for a, b in analysis.spans],
+        "unread": analysis.unread,
         "frame_scores": None if scores is None else [round(float(s), 4) for s in scores],
         "objects": [
             {

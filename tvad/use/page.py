@@ -42,10 +42,9 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
             pass
         scores = analysis.frame_scores()
         at = 0.0 if scores is None else float(scores.argmax() / analysis.fps)
-        spans = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans) or "none"
         words = (
             f"{analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows, {len(analysis.objects)}"
-            f" objects; anomaly: {spans}"
+            f" objects; anomaly: {analysis.anomaly()}"
         )
         slider = gr.Slider(0, round((analysis.frames - 1) / analysis.fps, 2), at, step=0.05, interactive=True)
         return (

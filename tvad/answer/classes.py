@@ -1,0 +1,121 @@
+"""Which classes does an answer name? By a table of names and their other spellings, whatever their case,
+plural, blanks or hyphens; a class that is denied is none, and a text that names none is not read."""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from tvad.answer.script import UNSPACED, folded, plain
+from tvad.answer.statements import MOST, Mention, Read, read, stated_before
+from tvad.answer.verdict import judged
+from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES
+from tvad.answer.wrapped import unwrapped
+
+Table = Mapping[str, Sequence[str]]  # class: other names of it
+
+_BEFORE = stated_before(
+    r"class|category|type|kind|label|anomaly|event|crime|incident|scene|video|clip"
+    r"|类别|類別|类型|類型|种类|分类"
+)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_EDGE = rf"[^\W_{UNSPACED}]"
+_LEAD_IN = re.compile(
+    r"(?:(?:the |my |final |correct )*(?:answer|class|category|type|object|anomaly|label)(?: is|:| -| =)"
+    r"\s{0,3})?(?:an?\s|the\s)?",
+    re.IGNORECASE,
+)
+NORMAL = frozenset(
+    ("normal", "none", "noanomaly", "normalvideos", "normalevent", "normalevents", "正常", "background")
+)
+
+
+def key_of(name: str) -> str:
+    """A name without case, blanks, hyphens and underscores: spellings of one class have one key."""
+    return re.sub(r"[\W_]+", "", folded(name))
+
+
+def table_of(names: Iterable[str], further: Table | None = None) -> dict[str, list[str]]:
+    """The table of a data set's class names, spellings of one class taken together, with the suite's further
+    names and classes."""
+    further = further or {}
+    table: dict[str, list[str]] = {}
+    held: dict[str, str] = {}
+    for name in [*names, *further]:
+        first = held.setdefault(key_of(name), name)
+        others = table.setdefault(first, [])
+        others += [other for other in (name, *further.get(name, ())) if other not in (first, *others)]
+    return table
+
+
+def read_classes(text: str | None, table: Table) -> Read:
+    """The classes that a text names, in its order; or why there are none: nothing_said, several
+    (alternatives), denied, refused, nothing_named."""
+    if not text or not text.strip():
+        return Read((), "nothing_said")
+    named = [_read(part, table) for part in unwrapped(plain(text))]
+    keys = tuple(dict.fromkeys(key for each in named for key in each.keys))
+    return Read(keys) if keys else named[0]
+
+
+def same_name(text: str | None, wanted: str) -> bool:
+    """Is the whole text this name, in any spelling? For answers without a table."""
+    pattern = _pattern(wanted)
+    parts = unwrapped(plain(text or ""))
+    said = parts[0].strip(" \t\r\n.!*\"'`") if len(parts) == 1 else ""
+    return (
+        pattern is not None
+        and len(said) <= 200
+        and re.fullmatch(f"{_LEAD_IN.pattern}{pattern}", said, re.I) is not None
+    )
+
+
+def names(text: str, what: str) -> bool:
+    """Does a text name `what` as whole words, in any spelling?"""
+    pattern = _pattern(what)
+    return pattern is not None and re.search(pattern, plain(text)) is not None
+
+
+def _read(text: str, table: Table) -> Read:
+    patterns, keys = _compiled(tuple((name, tuple(others)) for name, others in table.items()))
+    mentions = []
+    for match in deque(patterns.finditer(text), maxlen=4 * MOST) if patterns else ():
+        said = match.group()
+        if said in ("A", "I") and match.end() < len(text) and not FOLLOWS_A_LETTER.match(text, match.end()):
+            continue
+        mentions.append(Mention(match.start(), match.end(), frozenset((keys[str(match.lastgroup)],))))
+    found = read(text, mentions, _BEFORE, several=True)
+    if found.keys:
+        return found
+    if (normal := next((name for name in table if key_of(name) in NORMAL), None)) and judged(text) is False:
+        return Read((normal,))
+    return Read((), "refused") if found.reason == "nothing_named" and REFUSES.search(text[-2000:]) else found
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    table: tuple[tuple[str, tuple[str, ...]], ...],
+) -> tuple[re.Pattern[str] | None, dict[str, str]]:
+    """One pattern of all names, longer ones first, and the class of each of its groups."""
+    rows = [
+        (pattern, name) for name, others in table for said in (name, *others) if (pattern := _pattern(said))
+    ]
+    rows.sort(key=lambda row: -len(row[0]))
+    groups = {f"n{place}": name for place, (_, name) in enumerate(rows)}
+    joined = "|".join(f"(?P<n{place}>{pattern})" for place, (pattern, _) in enumerate(rows))
+    return (re.compile(joined) if rows else None), groups
+
+
+def _pattern(name: str) -> str | None:
+    tokens = _WORDS.findall(plain(name))
+    if not tokens:
+        return None
+    code = len("".join(tokens)) <= 2 and name.isupper()  # "A", "B1", "G": letters, not words
+    *rest, last = [re.escape(token) for token in tokens]
+    if not code and re.fullmatch(r"[A-Za-z]{3,}", last):
+        stem = last[:-1] if last.lower().endswith("s") and not last.lower().endswith("ss") else last
+        last = rf"{stem[:-1]}(?:y|ies)" if stem.lower().endswith("y") else rf"{stem}(?:s|es)?"
+    body = r"[\s_-]{0,3}".join([*rest, last])
+    left = "" if re.match(rf"[{UNSPACED}]", tokens[0]) else rf"(?<!{_EDGE})"
+    right = "" if re.match(rf"[{UNSPACED}]", tokens[-1][-1]) else rf"(?!{_EDGE})"
+    return f"{left}{body}{right}" if code else f"(?i:{left}{body}{right})"

@@ -1,0 +1,144 @@
+"""Words that say how something is named: as the answer, not at all, perhaps, instead of what was said before.
+Patterns of alternatives by language; all repetitions are bounded, so that they take linear time."""
+
+import re
+
+
+def either(*rows: str) -> str:
+    """Alternatives, in rows."""
+    return "|".join(rows)
+
+
+# What stands before a thing that is denied, within its clause.
+_DENIES = either(
+    r"not|\w{1,9}n't|cannot|never|no(?! (?:doubt|question)\b)|none|neither|nor|nothing|nobody|lacks?",
+    r"without(?! (?:any |a )?doubt)|rather than|instead of|except|excluding|excludes?d?|unlike|unlikely",
+    r"(?:free|absence|lack|devoid) (?:of|from)|eliminat\w{1,5}|rul(?:e|es|ed|ing) out|reject\w{0,4}",
+    r"dismiss\w{0,4}|discard\w{0,4}|(?:any|every)thing but|all but|other than|far from|wrong|incorrect",
+    r"nicht|nichts|kein\w{0,2}|weder|außer|statt",
+    r"pas|rien|ni|aucune?s?|sauf|sans|jamais",
+    r"sin|nada|ning[uú]n\w{0,2}|excepto|salvo|nunca",
+    r"não|nem|sem|nenhum\w{0,2}|exceto|non|niente|nulla|né|senza|nessun\w{0,2}|tranne",
+    r"не|ничего|ни|кроме|без|нет|ليس|ليست|لا|لم|باستثناء|بدون",
+    r"không(?: phải)?|chưa|bukan|tidak|niet|geen|nie|żaden|inte|ingen|ikke|değil",
+)
+# Of scripts without spaces: wherever they stand.
+_DENIES_ANYWHERE = either(
+    "不是|不选|不選|不应选|不可能是|排除|除了|并非|並非|而非|没有|沒有|並無|并无",
+    "未见|未見|未发现|未發現|不存在|无(?!法)|無(?!法)|不(?!过|過|仅|僅)",
+)
+BEFORE_DENIES = re.compile(
+    rf"(?:(?:^|[^\w'])(?:{_DENIES})(?:[\s\"'*(\[]+[\w'’-]{{1,20}}){{0,4}}|(?:{_DENIES_ANYWHERE})[^\s,.;]{{0,8}})"
+    r"[\s\"'*(\[]{0,4}$",
+    re.IGNORECASE,
+)
+# What stands behind it.
+_IS = r"(?:is|are|was|were|seems?|looks?|(?:would|can|could|must|should|may|has|have) (?:be|been|also be)|be)"
+_SURELY = r"(?:(?:clearly|definitely|certainly|also|therefore|thus|obviously|probably|likely|simply|just) )?"
+_NOT_SO = either(
+    r"not\b|no\b|never\b|out\b|wrong|incorrect|false|ruled out|excluded|eliminated|rejected|discarded",
+    r"implausible|unlikely|impossible|absent|inaccurate|inconsistent|unsupported|a distractor",
+)
+AFTER_DENIES = re.compile(
+    r"[\s\"'*_)\]]{0,4}(?:"
+    + either(
+        rf"(?:which |that )?{_IS} {_SURELY}(?:{_NOT_SO})",
+        r"(?:is|are|was|were|does|do|did|would|could|should|has|have|ca|wo)n't\b",
+        r"(?:does|do|did|can|could|would|will|has|have) ?(?:not|never)\b|never\b|lacks\b|fails\b",
+        r"(?:can be )?(?:ruled out|excluded|eliminated)|out\b|contradicts\b|has no\b",
+        r"нет\b|(?:nicht|pas|não|non|değil|नहीं)(?!\w)",
+        r"(?:也|都|是)?(?:不对|不對|不正确|不正確|错误|錯誤|不是|错|錯|不符|可以排除|被排除)",
+        r"(?:では|じゃ)(?:ありません|ない|なく)|以外|は(?:間違い|誤り|違)|(?:가|이|은|는|을|를)?\s?(?:아니|아닙|아닌|틀|제외)",
+    )
+    + ")",
+    re.IGNORECASE,
+)
+# A verdict behind each of several: "A: No", "B ✓", "C. Incorrect", "| D | yes |"; or a box before each.
+_LINK = r"[\s\"'*_)\]:|.–—=-]{1,8}"
+_END = r"(?=[\s*_)\]]{0,3}(?:[.,;|\n(–-]|$))"
+_TICK = r"[\s:|*)\].–-]{0,6}"
+AFTER_NO = re.compile(
+    rf"{_LINK}(?:no|false|wrong|incorrect|nein|non|falsch|faux|нет){_END}|{_TICK}[✗✘❌✕✖×❎]", re.IGNORECASE
+)
+AFTER_YES = re.compile(
+    rf"{_LINK}(?:yes|true|correct|right|ja|oui|vrai|richtig|да){_END}|{_TICK}[✓✔✅☑]", re.IGNORECASE
+)
+BEFORE_NO = re.compile(r"(?:^|\n)[\s>*-]{0,6}(?:\[ {0,2}\]|☐|❌|✗|✘)[\s*(]{0,3}$")
+BEFORE_YES = re.compile(r"(?:^|\n)[\s>*-]{0,6}(?:\[[xX✓✔]\]|☑|✅|✔|✓)[\s*(️]{0,3}$")
+# Said only perhaps, or on the way to an answer.
+_PERHAPS = either(
+    r"first (?:thought|guess|impression)|thought (?:of|about|it was)|initial(?:ly)?|at first|originally",
+    r"if\b|whether|might|could|may\b|maybe|perhaps|possibly|seem(?:s|ed)?|looks? like|resembl\w{1,4}",
+    r"compar(?:e|ed|ing)|consider(?:ed|ing)?|versus|\bvs\b|between|either|undecided|decide|tempting",
+    r"would have|(?:as|even) though|although|vielleicht|peut-être|quizás?|talvez|forse|возможно|может быть",
+    r"ربما|是否|可能|也许|也許|或许|もしかし|かもしれ|아마",
+)
+BEFORE_PERHAPS = re.compile(rf"(?:^|\W)(?:{_PERHAPS})[^.;!?\n]{{0,60}}$", re.IGNORECASE)
+AFTER_PERHAPS = re.compile(
+    r"[\s\"'*_)\]]{0,4}(?:also |both )?(?:"
+    + either(
+        r"(?:seems?|looks?|is|are|was|were|appears?) (?:also |both |more |quite )?"
+        r"(?:plausible|tempting|possible|close|conceivable)",
+        r"would\b|might\b|could\b|may\b|comes? close|if\b|はあり|かもしれ",
+    )
+    + ")",
+    re.IGNORECASE,
+)
+# What follows takes back what was said before.
+CORRECTS = re.compile(
+    r"(?<!\w)(?:"
+    + either(
+        r"(?:no|oh|hmm|hm|oops)?[,.]{0,3} ?wait|actually|correction|scratch that|strike that|or rather",
+        r"on (?:second thoughts?|reflection)|let me (?:correct|rethink|reconsider|re-?check)|looking again",
+        r"i (?:now )?(?:change|correct|revise)|hmm,? no|i mean[t]?|my mistake|sorry, (?:i|it|the answer)",
+        r"moment mal|en fait|en realidad|na verdade|anzi|вернее|точнее",
+    )
+    + r")(?!\w)|不对[,，]|不對[,，]|等等|等一下|更正|实际上|實際上|其实|其實|いや[、,]|訂正|아니, ",
+    re.IGNORECASE,
+)
+# Said at the end of reasoning in plain words.
+CONCLUDES = re.compile(
+    r"(?<!\w)(?:"
+    + either(
+        r"final(?:ly)?|therefore|thus|hence|so|(?:in )?conclusion|overall|in summary|to sum up",
+        r"donc|daher|also ist|por (?:lo )?tanto|portanto|quindi|итак|поэтому",
+    )
+    + r")(?!\w)[^.;!?\n]{0,60}$|(?:因此|所以|综上|綜上|最终|最終|よって|したがって|따라서)[^.;!?\n]{0,30}$",
+    re.IGNORECASE,
+)
+# Where a clause ends, before which nothing denies what stands behind it.
+CLAUSE = re.compile(
+    r"[.;:!?\n,|–—→]|(?<!\w)(?:(?<!thing )(?<!all )but|however|yet|instead|sondern|aber|mais|sino|pero|mas|ma"
+    r"|но|а|لكن|बल्कि)(?!\w)|而是|但是?|では(?:なく|ありません)|아니라",
+    re.IGNORECASE,
+)
+# What joins several into one answer, and what leaves open which.
+_DRESS = r"[\s\"'*()\[\]_]"
+JOINED = re.compile(
+    rf"{_DRESS}{{0,6}}(?:[,;/&+|\n–-]|(?:and|und|et|e|y|и|و|và|dan|ve|和|与|及|と|와|과|및)(?!\w))?"
+    rf"(?:{_DRESS}|-){{0,6}}(?:(?:also|as well as|a case of|an?|the|options?|possibly|maybe|and)\s){{0,2}}"
+    rf"{_DRESS}{{0,3}}",
+    re.IGNORECASE,
+)
+OPEN = re.compile(
+    rf"(?:{_DRESS}|[,.]){{0,6}}(?:or|nor|oder|ou|o|u|или|أو|hoặc|atau|veya|of|vs\.?|versus|或者?|还是|還是"
+    rf"|または|か|또는|이나|/){_DRESS}{{0,4}}(?:(?:maybe|perhaps|possibly|an?|the|options?|also)\s){{0,2}}"
+    rf"{_DRESS}{{0,3}}",
+    re.IGNORECASE,
+)
+REFUSES = re.compile(
+    r"(?<!\w)(?:cannot|can't|can not|unable|not (?:able|sure|possible)|do(?:n't| not) know|no idea|none of"
+    r"|sorry)(?!\w)|无法|無法|わかりません|모르",
+    re.IGNORECASE,
+)
+# Articles and pronouns that look like letters, unless one of these words follows them.
+FOLLOWS_A_LETTER = re.compile(
+    r"\s{0,3}(?:$|[^\w\s]|[^\x00-\x7f]|[A-J](?!\w)|(?:"
+    + either(
+        r"is|are|was|were|isn't|wasn't|and|or|nor|but|not|because|since|as|fits|matches|seems|looks",
+        r"would|could|can|cannot|can't|may|might|must|should|does|doesn't|has|shows|describes|depicts",
+        r"best|it|here|so|then|if|which|that|ist|est|es",
+    )
+    + r")(?!\w))",
+    re.IGNORECASE,
+)
