@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from bench.suite import Item, Suite
-from bench.tasks import TASKS, Labelled
+from bench.tasks import TASKS, Capped, Labelled
 from tvad.answer import Answer, parse
 from tvad.data.sample import DIALOGUE_TURN
 from tvad.prompts import asked
@@ -30,8 +30,8 @@ def prompt_hash(item: Item, suite: Suite) -> str:
 def score_item(
     item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient", hidden: bool = False
 ) -> dict:
-    """{"parsed", "defects", "scores"} of one answer, and {"labels"} for a task with classes; no scores where
-    the references are `hidden`."""
+    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, and {"ceiling"} where
+    the reference itself earns less than 1; no scores where the references are `hidden`."""
     task = TASKS[item.task]
     # A dialogue is answered in plain words: there are no tags to read.
     answer = Answer(answer=response) if item.task == DIALOGUE_TURN else parse(response, mode)
@@ -47,6 +47,10 @@ def score_item(
     line["scores"] = {name: value for name, value in scores.items() if value is not None}
     if isinstance(task, Labelled):
         line["labels"] = list(task.label(answer, item.question))
+    if isinstance(task, Capped):
+        best = task.ceiling(item.question, item.sample)
+        below = {k: v for k in line["scores"] if (v := best.get(k)) is not None and v < 1 - 1e-9}
+        line["ceiling"] = {k: v for k, v in below.items() if k not in task.LOWER}
     return line
 
 

@@ -139,5 +139,5 @@ def _of_maps(
         return {}
     videos = {s.id: heatmap.VideoScores(s, maps[s.id].astype(np.float32), store.frames(s)) for s in samples}
     heatmap.save_videos(out / heatmap.VIDEOS, videos)
-    found = heatmap.metrics(list(videos.values()), suite.resamples, suite.seed)
+    found = heatmap.metrics(videos, suite.resamples, suite.seed)
     return {f"{HEATMAP}.{name}": value for name, value in found.items()}

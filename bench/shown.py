@@ -29,7 +29,7 @@ def reference(item: Item) -> str:
 
 def kind_of(sample: Sample) -> str:
     """The class by which answers are grouped."""
-    return str(sample.category or sample.label)
+    return sample.category or sample.label or "unknown"
 
 
 def class_means(lines: list[dict], samples: list[Sample]) -> dict[str, dict[str, tuple[float, int]]]:

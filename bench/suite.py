@@ -122,7 +122,7 @@ def _about(sample: Sample, suite: Suite) -> list[Item]:
             items.append(
                 Item(f"{sample.id}?", RATIONALE, sample, min(told, key=lambda q: q.topic != "event"))
             )
-    if FAITHFULNESS in suite.tasks and sample.anomalous and sample.spans:
+    if FAITHFULNESS in suite.tasks and sample.spans:
         asked = [q for q in sample.questions if q.kind == "judgement"]
         if asked:
             items.append(

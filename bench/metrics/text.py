@@ -1,11 +1,18 @@
-"""Text overlap."""
+"""Text overlap. Raises ValueError for what is no text: an empty cell that a table program wrote as NaN."""
 
 from collections.abc import Sequence
+
+
+def _texts(*given: str) -> None:
+    for text in given:
+        if not isinstance(text, str):
+            raise ValueError(f"expected text, found {text!r}")
 
 
 def bleu4(hypothesis: str, references: Sequence[str], smoothing: str = "method1") -> float:
     """NLTK's sentence BLEU-4 over white-space tokens, 0..1; `smoothing` names a method of NLTK's
     SmoothingFunction."""
+    _texts(hypothesis, *references)
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
     method = getattr(SmoothingFunction(), smoothing, None)
@@ -24,6 +31,7 @@ def bleu4(hypothesis: str, references: Sequence[str], smoothing: str = "method1"
 def rouge_l(hypothesis: str, reference: str) -> float:
     """ROUGE-L F1 over lower-case white-space tokens (Lin, 2004): longest common subsequence, 0..1; 0 where
     either is empty."""
+    _texts(hypothesis, reference)
     a, b = hypothesis.lower().split(), reference.lower().split()
     if not a or not b:
         return 0.0

@@ -23,3 +23,8 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
             "specificity": right if wanted is False else None,
         }
     return {f"{question.topic or 'other'}_bleu4": bleu4(text.lower(), [question.answer.lower()])}
+
+
+def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
+    """What the reference earns: one of fewer than four words has no BLEU-4 of 1."""
+    return score(Answer(answer=question.answer), question, sample)

@@ -62,9 +62,7 @@ def blank(sample: Sample) -> Sample:
         )
         for q in sample.questions
     )
-    return Sample(
-        sample.id, sample.source, sample.split, sample.video, "normal", questions=questions, root=sample.root
-    )
+    return Sample(sample.id, sample.source, sample.split, sample.video, questions=questions, root=sample.root)
 
 
 def _pack(suite: Suite, name: str, samples: list[Sample], data: Path, archive: Path) -> None:

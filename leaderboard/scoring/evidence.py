@@ -98,7 +98,7 @@ class Pictures:
         row = _heatmap_rows(submitted / PREDICTIONS).get(sample.id)
         if row is not None:
             try:
-                heat = read_heat(row, submitted, sample)
+                heat = read_heat(row, submitted)
             except ValueError:
                 heat = None  # such lines are listed where the submission was checked
         return jpeg(picture(sample, line, self.store, heat), QUALITY)
