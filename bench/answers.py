@@ -23,15 +23,17 @@ def prompt_hash(item: Item, suite: Suite) -> str:
         suite.max_frames,
         asdict(suite.decode),
     ]
-    text = json.dumps([*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])])
+    text = json.dumps(
+        [*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])], allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def score_item(
     item: Item, response: str, mode: Literal["lenient", "strict", "vau_r1"] = "lenient", hidden: bool = False
 ) -> dict:
-    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, and {"ceiling"} where
-    the reference itself earns less than 1; no scores where the references are `hidden`."""
+    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, and {"ceiling"}
+    where the reference itself earns less than 1; no scores where the references are `hidden`."""
     task = TASKS[item.task]
     # A dialogue is answered in plain words: there are no tags to read.
     answer = Answer(answer=response) if item.task == DIALOGUE_TURN else parse(response, mode)

@@ -47,8 +47,8 @@ class Columns:
             for column, value in zip(columns, (*line["labels"], video), strict=True):
                 column.append(value)
         for name, best in line.get("ceiling", {}).items():
-            key = f"{line['task']}.{name}"
-            self.short[key] = self.short.get(key, 0.0) + 1 - best
+            metric = f"{line['task']}.{name}"
+            self.short[metric] = self.short.get(metric, 0.0) + 1 - best
         for name, value in scores.items():
             values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
             values.append(value)
@@ -121,8 +121,8 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
 
 
 def table(metrics: Mapping[str, Interval]) -> str:
-    """Metrics as aligned text; undefined is "--". Beside a value its ceiling, where the reference itself earns
-    less than 1; below the table what a metric leaves out or lacks."""
+    """Metrics as aligned text; undefined is "--". Beside a value its ceiling, where the reference itself
+    earns less than 1; below the table what a metric leaves out or lacks."""
     lines = [f"{'metric':28s} {'value':>8s}  {'95 % interval':18s} {'n':>6s}"]
     notes: dict[str, list[str]] = {}
     for name, m in metrics.items():

@@ -2,7 +2,9 @@
 their line says of them, never stretched in silence.
 
     nothing          one a frame; maps also one per two frames that the suite shows, as `bench run` has them
-    "stride": k      number i is for frames k i to k i + k - 1, the last one to the end: snippets of k frames
+    "stride": k      number i is for frames k i to k i + k - 1, snippets of k frames; the end of the video may
+                     cut the last one short, or leave fewer than k frames behind it, which have no score and
+                     take no part (public scripts cut the truth there)
     "times": [...]   number i holds from that second on until the next one's, the first from the beginning
     "spread": true   so many equal parts of the video (32 segments: Sultani et al., CVPR 2018)
 """
@@ -17,8 +19,8 @@ RULES = ("stride", "times", "spread")
 
 
 def placed(count: int, row: dict, frames: Frames) -> np.ndarray:
-    """(total,) which of `count` scores or maps holds for every frame of the video. Raises ValueError, with
-    both numbers, where they do not fit it."""
+    """(total,) which of `count` scores or maps holds for every frame of the video, -1 for none. Raises
+    ValueError, with both numbers, where they do not fit it."""
     total = frames.total
     given = [rule for rule in RULES if row.get(rule) not in (None, False)]
     if len(given) > 1:
@@ -51,13 +53,13 @@ def _by_stride(count: int, stride: object, total: int, what: str) -> np.ndarray:
     ):
         raise ValueError(f"stride is {stride!r}, expected a whole number of frames, at least 1")
     k = int(stride)
-    # The rest of a video that fills no snippet may have a score of its own or not.
     if not k * (count - 1) < total < k * (count + 1):
         raise ValueError(
             f"{count} {what} of {k} frames each are for {k * (count - 1) + 1} to {k * (count + 1) - 1}"
             f" frames, the video has {total}"
         )
-    return np.minimum(np.arange(total) // k, count - 1)
+    number = np.arange(total) // k
+    return np.where(number < count, number, -1)
 
 
 def _by_times(count: int, given: object, frames: Frames, what: str) -> np.ndarray:

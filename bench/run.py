@@ -35,7 +35,7 @@ from bench.run_folder import (
     write_metrics,
     write_record,
 )
-from bench.suite import Suite, load
+from bench.suite import Suite, load, with_notes
 from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
@@ -71,7 +71,7 @@ def run(
     if shard.rank:
         return {}
     order = [item.id for item in items]
-    metrics = summarise(join_lines(out / ANSWERS, shard, order), suite, hits)
+    metrics = with_notes(summarise(join_lines(out / ANSWERS, shard, order), suite, hits), suite, samples)
     if mapped:
         metrics |= _of_maps(join_maps(out / MAPS, shard), samples, suite, asking.store, out)
     if odds:

@@ -13,7 +13,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
 from bench.placing import placed
 from bench.run_folder import ANSWERS, write_metrics, write_record
-from bench.suite import Item, Suite, load
+from bench.suite import Item, Suite, load, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
@@ -161,12 +161,11 @@ def _score_heatmaps(
     heatmap.save_videos(out / heatmap.VIDEOS, videos)
     found = heatmap.metrics(videos, suite.resamples, suite.seed)
     kept = {name: m for name, m in found.items() if whole or name.partition(":")[0] in heatmap.OF_FRAMES}
-    missing = mean_interval(
-        np.array([float(s.id not in maps) for s in samples]),
-        np.arange(len(samples)),
-        suite.resamples,
-        suite.seed,
-    )
+    # Of every video the share of frames without a score.
+    unscored = [float((maps[s.id][1] < 0).mean()) if s.id in maps else 1.0 for s in samples]
+    missing = mean_interval(np.array(unscored), np.arange(len(samples)), suite.resamples, suite.seed)
+    if partly := sum(0 < share < 1 for share in unscored):
+        missing = replace(missing, note=f"frames behind the last snippet of {partly} videos take no part")
     return {f"heatmap.{name}": value for name, value in {**kept, MISSING: missing}.items()}, rejected
 
 
@@ -262,7 +261,7 @@ def score(
             columns.add(line)
             file.write(json.dumps(line, allow_nan=False) + "\n")
     temporary.replace(out / ANSWERS)
-    metrics = columns.intervals(suite) | maps
+    metrics = with_notes(columns.intervals(suite), suite, samples) | maps
     record = {
         "model": f"predictions:{predictions}",
         "suite": asdict(suite),

@@ -6,11 +6,13 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
+from bench.metrics.stats import Interval
 from bench.tasks import CIRCULAR, FAITHFULNESS, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load_checked
+from tvad.data.faults import names_others
 from tvad.data.questions import DIALOGUE
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
 from tvad.data.video import MAX_FRAMES, RATE
@@ -87,9 +89,12 @@ class Suite:
         fixed |= {
             k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
         }
-        found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True)}, [".encode())
+        found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True, allow_nan=False)}, [".encode())
         for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text
-            found.update((", " if n else "").encode() + json.dumps(to_json(sample), sort_keys=True).encode())
+            found.update(
+                (", " if n else "").encode()
+                + json.dumps(to_json(sample), sort_keys=True, allow_nan=False).encode()
+            )
         found.update(b"]]")
         return found.hexdigest()[:16]
 
@@ -147,7 +152,7 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
                 continue
             if question.kind in suite.tasks and question.kind in TASKS:
                 items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
-            if question.kind == "mcq" and CIRCULAR in suite.tasks:
+            if question.kind == "mcq" and CIRCULAR in suite.tasks and not _bound(question):
                 items += [
                     Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q)
                     for k, q in enumerate(rotations(question))
@@ -159,7 +164,37 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
                 items.append(Item(f"{sample.id}@{turn}", DIALOGUE_TURN, sample, question, turn))
     for task in suite.tasks:
         if task in TASKS and not any(item.task == task for item in items):
+            why = f" ({left})" if (left := left_out(suite, samples).get(task)) else ""
             raise InputError(
-                f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it"
+                f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it{why}"
             )
     return samples, items
+
+
+def _bound(question: Question) -> bool:
+    """Whether its options speak of each other: "Both A and B" is another answer after a rotation."""
+    return any(names_others(option) for option in question.options or ())
+
+
+def left_out(suite: Suite, samples: list[Sample]) -> dict[str, str]:
+    """{task: which questions of it are not asked, and why}."""
+    if CIRCULAR not in suite.tasks:
+        return {}
+    bound = [
+        f"{sample.id}#{n}"
+        for sample in samples
+        for n, question in enumerate(sample.questions)
+        if question.kind == "mcq" and _bound(question)
+    ]
+    more = f" and {len(bound) - 3} more" if len(bound) > 3 else ""
+    why = f"{len(bound)} questions left out, their options speak of others: {', '.join(bound[:3])}{more}"
+    return {CIRCULAR: why} if bound else {}
+
+
+def with_notes(metrics: dict[str, Interval], suite: Suite, samples: list[Sample]) -> dict[str, Interval]:
+    """The metrics, each task's with what it leaves out."""
+    notes = left_out(suite, samples)
+    return {
+        name: replace(m, note=note) if (note := notes.get(name.partition(".")[0])) else m
+        for name, m in metrics.items()
+    }

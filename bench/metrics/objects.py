@@ -13,14 +13,14 @@ _PARTS = re.compile(r"[,;/()&\n]|\b(?:and|or|e\.g\.?|i\.e\.?|etc\.?)(?!\w)", re.
 _WORD = re.compile(r"\w+(?:-\w+)*")
 _POSSESSIVE = re.compile(r"['’]s?(?!\w)")
 # Behind these a part says where, whose or what kind of; the head stands before.
-_BEHIND = frozenset(
-    "in on at of with from by to for near into onto under over behind beside between inside outside along"
-    " during through around towards toward against without including who which that where while as being"
-    " wearing holding carrying riding driving dressed used".split()
+_BEHIND = re.compile(
+    r"in|on|at|of|with|from|by|to|for|near|into|onto|under|over|behind|beside|between|inside|outside|along"
+    r"|during|through|around|towards?|against|without|including|who|which|that|where|while|as|being"
+    r"|wearing|holding|carrying|riding|driving|dressed|used"
 )
-_BEFORE = frozenset(
-    "a an the this that these those his her their its some several two three four five many multiple other"
-    " another both all one".split()
+_BEFORE = re.compile(
+    r"an?|the|this|that|these|those|his|her|their|its|some|several|many|multiple|one|two|three|four|five"
+    r"|other|another|both|all"
 )
 
 
@@ -42,10 +42,10 @@ def heads(phrase: str) -> list[set[str]]:
     for part in _PARTS.split(phrase[:MOST]):
         kept: list[str] = []
         for word in _words(part):
-            if word in _BEHIND:
+            if _BEHIND.fullmatch(word):
                 if kept:
                     break
-            elif word not in _BEFORE:
+            elif not _BEFORE.fullmatch(word):
                 kept.append(word)
         if kept:
             verb = next((n for n, word in enumerate(kept) if n and word.endswith(("ing", "ed"))), len(kept))

@@ -16,7 +16,7 @@ import numpy as np
 from bench.metrics import detection, frame
 from bench.metrics.stats import HEATMAPS, Interval, cluster_draws, interval_of
 from tvad.common.errors import InputError
-from tvad.data import truth
+from tvad.data import faults, truth
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import boxes_of, resize, steps_of
@@ -51,9 +51,9 @@ class VideoScores:
 
     def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames, steps: np.ndarray | None = None):
         """heat (T', h, w): maps, or frame scores as maps (T', 1, 1); steps (T,): which of them holds for
-        every frame of the video; None: a map per two sampled `frames`. Raises InputError that names the
-        sample for a map that is not finite, for a mask of another size and for another number of frames than
-        it states."""
+        every frame of the video, -1 for none: such frames take no part; None: a map per two sampled
+        `frames`. Raises InputError that names the sample for a map that is not finite, for a mask of another
+        size and for another number of frames than it states."""
         count, (height, width) = frames.total, frames.images.shape[1:3]
         if sample.video.frames not in (None, count):
             raise InputError(
@@ -62,10 +62,15 @@ class VideoScores:
         if not np.isfinite(heat).all():
             raise InputError(f"{sample.id}: its heatmap holds NaN or infinite values")
         times = truth.frame_times(frames)
+        duration = float(times[-1]) + 1 / frames.fps
+        if wrong := faults.of_spans(sample.spans or (), duration, faults.ROUNDED):
+            raise InputError(f"{sample.id}: {wrong[0]}")
         steps = steps_of(count, frames.fps, frames.times) if steps is None else steps
         mask = truth.read_mask(sample, count, height, width)
         labels = truth.frame_labels(sample, times, mask)
-        self.labels = np.zeros(0, int) if labels is None else labels
+        shown = np.flatnonzero(steps >= 0)
+        steps = steps[shown]
+        self.labels = np.zeros(0, int) if labels is None else labels[shown]
         self.scores = heat.reshape(len(heat), -1).max(1)[steps]
         self.classes = np.array(sample.categories, str)
         self.tracks = np.zeros((0, 6))
@@ -74,7 +79,7 @@ class VideoScores:
         why = _unmapped(heat)
         self.lacks = np.array(
             [
-                truth.NO_FRAMES if labels is None else "",
+                _without_truth(sample, labels),
                 why if truth.pixels_known(sample) else truth.NO_PIXELS,
                 why if truth.regions_known(sample) else truth.NO_REGIONS,
             ]
@@ -83,14 +88,20 @@ class VideoScores:
             return
         maps = resize(heat, steps, height, width)
         # The maximum over the picture as it is shown: interpolation may stay below the map's own.
-        self.scores = maps.reshape(count, -1).max(1)
+        self.scores = maps.reshape(len(shown), -1).max(1)
         if not self.lacks[REGIONS]:
-            rows = [(t.id, f, *t.boxes[f]) for t in sample.tracks or () for f in t.anomalous if f in t.boxes]
+            taken = set(shown.tolist())
+            rows = [
+                (t.id, f, *t.boxes[f])
+                for t in sample.tracks or ()
+                for f in t.anomalous
+                if f in t.boxes and f in taken
+            ]
             self.tracks = np.array(rows, float).reshape(-1, 6)
-        found = [(f, *box) for f in range(count) for box in boxes_of(maps[f])]
+        found = [(f, *box) for f, each in zip(shown, maps, strict=True) for box in boxes_of(each)]
         self.detections = np.array(found, float).reshape(-1, 6)
         if not self.lacks[PIXELS]:
-            lit = np.zeros(maps.shape, bool) if mask is None else mask
+            lit = np.zeros(maps.shape, bool) if mask is None else mask[shown]
             # Scores in 1000 bins: pixel AUC of any set of videos is then a sum of histograms.
             bins = np.minimum((maps * 1000).astype(int), 999)
             self.hist = np.stack([np.bincount(bins[lit == v], minlength=1000) for v in (False, True)])
@@ -99,6 +110,13 @@ class VideoScores:
     @property
     def num_frames(self) -> int:
         return len(self.scores)
+
+
+def _without_truth(sample: Sample, labels: np.ndarray | None) -> str:
+    """Why the frames of a video are not known, "" where they are."""
+    if labels is None:
+        return truth.NO_FRAMES
+    return truth.NO_FRAME_LIT if sample.anomalous and not labels.any() else ""
 
 
 def _unmapped(heat: np.ndarray) -> str:

@@ -110,4 +110,4 @@ def anonymous(run: Path, name_hash: str) -> None:
     record = json.loads(file.read_text())
     record["model"] = f"submission:{name_hash}"
     record["suite"]["data"] = ""
-    file.write_text(json.dumps(record, indent=1))
+    file.write_text(json.dumps(record, indent=1, allow_nan=False))

@@ -9,10 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tvad.common.errors import InputError
+
 
 def parse_json(text: str | bytes) -> Any:
     """JSON as its standard has it. Raises ValueError, also for NaN and Infinity, which Python would read."""
     return json.loads(text, parse_constant=_refuse)
+
+
+def json_text(data: Any, where: str, **options: Any) -> str:
+    """`json.dumps` with `options`. Raises InputError, naming `where` it was to stand, for a number that JSON has
+    not."""
+    try:
+        return json.dumps(data, allow_nan=False, **options)
+    except ValueError as error:
+        raise InputError(f"{where}: a number is NaN or infinite, which JSON has not") from error
 
 
 def _refuse(name: str) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from tvad.answer import LETTERS
 
 ROUNDING = 1e-3  # seconds by which a span may end after its video
+ROUNDED = 1.0  # seconds: where times were annotated in whole ones, the last one may only have begun
 EDGE = (
     1.0  # pixels by which a track's box may reach over the picture: its edges count as 0..width or width - 1
 )
@@ -36,14 +37,14 @@ def of_video(fps: Any, frames: Any, width: Any, height: Any) -> list[str]:
     return found
 
 
-def of_spans(spans: Iterable[Sequence[float]], duration: float | None, what: str = "span") -> list[str]:
-    """Spans in seconds within a video of `duration` seconds, where that is known."""
+def of_spans(spans: Iterable[Sequence[float]], duration: float | None, slack: float = ROUNDING) -> list[str]:
+    """Spans in seconds within a video of `duration` seconds, where that is known, and `slack` more."""
     found = []
     for start, end in spans:
         if not (_finite(start) and _finite(end) and 0 <= start < end):
-            found.append(f"{what} [{start}, {end}] must satisfy 0 <= start < end")
-        elif duration is not None and end > duration + ROUNDING:
-            found.append(f"{what} [{start}, {end}] ends after the video's {duration:.2f} s")
+            found.append(f"span [{start}, {end}] must satisfy 0 <= start < end")
+        elif duration is not None and end > duration + slack:
+            found.append(f"span [{start}, {end}] ends after the video's {duration:.2f} s")
     return found
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, first_span, judged, render
 from tvad.common.errors import InputError
-from tvad.common.files import parse_json, write_whole
+from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.formats import Format
 from tvad.data import faults
 
@@ -340,10 +340,7 @@ def load(path: str | os.PathLike) -> list[Sample]:
 def to_line(row: dict[str, Any], ascii_only: bool = False) -> str:
     """A sample's JSON form as a line of samples.jsonl. Raises InputError that names it for a number that JSON
     has not."""
-    try:
-        return json.dumps(row, ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":")) + "\n"
-    except ValueError as error:
-        raise InputError(f"{row.get('id')}: a number is NaN or infinite, which JSON has not") from error
+    return json_text(row, str(row.get("id")), ensure_ascii=ascii_only, separators=(",", ":")) + "\n"
 
 
 def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:

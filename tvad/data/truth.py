@@ -15,6 +15,7 @@ from tvad.data.video import Frames
 
 ROUNDING = 1e-6  # seconds: a frame's time and a span's edge may be the same number, computed in two ways
 NO_FRAMES = "no mask, no spans, not labelled normal"
+NO_FRAME_LIT = "labelled anomalous, but its mask or spans hold no frame"
 NO_PIXELS = "no mask"
 NO_REGIONS = "no track that is anomalous"
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from tvad.answer import NONE
 from tvad.common.errors import InputError
 from tvad.data.check import Problem, probe
+from tvad.data.faults import ROUNDED
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
 from tvad.data.sample import Question, Sample, Video
 
@@ -44,7 +45,6 @@ SECTIONS = (
     "Cause and Effect",
     "Conclusion",
 )
-ROUNDED = 1.0  # seconds: times are annotated in whole ones, and the last one may only have begun
 _HEADING = re.compile(r"#{1,6}\s*\**\s*(" + "|".join(SECTIONS) + r")\s*\**\s*:?", re.IGNORECASE)
 
 
