@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from bench.suite import Item, Suite
-from bench.tasks import TASKS, Labelled, Reads, Task
+from bench.tasks import TASKS, Capped, Labelled, Reads, Task
 from tvad.answer import Answer, Read, parse, split
 from tvad.data.sample import DIALOGUE_TURN, Question
 from tvad.prompts import asked
@@ -23,7 +23,9 @@ def prompt_hash(item: Item, suite: Suite) -> str:
         suite.max_frames,
         asdict(suite.decode),
     ]
-    text = json.dumps([*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])])
+    text = json.dumps(
+        [*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])], allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -34,9 +36,9 @@ def score_item(
     hidden: bool = False,
     opened: bool = False,
 ) -> dict:
-    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, and {"read"}, what
-    was read, or {"unread"}, why nothing was; no scores where the references are `hidden`. opened: the prompt
-    has opened the reasoning."""
+    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, {"read"}, what was
+    read, or {"unread"}, why nothing was, and {"ceiling"} where the reference itself earns less than 1; no
+    scores where the references are `hidden`. opened: the prompt has opened the reasoning."""
     task = TASKS[item.task]
     timing = item.sample.video.timing
     if item.task == DIALOGUE_TURN:  # plain words: there are no tags to read
@@ -63,6 +65,10 @@ def score_item(
         line["read"] = list(found.keys)
     elif found.reason:
         line["unread"] = found.reason
+    if isinstance(task, Capped):
+        best = task.ceiling(item.question, item.sample)
+        below = {k: v for k in line["scores"] if (v := best.get(k)) is not None and v < 1 - 1e-9}
+        line["ceiling"] = {k: v for k, v in below.items() if k not in task.LOWER}
     return line
 
 

@@ -23,6 +23,7 @@ from bench.run_folder import write_lines
 from bench.suite import Item, Suite
 from bench.tasks.faithfulness import masked
 from tvad.answer import ends_open, judged
+from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
 from tvad.data.questions import LETTERS
 from tvad.prompts import asked
@@ -75,7 +76,7 @@ class Asking:
                     )
                     for attempt, completion in enumerate(completions):
                         line = self._line(item, attempt, completion.text, hashes[item.id], opened)
-                        out.write(json.dumps(line) + "\n")
+                        out.write(json.dumps(line, allow_nan=False) + "\n")
                     replies[item.id] = completions[0].text
                     if streams:
                         out.flush()
@@ -154,7 +155,7 @@ class Asking:
                 requests = [self._request(item, {}) for item in batch]
                 found = self.model.odds(requests, OPENING, choices) if batch else []
                 for item, options, values in zip(batch, choices, found, strict=True):
-                    out.write(json.dumps(_odds_line(item, options, values)) + "\n")
+                    out.write(json.dumps(_odds_line(item, options, values), allow_nan=False) + "\n")
                 out.flush()
 
 
@@ -164,6 +165,8 @@ def _choices(item: Item) -> list[str]:
 
 def _odds_line(item: Item, options: list[str], values: list[float]) -> dict[str, Any]:
     line = {"id": item.id, "task": item.task, "sample": item.sample.id}
+    if not np.isfinite(values).all():
+        raise InputError(f"{item.id}: the model's log-probabilities are {values}, expected finite numbers")
     if item.task == "judgement":
         return line | {
             "right": float(judged(item.question.answer) is True),

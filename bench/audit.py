@@ -2,7 +2,7 @@
 leaks, contradictions.
 
 Stated cleaning: rows that the reader refuses are listed and left out; of a repeated question only the first
-row counts.
+row counts. A zero is only said where one has looked: what could not be looked at is said instead.
 """
 
 import re
@@ -17,6 +17,7 @@ from bench.metrics.stats import Interval, mean_interval
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, write_whole
 from tvad.data.check import Problem
+from tvad.data.faults import names_others
 from tvad.data.sample import Sample
 
 
@@ -52,6 +53,18 @@ def _line(interval: Interval, hits: int) -> str:
     return f"{hits}/{interval.n} = {interval.value:.3f}{bounds}"
 
 
+def _found(what: str, rows: list[str], looked: int, unlooked: int, why: str, flag: bool = True) -> Finding:
+    """Rows found where one has looked, and how many things one could not look at, and why."""
+    left = f"not looked at in {unlooked}, {why}" if unlooked else ""
+    count = [str(len(rows))] if looked or rows else []
+    return Finding(
+        what,
+        "; ".join([*count, *([left] if left else [])]) or f"not looked: {why}",
+        flag and bool(rows),
+        tuple(rows),
+    )
+
+
 def _file_hash(path: Path) -> str | None:
     return file_hash(path) if path.is_file() else None
 
@@ -85,7 +98,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     and leaks."""
     samples, refused = read(source)
     if not samples:
-        raise InputError(f"{source}: no readable row")
+        raise InputError(f"{source}: no readable row" + (f"; the first: {refused[0]}" if refused else ""))
     rows = multiple_choice(samples)
     found = Audit(source, len(samples), len(rows), refused)
     add = found.findings.append
@@ -121,15 +134,15 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
             blind(f'prior of the train split ("{prior}")', [prior] * len(rows))
         for what, letters in by_question(rows, multiple_choice(known), seed):
             blind(what, letters)
-    labels = Counter(sample.label for sample in samples)
+    labels = Counter(sample.label or "unknown" for sample in samples)
     top, count = labels.most_common(1)[0]
     share = count / len(samples)
     add(
         Finding(
             "labels",
             ", ".join(f"{k} {v}" for k, v in sorted(labels.items()))
-            + f'; always "{top}" is right for {share:.3f}',
-            share > 0.5 + MARGIN,
+            + (f'; always "{top}" is right for {share:.3f}' if top != "unknown" else ""),
+            top != "unknown" and share > 0.5 + MARGIN,
         )
     )
     classes = Counter(sample.category for sample in samples if sample.category)
@@ -144,23 +157,32 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
         )
 
     groups: dict[str, list[str]] = defaultdict(list)
+    moving: list[str] = []
+    asked = 0
     for sample in samples:
-        for question in sample.questions:
+        for n, question in enumerate(sample.questions):
             if question.kind == "mcq":
+                asked += 1
                 groups[_words(f"{question.text} {' '.join(question.options or ())}")].append(sample.id)
+                moving += [
+                    f"{sample.id}: question {n}: {option}"
+                    for option in question.options or ()
+                    if names_others(option)
+                ]
     same = [", ".join(ids) for ids in groups.values() if len(ids) > 1]
-    add(
-        Finding(
-            "questions that occur more than once, options included", str(len(same)), bool(same), tuple(same)
-        )
-    )
+    none = "there is no multiple-choice question"
+    add(_found("questions that occur more than once, options included", same, asked, 0, none))
+    add(_found("options that speak of others, which rotation breaks", moving, asked, 0, none))
     hashes: dict[str, list[str]] = defaultdict(list)
+    absent, gone = 0, "no file is there"
     if not source.endswith(".csv"):
         for sample in samples:
             if digest := _file_hash(sample.path(sample.video.path)):
                 hashes[digest].append(sample.id)
+            else:
+                absent += 1
         twins = [", ".join(ids) for ids in hashes.values() if len(ids) > 1]
-        add(Finding("videos that are the same file", str(len(twins)), bool(twins), tuple(twins)))
+        add(_found("videos that are the same file", twins, len(hashes), absent, gone))
     if known:
         theirs = {s.id for s in known}
         leaked = [s.id for s in samples if s.id in theirs]
@@ -170,19 +192,28 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
             for s in samples
             if s.id not in theirs and s.description and _words(s.description) in described
         ]
-        if not (train or "").endswith(".csv"):
+        unseen, why = len(samples), "no files to compare, by name and description alone"
+        if not source.endswith(".csv") and not (train or "").endswith(".csv"):
             kept = {digest for s in known if (digest := _file_hash(s.path(s.video.path)))}
             leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
-        add(Finding("leaks from the train split", str(len(leaked)), bool(leaked), tuple(leaked)))
-    wrong = contradictions(samples)
-    add(Finding("rows whose class contradicts the rationale", str(len(wrong)), bool(wrong), tuple(wrong)))
-    outside = [f"{p.where}: {p.reason}" for p in refused if "span" in p.reason]
-    add(Finding("spans outside the video", str(len(outside)), bool(outside), tuple(outside)))
+            unseen = absent if kept else len(samples)
+        add(_found("leaks from the train split", leaked, len(samples), unseen, why))
+    told = sum(bool(sample.category and sample.rationale) for sample in samples)
     add(
-        Finding(
-            "rows refused by the reader", str(len(refused)), bool(refused), tuple(str(p) for p in refused)
+        _found(
+            "rows whose class contradicts the rationale",
+            contradictions(samples),
+            told,
+            len(samples) - told,
+            "no class or no rationale",
         )
     )
+    outside = [f"{p.where}: {p.reason}" for p in refused if "span" in p.reason]
+    timed = [sample for sample in samples if sample.spans]
+    unknown = sum(sample.video.duration is None for sample in timed)
+    why = "their length is not stated (`tvad data check` opens them)" if timed else "no video has spans"
+    add(_found("spans outside the video", outside, len(timed) - unknown, unknown, why))
+    add(_found("rows refused by the reader", [str(p) for p in refused], len(samples), 0, ""))
     return found
 
 

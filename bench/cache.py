@@ -75,7 +75,9 @@ class ResponseCache:
         decoding = asdict(decode) | ({"seed": None} if decode.temperature == 0 else {})
         clip = request.frames
         shown = [clip.images.shape, clip.fps, clip.total, np.asarray(clip.indices).tolist()]
-        found = hashlib.sha256(json.dumps([self.model, words, decoding, shown], sort_keys=True).encode())
+        found = hashlib.sha256(
+            json.dumps([self.model, words, decoding, shown], sort_keys=True, allow_nan=False).encode()
+        )
         found.update(np.ascontiguousarray(clip.images).data)
         return found.hexdigest()
 
@@ -85,5 +87,6 @@ class ResponseCache:
 
     def put(self, key: str, completions: list[Completion]) -> None:
         self._database.execute(
-            "INSERT OR IGNORE INTO responses VALUES (?, ?)", (key, json.dumps([c.text for c in completions]))
+            "INSERT OR IGNORE INTO responses VALUES (?, ?)",
+            (key, json.dumps([c.text for c in completions], allow_nan=False)),
         )

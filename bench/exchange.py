@@ -10,7 +10,7 @@ from bench.suite import Item, Suite, load
 from bench.tasks import TASKS
 from tvad.common import config
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import parse_json, write_whole
 from tvad.data.check import Problem
 from tvad.prompts import question_text
 
@@ -106,7 +106,7 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
     }
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(target, json.dumps(log, ensure_ascii=True))
+    return write_whole(target, json.dumps(log, ensure_ascii=True, allow_nan=False))
 
 
 def _response(row: dict) -> str | None:
@@ -145,7 +145,7 @@ def from_lmms_eval(
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             if not isinstance(row, dict):
                 raise ValueError("not an object")
         except (ValueError, RecursionError) as error:
@@ -180,6 +180,10 @@ def from_lmms_eval(
             f"{log}: no line could be used" + (f"; the first: {problems[0]}" if problems else "")
         )
     write_whole(
-        out, "".join(json.dumps({"id": i, "task": task, "response": t}) + "\n" for i, t in found.items())
+        out,
+        "".join(
+            json.dumps({"id": i, "task": task, "response": t}, allow_nan=False) + "\n"
+            for i, t in found.items()
+        ),
     )
     return len(found), problems

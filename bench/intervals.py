@@ -8,6 +8,7 @@ areas of `odds_metrics`. Heatmap metrics are drawn over videos too, by `bench.ta
 
 from array import array
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -32,6 +33,7 @@ class Columns:
         self.rotations: dict[tuple[str, int], tuple[int, float]] = {}
         self.unread: dict[str, tuple[list[str], array]] = {}  # task -> reason or "", videos
         self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
+        self.short: dict[str, float] = {}  # metric -> what its references lack, summed
 
     def add(self, line: dict) -> None:
         video = self.videos.setdefault(line["sample"], len(self.videos))
@@ -48,6 +50,9 @@ class Columns:
             columns = self.labels.setdefault(line["task"], ([], [], []))
             for column, value in zip(columns, (*line["labels"], video), strict=True):
                 column.append(value)
+        for name, best in line.get("ceiling", {}).items():
+            metric = f"{line['task']}.{name}"
+            self.short[metric] = self.short.get(metric, 0.0) + 1 - best
         for name, value in scores.items():
             values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
             values.append(value)
@@ -69,6 +74,8 @@ class Columns:
             name: mean_interval(values, videos, suite.resamples, suite.seed)
             for name, (values, videos) in columns.items()
         }
+        for name, short in self.short.items():
+            found[name] = replace(found[name], ceiling=1 - short / found[name].n)
         for name, (truths, predictions, where) in self.labels.items():
             task = TASKS[name]
             positive = task.POSITIVE if isinstance(task, Labelled) else None
@@ -89,7 +96,7 @@ def summarise(
     return columns.intervals(suite)
 
 
-AREAS = {"roc_auc": frame.roc_auc, "average_precision": frame.average_precision}
+AREAS = ("roc_auc", "average_precision")
 
 
 def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
@@ -103,16 +110,18 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
         clusters = np.array([numbers.setdefault(line["sample"], len(numbers)) for line in yes])
         # An area is no sum over clusters: a resample is the lines of the drawn videos, (V,) -> (rows,).
         members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(np.bincount(clusters))[:-1])
-        drawn: dict[str, list[float]] = {name: [] for name in AREAS}
-        if len(members) > 1:
-            blocks = cluster_draws(len(members), suite.resamples, suite.seed, ODDS)
-            for videos in chain.from_iterable(blocks):
-                rows = np.concatenate([members[video] for video in videos])
-                for name, area in AREAS.items():
-                    value = area(truth[rows], scores[rows])
-                    drawn[name].append(np.nan if value is None else value)
-        for name, area in AREAS.items():
-            found[f"judgement.{name}"] = interval_of(area(truth, scores), np.array(drawn[name]), len(yes))
+        count = len(members)
+        ranked = frame.Ranked.of([truth[m] for m in members], [scores[m] for m in members], np.arange(count))
+        drawn: list[tuple] = []
+        if count > 1:
+            blocks = cluster_draws(count, suite.resamples, suite.seed, ODDS)
+            drawn = [ranked.areas(np.bincount(v, minlength=count)) for v in chain.from_iterable(blocks)]
+        one = f"cannot be had: every reference is {'Yes' if truth.all() else 'No'}"
+        for n, name in enumerate(AREAS):
+            value = ranked.areas(np.ones(count))[n]
+            spread = np.array([np.nan if areas[n] is None else areas[n] for areas in drawn])
+            interval = interval_of(value, spread, len(yes))
+            found[f"judgement.{name}"] = interval if value is not None else replace(interval, note=one)
     if letters := of_task["mcq"]:
         hits, where = (np.array([line[key] for line in letters]) for key in ("right", "sample"))
         found["mcq.odds_accuracy"] = mean_interval(hits, where, suite.resamples, suite.seed)
@@ -120,10 +129,15 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
 
 
 def table(metrics: Mapping[str, Interval]) -> str:
-    """Metrics as aligned text; undefined is "--"."""
+    """Metrics as aligned text; undefined is "--". Beside a value its ceiling, where the reference itself
+    earns less than 1; below the table what a metric leaves out or lacks."""
     lines = [f"{'metric':28s} {'value':>8s}  {'95 % interval':18s} {'n':>6s}"]
+    notes: dict[str, list[str]] = {}
     for name, m in metrics.items():
         value = "--" if m.value is None else f"{m.value:.3f}"
         interval = "--" if m.low is None else f"[{m.low:.3f}, {m.high:.3f}]"
-        lines.append(f"{name:28s} {value:>8s}  {interval:18s} {m.n:6d}")
-    return "\n".join(lines)
+        ceiling = "" if m.ceiling is None else f"  ceiling {m.ceiling:.3f}"
+        lines.append(f"{name:28s} {value:>8s}  {interval:18s} {m.n:6d}{ceiling}")
+        if m.note:
+            notes.setdefault(m.note, []).append(name)
+    return "\n".join([*lines, *(f"{', '.join(names)}: {note}" for note, names in notes.items())])

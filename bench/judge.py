@@ -129,7 +129,7 @@ def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
         for which, reply in tqdm(asked, total=len(missing), unit="rating", desc=judge.model, disable=None):
             key = list(missing)[which]
             done[key] = reply
-            out.write(json.dumps({"key": key, "reply": reply}) + "\n")
+            out.write(json.dumps({"key": key, "reply": reply}, allow_nan=False) + "\n")
             out.flush()
     found = []
     for (line, _, _), key in zip(rows, keys, strict=True):

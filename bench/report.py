@@ -118,13 +118,15 @@ def curves(run: Path) -> Section | None:
     if not file.exists():
         return None
     videos = list(heatmap.load_videos(file).values())
+    known = [v for v in videos if not v.lacks[heatmap.FRAMES]]
     x, y = frame.roc_curve(
-        np.concatenate([v.labels for v in videos]), np.concatenate([v.scores for v in videos])
+        np.concatenate([np.zeros(0), *(v.labels for v in known)]),
+        np.concatenate([np.zeros(0), *(v.scores for v in known)]),
     )
     found = []
     if len(x):
         drawn = plots.line(x, y, "false positive rate", "true positive rate", "frame ROC")
-        found.append((drawn, "Frames of all videos in one ROC."))
+        found.append((drawn, "Frames of all videos whose truth is known in one ROC."))
     points = heatmap.detection_curves(videos)
     for name, area, what in (("rbdr", "RBDC", "regions found"), ("tbdr", "TBDC", "tracks found")):
         keep = points["fpr"] <= 1

@@ -35,7 +35,7 @@ from bench.run_folder import (
     write_metrics,
     write_record,
 )
-from bench.suite import Suite, load, settled
+from bench.suite import Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
@@ -73,7 +73,7 @@ def run(
     if shard.rank:
         return {}
     order = [item.id for item in items]
-    metrics = summarise(join_lines(out / ANSWERS, shard, order), suite, hits)
+    metrics = with_notes(summarise(join_lines(out / ANSWERS, shard, order), suite, hits), suite, samples)
     if mapped:
         metrics |= _of_maps(join_maps(out / MAPS, shard), samples, suite, asking.store, out)
     if odds:
@@ -143,5 +143,5 @@ def _of_maps(
         return {}
     videos = {s.id: heatmap.VideoScores(s, maps[s.id].astype(np.float32), store.frames(s)) for s in samples}
     heatmap.save_videos(out / heatmap.VIDEOS, videos)
-    found = heatmap.metrics(list(videos.values()), suite.resamples, suite.seed)
+    found = heatmap.metrics(videos, suite.resamples, suite.seed)
     return {f"{HEATMAP}.{name}": value for name, value in found.items()}

@@ -12,7 +12,6 @@ run write parts (`samples.0.jsonl`, ...), which the first of them joins.
 """
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -26,7 +25,7 @@ import numpy as np
 
 from bench.metrics.stats import Interval
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.formats import Format
 
 RECORD, ANSWERS, ODDS, MAPS, METRICS = (
@@ -41,22 +40,28 @@ RUN = Format("bench-run")
 
 def read_lines(path: Path) -> list[dict]:
     """Lines of a JSONL file that is appended to; a last line that a kill cut is dropped, a missing file has
-    none."""
+    none. Raises InputError that names the line that is no JSON."""
     if not path.exists():
         return []
     # Only what ends with a newline is whole: after the last one stands "" or the beginning of a line.
     lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    found = []
+    for n, line in enumerate(lines[:-1], 1):
+        try:
+            found += [parse_json(line)] if line else []
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}:{n}: not JSON ({str(error)[:200]})") from error
+    return found
 
 
 def write_lines(path: Path, lines: Iterable[Mapping]) -> None:
     """Through a temporary name."""
-    write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
+    write_whole(path, "".join(json_text(line, str(line.get("id"))) + "\n" for line in lines))
 
 
 def write_json(path: Path, data: Any) -> None:
     """Through a temporary name; NaN is refused."""
-    write_whole(path, json.dumps(data, indent=1, allow_nan=False))
+    write_whole(path, json_text(data, str(path), indent=1))
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Interval]) -> None:
@@ -70,7 +75,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 def _read_json(file: Path) -> Any:
     """Raises InputError for a file that is missing or damaged."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file.parent}: not a finished run ({file.name}: {str(error)[:200]})") from error
 
@@ -88,10 +93,7 @@ def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
     """(run.json, lines of samples.jsonl, metrics.json). Raises InputError that names what is missing."""
     folder, record = Path(folder), read_record(folder)
     metrics = _read_json(folder / METRICS)
-    try:
-        return record, read_lines(folder / ANSWERS), metrics
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{folder / ANSWERS}: damaged ({str(error)[:200]})") from error
+    return record, read_lines(folder / ANSWERS), metrics
 
 
 @dataclass(frozen=True)

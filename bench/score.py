@@ -3,8 +3,9 @@ one task asks it once, a sample's.
 
 A line that cannot be used is rejected by number with its reason, the rest is scored; a question without an
 answer counts as wrong and is counted as `task.missing`. A line {"id": video, "task": "heatmap", "heatmap":
-FILE.npz} or {..., "frame_scores": [one a frame]} gives a video's heatmap (array `heatmap`, T' x h x w in
-0..1, in a file below the predictions' folder) or only its frame scores; videos without one count as all 0.
+FILE.npz} or {..., "frame_scores": [...]} gives a video's heatmap (array `heatmap`, T' x h x w, in a file
+below the predictions' folder) or only its frame scores, placed on its frames by `bench.placing`. Frame AUC
+and AP take any scale, the rest needs 0..1; videos without a line count as the lowest score of all, at most 0.
 """
 
 import gc
@@ -12,7 +13,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,10 +24,12 @@ from bench import blind
 from bench.answers import score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
+from bench.placing import placed
 from bench.run_folder import ANSWERS, write_metrics, write_record
-from bench.suite import Item, Suite, load, settled
+from bench.suite import Item, Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
+from tvad.common.files import parse_json
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
@@ -56,7 +59,7 @@ def _row(line: bytes | None) -> dict:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
     try:
-        row = json.loads(text, parse_constant=_no_constant)
+        row = parse_json(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
@@ -69,10 +72,6 @@ def _row(line: bytes | None) -> dict:
         if not isinstance(row[key], str):
             raise ValueError(f"{key!r} must be text, found {type(row[key]).__name__}")
     return row
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tuple[int, dict]]:
@@ -90,7 +89,7 @@ def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tupl
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def read_heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
+def read_heat(row: dict, folder: Path) -> np.ndarray:
     """Maps (T', h, w) of a heatmap line; frame scores are maps of one place. Raises ValueError with the
     reason."""
     if ("heatmap" in row) == ("frame_scores" in row):
@@ -103,9 +102,10 @@ def read_heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
             or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in given)
         ):
             raise ValueError("frame_scores must be a list of numbers")
-        if sample.video.frames is not None and len(given) != sample.video.frames:
-            raise ValueError(f"{len(given)} frame_scores, the video has {sample.video.frames} frames")
-        heat = np.array(given, float).reshape(-1, 1, 1)
+        try:
+            heat = np.array(given, float).reshape(-1, 1, 1)
+        except OverflowError:  # a whole number beyond what a float holds
+            raise ValueError("frame_scores must be finite numbers") from None
     else:
         if not isinstance(row["heatmap"], str):
             raise ValueError("heatmap must be a file name")
@@ -122,44 +122,50 @@ def read_heat(row: dict, folder: Path, sample: Sample) -> np.ndarray:
             raise ValueError(
                 f"heatmap {row['heatmap'][:80]!r} cannot be read ({type(error).__name__})"
             ) from None
-    if not (np.isfinite(heat).all() and heat.min() >= 0 and heat.max() <= 1):
-        raise ValueError("heatmap values must lie in 0 to 1")
+    if bad := int((~np.isfinite(heat)).sum()):
+        what = "frame_scores" if "frame_scores" in row else "heatmap values"
+        raise ValueError(f"{bad} of {heat.size} {what} are NaN or infinite")
     return heat
 
 
 def _score_heatmaps(
     rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite, out: Path
 ) -> tuple[dict[str, Interval], list[Problem]]:
-    """Heatmap metrics of the lines; from frame scores alone only the frame AUCs."""
+    """Heatmap metrics of the lines; from frame scores alone only those of frames."""
     by_id = {sample.id: sample for sample in samples}
-    maps: dict[str, np.ndarray] = {}
+    store = ClipStore(suite.rate, suite.max_frames)
+    maps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # and which of them holds for every frame
     rejected, whole = [], True
-    for n, row in rows:
+    for n, row in tqdm(rows, unit="video", desc="read heatmaps", disable=None):
         try:
             if row["id"] not in by_id:
                 raise ValueError(f"id {row['id'][:80]!r} is no video of this suite")
             if row["id"] in maps:
                 raise ValueError(f"a second heatmap of {row['id']!r}")
-            maps[row["id"]] = read_heat(row, path.parent, by_id[row["id"]])
+            heat = read_heat(row, path.parent)
+            maps[row["id"]] = heat, placed(len(heat), row, store.frames(by_id[row["id"]]))
             whole = whole and "heatmap" in row
+        except InputError:  # of the data set, not of the line
+            raise
         except ValueError as error:
             rejected.append(Problem(f"{path}:{n}", str(error)))
     if not maps:
         return {}, rejected
-    store = ClipStore(suite.rate, suite.max_frames)
+    lowest = min(0.0, *(float(heat.min()) for heat, _ in maps.values()))
     videos = {}
     for sample in tqdm(samples, unit="video", desc="heatmaps", disable=None):
-        heat = maps.get(sample.id, np.zeros((1, 1, 1), np.float32))
-        videos[sample.id] = heatmap.VideoScores(sample, heat, store.frames(sample), spread=True)
+        frames = store.frames(sample)
+        silent = np.full((1, 2, 2) if whole else (1, 1, 1), lowest, np.float32)
+        heat, steps = maps.get(sample.id, (silent, np.zeros(frames.total, int)))
+        videos[sample.id] = heatmap.VideoScores(sample, heat, frames, steps)
     heatmap.save_videos(out / heatmap.VIDEOS, videos)
-    found = heatmap.metrics(list(videos.values()), suite.resamples, suite.seed)
-    kept = found if whole else {name: found[name] for name in heatmap.OF_FRAMES}
-    missing = mean_interval(
-        np.array([float(s.id not in maps) for s in samples]),
-        np.arange(len(samples)),
-        suite.resamples,
-        suite.seed,
-    )
+    found = heatmap.metrics(videos, suite.resamples, suite.seed)
+    kept = {name: m for name, m in found.items() if whole or name.partition(":")[0] in heatmap.OF_FRAMES}
+    # Of every video the share of frames without a score.
+    unscored = [float((maps[s.id][1] < 0).mean()) if s.id in maps else 1.0 for s in samples]
+    missing = mean_interval(np.array(unscored), np.arange(len(samples)), suite.resamples, suite.seed)
+    if partly := sum(0 < share < 1 for share in unscored):
+        missing = replace(missing, note=f"frames behind the last snippet of {partly} videos take no part")
     return {f"heatmap.{name}": value for name, value in {**kept, MISSING: missing}.items()}, rejected
 
 
@@ -254,9 +260,9 @@ def score(
             }
             line["scores"][MISSING] = float(given is None)
             columns.add(line)
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line, allow_nan=False) + "\n")
     temporary.replace(out / ANSWERS)
-    metrics = columns.intervals(suite) | maps
+    metrics = with_notes(columns.intervals(suite), suite, samples) | maps
     record = {
         "model": f"predictions:{predictions}",
         "suite": asdict(suite),

@@ -36,7 +36,7 @@ def in_words(spans: Spans | None) -> str:
 
 def kind_of(sample: Sample) -> str:
     """The class by which answers are grouped."""
-    return str(sample.category or sample.label)
+    return sample.category or sample.label or "unknown"
 
 
 def class_means(lines: list[dict], samples: list[Sample]) -> dict[str, dict[str, tuple[float, int]]]:

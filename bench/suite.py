@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
+from bench.metrics.stats import Interval
 from bench.tasks import CIRCULAR, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Reading, table_of
@@ -18,6 +19,7 @@ from tvad.answer.reading import DEFAULT
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load_checked
+from tvad.data.faults import names_others
 from tvad.data.questions import DIALOGUE
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
 from tvad.data.video import MAX_FRAMES, RATE, check_sampling
@@ -112,9 +114,12 @@ class Suite:
             k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
         }
         fixed |= {"reading": asdict(self.reading)} if self.reading != Reading() else {}
-        found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True)}, [".encode())
+        found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True, allow_nan=False)}, [".encode())
         for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text
-            found.update((", " if n else "").encode() + json.dumps(to_json(sample), sort_keys=True).encode())
+            found.update(
+                (", " if n else "").encode()
+                + json.dumps(to_json(sample), sort_keys=True, allow_nan=False).encode()
+            )
         found.update(b"]]")
         return found.hexdigest()[:16]
 
@@ -149,7 +154,7 @@ def _about(sample: Sample, tasks: list[str]) -> list[Item]:
             items.append(
                 Item(f"{sample.id}?", RATIONALE, sample, min(told, key=lambda q: q.topic != "event"))
             )
-    if FAITHFULNESS in tasks and sample.anomalous and sample.spans:
+    if FAITHFULNESS in tasks and sample.spans:
         asked = [q for q in sample.questions if q.kind == "judgement"]
         if asked:
             items.append(
@@ -172,7 +177,7 @@ def _items(sample: Sample, suite: Suite, tasks: list[str]) -> list[Item]:
             continue
         if question.kind in tasks and question.kind in TASKS:
             items.append(Item(f"{sample.id}#{n}", question.kind, sample, question))
-        if question.kind == "mcq" and CIRCULAR in tasks:
+        if question.kind == "mcq" and CIRCULAR in tasks and not _bound(question):
             items += [
                 Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q) for k, q in enumerate(rotations(question))
             ]
@@ -207,13 +212,14 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     """The suite's samples and its question items, in a fixed order."""
     every = load_checked(suite.data, drop=suite.drop_bad_rows)
     samples = every[: suite.max_videos]
-    tasks = settled(suite, samples).tasks or []
-    items = [item for sample in samples for item in _items(sample, suite, tasks)]
+    suite = settled(suite, samples)
+    items = [item for sample in samples for item in _items(sample, suite, suite.tasks or [])]
     asked = {item.task for item in items}
-    for task in tasks:
+    for task in suite.tasks or []:
         if task in TASKS and task not in asked:
+            why = f" ({left})" if (left := left_out(suite, samples).get(task)) else ""
             raise InputError(
-                f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it"
+                f"{suite.data}: no question of kind {task!r}, but suite {suite.name} asks for it{why}"
             )
     resolve = reader_of(suite, every)
     return samples, [replace(item, reading=resolve(item.sample)) for item in items]
@@ -255,3 +261,32 @@ def reader_of(suite: Suite, samples: list[Sample]) -> Callable[[Sample], Reading
         return sizes.setdefault((width, height), replace(reading, picture=[width, height]))
 
     return resolve
+
+
+def _bound(question: Question) -> bool:
+    """Whether its options speak of each other: "Both A and B" is another answer after a rotation."""
+    return any(names_others(option) for option in question.options or ())
+
+
+def left_out(suite: Suite, samples: list[Sample]) -> dict[str, str]:
+    """{task: which questions of it are not asked, and why}."""
+    if CIRCULAR not in (suite.tasks or ()):
+        return {}
+    bound = [
+        f"{sample.id}#{n}"
+        for sample in samples
+        for n, question in enumerate(sample.questions)
+        if question.kind == "mcq" and _bound(question)
+    ]
+    more = f" and {len(bound) - 3} more" if len(bound) > 3 else ""
+    why = f"{len(bound)} questions left out, their options speak of others: {', '.join(bound[:3])}{more}"
+    return {CIRCULAR: why} if bound else {}
+
+
+def with_notes(metrics: dict[str, Interval], suite: Suite, samples: list[Sample]) -> dict[str, Interval]:
+    """The metrics, each task's with what it leaves out."""
+    notes = left_out(suite, samples)
+    return {
+        name: replace(m, note=note) if (note := notes.get(name.partition(".")[0])) else m
+        for name, m in metrics.items()
+    }

@@ -111,7 +111,7 @@ def read_card(text: str, where: str = "card.yaml") -> Card:
 
 def to_json(card: Card) -> str:
     """As the store keeps it."""
-    return json.dumps(asdict(card))
+    return json.dumps(asdict(card), allow_nan=False)
 
 
 def from_json(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.metrics import finite
 from tvad.detections import box_iou
 
 
@@ -40,9 +41,9 @@ def curves(
     tracks: np.ndarray, detections: np.ndarray, num_frames: int, iou: float = 0.1, track: float = 0.1
 ) -> dict[str, np.ndarray]:
     """Points after each detection: {"fpr", "rbdr", "tbdr"}, each (m + 1,), starting at 0. Arguments as
-    `rbdc_tbdc`."""
-    tracks = _distinct(np.asarray(tracks, float).reshape(-1, 7))
-    detections = np.asarray(detections, float).reshape(-1, 7)
+    `rbdc_tbdc`. Raises ValueError for a number that is not finite."""
+    tracks = _distinct(finite("tracks", tracks).reshape(-1, 7))
+    detections = finite("detections", detections).reshape(-1, 7)
     detections = detections[np.argsort(-detections[:, 6], kind="stable")]
     m, n = len(detections), len(tracks)
     which, region = _pairs(tracks, detections)
@@ -101,11 +102,13 @@ def rbdc_tbdc(
 
     tracks (n, 7): video, track, frame, x1, y1, x2, y2; detections (m, 7): video, frame, x1, y1, x2, y2,
     score; inclusive pixels. num_frames: over all videos, those without anomalies included. iou: a region is
-    found from this overlap on; track: share of a track's regions that must be found.
+    found from this overlap on; track: share of a track's regions that must be found. Raises ValueError for a
+    number that is not finite, and for num_frames below 1.
     """
-    if num_frames < 1:
+    if not num_frames >= 1:
         raise ValueError(f"num_frames must be at least 1, got {num_frames}")
-    if len(np.asarray(tracks).reshape(-1, 7)) == 0:
+    detections = finite("detections", detections)
+    if len(finite("tracks", tracks).reshape(-1, 7)) == 0:
         return {"rbdc": None, "tbdc": None}
     points = curves(tracks, detections, num_frames, iou, track)
     return {"rbdc": area(points["fpr"], points["rbdr"]), "tbdc": area(points["fpr"], points["tbdr"])}

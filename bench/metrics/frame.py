@@ -1,13 +1,28 @@
-"""Frame and pixel ROC-AUC. Protocols: UBnormal's scripts (Acsintoae et al., CVPR 2022) and AED (Georgescu et
-al., TPAMI 2021)."""
+"""Frame and pixel ROC-AUC, average precision. Protocols: UBnormal's scripts (Acsintoae et al., CVPR 2022) and
+AED (Georgescu et al., TPAMI 2021)."""
+
+from dataclasses import dataclass
 
 import numpy as np
+
+from bench.metrics import finite
+
+
+def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """labels (n,) as bool, scores (n,) as float. Raises ValueError for anything but 0 and 1, for a score that
+    is no finite number, and for another number of them."""
+    labels, scores = np.asarray(labels), finite("scores", scores)
+    if labels.shape != scores.shape:
+        raise ValueError(f"{labels.size} labels, {scores.size} scores")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"labels must be 0 or 1, found {labels[~np.isin(labels, (0, 1))][0]!s}")
+    return labels.astype(bool), scores
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Area under the ROC curve by ranks, ties at half; None unless both classes occur. labels (n,) in {0, 1},
-    scores (n,)."""
-    labels = np.asarray(labels).astype(bool)
+    scores (n,) on any scale. Raises ValueError for others."""
+    labels, scores = _checked(labels, scores)
     positives = int(labels.sum())
     negatives = labels.size - positives
     if positives == 0 or negatives == 0:
@@ -19,14 +34,64 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def areas(negative: np.ndarray, positive: np.ndarray) -> tuple[float | None, float | None]:
+    """(ROC-AUC, average precision) from how many negatives and positives have each score, (b,) each by rising
+    score; (None, None) unless both classes occur: with one alone either would be 1 or empty, whatever was
+    scored."""
+    n, p = float(negative.sum()), float(positive.sum())
+    if n == 0 or p == 0:
+        return None, None
+    # P(positive > negative) + P(tie) / 2, as the ranks of `roc_auc`:
+    # sum_b pos_b (neg_<b + neg_b / 2) / (P N). Equal scores are ties.
+    below = np.cumsum(negative) - negative
+    auc = float((positive * (below + negative / 2)).sum() / (n * p))
+    found = np.cumsum(positive[::-1])  # from the highest score down
+    precision = found / np.maximum(found + np.cumsum(negative[::-1]), 1e-300)
+    return auc, float((positive[::-1] * precision).sum() / p)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Frames of several videos with their scores as ranks: the areas of any drawn videos then cost no
+    sorting. Each row stands for `count` frames of one video with one score and label."""
+
+    video: np.ndarray  # (r,) number of the video
+    place: np.ndarray  # (r,) which of the `scores` different scores, rising
+    label: np.ndarray  # (r,) bool
+    count: np.ndarray  # (r,)
+    scores: int
+
+    @classmethod
+    def of(cls, labels: list[np.ndarray], scores: list[np.ndarray], numbers: np.ndarray) -> "Ranked":
+        """Lists of (T,) arrays, one a video, and the videos' numbers. Raises ValueError as `roc_auc`."""
+        if not labels:
+            empty = np.zeros(0, int)
+            return cls(empty, empty, empty.astype(bool), empty, 0)
+        pairs = [_checked(y, s) for y, s in zip(labels, scores, strict=True)]
+        video = np.repeat(numbers, [len(y) for y, _ in pairs])
+        label = np.concatenate([y for y, _ in pairs])
+        values, place = np.unique(np.concatenate([s for _, s in pairs]), return_inverse=True)
+        key = (video * len(values) + place.ravel()) * 2 + label
+        rows, count = np.unique(key, return_counts=True)
+        return cls(rows // 2 // len(values), rows // 2 % len(values), rows % 2 == 1, count, len(values))
+
+    def areas(self, weights: np.ndarray) -> tuple[float | None, float | None]:
+        """(ROC-AUC, average precision) where video v counts `weights[v]` times."""
+        weight = self.count * weights[self.video]
+        return areas(
+            np.bincount(self.place, weight * ~self.label, self.scores),
+            np.bincount(self.place, weight * self.label, self.scores),
+        )
+
+
 def roc_curve(labels: np.ndarray, scores: np.ndarray, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """False and true positive rates, each (<= points + 1,), from (0, 0) to (1, 1); empty unless both classes
     occur."""
-    labels = np.asarray(labels).astype(bool)
+    labels, scores = _checked(labels, scores)
     if labels.all() or not labels.any():
         return np.zeros(0), np.zeros(0)
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    hits, ordered = labels[order], np.asarray(scores)[order]
+    order = np.argsort(-scores, kind="stable")
+    hits, ordered = labels[order], scores[order]
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))  # ties enter together
     found = np.cumsum(hits)[last]
     rates = np.stack([(last + 1 - found) / (~labels).sum(), found / labels.sum()])
@@ -35,36 +100,37 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray, points: int = 200) -> tupl
     return rates[0, shown], rates[1, shown]
 
 
+def padded_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """AUC of one video (T,) after a virtual normal frame of score 0 and an anomalous one of score 1, as
+    UBnormal's published protocol has it. A video of one class, too, has a value then, near 1 by construction;
+    with scores beyond 0..1 the two frames are no extremes."""
+    return roc_auc(np.concatenate([[0], labels, [1]]), np.concatenate([[0.0], scores, [1.0]])) or 0.0
+
+
 def auc(labels: list[np.ndarray], scores: list[np.ndarray], padded: bool = True) -> dict[str, float | None]:
     """Micro (all frames in one ROC) and macro (mean of per-video AUCs) over lists of (T,) arrays, one a
     video.
 
-    padded: every video gets a virtual normal frame of score 0 and an anomalous one of score 1 before its own
-    AUC, as UBnormal's published protocol does; otherwise one-class videos have no AUC and are left out. None
-    where undefined.
+    padded: every video's own AUC is `padded_auc`; otherwise one-class videos have no AUC and are left out.
+    None where undefined. The published protocol gives 1 to a set without an anomalous frame and takes scores
+    on any scale, and so does this; `bench.tasks.heatmap` prints no macro AUC then. Raises ValueError as
+    `roc_auc`.
     """
     if not labels:
         return {"micro": None, "macro": None}
     micro = roc_auc(np.concatenate(labels), np.concatenate(scores))
-    values = []
-    for y, s in zip(labels, scores, strict=True):
-        value = (
-            roc_auc(np.concatenate([[0], y, [1]]), np.concatenate([[0.0], s, [1.0]]))
-            if padded
-            else roc_auc(y, s)
-        )
-        if value is not None:
-            values.append(value)
+    one = padded_auc if padded else roc_auc
+    values = [value for y, s in zip(labels, scores, strict=True) if (value := one(y, s)) is not None]
     return {"micro": micro, "macro": float(np.mean(values)) if values else None}
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Average precision (step-wise area); None without positives."""
-    labels = np.asarray(labels).astype(bool)
+    """Average precision (step-wise area); None without positives. Raises ValueError as `roc_auc`."""
+    labels, scores = _checked(labels, scores)
     if not labels.any():
         return None
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    hits, ordered = labels[order], np.asarray(scores)[order]
+    order = np.argsort(-scores, kind="stable")
+    hits, ordered = labels[order], scores[order]
     last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))  # ties enter together
     found = np.cumsum(hits)[last]
     precision, recall = found / (last + 1), found / labels.sum()

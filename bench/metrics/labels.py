@@ -4,6 +4,7 @@ A confusion matrix here is (classes, classes + 1): truth by prediction, the last
 no class.
 """
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -59,12 +60,13 @@ def metrics(
     resamples: int,
     seed: int,
 ) -> dict[str, Interval]:
-    """{"balanced_accuracy", "f1"}: F1 of `positive`, or macro where it is None."""
+    """{"balanced_accuracy", "f1"}: F1 of `positive`, or macro where it is None. Where the truth holds one
+    class alone they say so: an answer that never changes is then right; F1 of a class that never occurs is
+    None."""
     classes = sorted(set(truth))
     counts = per_video(truth, predicted, videos, classes)
     which = classes.index(positive) if positive in classes else None
-    if positive is not None and which is None:
-        return {}
+    one = f"one class alone occurs, {classes[0]}" if len(classes) == 1 else None
     functions = {"balanced_accuracy": balanced_accuracy, "f1": lambda c: f1(c, which)}
     # Counts add up over videos: a resample's confusion matrix is the sum of its videos', (resamples, C, C +
     # 1).
@@ -79,7 +81,12 @@ def metrics(
         else None
     )
     total = counts.sum(0)
-    return {
-        name: interval_of(float(call(total)), None if drawn is None else call(drawn), len(truth))
+    found = {
+        name: replace(
+            interval_of(float(call(total)), None if drawn is None else call(drawn), len(truth)), note=one
+        )
         for name, call in functions.items()
     }
+    if positive is not None and which is None:
+        found["f1"] = Interval(None, None, None, len(truth), f"cannot be had: nothing is {positive}")
+    return found

@@ -1,5 +1,6 @@
 """Spatial grounding: intersection over union of boxes, matched by time."""
 
+import math
 from collections.abc import Sequence
 
 from tvad.answer import Box
@@ -8,7 +9,10 @@ XYXY = tuple[float, float, float, float]
 
 
 def iou(box: XYXY, reference: XYXY) -> float:
-    """IoU of two boxes (x1, y1, x2, y2) in the same unit; 0 for a reversed or empty one."""
+    """IoU of two boxes (x1, y1, x2, y2) in the same unit; 0 for a reversed or empty one. Raises ValueError
+    for an edge that is no finite number."""
+    if not all(map(math.isfinite, (*box, *reference))):
+        raise ValueError(f"boxes {list(box)} and {list(reference)}: not finite")
     width = min(box[2], reference[2]) - max(box[0], reference[0])
     height = min(box[3], reference[3]) - max(box[1], reference[1])
     areas = [max(0.0, b[2] - b[0]) * max(0.0, b[3] - b[1]) for b in (box, reference)]
@@ -39,6 +43,9 @@ def matched_iou(boxes: Sequence[Box], reference: Sequence[Box], tolerance: float
 
 
 def pointing(box: XYXY, reference: XYXY) -> bool:
-    """Does the box's centre lie in the reference (pointing game)?"""
+    """Does the box's centre lie in the reference (pointing game)? Raises ValueError for an edge that is no
+    finite number."""
+    if not all(map(math.isfinite, (*box, *reference))):
+        raise ValueError(f"boxes {list(box)} and {list(reference)}: not finite")
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return reference[0] <= x <= reference[2] and reference[1] <= y <= reference[3]

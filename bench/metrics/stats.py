@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.metrics import finite
+
 # What draws from a stream of its own: two statistics of one suite and seed are not drawn alike by accident.
 MEANS, HEATMAPS, LABELS, ODDS = range(4)
 CHUNK = 1 << 16  # numbers drawn at a time: more would leave the processor's cache, fewer would be a loop
@@ -18,15 +20,19 @@ CHUNK = 1 << 16  # numbers drawn at a time: more would leave the processor's cac
 @dataclass(frozen=True)
 class Interval:
     """A value with its 95 % interval and the number of items; low and high are None where they cannot be
-    had."""
+    had. `note`: in a line, why the value cannot be had, or what was left out; `ceiling`: what the reference
+    itself earns, where that is not 1."""
 
     value: float | None
     low: float | None
     high: float | None
     n: int
+    note: str | None = None
+    ceiling: float | None = None
 
     def row(self) -> dict:
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+        told = {k: v for k, v in (("note", self.note), ("ceiling", self.ceiling)) if v is not None}
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n} | told
 
 
 def cluster_draws(clusters: int, resamples: int, seed: int, stream: int = MEANS) -> Iterator[np.ndarray]:
@@ -60,8 +66,9 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed:
 def mean_interval(
     values: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Mean of (n,) values with a percentile interval over clusters (n,): items of one video move together."""
-    values = np.asarray(values, float)
+    """Mean of (n,) values with a percentile interval over clusters (n,): items of one video move together.
+    Raises ValueError for a value that is no finite number."""
+    values = finite("values", values)
     if len(values) == 0:
         return Interval(None, None, None, 0)
     sums, counts = cluster_sums(values, clusters)
@@ -87,7 +94,7 @@ def share_beyond(
 ) -> float:
     """Bootstrap p-value of "the mean is at least `bound`": (1 + resampled means that are) / (1 + resamples),
     never 0 (Davison and Hinkley, 1997, chapter 4)."""
-    sums, counts = cluster_sums(np.asarray(values, float), clusters)
+    sums, counts = cluster_sums(finite("values", values), clusters)
     means = _resampled_means(sums, counts, resamples, seed)
     return float((1 + (means >= bound).sum()) / (resamples + 1))
 
@@ -95,7 +102,7 @@ def share_beyond(
 def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
     """Exact two-sided McNemar test of paired right/wrong answers (n,): p-value of as uneven a split of those
     that changed."""
-    before, after = np.asarray(before).astype(bool), np.asarray(after).astype(bool)
+    before, after = finite("before", before).astype(bool), finite("after", after).astype(bool)
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     from scipy.stats import binomtest  # seconds of import that few commands need
 
@@ -105,7 +112,7 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
 def holm(p_values: list[float]) -> list[float]:
     """Holm's step-down adjustment (1979) of several p-values, in the given order: the i-th smallest of k
     times k - i + 1, never below one before it."""
-    order = np.argsort(p_values, kind="stable")
+    order = np.argsort(finite("p-values", p_values), kind="stable")
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))

@@ -4,6 +4,7 @@ Several: the unions' IoU, spans matched one to one, F1 and average precision at 
 with an answer's spans, so that average precision ranks them in the order in which they are given.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,12 +20,15 @@ MAP_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)  # THUMOS-14's (Jiang et al., 2014)
 
 
 def iou(span: Span, reference: Span) -> float:
-    """IoU of two spans in seconds; both "none" 1, one of them 0; missing, reversed or empty spans 0."""
+    """IoU of two spans in seconds; both "none" 1, one of them 0; missing, reversed or empty spans 0.
+    Raises ValueError for an edge that is no finite number."""
     if span is None or reference is None:
         return 0.0
     if span == NONE or reference == NONE:
         return float(span == reference)
     (a, b), (c, d) = span, reference
+    if not all(map(math.isfinite, (a, b, c, d))):
+        raise ValueError(f"spans {list(span)} and {list(reference)}: not finite")
     if not (a < b and c < d):
         return 0.0
     overlap = min(b, d) - max(a, c)

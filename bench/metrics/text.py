@@ -1,4 +1,5 @@
-"""Text overlap. Words of scripts that set none apart (Han, kana, Thai, …) are their characters."""
+"""Text overlap. Words of scripts that set none apart (Han, kana, Thai, …) are their characters. Raises
+ValueError for what is no text: an empty cell that a table program wrote as NaN."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,6 +7,12 @@ from typing import Literal
 from tvad.answer.script import tokens
 
 Tokens = Literal["space", "script"]
+
+
+def _texts(*given: str) -> None:
+    for text in given:
+        if not isinstance(text, str):
+            raise ValueError(f"expected text, found {text!r}")
 
 
 def bleu4(
@@ -17,6 +24,7 @@ def bleu4(
     scripts apart and takes shorter n-grams of a hypothesis below four words (NLTK's auto_reweigh, sacreBLEU's
     effective order), so that a reference against itself is 1.
     """
+    _texts(hypothesis, *references)
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
     method = getattr(SmoothingFunction(), smoothing, None)
@@ -37,6 +45,7 @@ def bleu4(
 def rouge_l(hypothesis: str, reference: str) -> float:
     """ROUGE-L F1 over lower-case words (Lin, 2004): longest common subsequence, 0..1; 0 where either is
     empty. Texts without characters of unspaced scripts are split at white space."""
+    _texts(hypothesis, reference)
     a, b = tokens(hypothesis.lower()), tokens(reference.lower())
     if not a or not b:
         return 0.0

@@ -59,6 +59,15 @@ class Labelled(Protocol):
         ...
 
 
+@runtime_checkable
+class Capped(Protocol):
+    """A task whose references may earn less than 1: a figure stands beside what they earn, its ceiling."""
+
+    def ceiling(self, question: Question, sample: Sample) -> dict[str, float | None]:
+        """{metric: what the reference answer earns}."""
+        ...
+
+
 CIRCULAR, RATIONALE, FAITHFULNESS = "mcq_circular", "rationale", "faithfulness"
 TASKS: dict[str, Task] = {
     "mcq": mcq,

@@ -30,3 +30,8 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
             "specificity": right if wanted is False else None,
         }
     return {f"{question.topic or 'other'}_bleu4": bleu4(text.lower(), [question.answer.lower()], by="script")}
+
+
+def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
+    """What the reference earns."""
+    return score(Answer(answer=question.answer), question, sample)

@@ -12,6 +12,7 @@ import numpy as np
 from bench.tasks.judgement import read as read
 from tvad.answer import Answer
 from tvad.data.sample import Question, Sample
+from tvad.data.truth import inside
 from tvad.data.video import Frames
 
 PRIMARY, LOWER, BINARY = "changes", ("parse_failure",), ()
@@ -20,9 +21,8 @@ PRIMARY, LOWER, BINARY = "changes", ("parse_failure",), ()
 def masked(clip: Frames, spans: tuple[tuple[float, float], ...]) -> Frames:
     """The clip with every frame inside a span (seconds) replaced by its own mean colour."""
     images = clip.images.copy()
-    for n, t in enumerate(clip.times):
-        if any(start - 1e-6 <= t < end for start, end in spans):
-            images[n] = images[n].mean((0, 1)).round().astype(np.uint8)
+    for n in np.flatnonzero(inside(clip.times, spans)):
+        images[n] = images[n].mean((0, 1)).round().astype(np.uint8)
     return replace(clip, images=images)
 
 

@@ -1,7 +1,13 @@
-"""Heatmaps: micro and macro frame AUC, pixel AUC, RBDC and TBDC, with intervals over videos."""
+"""Heatmaps and frame scores: frame AUC and AP, pixel AUC, RBDC and TBDC, with intervals over videos.
+
+Truth that is missing is missing: a video of which a metric needs more than is known (`tvad.data.truth`) is
+left out of that metric by name, and a metric without both kinds of frames is None with its reason, where the
+published protocols would print 1.
+"""
 
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -10,54 +16,116 @@ import numpy as np
 from bench.metrics import detection, frame
 from bench.metrics.stats import HEATMAPS, Interval, cluster_draws, interval_of
 from tvad.common.errors import InputError
-from tvad.data import masks
+from tvad.data import faults, truth
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import boxes_of, resize, steps_of
 
 PRIMARIES = ("micro_auc", "pixel_auc", "rbdc", "tbdc")  # what a table shows, in this order
-OF_FRAMES = ("micro_auc", "macro_auc")  # what a score per frame is enough for
+ANOMALOUS = "ano_auc"  # over anomalous videos alone; ":" and a class over those of the class
+OF_FRAMES = ("micro_auc", "micro_ap", "macro_auc", ANOMALOUS)  # what a score per frame is enough for
+# What a metric needs to be known of a video, in the order of `VideoScores.lacks`.
+FRAMES, PIXELS, REGIONS = range(3)
+NEEDS = {"pixel_auc": PIXELS, "rbdc": REGIONS, "tbdc": REGIONS}  # the others: FRAMES
 # What a run keeps of every video, so that two runs can be compared without the data.
 VIDEOS = "heatmap_videos.npz"
 RESAMPLES = 300
+NAME = 40  # characters of a class in a metric's name
+NAMED = 3  # videos that a note names, of those left out
 FIELDS = ("labels", "scores", "tracks", "detections", "hist")
+TOLD = ("lacks", "classes")  # not kept by older runs
 
 
 class VideoScores:
-    """One video's truth and predictions: labels and scores (T,), track rows (n, 6), detection rows (m, 6),
-    pixel histogram (2, 1000)."""
+    """One video's truth and predictions: labels (T,), empty where unknown; scores (T,); track rows (n, 6),
+    detection rows (m, 6); pixel histogram (2, 1000), normal and anomalous, empty where it cannot be had;
+    `lacks` (3,): why it takes no part in metrics of frames, pixels, regions, "" where it does; `classes`."""
 
     labels: np.ndarray
     scores: np.ndarray
     tracks: np.ndarray
     detections: np.ndarray
     hist: np.ndarray
+    lacks: np.ndarray
+    classes: np.ndarray
 
-    def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames, spread: bool = False):
-        """heat (T', h, w): a map per two sampled `frames`; with `spread` its steps are spread evenly over the
-        whole video instead."""
-        video = sample.video
-        count, width, height = video.frames or frames.total, frames.images.shape[2], frames.images.shape[1]
-        steps = np.arange(count) * len(heat) // count if spread else steps_of(count, frames.fps, frames.times)
+    def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames, steps: np.ndarray | None = None):
+        """heat (T', h, w): maps, or frame scores as maps (T', 1, 1); steps (T,): which of them holds for
+        every frame of the video, -1 for none: such frames take no part; None: a map per two sampled
+        `frames`. Raises InputError that names the sample for a map that is not finite, for a mask of another
+        size and for another number of frames than it states."""
+        count, (height, width) = frames.total, frames.images.shape[1:3]
+        if sample.video.frames not in (None, count):
+            raise InputError(
+                f"{sample.id}: {sample.video.path} has {count} frames, it states {sample.video.frames}"
+            )
+        if not np.isfinite(heat).all():
+            raise InputError(f"{sample.id}: its heatmap holds NaN or infinite values")
+        times = truth.frame_times(frames)
+        duration = float(times[-1]) + 1 / frames.fps
+        if wrong := faults.of_spans(sample.spans or (), duration, faults.ROUNDED):
+            raise InputError(f"{sample.id}: {wrong[0]}")
+        steps = steps_of(count, frames.fps, frames.times) if steps is None else steps
+        mask = truth.read_mask(sample, count, height, width)
+        labels = truth.frame_labels(sample, times, mask)
+        shown = np.flatnonzero(steps >= 0)
+        steps = steps[shown]
+        self.labels = np.zeros(0, int) if labels is None else labels[shown]
+        self.scores = heat.reshape(len(heat), -1).max(1)[steps]
+        self.classes = np.array(sample.categories, str)
+        self.tracks = np.zeros((0, 6))
+        self.detections = np.zeros((0, 6))
+        self.hist = np.zeros((2, 1000))
+        why = _unmapped(heat)
+        self.lacks = np.array(
+            [
+                _without_truth(sample, labels),
+                why if truth.pixels_known(sample) else truth.NO_PIXELS,
+                why if truth.regions_known(sample) else truth.NO_REGIONS,
+            ]
+        )
+        if why:
+            return
         maps = resize(heat, steps, height, width)
-        self.scores = maps.reshape(count, -1).max(1)
-        truth = (
-            masks.read(sample.path(sample.mask)) if sample.mask else np.zeros((count, height, width), bool)
-        )
-        self.labels = truth.any((1, 2)).astype(int)
-        rows = [(t.id, f, *t.boxes[f]) for t in sample.tracks or () for f in t.anomalous if f in t.boxes]
-        self.tracks = np.array(rows, float).reshape(-1, 6)
-        found = [(f, *box) for f in range(count) for box in boxes_of(maps[f])]
+        # The maximum over the picture as it is shown: interpolation may stay below the map's own.
+        self.scores = maps.reshape(len(shown), -1).max(1)
+        if not self.lacks[REGIONS]:
+            taken = set(shown.tolist())
+            rows = [
+                (t.id, f, *t.boxes[f])
+                for t in sample.tracks or ()
+                for f in t.anomalous
+                if f in t.boxes and f in taken
+            ]
+            self.tracks = np.array(rows, float).reshape(-1, 6)
+        found = [(f, *box) for f, each in zip(shown, maps, strict=True) for box in boxes_of(each)]
         self.detections = np.array(found, float).reshape(-1, 6)
-        # Scores in 1000 bins: pixel AUC of any set of videos is then a sum of histograms.
-        bins = np.minimum((maps * 1000).astype(int), 999)
-        self.hist = np.stack([np.bincount(bins[truth == v], minlength=1000) for v in (False, True)]).astype(
-            float
-        )
+        if not self.lacks[PIXELS]:
+            lit = np.zeros(maps.shape, bool) if mask is None else mask[shown]
+            # Scores in 1000 bins: pixel AUC of any set of videos is then a sum of histograms.
+            bins = np.minimum((maps * 1000).astype(int), 999)
+            self.hist = np.stack([np.bincount(bins[lit == v], minlength=1000) for v in (False, True)])
+            self.hist = self.hist.astype(float)
 
     @property
     def num_frames(self) -> int:
-        return len(self.labels)
+        return len(self.scores)
+
+
+def _without_truth(sample: Sample, labels: np.ndarray | None) -> str:
+    """Why the frames of a video are not known, "" where they are."""
+    if labels is None:
+        return truth.NO_FRAMES
+    return truth.NO_FRAME_LIT if sample.anomalous and not labels.any() else ""
+
+
+def _unmapped(heat: np.ndarray) -> str:
+    """Why maps (T', h, w) say nothing of pixels and regions, "" where they do."""
+    if heat.shape[1:] == (1, 1):
+        return "frame scores alone"
+    if heat.min() < 0 or heat.max() > 1:
+        return f"maps in {heat.min():g} to {heat.max():g}, expected 0 to 1"
+    return ""
 
 
 def save_videos(path: Path, videos: dict[str, VideoScores]) -> None:
@@ -66,7 +134,7 @@ def save_videos(path: Path, videos: dict[str, VideoScores]) -> None:
     np.savez_compressed(
         temporary,
         ids=np.array(list(videos)),
-        **{f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in FIELDS},
+        **{f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in (*FIELDS, *TOLD)},
     )
     temporary.replace(path)
 
@@ -78,21 +146,22 @@ def load_videos(path: Path) -> dict[str, VideoScores]:
         with np.load(path, allow_pickle=False) as data:
             for n, name in enumerate(data["ids"].tolist()):
                 video = found[name] = VideoScores.__new__(VideoScores)
-                for field in FIELDS:
+                video.lacks, video.classes = np.array([""] * 3), np.zeros(0, str)
+                for field in (*FIELDS, *(told for told in TOLD if f"{n}_{told}" in data)):
                     setattr(video, field, data[f"{n}_{field}"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not what a run keeps of its heatmaps ({error})") from error
     return found
 
 
-def _pixel_auc(hist: np.ndarray) -> float | None:
-    negative, positive = hist
-    if negative.sum() == 0 or positive.sum() == 0:
-        return None
-    # P(positive > negative) + P(tie) / 2, as the ranks of `bench.metrics.frame.roc_auc`, over bins:
-    # sum_b pos_b (neg_<b + neg_b / 2) / (P N). Equal bins count as ties.
-    below = np.cumsum(negative) - negative
-    return float((positive * (below + negative / 2)).sum() / (negative.sum() * positive.sum()))
+def detection_curves(videos: list[VideoScores]) -> dict[str, np.ndarray]:
+    """`bench.metrics.detection.curves` of the videos whose regions are known; of none, a point."""
+    known = [v for v in videos if not v.lacks[REGIONS]]
+    return (
+        detection.curves(*_rows(known))
+        if known
+        else {"fpr": np.zeros(1), "rbdr": np.zeros(1), "tbdr": np.zeros(1)}
+    )
 
 
 def _rows(videos: list[VideoScores]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -102,24 +171,77 @@ def _rows(videos: list[VideoScores]) -> tuple[np.ndarray, np.ndarray, int]:
     return np.concatenate(tracks), np.concatenate(found), sum(v.num_frames for v in videos)
 
 
-def _detection(videos: list[VideoScores]) -> dict[str, float | None]:
-    return detection.rbdc_tbdc(*_rows(videos))
+class Figures:
+    """All metrics of a set of videos and of any drawn from it: what needs a sort is sorted once."""
 
+    def __init__(self, videos: list[VideoScores]):
+        self.videos = videos
+        self.lacks = np.array([v.lacks for v in videos]).reshape(len(videos), 3)
+        of_frames = [n for n, v in enumerate(videos) if not v.lacks[FRAMES]]
+        labels, scores = ([getattr(videos[n], f) for n in of_frames] for f in ("labels", "scores"))
+        self.ranked = frame.Ranked.of(labels, scores, np.array(of_frames, int))
+        self.unit = all(s.min() >= 0 and s.max() <= 1 for s in scores)
+        self.padded = np.zeros(len(videos))
+        if self.unit:
+            self.padded[of_frames] = [frame.padded_auc(y, s) for y, s in zip(labels, scores, strict=True)]
+        # Which videos a metric is over, (V,) bool each.
+        known = self.lacks == ""
+        anomalous = np.array([v.labels.any() for v in videos], bool)
+        self.over = {"micro_auc": known[:, FRAMES], "micro_ap": known[:, FRAMES]}
+        self.over |= {"macro_auc": known[:, FRAMES], ANOMALOUS: anomalous}
+        of_class = [{str(name)[:NAME] for name in v.classes} for v in videos]
+        classes = sorted(set().union(*(of_class[n] for n in np.flatnonzero(anomalous))))
+        for name in classes if len(classes) > 1 else ():
+            self.over[f"{ANOMALOUS}:{name}"] = anomalous & np.array([name in own for own in of_class], bool)
+        self.over |= {name: known[:, need] for name, need in NEEDS.items()}
 
-def detection_curves(videos: list[VideoScores]) -> dict[str, np.ndarray]:
-    """`bench.metrics.detection.curves` of several videos."""
-    return detection.curves(*_rows(videos))
+    def of(self, drawn: np.ndarray) -> dict[str, float | None]:
+        """Metrics of the videos with these numbers, repeated ones as often; None where undefined."""
+        weights = np.bincount(drawn, minlength=len(self.videos)).astype(float)
+        found: dict[str, float | None] = {}
+        for name, over in self.over.items():
+            if name in ("micro_auc", *(n for n in self.over if n.startswith(ANOMALOUS))):
+                found[name], precision = self.ranked.areas(weights * over)
+                if name == "micro_auc":
+                    found["micro_ap"] = precision
+        weighed = weights * self.over["macro_auc"]
+        defined = self.unit and found["micro_auc"] is not None
+        found["macro_auc"] = float(weighed @ self.padded / weighed.sum()) if defined else None
+        pixels = [self.videos[n].hist for n in drawn if self.over["pixel_auc"][n]]
+        found["pixel_auc"] = frame.areas(*np.sum(pixels, axis=0))[0] if pixels else None
+        regions = [self.videos[n] for n in drawn if self.over["rbdc"][n]]
+        found |= detection.rbdc_tbdc(*_rows(regions)) if regions else {"rbdc": None, "tbdc": None}
+        return {name: found[name] for name in self.over}
+
+    def note(self, name: str, value: float | None, ids: list[str]) -> str | None:
+        """In a line: which videos a metric leaves out and why, and why it cannot be had."""
+        lacks = self.lacks[:, NEEDS.get(name, FRAMES)]
+        parts = []
+        for why in dict.fromkeys(lacks[lacks != ""].tolist()):
+            left = [ids[n] for n in np.flatnonzero(lacks == why)]
+            more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+            parts.append(f"{len(left)} of {len(ids)} videos left out, {why}: {', '.join(left[:NAMED])}{more}")
+        if value is None:
+            parts.insert(0, f"cannot be had: {self._reason(name)}")
+        return "; ".join(parts) or None
+
+    def _reason(self, name: str) -> str:
+        over = self.over[name]
+        if not over.any():
+            return "no video is known to be anomalous" if name.startswith(ANOMALOUS) else "no video is left"
+        if name == "macro_auc" and not self.unit:
+            return "its padding needs scores in 0 to 1"
+        what = ("frame", "pixel", "region")[NEEDS.get(name, FRAMES)]
+        shown = [self.videos[n] for n in np.flatnonzero(over)]
+        if what == "region":
+            return "no region is anomalous"
+        lit = sum(v.labels.sum() if what == "frame" else v.hist[1].sum() for v in shown)
+        return f"no {what} is {'normal' if lit else 'anomalous'}"
 
 
 def statistics(videos: list[VideoScores]) -> dict[str, float | None]:
     """All heatmap metrics of a set of videos; None where undefined."""
-    aucs = frame.auc([v.labels for v in videos], [v.scores for v in videos])
-    return {
-        "micro_auc": aucs["micro"],
-        "macro_auc": aucs["macro"],
-        "pixel_auc": _pixel_auc(np.sum([v.hist for v in videos], axis=0)),
-        **_detection(videos),
-    }
+    return Figures(videos).of(np.arange(len(videos)))
 
 
 def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -131,11 +253,19 @@ def _interval(value: float | None, drawn: list[float | None], count: int) -> Int
     return interval_of(value, np.array([np.nan if v is None else v for v in drawn]), count)
 
 
-def metrics(videos: list[VideoScores], resamples: int, seed: int) -> dict[str, Interval]:
-    """Metrics with bootstrap intervals over videos, of at most RESAMPLES resamples."""
-    values = statistics(videos)
-    drawn = [statistics([videos[i] for i in indices]) for indices in _draws(len(videos), resamples, seed)]
-    return {name: _interval(value, [d[name] for d in drawn], len(videos)) for name, value in values.items()}
+def metrics(videos: dict[str, VideoScores], resamples: int, seed: int) -> dict[str, Interval]:
+    """Metrics of videos by id, with bootstrap intervals over those that a metric is over, of at most
+    RESAMPLES resamples, and notes on what is missing."""
+    figures, ids = Figures(list(videos.values())), list(videos)
+    values = figures.of(np.arange(len(ids)))
+    drawn = [figures.of(indices) for indices in _draws(len(ids), resamples, seed)]
+    return {
+        name: replace(
+            _interval(value, [d[name] for d in drawn], int(figures.over[name].sum())),
+            note=figures.note(name, value, ids),
+        )
+        for name, value in values.items()
+    }
 
 
 def paired(
@@ -143,15 +273,20 @@ def paired(
 ) -> dict[str, tuple[float | None, float | None, Interval]]:
     """Metrics of two runs on the same videos, and their difference with its interval over videos drawn
     together."""
-    one, other = statistics(before), statistics(after)
-    changes: dict[str, list[float | None]] = {name: [] for name in one}
+    runs = Figures(before), Figures(after)
+    for name in runs[0].over.keys() & runs[1].over.keys():  # what both have, over the videos that both have
+        runs[0].over[name] = runs[1].over[name] = runs[0].over[name] & runs[1].over[name]
+    one, other = (figures.of(np.arange(len(before))) for figures in runs)
+    shared = [name for name in one if name in other]
+    changes: dict[str, list[float | None]] = {name: [] for name in shared}
     for indices in _draws(len(before), resamples, seed):
-        left, right = (statistics([run[i] for i in indices]) for run in (before, after))
+        left, right = (figures.of(indices) for figures in runs)
         for name, values in changes.items():
             a, b = left[name], right[name]
             values.append(None if a is None or b is None else b - a)
     found = {}
     for name, values in changes.items():
         a, b = one[name], other[name]
-        found[name] = (a, b, _interval(None if a is None or b is None else b - a, values, len(before)))
+        count = int((runs[0].over[name] & runs[1].over[name]).sum())
+        found[name] = (a, b, _interval(None if a is None or b is None else b - a, values, count))
     return found

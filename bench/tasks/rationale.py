@@ -1,13 +1,14 @@
 """The rationale inside <think>: overlap with the reference, and whether it agrees with what is there and with
 the answer.
 
-bleu4, rouge_l against the reference rationale; names_object: the key object that is there is named;
-consistent: the rationale names no other option than the one that is chosen (only where it names any).
+bleu4, rouge_l against the reference rationale; names_object: share of the key objects that are there which it
+names; consistent: the rationale names no other option than the one that is chosen (only where it names any).
+What the reference rationale itself earns is each metric's ceiling.
 """
 
+from bench.metrics.objects import share_named
 from bench.metrics.text import bleu4, rouge_l
 from tvad.answer import Answer, Read, letter
-from tvad.answer.classes import names
 from tvad.answer.letters import options_named
 from tvad.data.sample import Question, Sample
 
@@ -33,7 +34,12 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
     return {
         "bleu4": bleu4(think, [reference], by="script"),
         "rouge_l": rouge_l(think, reference),
-        "names_object": None if sample.key_object is None else float(names(think, sample.key_object)),
+        "names_object": None if sample.key_object is None else share_named(think, sample.key_object),
         "consistent": consistent(think, answer, question),
         "parse_failure": float(not think),
     }
+
+
+def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
+    """What the reference earns: a short one is no BLEU-4 of 1, some name no key object or other options."""
+    return score(Answer(question.rationale, question.answer), question, sample)

@@ -85,7 +85,7 @@ def _pack(suite: Suite, name: str, samples: list[Sample], data: Path, archive: P
     }
     temporary = archive.with_suffix(".tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
-        out.writestr(f"{name}/suite.yaml", json.dumps(chosen, indent=1))  # JSON is YAML
+        out.writestr(f"{name}/suite.yaml", json.dumps(chosen, indent=1, allow_nan=False))  # JSON is YAML
         for file in (HEADER, SAMPLES):
             out.write(given / file, f"{name}/{file}")
         for sample in samples:  # clips, and never masks, which are labels

@@ -62,7 +62,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 def content_hash(files: dict[str, dict[str, Any]]) -> str:
     """What names a submission: the hash of its files' sizes and hashes, in a fixed order. The version takes
     no part: the same answers are one submission, whoever packed them."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(files, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _stated_files(text: str) -> Any:
@@ -161,7 +161,9 @@ def _put_suite(run: Path, target: Path) -> None:
         name = f"{HEATMAPS}/{n:05d}.npz"  # numbered: a key may be no name for a file
         np.savez_compressed(target / name, heatmap=heat)
         rows.append({"id": key, "task": "heatmap", "heatmap": name})
-    (target / PREDICTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (target / PREDICTIONS).write_text(
+        "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), encoding="utf-8"
+    )
 
 
 def _zip(folder: Path, archive: Path) -> None:
@@ -185,7 +187,9 @@ def pack(runs: dict[str, Path], card: Path, out: Path) -> Verified:
         (folder / CARD).write_text(text, encoding="utf-8")
         for suite, run in runs.items():
             _put_suite(run, folder / safe_name(suite))
-        write_whole(folder / MANIFEST, json.dumps(manifest_of(folder), indent=1, sort_keys=True))
+        write_whole(
+            folder / MANIFEST, json.dumps(manifest_of(folder), indent=1, sort_keys=True, allow_nan=False)
+        )
         found = verify(folder)
         if out.suffix == ".zip":
             _zip(folder, Path(made) / "submission.zip")

@@ -103,7 +103,7 @@ class Pictures:
         row = _heatmap_rows(submitted / PREDICTIONS).get(sample.id)
         if row is not None:
             try:
-                heat = read_heat(row, submitted, sample)
+                heat = read_heat(row, submitted)
             except ValueError:
                 heat = None  # such lines are listed where the submission was checked
         return jpeg(picture(sample, line, self.store, heat), QUALITY)
@@ -115,4 +115,4 @@ def anonymous(run: Path, name_hash: str) -> None:
     record = json.loads(file.read_text())
     record["model"] = f"submission:{name_hash}"
     record["suite"]["data"] = ""
-    file.write_text(json.dumps(record, indent=1))
+    file.write_text(json.dumps(record, indent=1, allow_nan=False))

@@ -56,7 +56,9 @@ def child(board: Board, folder: Path, work: Path) -> None:
     names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
     found = {name: score_suite(board, name, folder, work / name) for name in names if name in board.suites}
     # Written last and whole: a child that was killed on its way has left no results.
-    write_whole(work / RESULTS, json.dumps({name: vars(scored) for name, scored in found.items()}))
+    write_whole(
+        work / RESULTS, json.dumps({name: vars(scored) for name, scored in found.items()}, allow_nan=False)
+    )
 
 
 def collected(board: Board, work: Path) -> list[Scored]:

@@ -30,7 +30,8 @@ def signature(lines: Sequence[dict[str, Any]], salt: bytes) -> bytes:
         line = lines[place]
         text = " ".join(line["response"].split())
         value = int.from_bytes(
-            hashlib.blake2b(json.dumps([line["id"], text]).encode(), digest_size=4).digest(), "little"
+            hashlib.blake2b(json.dumps([line["id"], text], allow_nan=False).encode(), digest_size=4).digest(),
+            "little",
         )
         # 31 bits of the text: two different answers are equal here once in 2e9.
         right = line["scores"].get(TASKS[line["task"]].PRIMARY, 0.0) >= 0.5

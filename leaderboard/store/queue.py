@@ -63,7 +63,7 @@ class Queue(Sessions):
                         account_id=owner.id,
                         name=card.name,
                         card=to_json(card),
-                        suites=json.dumps(suites),
+                        suites=json.dumps(suites, allow_nan=False),
                         organisation=card.organisation,
                         parameters=card.parameters,
                         open_weights=card.open_weights,

@@ -64,10 +64,10 @@ def add_result(session: Session, submission: Submission, scored: Scored) -> None
         suite=scored.suite,
         split=scored.split,
         suite_hash=scored.suite_hash,
-        metrics=json.dumps(scored.metrics),
-        blind=json.dumps(scored.blind),
+        metrics=json.dumps(scored.metrics, allow_nan=False),
+        blind=json.dumps(scored.blind, allow_nan=False),
         folder=scored.folder,
-        summary=json.dumps(scored.summary),
+        summary=json.dumps(scored.summary, allow_nan=False),
         signature=signature,
     )
     session.add(row)

@@ -29,7 +29,7 @@ def refusal(error: Exception) -> HTTPException:
 
 async def _http(request: Request, error: StarletteHTTPException) -> Response:
     if request.url.path.startswith("/api/"):
-        body = json.dumps({"detail": error.detail})
+        body = json.dumps({"detail": error.detail}, allow_nan=False)
         return Response(body, error.status_code, error.headers, media_type="application/json")
     return PlainTextResponse(str(error.detail), error.status_code, error.headers)
 

@@ -82,7 +82,7 @@ class RunLog(TrainerCallback):
         numbers = {k: v for k, v in logs.items() if isinstance(v, (int, float)) and math.isfinite(v)}
         row = {"step": state.global_step, **numbers}
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as out:
-            out.write(json.dumps(row) + "\n")
+            out.write(json.dumps(row, allow_nan=False) + "\n")
         table = self.trainer._logs if self.trainer is not None else None
         if not table or not table["prompt"]:
             return
@@ -90,22 +90,23 @@ class RunLog(TrainerCallback):
             count = len(table["prompt"])
             for i in range(0, count, max(1, count // SHOWN)):
                 rewards = {
-                    name: None if math.isnan(values[i]) else values[i]
+                    name: values[i] if math.isfinite(values[i]) else None
                     for name, values in table["rewards"].items()
                 }
                 parts = [p for m in table["prompt"][i] if m["role"] == "user" for p in m["content"]]
                 question = next(p["text"] for p in parts if p["type"] == "text")
                 clip = next((Path(p["video"]).stem for p in parts if p["type"] == "video"), None)
                 text = table["completion"][i][0]["content"]
+                share = table["advantages"][i]
                 line = {
                     "step": state.global_step,
                     "clip": clip,
                     "question": question,
                     "completion": text,
                     "rewards": rewards,
-                    "advantage": round(table["advantages"][i], 3),
+                    "advantage": round(share, 3) if math.isfinite(share) else None,
                 }
-                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+                out.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_log(folder: str | Path) -> list[dict]:

@@ -2,6 +2,7 @@
 history of its losses. Written last: it marks the stage as done."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,16 @@ RECORD = Format("stage", 2, {1: _grouped})
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write the record of a stage into its model's folder."""
-    write_whole(folder / NAME, json.dumps(RECORD.stamp() | record, indent=1))
+    """Write the record of a stage into its model's folder; a loss that is no number is null there."""
+    write_whole(folder / NAME, json.dumps(RECORD.stamp() | _known(record), indent=1, allow_nan=False))
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -124,12 +124,16 @@ class ClipCollator:
         self.read_outs, self.crop, self.mirror = read_outs or ReadOuts(), crop, mirror
         self.seed, self.process, self.drawn = seed, 0, 0
 
+    @property
+    def wants_masks(self) -> bool:
+        """Whether it must be known which pixels of every clip are anomalous."""
+        return bool(self.heatmap or self.read_outs.attributes or self.read_outs.objects)
+
     def view(self, sample: Sample, generator: torch.Generator) -> View:
         """What the batch shows of a sample; ValueError where it lacks the mask that this stage needs."""
-        wanted = self.heatmap or self.read_outs.attributes or self.read_outs.objects
-        mask = self.store.mask(sample) if wanted else None
+        mask = self.store.mask(sample) if self.wants_masks else None
         view = View(sample, self.store.frames(sample), mask, sample.tracks or ())
-        if wanted:
+        if self.wants_masks:
             view.masked()
         return draw_view(view, self.crop, self.mirror, generator)
 

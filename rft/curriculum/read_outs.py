@@ -28,6 +28,8 @@ def check_readable(samples: list[Sample], objects: bool) -> None:
     """Read-outs know the scenes' anomaly classes and, with `objects`, their kinds of objects. Raises
     InputError that names a sample with others."""
     for sample in samples:
+        if sample.anomalous is None:
+            raise InputError(f"{sample.id}: no label; read-outs need to know whether it is normal")
         if sample.anomalous and sample.category not in ANOMALIES:
             raise InputError(
                 f"{sample.id}: class {sample.category!r} has no read-out; attributes and objects are for"

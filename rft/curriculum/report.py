@@ -40,7 +40,7 @@ def _pictures(model, processor, samples: list[Sample], store: ClipStore) -> Sect
     """Strongest frame of some validation clips: heatmap, true boxes green, predicted boxes red."""
     anomalous = [s for s in samples if s.anomalous][: PICTURES - 1]
     shown = []
-    for sample in [*anomalous, *[s for s in samples if not s.anomalous][:1]]:
+    for sample in [*anomalous, *[s for s in samples if s.anomalous is False][:1]]:
         frames = store.frames(sample)
         found = HfModel(model, processor).heatmaps([frames])
         if found is None:

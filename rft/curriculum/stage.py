@@ -19,10 +19,12 @@ from rft.curriculum.frozen import Frozen, summary, table
 from rft.curriculum.report import write_stage_report
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
 from rft.curriculum.trainer import Draws, StageTrainer
+from rft.curriculum.views import NO_MASK
 from tvad.common.errors import InputError
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.data.truth import pixels_known
 
 
 @dataclass
@@ -48,6 +50,10 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     shown = (branches, store, stage.texts, stage.losses.heatmap > 0, stage.read_outs)
     collator, eval_collator = ClipCollator(*shown, data.crop, data.mirror, seed), ClipCollator(*shown)
     validation = load_checked(data.validation, drop=data.drop_bad_rows) if data.validation else []
+    if collator.wants_masks:
+        for sample in (*train, *validation):
+            if not pixels_known(sample):
+                raise InputError(f"stage {stage.name}: {sample.id}: {NO_MASK}")
     if stage.losses.text:
         train = _with_words(train, collator, stage.name, log)
         validation = validation and _with_words(validation, collator, stage.name, log)

@@ -1,14 +1,16 @@
 """The trainer of supervised stages: transformers' Trainer with the losses of `rft.curriculum.losses`, each
 logged, and the benchmark's heatmap metrics at evaluations."""
 
+import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback
 
 from bench.models.hf import HfModel
 from bench.tasks import heatmap
-from rft.curriculum.config import Losses
+from rft.curriculum.config import HEATMAP_METRICS, Losses
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.optimizer import muon_and_adamw
+from tvad.common.errors import InputError
 
 
 class Draws(TrainerCallback):
@@ -82,14 +84,19 @@ class StageTrainer(Trainer):
             core = self.accelerator.unwrap_model(self.model).eval()
             clips = [store.frames(sample) for sample in self.eval_dataset]
             maps = HfModel(core, processor).heatmaps(clips)
-            videos = [
-                heatmap.VideoScores(s, m, f) for s, m, f in zip(self.eval_dataset, maps, clips, strict=True)
-            ]
-            found = {
-                f"eval_{name}": value
-                for name, value in heatmap.statistics(videos).items()
-                if value is not None
+            videos = {
+                s.id: heatmap.VideoScores(s, m, f)
+                for s, m, f in zip(self.eval_dataset, maps, clips, strict=True)
             }
+            figures = heatmap.Figures(list(videos.values()))
+            values = figures.of(np.arange(len(videos)))
+            chosen = (self.args.metric_for_best_model or "").removeprefix("eval_")
+            if chosen in values and values[chosen] is None:
+                note = figures.note(chosen, None, list(videos))
+                raise InputError(
+                    f"selection.select is {chosen}, which the validation data do not give: {note}"
+                )
+            found = {f"eval_{name}": v for name in HEATMAP_METRICS if (v := values[name]) is not None}
             self.log(dict(found))
             metrics |= found
         return metrics

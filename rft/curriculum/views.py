@@ -8,6 +8,8 @@ import torch
 from tvad.data.sample import Sample, Track
 from tvad.data.video import Frames
 
+NO_MASK = "no mask and not labelled normal, but this stage trains on heatmaps or read-outs"
+
 
 @dataclass
 class View:
@@ -22,7 +24,7 @@ class View:
     def masked(self) -> torch.Tensor:
         """The mask; ValueError where the clip has none."""
         if self.mask is None:
-            raise ValueError(f"{self.sample.id}: no mask, but this stage trains on heatmaps or read-outs")
+            raise ValueError(f"{self.sample.id}: {NO_MASK}")
         return self.mask
 
 

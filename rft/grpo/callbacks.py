@@ -113,6 +113,8 @@ class BenchEvaluation(TrainerCallback):
             )
         value = metrics[self.plan.metric]["value"]
         if value is None:
+            why = metrics[self.plan.metric].get("note", "undefined")
+            tqdm.write(f"step {state.global_step}: {self.plan.metric}: {why}")
             return
         tqdm.write(f"step {state.global_step}: {self.plan.metric} {value:.3f}")
         record = self.out / "best.json"
@@ -124,5 +126,8 @@ class BenchEvaluation(TrainerCallback):
             if trainer.accelerator.is_main_process:
                 write_whole(
                     record,
-                    json.dumps({"step": state.global_step, "metric": self.plan.metric, "value": value}),
+                    json.dumps(
+                        {"step": state.global_step, "metric": self.plan.metric, "value": value},
+                        allow_nan=False,
+                    ),
                 )

@@ -55,7 +55,9 @@ def _packed(clips: list[Frames], **words: Any) -> bytes:
                 f"indices.{place}": np.asarray(clip.indices),
             }
             rates.append([clip.fps, clip.total])
-    return save_arrays(arrays, {"json": json.dumps({"places": places, "rates": rates, **words})})
+    return save_arrays(
+        arrays, {"json": json.dumps({"places": places, "rates": rates, **words}, allow_nan=False)}
+    )
 
 
 def _words(body: bytes) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 leaves."""
 
 import dataclasses
-import json
 import os
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ from rft.grpo.video_grpo import (
 )  # brings tvad.model, which registers T-VAD with the Auto classes
 from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError, Stopped
-from tvad.common.files import write_whole
+from tvad.common.files import json_text, write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 
@@ -86,7 +85,7 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
     out.mkdir(parents=True, exist_ok=True)
     if (out / RECORD).exists():
         read_record(out)  # one of a newer format is not continued
-    write_whole(out / RECORD, json.dumps(RUN.stamp() | dataclasses.asdict(run), indent=1))
+    write_whole(out / RECORD, json_text(RUN.stamp() | dataclasses.asdict(run), str(out / RECORD), indent=1))
     if engine is None:
         engine = engine_of(
             run, model, processor, arguments.generation_batch_size, arguments.max_completion_length

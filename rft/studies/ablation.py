@@ -99,7 +99,7 @@ def _trained(name: str, curriculum: Curriculum) -> None:
     print(f"== {name}", flush=True)
     target.mkdir(parents=True, exist_ok=True)
     written = target / "curriculum.yaml"
-    written.write_text(json.dumps(dataclasses.asdict(curriculum)))  # JSON is YAML
+    written.write_text(json.dumps(dataclasses.asdict(curriculum), allow_nan=False))  # JSON is YAML
     in_process(["-m", "rft.train_stage", "--config", str(written)], f"rft/train_stage.py --config {written}")
 
 
@@ -140,7 +140,7 @@ def write_table(plan: Ablation) -> Path:
                         [d.change.value, d.change.low, d.change.high, d.verdict]
                     )
     target = out / "ablation.md"
-    write_whole(out / "ablation.json", json.dumps(record, indent=1))
+    write_whole(out / "ablation.json", json.dumps(record, indent=1, allow_nan=False))
     write_whole(target, "\n".join(lines) + "\n")
     print("\n".join(lines))
     return target

@@ -74,7 +74,11 @@ class Experiment:
 
     def grpo_run(self, arm: Arm, seed: int) -> GrpoRun:
         """The GRPO run of an arm and a seed."""
-        given = [word for key, value in arm.overrides.items() for word in (f"--{key}", json.dumps(value))]
+        given = [
+            word
+            for key, value in arm.overrides.items()
+            for word in (f"--{key}", json.dumps(value, allow_nan=False))
+        ]
         run = config.read(GrpoRun, self.grpo, given)
         return replace(
             run, model=arm.start or run.model, data=str(Path(self.out) / "data" / "train"), seed=seed
@@ -205,7 +209,7 @@ def best_rate(plan: Experiment, arm: Arm, start: str, bench: Bench) -> float:
         metrics = json.loads((folder / "val-sampled" / "metrics.json").read_text())
         scores[rate] = sum(metrics[name]["value"] for name in PRIMARY)
     best = max(scores, key=lambda rate: scores[rate])
-    write_whole(out / "rates.json", json.dumps({"scores": scores, "chosen": best}, indent=1))
+    write_whole(out / "rates.json", json.dumps({"scores": scores, "chosen": best}, indent=1, allow_nan=False))
     return best
 
 
@@ -231,7 +235,7 @@ def run_start(plan: Experiment, start: str) -> None:
                 else:
                     give(bench.engine, start)
                     train(replace(plan.grpo_run(arm, seed), out=str(folder)), bench.engine)
-                write_whole(folder / "seconds.json", json.dumps(time.time() - began))
+                write_whole(folder / "seconds.json", json.dumps(time.time() - began, allow_nan=False))
             bench.measure(folder / "model", folder)
 
 
@@ -341,7 +345,7 @@ def write_table(plan: Experiment) -> Path:
     lines.append(
         "Training time, minutes: " + ", ".join(f"{name} {value / 60:.1f}" for name, value in seconds.items())
     )
-    write_whole(out / "experiment.json", json.dumps(record, indent=1))
+    write_whole(out / "experiment.json", json.dumps(record, indent=1, allow_nan=False))
     return write_whole(out / "experiment.md", "\n".join(lines) + "\n")
 
 
@@ -371,7 +375,7 @@ def experiment(
     make_data(config)
     for start in dict.fromkeys(start_of(config, arm) for arm in config.arms.values()):
         written = Path(config.out) / "experiment.yaml"
-        write_whole(written, json.dumps(asdict(config)))  # JSON is YAML
+        write_whole(written, json.dumps(asdict(config), allow_nan=False))  # JSON is YAML
         command = ["-m", "rft.studies.experiment", "--config", str(written), "--only_start", start]
         in_process(command, f"the arms of {start}")
     table = write_table(config)

@@ -223,6 +223,7 @@ def test_classification_as_a_whole_equals_scikit_learn():
         "low": None,
         "high": None,
         "n": 1,
+        "note": "one class alone occurs, a",
     }
 
 

@@ -10,6 +10,7 @@ from conftest import ROOT, shared
 
 from bench import suite
 from bench.metrics import choice
+from bench.metrics.objects import share_named
 from bench.metrics.text import rouge_l
 from bench.models.base import Completion
 from bench.models.baseline import Baseline
@@ -102,7 +103,7 @@ def test_a_rationale_that_contradicts_its_answer_is_inconsistent():
         and judge("Hm.", "A") is None
     )
     assert judge("No fire, no cycling: running.", "A") == 1.0
-    assert rationale.names("Two cars collide", "car") and not rationale.names("carry on", "car")
+    assert share_named("Two cars collide", "car") == 1.0 and share_named("carry on", "car") == 0.0
 
 
 def test_rouge_by_hand():

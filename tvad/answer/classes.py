@@ -70,12 +70,6 @@ def same_name(text: str | None, wanted: str) -> bool:
     )
 
 
-def names(text: str, what: str) -> bool:
-    """Does a text name `what` as whole words, in any spelling?"""
-    pattern = _pattern(what)
-    return pattern is not None and re.search(pattern, plain(text)) is not None
-
-
 def _read(text: str, table: Table) -> Read:
     patterns, keys = _compiled(tuple((name, tuple(others)) for name, others in table.items()))
     mentions = []

@@ -81,10 +81,11 @@ def render(answer: Answer, task: str) -> str:
             raise ValueError(f"{task}: the box is missing")
         lists = [[round(c) for c in box.xyxy] for box in answer.boxes]
         if len(lists) == 1 and answer.boxes[0].t is None:
-            text = json.dumps(lists[0])
+            text = json.dumps(lists[0], allow_nan=False)
         else:
             text = json.dumps(
-                [{"t": box.t, "box": xyxy} for box, xyxy in zip(answer.boxes, lists, strict=True)]
+                [{"t": box.t, "box": xyxy} for box, xyxy in zip(answer.boxes, lists, strict=True)],
+                allow_nan=False,
             )
         parts.append(f"<box>{text}</box>")
     return "".join(parts)

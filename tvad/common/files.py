@@ -1,11 +1,33 @@
-"""Files and folders that are whole or absent."""
+"""Files and folders that are whole or absent; JSON without numbers that JSON has not."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from tvad.common.errors import InputError
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON as its standard has it. Raises ValueError, also for NaN and Infinity, which Python would read."""
+    return json.loads(text, parse_constant=_refuse)
+
+
+def json_text(data: Any, where: str, **options: Any) -> str:
+    """`json.dumps` with `options`. Raises InputError, naming `where` it was to stand, for a number that JSON
+    has not."""
+    try:
+        return json.dumps(data, allow_nan=False, **options)
+    except ValueError as error:
+        raise InputError(f"{where}: a number is NaN or infinite, which JSON has not") from error
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def write_whole(path: str | os.PathLike, text: str) -> Path:

@@ -10,10 +10,20 @@ from tqdm import tqdm
 
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import parse_json, write_whole
 from tvad.data.check import Problem
 from tvad.data.questions import ASKED
-from tvad.data.sample import DATASET, SAMPLES, Question, Sample, Track, from_json, to_json, write_header
+from tvad.data.sample import (
+    DATASET,
+    SAMPLES,
+    Question,
+    Sample,
+    Track,
+    from_json,
+    to_json,
+    to_line,
+    write_header,
+)
 
 PARTS = ("videos", "masks")
 
@@ -37,7 +47,7 @@ def build(
     if partial.exists():
         for line in partial.read_text(encoding="utf-8").splitlines(True):
             if line.endswith("\n"):  # the line that a kill cut is made again
-                row = json.loads(line)
+                row = parse_json(line)
                 done[row["name"]] = [DATASET.migrate(s, row.get("version", 1)) for s in row["samples"]]
         partial.write_text("".join(_logged(n, s) for n, s in done.items()), encoding="utf-8")
     problems, rows = [], []
@@ -47,7 +57,7 @@ def build(
                 # A name is logged when its files are written: what the log holds is whole, the rest is made
                 # again.
                 try:
-                    done[name] = [to_json(sample) for sample in make(name, out)]
+                    done[name] = [_checked(sample) for sample in make(name, out)]
                 except InputError as error:
                     problems.append(Problem(name, str(error)))
                     continue
@@ -63,13 +73,20 @@ def build(
             f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
         )
     write_header(out)
-    write_whole(final, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+    write_whole(final, "".join(to_line(row, ascii_only=True) for row in rows))
     partial.unlink()
     return [from_json(row, str(out), row["id"]) for row in rows], problems
 
 
+def _checked(sample: Sample) -> dict:
+    """A sample's JSON form. Raises InputError for one that would be a bad row."""
+    if found := sample.problems():
+        raise InputError(f"{sample.id}: {found[0]}")
+    return to_json(sample)
+
+
 def _logged(name: str, samples: list[dict]) -> str:
-    return json.dumps({"name": name, "version": DATASET.version, "samples": samples}) + "\n"
+    return json.dumps({"name": name, "version": DATASET.version, "samples": samples}, allow_nan=False) + "\n"
 
 
 def link(source: Path, target: Path) -> None:

@@ -1,17 +1,17 @@
 """Opens everything that a data set names and lists every bad row with its reason."""
 
-import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import av
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
-from tvad.data import masks, video
-from tvad.data.sample import DATASET, Sample, from_json, load, rows_file, rows_version
+from tvad.common.files import parse_json
+from tvad.data import truth, video
+from tvad.data.sample import DATASET, Sample, Video, from_json, load, rows_file, rows_version
 
 
 @dataclass(frozen=True)
@@ -32,41 +32,57 @@ def probe(path: Path) -> tuple[int, float, int, int]:
     return found.total, found.fps, width, height
 
 
+def opened(sample: Sample) -> Video:
+    """What the sample's video file is. Raises InputError for one that cannot be read."""
+    frames, fps, width, height = probe(sample.path(sample.video.path))
+    return Video(sample.video.path, fps, frames, width, height)
+
+
+def filled(stated: Video, found: Video) -> Video:
+    """What a sample states of its video, and what was found where it states nothing."""
+    return replace(found, **{k: v for k, v in asdict(stated).items() if v is not None})
+
+
 def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
-    """Everything wrong with one sample; with `files`, its video and mask are opened."""
-    found = [Problem(sample.id, reason) for reason in sample.problems()]
+    """Everything wrong with one sample (`Sample.problems`); with `files`, its video and mask are opened, so
+    that lengths and sizes count that it does not state."""
     if not files:
-        return found
+        return [Problem(sample.id, reason) for reason in sample.problems()]
     try:
-        frames, fps, width, height = probe(sample.path(sample.video.path))
-        stated = sample.video
-        for name, have, want in (
-            ("frames", frames, stated.frames),
-            ("width", width, stated.width),
-            ("height", height, stated.height),
-        ):
-            if want is not None and have != want:
-                found.append(Problem(sample.id, f"{stated.path} has {name} {have}, the sample states {want}"))
-        if stated.fps is not None and abs(fps - stated.fps) > 0.01:
-            found.append(
-                Problem(sample.id, f"{stated.path} has {fps:g} fps, the sample states {stated.fps:g}")
-            )
-        for start, end in sample.spans or ():
-            if end > frames / fps + 1e-3 and stated.duration is None:
-                found.append(
-                    Problem(sample.id, f"span [{start}, {end}] ends after the video's {frames / fps:.2f} s")
-                )
-        if sample.mask is not None:
-            shape = masks.read(sample.path(sample.mask)).shape
-            if shape != (frames, height, width):
-                found.append(
-                    Problem(
-                        sample.id, f"{sample.mask} has shape {shape}, the video {(frames, height, width)}"
-                    )
-                )
+        found = opened(sample)
     except InputError as error:
-        found.append(Problem(sample.id, str(error)))
-    return found
+        return [Problem(sample.id, reason) for reason in (*sample.problems(), str(error))]
+    reasons = replace(sample, video=filled(sample.video, found)).problems()
+    reasons += _differences(sample.video, found)
+    try:
+        reasons += _of_mask(sample, found)
+    except InputError as error:
+        reasons.append(str(error).removeprefix(f"{sample.id}: "))
+    return [Problem(sample.id, reason) for reason in reasons]
+
+
+def _differences(stated: Video, found: Video) -> list[str]:
+    reasons = [
+        f"{stated.path} has {name} {have}, the sample states {want}"
+        for name in ("frames", "width", "height")
+        if (want := getattr(stated, name)) is not None and (have := getattr(found, name)) != want
+    ]
+    if stated.fps is not None and found.fps is not None and not abs(found.fps - stated.fps) <= 0.01:
+        reasons.append(f"{stated.path} has {found.fps:g} fps, the sample states {stated.fps:g}")
+    return reasons
+
+
+def _of_mask(sample: Sample, found: Video) -> list[str]:
+    """Raises InputError for a mask that cannot be read or is not of the video's size."""
+    mask = truth.read_mask(sample, found.frames or 0, found.height or 0, found.width or 0)
+    if mask is None:
+        return []
+    lit = bool(mask.any())
+    if lit and sample.label == "normal":
+        return [f"{sample.mask} has anomalous pixels in a normal video"]
+    if not lit and sample.label == "anomalous":
+        return [f"{sample.mask} has no anomalous pixel in an anomalous video"]
+    return []
 
 
 def check(path: str | os.PathLike, files: bool = True) -> list[Problem]:
@@ -92,7 +108,7 @@ def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Prob
     lines = file.read_bytes().splitlines()
     for n, line in enumerate(tqdm(lines, unit="clip", desc="check", disable=None), 1):
         try:
-            row = DATASET.migrate(json.loads(line), version)
+            row = DATASET.migrate(parse_json(line), version)
             sample = from_json(row, str(file.parent), f"{file.name}:{n}")
         except (ValueError, RecursionError) as error:
             problems.append(Problem(f"{file.name}:{n}", str(error).removeprefix(f"{file.name}:{n}: ")))

@@ -4,6 +4,8 @@ its command here, and its line in `COMMANDS`."""
 import sys
 from pathlib import Path
 
+from tqdm import tqdm
+
 from tvad.common import cli, config
 from tvad.common.errors import InputError
 from tvad.data.scenes.dataset import ScenesConfig, generate
@@ -74,33 +76,44 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
     Args:
         csv: The annotation file.
         out: Folder of the data set.
-        videos: Folder with the mp4 files; they are linked into the data set.
+        videos: Folder with the mp4 files; they are opened and linked into the data set. An end that was
+            rounded to up to a second after the file's is cut, times that the file has not are refused.
         split: What the rows are called.
 
     Example:
         tvad data vau-bench test_msad.csv --videos videos/msad --out data/msad
     """
+    from tvad.common.errors import InputError
     from tvad.data import save
     from tvad.data.build import link
-    from tvad.data.vau_bench import read_csv
+    from tvad.data.vau_bench import read_csv, with_file
 
     samples, problems = read_csv(csv, split)
     folder = Path(out)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
-    kept = []
-    for sample in samples:
+    kept, refused = [], [str(problem) for problem in problems]
+    for sample in tqdm(samples, unit="video", desc="vau-bench", disable=None if videos else True):
         if videos:
             name = Path(sample.video.path).name
-            source = Path(videos, name)
-            if not source.is_file():
-                print(f"refused {sample.id}: no file {source}", file=sys.stderr)
+            source, target = Path(videos, name), folder / "videos" / name
+            try:
+                whole = with_file(sample, source)
+            except InputError as error:
+                refused.append(str(error))
                 continue
-            target = folder / "videos" / name
+            if whole.spans != sample.spans and whole.spans and sample.spans:
+                print(
+                    f"cut {sample.id}: end {sample.spans[0][1]:g} s to {whole.spans[0][1]:g} s",
+                    file=sys.stderr,
+                )
             if not target.exists():
                 link(source, target)
+            sample = whole
         kept.append(sample)
-    for problem in problems:
-        print(f"refused {problem}", file=sys.stderr)
+    for line in refused:
+        print(f"refused {line}", file=sys.stderr)
+    if not kept:
+        raise InputError(f"{csv}: no row could be used" + (f"; the first: {refused[0]}" if refused else ""))
     save(kept, folder)
     print(f"{len(kept)} of {len(samples) + len(problems)} rows are in {folder}")
     return 1 if len(kept) < len(samples) + len(problems) else 0
@@ -174,7 +187,9 @@ def check(folder: str, /, no_files: bool = False) -> int:
     problems = problems_of(folder, files=not no_files)
     for problem in problems:
         print(problem)
-    print("no bad rows" if not problems else f"{len({p.where for p in problems})} bad rows")
+    looked = " by what samples.jsonl says; no video and no mask was opened" if no_files else ""
+    count = len({p.where for p in problems})
+    print((f"{count} bad rows" if problems else "no bad rows") + looked)
     return 1 if problems else 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tvad.data import masks, video
+from tvad.data import truth, video
 from tvad.data.sample import Sample
 
 if TYPE_CHECKING:
@@ -57,16 +57,20 @@ class ClipStore:
         return video.decode(key, self.rate, self.max_frames)
 
     def mask(self, sample: Sample) -> torch.Tensor | None:
-        """(T, H, W) bool at the sampled frames; all False for a normal sample without a file, None where
-        unknown."""
+        """(T, H, W) bool at the sampled frames; all False for a normal sample without a file, None where it
+        is not known which pixels are anomalous. Raises InputError for a mask of another size than the
+        video's."""
         import torch  # the benchmark and the leaderboard read clips without it
 
         frames = self.frames(sample)
-        if sample.mask is None:
-            return None if sample.anomalous else torch.zeros(frames.images.shape[:3], dtype=torch.bool)
+        if not truth.pixels_known(sample):
+            return None
         if (found := self._masks.get(sample.id)) is None:
             # Bits along the rows, an eighth of bool: (T, H, ceil(W / 8)).
-            found = np.packbits(masks.read(sample.path(sample.mask))[frames.indices], axis=-1)
+            whole = truth.read_mask(sample, frames.total, *frames.images.shape[1:3])
+            if whole is None:
+                return torch.zeros(frames.images.shape[:3], dtype=torch.bool)
+            found = np.packbits(whole[frames.indices], axis=-1)
             self._masks[sample.id] = found
         return torch.from_numpy(np.unpackbits(found, axis=-1, count=frames.images.shape[2]).astype(bool))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tvad.common.errors import InputError
-from tvad.data import masks, video
+from tvad.data import masks, truth, video
 from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.check import Problem
 from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video, load, save
@@ -33,6 +33,17 @@ def windows(count: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
+def _anomalous_frames(sample: Sample, frames: video.Frames, lit: np.ndarray | None) -> set[int]:
+    """Frames of the video that its tracks, its spans or its mask call anomalous. Raises InputError where none
+    of them, nor the label, says anything: its clips would be called normal."""
+    times = truth.frame_times(frames)
+    if truth.frame_labels(sample, times, lit) is None and not truth.regions_known(sample):
+        raise InputError(f"{sample.id}: {truth.NO_FRAMES}; whether its clips are is not known")
+    found = {f for track in sample.tracks or () for f in track.anomalous}
+    found |= set(np.flatnonzero(truth.inside(times, sample.spans or ())).tolist())
+    return found if lit is None else found | set(np.flatnonzero(lit.any((1, 2))).tolist())
+
+
 def clips_of(sample: Sample, out: Path) -> list[Sample]:
     """Clips of one video, written below `out`. Raises InputError for a video that is too short."""
     frames = video.decode(sample.path(sample.video.path), RATE)
@@ -41,8 +52,9 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
         raise InputError(
             f"{sample.video.path}: {len(frames.images)} frames at {RATE:g} a second, a clip needs {LEAST}"
         )
-    lit = masks.read(sample.path(sample.mask)) if sample.mask else None
+    lit = truth.read_mask(sample, frames.total, *frames.images.shape[1:3])
     height, width = (side - side % 2 for side in frames.images.shape[1:3])
+    wrong = _anomalous_frames(sample, frames, lit)
     made = []
     for n, (start, end) in enumerate(parts):
         name = f"{sample.id}_{n:02d}"
@@ -60,9 +72,7 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
                         track.look,
                     )
                 )
-        shown: set[int] = {f for t in tracks for f in t.anomalous}
-        for a, b in sample.spans or ():
-            shown |= {i for f, i in taken.items() if a - 1e-6 <= f / frames.fps < b - 1e-6}
+        shown = {i for f, i in taken.items() if f in wrong}
         video.write(out / f"videos/{name}.mp4", frames.images[start:end], RATE)
         mask = None
         if lit is not None:

@@ -6,19 +6,19 @@ boxes of questions 0..1000 of width and height.
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
-from tvad.answer import TAGS, Answer, Box, Span, Spans, Timing, first_span, render
+from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, Timing, first_span, judged, render
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.formats import Format
-from tvad.data.questions import LETTERS
+from tvad.data import faults
 
 SAMPLES = "samples.jsonl"
 # Where a data set states its version: `dataset.json`, for generated scenes the file with their recipe.
@@ -88,6 +88,30 @@ class Question:
             return self.answer
         return render(Answer(self.rationale, self.answer, self.spans, self.boxes), self.kind)
 
+    def problems(self, duration: float | None = None) -> list[str]:
+        """What is wrong with it, for a video of `duration` seconds (None: unknown)."""
+        if self.kind not in TAGS:
+            return [f"kind is {self.kind!r}, expected one of {', '.join(TAGS)}"]
+        found = []
+        for name, text in (("text", self.text), ("answer", self.answer)):
+            if not isinstance(text, str) or not text.strip():
+                found.append(f"{name} is {text!r}, expected words")
+        if self.kind == "mcq":
+            found += faults.of_options(self.options or (), self.answer)
+        elif self.kind == "judgement" and not found and judged(self.answer) is None:
+            found.append(f"answer {self.answer!r} says neither yes nor no")
+        if isinstance(self.spans, str) and self.spans != NONE:
+            return [*found, f"spans is {self.spans!r}, expected a list or {NONE!r}"]
+        if isinstance(self.spans, tuple):
+            found += faults.of_spans(self.spans, duration)
+        found += faults.of_boxes([(box.xyxy, box.t) for box in self.boxes], duration)
+        if not found:
+            try:
+                self.solution()
+            except ValueError as error:
+                found.append(str(error))
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -132,46 +156,28 @@ class Sample:
 
     def problems(self) -> list[str]:
         """What is wrong with this sample by itself, without opening files."""
-        found = []
+        video = self.video
+        found = faults.of_video(video.fps, video.frames, video.width, video.height)
+        if found:
+            return found  # the rest is measured in frames and seconds
         if self.label not in ("normal", "anomalous", None):
             found.append(f"label is {self.label!r}, expected 'normal' or 'anomalous'")
-        duration = self.video.duration
+        for name in ("description", "rationale", "key_object"):
+            if not isinstance(text := getattr(self, name), (str, NoneType)):
+                found.append(f"{name} is {text!r}, expected text")
         if self.span_categories is not None and len(self.span_categories) != len(self.spans or ()):
             found.append(f"{len(self.span_categories)} span_categories for {len(self.spans or ())} spans")
-        for start, end in self.spans or ():
-            if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
-                found.append(f"span [{start}, {end}] must satisfy 0 <= start < end")
-            elif duration is not None and end > duration + 1e-3:
-                found.append(f"span [{start}, {end}] ends after the video's {duration:.2f} s")
+        found += faults.of_spans(self.spans or (), video.duration)
         if self.label == "normal" and self.spans:
             found.append("a normal sample has spans")
+        if self.label == "anomalous" and self.spans == ():
+            found.append("an anomalous sample has an empty list of spans; unknown is null")
         for track in self.tracks or ():
-            for frame, box in track.boxes.items():
-                if self.video.frames is not None and not 0 <= frame < self.video.frames:
-                    found.append(f"track {track.id} has frame {frame}, the video has {self.video.frames}")
-                    break
-                if box[2] < box[0] or box[3] < box[1]:
-                    found.append(f"track {track.id} frame {frame}: box {list(box)} is reversed")
-                    break
+            size = video.frames, video.width, video.height
+            if fault := faults.of_track(track.boxes, track.anomalous, *size):
+                found.append(f"track {track.id} {fault}")
         for n, question in enumerate(self.questions):
-            if question.kind not in TAGS:
-                found.append(f"question {n} has kind {question.kind!r}, expected one of {', '.join(TAGS)}")
-                continue
-            if question.kind == "mcq":
-                letters = LETTERS[: len(question.options or ())]
-                if len(question.options or ()) > len(LETTERS):
-                    found.append(
-                        f"question {n}: {len(question.options or ())} options, at most {len(LETTERS)}"
-                    )
-                elif question.answer not in letters or not letters:
-                    found.append(
-                        f"question {n}: answer {question.answer!r} is none of the options' letters"
-                        f" {letters or '(no options)'}"
-                    )
-            try:
-                question.solution()
-            except ValueError as error:
-                found.append(f"question {n}: {error}")
+            found += [f"question {n}: {fault}" for fault in question.problems(video.duration)]
         return found
 
 
@@ -297,7 +303,7 @@ def rows_version(file: Path) -> int:
         header = file.parent / name
         if header.is_file():
             try:
-                stated = json.loads(header.read_text(encoding="utf-8"))
+                stated = parse_json(header.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise InputError(f"{header}: not JSON ({error})") from error
             if not isinstance(stated, dict):
@@ -308,7 +314,7 @@ def rows_version(file: Path) -> int:
 
 def write_header(folder: Path) -> None:
     """State the version of the rows that this code writes."""
-    write_whole(folder / HEADER, json.dumps(DATASET.stamp()) + "\n")
+    write_whole(folder / HEADER, json.dumps(DATASET.stamp(), allow_nan=False) + "\n")
 
 
 def load(path: str | os.PathLike) -> list[Sample]:
@@ -323,7 +329,7 @@ def load(path: str | os.PathLike) -> list[Sample]:
                 if not line.strip():
                     continue
                 try:
-                    data = json.loads(line)
+                    data = parse_json(line)
                 except (ValueError, RecursionError) as error:
                     raise InputError(f"{file}:{n}: not JSON ({error})") from error
                 sample = from_json(DATASET.migrate(data, version), str(file.parent), f"{file}:{n}")
@@ -336,16 +342,26 @@ def load(path: str | os.PathLike) -> list[Sample]:
     return samples
 
 
+def to_line(row: dict[str, Any], ascii_only: bool = False) -> str:
+    """A sample's JSON form as a line of samples.jsonl. Raises InputError that names it for a number that JSON
+    has not."""
+    return json_text(row, str(row.get("id")), ensure_ascii=ascii_only, separators=(",", ":")) + "\n"
+
+
 def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
-    """Write samples.jsonl into `folder`, to a temporary name first, then renamed, and its version beside
-    it."""
+    """Write samples.jsonl into `folder`, to a temporary name first, then renamed, and its version beside it.
+    Raises InputError that names the sample for a number that JSON has not."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_header(folder)
     file = folder / SAMPLES
     temporary = file.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as out:
-        for sample in samples:
-            out.write(json.dumps(to_json(sample), ensure_ascii=False, separators=(",", ":")) + "\n")
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            for sample in samples:
+                out.write(to_line(to_json(sample)))
+    except InputError:
+        temporary.unlink()
+        raise
+    write_header(folder)
     temporary.replace(file)
     return file

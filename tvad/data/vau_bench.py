@@ -1,20 +1,24 @@
 """Reader of VAU-Bench's annotation files (VAU-R1, arXiv 2505.23504; videos of MSAD, UCF-Crime and ECVA, to be
 downloaded apart).
 
-Quirks of the published files: a field that holds -1 is missing; start = end = 0 marks a normal video and a
-negative time an unknown one; `Correct Option` is a letter or a letter with the option's text; `Reasoning` is
-a Python dict literal or Markdown headings.
+Quirks of the published files: a field that holds -1, nothing or nan (as pandas writes) is missing; start =
+end = 0 marks a normal video and a negative time an unknown one; `Correct Option` is a letter or a letter with
+the option's text; `Reasoning` is a Python dict literal or Markdown headings. Annotated times are rounded: an
+end up to ROUNDED seconds after the video's is cut to it.
 """
 
 import ast
 import csv
+import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from tvad.answer import NONE
 from tvad.common.errors import InputError
-from tvad.data.check import Problem
+from tvad.data.check import Problem, probe
+from tvad.data.faults import ROUNDED
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
 from tvad.data.sample import Question, Sample, Video
 
@@ -46,7 +50,7 @@ _HEADING = re.compile(r"#{1,6}\s*\**\s*(" + "|".join(SECTIONS) + r")\s*\**\s*:?"
 
 def _text(value: str | None) -> str | None:
     value = (value or "").strip()
-    return None if value in ("", "-1", "-1.0", "nan") else value
+    return None if value.lower() in ("", "-1", "-1.0", "nan") else value
 
 
 def _letter(cell: str, options: list[str]) -> str:
@@ -91,11 +95,18 @@ def reasoning_sections(text: str) -> dict[str, str]:
     }
 
 
-def _seconds(row: dict, column: str) -> float:
+def _seconds(row: dict, column: str) -> float | None:
+    """None where it is missing. Raises ValueError for what is no finite number."""
+    cell = row[column]
+    if _text(cell) is None:
+        return None
     try:
-        return float(row[column])
+        value = float(cell)
     except (TypeError, ValueError):
-        raise ValueError(f"{column} is {row[column]!r}, expected seconds") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{column} is {cell!r}, expected seconds")
+    return None if value < 0 else value
 
 
 def read_row(row: dict, split: str, root: str = "") -> Sample:
@@ -109,17 +120,19 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
     prefix = {"msad": "MSAD", "ucf": "UCF-Crime", "ecva": "ECVA"}.get(stem.split("_")[0].lower())
     start, end = _seconds(row, "Start Time"), _seconds(row, "End Time")
     category = _text(row["Anomaly Class"])
-    normal = start == end == 0
-    if category is not None and (category.lower() == "normal") != normal:
-        raise ValueError(f"Anomaly Class {category!r} contradicts times {start:g}, {end:g}")
-    spans: tuple[tuple[float, float], ...] | None = ()
-    if not normal:
-        if start < 0 or end < 0:
-            spans = None
-        elif start >= end:
+    spans: tuple[tuple[float, float], ...] | None
+    if start is None or end is None:
+        # What is anomalous at an unknown time is anomalous; without a class, too, nothing is known of it.
+        spans, normal = None, None if category is None else category.lower() == "normal"
+    else:
+        normal = start == end == 0
+        if category is not None and (category.lower() == "normal") != normal:
+            raise ValueError(f"Anomaly Class {category!r} contradicts times {start:g}, {end:g}")
+        if not normal and start >= end:
             raise ValueError(f"Start Time {start:g} is not before End Time {end:g}")
-        else:
-            spans = ((start, end),)
+        spans = () if normal else ((start, end),)
+    if normal:
+        spans = ()
     rationale = _text(row["Reasoning"])
     questions = []
     options = [_text(row[f"Option {i}"]) for i in range(1, 5)]
@@ -154,22 +167,15 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
                 rationale,
             )
         )
-    questions.append(
-        Question(
-            "judgement",
-            ASKED["judgement"],
-            "No" if normal else "Yes",
-            None,
-            "judgement",
-            rationale,
-        )
-    )
+    if normal is not None:
+        answer = "No" if normal else "Yes"
+        questions.append(Question("judgement", ASKED["judgement"], answer, None, "judgement", rationale))
     return Sample(
         id=stem,
         source=f"vau-bench/{prefix}" if prefix else "vau-bench",
         split=split,
         video=Video(f"videos/{stem}.mp4"),
-        label="normal" if normal else "anomalous",
+        label=None if normal is None else "normal" if normal else "anomalous",
         categories=("Normal",) if normal else (category,) if category else (),
         spans=spans,
         questions=tuple(questions),
@@ -178,6 +184,26 @@ def read_row(row: dict, split: str, root: str = "") -> Sample:
         key_object=_text(row["Key Object"]),
         root=root,
     )
+
+
+def with_file(sample: Sample, path: Path) -> Sample:
+    """The sample with what its video file `path` is; an end that was rounded to after the file's is cut.
+    Raises InputError that names the sample for a file that cannot be read and for times that it has not."""
+    try:
+        frames, fps, width, height = probe(path)
+    except InputError as error:
+        raise InputError(f"{sample.id}: {error}") from error
+    found = Video(sample.video.path, fps, frames, width, height)
+    whole, duration = replace(sample, video=found), found.duration or 0.0
+    if sample.spans:
+        ((start, end),) = sample.spans
+        if start < duration < end <= duration + ROUNDED:
+            cut = ((start, duration),)
+            asked = (replace(q, spans=cut) if q.spans == sample.spans else q for q in sample.questions)
+            whole = replace(whole, spans=cut, questions=tuple(asked))
+    if wrong := whole.problems():
+        raise InputError(f"{sample.id}: {wrong[0]}")
+    return whole
 
 
 def read_csv(
@@ -204,6 +230,8 @@ def read_csv(
                     sample = read_row(row, split, root)
                     if sample.id in seen:
                         raise ValueError(f"Video Name {sample.id!r} appears again")
+                    if found := sample.problems():
+                        raise ValueError(found[0])
                 except ValueError as error:
                     problems.append(Problem(where, str(error)))
                     continue

@@ -1,7 +1,6 @@
 """What a T-VAD model says about a video file: heatmaps, frame scores, objects, spans and a dialogue. Long
 videos by sliding windows."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from tvad import pictures
 from tvad.answer import NONE, Answer, Timing, judged, parse
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import json_text, write_whole
 from tvad.data import video
 from tvad.data.questions import ASKED, DIALOGUE
 from tvad.data.sample import Sample
@@ -251,7 +250,7 @@ def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample
     pictures.save(folder / "trajectory.jpg", drawing.trajectory(analysis, truth))
     pictures.save(folder / "timeline.jpg", drawing.timeline(analysis, truth))
     video.write(folder / "overlay.mp4", drawing.overlay_frames(analysis), analysis.fps, crf=23)
-    write_whole(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
+    write_whole(folder / "result.json", json_text(result, "result.json", indent=1, ensure_ascii=False))
     return result
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import parse_json, write_whole
 from tvad.data import masks, video
-from tvad.data.sample import DATASET, RECIPE, SAMPLES, Sample, Track, Video, from_json, to_json
+from tvad.data.sample import DATASET, RECIPE, SAMPLES, Sample, Track, Video, from_json, to_json, to_line
 from tvad.data.scenes.describe import anomaly_span, describe
 from tvad.data.scenes.render import Clip, make_clip
 from tvad.data.scenes.script import SETTINGS, classes_of
@@ -123,13 +123,13 @@ def _write_one(job) -> str:
     sample, clip = make_sample(config, index, category, letters)
     video.write(folder / sample.video.path, clip.frames, config.fps)
     masks.write(folder / sample.mask, clip.masks)
-    return json.dumps(to_json(sample), separators=(",", ":"))
+    return to_line(to_json(sample), ascii_only=True)
 
 
 def _stated(recipe: Path) -> dict:
     """What a recipe says; nothing where it cannot be read."""
     try:
-        return dict(json.loads(recipe.read_text(encoding="utf-8")))
+        return dict(parse_json(recipe.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
         return {}
 
@@ -156,9 +156,9 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
         for rows in (partial, final) if version < DATASET.version else ():
             if rows.exists():  # a cut last line goes, as below
                 lines = [line for line in rows.read_text().splitlines(True) if line.endswith("\n")]
-                newer = (DATASET.migrate(json.loads(line), version) for line in lines)
-                write_whole(rows, "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in newer))
-    write_whole(recipe, json.dumps(wanted, sort_keys=True))
+                newer = (DATASET.migrate(parse_json(line), version) for line in lines)
+                write_whole(rows, "".join(to_line(row, ascii_only=True) for row in newer))
+    write_whole(recipe, json.dumps(wanted, sort_keys=True, allow_nan=False))
     if not final.exists():
         whole = (
             [line for line in partial.read_text().splitlines(True) if line.endswith("\n")]
@@ -181,11 +181,11 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
                 desc=f"scenes {config.split}",
             )
             for line in bar:
-                out.write(line + "\n")
+                out.write(line)
                 out.flush()
         partial.replace(final)
     return [
-        from_json(json.loads(line), str(folder), f"{final}:{n}")
+        from_json(parse_json(line), str(folder), f"{final}:{n}")
         for n, line in enumerate(final.read_text().splitlines(), 1)
     ]
 

@@ -1,0 +1,139 @@
+"""What is wrong with the values of a sample, in words: times, places, options. `Sample.problems` asks all of
+these, and through it readers, `tvad data check`, the audit and whoever loads a data set."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tvad.answer import LETTERS
+
+ROUNDING = 1e-3  # seconds by which a span may end after its video
+ROUNDED = 1.0  # seconds: where times were annotated in whole ones, the last one may only have begun
+EDGE = (
+    1.0  # pixels by which a track's box may reach over the picture: its edges count as 0..width or width - 1
+)
+_MARK = re.compile(r"\(?([A-Z])[).:]\s+\S")  # "B. a dog": an option that brings its own letter
+_OTHERS = re.compile(
+    rf"\b(?:both|either|neither|options?|answers?|choices?)\s+\(?[{LETTERS}]\)?(?!\w)"
+    rf"|\b[{LETTERS}]\)?\s*(?:,|&|/|\band\b|\bor\b)\s*\(?[{LETTERS}](?!\w)"
+    r"|\b(?:all|none|any|both|either|neither|each)\s+of\s+the\s+(?:above|below)\b",
+    re.IGNORECASE,
+)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def of_video(fps: Any, frames: Any, width: Any, height: Any) -> list[str]:
+    """What a video states of itself; None is unknown, and right."""
+    found = []
+    if fps is not None and not (_finite(fps) and fps > 0):
+        found.append(f"video.fps is {fps!r}, expected a positive number")
+    for name, count in (("frames", frames), ("width", width), ("height", height)):
+        if count is not None and not (_finite(count) and isinstance(count, int) and count > 0):
+            found.append(f"video.{name} is {count!r}, expected a positive whole number")
+    return found
+
+
+def of_spans(spans: Iterable[Sequence[float]], duration: float | None, slack: float = ROUNDING) -> list[str]:
+    """Spans in seconds within a video of `duration` seconds, where that is known, and `slack` more."""
+    found = []
+    for start, end in spans:
+        if not (_finite(start) and _finite(end) and 0 <= start < end):
+            found.append(f"span [{start}, {end}] must satisfy 0 <= start < end")
+        elif duration is not None and end > duration + slack:
+            found.append(f"span [{start}, {end}] ends after the video's {duration:.2f} s")
+    return found
+
+
+def _of_box(box: Sequence[Any]) -> str | None:
+    if len(box) != 4 or not all(_finite(edge) for edge in box):
+        return f"box {list(box)} is not four finite numbers"
+    if box[2] < box[0] or box[3] < box[1]:
+        return f"box {list(box)} is reversed"
+    return None
+
+
+def of_track(
+    boxes: Mapping[int, Sequence[Any]],
+    anomalous: Sequence[int],
+    frames: int | None,
+    width: int | None,
+    height: int | None,
+) -> str | None:
+    """The first thing that is wrong with a track: its boxes, frame -> inclusive pixels, and the frames in
+    which it is anomalous."""
+    for frame in (*boxes, *anomalous):
+        if frame < 0 or (frames is not None and frame >= frames):
+            return f"has frame {frame}, the video has {frames if frames is not None else 'none below 0'}"
+    for frame, box in boxes.items():
+        if fault := _of_box(box):
+            return f"frame {frame}: {fault}"
+        for low, high, side in ((box[0], box[2], width), (box[1], box[3], height)):
+            if low < -EDGE or (side is not None and high > side - 1 + EDGE):
+                return (
+                    f"frame {frame}: box {list(box)} reaches out of the picture of {width} x {height} pixels"
+                )
+    return None
+
+
+def of_boxes(boxes: Iterable[tuple[Sequence[Any], Any]], duration: float | None) -> list[str]:
+    """Boxes of a question, 0..1000 of width and height, each with its moment in seconds or None."""
+    found = []
+    for box, t in boxes:
+        if fault := _of_box(box):
+            found.append(fault)
+        elif min(box) < 0 or max(box) > 1000 or box[0] == box[2] or box[1] == box[3]:
+            found.append(f"box {list(box)} is no part of 0..1000 of width and height")
+        if t is not None and not (_finite(t) and t >= 0):
+            found.append(f"box at {t!r}, expected seconds")
+        elif t is not None and duration is not None and t > duration + ROUNDING:
+            found.append(f"box at {t} s, the video has {duration:.2f} s")
+    return found
+
+
+def plain(option: str) -> str:
+    """An option as it is compared with others: case, spaces and a last full stop aside."""
+    return " ".join(option.lower().split()).rstrip(".")
+
+
+def names_others(option: str) -> bool:
+    """Whether an option speaks of other options ("Both A and B", "None of the above"): it holds only in the
+    order in which they were written."""
+    return _OTHERS.search(option) is not None
+
+
+def of_options(options: Sequence[Any], answer: Any) -> list[str]:
+    """Why a question with these lettered options cannot be answered, or an answer to it not be read."""
+    count = len(options)
+    if count > len(LETTERS):
+        return [f"{count} options, at most {len(LETTERS)}"]
+    letters = LETTERS[:count]
+    found = []
+    if count == 1:
+        found.append("one option, expected at least two")
+    if wrong := [
+        letter for letter, option in zip(letters, options, strict=True) if not isinstance(option, str)
+    ]:
+        return [*found, f"option {wrong[0]} is no text"]
+    texts = [plain(option) for option in options]
+    found += [f"option {letter} is empty" for letter, text in zip(letters, texts, strict=True) if not text]
+    for n, (letter, text) in enumerate(zip(letters, texts, strict=True)):
+        if text and (first := texts.index(text)) < n:
+            found.append(f"options {letters[first]} and {letter} are the same: {text[:60]!r}")
+        bare = text.strip(" ().:").upper()
+        if len(bare) == 1 and bare in letters and bare != letter:
+            found.append(f"option {letter} is {options[n][:60]!r}, the letter of another option")
+    marks = {
+        letter: match.group(1)
+        for letter, option in zip(letters, options, strict=True)
+        if (match := _MARK.match(option.strip()))
+    }
+    # One mark may be somebody's initial; several are letters, which must then be their own.
+    if len(marks) > 1 and (moved := [letter for letter, mark in marks.items() if mark != letter]):
+        found.append(f"option {moved[0]} begins with the letter {marks[moved[0]]}")
+    if not letters or answer not in tuple(letters):
+        found.append(f"answer {answer!r} is none of the options' letters {letters or '(no options)'}")
+    return found
