@@ -92,7 +92,7 @@ def test_metrics_of_several_spans_equal_a_brute_force(ours, true):
     most = max(sum(pairs) for pairs in pairings)
     assert temporal.matched_iou(ours, true) == pytest.approx(most / max(len(ours), len(true)))
     assert temporal.best_iou(ours, true) == pytest.approx(max(by_grid(ours[:1], [t]) for t in true))
-    for threshold in (0.31, 0.55):  # between the values that tenths of a second can give
+    for threshold in (1 / np.pi, 3**-0.5):  # no IoU of tenths of a second falls on these
         hits = max(sum(value >= threshold for value in pairs) for pairs in pairings)
         assert temporal.f1(ours, true, threshold) == pytest.approx(2 * hits / (len(ours) + len(true)))
         found = temporal.average_precision(ours, true, threshold)
