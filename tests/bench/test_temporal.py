@@ -135,6 +135,11 @@ def test_nothing_read_and_none_earn_nothing_where_there_are_spans():
     assert temporal.union_iou([(2.0, 4.0), (14.0, 10.0)], TRUE) == 0.0, "a reversed span among them"
 
 
+def test_numbers_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        temporal.union_iou([(0.0, float("nan"))], TRUE)
+
+
 def test_many_spans_against_few_do_not_take_long():
     spans = [(n / 10, n / 10 + 0.05) for n in range(1000)]
     assert temporal.scores(spans, spans)["map"] == 1.0
