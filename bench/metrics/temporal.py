@@ -37,11 +37,13 @@ def iou(span: Span, reference: Span) -> float:
 
 def _compared(spans: Several, references: Several) -> tuple[Pairs, Pairs] | float:
     """Spans and references where both are intervals; else the score: both "none" 1, one of them or nothing
-    read 0."""
+    read 0. Raises ValueError for an edge that is no finite number."""
     if not spans or not references:
         return 0.0
     if isinstance(spans, str) or isinstance(references, str):
         return float(spans == references)
+    if not np.isfinite([*spans, *references]).all():
+        raise ValueError(f"spans {list(spans)} and {list(references)}: not finite")
     return spans, references
 
 
@@ -181,3 +183,10 @@ def scores(spans: Several, references: Pairs) -> dict[str, float]:
         **{f"f1@{t}": f1(spans, references, t) for t in THRESHOLDS},
         "map": mean_ap(spans, references),
     }
+
+
+def summary(ious: np.ndarray) -> dict[str, float]:
+    """Mean IoU and recall at 0.3, 0.5, 0.7 over (n,) IoUs of anomalous videos; empty for n = 0."""
+    if len(ious) == 0:
+        return {}
+    return {"miou": float(ious.mean()), **{f"r@{t}": float((ious >= t).mean()) for t in THRESHOLDS}}

@@ -92,7 +92,7 @@ def test_metrics_of_several_spans_equal_a_brute_force(ours, true):
     most = max(sum(pairs) for pairs in pairings)
     assert temporal.matched_iou(ours, true) == pytest.approx(most / max(len(ours), len(true)))
     assert temporal.best_iou(ours, true) == pytest.approx(max(by_grid(ours[:1], [t]) for t in true))
-    for threshold in (0.31, 0.55):  # between the values that tenths of a second can give
+    for threshold in (1 / np.pi, 3**-0.5):  # no IoU of tenths of a second falls on these
         hits = max(sum(value >= threshold for value in pairs) for pairs in pairings)
         assert temporal.f1(ours, true, threshold) == pytest.approx(2 * hits / (len(ours) + len(true)))
         found = temporal.average_precision(ours, true, threshold)
@@ -133,6 +133,11 @@ def test_nothing_read_and_none_earn_nothing_where_there_are_spans():
     for spans in (None, (), NONE, ((4.0, 2.0),), ((3.0, 3.0),)):
         assert set(temporal.scores(spans, TRUE).values()) == {0.0}
     assert temporal.union_iou([(2.0, 4.0), (14.0, 10.0)], TRUE) == 0.0, "a reversed span among them"
+
+
+def test_numbers_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        temporal.union_iou([(0.0, float("nan"))], TRUE)
 
 
 def test_many_spans_against_few_do_not_take_long():

@@ -176,8 +176,8 @@ _DEFECTS = {
     "smpte": "frame_span",
     "percent": "percent_span",
     "share": "relative_span",
-    "other": "unknown_unit",
-    "conflict": "unit_conflict",
+    "other": "unknown_unit_span",
+    "conflict": "mixed_unit_span",
     "non_finite": "non_finite_span",
     "bad": "malformed_span",
 }
@@ -206,7 +206,7 @@ def _seconds(said: Said, timing: Timing | None) -> tuple[Span | Literal["none"] 
         start = replace(start, unit=end.unit)  # "3 to 7 min"
     elif end.unit is None and start.unit in _SCALED and start.unit != "s":
         if not start.before:
-            return None, ["unit_conflict"]  # "2 min to 3"
+            return None, ["mixed_unit_span"]  # "2 min to 3"
         end = replace(end, unit=start.unit)  # "frames 40 to 90"
     a, b = _at(start, timing), _at(end, timing)
     if a is None or b is None:
