@@ -122,9 +122,12 @@ def test_no_class_of_the_table_is_a_parse_failure_and_says_why(tmp_path):
 def test_answers_are_read_as_a_careful_reader_does(row):
     said = parse(row["text"]).answer
     if row["kind"] == "letter":
-        found = letter(said, OPTIONS)
+        found = letter(said, row.get("options", OPTIONS))
     elif row["kind"] == "yes_no":
         found = judged(said)
+    elif row["kind"] == "box":
+        boxes = parse(row["text"], reading=Reading(boxes=row["box_unit"])).boxes
+        found = [[round(side) for side in box.xyxy] for box in boxes] or None
     else:
         found = sorted(read_classes(said, CLASSES).keys) or None
     assert found == row["label"], row["text"]

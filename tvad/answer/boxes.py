@@ -32,7 +32,8 @@ _NUMBER = r"[-+]?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})"
 _MARKED = r"(?:\s?(?:px|%))?"  # what says another unit than the suite, and is looked for by itself
 _COMMA = rf"{_MARKED}\s{{0,3}}[,;\s]\s{{0,3}}"
 _LIST = re.compile(rf"[\[(]\s{{0,3}}{_COMMA.join([rf'({_NUMBER})'] * 4)}{_MARKED}\s{{0,3}}[\])]")
-_BARE = re.compile(_COMMA.join([rf"({_NUMBER})"] * 4))
+_BARE = re.compile(_COMMA.join([rf"({_NUMBER})"] * 4) + _MARKED)
+_BINS = re.compile(r"\{?" + r"<(?:loc_)?(\d{1,3})>" * 4 + r"\}?")  # Florence-2, MiniGPT-v2
 _POINT = rf"[\[(]\s{{0,3}}({_NUMBER}){_COMMA}({_NUMBER}){_MARKED}\s{{0,3}}[\])]"
 _POINTS = re.compile(rf"{_POINT}[^()\[\]\d]{{0,40}}{_POINT}")
 _LOC = re.compile(r"<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>")
@@ -83,7 +84,7 @@ def read_boxes(
     keep their defect and are dropped."""
     if len(text) > MOST:
         return (), ["malformed_box"]
-    text = plain(text)
+    text = _plain(text)
     return _converted(list(_written(text)) or [(None, None)], text, unit, size)
 
 
@@ -91,11 +92,15 @@ def boxes_in_text(
     text: str, unit: Unit = "permille", size: tuple[int, int] | None = None
 ) -> tuple[tuple[Box, ...], list[str]]:
     """Boxes in free text, each once; nothing where there are none."""
-    text = plain(text)
+    text = _plain(text)
     rows = [*_tokens(text), *(_fenced(text) or _in_words(text))]
     if not rows and (bare := _BARE.fullmatch(text.strip())):
         rows = [(_four(list(bare.groups())), None)]
     return _converted(list(dict.fromkeys(rows)), text, unit, size)
+
+
+def _plain(text: str) -> str:
+    return _BINS.sub(r"[\1, \2, \3, \4]", plain(text))
 
 
 def _converted(

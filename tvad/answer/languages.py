@@ -2,11 +2,11 @@
 
 from tvad.answer.words import either
 
-# language: (yes, no), where the word stands as an answer.
+# language: (yes, no), where the word stands as an answer; _ is a blank.
 LANGUAGES = {
     "English": (
-        "yes yeah yep yup y true affirmative positive correct",
-        "no nope n none false negative incorrect",
+        "yes yeah yep yup y true affirmative positive correct i_think_so i_believe_so",
+        "no nope n none not false negative i_don't_think_so i_don't_believe_so",
     ),
     "Chinese": ("是的 是 有的 有 对 對 存在 会", "不是 否 没有 沒有 无 無 不 不存在 並無 并无"),
     "Japanese": ("はい ええ ある あります", "いいえ いえ ない ありません なし"),
@@ -49,7 +49,7 @@ NORMAL_ANYWHERE = "正常|普通|정상|طبيعي|सामान्य|ปก�
 _KINDS = r"situation|event|behaviou?r|activity|行为|情况|情況|현상|행동|な(?:行動|点|出来事)"
 _WHAT = rf"(?:(?:{_KINDS})\w{{0,3}}\s{{0,2}})?"
 DENIED_BEHIND = rf"[\s\"'*_)]{{0,3}}{_WHAT}(?:" + either(
-    r"[:=]\s{0,2}[\"'*]{0,2}(?:none|no|false|0|absent|not)(?!\w)",
+    r"[:=]\s{0,2}[\"'*]{0,2}(?:none|no|false|0|absent|not|无|無|否|没有|なし|없음)(?!\w)",
     r"(?:detected|present|found|observed)\s{0,2}[:=?]\s{0,2}[\"'*]{0,2}(?:none|no|false|0)(?!\w)",
     r"(?:is|are|was|were|can be|could be)?\s?(?:not|never|absent|нет|не)(?!\w)",
     r"(?:is|are|was|were|has|have|does|do)n't|不(?:存在|明显)",

@@ -139,12 +139,14 @@ def decided(groups: Sequence[Group], several: bool = False) -> Read:
     return Read(keys)
 
 
-def weighed(text: str, mentions: Sequence[Mention], before: re.Pattern[str]) -> list[Group]:
-    """The mentions in groups with their ranks, in order."""
+def weighed(
+    text: str, mentions: Sequence[Mention], before: re.Pattern[str], ticked: bool = True
+) -> list[Group]:
+    """The mentions in groups with their ranks, in order. ticked: a yes or no behind one is about it."""
     groups: list[Group] = []
     for members, left_open in _grouped(text, mentions[-MOST:]):
         start, end = members[0].start, members[-1].end
-        rank = rank_of(text, start, end, before)
+        rank = rank_of(text, start, end, before, ticked)
         keys = dict.fromkeys(key for member in members for key in sorted(member.keys))
         groups.append(
             Group(start, end, tuple(keys), left_open, min(rank, Rank.PERHAPS) if asked(text, end) else rank)
@@ -152,18 +154,18 @@ def weighed(text: str, mentions: Sequence[Mention], before: re.Pattern[str]) -> 
     return groups
 
 
-def rank_of(text: str, start: int, end: int, before: re.Pattern[str]) -> Rank:
+def rank_of(text: str, start: int, end: int, before: re.Pattern[str], ticked: bool = True) -> Rank:
     """How what stands from `start` to `end` is named."""
     # A beginning that is cut off is no beginning: patterns that ask for one must not match there.
     left, right = ("\0" if start > NEAR else "") + text[max(0, start - NEAR) : start], text[end : end + NEAR]
     clause = clause_before(text, start)
-    if words.BEFORE_YES.search(left) or words.AFTER_YES.match(right):
+    if words.BEFORE_YES.search(left) or (ticked and words.AFTER_YES.match(right)):
         return Rank.STATED
     if (
         words.BEFORE_DENIES.search(clause)
         or words.BEFORE_NO.search(left)
         or words.AFTER_DENIES.match(right)
-        or words.AFTER_NO.match(right)
+        or (ticked and words.AFTER_NO.match(right))
     ):
         return Rank.DENIED
     if _AFTER_STATED.match(right):
@@ -171,9 +173,8 @@ def rank_of(text: str, start: int, end: int, before: re.Pattern[str]) -> Rank:
     if words.BEFORE_PERHAPS.search(clause) or words.AFTER_PERHAPS.match(right):
         return Rank.PERHAPS
     if cue := before.search(left):
-        return (
-            Rank.FINAL if words.CONCLUDES.search(left[: cue.end()].rstrip(" \"'*_`([{<:$")) else Rank.STATED
-        )
+        concluded = words.CONCLUDES.search(left[: cue.end()].rstrip(" \"'*_`([{<:$"))
+        return Rank.FINAL if concluded else Rank.STATED
     if _LINE_START.search(left) and _LINE_GOES_ON.match(right):
         return Rank.GIVEN
     if _IT_IS.search(left) or (_LAST.match(right) and len(right) < NEAR and _AFTER_A_STOP.search(left)):

@@ -42,7 +42,7 @@ def _alone(found: str, anywhere: str = "") -> str:
 
 def _words(place: int) -> str:
     said = {word for pair in LANGUAGES.values() for word in pair[place].split()}
-    return either(*(re.escape(word) for word in sorted(said, key=len, reverse=True)))
+    return either(*(re.escape(word.replace("_", " ")) for word in sorted(said, key=len, reverse=True)))
 
 
 _TOKEN = re.compile(rf"(?P<yes>{_alone(_words(0))})|(?P<no>{_alone(_words(1))})", re.IGNORECASE)
@@ -60,17 +60,17 @@ _ENDS = re.compile(
 )
 _STARTS = re.compile(
     r"(?:^|[.,;:!?\n|/–—→>-]|[\"'*_`(\[{]|(?<!\w)(?:answer|is|say|says|think|a|actually|so|or|and|wait"
-    r"|probably|definitely|clearly|maybe|therefore|thus|hence)\s)\s{0,3}$",
+    r"|probably|definitely|certainly|clearly|absolutely|likely|course|maybe|both|therefore|thus|hence)\s)\s{0,3}$",
     re.IGNORECASE,
 )
 # "Normal" is a verdict where it is said of the video or of everything ("the normal flow" is none).
 _COPULA = either(
     r"s|is|are|was|were|be|seems?|looks?|appears?|remains?|stays?|behaves?|acts?|goes|proceeds?|shows?",
-    r"all|everything|nothing but|an?|only|just|mostly|est|ist|es|é|è|sono|sont|están?|как|все|всё",
+    r"all|everything|nothing but|an?|only|just|mostly|est|ist|es|é|è|sono|sont|están?|alles|tout|todo|tudo|tutto|все|всё",
 )
 _PREDICATE = re.compile(
     rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not)\s){{0,2}}"
-    r"|^[\s\"'*(]{0,4}|[.:;,!?\n]\s{0,3}[\"'*(]{0,3})$",
+    r"|(?:^[\s\"'*(]{0,4}|[.:;,!?\n]\s{0,3}[\"'*(]{0,3})(?:(?:not|far from|hardly|all)\s)?)$",
     re.IGNORECASE,
 )
 _THINGS = either(
@@ -112,7 +112,9 @@ def _read(text: str) -> Read:
     if bare in ("0", "1"):
         return Read((YES if bare == "1" else NO,))
     claims = _claims(text)
-    groups = corrected(text, sorted([*weighed(text, _tokens(text), _BEFORE), *claims], key=lambda g: g.start))
+    groups = corrected(
+        text, sorted([*weighed(text, _tokens(text), _BEFORE, ticked=False), *claims], key=lambda g: g.start)
+    )
     said = decided([group for group in groups if group not in claims])
     claimed = decided([group for group in groups if group in claims], several=True)
     if said.keys:
@@ -133,6 +135,10 @@ def _tokens(text: str) -> list[Mention]:
         left = text[max(0, start - NEAR) : start]
         if text[end : end + 1] == ":" and match.group() in ("是", "有"):
             continue  # the link of "答案是:"
+        if match.group().lower() == "not" and not re.match(
+            r"[\"'*)]{0,3}(?:$|[.,;!?\n])", text[end : end + 4]
+        ):
+            continue  # it denies what follows
         if _ENDS.match(text, end) and (_STARTS.search(left[-20:]) or _BEFORE.search(left)):
             found.append(Mention(start, end, frozenset((YES if match.lastgroup == "yes" else NO,))))
     return found
@@ -153,7 +159,7 @@ def _claims(text: str) -> list[Group]:
             _OF_THINGS.match(right) and (not spaced or _PREDICATE.search(left))
         ):
             continue
-        rank = rank_of(text, start, end, _BEFORE)
+        rank = rank_of(text, start, end, _BEFORE, ticked=False)
         denied = rank is Rank.DENIED or _DENIED_BEHIND.match(right) is not None
         key = YES if (match.lastgroup == "odd") != denied else NO
         found.append(Group(start, end, (key,), False, Rank.STATED if rank >= Rank.STATED else Rank.NAMED))

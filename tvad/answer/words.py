@@ -12,8 +12,9 @@ def either(*rows: str) -> str:
 # What stands before a thing that is denied, within its clause.
 _DENIES = either(
     r"not|\w{1,9}n't|cannot|never|no(?! (?:doubt|question)\b)|none|neither|nor|nothing|nobody|lacks?",
-    r"without(?! (?:any |a )?doubt)|rather than|instead of|except|excluding|excludes?d?|unlike|unlikely",
+    r"without(?! (?:any |a )?doubt)|instead of|except|excluding|excludes?d?|unlike|unlikely",
     r"(?:free|absence|lack|devoid) (?:of|from)|eliminat\w{1,5}|rul(?:e|es|ed|ing) out|reject\w{0,4}",
+    r"(?:prefer|choos|chose|pick|favou?r)\w{0,3} \S{1,20} over|(?:better|rather|likelier) than",
     r"dismiss\w{0,4}|discard\w{0,4}|(?:any|every)thing but|all but|other than|far from|wrong|incorrect",
     r"nicht|nichts|kein\w{0,2}|weder|außer|statt",
     r"pas|rien|ni|aucune?s?|sauf|sans|jamais",
@@ -63,8 +64,8 @@ AFTER_NO = re.compile(
 AFTER_YES = re.compile(
     rf"{_LINK}(?:yes|true|correct|right|ja|oui|vrai|richtig|да){_END}|{_TICK}[✓✔✅☑]", re.IGNORECASE
 )
-BEFORE_NO = re.compile(r"(?:^|\n)[\s>*-]{0,6}(?:\[ {0,2}\]|☐|❌|✗|✘)[\s*(]{0,3}$")
-BEFORE_YES = re.compile(r"(?:^|\n)[\s>*-]{0,6}(?:\[[xX✓✔]\]|☑|✅|✔|✓)[\s*(️]{0,3}$")
+BEFORE_NO = re.compile(r"(?:(?:^|\s)\[ {0,2}\]|☐|(?:^|\n)[\s>*-]{0,6}[❌✗✘])[\s*(]{0,3}$")
+BEFORE_YES = re.compile(r"(?:(?:^|\s)\[[xX✓✔]\]|☑|(?:^|\n)[\s>*-]{0,6}[✅✔✓])[\s*(️]{0,3}$")
 # Said only perhaps, or on the way to an answer.
 _PERHAPS = either(
     r"first (?:thought|guess|impression)|thought (?:of|about|it was)|initial(?:ly)?|at first|originally",
