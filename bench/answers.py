@@ -23,7 +23,9 @@ def prompt_hash(item: Item, suite: Suite) -> str:
         suite.max_frames,
         asdict(suite.decode),
     ]
-    text = json.dumps([*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])])
+    # Answers that were drawn by a batch's seed, as they once were, are not the item's own.
+    drawn = ["by item"] if suite.decode.temperature else []
+    text = json.dumps([*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else []), *drawn])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

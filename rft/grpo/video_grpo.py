@@ -41,6 +41,7 @@ from rft.rewards.base import completion_text, needs_of
 from rft.rewards.mix import total
 from tvad.answer import parse
 from tvad.common.errors import InputError
+from tvad.control import chat
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN
 from tvad.data.video import Frames
@@ -238,9 +239,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         its log-probs would be about another text."""
         processor = self.processing_class
         texts = [
-            processor.expand(
-                processor.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True), grid, clip
-            )
+            processor.expand(chat(processor, prompt), grid, clip)
             for prompt, grid, clip in zip(prompts, grids, clips, strict=True)
         ]
         found = [processor.tokenizer(text)["input_ids"] for text in texts]
