@@ -203,7 +203,7 @@ class OpenAiModel:
                 "messages": [{"role": "user", "content": plain_shape(prompt)}],
                 "n": 1,
                 "temperature": 0,
-                "max_tokens": 300,
+                "max_tokens": 1024,
                 "response_format": form,
             }
             for prompt in prompts

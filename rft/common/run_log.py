@@ -11,7 +11,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from tvad.common.errors import InputError
-from tvad.common.files import whole_folder
+from tvad.common.files import whole_folder, write_whole
 from tvad.common.formats import Format
 
 RUN = Format("grpo-run")
@@ -66,7 +66,7 @@ class RunLog(TrainerCallback):
                     continue  # the line that a kill cut
                 if row["step"] <= state.global_step:
                     kept.append(line + "\n")
-            path.write_text("".join(kept), encoding="utf-8")
+            write_whole(path, "".join(kept))
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
@@ -86,7 +86,7 @@ class RunLog(TrainerCallback):
         table = self.trainer._logs if self.trainer is not None else None
         if not table or not table["prompt"]:
             return
-        with (self.out / "rollouts.jsonl").open("a", encoding="utf-8") as out:
+        with (self.out / "rollouts.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as out:
             count = len(table["prompt"])
             for i in range(0, count, max(1, count // SHOWN)):
                 rewards = {

@@ -339,7 +339,8 @@ def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
     write_header(folder)
     file = folder / SAMPLES
     temporary = file.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as out:
+    # Half of a surrogate pair is spelt \udXXX: JSON reads it back as it was.
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as out:
         for sample in samples:
             out.write(json.dumps(to_json(sample), ensure_ascii=False, separators=(",", ":")) + "\n")
     temporary.replace(file)
