@@ -1,5 +1,6 @@
-"""stage.json, what a finished stage recorded beside its model: its settings, seed, steps, what trained, the
-history of its losses. Written last: it marks the stage as done."""
+"""stage.json: in a stage's folder what it is trained by (settings, seed, what its data and start are, which
+settings changed at which step), beside its model the same with steps, what trained and the history of its
+losses. The latter is written last: it marks the stage as done."""
 
 import json
 from pathlib import Path
@@ -22,7 +23,7 @@ RECORD = Format("stage", 2, {1: _grouped})
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write the record of a stage into its model's folder."""
+    """Write the record of a stage into its folder or its model's."""
     write_whole(folder / NAME, json.dumps(RECORD.stamp() | record, indent=1))
 
 
