@@ -23,8 +23,11 @@ def prompt_hash(item: Item, suite: Suite) -> str:
         suite.max_frames,
         asdict(suite.decode),
     ]
+    # Answers that were drawn by a batch's seed, as they once were, are not the item's own.
+    drawn = ["by item"] if suite.decode.temperature else []
     text = json.dumps(
-        [*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else [])], allow_nan=False
+        [*parts, *([earlier] if earlier else []), *(["masked"] if item.masked else []), *drawn],
+        allow_nan=False,
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

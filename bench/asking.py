@@ -63,12 +63,12 @@ class Asking:
             path.open("a") as out,
             tqdm(total=len(items), initial=len(have), unit="question", desc=self.label, disable=None) as bar,
         ):
-            for number, batch in enumerate(self._batches(items)):
+            for batch in self._batches(items):
                 if all(item.id in have for item in batch):
                     continue
                 if streams:  # what an endpoint has answered is never asked again: it resumes inside a batch
                     batch = [item for item in batch if item.id not in have]
-                for item, request, completions in self._completions(number, batch, replies):
+                for item, request, completions in self._completions(batch, replies):
                     if item.id in have:
                         continue
                     opened = isinstance(self.model, RendersPrompts) and ends_open(
@@ -85,21 +85,20 @@ class Asking:
                 bar.update(0 if streams else len(batch))
 
     def _batches(self, items: list[Item]) -> list[list[Item]]:
-        """Batches with fixed members, so that a resumed run asks the same ones with the same seeds, turn by
-        turn: a turn of a dialogue waits for the model's replies to those before it."""
+        """Batches with fixed members, turn by turn: a turn of a dialogue waits for the model's replies to
+        those before it. What is drawn is the item's own; but the sums of a pass depend in their last bits on
+        the rows that share it, and so a resumed run asks the same ones together."""
         last = max((item.turn for item in items), default=0)
         rounds = [[item for item in items if item.turn == turn] for turn in range(last + 1)]
         return [part[start : start + BATCH] for part in rounds for start in range(0, len(part), BATCH)]
 
     def _completions(
-        self, number: int, batch: list[Item], replies: dict[str, str]
+        self, batch: list[Item], replies: dict[str, str]
     ) -> Iterator[tuple[Item, Request, list[Completion]]]:
         """The batch's requests and completions as they come in, what the cache knows first."""
         decode = self.suite.decode
         requests = [self._request(item, replies) for item in batch]
-        # A seed a batch: batches with the same one would draw the same answers.
-        seed = decode.seed * 100_003 + number
-        sampling = Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, seed)
+        sampling = Sampling(decode.n, decode.temperature, 1.0, decode.max_tokens, decode.seed)
         keys = [self.cache.key(request, decode) for request in requests] if self.cache else []
         known = {
             n: found
@@ -123,9 +122,8 @@ class Asking:
         history = tuple((turn, replies[f"{item.sample.id}@{n}"]) for n, (turn, _) in enumerate(turns))
         clip = self.store.frames(item.sample)
         clip = masked(clip, item.sample.spans or ()) if item.masked else clip
-        return Request(
-            asked(item.question, self.suite.prompt, str(item.sample.video.path), history), clip, item
-        )
+        messages = asked(item.question, self.suite.prompt, str(item.sample.video.path), history)
+        return Request(messages, clip, item, item.id)
 
     def _line(self, item: Item, attempt: int, response: str, prompt: str, opened: bool) -> dict[str, Any]:
         return {

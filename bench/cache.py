@@ -1,8 +1,8 @@
 """Answers kept across runs: what a model has said to a prompt about a clip is not asked again.
 
 One SQLite file, shared by any number of runs and processes. The key is what decides an answer: the model's
-weights, the chat, the very frames shown, the decoding. Drawn answers (temperature above 0) are kept by seed,
-and only whole sets of n.
+weights, the chat, the very frames shown, the decoding. Drawn answers (temperature above 0) are kept by seed
+and by the item that drew them, and only whole sets of n.
 """
 
 import hashlib
@@ -71,8 +71,9 @@ class ResponseCache:
             )
             for message in request.messages
         ]
-        # Greedy answers are the same under any seed; drawn ones are kept by theirs.
-        decoding = asdict(decode) | ({"seed": None} if decode.temperature == 0 else {})
+        # Greedy answers are the same under any seed; drawn ones are the item's.
+        own = {"key": request.key} if decode.temperature else {"seed": None}
+        decoding = asdict(decode) | own
         clip = request.frames
         shown = [clip.images.shape, clip.fps, clip.total, np.asarray(clip.indices).tolist()]
         found = hashlib.sha256(

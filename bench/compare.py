@@ -1,5 +1,6 @@
-"""Two runs on the same suite and items: paired differences with intervals."""
+"""Two runs on the same suite: paired differences, with intervals, over the questions that both have."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,19 +73,37 @@ def _together(runs: Runs) -> tuple[str, str, list[dict]]:
     )
 
 
-def pairs(before: Runs, after: Runs) -> dict[str, Pairs]:
+@dataclass(frozen=True)
+class Shared:
+    """What two runs share: every answer metric over the questions that both have (`metrics`, "task.metric"),
+    how many these are, and how many of each task one of the runs has alone."""
+
+    before: str
+    after: str
+    metrics: dict[str, Pairs]
+    questions: int
+    before_alone: Counter[str]
+    after_alone: Counter[str]
+
+    @property
+    def told(self) -> str:
+        """What was left out, in words; "" where nothing was."""
+        alone = ((self.before, self.before_alone), (self.after, self.after_alone))
+        parts = [f"{counts.total()} are in {name} alone" for name, counts in alone if counts]
+        return f"compared over the {self.questions} questions of both; {', '.join(parts)}" if parts else ""
+
+
+def pairs(before: Runs, after: Runs) -> Shared:
     """Every answer metric of two runs, item by item; several runs on a side (seeds) are averaged by item.
-    Raises InputError where suites or items differ."""
+    Raises InputError where the suites differ or no question is in both."""
     (before, a_hash, a_lines), (after, b_hash, b_lines) = _together(before), _together(after)
     if a_hash != b_hash:
         raise InputError(f"{before} and {after} cannot be compared: suites {a_hash} and {b_hash}")
     a, b = per_item(a_lines), per_item(b_lines)
-    if a.keys() != b.keys():
-        only = sorted(set(a) ^ set(b))[0]
-        raise InputError(
-            f"{before} and {after} cannot be compared: item {only[1]} of task {only[0]} is in one of them"
-            " only"
-        )
+    alone = [Counter(task for task, _ in one.keys() - other.keys()) for one, other in ((a, b), (b, a))]
+    if (a or b) and not a.keys() & b.keys():
+        raise InputError(f"{before} and {after} cannot be compared: no question is in both")
+    a = {key: scores for key, scores in a.items() if key in b}
     video = {(line["task"], line["id"]): line["sample"] for line in a_lines}
     found = {}
     for task, metric in dict.fromkeys((task, metric) for (task, _), scores in a.items() for metric in scores):
@@ -93,14 +112,17 @@ def pairs(before: Runs, after: Runs) -> dict[str, Pairs]:
             continue
         left, right = (np.array([np.mean(run[key][metric]) for key in keys]) for run in (a, b))
         found[f"{task}.{metric}"] = Pairs(left, right, np.array([video[key] for key in keys]))
-    return found
+    return Shared(before, after, found, len(a), *alone)
 
 
-def compare(before: Runs, after: Runs, resamples: int = 2000, seed: int = 0) -> list[Difference]:
-    """Differences after - before of every answer metric, and of the heatmap metrics where both runs have them
-    (single runs only). Raises InputError where suites or items differ."""
+def compare(
+    before: Runs, after: Runs, resamples: int = 2000, seed: int = 0, shared: Shared | None = None
+) -> list[Difference]:
+    """Differences after - before of every answer metric, over the questions that both runs have, and of the
+    heatmap metrics where both have them (single runs only). shared: the runs' `pairs`, where they are at
+    hand. Raises InputError where the suites differ."""
     found = []
-    for name, p in pairs(before, after).items():
+    for name, p in (shared or pairs(before, after)).metrics.items():
         change = paired_interval(p.before, p.after, p.videos, resamples, seed)
         # Means over several attempts are no longer right or wrong.
         binary = is_binary(name) and bool(np.isin([p.before, p.after], (0, 1)).all())

@@ -73,9 +73,12 @@ def read(path: str | Path) -> Gate:
 
 
 def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
-    """A verdict for every metric of the gate. Raises InputError where the runs cannot be compared or lack a
-    metric."""
-    found = pairs(before, after)
+    """A verdict for every metric of the gate. Raises InputError where the runs cannot be compared, lack a
+    metric or were asked other questions: a run must not pass by those that it left out."""
+    shared = pairs(before, after)
+    found = shared.metrics
+    if {name.partition(".")[0] for name in gate.metrics} & {*shared.before_alone, *shared.after_alone}:
+        raise InputError(f"gate: {shared.told}; a gate judges runs on the same questions")
     for name in gate.metrics:
         if name not in found:
             raise InputError(f"gate: metric {name!r} is not in both runs; they have {', '.join(found)}")
@@ -144,7 +147,9 @@ def compare_runs(
     InputError."""
     if junit_file and not gate_file:
         raise InputError("--junit needs --gate")
-    text, failed = compare.table(compare.compare(before, after)), False
+    shared = compare.pairs(before, after)
+    text, failed = compare.table(compare.compare(before, after, shared=shared)), False
+    text += f"\n{shared.told}" if shared.told else ""
     page = f"```\n{text}\n```\n"
     if gate_file:
         verdicts = judge(before, after, read(gate_file))

@@ -2,15 +2,19 @@
 action, fluency, informativeness, factual consistency, 0 to 10 each. The judge and the version of its prompt
 are part of the result.
 
-Any OpenAI-compatible endpoint judges, by structured output where it has it. Ratings are kept as they come in,
-so a killed run asks nothing twice; refusals and malformed replies are counted, never replaced by a number.
+Any OpenAI-compatible endpoint judges, by structured output where it has it. Replies are kept as they come in,
+so a killed run asks nothing twice; one that holds no rating is counted by its reason, never replaced by a
+number, and asked again at the next call.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -24,9 +28,12 @@ from bench.tasks import RATIONALE
 from tvad.answer import split
 from tvad.common import config
 from tvad.common.errors import InputError
+from tvad.common.text import whole
 
 ASPECTS = ("classification", "key_object_and_action", "fluency", "informativeness", "factual_consistency")
 VERSION = "1"
+ATTEMPTS = 3  # at a rating, one a call
+MOST = 1 << 14  # characters of a reply that are read, its last
 PROMPT = """You compare a description of what happens in a surveillance video with a reference that is known \
 to be right.
 Rate the description from 0 to 10 in five aspects:
@@ -54,33 +61,83 @@ SCHEMA = {
 }
 
 
+_REASONING = r"<think(?:ing)?>|\[THINK\]|◁think▷"
+_REASONED = r"</think(?:ing)?>|\[/THINK\]|◁/think▷"
+_MARKS = re.compile(f"(?P<opens>{_REASONING})|{_REASONED}", re.IGNORECASE)
+
+
+def _said(text: str) -> str:
+    """A reply without its reasoning: what stands behind the last closing mark, and before an opening one that
+    nothing closes."""
+    start, end = 0, len(text)
+    for mark in _MARKS.finditer(text):
+        if mark["opens"]:
+            end = min(end, mark.start())
+        else:
+            start, end = mark.end(), len(text)
+    return text[start:end]
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The complete JSON objects of a text, in order, those within others before these."""
+
+    def inside(value: Any) -> Iterator[dict[str, Any]]:
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from inside(inner)
+        if isinstance(value, dict):
+            yield value
+
+    decoder, at = json.JSONDecoder(), text.find("{")
+    while at != -1:
+        try:
+            found, end = decoder.raw_decode(text, at)
+            yield from inside(found)
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+
+
+def _points(value: Any) -> int | None:
+    """0 to 10, also as a text; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,2}(?:\.0{1,3})?\s*", value):
+        value = float(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return int(value) if number and 0 <= value <= 10 and value == int(value) else None
+
+
 def read_rating(text: str) -> dict[str, int]:
-    """A judge's reply -> the five ratings. Raises ValueError for a refusal, malformed JSON, a missing key or
-    a value out of range."""
-    start, end = text.find("{"), text.rfind("}")
-    if start == -1 or end < start:
+    """A judge's reply -> the five ratings: of the last complete JSON object that has the five keys, behind
+    any reasoning. Raises ValueError, whose text is the reason, for a refusal, malformed JSON, a missing key
+    or a value out of range."""
+    said = _said(text)[-MOST:]
+    if not 0 <= said.find("{") < said.rfind("}"):
         raise ValueError("refused or not JSON")
-    try:
-        data = json.loads(text[start : end + 1])
-    except (ValueError, RecursionError):
-        raise ValueError("malformed JSON") from None
-    if not isinstance(data, dict) or set(data) != set(ASPECTS):
+    found = list(_objects(said))
+    if not found:
+        raise ValueError("malformed JSON")
+    rated = [data for data in found if set(data) >= set(ASPECTS)]
+    if not rated:
         raise ValueError("other keys than the five aspects")
+    rating = {}
     for aspect in ASPECTS:
-        value = data[aspect]
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not 0 <= value <= 10
-            or value != int(value)
-        ):
-            raise ValueError(f"{aspect} is {str(value)[:20]!r}, expected 0 to 10")
-    return {aspect: int(data[aspect]) for aspect in ASPECTS}
+        points = _points(rated[-1][aspect])
+        if points is None:
+            raise ValueError(f"{aspect} is {str(rated[-1][aspect])[:20]!r}, expected 0 to 10")
+        rating[aspect] = points
+    return rating
+
+
+def _usable(reply: str) -> bool:
+    try:
+        return bool(read_rating(reply))
+    except ValueError:
+        return False
 
 
 def prompt_of(description: str, reference: str) -> str:
     """The judge's prompt; the marks cannot be closed from inside."""
-    cut = [text.replace("<<<", "< < <").replace(">>>", "> > >")[:6000] for text in (description, reference)]
+    texts = (whole(description), whole(reference))
+    cut = [text.replace("<<<", "< < <").replace(">>>", "> > >")[:6000] for text in texts]
     return PROMPT.replace("{reference}", cut[1]).replace("{description}", cut[0])
 
 
@@ -111,7 +168,8 @@ def _rationales(run: Path) -> list[tuple[dict, str, str]]:
 
 
 def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
-    """Ratings of a run's rationales by one judge, kept in RUN/judge/NAME.jsonl."""
+    """Ratings of a run's rationales by one judge, its replies kept in RUN/judge/NAME.jsonl. What has no
+    usable reply yet is asked, `ATTEMPTS` times at most, once a call."""
     run = Path(run)
     rows = _rationales(run)
     folder = run / "judge"
@@ -120,10 +178,15 @@ def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
     kept = folder / f"{name}.jsonl"
     rows_kept = read_lines(kept)
     write_lines(kept, rows_kept)  # a line that a kill cut goes before the next is appended
+    attempts = Counter(row["key"] for row in rows_kept)
     done: dict[str, str] = {row["key"]: row["reply"] for row in rows_kept}
     prompts = [prompt_of(think, reference) for _, think, reference in rows]
     keys = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
-    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in done}
+    missing = {
+        key: prompt
+        for key, prompt in zip(keys, prompts, strict=True)
+        if key not in done or (attempts[key] < ATTEMPTS and not _usable(done[key]))
+    }
     with kept.open("a", encoding="utf-8") as out:
         asked = judge.ask_texts(list(missing.values()), SCHEMA, "vau_eval")
         for which, reply in tqdm(asked, total=len(missing), unit="rating", desc=judge.model, disable=None):
@@ -158,7 +221,7 @@ def agreement(one: Sequence[Rating], other: Sequence[Rating]) -> dict[str, dict[
 
 def judge_run(run: str | Path, specs: list[str]) -> dict:
     """Rate by one or two judges; writes RUN/judge.json: judges, prompt version, per judge the means with
-    intervals and how many replies could not be used, and for two judges their agreement."""
+    intervals and how many replies could not be used, by reason, and for two judges their agreement."""
     judges = [OpenAiModel(spec.removeprefix("openai:")) for spec in specs]
     ratings = [rate(run, judge) for judge in judges]
     result: dict = {"prompt_version": VERSION, "judges": []}
@@ -169,16 +232,13 @@ def judge_run(run: str | Path, specs: list[str]) -> dict:
             a: mean_interval(np.array([r.rating[a] for r in rated if r.rating], float), videos).row()
             for a in ASPECTS
         }
-        reasons: dict[str, int] = {}
-        for r in some:
-            if r.reason:
-                reasons[r.reason] = reasons.get(r.reason, 0) + 1
+        reasons = Counter(r.reason for r in some if r.reason)
         result["judges"].append(
             {
                 "judge": f"{judge.model}@{judge.url}",
                 "metrics": means,
                 "rated": len(rated),
-                "unusable": reasons,
+                "unusable": dict(reasons),
             }
         )
     if len(ratings) == 2:
@@ -194,6 +254,9 @@ def table(result: dict) -> str:
             f"{entry['judge']} (prompt {result['prompt_version']}): {entry['rated']} rated,"
             f" {sum(entry['unusable'].values())} replies unusable"
         )
+        lines += [f"  unusable: {count} x {reason}" for reason, count in entry["unusable"].items()]
+        if entry["unusable"]:
+            lines.append(f"  judge again: each is asked up to {ATTEMPTS} times, once a call")
         for aspect, m in entry["metrics"].items():
             value = "--" if m["value"] is None else f"{m['value']:.2f}"
             interval = "" if m["low"] is None else f" [{m['low']:.2f}, {m['high']:.2f}]"

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.answers import line_scores
 from bench.blind import warnings
-from bench.compare import compare
+from bench.compare import compare, pairs
 from bench.metrics import frame
 from bench.pages import Section, plots, render
 from bench.pages.media import Reel
@@ -180,8 +180,10 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
     record, lines, metrics = open_run(run)
     found: list[Section | None] = []
     if against:
-        rows = compare(against, run)
-        found.append(Section("Before and after, paired", "differences.html", {"rows": rows}))
+        shared = pairs(against, run)
+        rows = compare(against, run, shared=shared)
+        title = "Before and after, paired" + (f", {shared.told}" if shared.told else "")
+        found.append(Section(title, "differences.html", {"rows": rows}))
     found.append(headline(metrics, open_run(against)[2] if against else None))
     found.append(Section("Metrics", "metrics.html", {"metrics": metrics}))
     found += [without_looking(record.get("blind", {})), parsing(lines), grounding(lines)]

@@ -10,11 +10,12 @@ Differs from the paper's GRPO where a configuration says so and otherwise in thi
 `training.beta` is set, a clip and its prompt computed once per group, a loss over all tokens of the batch
 (`training.loss_type`). Leaves out asynchronous rollouts. Rollouts run T-VAD in vLLM; without vLLM
 transformers' generate takes over and says so. A killed run continues from its last checkpoint by the same
-command.
+command; with other settings only where --resume-with new asks for it.
 """
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as a script, only rft/ is on the path
 
@@ -22,11 +23,17 @@ from rft.grpo.config import GrpoRun
 from tvad.common import cli
 
 
-def run(config: GrpoRun) -> int:
-    """Carry out a reinforcement run."""
+def run(config: GrpoRun, resume_with: Literal["same", "new"] = "same") -> int:
+    """Carry out a reinforcement run.
+
+    Args:
+        config: YAML file, or the name of a shipped one.
+        resume_with: Whether a run that has done steps goes on with other settings than before (new), or is
+            refused with those that differ (same).
+    """
     from rft.grpo.train import train
 
-    trainer = train(config)
+    trainer = train(config, resume_with=resume_with)
     print(
         f"{trainer.state.global_step} steps done; the trained model is in {Path(config.out, 'model')}, a page"
         f" about the run in {Path(config.out, 'run.html')}"

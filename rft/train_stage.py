@@ -8,11 +8,12 @@ model is the result.
 T-VAD's stages (arXiv 2511.00524) are the files tvad-7b-*.yaml; what the paper leaves open is marked there.
 Beyond the paper: stage 0, which makes a tiny backbone out of nothing, Muon, and the check that nothing else
 than a stage's own parameters changed. A killed run continues: finished stages are skipped, the current one
-resumes from its last checkpoint.
+resumes from its last checkpoint, with other settings only where --resume-with new asks for it.
 """
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # as a script, only rft/ is on the path
 
@@ -20,11 +21,17 @@ from rft.curriculum.config import Curriculum
 from tvad.common import cli
 
 
-def run(config: Curriculum) -> int:
-    """Carry out a curriculum."""
+def run(config: Curriculum, resume_with: Literal["same", "new"] = "same") -> int:
+    """Carry out a curriculum.
+
+    Args:
+        config: YAML file, or the name of a shipped one.
+        resume_with: Whether a stage that has begun goes on with other settings than before (new), or is
+            refused with those that differ (same).
+    """
     from rft.curriculum.train import train
 
-    print(f"the trained model is in {train(config)}")
+    print(f"the trained model is in {train(config, resume_with=resume_with)}")
     return 0
 
 

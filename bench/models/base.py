@@ -2,12 +2,11 @@
 
 Every engine has what `Engine` names. What only some can do is a protocol of its own, asked by
 `isinstance(engine, Streams)` and so on, never by the engine's name; what a new backend must do beside it
-stands in `bench.models.KINDS`. Two helpers that every engine over torch needs are here too: `seeded` and
-`batches`.
+stands in `bench.models.KINDS`. Two helpers that engines need are here too: `seeds_of` and `batches`.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -22,23 +21,24 @@ if TYPE_CHECKING:
 @dataclass
 class Request:
     """Chat messages with one video part, and the sampled clip that goes there. `item`: the benchmark's item,
-    for baselines."""
+    for baselines. `key`: what its answers are drawn by beside the seed; without, its place among the
+    requests."""
 
     messages: list[dict]
     frames: Frames
     item: Any = None
+    key: str | None = None
 
 
 @dataclass
 class Sampling:
-    """n completions a request; temperature 0 is greedy; at most max_tokens each; seed None leaves the
-    generator as it is."""
+    """n completions a request; temperature 0 is greedy; at most max_tokens each."""
 
     n: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 64
-    seed: int | None = 0
+    seed: int = 0
 
 
 @dataclass
@@ -57,8 +57,8 @@ class Engine(Protocol):
     name: str
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order. The same requests with the same seed give the
-        same completions, where the engine has a seed."""
+        """`sampling.n` completions of every request, in order. They depend on the request, its key and the
+        seed (`seeds_of`), not on the requests beside it."""
         ...
 
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:
@@ -129,15 +129,12 @@ class Shared(Protocol):
     shared: bool
 
 
-@contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Draw from torch's generator seeded for this block only; None leaves the generator as it is."""
-    import torch
-
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
+def seeds_of(requests: list[Request], seed: int) -> list[int]:
+    """A seed for every request, 31 bits, by its key: the same question draws the same answers whatever else
+    is asked, in whichever order, by however many processes. Attempts count up from it."""
+    keys = (str(n) if request.key is None else request.key for n, request in enumerate(requests))
+    hashes = (hashlib.sha256(f"{seed} {key}".encode(errors="backslashreplace")) for key in keys)
+    return [int.from_bytes(found.digest()[:4], "big") >> 1 for found in hashes]
 
 
 def batches(lengths: list[int], budget: int) -> list[list[int]]:

@@ -1,15 +1,18 @@
 """`baseline:` answers without looking: random, prior (the most frequent answer), longest option, text=DATA (a
-bag of words over question and options, learned on the data set or CSV DATA); oracle gives the reference."""
+bag of words over question and options, learned on the data set or CSV DATA); oracle gives the reference.
 
-import zlib
+Which answers there are is read off the whole data set of a question, not off those that are asked beside
+it."""
+
 from collections import Counter
 
 import numpy as np
 
 from bench.blind import longest, multiple_choice, read, text_only
-from bench.models.base import Completion, Request, Sampling
+from bench.models.base import Completion, Request, Sampling, seeds_of
 from tvad.answer import NONE, Answer, Box, Spans, render
 from tvad.common.errors import InputError
+from tvad.data.check import readable
 from tvad.data.questions import LETTERS
 from tvad.data.sample import DIALOGUE_TURN
 
@@ -21,6 +24,7 @@ class Baseline:
 
     def __init__(self, which: str):
         self.which, _, train = which.partition("=")
+        self._answers: dict[str, dict[str, Counter[str]]] = {}  # of a data set: kind -> its answers
         if self.which not in NAMES or (self.which == "text") != bool(train):
             raise InputError(f"baseline:{which}: unknown; known: {', '.join(NAMES[:-1])}, text=DATA")
         if train:
@@ -28,12 +32,24 @@ class Baseline:
             if not self.train:
                 raise InputError(f"baseline:{which}: {train} has no multiple-choice question")
 
+    def _known(self, root: str, requests: list[Request]) -> dict[str, Counter[str]]:
+        """Kind -> the answers to its questions in a data set's folder, and how often each occurs. Samples
+        that lie in none have those that are asked for company."""
+        if root not in self._answers:
+            here = {r.item.sample.id: r.item.sample for r in requests if not r.item.sample.root}
+            found: dict[str, Counter[str]] = {}
+            for sample in readable(root)[0] if root else here.values():
+                for question in sample.questions:
+                    found.setdefault(question.kind, Counter())[question.answer] += 1
+                for _, reply in sample.dialogue or ():
+                    found.setdefault(DIALOGUE_TURN, Counter())[reply] += 1
+            if not root:
+                return found
+            self._answers[root] = found
+        return self._answers[root]
+
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         questions = [request.item.question for request in requests]
-        prior = {}
-        for kind in {q.kind for q in questions}:
-            prior[kind] = Counter(q.answer for q in questions if q.kind == kind).most_common(1)[0][0]
-        pools = {kind: sorted({q.answer for q in questions if q.kind == kind}) for kind in prior}
         letters: dict[int, str] = {}
         if self.which == "text":
             asked = [n for n, q in enumerate(questions) if q.options]
@@ -48,30 +64,32 @@ class Baseline:
                 if asked
                 else {}
             )
+        seeds = seeds_of(requests, sampling.seed)
+        known = {root: self._known(root, requests) for root in {r.item.sample.root for r in requests}}
         return [
-            self._answer(request, prior, pools, sampling, letters.get(n))
+            self._answer(request, known[request.item.sample.root], sampling, seeds[n], letters.get(n))
             for n, request in enumerate(requests)
         ]
 
-    def _answer(self, request, prior, pools, sampling, letter):
+    def _answer(self, request, answers, sampling, seed, letter):
         question = request.item.question
         if self.which == "oracle":
             return [Completion(question.solution())] * sampling.n
-        rng = np.random.default_rng([sampling.seed or 0, zlib.crc32(request.item.id.encode())])
+        rng, known = np.random.default_rng(seed), answers[question.kind]
+        # Of equally frequent ones the first by name, so that the order of rows does not matter.
+        prior = min(known, key=lambda answer: (-known[answer], answer))
         done = []
         for _ in range(sampling.n):
             if self.which == "random":
                 answer = str(
-                    rng.choice(
-                        list(LETTERS[: len(question.options)]) if question.options else pools[question.kind]
-                    )
+                    rng.choice(list(LETTERS[: len(question.options)]) if question.options else sorted(known))
                 )
             elif self.which == "longest" and question.options:
                 answer = longest(question)
             elif letter is not None:
                 answer = letter
             else:
-                answer = prior[question.kind]
+                answer = prior
             duration = request.frames.total / request.frames.fps
             spans: Spans = NONE if answer == "Normal" else ((0.0, duration),)
             if question.kind != DIALOGUE_TURN:

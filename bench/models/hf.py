@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor, LogitsProcessorList
+from transformers.generation import TopPLogitsWarper
 from transformers.video_utils import VideoMetadata
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-from bench.models.base import Completion, Request, Sampling, batches, seeded
+from bench.models.base import Completion, Request, Sampling, batches, seeds_of
 from tvad.common.errors import InputError
+from tvad.control import chat
 from tvad.data.video import Frames
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
@@ -29,6 +31,28 @@ def video_tokens(clip: Frames) -> int:
     """About how many tokens a clip (T, H, W, 3) takes: ceil(T / 2) x H / 28 x W / 28."""
     count, height, width = clip.images.shape[:3]
     return max(1, -(-count // 2) * (height // MERGED) * (width // MERGED))
+
+
+class Draws(LogitsProcessor):
+    """Decides every row's next token by the row's own numbers, and leaves generate no other choice: what a
+    question draws does not depend on the rows beside it. seeds: one a row; steps: tokens, at most."""
+
+    def __init__(self, seeds: list[list[int]], steps: int, temperature: float, top_p: float, device):
+        numbers = np.stack([np.random.default_rng(seed).random(steps) for seed in seeds])
+        self.numbers = torch.from_numpy(numbers).to(device)  # (rows, steps), 0..1
+        self.step, self.temperature = 0, temperature
+        self.narrowed = TopPLogitsWarper(top_p) if top_p < 1 else None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        logits = scores.double() / self.temperature
+        if self.narrowed is not None:
+            logits = self.narrowed(input_ids, logits)
+        # The token whose share of 0..1 holds the row's number.
+        shares = logits.softmax(-1).cumsum(-1)
+        number = self.numbers[:, self.step, None] * shares[:, -1:]
+        token = torch.searchsorted(shares, number, right=True).clamp_(max=shares.shape[1] - 1)
+        self.step += 1
+        return torch.full_like(scores, -torch.inf).scatter_(1, token, 0.0)
 
 
 class HfModel:
@@ -56,9 +80,7 @@ class HfModel:
 
     def rendered(self, request: Request) -> str:
         """The prompt as text."""
-        return self.processor.apply_chat_template(
-            request.messages, tokenize=False, add_generation_prompt=True
-        )
+        return chat(self.processor, request.messages)
 
     def _inputs(self, requests: list[Request]) -> dict:
         return self._encoded([self.rendered(r) for r in requests], [r.frames for r in requests])
@@ -78,14 +100,16 @@ class HfModel:
 
     @torch.no_grad()
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order."""
+        """`sampling.n` completions of every request, in order; greedy ones are one and the same."""
         done: list[list[Completion]] = [[] for _ in requests]
-        lengths = [(self._length(request) + sampling.max_tokens) * sampling.n for request in requests]
-        with self._evaluating(), seeded(sampling.seed):
+        drawn = sampling.n if sampling.temperature else 1
+        lengths = [(self._length(request) + sampling.max_tokens) * drawn for request in requests]
+        seeds = seeds_of(requests, sampling.seed)
+        with self._evaluating(), torch.random.fork_rng():
             for group in batches(lengths, self.budget):
-                found = self._sample([requests[i] for i in group], sampling)
+                found = self._sample([requests[i] for i in group], sampling, drawn, [seeds[i] for i in group])
                 for i, completions in zip(group, found, strict=True):
-                    done[i] = completions
+                    done[i] = completions * (sampling.n // drawn)
         return done
 
     @contextmanager
@@ -104,10 +128,10 @@ class HfModel:
             request.frames
         )
 
-    def _sample(self, requests, sampling):
+    def _sample(self, requests, sampling, n, seeds):
         tokenizer = self.processor.tokenizer
         inputs = dict(self._inputs(requests))
-        n, greedy = sampling.n, sampling.temperature == 0
+        greedy = sampling.temperature == 0
         prompt_length = inputs["input_ids"].shape[1]
         knobs = {"num_return_sequences": n}
         if self.shares_clips:
@@ -117,7 +141,11 @@ class HfModel:
                 inputs[key] = inputs[key].repeat_interleave(n, 0)
             inputs.pop("mm_token_type_ids", None)
         if not greedy:
-            knobs |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+            rows = [[seed, attempt] for seed in seeds for attempt in range(n)]
+            draws = Draws(rows, sampling.max_tokens, sampling.temperature, sampling.top_p, self.model.device)
+            # `Draws` has applied temperature and top-p already.
+            knobs |= {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
+            knobs |= {"logits_processor": LogitsProcessorList([draws])}
         out = self.model.generate(
             **inputs,
             do_sample=not greedy,

@@ -10,6 +10,7 @@ import base64
 import io
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,11 +22,13 @@ import av
 import httpx
 import numpy as np
 
-from bench.models.base import Completion, Request, Sampling
+from bench.models.base import Completion, Request, Sampling, seeds_of
 from tvad.common.errors import InputError
+from tvad.control import plain_shape
 from tvad.data.video import Frames
 from tvad.pictures import data_url
 
+REFUSED = (400, 422)
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 KEY = "OPENAI_API_KEY"
 
@@ -92,12 +95,13 @@ class OpenAiModel:
         if video not in ("file", "frames"):
             raise InputError(f"openai: video is {video!r}, expected file or frames")
         self.concurrency, self.video, self.retries, self.wait = concurrency, video, retries, wait
+        self._seeds = True  # until the endpoint refuses them
         headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY)) else {}
         self._client = httpx.Client(
             timeout=timeout, headers=headers, limits=httpx.Limits(max_connections=concurrency)
         )
 
-    def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
+    def _body(self, request: Request, sampling: Sampling, seed: int) -> dict[str, Any]:
         turns = []
         for message in request.messages:
             content: Any = message["content"]
@@ -105,7 +109,11 @@ class OpenAiModel:
                 content = [
                     part
                     for p in content
-                    for part in (content_of(request.frames, self.video) if p["type"] == "video" else [p])
+                    for part in (
+                        content_of(request.frames, self.video)
+                        if p["type"] == "video"
+                        else [{**p, "text": plain_shape(p["text"])}]
+                    )
                 ]
                 if all(part["type"] == "text" for part in content):
                     content = "".join(part["text"] for part in content)
@@ -118,14 +126,16 @@ class OpenAiModel:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
         }
-        return body
+        return body | ({"seed": seed} if sampling.temperature else {})
 
-    def _ask(self, request: Request, sampling: Sampling) -> list[Completion]:
-        return self._post(self._body(request, sampling))
+    def _ask(self, request: Request, sampling: Sampling, seed: int) -> list[Completion]:
+        return self._post(self._body(request, sampling, seed))
 
     def _post(self, body: dict[str, Any]) -> list[Completion]:
         for attempt in range(self.retries + 1):
             last = attempt == self.retries
+            if not self._seeds:
+                body.pop("seed", None)
             try:
                 answer = self._client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
             except (httpx.TransportError, httpx.TimeoutException) as error:
@@ -138,6 +148,14 @@ class OpenAiModel:
                 continue
             if answer.status_code == 200:
                 return self._read(answer, body["n"])
+            if answer.status_code in REFUSED and "seed" in body and "seed" in answer.text.lower():
+                if self._seeds:
+                    print(
+                        f"openai: {self.url} takes no seed: what it draws differs from run to run",
+                        file=sys.stderr,
+                    )
+                self._seeds = False
+                continue
             if answer.status_code not in RETRIED or last:
                 raise InputError(
                     f"openai: {self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}"
@@ -167,7 +185,13 @@ class OpenAiModel:
 
     def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
         """(number of the request, its completions) as they come in."""
-        return self._together([partial(self._ask, request, sampling) for request in requests])
+        seeds = seeds_of(requests, sampling.seed)
+        return self._together(
+            [
+                partial(self._ask, request, sampling, seed)
+                for request, seed in zip(requests, seeds, strict=True)
+            ]
+        )
 
     def ask_texts(self, prompts: list[str], schema: dict, name: str) -> Iterator[tuple[int, str]]:
         """(number of the prompt, reply) as they come in: one user turn each, temperature 0, by a JSON schema
@@ -176,10 +200,10 @@ class OpenAiModel:
         bodies = [
             {
                 "model": self.model,
-                "messages": [{"role": "user", "content": prompt}],
+                "messages": [{"role": "user", "content": plain_shape(prompt)}],
                 "n": 1,
                 "temperature": 0,
-                "max_tokens": 300,
+                "max_tokens": 1024,
                 "response_format": form,
             }
             for prompt in prompts
@@ -200,8 +224,8 @@ class OpenAiModel:
                 raise
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order. Endpoints have no common seed: temperature 0
-        repeats, samples do not."""
+        """`sampling.n` completions of every request, in order. What is drawn repeats as far as the endpoint
+        honours `seed`."""
         found = dict(self.stream(requests, sampling))
         return [found[n] for n in range(len(requests))]
 

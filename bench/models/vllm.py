@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.models.base import Completion, Request, Sampling, seeded
+from bench.models.base import Completion, Request, Sampling, seeds_of
 from tvad.common.errors import InputError
+from tvad.control import chat
 from tvad.data.video import Frames
 
 
@@ -63,6 +64,9 @@ class VllmModel:
                 limit_mm_per_prompt={"video": 1, "image": 0},
                 seed=seed,
                 enable_prefix_caching=True,
+                # A prompt that is computed in parts turns its request's generator back, which torch's on the
+                # CPU cannot ("does not use offset").
+                enable_chunked_prefill=None if on_gpu else False,
                 logprobs_mode="processed_logprobs",
                 disable_log_stats=True,
                 tensor_parallel_size=tensor_parallel,
@@ -85,9 +89,7 @@ class VllmModel:
 
     def rendered(self, request: Request) -> str:
         """The prompt as text."""
-        return self.processor.apply_chat_template(
-            request.messages, tokenize=False, add_generation_prompt=True
-        )
+        return chat(self.processor, request.messages)
 
     def _input(self, request: Request, answered: str = "") -> dict:
         """A prompt as the engine takes it, with the beginning of the answer."""
@@ -99,18 +101,19 @@ class VllmModel:
         from vllm import SamplingParams
 
         inputs = [self._input(request) for request in requests]
-        parameters = SamplingParams(
-            n=sampling.n,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=sampling.max_tokens,
-            logprobs=0,
-            detokenize=False,
-        )
-        # The engine draws from torch's generator. (A seed per request fails in vLLM 0.31 on the CPU: "does
-        # not use offset".)
-        with seeded(sampling.seed):
-            outputs = self.llm.generate(inputs, parameters, use_tqdm=False)
+        parameters = [
+            SamplingParams(
+                n=sampling.n,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+                logprobs=0,
+                detokenize=False,
+                seed=seed,  # of the first attempt; vLLM counts up from it
+            )
+            for seed in seeds_of(requests, sampling.seed)
+        ]
+        outputs = self.llm.generate(inputs, parameters, use_tqdm=False)
         self.prompt_ids = [list(output.prompt_token_ids) for output in outputs]
         tokenizer = self.processor.tokenizer
         return [

@@ -89,9 +89,11 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     """The card of a reinforcement run's result, from its configuration (`GrpoRun`) and logs: data, rewards,
     the last metrics, the command."""
     from bench.run_folder import versions
-    from rft.common.run_log import read_log, reward_names
+    from rft.common.resume import told
+    from rft.common.run_log import RECORD, read_log, read_record, reward_names
 
     log = read_log(out)
+    changed = told(read_record(out), log[-1]["step"]) if (out / RECORD).exists() else []
     values = {
         name: [row[f"rewards/{name}/mean"] for row in log if f"rewards/{name}/mean" in row]
         for name in reward_names(log)
@@ -132,6 +134,9 @@ def rft_card(run, out: Path, command: list[str]) -> str:
             "",
             f"Training: {settings}.",
             "",
+            *(["These are the settings of the last step. They changed in the run:", ""] if changed else []),
+            *(f"- {line}" for line in changed),
+            *([""] if changed else []),
             "| reward | first step | last step |",
             "|---|---|---|",
             *rows,

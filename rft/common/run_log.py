@@ -1,9 +1,8 @@
 """What a training run leaves for people: a line per step (log.jsonl), a readable line per completion
-(rollouts.jsonl), a reward curve."""
+(rollouts.jsonl); and the reader of a reinforcement run's record."""
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,13 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from tvad.common.errors import InputError
-from tvad.common.files import whole_folder
+from tvad.common.files import whole_folder, write_whole
 from tvad.common.formats import Format
 
-RUN = Format("grpo-run")
-RECORD = "grpo.json"  # the run's configuration
+# Version 2: what the settings were applied to, and which of them changed at which step (`rft.grpo.record`).
+RUN = Format("grpo-run", 2, {1: lambda record: record | {"changes": []}})
+RECORD = "grpo.json"
 SHOWN = 16  # completions kept of every step, spread over its groups
-
-
-def last_checkpoint(out: Path) -> str | None:
-    """The newest complete checkpoint of a run; what a kill left half-written is removed. The trainer's state
-    is written last, so a checkpoint is complete where it can be read."""
-    folders = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
-    for folder in folders:
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(folder)
-            continue
-        return str(folder)
-    return None
 
 
 def save_whole(target: Path, model, processor, **options) -> None:
@@ -66,7 +52,7 @@ class RunLog(TrainerCallback):
                     continue  # the line that a kill cut
                 if row["step"] <= state.global_step:
                     kept.append(line + "\n")
-            path.write_text("".join(kept), encoding="utf-8")
+            write_whole(path, "".join(kept))
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
@@ -86,7 +72,7 @@ class RunLog(TrainerCallback):
         table = self.trainer._logs if self.trainer is not None else None
         if not table or not table["prompt"]:
             return
-        with (self.out / "rollouts.jsonl").open("a", encoding="utf-8") as out:
+        with (self.out / "rollouts.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as out:
             count = len(table["prompt"])
             for i in range(0, count, max(1, count // SHOWN)):
                 rewards = {

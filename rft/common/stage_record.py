@@ -1,5 +1,6 @@
-"""stage.json, what a finished stage recorded beside its model: its settings, seed, steps, what trained, the
-history of its losses. Written last: it marks the stage as done."""
+"""stage.json: in a stage's folder what it is trained by (settings, seed, what its data and start are, which
+settings changed at which step), beside its model the same with steps, what trained and the history of its
+losses. The latter is written last: it marks the stage as done."""
 
 import json
 import math
@@ -23,7 +24,7 @@ RECORD = Format("stage", 2, {1: _grouped})
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write the record of a stage into its model's folder; a loss that is no number is null there."""
+    """Write the record of a stage into its folder or its model's; a loss that is no number is null there."""
     write_whole(folder / NAME, json.dumps(RECORD.stamp() | _known(record), indent=1, allow_nan=False))
 
 

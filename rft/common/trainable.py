@@ -1,14 +1,11 @@
 """Which parameters of a model learn: those that a name pattern matches, and LoRA beside them. Used by the
 stages and by GRPO."""
 
-import copy
 import fnmatch
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvad.common.errors import InputError
-from tvad.common.files import whole_folder
 
 if TYPE_CHECKING:  # configurations name LoraSpec and must read without these
     import torch
@@ -78,20 +75,3 @@ def add_lora(model: "PreTrainedModel", spec: LoraSpec) -> "LoraModel":
         if "lora_" in name or name in training:
             parameter.requires_grad_(True)
     return tuner
-
-
-def save_adapter(tuner: "LoraModel", folder: Path, base: str) -> None:
-    """The adapters by themselves, as PEFT's `PeftModel.from_pretrained(base model, folder)` reads them; whole
-    or absent."""
-    from safetensors.torch import save_file
-
-    state = {
-        f"base_model.model.{name.replace('.default', '')}": tensor.detach().cpu().contiguous()
-        for name, tensor in tuner.model.named_parameters()
-        if "lora_" in name
-    }
-    config = copy.copy(tuner.peft_config["default"])
-    config.base_model_name_or_path = base
-    with whole_folder(folder) as temporary:
-        save_file(state, temporary / "adapter_model.safetensors")
-        config.save_pretrained(str(temporary))

@@ -10,14 +10,18 @@ from transformers import TrainingArguments
 from rft.curriculum.config import Stage
 
 
+def clips_a_step(stage: Stage) -> int:
+    """Clips of an optimiser step, over all processes."""
+    return stage.optimiser.batch * stage.optimiser.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def steps_of(stage: Stage, clips: int) -> int:
     """Optimiser steps of a stage over `clips` clips, over all processes. The stage has steps or epochs
     (`Stage.check`)."""
     plan = stage.optimiser
     if plan.steps is not None:
         return plan.steps
-    a_step = plan.batch * plan.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
-    return max(1, round((plan.epochs or 0) * clips / a_step))
+    return max(1, round((plan.epochs or 0) * clips / clips_a_step(stage)))
 
 
 def arguments_of(stage: Stage, steps: int, out: Path, seed: int, evaluates: bool) -> TrainingArguments:

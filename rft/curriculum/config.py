@@ -31,6 +31,11 @@ OWNED = {
     "greater_is_better": "set `selection.select`",
     "remove_unused_columns": "leave it out: losses read the columns",
     "label_names": "leave it out: losses know their labels",
+    "report_to": "leave it out: a stage logs to log.jsonl and its report",
+    "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint",
+    "ignore_data_skip": "leave it out: a stage goes on where it stopped",
+    "auto_find_batch_size": "set `optimiser.batch`",
+    "do_*": "leave it out: it does nothing to a stage",
 }
 HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 

@@ -10,6 +10,7 @@ from rft.curriculum.config import ReadOuts, Texts
 from rft.curriculum.read_outs import object_targets, token_targets
 from rft.curriculum.views import View, draw_view
 from tvad.answer import Box
+from tvad.control import chat, plain, tokens_of
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
 from tvad.data.questions import LETTERS
@@ -46,18 +47,19 @@ class Branches:
 
     def __post_init__(self):
         self.tokenizer = self.processor.tokenizer
+        self.controls = tokens_of(self.processor)
         self.assistant = "<|im_start|>assistant\n"
         self.end = "<|im_end|>"
         self.letters = [self.tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS]
 
     def opening(self) -> torch.Tensor:
         """The system message alone (P,)."""
-        text = self.processor.apply_chat_template(messages(""), tokenize=False)
+        text = chat(self.processor, messages(""), answers=False)
         return self._ids(text[: text.index(VISION_START)])
 
     def prefix(self, grid: torch.Tensor, clip: Frames) -> torch.Tensor:
         """The system message and the clip (P,)."""
-        text = self.processor.apply_chat_template(messages(""), tokenize=False)
+        text = chat(self.processor, messages(""), answers=False)
         text = self.processor.expand(text[: text.index(VISION_END) + len(VISION_END)], grid, clip)
         return self._ids(text)
 
@@ -72,6 +74,7 @@ class Branches:
         for n, (asked, answered) in enumerate(turns):
             # The prefix ends inside the user's first turn, behind the clip.
             opening = "" if n == 0 else "\n<|im_start|>user\n"
+            asked, answered = plain(asked, self.controls), plain(answered, self.controls)
             question = self._ids(f"{opening}{asked}{self.end}\n{self.assistant}")
             reply = self._ids(f"{answered}{self.end}")
             weight = torch.ones(len(reply))

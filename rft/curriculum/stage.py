@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback
 
-from rft.common.run_log import RunLog, last_checkpoint, save_whole
+from rft.common import resume
+from rft.common.run_log import RunLog, save_whole
 from rft.common.stage_record import NAME, read_record, write_record
 from rft.common.trainable import add_lora, select_trainable
 from rft.curriculum import read_outs
@@ -17,6 +18,7 @@ from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
 from rft.curriculum.data import Branches, ClipCollator, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
 from rft.curriculum.report import write_stage_report
+from rft.curriculum.standing import Plan, begin, check_clips, facts_of, standing
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
 from rft.curriculum.trainer import Draws, StageTrainer
 from rft.curriculum.views import NO_MASK
@@ -121,11 +123,15 @@ def run(
     max_frames: int,
     prompts: dict[str, list[str]] | None = None,
     log=print,
+    start: str | None = None,
+    resume_with: resume.With = "same",
 ):
     """Train `model` by `stage`, resuming from checkpoints in `out`; the merged model is saved there as
-    `model/`, with a report. prompts: AHD's, for text_features.
+    `model/`, with a report. prompts: AHD's, for text_features; start: hash of the model's weights as they lie
+    in a folder; resume_with: whether a stage that has begun goes on with other settings (new) or not (same).
 
-    Raises InputError for a bad stage, RuntimeError where something changed that was not to be trained.
+    Raises InputError for a bad stage and for one that cannot go on, RuntimeError where something changed that
+    was not to be trained.
     """
     done = out / "model"
     if (done / NAME).exists():
@@ -133,6 +139,10 @@ def run(
         log(f"stage {stage.name}: already done in {done}")
         return AutoModelForImageTextToText.from_pretrained(done, dtype="auto").to(model.device)
     stage.check()
+    plan = Plan(seed, rate, max_frames, prompts, start)
+    found = standing(stage, plan, facts_of(stage, plan), out, resume_with)
+    if stage.options.get("save_only_model") or stage.options.get("save_strategy") == "no":
+        log(f"stage {stage.name}: without whole checkpoints (options) it cannot be resumed")
     torch.manual_seed(seed)  # LoRA and the read-outs start random, before the trainer seeds itself
     dtype = model.dtype
     if stage.text_features:
@@ -144,6 +154,8 @@ def run(
     log(f"stage {stage.name}\n{table(parts)}")
     store = ClipStore(rate, max_frames)
     batches = batches_of(stage, processor, store, seed, log)
+    if stage.data.train != SYMBOLS:
+        check_clips(stage, len(batches.train))
     steps = steps_of(stage, len(batches.train))
     evaluates = stage.data.validation is not None and bool(batches.validation)
     trainer = StageTrainer(
@@ -159,7 +171,13 @@ def run(
         callbacks=[RunLog(out), Draws(batches.collator)],
     )
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    trainer.new_settings = bool(found.changes)
+    trainer.accelerator.wait_for_everyone()  # all have read what stood there
+    if trainer.is_world_process_zero():
+        begin(found, out)
+    if found.changes:
+        log(f"stage {stage.name}: " + "; ".join(resume.told(found.record, steps)))
+    trainer.train(resume_from_checkpoint=found.checkpoint)
     if not trainer.is_world_process_zero():
         return model
     model = merged(stage, model, inside)
@@ -168,9 +186,7 @@ def run(
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     save_whole(done, model, processor)
-    record = {
-        "stage": asdict(stage),
-        "seed": seed,
+    record = found.record | {
         "steps": steps,
         "parameters": parts,
         "best": trainer.state.best_metric,

@@ -5,29 +5,34 @@ from pathlib import Path
 
 import torch
 
+from rft.common import resume
+from rft.common.stage_record import NAME
 from rft.curriculum import stage as stages
 from rft.curriculum.config import Curriculum, applicable
+from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 from tvad.model import prompt_sets
-from tvad.model.start import prompts_of, start_from
+from tvad.model.start import located, prompts_of, start_from
 
 
-def train(plan: Curriculum, log=print) -> Path:
+def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Path:
     """Carry out a curriculum; returns the folder of the trained model. Finished stages are skipped, the
-    current one goes on from its last checkpoint. Raises InputError for a bad plan."""
+    current one goes on from its last checkpoint, with other settings only where `resume_with` is new. Raises
+    InputError for a bad plan, and for one that is not what the folder's stages were trained by."""
     if plan.threads:
         torch.set_num_threads(plan.threads)
     for stage in plan.stages:
         stage.check()
     prompts = prompt_sets.read(plan.prompts) if plan.prompts else prompts_of(plan.start)
+    out = Path(plan.out)
+    _check(plan, prompts, resume_with)
     model, processor = start_from(
         plan.start, plan.seed, plan.dtype, plan.attention, use_ahd=plan.use_ahd, use_rae=plan.use_rae
     )
     if torch.cuda.is_available():
         model.to("cuda")
-    out = Path(plan.out)
-    folder = None
+    folder, start = None, resume.content(located(plan.start))
     for number, stage in enumerate(plan.stages):
         fitting = applicable(stage, plan)
         if fitting is None:
@@ -38,11 +43,36 @@ def train(plan: Curriculum, log=print) -> Path:
             continue
         folder = out / f"{number}-{stage.name}"
         model = stages.run(
-            fitting, model, processor, folder, plan.seed, plan.rate, plan.max_frames, prompts, log
+            fitting,
+            model,
+            processor,
+            folder,
+            plan.seed,
+            plan.rate,
+            plan.max_frames,
+            prompts,
+            log,
+            start,
+            resume_with,
         )
+        start = resume.content(folder / "model")
     if folder is None:
         raise InputError(f"{plan.out}: no stage has anything to train")
     final = out / "model"
     with whole_folder(final) as temporary:
         shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
     return final
+
+
+def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
+    """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
+    start = resume.content(located(plan.start))
+    for number, stage in enumerate(plan.stages):
+        if (fitting := applicable(stage, plan)) is not None:
+            folder = Path(plan.out) / f"{number}-{stage.name}"
+            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start)
+            # A finished stage's data may be gone.
+            finished, train = (folder / "model" / NAME).exists(), fitting.data.train
+            facts = {} if finished and not Path(train).exists() else facts_of(fitting, own)
+            standing(fitting, own, facts, folder, resume_with)
+            start = resume.content(folder / "model")

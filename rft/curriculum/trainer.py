@@ -3,10 +3,11 @@ logged, and the benchmark's heatmap metrics at evaluations."""
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from bench.models.hf import HfModel
 from bench.tasks import heatmap
+from rft.common.restored import GoesOn
 from rft.curriculum.config import HEATMAP_METRICS, Losses
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.optimizer import muon_and_adamw
@@ -25,7 +26,7 @@ class Draws(TrainerCallback):
         self.collator.process = args.process_index
 
 
-class StageTrainer(Trainer):
+class StageTrainer(GoesOn):
     """`weights` of the losses; `heatmap_eval`: (processor, clips) where an evaluation is to give the heatmap
     metrics as well; `eval_collator`: makes the batches of evaluations, where not the training's does; `muon`:
     learning rate of Muon for the layers' matrices, None without."""

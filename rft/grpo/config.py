@@ -2,10 +2,12 @@
 loaded, and TRL's arguments made of it. Imports no torch."""
 
 import importlib.util
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.models import ROLLOUTS
 from rft.common.trainable import LoraSpec
 from tvad.common.config import Behind, behind, of_library
 from tvad.common.errors import InputError
@@ -21,6 +23,9 @@ TOKENS = 1 << 16  # of a log-prob pass
 
 # Fields of TRL's GRPOConfig that the run fills in itself, and what to set instead. (TRL's vllm_… fields are
 # about an engine of its own, which never runs here.)
+_EVALUATE, _ENGINE = "set `evaluate`", "set `engine` and `engine_options`"
+_FULL = "leave it out: completions are drawn from all tokens, or their importance ratios would be biased"
+_OURS = "leave it out: it does nothing to a run of this trainer"
 OWNED = {
     "output_dir": "set `out`",
     "seed": "set the run's `seed`",
@@ -29,8 +34,49 @@ OWNED = {
     "report_to": "set `loggers`",
     "remove_unused_columns": "leave it out: rewards read the columns",
     "use_vllm": "set `engine`",
-    "vllm_*": "set `engine` and `engine_options`",
+    "vllm_*": _ENGINE,
+    "use_transformers_*": _ENGINE,
+    "transformers_continuous_*": _ENGINE,
+    "cache_implementation": _ENGINE,
+    "ds3_gather_for_generation": _ENGINE,
     "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint in `out`",
+    "ignore_data_skip": "leave it out: a run goes on where it stopped",
+    "eval_*": _EVALUATE,
+    "per_device_eval_batch_size": _EVALUATE,
+    "num_generations_eval": _EVALUATE,
+    "load_best_model_at_end": _EVALUATE,
+    "metric_for_best_model": _EVALUATE,
+    "greater_is_better": _EVALUATE,
+    "top_k": _FULL,
+    "min_p": _FULL,
+    "repetition_penalty": _FULL,
+    "generation_kwargs": _FULL,
+    "model_init_kwargs": "set `model`",
+    "trust_remote_code": "leave it out: no code of a checkpoint is run",
+    "sync_ref_model": "leave it out: the reference stays the start",
+    "ref_model_*": "leave it out: the reference stays the start",
+    "auto_find_batch_size": "set `tokens`: how much a pass takes",
+    "chat_template_kwargs": _OURS,
+    "max_tool_calling_iterations": _OURS,
+    "router_aux_loss_coef": _OURS,
+    "use_liger_kernel": _OURS,
+    "liger_kernel_config": _OURS,
+    "do_*": _OURS,
+    "label_*": _OURS,
+    "prediction_loss_only": _OURS,
+    "batch_eval_metrics": _OURS,
+    "train_sampling_strategy": _OURS,
+    "length_column_name": _OURS,
+}
+# What a run sets where its configuration does not.
+DEFAULTS = {
+    "remove_unused_columns": False,
+    "logging_steps": 1,
+    "disable_tqdm": True,
+    "gradient_checkpointing": False,
+    "dataloader_num_workers": 0,
+    "save_total_limit": 2,
+    "bf16": False,
 }
 
 
@@ -166,6 +212,8 @@ def check(run: GrpoRun) -> None:
     """Raise InputError for what can be known to be wrong before anything is loaded."""
     if run.method not in METHODS:
         raise InputError(f"method: {run.method!r} is none of {', '.join(METHODS)}")
+    if not run.engine.startswith("server:") and run.engine not in ROLLOUTS:
+        raise InputError(f"engine: {run.engine!r} is none of {', '.join(ROLLOUTS)}, server:URL,URL")
     for name in run.loggers:
         if name not in LOGGERS:
             raise InputError(f"loggers: {name!r} is none of {', '.join(LOGGERS)}")
@@ -173,6 +221,18 @@ def check(run: GrpoRun) -> None:
             raise InputError(f"loggers: {name} is not installed")
     if not Path(run.model, "config.json").is_file():
         raise InputError(f"model: {run.model} is not a checkpoint folder (no config.json)")
+    own = [plan.get("rewards") or {} for plan in run.tasks.values() if isinstance(plan, dict)]
+    if any("evidence" in rewards for rewards in (run.rewards, *own)) and not _has_ahd(run.model):
+        raise InputError(f"rewards: evidence reads heatmaps, and {run.model} makes none (use_ahd is false)")
+    if run.prompts is not None and run.prompts < 1:
+        raise InputError(f"prompts: {run.prompts}, expected at least 1")
+
+
+def _has_ahd(folder: str) -> bool:
+    try:
+        return json.loads(Path(folder, "config.json").read_text(encoding="utf-8")).get("use_ahd", True)
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"model: {folder}: config.json cannot be read ({error})") from error
 
 
 def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
@@ -186,17 +246,11 @@ def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
         "data_seed": run.seed,
         "reward_weights": weights,
         "report_to": run.loggers or "none",
-        "remove_unused_columns": False,
         "use_cpu": not torch.cuda.is_available(),
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "gradient_checkpointing": False,
-        "dataloader_num_workers": 0,
-        "save_total_limit": 2,
-        "bf16": False,
+        **DEFAULTS,
         **of_library(Behind("trl:GRPOConfig", OWNED), run.training, "training"),
     }
     try:
         return GRPOConfig(**settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"training: {error}") from error

@@ -15,7 +15,7 @@ def open_engine(
 ) -> Engine:
     """kind: as `bench.models.open_engine` takes it (hf samples from the trainer's own `model`), or
     server:URL,URL. sequences: completions drawn at a time; length: tokens of a prompt and its completion.
-    Raises InputError for an unknown kind."""
+    Raises InputError for an unknown kind and for an option that it does not take."""
     if kind.startswith("server:"):
         from rft.grpo.server import RolloutClient
 
@@ -24,8 +24,6 @@ def open_engine(
                 f"engine_options: {', '.join(options)}: rollout servers take theirs at their start"
             )
         return RolloutClient(kind.partition(":")[2])
-    if kind not in models.ROLLOUTS:
-        raise InputError(f"engine: {kind!r} is none of {', '.join(models.ROLLOUTS)}, server:URL,URL")
     return models.open_engine(kind, path, model, processor, sequences, length, seed, **options)
 
 

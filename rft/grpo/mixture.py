@@ -94,6 +94,22 @@ def row_of(
     }
 
 
+def counts(tasks: dict[str, Task], count: int) -> dict[str, int]:
+    """How many of `count` prompts each task has by its share, one at least (largest remainders). Raises
+    InputError for fewer prompts than tasks."""
+    if count < len(tasks):
+        raise InputError(f"tasks: {count} prompts for {len(tasks)} tasks: some would have none")
+    total = sum(task.share for task in tasks.values())
+    exact = {name: count * task.share / total for name, task in tasks.items()}
+    found = {name: max(1, int(share)) for name, share in exact.items()}
+    while (left := count - sum(found.values())) != 0:
+        # Towards the share: up for the task that most lacks, down for the one that has most too many.
+        best = max if left > 0 else min
+        movable = [name for name in found if left > 0 or found[name] > 1]
+        found[best(movable, key=lambda name: exact[name] - found[name])] += 1 if left > 0 else -1
+    return found
+
+
 def draw(
     samples: list[Sample],
     tasks: dict[str, Task],
@@ -109,13 +125,11 @@ def draw(
     that the data does not have.
     """
     rng = np.random.default_rng([seed, 5])
-    total = sum(task.share for task in tasks.values())
     chosen = []
-    for name, task in tasks.items():
+    for name, wanted in counts(tasks, count).items():
         pool = pool_of(samples, name, topics)
         if not pool:
             raise InputError(f"tasks: the data has no question of kind {name!r}")
-        wanted = max(1, round(count * task.share / total))
         if weights is None:
             # As many shuffles of the pool as are needed, cut at what is wanted: nothing twice before all
             # once.

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.pages import Section, plots, render, settings
+from rft.common.resume import told
 from rft.common.run_log import RECORD, RUN, read_log, read_record
 from tvad.common import cli
 from tvad.common.errors import InputError
@@ -158,7 +159,9 @@ def write_run_page(folder: str | Path) -> Path:
     found = sections(folder)
     run = read_record(folder) if (folder / RECORD).exists() else {}
     if run:
-        found.append(settings("Configuration", {k: v for k, v in run.items() if k not in RUN.stamp()}))
+        known = {k: v for k, v in run.items() if k not in (*RUN.stamp(), "changes")}
+        changed = {f"Changed {n}": line for n, line in enumerate(told(run, read_log(folder)[-1]["step"]), 1)}
+        found.append(settings("Configuration", changed | known))
     subtitle = f"{run.get('model', folder)}, {read_log(folder)[-1]['step']} steps"
     return write_whole(folder / "run.html", render("Reinforcement fine-tuning", subtitle, found))
 

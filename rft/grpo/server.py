@@ -140,10 +140,16 @@ class RolloutClient:
         """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the
         last call."""
 
+        # A server sees a part of the requests: by its own count two would draw by the same numbers.
+        keys = [str(n) if r.key is None else r.key for n, r in enumerate(requests)]
+
         def ask(url: str, part: list[int]) -> dict:
             chosen = [requests[i] for i in part]
             body = _packed(
-                [r.frames for r in chosen], messages=[r.messages for r in chosen], sampling=asdict(sampling)
+                [r.frames for r in chosen],
+                messages=[r.messages for r in chosen],
+                keys=[keys[i] for i in part],
+                sampling=asdict(sampling),
             )
             return self._post(url, "sample", body).json()
 
@@ -205,7 +211,8 @@ def build_app(engine):
         def work(body: bytes) -> dict:
             clips, words = _unpacked(body)
             requests = [
-                Request(messages, clip) for messages, clip in zip(words["messages"], clips, strict=True)
+                Request(messages, clip, key=key)
+                for messages, clip, key in zip(words["messages"], clips, words["keys"], strict=True)
             ]
             groups = engine.sample(requests, Sampling(**words["sampling"]))
             return {

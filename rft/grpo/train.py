@@ -1,7 +1,6 @@
 """Carries out a reinforcement run: data, policy, engine and trainer from a `GrpoRun`, training, what it
 leaves."""
 
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -12,14 +11,17 @@ os.environ.setdefault(
 )  # TRL notes at every start that rollouts are experimental
 
 from datasets import Dataset
-from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, set_seed
 
 from bench.models.base import HoldsModel
 from bench.suite import class_table
+from rft.common import resume
+from rft.common.adapter import adapter_of, save_adapter
+from rft.common.checkpoints import last_checkpoint
 from rft.common.model_card import rft_card
-from rft.common.run_log import RECORD, RUN, RunLog, last_checkpoint, read_record
-from rft.common.trainable import add_lora, save_adapter, select_trainable
-from rft.grpo import difficulty, mixture
+from rft.common.run_log import RunLog
+from rft.common.trainable import add_lora, select_trainable
+from rft.grpo import difficulty, mixture, record, steps
 from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
@@ -30,24 +32,30 @@ from rft.grpo.video_grpo import (
 )  # brings tvad.model, which registers T-VAD with the Auto classes
 from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError, Stopped
-from tvad.common.files import json_text, write_whole
+from tvad.common.files import write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
+from tvad.data.sample import Sample
 
 
-def prompts_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[dict[str, Any]]:
-    """The rows that a run asks: as many as its steps need, else every question once."""
-    samples = load_checked(run.data, drop=run.drop_bad_rows)
-    groups = arguments.generation_batch_size // arguments.num_generations
+def prompts_of(
+    run: GrpoRun, samples: list[Sample], tasks: dict[str, mixture.Task], arguments
+) -> list[dict[str, Any]]:
+    """The rows that a run asks: as many as its steps need, else every question once. Raises InputError where
+    they do not fill a step or a task earns nothing."""
     every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in tasks)
-    count = run.prompts or (arguments.max_steps * groups if arguments.max_steps > 0 else every)
+    count = run.prompts or (steps.prompts_wanted(arguments) if arguments.max_steps > 0 else every)
+    if not (arguments.max_steps > 0 and run.prompts is None):
+        steps.check_steps(count, arguments)
     chances = (
         difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor)
         if run.difficulty
         else None
     )
     table = class_table(samples, run.prompt, run.classes)
-    return mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances, table)
+    rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances, table)
+    steps.check_paid(rows, tasks, run.rewards)
+    return rows
 
 
 def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
@@ -62,19 +70,25 @@ def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
     return FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
 
 
-def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
+def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> VideoGRPOTrainer:
     """Carry out a run; returns the trainer. The result is in `out`/model (and `out`/adapter with LoRA), logs
     in `out`/log.jsonl and `out`/rollouts.jsonl, a page in `out`/run.html. `engine`: an open one, where not
-    the run's own is to be opened.
+    the run's own is to be opened. resume_with: whether a run that has done steps goes on with other settings
+    than it did them (new) or refuses to (same).
 
     Raises Stopped where SIGTERM or a collapse ended it early; the same call goes on. InputError for a bad
-    run.
+    run, and for one that cannot go on.
     """
     check(run)
     tasks = mixture.tasks_of(run.tasks)
     functions, weights = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
     arguments: Any = settings_of(run, weights)  # Any: TRL types as optional what it has filled in
-    rows = prompts_of(run, tasks, arguments)
+    steps.check_numbers(run, arguments)
+    samples = load_checked(run.data, drop=run.drop_bad_rows)
+    rows = prompts_of(run, samples, tasks, arguments)
+    standing = _standing(run, arguments, samples, resume_with)
+    evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
+    set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
     dtype = "bfloat16" if arguments.bf16 else "float32"
     model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
     processor = AutoProcessor.from_pretrained(run.model)
@@ -83,9 +97,6 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
     features = features_of(run, model, learned)
     out = Path(run.out)
     out.mkdir(parents=True, exist_ok=True)
-    if (out / RECORD).exists():
-        read_record(out)  # one of a newer format is not continued
-    write_whole(out / RECORD, json_text(RUN.stamp() | dataclasses.asdict(run), str(out / RECORD), indent=1))
     if engine is None:
         engine = engine_of(
             run, model, processor, arguments.generation_batch_size, arguments.max_completion_length
@@ -93,7 +104,6 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
     elif isinstance(engine, HoldsModel):
         engine.model = model
     log, collapse, store = RunLog(out), CollapseStop(run.watch), ClipStore(run.rate, run.max_frames)
-    evaluation = BenchEvaluation(run.evaluate, out) if run.evaluate else None
     with Terminator() as terminator:
         trainer = VideoGRPOTrainer(
             model=model,
@@ -118,7 +128,7 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
             ),
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
         )
-        log.trainer = trainer
+        log.trainer, trainer.new_settings = trainer, bool(standing.changes)
         if evaluation:
             evaluation.trainer = trainer
         trainer.remove_callback(PrinterCallback)
@@ -129,20 +139,44 @@ def train(run: GrpoRun, engine=None) -> VideoGRPOTrainer:
         try:
             # A checkpoint brings back optimiser, schedule, step and the sampler's place; rollouts are seeded
             # by step: a resumed run equals one that was not interrupted.
-            trainer.train(resume_from_checkpoint=last_checkpoint(out))
+            trainer.accelerator.wait_for_everyone()  # all have read what stood there
+            if trainer.accelerator.is_main_process:
+                standing.write(out)
+            trainer.train(resume_from_checkpoint=standing.checkpoint)
         finally:
             store.stop_prefetch()
     if trainer.accelerator.is_main_process:
         write_run_page(out)
     if terminator.caught:
-        raise Stopped(
-            f"stopped by SIGTERM after step {trainer.state.global_step}; the same command goes on from there",
-            143,
+        goes_on = (
+            "it cannot be resumed" if arguments.save_only_model else "the same command goes on from there"
         )
+        raise Stopped(f"stopped by SIGTERM after step {trainer.state.global_step}; {goes_on}", 143)
     _keep(run, trainer, out)
     if collapse.reason:
         raise Stopped(f"stopped early: {collapse.reason}; see {out / 'run.html'}", 3)
     return trainer
+
+
+def _standing(run: GrpoRun, arguments, samples: list[Sample], resume_with: resume.With) -> record.Standing:
+    """Where the run stands; what will not be able to go on is said on stderr."""
+    if arguments.save_only_model or arguments.save_strategy == "no":
+        kept = "hold weights alone" if arguments.save_only_model else "are not written"
+        print(f"training: checkpoints {kept}: this run cannot be resumed", file=sys.stderr)
+    processes = arguments.world_size
+    checkpoint = last_checkpoint(Path(run.out), None if resume_with == "new" else processes)
+    facts = record.made_of(run, samples, processes)
+    standing = record.standing(run, arguments, facts, checkpoint, resume_with)
+    cycle = arguments.steps_per_generation * arguments.num_iterations
+    if standing.step * arguments.gradient_accumulation_steps % cycle:
+        print(
+            f"{checkpoint}: lies inside a rollout that serves {cycle} passes: its completions are drawn anew",
+            file=sys.stderr,
+        )
+    if standing.changes:
+        told = "; ".join(map(str, standing.changes))
+        print(f"from step {standing.step + 1} on: {told}; prompts are drawn anew", file=sys.stderr)
+    return standing
 
 
 def _keep(run: GrpoRun, trainer: VideoGRPOTrainer, out: Path) -> None:
@@ -152,5 +186,6 @@ def _keep(run: GrpoRun, trainer: VideoGRPOTrainer, out: Path) -> None:
         write_whole(out / "model" / "README.md", rft_card(run, out, sys.argv))
     if trainer.tuner is not None:
         with trainer.gathered():
-            if trainer.accelerator.is_main_process:
-                save_adapter(trainer.tuner, out / "adapter", run.model)
+            found = adapter_of(trainer.tuner)
+        if trainer.accelerator.is_main_process:
+            save_adapter(found, out / "adapter", run.model)

@@ -30,6 +30,7 @@ from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.models.utils import unwrap_model_for_generation
 
 from bench.models.base import Completion, HoldsModel, KeepsPrompts, Request, Sampling, Shared, Sleeps, batches
+from rft.common.restored import GoesOn
 from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_hash, seen_clips
@@ -40,6 +41,7 @@ from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
 from rft.rewards.base import completion_text, needs_of, parsed
 from rft.rewards.mix import total
 from tvad.common.errors import InputError
+from tvad.control import chat
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import DIALOGUE_TURN
 from tvad.data.video import Frames
@@ -49,7 +51,7 @@ from tvad.model.processing import TvadProcessor
 ENDS = 60  # characters of a prompt's end that the rewards see
 
 
-class VideoGRPOTrainer(GRPOTrainer):
+class VideoGRPOTrainer(GoesOn, GRPOTrainer):
     """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.grpo.mixture.row_of`.
 
     engine: a `bench.models` engine. store: sampled clips. once_per_group: encode a clip and its prompt once
@@ -95,15 +97,11 @@ class VideoGRPOTrainer(GRPOTrainer):
             None  # what the loss at hand is about; None while rollouts are scored
         )
         self._synced_step = -1
+        self._drawing = 0  # 0 for a rollout, counted up when some of its groups are drawn again
         if args.use_vllm:
             raise InputError("use_vllm belongs to TRL's own engine; set `engine` instead")
         if args.beta and reference is None:
             raise InputError("beta is above 0: give the reference model")
-        if method == "reg_grpo" and (args.steps_per_generation or 1) > 1:
-            raise InputError(
-                "method reg_grpo compares whole groups: set gradient_accumulation_steps and"
-                " steps_per_generation to 1"
-            )
         # TRL would open the reference by a class name of transformers' own, and take a language model for one
         # that it does not know: it is told that there is no KL term until its own part is done.
         beta, args.beta = args.beta, 0.0
@@ -223,14 +221,17 @@ class VideoGRPOTrainer(GRPOTrainer):
     ) -> tuple[list[list[Completion]], list[np.ndarray] | list[None] | None]:
         """`count` completions of every prompt, and where a reward needs them the clips' heatmaps (None each
         from a model that has none)."""
-        # Seeded by step, so that a resumed run draws what the uninterrupted one would have drawn.
+        # Seeded by step, so that a resumed run draws what the uninterrupted one would have drawn; by rollout
+        # within a step, and by the number of its drawing, so that a prompt drawn again draws anew.
         step = self.args.seed * 1_000_003 + self.state.global_step if self.model.training else self.args.seed
         seed = step + 7919 * self.accelerator.process_index
         sampling = Sampling(count, self.temperature, self.top_p, self.max_completion_length, seed)
+        asked = [
+            Request(prompt, clip, key=f"{self._step}.{self._drawing}.{n}")
+            for n, (prompt, clip) in enumerate(zip(prompts, clips, strict=True))
+        ]
         with self.engine_ready():
-            found = self.engine.sample(
-                [Request(prompt, clip) for prompt, clip in zip(prompts, clips, strict=True)], sampling
-            )
+            found = self.engine.sample(asked, sampling)
             if not any("heat" in needs_of(reward) for reward in self.reward_funcs):
                 return found, None
             return found, self.engine.heatmaps(clips) or [None] * len(clips)
@@ -243,9 +244,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         text."""
         processor = self.processing_class
         texts = [
-            processor.expand(
-                processor.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True), grid, clip
-            )
+            processor.expand(chat(processor, prompt), grid, clip)
             for prompt, grid, clip in zip(prompts, grids, clips, strict=True)
         ]
         found = [processor.tokenizer(text)["input_ids"] for text in texts]
@@ -282,6 +281,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         return rewards
 
     def _generate_and_score_completions(self, inputs):
+        self._drawing = 0
         output = self._drawn(inputs)
         if self.redraws and self.model.training:
             output = self._redrawn(output)
@@ -291,6 +291,11 @@ class VideoGRPOTrainer(GRPOTrainer):
         if self._rollout is None:
             raise RuntimeError("log-probs are asked for before anything was drawn")
         return self._rollout
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        # TRL counts passes from 0 again, and would make rollouts at other steps than an uninterrupted run.
+        self._step = self.state.global_step * self.args.gradient_accumulation_steps
 
     def _drawn(self, inputs) -> dict:
         """TRL's rollout, rewards and advantages, and which clip each row is about."""
@@ -303,21 +308,16 @@ class VideoGRPOTrainer(GRPOTrainer):
         `redraws` allows."""
         size, count_replaced = self.num_generations, 0
         count = len(output["advantages"]) // size
-        if len(output["advantages"]) % size:
-            raise InputError(
-                "dynamic sampling needs whole groups in every process: per_device_train_batch_size must be a"
-                " multiple of num_generations"
-            )
         rng = np.random.default_rng([self.args.seed, self.state.global_step, self.accelerator.process_index])
         first = empty = without_signal(output["advantages"], size)
-        for _ in range(self.redraws):
+        for drawing in range(1, self.redraws + 1):
             # Every process draws as many as the one that lacks most: drawing is a common affair.
             wanted = int(
                 self.accelerator.gather(torch.tensor([len(empty)], device=self.accelerator.device)).max()
             )
             if not wanted:
                 break
-            kept = self._last_rollout()
+            kept, self._drawing = self._last_rollout(), drawing
             chosen = rng.choice(len(self.train_dataset), wanted, replace=len(self.train_dataset) < wanted)
             fresh = self._drawn([dict(self.train_dataset[int(i)]) for i in chosen for _ in range(size)])
             # The new clips come behind the old ones, which stay though some are no longer asked about: the

@@ -115,5 +115,5 @@ def test_a_model_goes_on_training_after_a_rollout_that_failed(training, monkeypa
     monkeypatch.setattr(found, "_sample", lambda *given: 1 / 0)
     monkeypatch.setattr(found, "_length", lambda request: 1)
     with pytest.raises(ZeroDivisionError):
-        found.sample([None], base.Sampling())
+        found.sample([base.Request([], None)], base.Sampling())
     assert found.model.training is training

@@ -18,7 +18,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, TrainerControl
 
-from rft.common.run_log import last_checkpoint
+from rft.common.checkpoints import last_checkpoint
 from rft.common.trainable import LoraSpec
 from rft.grpo import difficulty, mixture
 from rft.grpo.callbacks import CollapseStop
@@ -140,7 +140,7 @@ def test_sigterm_ends_a_run_with_a_checkpoint_and_it_goes_on(scenes, tmp_path):
         and not (tmp_path / "model").exists()
     )
     command[command.index("40")] = str(done + 1)
-    again = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    again = subprocess.run([*command, "--resume-with", "new"], capture_output=True, text=True, timeout=240)
     assert again.returncode == 0 and f"{done + 1} steps done" in again.stdout, again.stderr
 
 

@@ -66,7 +66,8 @@ _STARTS = re.compile(
 # "Normal" is a verdict where it is said of the video or of everything ("the normal flow" is none).
 _COPULA = either(
     r"s|is|are|was|were|be|seems?|looks?|appears?|remains?|stays?|behaves?|acts?|goes|proceeds?|shows?",
-    r"all|everything|nothing but|an?|only|just|mostly|est|ist|es|é|è|sono|sont|están?|alles|tout|todo|tudo|tutto|все|всё",
+    r"all|everything|nothing but|an?|only|just|mostly",
+    r"est|ist|es|é|è|sono|sont|están?|alles|tout|todo|tudo|tutto|все|всё",
 )
 _PREDICATE = re.compile(
     rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not)\s){{0,2}}"

@@ -10,6 +10,7 @@ written with dashes or underscores.
 
 import dataclasses
 import inspect
+import io
 import os
 import sys
 import textwrap
@@ -45,6 +46,9 @@ class FromFile:
 def guard(main: Callable[..., int], *args) -> int:
     """Run a command: its exit status; one line on stderr and 2 for bad input, 130 when interrupted, and for a
     training that stopped early what it says."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # half an emoji in somebody's text ends no command
     try:
         return main(*args)
     except InputError as error:

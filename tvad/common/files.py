@@ -31,10 +31,11 @@ def _refuse(name: str) -> float:
 
 
 def write_whole(path: str | os.PathLike, text: str) -> Path:
-    """Write UTF-8 text to a temporary name beside `path`, then rename; returns the path."""
+    """Write UTF-8 text to a temporary name beside `path`, then rename; returns the path. Half of a surrogate
+    pair is spelt \\udXXX, which JSON reads back as it was."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
     return path
 

@@ -356,7 +356,8 @@ def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
     file = folder / SAMPLES
     temporary = file.with_suffix(".tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as out:
+        # Half of a surrogate pair is spelt \udXXX: JSON reads it back as it was.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as out:
             for sample in samples:
                 out.write(to_line(to_json(sample)))
     except InputError:

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from tvad.control import plain, tokens_of
 from tvad.model.clips import EncodedClip, SeenClip, VisionMixin
 from tvad.model.configuration import NEVER, TvadConfig, TvadQwen3Config
 from tvad.model.positions import Block, rope_index
@@ -344,6 +345,7 @@ class TvadLMMixin(PreTrainedModel):
         for name in ("normal", "abnormal"):
             features = []
             for text in prompts[name]:
+                text = plain(text, tokens_of(processor))
                 ids = torch.tensor([processor.tokenizer(text)["input_ids"]], device=self.device)
                 features.append(self.model.language_model(input_ids=ids).last_hidden_state[0].float().mean(0))
             pooled.append(torch.stack(features).mean(0))

@@ -12,6 +12,7 @@ from tvad import pictures
 from tvad.answer import NONE, Answer, Timing, judged, parse
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, write_whole
+from tvad.control import chat
 from tvad.data import video
 from tvad.data.questions import ASKED, DIALOGUE
 from tvad.data.sample import Sample
@@ -30,9 +31,7 @@ def ask(
     model, processor, clips: list[video.Frames], text: str, history=(), max_tokens: int = 96
 ) -> list[str]:
     """Greedy answers to `text` about each clip, after the turns of `history`."""
-    prompt = processor.apply_chat_template(
-        messages(text, "clip", tuple(history)), tokenize=False, add_generation_prompt=True
-    )
+    prompt = chat(processor, messages(text, "clip", tuple(history)))
     inputs = processor.encode([prompt] * len(clips), clips, padding=True, padding_side="left").to(
         model.device
     )

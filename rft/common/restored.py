@@ -1,0 +1,38 @@
+"""What a checkpoint brings back when a training goes on, and what the settings at hand replace in it."""
+
+import copy
+
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import Trainer
+
+from tvad.common.errors import InputError
+
+
+class GoesOn(Trainer):
+    """A Trainer that goes on from a checkpoint, with the settings of then or, with `new_settings`, with those
+    at hand."""
+
+    new_settings = False
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        # The checkpoint's optimiser brings its own rates, betas and decay beside its moments, its schedule
+        # the rate that it began with; what is made from the settings at hand is kept beside it.
+        fresh = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
+        fresh, rates = copy.deepcopy(fresh), list(getattr(self.lr_scheduler, "base_lrs", []))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        # transformers keeps the steps between checkpoints and log lines that the run began with.
+        self.state.compute_steps(self.args, self.state.max_steps)
+        if not self.new_settings:
+            return
+        schedule = self.lr_scheduler
+        if not isinstance(schedule, LambdaLR):
+            raise InputError(f"{checkpoint}: a schedule of kind {type(schedule).__name__} takes no new rates")
+        schedule.base_lrs = rates
+        for group, own, rate, part in zip(
+            self.optimizer.param_groups, fresh, rates, schedule.lr_lambdas, strict=True
+        ):
+            group.update(own)
+            group["lr"] = rate * part(schedule.last_epoch)
+        schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]

