@@ -52,8 +52,10 @@ def _line(interval: Interval, hits: int) -> str:
     return f"{hits}/{interval.n} = {interval.value:.3f}{bounds}"
 
 
-def _file_hash(path: Path) -> str | None:
-    return file_hash(path) if path.is_file() else None
+def _hash_of(sample: Sample) -> str | None:
+    """Of a clip's file or pictures; None where there are none."""
+    hashes = [file_hash(path) for path in sample.files() if path.is_file()]
+    return "+".join(hashes) or None
 
 
 def _words(text: str) -> str:
@@ -157,7 +159,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     hashes: dict[str, list[str]] = defaultdict(list)
     if not source.endswith(".csv"):
         for sample in samples:
-            if digest := _file_hash(sample.path(sample.video.path)):
+            if digest := _hash_of(sample):
                 hashes[digest].append(sample.id)
         twins = [", ".join(ids) for ids in hashes.values() if len(ids) > 1]
         add(Finding("videos that are the same file", str(len(twins)), bool(twins), tuple(twins)))
@@ -171,7 +173,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
             if s.id not in theirs and s.description and _words(s.description) in described
         ]
         if not (train or "").endswith(".csv"):
-            kept = {digest for s in known if (digest := _file_hash(s.path(s.video.path)))}
+            kept = {digest for s in known if (digest := _hash_of(s))}
             leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
         add(Finding("leaks from the train split", str(len(leaked)), bool(leaked), tuple(leaked)))
     wrong = contradictions(samples)

@@ -75,6 +75,8 @@ class ResponseCache:
         decoding = asdict(decode) | ({"seed": None} if decode.temperature == 0 else {})
         clip = request.frames
         shown = [clip.images.shape, clip.fps, clip.total, np.asarray(clip.indices).tolist()]
+        if clip.clock.rate is None:
+            shown.append(clip.moments.tolist())
         found = hashlib.sha256(json.dumps([self.model, words, decoding, shown], sort_keys=True).encode())
         found.update(np.ascontiguousarray(clip.images).data)
         return found.hexdigest()

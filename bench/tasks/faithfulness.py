@@ -19,7 +19,7 @@ PRIMARY, LOWER, BINARY = "changes", ("parse_failure",), ()
 def masked(clip: Frames, spans: tuple[tuple[float, float], ...]) -> Frames:
     """The clip with every frame inside a span (seconds) replaced by its own mean colour."""
     images = clip.images.copy()
-    for n, t in enumerate(clip.times):
+    for n, t in enumerate(clip.moments):
         if any(start - 1e-6 <= t < end for start, end in spans):
             images[n] = images[n].mean((0, 1)).round().astype(np.uint8)
     return replace(clip, images=images)

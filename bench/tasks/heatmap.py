@@ -34,11 +34,13 @@ class VideoScores:
     hist: np.ndarray
 
     def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames, spread: bool = False):
-        """heat (T', h, w): a map per two sampled `frames`; with `spread` its steps are spread evenly over the
-        whole video instead."""
-        video = sample.video
-        count, width, height = video.frames or frames.total, frames.images.shape[2], frames.images.shape[1]
-        steps = np.arange(count) * len(heat) // count if spread else steps_of(count, frames.fps, frames.times)
+        """heat (T', h, w): a map per two sampled `frames`; with `spread` a map a frame of the video, or fewer
+        that are spread evenly over its time."""
+        count, height, width = frames.total, *frames.images.shape[1:3]
+        if not spread:
+            steps = steps_of(frames.clock.times, frames.moments)
+        else:
+            steps = np.arange(count) if len(heat) == count else frames.clock.parts(len(heat))
         maps = resize(heat, steps, height, width)
         self.scores = maps.reshape(count, -1).max(1)
         truth = (

@@ -73,7 +73,7 @@ def row_of(
     sample: Sample, question: Question, history: tuple[tuple[str, str], ...] = (), style: str = "tvad"
 ) -> dict[str, Any]:
     """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`."""
-    path = str(sample.path(sample.video.path))
+    path = sample.clip()
     return {
         "prompt": asked(question, style, path, history),
         "solution": question.solution(),

@@ -1,17 +1,18 @@
 """Opens everything that a data set names and lists every bad row with its reason."""
 
 import json
+import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import av
+import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
 from tvad.data import masks, video
-from tvad.data.sample import DATASET, Sample, from_json, load, rows_file, rows_version
+from tvad.data.sample import DATASET, Sample, Video, from_json, load, rows_file, rows_version
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,61 @@ class Problem:
         return f"{self.where}: {self.reason}"
 
 
-def probe(path: Path) -> tuple[int, float, int, int]:
-    """(frames, fps, width, height) by decoding the file. Raises InputError that names it."""
-    found = video.decode(path, rate=None, max_frames=1)
-    height, width = found.images.shape[1:3]
-    return found.total, found.fps, width, height
+def probe(path: str | os.PathLike) -> tuple[int, float, int, int]:
+    """(frames, fps, width, height) by decoding the file; fps is the mean where it varies. Raises InputError
+    that names it."""
+    clock, height, width = video.inspect(path)
+    return len(clock), clock.fps, width, height
 
 
-def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
-    """Everything wrong with one sample; with `files`, its video and mask are opened."""
+def described(path: str | os.PathLike, name: str) -> tuple[Video, video.Clock]:
+    """What a sample says of a video file, under the `name` that it has in the data set, and its clock. Raises
+    InputError that names the file."""
+    clock, height, width = video.inspect(path)
+    varying = clock.rate is None
+    times = tuple(round(float(t), 6) for t in clock.times) if varying else None
+    end = round(clock.end, 6) if varying else None
+    return Video(name, clock.fps, len(clock), width, height, end, times), clock
+
+
+def _off_clock(stated: Video, clock: video.Clock) -> Iterator[str]:
+    """What a sample states of its video's times that is not so."""
+    if stated.times is not None:
+        if len(stated.times) != len(clock):
+            return  # said of its number of frames
+        off = np.abs(np.array(stated.times) - stated.times[0] - clock.times)
+        if off.max() > clock.pause / 2:
+            frame = int(off.argmax())
+            yield (
+                f"frame {frame} of {stated.path} appears at {clock.times[frame]:.3f} s, the sample states"
+                f" {stated.times[frame]:g}"
+            )
+    elif stated.fps is not None and clock.rate is None:
+        yield (
+            f"{stated.path} has a variable frame rate, {clock.pause:.3g} to {clock.longest:.3g} s a frame,"
+            f" the sample states {stated.fps:g} fps: state times and seconds, or leave fps out"
+        )
+    elif stated.fps is not None and abs(clock.fps - stated.fps) > 0.01:
+        yield f"{stated.path} has {clock.fps:g} fps, the sample states {stated.fps:g}"
+    if stated.seconds is not None and abs(stated.seconds - clock.end) > max(0.05, clock.pause):
+        yield f"{stated.path} lasts {clock.end:.2f} s, the sample states {stated.seconds:g}"
+
+
+def check_sample(sample: Sample, files: bool = True, notes: list[Problem] | None = None) -> list[Problem]:
+    """Everything wrong with one sample; with `files`, its video and mask are opened. notes: gets what had to
+    be assumed of the video."""
     found = [Problem(sample.id, reason) for reason in sample.problems()]
     if not files:
         return found
     try:
-        frames, fps, width, height = probe(sample.path(sample.video.path))
         stated = sample.video
+        clock, height, width = video.inspect(sample.clip())
+        frames = len(clock)
+        if notes is not None:
+            told = clock.notes
+            if clock.rate is None and stated.times is None:
+                told += (f"variable frame rate, {clock.pause:.3g} to {clock.longest:.3g} s a frame",)
+            notes += [Problem(sample.id, f"{stated.path}: {note}") for note in told]
         for name, have, want in (
             ("frames", frames, stated.frames),
             ("width", width, stated.width),
@@ -47,14 +88,11 @@ def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
         ):
             if want is not None and have != want:
                 found.append(Problem(sample.id, f"{stated.path} has {name} {have}, the sample states {want}"))
-        if stated.fps is not None and abs(fps - stated.fps) > 0.01:
-            found.append(
-                Problem(sample.id, f"{stated.path} has {fps:g} fps, the sample states {stated.fps:g}")
-            )
+        found += [Problem(sample.id, reason) for reason in _off_clock(stated, clock)]
         for start, end in sample.spans or ():
-            if end > frames / fps + 1e-3 and stated.duration is None:
+            if clock.end + 1e-3 < end <= (stated.duration or math.inf) + 1e-3:
                 found.append(
-                    Problem(sample.id, f"span [{start}, {end}] ends after the video's {frames / fps:.2f} s")
+                    Problem(sample.id, f"span [{start}, {end}] ends after the video's {clock.end:.2f} s")
                 )
         if sample.mask is not None:
             shape = masks.read(sample.path(sample.mask)).shape
@@ -69,10 +107,11 @@ def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
     return found
 
 
-def check(path: str | os.PathLike, files: bool = True) -> list[Problem]:
+def check(path: str | os.PathLike, files: bool = True, notes: list[Problem] | None = None) -> list[Problem]:
     """All bad rows of a data set folder. Lines that cannot be read are problems, not exceptions; a missing
-    file raises InputError."""
-    return _rows(path, files)[1]
+    file raises InputError. notes: gets what is not wrong and should be known, such as a variable frame
+    rate."""
+    return _rows(path, files, notes)[1]
 
 
 def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
@@ -82,7 +121,9 @@ def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
     return [sample for sample in samples if sample.id not in bad], problems
 
 
-def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Problem]]:
+def _rows(
+    path: str | os.PathLike, files: bool, notes: list[Problem] | None = None
+) -> tuple[list[Sample], list[Problem]]:
     """Every row that can be parsed, and all problems."""
     file = rows_file(path)
     version = rows_version(file)
@@ -100,7 +141,7 @@ def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Prob
         if sample.id in seen:
             problems.append(Problem(sample.id, f"id appears again in line {n}"))
         seen.add(sample.id)
-        problems += check_sample(sample, files)
+        problems += check_sample(sample, files, notes)
         samples.append(sample)
     return samples, problems
 
@@ -121,6 +162,3 @@ def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
     for problem in problems:
         print(f"dropped {problem}", file=sys.stderr)
     return samples
-
-
-av.logging.set_level(av.logging.PANIC)

@@ -125,7 +125,10 @@ def check(folder: str, /, no_files: bool = False) -> int:
     """
     from tvad.data.check import check as problems_of
 
-    problems = problems_of(folder, files=not no_files)
+    notes: list = []
+    problems = problems_of(folder, not no_files, notes)
+    for note in notes:
+        print(f"note: {note}")
     for problem in problems:
         print(problem)
     print("no bad rows" if not problems else f"{len({p.where for p in problems})} bad rows")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data import masks, video
 from tvad.data.sample import Sample
 
@@ -40,10 +41,10 @@ class ClipStore:
             self._coming = None
 
     def frames(self, sample: Sample) -> video.Frames:
-        return self.load(str(sample.path(sample.video.path)))
+        return self.load(sample.clip())
 
     def load(self, key: str) -> video.Frames:
-        """Sampled frames of the file `key`."""
+        """Sampled frames of a clip: a file's path, or whatever `Sample.clip` gives."""
         if (found := self._frames.get(key)) is None:
             waiting = self._coming.take(key) if self._coming is not None else None
             found = waiting.result() if waiting is not None else self.decode(key)
@@ -65,8 +66,11 @@ class ClipStore:
         if sample.mask is None:
             return None if sample.anomalous else torch.zeros(frames.images.shape[:3], dtype=torch.bool)
         if (found := self._masks.get(sample.id)) is None:
+            lit = masks.read(sample.path(sample.mask))
+            if lit.shape != (shape := (frames.total, *frames.images.shape[1:3])):
+                raise InputError(f"{sample.id}: {sample.mask} has shape {lit.shape}, the video {shape}")
             # Bits along the rows, an eighth of bool: (T, H, ceil(W / 8)).
-            found = np.packbits(masks.read(sample.path(sample.mask))[frames.indices], axis=-1)
+            found = np.packbits(lit[frames.indices], axis=-1)
             self._masks[sample.id] = found
         return torch.from_numpy(np.unpackbits(found, axis=-1, count=frames.images.shape[2]).astype(bool))
 

@@ -5,6 +5,7 @@ boxes of questions 0..1000 of width and height.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.common.formats import Format
 from tvad.data.questions import LETTERS
+from tvad.data.video import as_text, pictures_in
 
 SAMPLES = "samples.jsonl"
 # Where a data set states its version: `dataset.json`, for generated scenes the file with their recipe.
@@ -30,19 +32,46 @@ DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dia
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video file. `path` is relative to the data set's folder; the rest is None where the file has not been
-    opened."""
+    """A video. `path`: a file, or a folder of pictures in natural order, relative to the data set's folder; a
+    list of pictures in JSON, kept in `pictures`. fps: frames a second, the mean where they vary; frames,
+    width, height: as it is shown. seconds: until the last frame goes, and times: at which each frame appears,
+    from the first one's on, where these are not frame / fps. What is not known is None; pictures need fps or
+    times."""
 
     path: str
     fps: float | None = None
     frames: int | None = None
     width: int | None = None
     height: int | None = None
+    seconds: float | None = None
+    times: tuple[float, ...] | None = None
+    pictures: tuple[str, ...] | None = None
 
     @property
     def duration(self) -> float | None:
         """Seconds."""
+        if self.seconds is not None:
+            return self.seconds
         return self.frames / self.fps if self.frames and self.fps else None
+
+    def problems(self) -> list[str]:
+        """What is wrong with it by itself."""
+        found = []
+        for name in ("fps", "frames", "width", "height", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                found.append(f"video.{name} is {value}, expected a number above 0")
+        times = self.times
+        if times is not None:
+            count = len(self.pictures) if self.pictures is not None else self.frames
+            if count is not None and len(times) != count:
+                found.append(f"video.times has {len(times)} entries for {count} frames")
+            rising = all(a <= b for a, b in itertools.pairwise(times))
+            if not times or not all(map(math.isfinite, times)) or not rising:
+                found.append("video.times must be seconds that never fall")
+            elif self.seconds is not None and self.seconds < times[-1] - times[0]:
+                found.append(f"video.seconds is {self.seconds:g}, the last frame appears at {times[-1]:g} s")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +154,29 @@ class Sample:
             raise InputError(f"{self.id}: path {relative!r} leaves the data set's folder {root}")
         return target
 
+    def clip(self) -> str:
+        """What `tvad.data.video` reads: the video's path, or its pictures with their rate or times."""
+        video = self.video
+        if video.pictures is not None:
+            source: str | list[str] = [str(self.path(p)) for p in video.pictures]
+        elif (path := self.path(video.path)).is_dir():
+            source = str(path)
+            if video.fps is None and video.times is None:
+                return source  # which states its times, or is refused
+        else:
+            return str(path)
+        return as_text(source, video.fps if video.times is None else None, video.times)
+
+    def files(self) -> list[Path]:
+        """The video's file, or its pictures."""
+        if self.video.pictures is not None:
+            return [self.path(p) for p in self.video.pictures]
+        path = self.path(self.video.path)
+        return pictures_in(path) if path.is_dir() else [path]
+
     def problems(self) -> list[str]:
         """What is wrong with this sample by itself, without opening files."""
-        found = []
+        found = self.video.problems()
         if self.label not in ("normal", "anomalous", None):
             found.append(f"label is {self.label!r}, expected 'normal' or 'anomalous'")
         duration = self.video.duration
@@ -236,11 +285,21 @@ def _from_version_1(row: Any) -> Any:
     return new
 
 
+def _video(row: dict) -> Video:
+    if isinstance(row["path"], list):
+        row["pictures"] = row["path"]
+        row["path"] = os.path.commonpath([os.path.dirname(str(p)) or "." for p in row["pictures"]] or ["."])
+    for key, kind in (("pictures", str), ("times", float)):
+        if row.get(key) is not None:
+            row[key] = tuple(kind(value) for value in row[key])
+    return Video(**row)
+
+
 def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
     """Build a Sample from its JSON form. Raises InputError that names `where` and the key."""
     row = _known(data, Sample, where)
     try:
-        row["video"] = Video(**_known(row["video"], Video, f"{where}.video"))
+        row["video"] = _video(_known(row["video"], Video, f"{where}.video"))
         if row.get("spans") is not None:
             row["spans"] = tuple((float(a), float(b)) for a, b in row["spans"])
         for key in ("categories", "span_categories"):
