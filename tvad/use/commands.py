@@ -49,9 +49,9 @@ def infer(
 
     from tvad.data import load as load_samples
     from tvad.model.start import load
-    from tvad.use.infer import Dialogue, analyse, as_json, videos_in, write
+    from tvad.use.infer import Dialogue, analyse, as_json, sources_in, write
 
-    files = videos_in(video, fps)
+    files = sources_in(video, fps)
     truths = {Path(s.video.path).name: s for s in load_samples(truth)} if truth else {}
     if len(files) == 1:
         with Reader(files[0]):  # a bad file is refused before a model is loaded

@@ -245,21 +245,25 @@ def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample
     return result
 
 
-def videos_in(path: str, fps: float | None = None) -> list[str]:
-    """The video files of a folder, in order, the one file, or the folder's pictures as one video, `fps` of
-    them a second; each as `tvad.data.video` reads it. Raises InputError where there is none, and for a rate
-    where there are no pictures: a file has its own."""
+def videos_in(path: str) -> list[Path]:
+    """The video files of a folder, in order, or the one file. Raises InputError where there is none."""
     given = Path(path)
-    found: list[Path] = [given]
-    if given.is_dir():
-        names = (p for p in given.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-        found = sorted(names)
-        if not found and video.pictures_in(given):
-            return [path if fps is None else video.as_text(path, fps)]
-        if not found:
-            raise InputError(
-                f"{given}: no video in this folder (expected {', '.join(SUFFIXES)}, or pictures)"
-            )
+    if not given.is_dir():
+        return [given]
+    found = sorted(p for p in given.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"{given}: no video in this folder (expected {', '.join(SUFFIXES)}, or pictures)")
+    return found
+
+
+def sources_in(path: str, fps: float | None = None) -> list[str]:
+    """What `analyse` reads below `path`: `videos_in`, or a folder of pictures as one video, `fps` of them a
+    second. Raises InputError for a rate where there are no pictures: a file has its own."""
+    given = Path(path)
+    films = given.is_dir() and any(p.suffix.lower() in SUFFIXES for p in given.iterdir())
+    if given.is_dir() and not films and video.pictures_in(given):
+        return [path if fps is None else video.as_text(path, fps)]
+    found = videos_in(path)
     if fps is not None:
         raise InputError(f"--fps {fps:g}: is for a folder of pictures, {found[0]} has times of its own")
     return [str(p) for p in found]

@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from tvad.common.errors import InputError
 from tvad.data.video.clock import Clock, Stamps
-from tvad.data.video.lengths import stated_end
+from tvad.data.video.lengths import stated_ends
 from tvad.data.video.upright import size_of, turn_of, upright
 
 MOST_PIXELS = 1 << 27  # of one picture: 16,384 x 8,192
@@ -132,11 +132,7 @@ class VideoFile:
         if not packets[0]:
             raise InputError(f"{self.name}: no frame could be decoded")
         self._set_times(container.format.name, *(np.array(column, np.int64) for column in packets))
-        self._until, by_others = stated_end(container, stream)
-        self._others = others if by_others else 0.0
-        self._refuse_cut(self.clock, self._first)
-        if self._torn and self._until is None:
-            raise self._broken(self.clock.end)
+        self._refuse_cut(*stated_ends(container, stream), others)
 
     def _set_times(self, form: str, pts: np.ndarray, dts: np.ndarray, length: np.ndarray) -> None:
         """The clock that the packets tell, and `_order`: stamps of frames by their number where a frame's own
@@ -172,16 +168,20 @@ class VideoFile:
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
 
-    def _refuse_cut(self, clock: Clock, first: float) -> None:
-        """Raises InputError where the picture ends before the file was meant to; `first`: seconds of its
-        first stamp. A last frame may stay as long as any before it, and sound may go on."""
-        if self._until is None:
-            return
-        missing = self._until - max(first + clock.end, self._others)
-        if missing > max(1.5 * clock.pause, clock.longest):
+    def _refuse_cut(self, own: float | None, whole: float | None, others: float) -> None:
+        """Raises InputError where the picture ends before it was meant to, by what is said of it (`own`) or
+        of the whole file, whose other streams end at `others`, all in seconds. A last frame may stay as long
+        as any before it, and sound may go on."""
+        clock, end = self.clock, self._first + self.clock.end
+        if own is None or (whole is not None and not others):
+            own, end = whole, max(end, others)
+        if own is not None and own - end > max(1.5 * clock.pause, clock.longest):
             raise InputError(
-                f"{self.name}: truncated, {clock.end:.1f} of {self._until - first:.1f} s could be decoded"
+                f"{self.name}: cannot be decoded to its end (truncated, {clock.end:.1f} of"
+                f" {own - self._first:.1f} s could be decoded)"
             )
+        if self._torn and own is None:
+            raise self._broken(clock.end)
 
     def _broken(self, seconds: float) -> InputError:
         return InputError(f"{self.name}: cannot be decoded beyond {seconds:.1f} s (damaged or cut off)")

@@ -9,29 +9,25 @@ PLACEHOLDER = 1 << 24
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
-def stated_end(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[float | None, bool]:
-    """(seconds, on the scale of the stream's time stamps, at which the video was meant to end, or None;
-    whether that is the end of all streams together). Of other formats (MPEG, Ogg, GIF, …) FFmpeg gives a
-    length that it has guessed from what is there."""
+def stated_ends(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[float | None, float | None]:
+    """Seconds, on the scale of the stream's time stamps, at which the video was meant to end, and at which
+    the last of all streams was; None where the file does not say. Of other formats (MPEG, Ogg, GIF, …) FFmpeg
+    gives a length that it has guessed from what is there."""
     form = container.format.name.split(",")
     base = float(stream.time_base or 0)
+    start = stream.start_time or 0
     whole = container.duration / av.time_base if container.duration else None
     if "mov" in form:
-        if not stream.duration:
-            return None, False
-        return float(((stream.start_time or 0) + stream.duration) * base), False
+        return ((start + stream.duration) * base if stream.duration else None), None
     if "avi" in form:
-        known = 0 < stream.frames < PLACEHOLDER
-        return ((stream.frames + (stream.start_time or 0)) * base if known else None), False
+        return ((start + stream.frames) * base if 0 < stream.frames < PLACEHOLDER else None), None
     if "matroska" in form:
-        # mkvmerge and FFmpeg write each stream's own; a stale one, of a file that was longer, is not
-        # believed.
+        # mkvmerge and FFmpeg write each stream's own beside the file's.
         own = next((v for k, v in stream.metadata.items() if k.upper().startswith("DURATION")), "")
-        if (match := _CLOCK.match(own)) and whole is not None:
-            seconds = 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
-            if seconds <= whole + 1:
-                return seconds, False
-        return whole, True
+        match = _CLOCK.match(own)
+        return (3600 * int(match[1]) + 60 * int(match[2]) + float(match[3]) if match else None), whole
     if "flv" in form or "asf" in form:
-        return whole, True
-    return None, False
+        return None, whole
+    return None, None
