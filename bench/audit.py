@@ -65,8 +65,10 @@ def _found(what: str, rows: list[str], looked: int, unlooked: int, why: str, fla
     )
 
 
-def _file_hash(path: Path) -> str | None:
-    return file_hash(path) if path.is_file() else None
+def _hash_of(sample: Sample) -> str | None:
+    """Of a clip's file or pictures; None where there are none."""
+    hashes = [file_hash(path) for path in sample.files() if path.is_file()]
+    return "+".join(hashes) or None
 
 
 def _words(text: str) -> str:
@@ -177,7 +179,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     absent, gone = 0, "no file is there"
     if not source.endswith(".csv"):
         for sample in samples:
-            if digest := _file_hash(sample.path(sample.video.path)):
+            if digest := _hash_of(sample):
                 hashes[digest].append(sample.id)
             else:
                 absent += 1
@@ -194,7 +196,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
         ]
         unseen, why = len(samples), "no files to compare, by name and description alone"
         if not source.endswith(".csv") and not (train or "").endswith(".csv"):
-            kept = {digest for s in known if (digest := _file_hash(s.path(s.video.path)))}
+            kept = {digest for s in known if (digest := _hash_of(s))}
             leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
             unseen = absent if kept else len(samples)
         add(_found("leaks from the train split", leaked, len(samples), unseen, why))

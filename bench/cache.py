@@ -76,6 +76,8 @@ class ResponseCache:
         decoding = asdict(decode) | own
         clip = request.frames
         shown = [clip.images.shape, clip.fps, clip.total, np.asarray(clip.indices).tolist()]
+        if clip.clock.rate is None:
+            shown.append(clip.moments.tolist())
         found = hashlib.sha256(
             json.dumps([self.model, words, decoding, shown], sort_keys=True, allow_nan=False).encode()
         )

@@ -11,7 +11,6 @@ their line says of them, never stretched in silence.
 
 import numpy as np
 
-from tvad.data.truth import frame_times
 from tvad.data.video import Frames
 from tvad.detections import steps_of
 
@@ -29,8 +28,8 @@ def placed(count: int, row: dict, frames: Frames) -> np.ndarray:
     if not given:
         if count == total:
             return np.arange(total)
-        if what == "maps" and count == -(-len(frames.times) // 2):
-            return steps_of(total, frames.fps, frames.times)
+        if what == "maps" and count == -(-len(frames.moments) // 2):
+            return steps_of(frames.clock.times, frames.moments)
         raise ValueError(
             f'{count} {what}, the video has {total} frames; say how they lie: "stride" (frames each), "times"'
             ' (seconds) or "spread": true (evenly)'
@@ -41,7 +40,7 @@ def placed(count: int, row: dict, frames: Frames) -> np.ndarray:
         return _by_times(count, row["times"], frames, what)
     if row["spread"] is not True or count > total:
         raise ValueError(f"spread is {row['spread']!r} with {count} {what} over {total} frames")
-    return np.arange(total) * count // total
+    return frames.clock.parts(count)
 
 
 def _by_stride(count: int, stride: object, total: int, what: str) -> np.ndarray:
@@ -69,10 +68,10 @@ def _by_times(count: int, given: object, frames: Frames, what: str) -> np.ndarra
         raise ValueError("times must be a list of seconds")
     if len(given) != count:
         raise ValueError(f"{count} {what}, but {len(given)} times")
-    times, shown = np.array(given, float), frame_times(frames)
+    times, shown = np.array(given, float), frames.clock.times
     if not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) <= 0).any():
         raise ValueError("times must rise, from 0 s or later")
-    end = float(shown[-1]) + 1 / frames.fps
+    end = frames.duration
     step = float(np.diff(times).max()) if count > 1 else end
     # More than a step that no score covers, before the first or behind the last, is another video or unit.
     if times[-1] >= end or max(times[0], end - times[-1] - step) > step:

@@ -11,10 +11,10 @@ from bench.tasks import RATIONALE, TASKS
 from tvad.answer import Spans
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
-from tvad.pictures import GREEN, RED, glow
+from tvad.pictures import GREEN, RED, glow, within
 
 QUALITY = 82  # of a JPEG
-TILE = 168  # pixels: the least width of a frame among four
+TILE, LONGEST = 168, 4096  # pixels: the least width of a frame among four, and its longest side
 
 
 def reference(item: Item) -> str:
@@ -96,8 +96,8 @@ def sheet(tiles: Sequence[np.ndarray]) -> np.ndarray:
 def picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | None) -> np.ndarray:
     """Four sampled frames, drawn over the heatmap (T', h, w): an RGB image (H, W, 3) uint8."""
     frames = store.frames(sample)
-    count, _, width = frames.images.shape[:3]
-    scale = max(1, TILE // width)
+    count, height, width = frames.images.shape[:3]
+    scale = within(max(1, TILE // width), height, width, LONGEST)
     tiles = []
     for n in four(count):
         here = None if heat is None else heat[n * len(heat) // count]

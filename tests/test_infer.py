@@ -257,7 +257,7 @@ def test_boxes_are_linked_to_objects_by_overlap():
 
 
 def test_frames_go_to_the_nearest_step():
-    assert nearest(np.array([0.5, 1.5, 9.0]), 6, 1.0).tolist() == [0, 0, 1, 1, 1, 1]
+    assert nearest(np.array([0.5, 1.5, 9.0]), np.arange(6.0)).tolist() == [0, 0, 1, 1, 1, 1]
 
 
 def test_the_documents_name_the_files_that_are_written():

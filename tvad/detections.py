@@ -91,17 +91,16 @@ def resize(heat: np.ndarray, steps: np.ndarray, height: int, width: int) -> np.n
     return np.stack(big)[steps]
 
 
-def steps_of(frames: int, fps: float, times: np.ndarray, per_step: int = 2) -> np.ndarray:
-    """Which temporal step shows frame i of a video: steps hold `per_step` sampled frames at `times`
-    (seconds); nearest in time."""
+def steps_of(moments: np.ndarray, times: np.ndarray, per_step: int = 2) -> np.ndarray:
+    """Which temporal step shows each frame of a video: frames appear at `moments` (N,), steps hold `per_step`
+    sampled frames that stand for `times` (T,), both in seconds; nearest in time -> (N,)."""
     count = -(-len(times) // per_step)
     centres = np.array([times[i * per_step : (i + 1) * per_step].mean() for i in range(count)])
-    return nearest(centres, frames, fps)
+    return nearest(centres, moments)
 
 
-def nearest(centres: np.ndarray, frames: int, fps: float) -> np.ndarray:
-    """Which of the ascending moments `centres` (seconds) is nearest to each of `frames` frames."""
-    # Voronoi cells on the time axis: an edge halfway between each two moments.
-    moments = np.arange(frames) / fps
+def nearest(centres: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Which of the ascending `centres` is nearest to each of the `moments`, both in seconds."""
+    # Voronoi cells on the time axis: an edge halfway between each two centres.
     edges = (centres[1:] + centres[:-1]) / 2
     return np.searchsorted(edges, moments, side="left")

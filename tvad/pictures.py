@@ -11,6 +11,7 @@ from tvad.common.errors import InputError
 
 RED, GREEN = (255, 70, 70), (60, 210, 90)
 LEAST_WIDTH, MOST_WIDTH = 320, 640  # pixels of pictures and overlay videos
+LEAST_SIDE, MOST_HEIGHT = 16, 1280  # of an extreme shape: a strip is kept from being a line, or a mile long
 
 
 def save(path: Path, image: np.ndarray) -> None:
@@ -22,13 +23,20 @@ def save(path: Path, image: np.ndarray) -> None:
 
 
 def fit(image: np.ndarray, least: int = LEAST_WIDTH, most: int = MOST_WIDTH) -> np.ndarray:
-    """The picture scaled so that its width lies between `least` and `most`."""
-    scale = min(max(1.0, least / image.shape[1]), most / image.shape[1])
-    if scale == 1:
-        return image
-    return cv2.resize(
-        image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    )
+    """The picture scaled so that its width lies between `least` and `most`, and its height below MOST_HEIGHT;
+    one so narrow that a side would be shorter than LEAST_SIDE is widened."""
+    height, width = image.shape[:2]
+    scale = within(min(max(1.0, least / width), most / width), height, width, MOST_HEIGHT)
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    if min(height, width) * scale < LEAST_SIDE:
+        size = max(LEAST_SIDE, round(width * scale)), max(LEAST_SIDE, round(height * scale))
+        return cv2.resize(image, size, interpolation=way)
+    return image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=way)
+
+
+def within(scale: float, height: int, width: int, longest: int) -> float:
+    """`scale`, or less, so that no side of the scaled picture is longer than `longest` pixels."""
+    return min(scale, longest / max(height, width))
 
 
 def jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -68,13 +76,20 @@ def glow(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def outline(
-    image: np.ndarray, boxes, colour, scale: float = 1.0, words: list[str] | None = None
+    image: np.ndarray,
+    boxes,
+    colour,
+    scale: float | tuple[float, float] = 1.0,
+    words: list[str] | None = None,
 ) -> np.ndarray:
-    """Draw inclusive boxes (x1, y1, x2, y2) of a picture `1 / scale` times as large, with a word each."""
+    """Draw inclusive boxes (x1, y1, x2, y2) of a picture `1 / scale` times as large (across, down), with a
+    word each."""
     image = np.ascontiguousarray(image)
     thick = max(1, image.shape[1] // 320)
+    across, down = scale if isinstance(scale, tuple) else (scale, scale)
     for n, box in enumerate(boxes):
-        x1, y1, x2, y2 = (int(c * scale) for c in (box[0], box[1], box[2] + 1, box[3] + 1))
+        x1, x2 = int(box[0] * across), int((box[2] + 1) * across)
+        y1, y2 = int(box[1] * down), int((box[3] + 1) * down)
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, thick)
         if words:
             cv2.putText(

@@ -90,8 +90,7 @@ class Baseline:
                 answer = letter
             else:
                 answer = prior
-            duration = request.frames.total / request.frames.fps
-            spans: Spans = NONE if answer == "Normal" else ((0.0, duration),)
+            spans: Spans = NONE if answer == "Normal" else ((0.0, request.frames.duration),)
             if question.kind != DIALOGUE_TURN:
                 answer = render(
                     Answer("A guess.", answer, spans, (Box((250.0, 250.0, 750.0, 750.0)),)), question.kind

@@ -64,7 +64,7 @@ def content_of(clip: Frames, video: str) -> list[dict]:
             }
         ]
     parts: list[dict] = []
-    for image, seconds in zip(clip.images, clip.times, strict=True):
+    for image, seconds in zip(clip.images, clip.moments, strict=True):
         parts += [
             {"type": "text", "text": f"Frame at {seconds:.2f} s:"},
             {"type": "image_url", "image_url": {"url": data_url(image, 90)}},

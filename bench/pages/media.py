@@ -12,13 +12,13 @@ from bench.shown import QUALITY, drawn, four, scaled, sheet
 from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.sample import Sample
-from tvad.pictures import data_url
+from tvad.pictures import data_url, within
 
 CLIP, PAGE = 300_000, 20_000_000  # bytes of a video, and of all videos of a page, as they stand in it
 RATE = 8.0  # frames a second, at most
 MOST_FRAMES = 120
 SLOWEST = 4.0  # frames a second: a video thinned below that is shown faster than it is
-WIDTH = 336  # pixels, about
+WIDTH, TALLEST = 336, 1280  # pixels, about
 QUALITIES = ((1.0, 28), (0.6, 36))  # scale and H.264's constant rate factor, tried in turn
 
 
@@ -73,18 +73,24 @@ def _frames(sample: Sample, line: dict, heat: np.ndarray | None) -> tuple[list[n
     as fast that is). Raises InputError for a video that cannot be read."""
     kept: list[tuple[int, np.ndarray, float]] = []
     stride = 1
-    with video.Reader(sample.path(sample.video.path)) as reader:
+    with video.Reader(sample.clip()) as reader:
         for n, (index, image) in enumerate(reader.frames(RATE)):
             if n % stride:
                 continue
-            width = image.shape[1]
-            scale = max(1, WIDTH // width) if width <= WIDTH else WIDTH / width
+            height, width = image.shape[:2]
+            scale = within(
+                max(1, WIDTH // width) if width <= WIDTH else WIDTH / width, height, width, TALLEST
+            )
             kept.append((index, scaled(image, scale), scale))
             if len(kept) == 2 * MOST_FRAMES:  # a long one: every other frame, so far and from here on
                 kept, stride = kept[::2], 2 * stride
-        total, rate = reader.total, min(RATE, reader.fps) / stride
+        clock = reader.clock
+    rate = min(RATE, clock.rate or 1 / clock.pause) / stride
+    parts = None if heat is None else clock.parts(len(heat))
     frames = [
-        drawn(image, index, sample, line, None if heat is None else heat[index * len(heat) // total], scale)
+        drawn(
+            image, index, sample, line, None if heat is None or parts is None else heat[parts[index]], scale
+        )
         for index, image, scale in kept
     ]
     shown = max(rate, SLOWEST) if stride > 1 else rate

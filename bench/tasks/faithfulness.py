@@ -21,7 +21,7 @@ PRIMARY, LOWER, BINARY = "changes", ("parse_failure",), ()
 def masked(clip: Frames, spans: tuple[tuple[float, float], ...]) -> Frames:
     """The clip with every frame inside a span (seconds) replaced by its own mean colour."""
     images = clip.images.copy()
-    for n in np.flatnonzero(inside(clip.times, spans)):
+    for n in np.flatnonzero(inside(clip.moments, spans)):
         images[n] = images[n].mean((0, 1)).round().astype(np.uint8)
     return replace(clip, images=images)
 

@@ -61,13 +61,11 @@ class VideoScores:
             )
         if not np.isfinite(heat).all():
             raise InputError(f"{sample.id}: its heatmap holds NaN or infinite values")
-        times = truth.frame_times(frames)
-        duration = float(times[-1]) + 1 / frames.fps
-        if wrong := faults.of_spans(sample.spans or (), duration, faults.ROUNDED):
+        if wrong := faults.of_spans(sample.spans or (), frames.duration, faults.ROUNDED):
             raise InputError(f"{sample.id}: {wrong[0]}")
-        steps = steps_of(count, frames.fps, frames.times) if steps is None else steps
+        steps = steps_of(frames.clock.times, frames.moments) if steps is None else steps
         mask = truth.read_mask(sample, count, height, width)
-        labels = truth.frame_labels(sample, times, mask)
+        labels = truth.frame_labels(sample, frames.clock.times, mask)
         shown = np.flatnonzero(steps >= 0)
         steps = steps[shown]
         self.labels = np.zeros(0, int) if labels is None else labels[shown]

@@ -34,9 +34,7 @@ def draw_view(view: View, crop: int | None, mirror: bool, generator: torch.Gener
     if crop is not None and crop < len(frames.images):
         start = int(torch.randint(len(frames.images) - crop + 1, (), generator=generator))
         part = slice(start, start + crop)
-        frames = replace(
-            frames, images=frames.images[part], times=frames.times[part], indices=frames.indices[part]
-        )
+        frames = frames.part(part)
         mask = None if mask is None else mask[part]
     if mirror and bool(torch.rand((), generator=generator) < 0.5):
         width = frames.images.shape[2]

@@ -80,7 +80,7 @@ def row_of(
     """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`. classes: the
     table that a classification is read by."""
     table = [[name, *others] for name, others in (classes or {}).items()]
-    path = str(sample.path(sample.video.path))
+    path = sample.clip()
     return {
         "prompt": asked(question, style, path, history),
         "solution": question.solution(),

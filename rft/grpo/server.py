@@ -52,6 +52,7 @@ def _packed(clips: list[Frames], **words: Any) -> bytes:
             arrays |= {
                 f"images.{place}": np.ascontiguousarray(clip.images),
                 f"times.{place}": clip.times,
+                f"moments.{place}": clip.moments,
                 f"indices.{place}": np.asarray(clip.indices),
             }
             rates.append([clip.fps, clip.total])
@@ -69,7 +70,14 @@ def _words(body: bytes) -> dict[str, Any]:
 def _unpacked(body: bytes) -> tuple[list[Frames], dict[str, Any]]:
     words, arrays = _words(body), load_arrays(body)
     clips = [
-        Frames(arrays[f"images.{n}"], arrays[f"times.{n}"], arrays[f"indices.{n}"], fps, total)
+        Frames(
+            arrays[f"images.{n}"],
+            arrays[f"times.{n}"],
+            arrays[f"indices.{n}"],
+            fps,
+            total,
+            arrays[f"moments.{n}"],
+        )
         for n, (fps, total) in enumerate(words["rates"])
     ]
     return [clips[place] for place in words["places"]], words

@@ -213,7 +213,10 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
             "prompt_ends": [ends[g] for g in group_index],
         }
         if maps is not None:
-            output |= {"heat": [maps[g] for g in group_index], "times": [clips[g].times for g in group_index]}
+            output |= {
+                "heat": [maps[g] for g in group_index],
+                "times": [clips[g].moments for g in group_index],
+            }
         return output
 
     def _answers(

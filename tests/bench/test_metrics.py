@@ -201,7 +201,7 @@ def test_a_bright_block_becomes_one_detection(x, y, w, h):
 
 
 def test_every_frame_finds_its_step():
-    assert steps_of(16, 4.0, np.arange(8) / 2).tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    assert steps_of(np.arange(16) / 4, np.arange(8) / 2).tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
 
 
 def test_classification_as_a_whole_equals_scikit_learn():

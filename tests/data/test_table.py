@@ -706,15 +706,15 @@ def test_a_dry_look_builds_nothing(read, tmp_path):
 
 def test_a_killed_build_goes_on_and_another_table_is_refused(read, tmp_path, monkeypatch):
     whole = read(HEAD + ROWS, out="whole")[1]
-    real, seen = make.probe, []
+    real, seen = make.described, []
 
-    def dies(path):
+    def dies(path, name):
         seen.append(path.name)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return real(path)
+        return real(path, name)
 
-    monkeypatch.setattr(make, "probe", dies)
+    monkeypatch.setattr(make, "described", dies)
     assert read(HEAD + ROWS)[0] == 130
     assert not (tmp_path / "out/samples.jsonl").exists()
     status, _, _, err = read(HEAD + ROWS.replace("no,,", "yes,1,2"))

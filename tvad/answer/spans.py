@@ -21,7 +21,6 @@ MAX_SPANS = 1000  # of an answer
 TAIL = 1 << 16  # characters of a free text that are read, its last ones: what counts is said at the end
 ROUNDED = 0.011  # seconds past the end that rounding to hundredths explains
 
-BRACKETED = re.compile(r"\[([^\[\]]{1,80})\]")
 _EMPTY = re.compile(r"[^\w]*(?:n/a|[^\[\]]{0,60}[:=]\s{0,9}\[\s{0,9}\]|\[\s{0,9}\])[^\w]*", re.IGNORECASE)
 
 

@@ -24,6 +24,7 @@ from tvad.data.sample import (
     to_line,
     write_header,
 )
+from tvad.data.video import Clock
 
 PARTS = ("videos", "masks")
 
@@ -104,19 +105,25 @@ def link(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
-def spans_of(frames: Iterable[int], fps: float) -> tuple[tuple[float, float], ...]:
-    """Runs of frames -> spans in seconds, each from the first frame's start to the last one's end."""
-    ordered = sorted(set(frames))
-    starts = [f for i, f in enumerate(ordered) if i == 0 or f != ordered[i - 1] + 1]
-    ends = [f for i, f in enumerate(ordered) if i + 1 == len(ordered) or ordered[i + 1] != f + 1]
-    return tuple((a / fps, (b + 1) / fps) for a, b in zip(starts, ends, strict=True))
+def spans_of(frames: Iterable[int], clock: Clock | float) -> tuple[tuple[float, float], ...]:
+    """Runs of frames -> spans in seconds, each from the first frame's start to the last one's end. clock: the
+    video's, or frames a second."""
+    chosen = set(frames)
+    if not isinstance(clock, Clock):
+        clock = Clock.constant(max(chosen, default=0) + 1, clock)
+    return clock.spans(chosen)
 
 
 def grounding_questions(
-    spans: tuple[tuple[float, float], ...], tracks: tuple[Track, ...], fps: float, width: int, height: int
+    spans: tuple[tuple[float, float], ...],
+    tracks: tuple[Track, ...],
+    clock: Clock | float,
+    width: int,
+    height: int,
 ) -> tuple[Question, ...]:
     """The questions that spans and tracks alone can answer: judgement; when, with all the spans; where, at
-    the middle of the longest track, if nothing else is anomalous in that frame."""
+    the middle of the longest track, if nothing else is anomalous in that frame. clock: the video's, or frames
+    a second."""
     whether, what = ("Yes", "Anomaly") if spans else ("No", "Normal")
     questions = [
         Question("judgement", ASKED["judgement"], whether, None, "judgement"),
@@ -131,7 +138,8 @@ def grounding_questions(
             edges = (x1 / width, y1 / height, (x2 + 1) / width, (y2 + 1) / height)
             a, b, c, d = (float(min(1000, max(0, round(1000 * e)))) for e in edges)
             if a < c and b < d:
-                text = ASKED["spatial"].format(seconds=frame / fps)
+                moment = float(clock.times[frame]) if isinstance(clock, Clock) else frame / clock
+                text = ASKED["spatial"].format(seconds=moment)
                 questions.append(
                     Question("spatial", text, longest.kind, None, "where", None, None, (Box((a, b, c, d)),))
                 )

@@ -2,10 +2,11 @@
 
 import os
 import sys
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-import av
+import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
@@ -25,35 +26,70 @@ class Problem:
         return f"{self.where}: {self.reason}"
 
 
-def probe(path: Path) -> tuple[int, float, int, int]:
-    """(frames, fps, width, height) by decoding the file. Raises InputError that names it."""
-    found = video.decode(path, rate=None, max_frames=1)
-    height, width = found.images.shape[1:3]
-    return found.total, found.fps, width, height
+def described(path: str | os.PathLike, name: str) -> tuple[Video, video.Clock]:
+    """What a sample says of a video file, under the `name` that it has in the data set, and its clock. Raises
+    InputError that names the file."""
+    clock, height, width = video.inspect(path)
+    varying = clock.rate is None
+    times = tuple(round(float(t), 6) for t in clock.times) if varying else None
+    end = round(clock.end, 6) if varying else None
+    return Video(name, clock.fps, len(clock), width, height, end, times), clock
 
 
 def opened(sample: Sample) -> Video:
     """What the sample's video file is. Raises InputError for one that cannot be read."""
-    frames, fps, width, height = probe(sample.path(sample.video.path))
-    return Video(sample.video.path, fps, frames, width, height)
+    return described(sample.clip(), sample.video.path)[0]
 
 
 def filled(stated: Video, found: Video) -> Video:
     """What a sample states of its video, and what was found where it states nothing."""
-    return replace(found, **{k: v for k, v in asdict(stated).items() if v is not None})
+    return replace(found, **{k: v for k, v in vars_of(stated).items() if v is not None})
 
 
-def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
+def vars_of(video: Video) -> dict[str, Any]:
+    """Its fields; `asdict` would copy the times of every frame."""
+    return {field.name: getattr(video, field.name) for field in fields(video)}
+
+
+def _off_clock(stated: Video, clock: video.Clock) -> Iterator[str]:
+    """What a sample states of its video's times that is not so."""
+    if stated.times is not None:
+        if len(stated.times) != len(clock):
+            return  # said of its number of frames
+        off = np.abs(np.array(stated.times) - stated.times[0] - clock.times)
+        if off.max() > clock.pause / 2:
+            frame = int(off.argmax())
+            yield (
+                f"frame {frame} of {stated.path} appears at {clock.times[frame]:.3f} s, the sample states"
+                f" {stated.times[frame]:g}"
+            )
+    elif stated.fps is not None and clock.rate is None:
+        yield (
+            f"{stated.path} has a variable frame rate, {clock.pause:.3g} to {clock.longest:.3g} s a frame,"
+            f" the sample states {stated.fps:g} fps: state times and seconds, or leave fps out"
+        )
+    elif stated.fps is not None and abs(clock.fps - stated.fps) > 0.01:
+        yield f"{stated.path} has {clock.fps:g} fps, the sample states {stated.fps:g}"
+    if stated.seconds is not None and abs(stated.seconds - clock.end) > max(0.05, clock.pause):
+        yield f"{stated.path} lasts {clock.end:.2f} s, the sample states {stated.seconds:g}"
+
+
+def check_sample(sample: Sample, files: bool = True, notes: list[Problem] | None = None) -> list[Problem]:
     """Everything wrong with one sample (`Sample.problems`); with `files`, its video and mask are opened, so
-    that lengths and sizes count that it does not state."""
+    that lengths and sizes count that it does not state. notes: gets what had to be assumed of the video."""
     if not files:
         return [Problem(sample.id, reason) for reason in sample.problems()]
     try:
-        found = opened(sample)
+        found, clock = described(sample.clip(), sample.video.path)
     except InputError as error:
         return [Problem(sample.id, reason) for reason in (*sample.problems(), str(error))]
+    if notes is not None:
+        told = clock.notes
+        if clock.rate is None and sample.video.times is None:
+            told += (f"variable frame rate, {clock.pause:.3g} to {clock.longest:.3g} s a frame",)
+        notes += [Problem(sample.id, f"{sample.video.path}: {note}") for note in told]
     reasons = replace(sample, video=filled(sample.video, found)).problems()
-    reasons += _differences(sample.video, found)
+    reasons += [*_differences(sample.video, found), *_off_clock(sample.video, clock)]
     try:
         reasons += _of_mask(sample, found)
     except InputError as error:
@@ -67,8 +103,6 @@ def _differences(stated: Video, found: Video) -> list[str]:
         for name in ("frames", "width", "height")
         if (want := getattr(stated, name)) is not None and (have := getattr(found, name)) != want
     ]
-    if stated.fps is not None and found.fps is not None and not abs(found.fps - stated.fps) <= 0.01:
-        reasons.append(f"{stated.path} has {found.fps:g} fps, the sample states {stated.fps:g}")
     return reasons
 
 
@@ -85,10 +119,11 @@ def _of_mask(sample: Sample, found: Video) -> list[str]:
     return []
 
 
-def check(path: str | os.PathLike, files: bool = True) -> list[Problem]:
+def check(path: str | os.PathLike, files: bool = True, notes: list[Problem] | None = None) -> list[Problem]:
     """All bad rows of a data set folder. Lines that cannot be read are problems, not exceptions; a missing
-    file raises InputError."""
-    return _rows(path, files)[1]
+    file raises InputError. notes: gets what is not wrong and should be known, such as a variable frame
+    rate."""
+    return _rows(path, files, notes)[1]
 
 
 def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
@@ -98,7 +133,9 @@ def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
     return [sample for sample in samples if sample.id not in bad], problems
 
 
-def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Problem]]:
+def _rows(
+    path: str | os.PathLike, files: bool, notes: list[Problem] | None = None
+) -> tuple[list[Sample], list[Problem]]:
     """Every row that can be parsed, and all problems."""
     file = rows_file(path)
     version = rows_version(file)
@@ -116,7 +153,7 @@ def _rows(path: str | os.PathLike, files: bool) -> tuple[list[Sample], list[Prob
         if sample.id in seen:
             problems.append(Problem(sample.id, f"id appears again in line {n}"))
         seen.add(sample.id)
-        problems += check_sample(sample, files)
+        problems += check_sample(sample, files, notes)
         samples.append(sample)
     return samples, problems
 
@@ -137,6 +174,3 @@ def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
     for problem in problems:
         print(f"dropped {problem}", file=sys.stderr)
     return samples
-
-
-av.logging.set_level(av.logging.PANIC)

@@ -184,7 +184,10 @@ def check(folder: str, /, no_files: bool = False) -> int:
     """
     from tvad.data.check import check as problems_of
 
-    problems = problems_of(folder, files=not no_files)
+    notes: list = []
+    problems = problems_of(folder, not no_files, notes)
+    for note in notes:
+        print(f"note: {note}")
     for problem in problems:
         print(problem)
     looked = " by what samples.jsonl says; no video and no mask was opened" if no_files else ""

@@ -40,10 +40,10 @@ class ClipStore:
             self._coming = None
 
     def frames(self, sample: Sample) -> video.Frames:
-        return self.load(str(sample.path(sample.video.path)))
+        return self.load(sample.clip())
 
     def load(self, key: str) -> video.Frames:
-        """Sampled frames of the file `key`."""
+        """Sampled frames of a clip: a file's path, or whatever `Sample.clip` gives."""
         if (found := self._frames.get(key)) is None:
             waiting = self._coming.take(key) if self._coming is not None else None
             found = waiting.result() if waiting is not None else self.decode(key)

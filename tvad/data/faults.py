@@ -1,6 +1,7 @@
 """What is wrong with the values of a sample, in words: times, places, options. `Sample.problems` asks all of
 these, and through it readers, `tvad data check`, the audit and whoever loads a data set."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,14 +27,27 @@ def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def of_video(fps: Any, frames: Any, width: Any, height: Any) -> list[str]:
+def of_video(fps: Any, frames: Any, width: Any, height: Any, seconds: Any = None) -> list[str]:
     """What a video states of itself; None is unknown, and right."""
     found = []
-    if fps is not None and not (_finite(fps) and fps > 0):
-        found.append(f"video.fps is {fps!r}, expected a positive number")
+    for name, value in (("fps", fps), ("seconds", seconds)):
+        if value is not None and not (_finite(value) and value > 0):
+            found.append(f"video.{name} is {value!r}, expected a positive number")
     for name, count in (("frames", frames), ("width", width), ("height", height)):
         if count is not None and not (_finite(count) and isinstance(count, int) and count > 0):
             found.append(f"video.{name} is {count!r}, expected a positive whole number")
+    return found
+
+
+def of_times(times: Sequence[Any], count: int | None, seconds: float | None) -> list[str]:
+    """Seconds at which each of `count` frames appears, in a video of `seconds`."""
+    if not times or not all(_finite(t) for t in times) or any(a > b for a, b in itertools.pairwise(times)):
+        return ["video.times must be seconds that never fall"]
+    found = []
+    if count is not None and len(times) != count:
+        found.append(f"video.times has {len(times)} entries for {count} frames")
+    if seconds is not None and seconds < times[-1] - times[0]:
+        found.append(f"video.seconds is {seconds:g}, the last frame appears at {times[-1]:g} s")
     return found
 
 

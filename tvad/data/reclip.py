@@ -8,6 +8,7 @@ normal and anomalous clips (ours).
 import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,70 +34,71 @@ def windows(count: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _anomalous_frames(sample: Sample, frames: video.Frames, lit: np.ndarray | None) -> set[int]:
-    """Frames of the video that its tracks, its spans or its mask call anomalous. Raises InputError where none
-    of them, nor the label, says anything: its clips would be called normal."""
-    times = truth.frame_times(frames)
-    if truth.frame_labels(sample, times, lit) is None and not truth.regions_known(sample):
+def _anomalous_frames(sample: Sample, clock: video.Clock, lit: np.ndarray | None) -> set[int]:
+    """Frames of the video that its tracks or its mask call anomalous. Raises InputError where neither they,
+    nor spans, nor the label say anything: its clips would be called normal."""
+    if truth.frame_labels(sample, clock.times, lit) is None and not truth.regions_known(sample):
         raise InputError(f"{sample.id}: {truth.NO_FRAMES}; whether its clips are is not known")
     found = {f for track in sample.tracks or () for f in track.anomalous}
-    found |= set(np.flatnonzero(truth.inside(times, sample.spans or ())).tolist())
     return found if lit is None else found | set(np.flatnonzero(lit.any((1, 2))).tolist())
 
 
 def clips_of(sample: Sample, out: Path) -> list[Sample]:
     """Clips of one video, written below `out`. Raises InputError for a video that is too short."""
-    frames = video.decode(sample.path(sample.video.path), RATE)
-    parts = windows(len(frames.images))
+    clock, *size = video.inspect(sample.clip())
+    indices, moments = clock.taken(RATE)
+    parts = windows(len(indices))
     if not parts:
         raise InputError(
-            f"{sample.video.path}: {len(frames.images)} frames at {RATE:g} a second, a clip needs {LEAST}"
+            f"{sample.video.path}: {len(indices)} frames at {RATE:g} a second, a clip needs {LEAST}"
         )
-    lit = truth.read_mask(sample, frames.total, *frames.images.shape[1:3])
-    height, width = (side - side % 2 for side in frames.images.shape[1:3])
-    wrong = _anomalous_frames(sample, frames, lit)
+    lit = truth.read_mask(sample, len(clock), *size)
+    height, width = (side - side % 2 for side in size)
+    wrong = _anomalous_frames(sample, clock, lit)
     made = []
-    for n, (start, end) in enumerate(parts):
-        name = f"{sample.id}_{n:02d}"
-        taken = {int(f): i for i, f in enumerate(frames.indices[start:end])}
-        tracks = []
-        for track in sample.tracks or ():
-            boxes = {taken[f]: box for f, box in track.boxes.items() if f in taken}
-            if boxes:
-                tracks.append(
-                    Track(
-                        track.id,
-                        track.kind,
-                        boxes,
-                        tuple(taken[f] for f in track.anomalous if f in taken),
-                        track.look,
-                    )
+    with video.Reader(sample.clip()) as reader:
+        shown = (image for *_, image in reader.sampled(RATE))
+        for n, (start, end) in enumerate(parts):
+            name = f"{sample.id}_{n:02d}"
+            # A frame that stays for several seconds is several frames of the clip.
+            taken: dict[int, list[int]] = {}
+            for place, frame in enumerate(indices[start:end].tolist()):
+                taken.setdefault(frame, []).append(place)
+            known = None if sample.tracks is None else tuple(_tracks(sample.tracks, taken))
+            lit_places = {place for frame, places in taken.items() if frame in wrong for place in places}
+            lit_places |= set(np.flatnonzero(truth.inside(moments[start:end], sample.spans or ())).tolist())
+            video.write(out / f"videos/{name}.mp4", itertools.islice(shown, end - start), RATE)
+            mask = None
+            if lit is not None:
+                mask = f"masks/{name}.npz"
+                masks.write(out / mask, lit[indices[start:end], :height, :width])
+            spans = spans_of(lit_places, RATE)
+            made.append(
+                replace(
+                    sample,
+                    id=name,
+                    video=Video(f"videos/{name}.mp4", RATE, end - start, width, height),
+                    label="anomalous" if spans else "normal",
+                    spans=spans,
+                    tracks=known,
+                    mask=mask,
+                    questions=grounding_questions(spans, known or (), RATE, width, height),
+                    rationale=None,
+                    description=None,
+                    dialogue=None,
+                    root="",
                 )
-        shown = {i for f, i in taken.items() if f in wrong}
-        video.write(out / f"videos/{name}.mp4", frames.images[start:end], RATE)
-        mask = None
-        if lit is not None:
-            mask = f"masks/{name}.npz"
-            masks.write(out / mask, lit[frames.indices[start:end], :height, :width])
-        spans = spans_of(shown, RATE)
-        known = None if sample.tracks is None else tuple(tracks)
-        made.append(
-            replace(
-                sample,
-                id=name,
-                video=Video(f"videos/{name}.mp4", RATE, end - start, width, height),
-                label="anomalous" if spans else "normal",
-                spans=spans,
-                tracks=known,
-                mask=mask,
-                questions=grounding_questions(spans, known or (), RATE, width, height),
-                rationale=None,
-                description=None,
-                dialogue=None,
-                root="",
             )
-        )
     return made
+
+
+def _tracks(tracks: tuple[Track, ...], taken: dict[int, list[int]]) -> Iterator[Track]:
+    """Tracks by the frames of a clip; taken: frame of the video -> those of the clip that show it."""
+    for track in tracks:
+        boxes = {place: box for frame, box in track.boxes.items() for place in taken.get(frame, ())}
+        if boxes:
+            anomalous = tuple(place for frame in track.anomalous for place in taken.get(frame, ()))
+            yield Track(track.id, track.kind, boxes, anomalous, track.look)
 
 
 def reclip(sources: list[str], out: str | os.PathLike, seed: int = 0) -> tuple[dict[str, int], list[Problem]]:

@@ -19,6 +19,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.formats import Format
 from tvad.data import faults
+from tvad.data.video import as_text, pictures_in
 
 SAMPLES = "samples.jsonl"
 # Where a data set states its version: `dataset.json`, for generated scenes the file with their recipe.
@@ -30,24 +31,42 @@ DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dia
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video file. `path` is relative to the data set's folder; the rest is None where the file has not been
-    opened."""
+    """A video. `path`: a file, or a folder of pictures in natural order, relative to the data set's folder; a
+    list of pictures in JSON, kept in `pictures`. fps: frames a second, the mean where they vary; frames,
+    width, height: as it is shown. seconds: until the last frame goes, and times: at which each frame appears,
+    from the first one's on, where these are not frame / fps. What is not known is None; pictures need fps or
+    times."""
 
     path: str
     fps: float | None = None
     frames: int | None = None
     width: int | None = None
     height: int | None = None
+    seconds: float | None = None
+    times: tuple[float, ...] | None = None
+    pictures: tuple[str, ...] | None = None
 
     @property
     def duration(self) -> float | None:
         """Seconds."""
+        if self.seconds is not None:
+            return self.seconds
         return self.frames / self.fps if self.frames and self.fps else None
 
     @property
     def timing(self) -> Timing:
         """By what frame numbers, percentages and "the end" in an answer are read."""
-        return Timing(self.duration, self.fps)
+        if self.times is None:
+            return Timing(self.duration, self.fps)
+        return Timing(self.duration, None, [t - self.times[0] for t in self.times])
+
+    def problems(self) -> list[str]:
+        """What is wrong with it by itself."""
+        found = faults.of_video(self.fps, self.frames, self.width, self.height, self.seconds)
+        if not found and self.times is not None:
+            count = len(self.pictures) if self.pictures is not None else self.frames
+            found += faults.of_times(self.times, count, self.seconds)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +173,29 @@ class Sample:
             raise InputError(f"{self.id}: path {relative!r} leaves the data set's folder {root}")
         return target
 
+    def clip(self) -> str:
+        """What `tvad.data.video` reads: the video's path, or its pictures with their rate or times."""
+        video = self.video
+        if video.pictures is not None:
+            source: str | list[str] = [str(self.path(p)) for p in video.pictures]
+        elif (path := self.path(video.path)).is_dir():
+            source = str(path)
+            if video.fps is None and video.times is None:
+                return source  # which states its times, or is refused
+        else:
+            return str(path)
+        return as_text(source, video.fps if video.times is None else None, video.times)
+
+    def files(self) -> list[Path]:
+        """The video's file, or its pictures."""
+        if self.video.pictures is not None:
+            return [self.path(p) for p in self.video.pictures]
+        path = self.path(self.video.path)
+        return pictures_in(path) if path.is_dir() else [path]
+
     def problems(self) -> list[str]:
         """What is wrong with this sample by itself, without opening files."""
-        video = self.video
-        found = faults.of_video(video.fps, video.frames, video.width, video.height)
+        video, found = self.video, self.video.problems()
         if found:
             return found  # the rest is measured in frames and seconds
         if self.label not in ("normal", "anomalous", None):
@@ -247,11 +285,21 @@ def _from_version_1(row: Any) -> Any:
     return new
 
 
+def _video(row: dict) -> Video:
+    if isinstance(row["path"], list):
+        row["pictures"] = row["path"]
+        row["path"] = os.path.commonpath([os.path.dirname(str(p)) or "." for p in row["pictures"]] or ["."])
+    for key, kind in (("pictures", str), ("times", float)):
+        if row.get(key) is not None:
+            row[key] = tuple(kind(value) for value in row[key])
+    return Video(**row)
+
+
 def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
     """Build a Sample from its JSON form. Raises InputError that names `where` and the key."""
     row = _known(data, Sample, where)
     try:
-        row["video"] = Video(**_known(row["video"], Video, f"{where}.video"))
+        row["video"] = _video(_known(row["video"], Video, f"{where}.video"))
         if row.get("spans") is not None:
             row["spans"] = tuple((float(a), float(b)) for a, b in row["spans"])
         for key in ("categories", "span_categories"):

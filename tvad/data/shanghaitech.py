@@ -20,7 +20,7 @@ import numpy as np
 from tvad.common.errors import InputError
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, link, spans_of
-from tvad.data.check import Problem, probe
+from tvad.data.check import Problem, described
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 24.0
@@ -136,17 +136,17 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
 def make_train_sample(root: Path, name: str, out: Path) -> Sample:
     """One training video; all are normal."""
     source = root / "training" / "videos" / f"{name}.avi"
-    frames, fps, width, height = probe(source)
-    link(source, out / f"videos/{name}.avi")
+    shown, clock = described(source, f"videos/{name}.avi")
+    link(source, out / shown.path)
     return Sample(
         id=name,
         source="shanghaitech",
         split="train",
-        video=Video(f"videos/{name}.avi", fps, frames, width, height),
+        video=shown,
         label="normal",
         spans=(),
         tracks=(),
-        questions=grounding_questions((), (), fps, width, height),
+        questions=grounding_questions((), (), clock, shown.width or 0, shown.height or 0),
     )
 
 

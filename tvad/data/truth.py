@@ -11,18 +11,12 @@ import numpy as np
 from tvad.common.errors import InputError
 from tvad.data import masks
 from tvad.data.sample import Sample
-from tvad.data.video import Frames
 
 ROUNDING = 1e-6  # seconds: a frame's time and a span's edge may be the same number, computed in two ways
 NO_FRAMES = "no mask, no spans, not labelled normal"
 NO_FRAME_LIT = "labelled anomalous, but its mask or spans hold no frame"
 NO_PIXELS = "no mask"
 NO_REGIONS = "no track that is anomalous"
-
-
-def frame_times(frames: Frames) -> np.ndarray:
-    """(total,) seconds at which every frame of the file is shown, the sampled ones among them."""
-    return np.arange(frames.total) / frames.fps
 
 
 def inside(times: np.ndarray, spans: Iterable[tuple[float, float]]) -> np.ndarray:

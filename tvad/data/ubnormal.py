@@ -21,8 +21,8 @@ import numpy as np
 from tvad.common.errors import InputError
 from tvad.data import masks
 from tvad.data.build import build, grounding_questions, link, spans_of
-from tvad.data.check import Problem, probe
-from tvad.data.sample import Sample, Track, Video
+from tvad.data.check import Problem, described
+from tvad.data.sample import Sample, Track
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _NAME = re.compile(r"(normal|abnormal)_scene_(\d+)_[A-Za-z0-9_]+")
@@ -74,8 +74,9 @@ def make_sample(root: Path, name: str, split: str, out: Path) -> Sample:
     assert match is not None
     folder = root / f"Scene{match.group(2)}"
     source = folder / f"{name}.mp4"
-    frames, fps, width, height = probe(source)
     target = f"videos/{name}.mp4"
+    shown, clock = described(source, target)
+    frames, width, height = len(clock), shown.width or 0, shown.height or 0
     tracks: tuple[Track, ...] = ()
     mask = None
     if match.group(1) == "abnormal":
@@ -120,17 +121,17 @@ def make_sample(root: Path, name: str, split: str, out: Path) -> Sample:
         if not tracks:
             raise InputError(f"{notes}: none of the masks shows an object that {listed.name} lists")
     link(source, out / target)
-    spans = spans_of((f for t in tracks for f in t.anomalous), fps)
+    spans = spans_of((f for t in tracks for f in t.anomalous), clock)
     return Sample(
         id=name,
         source="ubnormal",
         split=split,
-        video=Video(target, fps, frames, width, height),
+        video=shown,
         label="anomalous" if tracks else "normal",
         spans=spans,
         tracks=tracks,
         mask=mask,
-        questions=grounding_questions(spans, tracks, fps, width, height),
+        questions=grounding_questions(spans, tracks, clock, width, height),
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tvad.answer import NONE
 from tvad.common.errors import InputError
-from tvad.data.check import Problem, probe
+from tvad.data.check import Problem, described
 from tvad.data.faults import ROUNDED
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
 from tvad.data.sample import Question, Sample, Video
@@ -190,10 +190,9 @@ def with_file(sample: Sample, path: Path) -> Sample:
     """The sample with what its video file `path` is; an end that was rounded to after the file's is cut.
     Raises InputError that names the sample for a file that cannot be read and for times that it has not."""
     try:
-        frames, fps, width, height = probe(path)
+        found, _ = described(path, sample.video.path)
     except InputError as error:
         raise InputError(f"{sample.id}: {error}") from error
-    found = Video(sample.video.path, fps, frames, width, height)
     whole, duration = replace(sample, video=found), found.duration or 0.0
     if sample.spans:
         ((start, end),) = sample.spans

@@ -12,15 +12,16 @@ from tvad.detections import nearest
 
 @dataclass
 class Analysis:
-    """A whole video. centres (S,): seconds of each temporal step; maps (S, h, w) in [0, 1], the mean over the
-    windows that saw the step, None without AHD; jpegs: one frame a step, shrunk and packed (a long video has
-    thousands); objects: linked detections in the video's pixels, by step; spans: seconds, merged over
-    windows; clip: the window that the dialogue is about, the most anomalous one; unread: reason -> windows
-    whose answer says neither when nor that there is nothing."""
+    """A whole video. source: what `tvad.data.video` reads, path: its name; clock: when its frames are shown;
+    centres (S,): seconds of each temporal step; maps (S, h, w) in [0, 1], the mean over the windows that saw
+    the step, None without AHD; jpegs: one frame a step, shrunk and packed (a long video has thousands);
+    objects: linked detections in the video's pixels, by step; spans: seconds, merged over windows; clip: the
+    window that the dialogue is about, the most anomalous one; unread: reason -> windows whose answer says
+    neither when nor that there is nothing."""
 
+    source: str
     path: str
-    fps: float
-    frames: int
+    clock: video.Clock
     width: int
     height: int
     windows: int
@@ -43,13 +44,27 @@ class Analysis:
             return f"not read {why}"
         return f"{found or f'none in {self.windows - count} windows'}; {count} not read {why}"
 
+    @property
+    def fps(self) -> float:
+        """Frames a second, the mean where they vary."""
+        return self.clock.fps
+
+    @property
+    def frames(self) -> int:
+        return len(self.clock)
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.clock.end
+
     def image(self, step: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB of a step's first frame."""
         return pictures.unpack(self.jpegs[step])
 
     def steps(self) -> np.ndarray:
         """(frames,): the step that shows each frame."""
-        return nearest(self.centres, self.frames, self.fps)
+        return nearest(self.centres, self.clock.times)
 
     def frame_scores(self) -> np.ndarray | None:
         """(frames,): maximum of each frame's map."""

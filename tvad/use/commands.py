@@ -23,12 +23,13 @@ def infer(
     rate: float = RATE,
     max_frames: int = MAX_FRAMES,
     overlap: float = 0.5,
+    fps: float | None = None,
 ) -> int:
     """Ask a T-VAD model about a video.
 
     Args:
         model: Checkpoint folder, or the name of a shipped one.
-        video: A video file, or a folder of them.
+        video: A video file, a folder of them, or a folder of pictures that are one video.
         ask: A question after the standard ones; may be given several times.
         chat: Ask on from standard input (the default on a terminal without --ask).
         out: Folder for result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg.
@@ -37,6 +38,7 @@ def infer(
         rate: Frames a second.
         max_frames: Frames of a window; longer videos are seen in windows.
         overlap: Share of a window that the next one sees again.
+        fps: Pictures a second of a folder of pictures, unless its times.txt says when each appears.
 
     Example:
         tvad infer --model tvad-tiny --video clip.mp4 --out runs/clip
@@ -47,9 +49,9 @@ def infer(
 
     from tvad.data import load as load_samples
     from tvad.model.start import load
-    from tvad.use.infer import Dialogue, analyse, as_json, videos_in, write
+    from tvad.use.infer import Dialogue, analyse, as_json, sources_in, write
 
-    files = videos_in(video)
+    files = sources_in(video, fps)
     truths = {Path(s.video.path).name: s for s in load_samples(truth)} if truth else {}
     if len(files) == 1:
         with Reader(files[0]):  # a bad file is refused before a model is loaded
@@ -58,7 +60,7 @@ def infer(
     failed = 0
     for file in tqdm(files, unit="video", disable=None if len(files) > 1 else True):
         try:
-            analysis = analyse(network, processor, str(file), rate, max_frames, overlap)
+            analysis = analyse(network, processor, file, rate, max_frames, overlap)
         except InputError as error:
             if len(files) == 1:
                 raise
@@ -67,6 +69,8 @@ def infer(
             continue
         dialogue = Dialogue(network, processor, analysis.clip)
         tqdm.write(_headline(analysis))
+        for note in analysis.clock.notes:
+            tqdm.write(f"note: {note}")
         for asked, reply in dialogue.standard():
             tqdm.write(f"> {asked}\n{reply}")
         for asked in ask or ():
@@ -74,8 +78,9 @@ def infer(
         if len(files) == 1 and (chat or (sys.stdin.isatty() and not ask)):
             _chat(dialogue)
         if out:
-            target = Path(out) / file.stem if len(files) > 1 else Path(out)
-            write(analysis, dialogue, target, truths.get(file.name))
+            named = Path(analysis.path)
+            target = Path(out) / named.stem if len(files) > 1 else Path(out)
+            write(analysis, dialogue, target, truths.get(named.name))
             tqdm.write(f"written to {target}")
         elif json:
             print(dumps(as_json(analysis, dialogue)))
@@ -204,7 +209,7 @@ def _headline(analysis) -> str:
     scores = analysis.frame_scores()
     peak = "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}"
     return (
-        f"{analysis.path}: {analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows; {peak};"
+        f"{analysis.path}: {analysis.duration:.1f} s, {analysis.windows} windows; {peak};"
         f" {len(analysis.objects)} objects; anomaly: {analysis.anomaly()}"
     )
 

@@ -20,9 +20,12 @@ def step_picture(analysis: Analysis, step: int) -> np.ndarray:
     if analysis.maps is not None:
         image = glow(image, analysis.maps[step])
     shown = [(n, found.boxes[step]) for n, found in enumerate(analysis.objects) if step in found.boxes]
-    return outline(
-        image, [box for _, box in shown], RED, image.shape[1] / analysis.width, [str(n) for n, _ in shown]
-    )
+    return outline(image, [box for _, box in shown], RED, _scale(image, analysis), [str(n) for n, _ in shown])
+
+
+def _scale(image: np.ndarray, analysis: Analysis) -> tuple[float, float]:
+    """How many times as large the picture is as the video, across and down."""
+    return image.shape[1] / analysis.width, image.shape[0] / analysis.height
 
 
 def sheet(analysis: Analysis, most: int = 8) -> np.ndarray:
@@ -43,13 +46,13 @@ def overlay_frames(analysis: Analysis) -> Iterator[np.ndarray]:
     """Every frame of the video, at most MOST_WIDTH wide, with heatmap, boxes and a bar that shows its
     score."""
     steps, scores = analysis.steps(), analysis.frame_scores()
-    with video.Reader(analysis.path) as reader:
+    with video.Reader(analysis.source) as reader:
         for index, image in tqdm(
             reader.frames(), total=analysis.frames, unit="frame", desc="overlay", disable=None, leave=False
         ):
             step = int(steps[min(index, len(steps) - 1)])
             image = fit(image)
-            scale = image.shape[1] / analysis.width
+            scale = _scale(image, analysis)
             if analysis.maps is not None:
                 image = glow(image, analysis.maps[step])
             shown = [
@@ -90,7 +93,7 @@ def trajectory(analysis: Analysis, truth: Sample | None = None, ghosts: int = 8)
         moving = (np.abs(frame - background).max(-1) > 25)[..., None]
         image = np.where(moving, 0.35 * image + 0.65 * frame, image)
     image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
-    scale = image.shape[1] / analysis.width
+    scale = np.array(_scale(image, analysis))
     for track in (truth.tracks or ()) if truth else ():
         frames = sorted(f for f in track.anomalous if f in track.boxes)
         if frames:
@@ -110,7 +113,7 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
     figure = Figure(figsize=(8, 2.4), dpi=120)
     canvas = FigureCanvasAgg(figure)  # not pyplot, which keeps figures and is not for several threads
     axes = figure.subplots()
-    seconds = np.arange(analysis.frames) / analysis.fps
+    seconds = analysis.clock.times
     scores = analysis.frame_scores()
     if scores is not None:
         axes.plot(seconds, scores, color="#3b6fd4", linewidth=1.5, label="frame score")
@@ -123,9 +126,7 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
             axes.axvspan(start, end, ymin=low, ymax=low + 0.05, color=colour, label=name if n == 0 else None)
     if cursor is not None:
         axes.axvline(cursor, color="#e0912f", linewidth=1.5)
-    axes.set(
-        xlim=(0, max(analysis.frames / analysis.fps, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="score"
-    )
+    axes.set(xlim=(0, max(analysis.duration, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="score")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right", fontsize=7)
     figure.tight_layout()

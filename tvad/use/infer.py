@@ -70,35 +70,38 @@ def merged(spans: list[tuple[float, float]], gap: float) -> list[tuple[float, fl
 def analyse(
     model,
     processor,
-    path: str,
+    source: str,
     rate: float = video.RATE,
     max_frames: int = video.MAX_FRAMES,
     overlap: float = 0.5,
     batch: int = 8,
 ) -> Analysis:
-    """Look at a whole video: windows of `max_frames` frames at `rate` a second that overlap by the share
-    `overlap`.
+    """Look at a whole video, a file or pictures (`video.as_text`): windows of `max_frames` frames at `rate` a
+    second that overlap by the share `overlap`.
 
     Raises InputError for a file that cannot be read, for one that has fewer than two frames at this rate, and
     for a rate or a number of frames that gives none.
     """
     video.check_sampling(rate, max_frames)
-    per_step: dict[int, list] = {}  # first frame of a step -> [seconds, sum of maps, count, image]
+    per_step: dict[float, list] = {}  # a step's first moment -> [seconds, sum of maps, count, image]
     spans: list[tuple[float, float]] = []
     best: tuple[float, video.Frames] | None = None
     count, last = 0, None
     unread: dict[str, int] = {}
     stride = max(PER_STEP, round(max_frames * (1 - overlap) / PER_STEP) * PER_STEP)
-    bar = tqdm(unit="window", desc=Path(path).name, disable=None, leave=False)
-    for clips in _batched(video.windows(path, rate, max_frames, stride), batch):
-        if count == 0 and len(clips[0].images) < 2:
-            raise InputError(
-                f"{path}: only {len(clips[0].images)} frame at {rate:g} frames a second; a clip needs two"
-            )
+    bar = tqdm(unit="window", disable=None, leave=False)
+    for clips in _batched(video.windows(source, rate, max_frames, stride), batch):
+        if count == 0:
+            bar.set_description(Path(clips[0].name).name)
+            if len(clips[0].images) < 2:
+                raise InputError(
+                    f"{clips[0].name}: only {len(clips[0].images)} frame at {rate:g} frames a second; a clip"
+                    " needs two"
+                )
         heats = heatmaps_of(model, processor, clips)
         replies = ask(model, processor, clips, WHEN)
         for n, (clip, reply) in enumerate(zip(clips, replies, strict=True)):
-            start, length = float(clip.times[0]), length_of(clip)
+            start, length = float(clip.moments[0]), length_of(clip)
             answer = parse(reply, timing=Timing(length))
             if reason := why_unread(answer):
                 unread[reason] = unread.get(reason, 0) + 1
@@ -117,8 +120,8 @@ def analyse(
             for step in range(-(-len(clip.images) // PER_STEP)):
                 at = slice(step * PER_STEP, (step + 1) * PER_STEP)
                 held = per_step.setdefault(
-                    int(clip.indices[at][0]),
-                    [float(clip.times[at].mean()), 0.0, 0, pictures.pack(clip.images[at][0])],
+                    float(clip.moments[at][0]),
+                    [float(clip.moments[at].mean()), 0.0, 0, pictures.pack(clip.images[at][0])],
                 )
                 if heat is not None:
                     held[1], held[2] = held[1] + heat[step], held[2] + 1
@@ -130,9 +133,9 @@ def analyse(
     maps = np.stack([held[1] / held[2] for held in ordered]) if ordered[0][2] else None
     height, width = last.images.shape[1:3]
     return Analysis(
-        path=str(path),
-        fps=last.fps,
-        frames=last.total,
+        source=str(source),
+        path=last.name,
+        clock=last.clock,
         width=width,
         height=height,
         windows=count,
@@ -140,7 +143,7 @@ def analyse(
         maps=maps,
         jpegs=[held[3] for held in ordered],
         objects=[] if maps is None else objects_of(maps, height, width),
-        spans=merged(spans, 1 / rate),
+        spans=[(a, min(b, last.duration)) for a, b in merged(spans, 1 / rate) if a < last.duration],
         clip=best[1],
         unread=unread,
     )
@@ -210,6 +213,12 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
         "video": analysis.path,
         "fps": analysis.fps,
         "frames": analysis.frames,
+        "seconds": round(analysis.duration, 3),
+        # Where the rate varies: when each frame appears, to which frame_scores belong.
+        "times": None
+        if analysis.clock.rate is not None
+        else [round(float(t), 3) for t in analysis.clock.times],
+        "notes": list(analysis.clock.notes),
         "width": analysis.width,
         "height": analysis.height,
         "windows": analysis.windows,
@@ -232,8 +241,8 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
             for n, found in enumerate(analysis.objects)
         ],
         "dialogue": {
-            "from": round(float(dialogue.clip.times[0]), 3),
-            "to": round(float(dialogue.clip.times[-1]), 3),
+            "from": round(float(dialogue.clip.moments[0]), 3),
+            "to": round(float(dialogue.clip.moments[-1]), 3),
             "turns": turns,
         },
     }
@@ -248,7 +257,7 @@ def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample
     pictures.save(folder / "heatmap.jpg", drawing.sheet(analysis))
     pictures.save(folder / "trajectory.jpg", drawing.trajectory(analysis, truth))
     pictures.save(folder / "timeline.jpg", drawing.timeline(analysis, truth))
-    video.write(folder / "overlay.mp4", drawing.overlay_frames(analysis), analysis.fps, crf=23)
+    video.write(folder / "overlay.mp4", drawing.overlay_frames(analysis), analysis.clock, crf=23)
     write_whole(folder / "result.json", json_text(result, "result.json", indent=1, ensure_ascii=False))
     return result
 
@@ -260,5 +269,18 @@ def videos_in(path: str) -> list[Path]:
         return [given]
     found = sorted(p for p in given.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not found:
-        raise InputError(f"{given}: no video in this folder (expected {', '.join(SUFFIXES)})")
+        raise InputError(f"{given}: no video in this folder (expected {', '.join(SUFFIXES)}, or pictures)")
     return found
+
+
+def sources_in(path: str, fps: float | None = None) -> list[str]:
+    """What `analyse` reads below `path`: `videos_in`, or a folder of pictures as one video, `fps` of them a
+    second. Raises InputError for a rate where there are no pictures: a file has its own."""
+    given = Path(path)
+    films = given.is_dir() and any(p.suffix.lower() in SUFFIXES for p in given.iterdir())
+    if given.is_dir() and not films and video.pictures_in(given):
+        return [path if fps is None else video.as_text(path, fps)]
+    found = videos_in(path)
+    if fps is not None:
+        raise InputError(f"--fps {fps:g}: is for a folder of pictures, {found[0]} has times of its own")
+    return [str(p) for p in found]

@@ -35,18 +35,18 @@ def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.
         progress(0.6, desc="drawing")
         folder = Path(tempfile.mkdtemp(prefix="tvad-", dir=Path(path).parent))
         overlay = folder / "overlay.mp4"
-        video.write(overlay, drawing.overlay_frames(analysis), analysis.fps, crf=23)
+        video.write(overlay, drawing.overlay_frames(analysis), analysis.clock, crf=23)
         progress(0.8, desc="asking")
         dialogue = Dialogue(model, processor, analysis.clip)
         for _ in dialogue.standard():
             pass
         scores = analysis.frame_scores()
-        at = 0.0 if scores is None else float(scores.argmax() / analysis.fps)
+        at = 0.0 if scores is None else float(analysis.clock.times[scores.argmax()])
         words = (
-            f"{analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows, {len(analysis.objects)}"
+            f"{analysis.duration:.1f} s, {analysis.windows} windows, {len(analysis.objects)}"
             f" objects; anomaly: {analysis.anomaly()}"
         )
-        slider = gr.Slider(0, round((analysis.frames - 1) / analysis.fps, 2), at, step=0.05, interactive=True)
+        slider = gr.Slider(0, round(float(analysis.clock.times[-1]), 2), at, step=0.05, interactive=True)
         return (
             analysis,
             dialogue,

@@ -73,8 +73,10 @@ def statistics(heat: np.ndarray, clip: Frames) -> dict[str, Any]:
     """What a client gets: per step its time, score and share of hot patches; the objects with their boxes in
     the video's pixels."""
     height, width = clip.images.shape[1:3]
-    per_step = -(-len(clip.times) // len(heat))
-    times = [round(float(clip.times[i * per_step : (i + 1) * per_step].mean()), 3) for i in range(len(heat))]
+    per_step = -(-len(clip.moments) // len(heat))
+    times = [
+        round(float(clip.moments[i * per_step : (i + 1) * per_step].mean()), 3) for i in range(len(heat))
+    ]
     objects = [
         {
             "score": round(path.score, 4),
@@ -177,7 +179,7 @@ async def _heatmap(state, data: bytes) -> dict:
         raise InputError("heatmap: the server's --media-io-kwargs must state fps and num_frames of video")
     clip = sampled(data, float(knobs["fps"]), int(knobs["num_frames"]))
     # Bytes and lists: the engine's workers may be other processes, and only plain values travel there.
-    arguments = (clip.images.tobytes(), list(clip.images.shape), clip.times.tolist(), clip.fps)
+    arguments = (clip.images.tobytes(), list(clip.images.shape), clip.moments.tolist(), clip.fps)
     found = (await state.engine_client.collective_rpc("tvad_heatmap", args=arguments))[0]
     if found is None:
         raise InputError("heatmap: this model has no heatmap decoder")

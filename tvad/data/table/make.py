@@ -10,7 +10,8 @@ from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data.build import build, link
-from tvad.data.check import Problem, probe
+from tvad.data.check import Problem, described
+from tvad.data.faults import ROUNDED
 from tvad.data.questions import ASKED
 from tvad.data.sample import SAMPLES, Question, Sample, Video
 from tvad.data.table.facts import Box as WrittenBox
@@ -19,7 +20,6 @@ from tvad.data.table.times import seconds
 from tvad.data.table.understand import Understood
 
 RECORD = "table.json"  # of which table a folder is made: a build that goes on must not mix two
-ROUNDED = 1.0  # seconds: times are rounded, an end so much after the video's is its end (as VAU-Bench's are)
 _UNSAFE = str.maketrans({sign: "_" for sign in '/\\#~?!@*"<>|%'})
 
 
@@ -60,14 +60,13 @@ def build_table(
 
     def make(file: str, folder: Path) -> list[Sample]:
         video = understood.files.root / file
-        frames, fps, width, height = probe(video)
         name = f"videos/{ids[file]}{video.suffix}"
         sample = sample_of(
             understood.clips[file],
             ids[file],
             source,
             understood.recipe["split"],
-            Video(name, fps, frames, width, height),
+            described(video, name)[0],
         )
         if problems := sample.problems():
             raise InputError("; ".join(problems) + _hint(problems, understood))
@@ -97,7 +96,7 @@ def _hint(problems: list[str], understood: Understood) -> str:
 def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> Sample:
     """One video's sample, with the questions that its truth answers beside those of the table. Raises
     InputError for a span or a box outside of it."""
-    duration, fps = video.duration or 0.0, video.fps or 1.0
+    duration = video.duration or 0.0
     spans: tuple[tuple[float, float], ...] | None = () if clip.spans == NONE else None
     kinds: list[str] = []
     if isinstance(clip.spans, list):
@@ -118,7 +117,7 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
     if clip.label is not None:
         ask("judgement", "Yes" if clip.label else "No", "judgement")
     for box in clip.boxes:
-        at = seconds(box.time, fps, duration)
+        at = seconds(box.time, video.timing)
         if at > duration:
             raise InputError(f"a box at {at:.2f} s, after the video's {duration:.2f} s")
         what = clip.words.get("key_object") or (clip.categories[0] if clip.categories else "object")
@@ -143,9 +142,9 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
 
 def _brought(clip: Clip, video: Video) -> list[tuple[float, float, str]]:
     """(start, end, class or "") of a clip's spans in seconds, in order, before any end is cut."""
-    duration, fps = video.duration or 0.0, video.fps or 1.0
+    timing = video.timing
     return sorted(
-        (seconds(a, fps, duration), seconds(b, fps, duration, last=True), kind or "")
+        (seconds(a, timing), seconds(b, timing, last=True), kind or "")
         for (a, b), kind in (clip.spans if isinstance(clip.spans, list) else ())
     )
 

@@ -10,7 +10,8 @@ import json
 import re
 from typing import Any, Literal, NamedTuple
 
-from tvad.answer import NONE
+from tvad.answer import NONE, Timing
+from tvad.common.errors import InputError
 from tvad.data.table.cells import MOST_TEXT, folded, is_missing, short, text_of
 from tvad.data.table.columns import UNIT_OF, Column
 
@@ -57,11 +58,17 @@ class Time(NamedTuple):
 RawSpan = tuple[Time, Time]
 
 
-def seconds(time: Time, fps: float, duration: float, last: bool = False) -> float:
-    """Seconds of a moment in a video; the `last` frame of a span belongs to it."""
+def seconds(time: Time, timing: Timing, last: bool = False) -> float:
+    """Seconds of a moment in a video; the `last` frame of a span belongs to it. Raises InputError for a frame
+    that the video has not."""
     if time.unit == "frame":
-        return (time.value + last) / fps
-    return time.value / 100 * duration if time.unit == "percent" else time.value
+        number = time.value + last
+        if timing.times is None:  # evenly spaced: beyond the end too, which is cut or refused later
+            return number / (timing.fps or 1.0)
+        if (found := timing.frame(number)) is None:
+            raise InputError(f"frame {time.value:g} is none of the video's {len(timing.times)}")
+        return found
+    return time.value / 100 * (timing.duration or 0.0) if time.unit == "percent" else time.value
 
 
 def _float(text: str, comma: bool, value: Any) -> float:

@@ -1,0 +1,196 @@
+"""When each frame of a video is shown: the stream's own time stamps, counted from the first shown frame's,
+and which frame stands for a moment. Whatever needs a frame's time, or a moment's frame, asks here."""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from tvad.common.errors import InputError
+
+LONGEST_PAUSE = 86_400.0  # seconds: beyond it a time stamp is broken, no frame is on screen for days
+MOST_MOMENTS = 10_000_000  # of one video: at 2 frames a second two months
+
+
+def sample_indices(total: int, fps: float, rate: float | None, max_frames: int | None = None) -> np.ndarray:
+    """Indices of frames at `rate` frames a second out of `total` at a constant `fps`; at most `max_frames`,
+    then evenly spread.
+
+    rate None keeps every frame. The first frame is always taken.
+    """
+    if total < 1 or fps <= 0:
+        raise ValueError(f"need at least one frame and a positive rate, got {total} frames at {fps} fps")
+    if rate is None or rate >= fps:
+        return _spread(total, max_frames)
+    # The nearest frames to 0, 1/rate, 2/rate, …; 1e-6 keeps rounding from losing a moment that falls on the
+    # last frame.
+    count = max(1, int(np.floor((total - 1) / fps * rate + 1e-6)) + 1)
+    return np.minimum(np.round(_spread(count, max_frames) * fps / rate), total - 1).astype(int)
+
+
+def _spread(count: int, most: int | None) -> np.ndarray:
+    """0 .. count - 1, or `most` of them evenly spread."""
+    if most is None or count <= most:
+        return np.arange(count)
+    return np.round(np.linspace(0, count - 1, most)).astype(int)
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """times (N,): seconds at which each frame appears, the first at 0, never falling; `end`: seconds at which
+    the last one goes; `rate`: frames a second where that is constant (frame f is then at f / rate), else
+    None; `notes`: what had to be assumed, in words."""
+
+    times: np.ndarray
+    end: float
+    rate: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def constant(cls, total: int, rate: float, notes: tuple[str, ...] = ()) -> "Clock":
+        """`total` frames at `rate` a second."""
+        return cls(np.arange(total) / rate, total / rate, rate, notes)
+
+    @classmethod
+    def of(
+        cls,
+        ticks: Iterable[int],
+        base: Fraction,
+        rates: Iterable[float] = (),
+        last: int = 0,
+        notes: tuple[str, ...] = (),
+    ) -> "Clock":
+        """From the shown frames' time stamps, which never fall, in ticks of `base` seconds. rates: frames a
+        second that the file states, of which one that all stamps keep makes the clock constant; last: ticks
+        of the last frame, where they are known. Raises InputError for a pause that no video has."""
+        stamps = np.fromiter(ticks, np.int64)
+        stamps = stamps - stamps[0]
+        gaps = np.diff(stamps)
+        if len(gaps) and (longest := float(gaps.max() * base)) > LONGEST_PAUSE:
+            raise InputError(
+                f"frame {int(gaps.argmax())} stays for {longest:.0f} s: its time stamps are broken"
+            )
+        tick = float(base)
+        times = stamps * base.numerator / base.denominator
+        moves = gaps[gaps > 0]
+        usual = int(np.median(moves)) if len(moves) else last
+        # What the file says of its last frame may be in the order of decoding (mp4): where the one before it
+        # stays longer, so does the last.
+        held = max(last, int(gaps[-1]) if len(gaps) else 0, 1)
+        count = np.arange(len(stamps))
+        for rate in (*rates, *([1 / (usual * tick)] if usual else ())):
+            # A container rounds times to its ticks, no further; a tick that is no small part of a frame is
+            # not rounded to.
+            slack = min(1.01 * tick, 0.25 / rate)
+            if (np.abs(times - count / rate) <= slack).all() and held * tick < 1.5 / rate:
+                return cls.constant(len(stamps), rate, notes)
+        return cls(times, float((stamps[-1] + held) * base), None, notes)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def fps(self) -> float:
+        """Frames a second: the constant rate, else the mean over the video."""
+        return self.rate if self.rate is not None else len(self.times) / self.end
+
+    @property
+    def pause(self) -> float:
+        """Seconds from one frame to the next, as a rule (the median)."""
+        moves = np.diff(self.times)
+        moves = moves[moves > 0]
+        return 1 / self.fps if self.rate is not None or not len(moves) else float(np.median(moves))
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a frame stays at most, the last one aside."""
+        return float(np.diff(self.times).max()) if len(self.times) > 1 else self.pause
+
+    def step(self, rate: float) -> float:
+        """Seconds between the moments that `rate` a second asks for: never less than the usual pause."""
+        return max(1 / rate, self.pause)
+
+    @property
+    def reach(self) -> float:
+        """Seconds of the last moment that is asked for: a last frame that stays is asked for again."""
+        return max(float(self.times[-1]), self.end - self.pause)
+
+    def taken(self, rate: float | None, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(indices (T,), moments (T,) seconds) of the frames at `rate` a second, at most `max_frames`, then
+        evenly spread; rate None is every frame.
+
+        The frame of each moment 0, 1/rate, 2/rate, … is the nearest, if it is within half a usual pause, else
+        the one on screen: one that stays longer than 1/rate is taken again. A rate above the video's own is
+        its own.
+        """
+        if self.rate is not None or rate is None:
+            indices = (
+                _spread(len(self), max_frames)
+                if self.rate is None
+                else sample_indices(len(self), self.rate, rate, max_frames)
+            )
+            return indices, self.times[indices]
+        step = self.step(rate)
+        count = int(np.floor(self.reach / step + 1e-6)) + 1
+        if count > MOST_MOMENTS:
+            raise InputError(
+                f"{self.end:.0f} s at {rate:g} frames a second are more than {MOST_MOMENTS:,d} frames"
+            )
+        moments = _spread(count, max_frames) * step
+        before = np.searchsorted(self.times, moments, side="right") - 1
+        after = np.minimum(before + 1, len(self) - 1)
+        return np.where(self.nearer(moments, before, after), after, before), moments
+
+    def nearer(self, moments: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """(T,) bool: whether the next frame stands for a moment, not the one on screen."""
+        ahead = self.times[after] - moments
+        return (ahead <= self.pause / 2 + 1e-9) & (ahead < moments - self.times[before])
+
+    def spans(self, frames: Iterable[int]) -> tuple[tuple[float, float], ...]:
+        """Runs of frames -> spans in seconds, each from the first frame's start to the last one's end."""
+        ordered = np.array(sorted(set(frames)), int)
+        if not len(ordered):
+            return ()
+        edges = np.append(self.times, self.end)
+        breaks = np.flatnonzero(np.diff(ordered) != 1)
+        starts, ends = ordered[np.append(0, breaks + 1)], ordered[np.append(breaks, len(ordered) - 1)]
+        return tuple((float(edges[a]), float(edges[b + 1])) for a, b in zip(starts, ends, strict=True))
+
+    def parts(self, count: int) -> np.ndarray:
+        """(N,): in which of `count` equal parts of the video's time each frame appears."""
+        return np.minimum((self.times / self.end * count + 1e-9).astype(int), count - 1)
+
+    def same(self, other: "Clock") -> bool:
+        """Whether both show the same frames at the same times."""
+        return np.array_equal(self.times, other.times) and self.end == other.end
+
+
+class Stamps:
+    """Time stamps as frames come, in order of showing: what falls back is put right, and said. usual: ticks
+    of a frame; second: ticks of a second."""
+
+    def __init__(self, usual: int, second: int) -> None:
+        self.ticks = array("q")
+        self.notes: dict[str, str] = {}  # the first of each kind
+        self._usual, self._second, self._shift = usual, second, 0
+
+    def add(self, stamp: int | None) -> int:
+        """The next frame's stamp, counted on where the file gives none or starts anew."""
+        if not self.ticks:
+            self.ticks.append(stamp or 0)
+            return stamp or 0
+        before, count = self.ticks[-1], len(self.ticks)
+        found = before + self._usual if stamp is None else stamp + self._shift
+        if found < before - self._second:
+            self.notes.setdefault("anew", f"time stamps start anew at frame {count}: they are counted on")
+            self._shift += before + self._usual - found
+            found = before + self._usual
+        elif found < before:
+            self.notes.setdefault(
+                "back", f"the time stamp of frame {count} falls back: it comes with the one before"
+            )
+            found = before
+        self.ticks.append(found)
+        return found

@@ -1,0 +1,159 @@
+"""A folder or a list of pictures as a video: in natural order ("2.jpg" before "10.jpg"), at a rate or at
+times that are given. A rate that is not given is asked for, never guessed."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tvad.common.errors import InputError
+from tvad.data.video.clock import LONGEST_PAUSE, Clock
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+TIMES = ("times.txt", "times.csv")  # beside the pictures: seconds a line, or a name and its seconds
+_PREFIX = "pictures:"
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key by which names sort as people count."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(1, int(p), "") if n % 2 else (0, 0, p.casefold()) for n, p in enumerate(parts)]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, in natural order."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    return sorted(found, key=lambda p: natural(p.name))
+
+
+def as_text(
+    source: str | Sequence[str], fps: float | None = None, times: Sequence[float] | None = None
+) -> str:
+    """What `Pictures.named` reads: a folder or a list of pictures with their rate or times, as one string."""
+    given = source if isinstance(source, str) else list(source)
+    return _PREFIX + json.dumps(
+        {"source": given, "fps": fps, "times": None if times is None else list(times)}
+    )
+
+
+class Pictures:
+    """source: a folder, or the pictures' paths in order. fps: frames a second; times: seconds of every
+    picture, of which the first one's is taken off; neither: the folder's times.txt or times.csv. `clock`,
+    `size` (height, width): as of a `VideoFile`. Raises InputError that names the folder or the picture."""
+
+    def __init__(
+        self, source: str | Sequence[str], fps: float | None = None, times: Sequence[float] | None = None
+    ):
+        if isinstance(source, str):
+            self.name, folder = source, Path(source)
+            if not folder.is_dir():
+                raise InputError(f"{source}: no such folder of pictures")
+            self.files = pictures_in(folder)
+            beside = [folder / name for name in TIMES if (folder / name).is_file()]
+        else:
+            self.files, beside = [Path(p) for p in source], []
+            self.name = f"{len(self.files)} pictures" + (f" from {self.files[0]}" if self.files else "")
+        if not self.files:
+            raise InputError(f"{self.name}: no picture in it (expected {', '.join(SUFFIXES)})")
+        given = [*beside, *(["times"] if times is not None else []), *(["a rate"] if fps is not None else [])]
+        if not given:
+            raise InputError(
+                f"{self.name}: a clip of pictures needs its rate (fps, frames a second), or {TIMES[0]} beside"
+                " them"
+            )
+        if len(given) > 1:
+            raise InputError(f"{self.name}: its times are given twice, by {given[0]} and by {given[1]}")
+        if fps is not None:
+            if not (math.isfinite(fps) and fps > 0):
+                raise InputError(f"{self.name}: fps must be a positive number, found {fps:g}")
+            self.clock = Clock.constant(len(self.files), fps)
+        else:
+            self.clock = self._timed(times if times is not None else _read_times(beside[0], self.files))
+        self.size: tuple[int, int] | None = None
+
+    @classmethod
+    def named(cls, text: str) -> "Pictures | None":
+        """What `as_text` wrote, or a folder that holds its times; None for anything else."""
+        if text.startswith(_PREFIX):
+            return cls(**json.loads(text.removeprefix(_PREFIX)))
+        return cls(text) if os.path.isdir(text) else None
+
+    def _timed(self, times: Sequence[float]) -> Clock:
+        if len(times) != len(self.files):
+            raise InputError(f"{self.name}: {len(times)} times for {len(self.files)} pictures")
+        if len(times) < 2:
+            raise InputError(
+                f"{self.name}: one picture needs a rate: its time does not say how long it stays"
+            )
+        seconds = np.array(times, float)
+        gaps = np.diff(seconds)
+        if not np.isfinite(seconds).all() or (gaps < 0).any():
+            wrong = int(np.flatnonzero(~(gaps >= 0))[0]) + 1
+            raise InputError(
+                f"{self.name}: time {wrong} is {seconds[wrong]:g} s, after {seconds[wrong - 1]:g} s"
+            )
+        if not 0 < gaps.max() <= LONGEST_PAUSE:
+            raise InputError(
+                f"{self.name}: pictures must be more than 0 and at most {LONGEST_PAUSE:g} s apart"
+            )
+        return Clock(seconds - seconds[0], float(seconds[-1] - seconds[0] + (gaps[-1] or gaps.max())))
+
+    def shown(self) -> Iterator[tuple[float, Callable[[], np.ndarray]]]:
+        """(seconds, what reads the picture (H, W, 3) uint8 RGB) of every picture."""
+        if self.size is None:
+            self.size = _read(self.files[0]).shape[:2]
+        for file, seconds in zip(self.files, self.clock.times.tolist(), strict=True):
+            yield seconds, partial(self._picture, file)
+
+    def _picture(self, file: Path) -> np.ndarray:
+        assert self.size is not None
+        image = _read(file)
+        if image.shape[:2] != self.size:
+            image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
+        return image
+
+
+def _read(file: Path) -> np.ndarray:
+    """A picture, the right way up. Raises InputError that names it."""
+    try:
+        data = np.frombuffer(file.read_bytes(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be opened ({error.strerror})") from error
+    except cv2.error:
+        image = None
+    if image is None:
+        raise InputError(f"{file}: not a picture, or damaged")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def _read_times(path: Path, files: list[Path]) -> list[float]:
+    """Seconds of every picture: a number a line in the pictures' order, or `name, seconds`; a first line that
+    is neither is a heading."""
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    rows = [
+        (n, re.split(r"\s*[,;\t]\s*|\s+", line.strip())) for n, line in enumerate(lines, 1) if line.strip()
+    ]
+    found: list[tuple[str, float]] = []
+    for place, (n, cells) in enumerate(rows):
+        try:
+            if len(cells) > 2:
+                raise ValueError
+            found.append((cells[0] if len(cells) == 2 else "", float(cells[-1])))
+        except ValueError:
+            if place:
+                raise InputError(
+                    f"{path}:{n}: expected seconds, or a picture's name and its seconds"
+                ) from None
+    if not any(name for name, _ in found):
+        return [seconds for _, seconds in found]
+    by_name = dict(found)
+    if missing := [file.name for file in files if file.name not in by_name]:
+        raise InputError(f"{path}: no time for {missing[0]}")
+    return [by_name[file.name] for file in files]
