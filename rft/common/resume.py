@@ -94,8 +94,8 @@ def told(record: Mapping[str, Any], last: int) -> list[str]:
 
 
 def data_hash(samples: Iterable[Sample]) -> str:
-    """Of all that a data set says. Its videos are not read: one that was corrupt may be mended, and the run goes
-    on."""
+    """Of all that a data set says. Its videos are not read: one that was corrupt may be mended, and the run
+    goes on."""
     found = hashlib.sha256()
     for sample in samples:
         found.update(json.dumps(to_json(sample), sort_keys=True).encode())

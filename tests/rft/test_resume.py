@@ -4,6 +4,7 @@ prompts that do not fill a step, tasks that earn nothing."""
 import json
 import shutil
 import zipfile
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -158,6 +159,19 @@ def test_what_settings_only_name_is_compared_by_what_it_is(scenes, tmp_path, nam
     else:
         (change,) = stands(run, facts | {name: other}, "new").changes
         assert change.key.startswith(name)
+
+
+def test_a_record_of_the_version_before_is_compared_by_its_names(scenes, tmp_path):
+    run = run_of(scenes, SHIPPED, tmp_path, max_steps=9)
+    facts = record.made_of(run, load(run.data), 1)
+    (tmp_path / "grpo.json").write_text(json.dumps({"format": "grpo-run", "version": 1} | asdict(run)))
+    assert stands(run, facts).changes == []
+    moved = run.__class__(
+        **{**run.__dict__, "data": "elsewhere", "training": run.training | {"max_steps": 8}}
+    )
+    with pytest.raises(InputError, match=r"training.max_steps 9 -> 8; data .*-> elsewhere"):
+        stands(moved, facts)
+    assert len(stands(moved, facts, "new").record["changes"][0]["settings"]) == 2
 
 
 def test_fewer_steps_than_are_done_are_refused(scenes, tmp_path):
