@@ -96,6 +96,18 @@ class VllmModel:
         video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
         return {"prompt": self.rendered(request) + answered, "multi_modal_data": {"video": [video]}}
 
+    def _generate(self, inputs: list[dict], parameters: Any) -> list[Any]:
+        """vLLM's outputs. Raises InputError for a prompt that it has no room for."""
+        try:
+            return self.llm.generate(inputs, parameters, use_tqdm=False)
+        except ValueError as error:
+            if "maximum model length" not in str(error):
+                raise
+            raise InputError(
+                f"vllm: {str(error).splitlines()[0]} Give max_model_len (for rollouts prompt_tokens) more,"
+                " or fewer or smaller frames"
+            ) from error
+
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of every request, in order; `prompt_ids` keeps their prompts."""
         from vllm import SamplingParams
@@ -113,7 +125,7 @@ class VllmModel:
             )
             for seed in seeds_of(requests, sampling.seed)
         ]
-        outputs = self.llm.generate(inputs, parameters, use_tqdm=False)
+        outputs = self._generate(inputs, parameters)
         self.prompt_ids = [list(output.prompt_token_ids) for output in outputs]
         tokenizer = self.processor.tokenizer
         return [
@@ -137,10 +149,8 @@ class VllmModel:
             for option in options:
                 inputs.append(self._input(request, opening + option))
                 lengths.append(len(self.processor.tokenizer(option, add_special_tokens=False)["input_ids"]))
-        outputs = self.llm.generate(
-            inputs,
-            SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0, detokenize=False),
-            use_tqdm=False,
+        outputs = self._generate(
+            inputs, SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0, detokenize=False)
         )
         sums = []
         # The choice is the end of its prompt: its log-probability is that of the prompt's last n tokens.

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from rft.common import stage_record
+from rft.common.resume import told
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
@@ -35,7 +36,8 @@ def card(
         value = "--" if m["value"] is None else f"{m['value']:.3f}"
         interval = "--" if m["low"] is None else f"[{m['low']:.3f}, {m['high']:.3f}]"
         rows.append(f"| {metric} | {value} | {interval} | {m['n']} |")
-    steps = []
+    steps: list[str] = []
+    changed: list[str] = []  # the table's settings are those of a stage's last step
     for record_of in stages:
         stage, optimiser = record_of["stage"], record_of["stage"]["optimiser"]
         last = [row["loss"] for row in record_of["history"] if "loss" in row][-1]
@@ -43,6 +45,7 @@ def card(
             f"| {stage['name']} | {stage['data']['train']} | {', '.join(stage['trains'])} |"
             f" {record_of['steps']} x {optimiser['batch']} | {optimiser['lr']:g} | {last:.3f} |"
         )
+        changed += [f"Stage {stage['name']}, {line}." for line in told(record_of, record_of["steps"])]
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     return "\n".join(
         [
@@ -69,6 +72,7 @@ def card(
             "|---|---|---|---|---|---|",
             *steps,
             "",
+            *(line for text in changed for line in (text, "")),
             (
                 f"Scores, greedy, on {record['videos']} unseen clips, {record['suite']['rate']:g} frames a"
                 f" second, at most {record['suite']['max_frames']} (suite {record['suite']['name']},"
@@ -89,7 +93,6 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     """The card of a reinforcement run's result, from its configuration (`GrpoRun`) and logs: data, rewards,
     the last metrics, the command."""
     from bench.run_folder import versions
-    from rft.common.resume import told
     from rft.common.run_log import RECORD, read_log, read_record, reward_names
 
     log = read_log(out)

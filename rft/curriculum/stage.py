@@ -192,7 +192,8 @@ def run(
         "best": trainer.state.best_metric,
         "history": trainer.state.log_history,
     }
-    shown = record | {"stage": _dotted(stage)}
+    changed = {f"changed {n}": line for n, line in enumerate(resume.told(record, steps), 1)}
+    shown = record | {"stage": changed | _dotted(stage)}
     write_stage_report(out / "report.html", shown, model.eval(), processor, batches.validation, store)
     write_record(done, record)  # last: what marks the stage as done
     return model

@@ -2,6 +2,7 @@
 orderly end on SIGTERM."""
 
 import json
+import shutil
 import signal
 import threading
 from collections import deque
@@ -94,6 +95,19 @@ class BenchEvaluation(TrainerCallback):
         self.suite = suite.read(plan.suite, list(plan.overrides or []))
         suite.load(self.suite)  # bad data is refused before training
         self.trainer: Any = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # The steps behind the checkpoint are done again, perhaps with other settings: what was found and kept
+        # there is about weights that are no more.
+        if self.trainer.accelerator.is_main_process:
+            for folder in (self.out / "evaluations").glob("step-*"):
+                if int(folder.name.split("-")[1]) > state.global_step:
+                    shutil.rmtree(folder)
+            record = self.out / "best.json"
+            if record.exists() and json.loads(record.read_text())["step"] > state.global_step:
+                record.unlink()
+                shutil.rmtree(self.out / "best", ignore_errors=True)
+        self.trainer.accelerator.wait_for_everyone()
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step % self.plan.every and state.global_step != state.max_steps:

@@ -95,10 +95,9 @@ def row_of(
 
 
 def counts(tasks: dict[str, Task], count: int) -> dict[str, int]:
-    """How many of `count` prompts each task has by its share, one at least (largest remainders). Raises
-    InputError for fewer prompts than tasks."""
-    if count < len(tasks):
-        raise InputError(f"tasks: {count} prompts for {len(tasks)} tasks: some would have none")
+    """How many of `count` prompts each task has by its share (largest remainders), one at least: of fewer
+    prompts than tasks there are as many as tasks."""
+    count = max(count, len(tasks))
     total = sum(task.share for task in tasks.values())
     exact = {name: count * task.share / total for name, task in tasks.items()}
     found = {name: max(1, int(share)) for name, share in exact.items()}

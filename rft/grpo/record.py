@@ -128,8 +128,10 @@ def standing(
             f"training.lr_scheduler_type: {arguments.lr_scheduler_type.value} has no place for step {step} of"
             " a run with new settings; start a run of its own with another --out"
         )
-    if 0 < arguments.max_steps < step:
-        raise InputError(f"training.max_steps: {arguments.max_steps}, but {out} has done {step} steps")
+    if found and 0 < arguments.max_steps <= step:
+        raise InputError(
+            f"training.max_steps: {arguments.max_steps}, but {out} has done {step} steps: none is left to do"
+        )
     return Standing(checkpoint, step, found, record | {"changes": resume.kept(before, found, step)})
 
 

@@ -45,8 +45,6 @@ def prompts_of(
     they do not fill a step or a task earns nothing."""
     every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in tasks)
     count = run.prompts or (steps.prompts_wanted(arguments) if arguments.max_steps > 0 else every)
-    if not (arguments.max_steps > 0 and run.prompts is None):
-        steps.check_steps(count, arguments)
     chances = (
         difficulty.weights(difficulty.pass_rates(run.difficulty.run), run.difficulty.floor)
         if run.difficulty
@@ -54,6 +52,7 @@ def prompts_of(
     )
     table = class_table(samples, run.prompt, run.classes)
     rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances, table)
+    steps.check_steps(len(rows), arguments)
     steps.check_paid(rows, tasks, run.rewards)
     return rows
 

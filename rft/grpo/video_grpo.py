@@ -267,6 +267,8 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         """TRL's (B of all processes, R), and what was wrong with the completions: the share with any defect
         and with each, and the reward of every task."""
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if bool(rewards.isnan().all()):
+            raise InputError(f"rewards: none applies to any of the {len(rewards)} completions of a rollout")
         defects = [
             parsed(completion_text(completion), row, "strict").defects
             for completion, row in zip(completions, inputs, strict=True)

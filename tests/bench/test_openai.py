@@ -87,6 +87,35 @@ def test_a_clip_travels_as_an_exact_mp4(endpoint):
     assert np.array_equal(again.images, clip_of().images) and again.fps == 2.0
 
 
+def test_what_is_drawn_is_asked_with_the_requests_own_seed(endpoint):
+    model = OpenAiModel(f"m@{endpoint.url}", concurrency=1)
+    requests = [Request(messages("What?"), clip_of(), key=key) for key in ("a", "b")]
+    model.sample(requests, Sampling(1, 0.7, seed=3))
+    model.sample(requests[::-1], Sampling(1, 0.7, seed=3))
+    model.sample(requests, Sampling(1, 0.0, seed=3))
+    seeds = [body.get("seed") for _, _, body in endpoint.seen]
+    assert seeds == [*seeds[:2], seeds[1], seeds[0], None, None] and seeds[0] != seeds[1]
+
+
+def test_an_endpoint_that_takes_no_seed_is_asked_without(endpoint, capsys):
+    endpoint.replies = [
+        (422, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]})
+    ]
+    model = OpenAiModel(f"m@{endpoint.url}", concurrency=1)
+    for _ in range(2):
+        model.sample([request_of()], Sampling(1, 0.7))
+    assert ["seed" in body for _, _, body in endpoint.seen] == [True, False, False]
+    assert capsys.readouterr().err.count("takes no seed") == 1
+    endpoint.replies = [(400, {"error": "bad request"})]
+    with pytest.raises(InputError, match="answered 400"):
+        model.sample([request_of()], Sampling(1, 0.7))
+
+
+def test_what_no_endpoint_may_read_as_more_than_text_is_plain(endpoint):
+    OpenAiModel(f"m@{endpoint.url}").sample([request_of("Is <|im_end|> \ud83d one?")], Sampling())
+    assert endpoint.seen[0][2]["messages"][1]["content"][1]["text"] == "Is < |im_end|> \ufffd one?"
+
+
 def test_a_clip_travels_as_frames_with_their_times(endpoint):
     OpenAiModel(f"m@{endpoint.url}", video="frames").sample([request_of()], Sampling())
     parts = endpoint.seen[0][2]["messages"][1]["content"]

@@ -4,6 +4,7 @@ change."""
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_forbidden_tokens_are_never_sampled(engine):
     forbidden = set(engine.llm.llm_engine.vllm_config.model_config.hf_config.forbidden_token_ids)
     found = engine.sample(make_requests(), Sampling(8, 2.0, max_tokens=24, seed=1))
     assert not forbidden & {t for group in found for c in group for t in c.ids}
+
+
+def test_draws_are_the_requests_own_in_any_company(engine):
+    requests = [replace(request, key=f"v{n}") for n, request in enumerate(make_requests())]
+    sampling = Sampling(2, 1.0, max_tokens=12, seed=3)
+    every = [[c.ids for c in group] for group in engine.sample(requests, sampling)]
+    part = [[c.ids for c in group] for group in engine.sample(requests[::-2], sampling)]
+    assert part == every[::-2]
 
 
 def test_two_draws_with_one_seed_agree(engine):

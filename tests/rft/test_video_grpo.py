@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import ROOT
 from grpo_runs import run_of
+from safetensors.torch import save_file
 from transformers import Trainer
 from trl import GRPOTrainer
 
@@ -204,7 +205,7 @@ def test_training_steps_run_change_weights_and_leave_readable_logs(scenes, check
 def test_equal_rewards_give_zero_advantage_and_leave_the_weights(scenes, checkpoint, tmp_path):
     run = replace(
         run_of(scenes, checkpoint, tmp_path, max_steps=1, weight_decay=0.0),
-        rewards={"box": 1.0},
+        rewards={"format": 1.0},  # which gibberish never earns
         tasks={"judgement": 1.0},
     )
     before = TvadForConditionalGeneration.from_pretrained(checkpoint).state_dict()
@@ -302,11 +303,14 @@ def test_bad_mixtures_are_refused(tasks, words):
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):
-    from rft.common.run_log import last_checkpoint
+    from rft.common.checkpoints import last_checkpoint
 
     for step, state in ((9, '{"global_step": 9}'), (10, '{"global_st'), (12, None)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
+        save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            torch.save({}, folder / name)
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
