@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from bench.suite import Item, Suite
-from bench.tasks import TASKS, Capped, Labelled, Reads, Task
+from bench.tasks import CAPPED, LABELLED, READERS, TASKS
 from tvad.answer import Answer, Read, parse, split
 from tvad.data.sample import DIALOGUE_TURN, Question
 from tvad.prompts import asked
@@ -61,24 +61,24 @@ def score_item(
         return line
     scores = task.score(answer, item.question, item.sample)
     line["scores"] = {name: value for name, value in scores.items() if value is not None}
-    if isinstance(task, Labelled):
-        line["labels"] = list(task.label(answer, item.question))
-    found = read(task, answer, item.question, line["scores"])
+    if labelled := LABELLED.get(item.task):
+        line["labels"] = list(labelled.label(answer, item.question))
+    found = read(item.task, answer, item.question, line["scores"])
     if found.keys:
         line["read"] = list(found.keys)
     elif found.reason:
         line["unread"] = found.reason
-    if isinstance(task, Capped):
-        best = task.ceiling(item.question, item.sample)
+    if capped := CAPPED.get(item.task):
+        best = capped.ceiling(item.question, item.sample)
         below = {k: v for k in line["scores"] if (v := best.get(k)) is not None and v < 1 - 1e-9}
         line["ceiling"] = {k: v for k, v in below.items() if k not in task.LOWER}
     return line
 
 
-def read(task: Task, answer: Answer, question: Question, scores: dict[str, float]) -> Read:
+def read(task: str, answer: Answer, question: Question, scores: dict[str, float]) -> Read:
     """What a task reads out of an answer (a letter, "yes", classes), or why nothing."""
-    if isinstance(task, Reads):
-        return task.read(answer, question)
+    if reader := READERS.get(task):
+        return reader.read(answer, question)
     if not scores.get("parse_failure"):
         return Read(())
     why = (defect for defect in answer.defects if "span" in defect or "glue" in defect)

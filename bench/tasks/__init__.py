@@ -80,6 +80,10 @@ TASKS: dict[str, Task] = {
     DIALOGUE_TURN: dialogue,
     FAITHFULNESS: faithfulness,
 }
+# What only some tasks do, looked up once: asking every time costs as much as reading an answer.
+READERS: dict[str, Reads] = {name: task for name, task in TASKS.items() if isinstance(task, Reads)}
+CAPPED: dict[str, Capped] = {name: task for name, task in TASKS.items() if isinstance(task, Capped)}
+LABELLED: dict[str, Labelled] = {name: task for name, task in TASKS.items() if isinstance(task, Labelled)}
 HEATMAP = "heatmap"
 NAMES = (*TASKS, HEATMAP)
 # What a table or a picture of a run shows first, in this order.

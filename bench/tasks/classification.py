@@ -17,7 +17,7 @@ POSITIVE = None  # macro F1
 def wanted(answer: Answer, question: Question) -> tuple[str, ...]:
     """The classes that are right, as the table spells them; none where the table has no such class."""
     whole = answer.reading.class_of.get(key_of(question.answer))
-    return (whole,) if whole else read_classes(question.answer, answer.reading.classes).keys
+    return (whole,) if whole else read_classes(question.answer, answer.reading.table).keys
 
 
 def read(answer: Answer, question: Question) -> Read:
@@ -26,34 +26,38 @@ def read(answer: Answer, question: Question) -> Read:
         return Read((), answer.missing)
     if is_number(question.answer):
         return read_number(answer.answer)
-    if right := wanted(answer, question):
-        # A table of one class only knows it by the whole text: it cannot see that others are named beside it.
-        if len(answer.reading.classes) > 1:
-            return read_classes(answer.answer, answer.reading.classes)
-        return Read(right) if same_name(answer.answer, right[0]) else Read((), "nothing_named")
-    return Read((question.answer,) if same_name(answer.answer, question.answer) else (answer.answer,))
+    right = wanted(answer, question)
+    if right and len(answer.reading.classes) > 1:
+        return read_classes(answer.answer, answer.reading.table)
+    # Without a table, or with one of one class, nobody can see what else is named: the whole text counts.
+    name = right[0] if right else question.answer
+    if same_name(answer.answer, name):
+        return Read((name,))
+    return Read((), "nothing_named") if right else Read((answer.answer,))
 
 
-def right(answer: Answer, question: Question) -> bool:
-    """Does the answer name what is right and nothing else?"""
-    if answer.answer is not None and is_number(question.answer):
-        return same_number(answer.answer, question.answer)
+def _judged(answer: Answer, question: Question) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """(what is right, what is named, whether that is right and nothing else)."""
     found = read(answer, question).keys
-    return bool(found) and set(found) <= set(wanted(answer, question) or (question.answer,))
+    if is_number(question.answer):
+        return (question.answer,), found, bool(found) and same_number(answer.answer, question.answer)
+    true = wanted(answer, question) or (question.answer,)
+    return true, found, bool(found) and set(found) <= set(true)
 
 
 def label(answer: Answer, question: Question) -> tuple[str, str | None]:
     """(truth, prediction) as class names; None for an answer that names none. Of several the leading one."""
-    true, found = wanted(answer, question) or (question.answer,), read(answer, question).keys
-    if right(answer, question):
-        return true[0], true[0]
-    return true[0], next((name for name in found if name not in true), found[0] if found else None)
+    true, found, right = _judged(answer, question)
+    if right or not found:
+        return true[0], true[0] if right else None
+    return true[0], next((name for name in found if name not in true), found[0])
 
 
 def score(answer: Answer, question: Question, sample: Sample | None) -> dict[str, float | None]:
-    found, true = set(read(answer, question).keys), set(wanted(answer, question))
+    true, found, right = _judged(answer, question)
+    both, either = set(true) & set(found), set(true) | set(found)
     return {
-        "accuracy": float(right(answer, question)),
-        "jaccard": len(found & true) / len(found | true) if len(true) > 1 else None,
+        "accuracy": float(right),
+        "jaccard": len(both) / len(either) if len(true) > 1 else None,
         "parse_failure": float(not found),
     }

@@ -44,6 +44,7 @@ _FENCE = re.compile(r"```(?:[a-z]{0,12}\n)?", re.IGNORECASE)
 _MARKS = re.compile(
     r"<\|?/?(?:object_ref_start|object_ref_end|box_start|box_end|begin_of_box|end_of_box|ref|det)\|?>"
 )
+_DIGIT = re.compile(r"\d")
 _SAID = {"%": "percent", "px": "pixels", "pixel": "pixels"}
 
 
@@ -92,6 +93,8 @@ def boxes_in_text(
     text: str, unit: Unit = "permille", size: tuple[int, int] | None = None
 ) -> tuple[tuple[Box, ...], list[str]]:
     """Boxes in free text, each once; nothing where there are none."""
+    if not _DIGIT.search(text):
+        return (), []
     text = _plain(text)
     rows = [*_tokens(text), *(_fenced(text) or _in_words(text))]
     if not rows and (bare := _BARE.fullmatch(text.strip())):

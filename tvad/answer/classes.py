@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from tvad.answer.script import UNSPACED, folded, plain
-from tvad.answer.statements import MOST, Mention, Read, read, stated_before
+from tvad.answer.statements import MOST, SHORT, Mention, Read, read, stated_before
 from tvad.answer.verdict import judged
 from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES
 from tvad.answer.wrapped import unwrapped
 
 Table = Mapping[str, Sequence[str]]  # class: other names of it
+Rows = tuple[tuple[str, tuple[str, ...]], ...]  # the same, to be looked up by
 
 _BEFORE = stated_before(
     r"class|category|type|kind|label|anomaly|event|crime|incident|scene|video|clip"
@@ -30,6 +31,7 @@ NORMAL = frozenset(
 )
 
 
+@lru_cache(maxsize=4096)
 def key_of(name: str) -> str:
     """A name without case, blanks, hyphens and underscores: spellings of one class have one key."""
     return re.sub(r"[\W_]+", "", folded(name))
@@ -48,14 +50,27 @@ def table_of(names: Iterable[str], further: Table | None = None) -> dict[str, li
     return table
 
 
-def read_classes(text: str | None, table: Table) -> Read:
+def rows_of(table: Table) -> Rows:
+    """A table in the form in which it is looked up."""
+    return tuple((name, tuple(others)) for name, others in table.items())
+
+
+def read_classes(text: str | None, table: Table | Rows) -> Read:
     """The classes that a text names, in its order; or why there are none: nothing_said, several
     (alternatives), denied, refused, nothing_named."""
     if not text or not text.strip():
         return Read((), "nothing_said")
+    rows = table if isinstance(table, tuple) else rows_of(table)
+    return _cached(text, rows) if len(text) <= SHORT else _named(text, rows)
+
+
+def _named(text: str, table: Rows) -> Read:
     named = [_read(part, table) for part in unwrapped(plain(text))]
     keys = tuple(dict.fromkeys(key for each in named for key in each.keys))
     return Read(keys) if keys else named[0]
+
+
+_cached = lru_cache(maxsize=4096)(_named)
 
 
 def same_name(text: str | None, wanted: str) -> bool:
@@ -70,8 +85,8 @@ def same_name(text: str | None, wanted: str) -> bool:
     )
 
 
-def _read(text: str, table: Table) -> Read:
-    patterns, keys = _compiled(tuple((name, tuple(others)) for name, others in table.items()))
+def _read(text: str, table: Rows) -> Read:
+    patterns, keys = _compiled(table)
     mentions = []
     for match in deque(patterns.finditer(text), maxlen=4 * MOST) if patterns else ():
         said = match.group()
@@ -81,7 +96,9 @@ def _read(text: str, table: Table) -> Read:
     found = read(text, mentions, _BEFORE, several=True)
     if found.keys:
         return found
-    if (normal := next((name for name in table if key_of(name) in NORMAL), None)) and judged(text) is False:
+    if (normal := next((name for name, _ in table if key_of(name) in NORMAL), None)) and judged(
+        text
+    ) is False:
         return Read((normal,))
     return Read((), "refused") if found.reason == "nothing_named" and REFUSES.search(text[-2000:]) else found
 

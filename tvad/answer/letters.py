@@ -6,7 +6,8 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from tvad.answer.script import UNSPACED, folded, plain
+from tvad.answer.phrases import phrases_in
+from tvad.answer.script import folded, plain
 from tvad.answer.statements import MOST, Mention, Rank, Read, read, stated_before, weighed
 from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES, either
 from tvad.answer.wrapped import unwrapped
@@ -39,6 +40,7 @@ _MAY_PRECEDE = re.compile(
 )
 _WORD_BEFORE = re.compile(r"([A-Za-zÀ-ɏḀ-ỿ'’]{1,24})\s{1,3}$")
 _LOOKS_LIKE_A_WORD = "AEIO"  # a letter that is a word of some language when written with a capital
+_LABEL_OF_A_WORD = re.compile(rf"\s{{0,9}}[{LETTERS}](?=[A-Z][a-z])")
 _NOT_SAID = re.compile(r"(?<!\w)N\s?/\s?A(?!\w)", re.IGNORECASE)
 _TO_OWN_TEXT = re.compile(r"[\s.:,;)\]\"'*_–—\-(]{0,6}(?:because\s)?", re.IGNORECASE)
 
@@ -56,6 +58,8 @@ def read_letter(text: str | None, options: Sequence[str] | Mapping[str, str]) ->
     if not text or not text.strip():
         return Read((), "nothing_said")
     texts = dict(options) if isinstance(options, Mapping) else dict(zip(LETTERS, options, strict=False))
+    if text in texts:
+        return Read((text,))
     parts = unwrapped(plain(text))
     found = [_read(part, texts) for part in parts]
     if len(found) == 1:
@@ -94,43 +98,17 @@ def _read(text: str, texts: Mapping[str, str]) -> Read:
     return found
 
 
-def _pattern_of(option: str) -> str | None:
-    """An option's words in their order, punctuation and a leading article aside."""
-    tokens = re.findall(r"\d+(?:[.,:]\d+)+|[^\W_]+", option)
-    if not tokens:
-        return None
-    article = tokens[0].lower() in ("a", "an", "the") and len(tokens) > 2
-    body = r"[\W_]{0,6}".join(map(re.escape, tokens[1:] if article else tokens))
-    edge = rf"[^\W_{UNSPACED}]"
-    left = "" if re.match(rf"[{UNSPACED}]", tokens[0]) else rf"(?<!{edge})"
-    right = "" if re.match(rf"[{UNSPACED}]", tokens[-1][-1]) else rf"(?!{edge})"
-    left += r"(?<!\d[.,:])" if tokens[0][0].isdigit() else ""  # "5" is not in "1.5"
-    right += r"(?![.,:]\d)" if tokens[-1][-1].isdigit() else ""
-    return rf"{left}(?:(?:an?|the)\s)?{body}{right}" if article else rf"{left}{body}{right}"
-
-
 def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:
-    """Where options' texts occur; of several that begin at one place the longest."""
-    patterns: dict[str, str] = {}
-    for key, option in texts.items():
-        if option.strip() in LETTERS:
-            continue  # its text is a letter, and read as one
-        if (pattern := _pattern_of(plain(option))) and pattern.lower() not in (
-            p.lower() for p in patterns.values()
-        ):
-            patterns[key] = pattern
-    if not patterns:
-        return []
-    ordered = sorted(patterns, key=lambda key: -len(patterns[key]))
+    """Where options' texts occur, but for those that are a letter themselves and read as one."""
+    texts = {key: option for key, option in texts.items() if option.strip() not in LETTERS}
     # A letter may be glued to the text that it labels ("DBecause …"): it is no part of a word then.
-    joined = re.compile("|".join(f"(?P<{key}>{patterns[key]})" for key in ordered), re.IGNORECASE)
-    found = [Mention(m.start(), m.end(), frozenset(str(m.lastgroup))) for m in _last(joined, text)]
-    glued = re.match(rf"\s{{0,9}}[{LETTERS}](?=[A-Z][a-z])", text)
-    if glued and (m := joined.match(text, glued.end()) or joined.match(text[glued.end() :])):
-        at = glued.end() if m.start() == 0 else 0
-        found.append(Mention(m.start() + at, m.end() + at, frozenset(str(m.lastgroup))))
-        found.append(Mention(glued.end() - 1, glued.end(), frozenset(text[glued.end() - 1])))
-    return sorted(set(found))
+    if not (glued := _LABEL_OF_A_WORD.match(text)):
+        return phrases_in(text, texts)
+    at = glued.end()
+    rest = [Mention(m.start + at, m.end + at, m.keys) for m in phrases_in(text[at:], texts)]
+    if rest and rest[0].start == at:
+        return [Mention(at - 1, at, frozenset(text[at - 1])), *rest]
+    return phrases_in(text, texts)
 
 
 def _letters_in(text: str, texts: Mapping[str, str], named: list[Mention]) -> list[Mention]:
@@ -156,7 +134,7 @@ def _letters_in(text: str, texts: Mapping[str, str], named: list[Mention]) -> li
         before = text[max(0, start - 60) : start]
         if not FOLLOWS_A_LETTER.match(text, end):
             continue
-        alone = re.match(r"[.):]", text[end:]) and not before.strip()
+        alone = text[end : end + 1] in (".", ")", ":") and not before.strip()
         if alone or _LABELLED.search(before) or _BRACKETED.search(before) or _BEFORE.search(before):
             found.append((match.group().upper(), start, end))
     starts = [mention.start for mention in named]

@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from tvad.answer.script import plain
 from tvad.answer.statements import MOST, Mention, Read, read, stated_before
@@ -24,6 +25,7 @@ SECONDS = {
 }
 
 
+@lru_cache(maxsize=1024)
 def is_number(text: str) -> bool:
     """Is a reference one number, with a unit or not?"""
     return _ONLY.fullmatch(plain(text)) is not None

@@ -146,7 +146,7 @@ def parse(
         return contents[0].strip() if len(contents) == 1 else None
 
     said = answer = single("answer")
-    inner = marks_in(answer, reading.marks, strict) if answer else []
+    inner = marks_in(answer, reading.marks, strict) if answer and ("<" in answer or reading.marks) else []
     if any(mark.name and not mark.family.startswith(FOREIGN) for mark in inner):
         answer = None  # tags inside tags
     if answer is None and not strict and "answer" not in by_name and outside:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from tvad.answer.classes import key_of
+from tvad.answer.classes import Rows, key_of, rows_of
 from tvad.common.errors import InputError
 
 
@@ -40,6 +40,11 @@ class Reading:
     def class_of(self) -> dict[str, str]:
         """Class of every spelling (`tvad.answer.classes.key_of`)."""
         return {key_of(said): name for name, others in self.classes.items() for said in (name, *others)}
+
+    @cached_property
+    def table(self) -> Rows:
+        """The classes, as `read_classes` looks them up."""
+        return rows_of(self.classes)
 
     @property
     def marks(self) -> tuple[tuple[str, str], ...]:

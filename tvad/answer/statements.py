@@ -13,6 +13,7 @@ from tvad.answer import words
 from tvad.answer.words import either
 
 NEAR = 100  # characters that decide how something is meant, on either side
+SHORT = 400  # characters up to which what was read is kept: the same short answers come again and again
 MOST = 400  # mentions that are weighed, the last ones of a longer text: what counts is said at the end
 
 

@@ -3,6 +3,7 @@ said to be there as well. An answer that contradicts itself is not read."""
 
 import re
 from collections import deque
+from functools import lru_cache
 
 from tvad.answer import words
 from tvad.answer.languages import (
@@ -18,6 +19,7 @@ from tvad.answer.script import UNSPACED, plain
 from tvad.answer.statements import (
     MOST,
     NEAR,
+    SHORT,
     Group,
     Mention,
     Rank,
@@ -66,8 +68,8 @@ _STARTS = re.compile(
 # "Normal" is a verdict where it is said of the video or of everything ("the normal flow" is none).
 _COPULA = either(
     r"s|is|are|was|were|be|seems?|looks?|appears?|remains?|stays?|behaves?|acts?|goes|proceeds?|shows?",
-    r"all|everything|nothing but|an?|only|just|mostly",
-    r"est|ist|es|é|è|sono|sont|están?|alles|tout|todo|tudo|tutto|все|всё",
+    r"all|everything|nothing but|an?|only|just|mostly|est|ist|es|é|è|sono|sont|están?",
+    r"alles|tout|todo|tudo|tutto|все|всё",
 )
 _PREDICATE = re.compile(
     rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not)\s){{0,2}}"
@@ -96,6 +98,10 @@ def read_verdict(text: str | None) -> Read:
     nothing_named."""
     if not text or not text.strip():
         return Read((), "nothing_said")
+    return _cached(text) if len(text) <= SHORT else _verdict(text)
+
+
+def _verdict(text: str) -> Read:
     text = plain(text)
     if isinstance(data := json_in(text), dict):  # {"anomaly": true}
         for key, value in data.items():
@@ -106,6 +112,9 @@ def read_verdict(text: str | None) -> Read:
         return found[0]
     keys = {key for each in found for key in each.keys}
     return Read(tuple(keys)) if len(keys) == 1 and all(each.keys for each in found) else Read((), "several")
+
+
+_cached = lru_cache(maxsize=4096)(_verdict)
 
 
 def _read(text: str) -> Read:
