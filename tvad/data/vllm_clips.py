@@ -2,6 +2,9 @@
 choose others), named in `--media-io-kwargs '{"video": {"video_backend": "tvad", ...}}'`."""
 
 import io
+from typing import Any
+
+import numpy as np
 
 from tvad.data.video import RATE, Frames, decode
 
@@ -14,6 +17,11 @@ def sampled(data: bytes, rate: float, max_frames: int) -> Frames:
     return decode(io.BytesIO(data), rate if rate > 0 else None, max_frames if max_frames > 0 else None)
 
 
+def as_video(clip: Frames) -> tuple[np.ndarray, dict[str, Any]]:
+    """A sampled clip as vLLM's loaders give one: frames and what its processors read of them."""
+    return clip.images, clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
+
+
 def register_loader() -> None:
     """Make vLLM know the sampling by name (`video_backend`)."""
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, VideoLoader
@@ -24,8 +32,7 @@ def register_loader() -> None:
 
         @classmethod
         def load_bytes(cls, data: bytes, num_frames: int = -1, fps: float = RATE, **_):
-            clip = sampled(data, fps, num_frames)
-            return clip.images, clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
+            return as_video(sampled(data, fps, num_frames))
 
     if LOADER not in VIDEO_LOADER_REGISTRY.name2class:
         VIDEO_LOADER_REGISTRY.register(LOADER)(ClipLoader)
