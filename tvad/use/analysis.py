@@ -15,7 +15,8 @@ class Analysis:
     """A whole video. centres (S,): seconds of each temporal step; maps (S, h, w) in [0, 1], the mean over the
     windows that saw the step, None without AHD; jpegs: one frame a step, shrunk and packed (a long video has
     thousands); objects: linked detections in the video's pixels, by step; spans: seconds, merged over
-    windows; clip: the window that the dialogue is about, the most anomalous one."""
+    windows; unread: windows whose answer says neither a span nor that there is none; clip: the window that
+    the dialogue is about, the most anomalous one."""
 
     path: str
     fps: float
@@ -28,6 +29,7 @@ class Analysis:
     jpegs: list[bytes]
     objects: list[ObjectPath]
     spans: list[tuple[float, float]]
+    unread: int
     clip: video.Frames
 
     def image(self, step: int) -> np.ndarray:

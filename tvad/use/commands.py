@@ -47,7 +47,7 @@ def infer(
 
     from tvad.data import load as load_samples
     from tvad.model.start import load
-    from tvad.use.infer import Dialogue, analyse, as_json, videos_in, write
+    from tvad.use.infer import Dialogue, analyse, as_json, in_short, videos_in, write
 
     files = videos_in(video)
     truths = {Path(s.video.path).name: s for s in load_samples(truth)} if truth else {}
@@ -67,7 +67,7 @@ def infer(
             failed += 1
             continue
         dialogue = Dialogue(network, processor, analysis.clip)
-        tqdm.write(_headline(analysis))
+        tqdm.write(f"{analysis.path}: {in_short(analysis)}")
         tqdm.write(f"the dialogue is {dialogue.about}; its times are the video's")
         for asked, reply in dialogue.standard():
             tqdm.write(f"> {asked}\n{reply.words}")
@@ -110,11 +110,12 @@ def demo(
     check_sampling(rate, max_frames)
     _check_overlap(overlap)
     from tvad.model.start import load
+    from tvad.use.knows import knows
     from tvad.use.page import serve as serve_page
 
     network, processor = load(checkpoint(model))
     print(f"http://{host}:{port}", flush=True)
-    serve_page(network, processor, host, port, rate, max_frames, overlap)
+    serve_page(network, processor, host, port, rate, max_frames, overlap, knows(model))
     return 0
 
 
@@ -214,16 +215,6 @@ def _say_what_is_known(model: str) -> None:
 
     if sentence := knows(model):
         print(sentence, file=sys.stderr)
-
-
-def _headline(analysis) -> str:
-    scores = analysis.frame_scores()
-    spans = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans) or "none"
-    peak = "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}"
-    return (
-        f"{analysis.path}: {analysis.frames / analysis.fps:.1f} s, {analysis.windows} windows; {peak};"
-        f" {len(analysis.objects)} objects; anomaly: {spans}"
-    )
 
 
 def _chat(dialogue) -> None:

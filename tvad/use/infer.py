@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from tvad import pictures
-from tvad.answer import parse
+from tvad.answer import judged, parse
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data import video
@@ -85,7 +85,7 @@ def analyse(
     per_step: dict[int, list] = {}  # first frame of a step -> [seconds, sum of maps, count, image]
     spans: list[tuple[float, float]] = []
     best: tuple[float, video.Frames] | None = None
-    count, last = 0, None
+    count, unread, last = 0, 0, None
     stride = max(PER_STEP, round(max_frames * (1 - overlap) / PER_STEP) * PER_STEP)
     bar = tqdm(unit="window", desc=Path(path).name, disable=None, leave=False)
     for clips in _batched(video.windows(path, rate, max_frames, stride), batch):
@@ -99,6 +99,7 @@ def analyse(
             answer = parse(reply)
             start = float(clip.times[0])
             anomalous = isinstance(answer.span, tuple)
+            unread += answer.span is None and judged(answer.answer) is not False
             if isinstance(answer.span, tuple):  # seconds from the window's start: shift them, cut at its end
                 length = float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
                 a, b = (start + min(max(t, 0.0), length) for t in answer.span)
@@ -138,8 +139,25 @@ def analyse(
         jpegs=[held[3] for held in ordered],
         objects=[] if maps is None else objects_of(maps, height, width),
         spans=merged(spans, 1 / rate),
+        unread=unread,
         clip=best[1],
     )
+
+
+def in_short(analysis: Analysis) -> str:
+    """One line about a video. "none" is said where every window was answered so; what could not be read is
+    counted."""
+    scores, windows = analysis.frame_scores(), analysis.windows
+    found = [f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans]
+    if analysis.unread:
+        found.append(f"the answer about {analysis.unread} of {windows} windows could not be read")
+    parts = [
+        f"anomaly: {', '.join(found) or 'none'}",
+        "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}",
+        f"{len(analysis.objects)} object{'s' * (len(analysis.objects) != 1)}",
+        f"{analysis.frames / analysis.fps:.1f} s of video in {windows} window{'s' * (windows != 1)}",
+    ]
+    return "; ".join(parts)
 
 
 def _batched(items: Iterator, size: int) -> Iterator[list]:
@@ -218,6 +236,7 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
         "width": analysis.width,
         "height": analysis.height,
         "windows": analysis.windows,
+        "unread_windows": analysis.unread,
         "spans": [[round(a, 3), round(b, 3)] for a, b in analysis.spans],
         "frame_scores": None if scores is None else [round(float(s), 4) for s in scores],
         "objects": [
