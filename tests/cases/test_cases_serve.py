@@ -239,6 +239,7 @@ def test_the_page_forgets_a_clip_with_its_findings_and_the_server_its_files(brow
         return question.is_disabled()
 
     page.get_by_text("generated scenes only").wait_for()
+    words.wait_for()
     assert gone() and page.locator("#look").is_disabled()
     taken(as_avi(tmp_path / "fire.avi"))
     page.wait_for_function(
