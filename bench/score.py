@@ -27,6 +27,7 @@ from bench.run_folder import ANSWERS, write_metrics, write_record
 from bench.suite import Item, Suite, load
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
+from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
@@ -257,7 +258,7 @@ def score(
     temporary.replace(out / ANSWERS)
     metrics = columns.intervals(suite) | maps
     record = {
-        "model": f"predictions:{predictions}",
+        "model": public(f"predictions:{predictions}"),
         "suite": asdict(suite),
         "suite_hash": suite.digest(samples),
         "videos": len(samples),

@@ -136,8 +136,8 @@ def until_up(process: subprocess.Popen, url: str, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """Base URL of an OpenAI-compatible vLLM server of the shipped checkpoint, named "tiny"; it wants KEY, takes
-    frames a request, and fetches from this machine's own address and from a name of it."""
+    """Base URL of an OpenAI-compatible vLLM server of the shipped checkpoint, named "tiny"; it wants KEY,
+    takes frames a request, and fetches from this machine's own address and from a name of it."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
     port = free_port()

@@ -18,11 +18,11 @@ from tvad.use.serving.requests import Sampling
 class Tokenizer:
     """What `tvad.control` reads of one."""
 
-    added_tokens_decoder = {
-        n: types.SimpleNamespace(content=word, special=True)
-        for n, word in enumerate(("<|im_end|>", "<|video_pad|>"))
-    }
     all_special_tokens = ("<|im_end|>",)
+
+    def __init__(self):
+        words = enumerate(("<|im_end|>", "<|video_pad|>"))
+        self.added_tokens_decoder = {n: types.SimpleNamespace(content=w, special=True) for n, w in words}
 
 
 class SmallServer:
@@ -41,7 +41,7 @@ class SmallServer:
         self.middleware = ServingMiddleware(self)
 
     def get_tokenizer(self):
-        return Tokenizer
+        return Tokenizer()
 
     async def collective_rpc(self, method, args):
         if method == "tvad_takes":

@@ -124,7 +124,10 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
     if cursor is not None:
         axes.axvline(cursor, color="#e0912f", linewidth=1.5)
     axes.set(
-        xlim=(0, max(analysis.frames / analysis.fps, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="frame score"
+        xlim=(0, max(analysis.frames / analysis.fps, 1e-3)),
+        ylim=(0, 1.02),
+        xlabel="seconds",
+        ylabel="frame score",
     )
     if axes.get_legend_handles_labels()[0]:
         # Above the plot: the curve may be anywhere in it.

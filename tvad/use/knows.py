@@ -16,6 +16,6 @@ def knows(model: str) -> str:
         return ""
     classes = classes_of(SETTING[name], "test")
     return (
-        f"{name} has seen generated scenes only and knows nothing of real video; its {len(classes)} classes of"
-        f" anomaly: {', '.join(classes)}."
+        f"{name} has seen generated scenes only and knows nothing of real video; its {len(classes)} classes"
+        f" of anomaly: {', '.join(classes)}."
     )

@@ -1,6 +1,6 @@
 """The web demo (`tvad demo`): drop a video, see the heatmap play along the timeline of frame scores, talk
-about it. What belongs to a clip goes with it: its findings when another one comes, its files after an hour and
-when the server ends."""
+about it. What belongs to a clip goes with it: its findings when another one comes, its files after an hour
+and when the server ends."""
 
 import os
 import shutil
@@ -30,12 +30,7 @@ TITLE = "T-VAD: what is anomalous, where, when and why"
 KEPT = 3600  # seconds that a visitor's files and analysis are kept
 PRIVACY = "Your clip stays on this server; it is deleted within two hours and when the server ends."
 LATER = [ASKED[kind] for kind in ("temporal", "classification", "judgement")]  # questions to click
-# Of a clip that a browser does not play, the page makes one that it does: its player need not complain.
-QUIET = (
-    "<script>document.addEventListener('error', (event) => {"
-    " if (event.target.closest?.('#video')) event.stopImmediatePropagation(); }, true);</script>"
-)
-STYLE = "#chat button[aria-label=Clear] { display: none; }"  # it would empty what is shown, not what was said
+HEAD = Path(__file__).with_name("page_head.html")
 OFF = "look at a clip first, then ask on"
 
 
@@ -279,8 +274,7 @@ def serve(
             server_name=host,
             server_port=port,
             theme=theme,
-            head=QUIET,
-            css=STYLE,
+            head_paths=HEAD,
             max_file_size="500mb",
             quiet=True,
             footer_links=[],

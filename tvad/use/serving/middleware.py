@@ -11,7 +11,7 @@ from tvad.common.errors import InputError
 from tvad.control import tokens_of
 from tvad.use.serving.heatmaps import SEEN, Heatmaps
 from tvad.use.serving.pool import Busy
-from tvad.use.serving.requests import CHAT, Sampling, check
+from tvad.use.serving.requests import Sampling, check
 
 MOST_BYTES = 128 << 20  # of a request's body: a video of 96 MiB as base64
 HEATMAPS = 16  # requests with a heatmap at a time
@@ -43,7 +43,7 @@ class ServingMiddleware:
             return await self.app(scope, receive, send)
         if self._draining is not None and scope["path"] != "/metrics":
             return await _refuse(send, 503, "the server is shutting down")
-        if scope["method"] not in SAFE and scope["path"] != PROBE and not _has_key(scope):
+        if scope["method"] not in SAFE and scope["path"] != PROBE and not self._has_key(scope):
             return await _reply(send, 401, {"error": "Unauthorized"})
         self._running += 1
         try:
@@ -108,6 +108,18 @@ class ServingMiddleware:
         except Busy as error:
             return 503, _error(503, str(error))
 
+    def _has_key(self, scope: dict) -> bool:
+        """By vLLM's own check, which compares in constant time. vLLM guards some of its paths only, and
+        others decode videos as well (/tokenize, /invocations)."""
+        given = getattr(scope["app"].state.args, "api_key", None)
+        tokens = [key for key in given or [os.environ.get("VLLM_API_KEY")] if key]
+        if not tokens:
+            return True
+        from starlette.datastructures import Headers
+        from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
+
+        return AuthenticationMiddleware(self.app, tokens).verify_token(Headers(scope=scope))
+
     def _control_tokens(self, state) -> tuple[str, ...]:
         if self._tokens is None:
             self._tokens = tokens_of(state.engine_client.get_tokenizer())
@@ -136,19 +148,6 @@ def _start(state: Any) -> None:
 
     media.register(Sampling.of_server(state.args))
     os.environ["VLLM_MEDIA_CONNECTOR"] = media.CONNECTOR  # vLLM reads it a request
-
-
-def _has_key(scope: dict) -> bool:
-    """By vLLM's own check, which compares in constant time. It guards some of vLLM's paths only, and others
-    decode videos as well (/tokenize, /invocations)."""
-    given = getattr(scope["app"].state.args, "api_key", None)
-    tokens = [key for key in given or [os.environ.get("VLLM_API_KEY")] if key]
-    if not tokens:
-        return True
-    from starlette.datastructures import Headers
-    from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
-
-    return AuthenticationMiddleware(None, tokens).verify_token(Headers(scope=scope))
 
 
 async def _body(scope, receive) -> bytes | None:
