@@ -2,6 +2,7 @@
 beside the answer."""
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from small_server import SmallServer, chat, url_of
 from tvad.common.errors import InputError
 from tvad.data import load, video
 from tvad.data.vllm_clips import sampled
+from tvad.pictures import jpeg
 from tvad.use import serving
 from tvad.use.serving import middleware, pool
 from tvad.use.serving.requests import CHAT, Sampling
@@ -330,3 +332,23 @@ def test_the_server_answers_as_transformers_does(server, clip):
     assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(
         heat.max((1, 2)).tolist(), abs=1e-4
     )
+
+
+def test_a_list_of_pictures_is_a_clip_at_its_own_rate(with_heat, clip):
+    images = video.decode(clip).images
+    pictures = ",".join(base64.b64encode(jpeg(image, 95)).decode() for image in images)
+    for fps, times in ((4, [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]), (1, [0, 2, 4, 6, 9, 11, 13, 15])):
+        body = chat("When?", f"data:video/jpeg;fps={fps};base64,{pictures}", heatmap=True)
+        status, answer = asked(with_heat, body)
+        assert status == 200 and answer["heatmap"]["times"] == times
+    for head, words in (
+        ("data:video/jpeg;base64,", "says its rate"),
+        ("data:video/jpeg;fps=x;base64,", "says its rate"),
+        ("data:video/jpeg;fps=0;base64,", "more than 0"),
+        ("data:video/jpeg;fps=nan;base64,", "more than 0"),
+        ("data:video/jpeg;fps=4;base64,AAAA,", "picture 1: cannot be decoded"),
+    ):
+        assert words in said(asked(with_heat, chat("When?", head + pictures))[1])
+    small = base64.b64encode(jpeg(images[0][:50], 95)).decode()
+    body = chat("When?", f"data:video/jpeg;fps=4;base64,{pictures},{small},{small}")
+    assert "of another size" in said(asked(with_heat, body)[1])

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from tvad import pictures
-from tvad.answer import judged, parse
+from tvad.answer import NONE, Answer, judged, parse
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data import video
@@ -85,7 +85,8 @@ def analyse(
     per_step: dict[int, list] = {}  # first frame of a step -> [seconds, sum of maps, count, image]
     spans: list[tuple[float, float]] = []
     best: tuple[float, video.Frames] | None = None
-    count, unread, last = 0, 0, None
+    count, last = 0, None
+    unread: dict[str, int] = {}
     stride = max(PER_STEP, round(max_frames * (1 - overlap) / PER_STEP) * PER_STEP)
     bar = tqdm(unit="window", desc=Path(path).name, disable=None, leave=False)
     for clips in _batched(video.windows(path, rate, max_frames, stride), batch):
@@ -99,7 +100,8 @@ def analyse(
             answer = parse(reply)
             start = float(clip.times[0])
             anomalous = isinstance(answer.span, tuple)
-            unread += answer.span is None and judged(answer.answer) is not False
+            if reason := why_unread(answer):
+                unread[reason] = unread.get(reason, 0) + 1
             if isinstance(answer.span, tuple):  # seconds from the window's start: shift them, cut at its end
                 length = float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
                 a, b = (start + min(max(t, 0.0), length) for t in answer.span)
@@ -139,20 +141,24 @@ def analyse(
         jpegs=[held[3] for held in ordered],
         objects=[] if maps is None else objects_of(maps, height, width),
         spans=merged(spans, 1 / rate),
-        unread=unread,
         clip=best[1],
+        unread=unread,
     )
 
 
+def why_unread(answer: Answer) -> str | None:
+    """Why an answer to "when" says neither when nor that there is nothing; None where it says one of them."""
+    timed = isinstance(answer.span, tuple) and answer.span[0] < answer.span[1]
+    if timed or answer.span == NONE or (answer.span is None and judged(answer.answer) is False):
+        return None
+    return next((defect for defect in answer.defects if "span" in defect or "glue" in defect), "missing_span")
+
+
 def in_short(analysis: Analysis) -> str:
-    """One line about a video. "none" is said where every window was answered so; what could not be read is
-    counted."""
+    """One line about a video, what matters most first."""
     scores, windows = analysis.frame_scores(), analysis.windows
-    found = [f"{a:.1f} to {b:.1f} s" for a, b in analysis.spans]
-    if analysis.unread:
-        found.append(f"the answer about {analysis.unread} of {windows} windows could not be read")
     parts = [
-        f"anomaly: {', '.join(found) or 'none'}",
+        f"anomaly: {analysis.anomaly()}",
         "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}",
         f"{len(analysis.objects)} object{'s' * (len(analysis.objects) != 1)}",
         f"{analysis.frames / analysis.fps:.1f} s of video in {windows} window{'s' * (windows != 1)}",
@@ -206,7 +212,7 @@ class Dialogue:
         for asked in DIALOGUE.values():
             reply = self.ask(asked)
             yield asked, reply
-            if asked == DIALOGUE["judgement"] and self.turns[-1][1].strip().lower().startswith("no"):
+            if asked == DIALOGUE["judgement"] and judged(self.turns[-1][1]) is False:
                 return
 
     def shown(self) -> Iterator[tuple[str, Reply]]:
@@ -236,8 +242,8 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
         "width": analysis.width,
         "height": analysis.height,
         "windows": analysis.windows,
-        "unread_windows": analysis.unread,
         "spans": [[round(a, 3), round(b, 3)] for a, b in analysis.spans],
+        "unread": analysis.unread,
         "frame_scores": None if scores is None else [round(float(s), 4) for s in scores],
         "objects": [
             {

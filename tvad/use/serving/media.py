@@ -1,8 +1,8 @@
 """Where a request's video comes from: vLLM's media connector of this server (`VLLM_MEDIA_CONNECTOR`).
 
-A `data:` URL; over http(s) only from the domains that `--allowed-media-domains` names, never from an address
-inside the network, never by a redirect. One rule for every path that takes media. The video is decoded once,
-in a thread, for the answer and for its heatmap.
+A `data:` URL, of a video or of pictures with their rate; over http(s) only from the domains that
+`--allowed-media-domains` names, never from an address inside the network, never by a redirect. One rule for
+every path that takes media. The video is decoded once, in a thread, for the answer and for its heatmap.
 """
 
 import base64
@@ -23,7 +23,7 @@ from yarl import URL
 
 from tvad.common.errors import InputError
 from tvad.data.video import Frames
-from tvad.data.vllm_clips import as_video, sampled
+from tvad.data.vllm_clips import as_video, of_pictures, sampled
 from tvad.use.serving.heatmaps import SEEN
 from tvad.use.serving.pool import DECODING, Busy
 from tvad.use.serving.requests import Sampling
@@ -126,16 +126,32 @@ def is_public(address: str) -> bool:
 
 def _clip(source: str | bytes, sampling: Sampling) -> tuple[Frames, bytes]:
     """A `data:` URL or a file's bytes -> its clip, and what tells it from others. Raises InputError."""
-    data = _decoded(source) if isinstance(source, str) else source
+    if isinstance(source, bytes):
+        return _sampled(source, sampling)
+    head, comma, data = source.partition(",")
+    kind, *parameters = head[5:].lower().split(";")
+    if not comma or "base64" not in parameters or not kind.startswith("video/"):
+        raise InputError("video_url: expected a data:video/...;base64, URL")
+    if kind != "video/jpeg":
+        return _sampled(_decoded(data), sampling)
+    rates = [p.removeprefix("fps=") for p in parameters if p.startswith("fps=")]
+    try:
+        fps = float(rates[-1]) if rates else None
+    except ValueError:
+        fps = None
+    if fps is None:  # not guessed: every time in the answer depends on it
+        raise InputError("video_url: a list of pictures says its rate: data:video/jpeg;fps=4;base64,...,...")
+    files = [_decoded(part) for part in data.split(",")]
+    clip = of_pictures(files, fps, sampling.rate, sampling.frames)
+    return clip, hashlib.sha256(source.encode()).digest() + repr(sampling).encode()
+
+
+def _sampled(data: bytes, sampling: Sampling) -> tuple[Frames, bytes]:
     clip = sampled(data, sampling.rate, sampling.frames)
     return clip, hashlib.sha256(data).digest() + repr(sampling).encode()
 
 
-def _decoded(url: str) -> bytes:
-    head, comma, data = url.partition(",")
-    kind, *parameters = head[5:].lower().split(";")
-    if not comma or "base64" not in parameters or not kind.startswith("video/"):
-        raise InputError("video_url: expected a data:video/...;base64, URL")
+def _decoded(data: str) -> bytes:
     try:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
