@@ -62,7 +62,6 @@ class ClipConnector(MediaConnector):
         """Raises InputError in words that are the same for whatever is behind the address."""
         try:
             url = URL(address)
-            host = url.host or ""
         except ValueError as error:
             raise InputError("video_url: not an address") from error
         if url.scheme not in ("http", "https"):
@@ -72,7 +71,9 @@ class ClipConnector(MediaConnector):
                 "video_url: this server fetches nothing; expected a data:video/...;base64, URL"
                 " (domains are named by --allowed-media-domains)"
             )
-        if host not in self.allowed_media_domains:
+        # yarl's host is what aiohttp connects to: lower case, no brackets, beside it as ASCII.
+        named = {domain.lower().strip("[]") for domain in self.allowed_media_domains}
+        if not named & {url.host, url.raw_host}:
             raise InputError("video_url: not from a domain that this server fetches from")
         timeout = aiohttp.ClientTimeout(total=envs.VLLM_VIDEO_FETCH_TIMEOUT)
         connector = aiohttp.TCPConnector(resolver=PublicResolver(), use_dns_cache=False)
