@@ -7,7 +7,7 @@ row counts. A zero is only said where one has looked: what could not be looked a
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from bench.blind import MARGIN, by_question, chance, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, write_whole
+from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.data.faults import names_others
 from tvad.data.sample import Sample
@@ -243,7 +244,10 @@ def write_page(found: Audit, path: str | Path) -> Path:
     title = f"{found.samples} videos, {found.questions} multiple-choice questions" + (
         "; flagged" if found.flagged else ""
     )
-    section = Section("What can be answered without looking", "audit.html", {"findings": found.findings})
+    shown = [
+        replace(f, what=public(f.what), rows=tuple(public(row) for row in f.rows)) for f in found.findings
+    ]
+    section = Section("What can be answered without looking", "audit.html", {"findings": shown})
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return write_whole(target, render(f"Audit of {found.source}", title, [section]))

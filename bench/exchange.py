@@ -11,6 +11,7 @@ from bench.tasks import TASKS
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json, write_whole
+from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.prompts import question_text
 
@@ -34,7 +35,7 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
         item = by_id[line["id"]]
         question = item.question
         output = {
-            "model": record["model"],
+            "model": public(record["model"]),
             "completion": line["response"],
             "choices": [
                 {
@@ -89,11 +90,16 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
         "task_version": 0,
         "task_attribs": {},
         "task_args": {},
-        "model": record["model"],
+        "model": public(record["model"]),
         "model_args": {},
         "config": {},
         "packages": record.get("versions", {}),
-        "dataset": {"name": plan["name"], "location": plan["data"], "samples": asked, "shuffled": False},
+        "dataset": {
+            "name": plan["name"],
+            "location": public(plan["data"]),
+            "samples": asked,
+            "shuffled": False,
+        },
     }
     log = {
         "version": INSPECT_VERSION,

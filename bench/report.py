@@ -8,9 +8,9 @@ import numpy as np
 
 from bench.answers import line_scores
 from bench.blind import warnings
-from bench.compare import compare, pairs
+from bench.compare import Difference, compare, pairs
 from bench.metrics import frame
-from bench.pages import Section, plots, render
+from bench.pages import Section, number, plots, render
 from bench.pages.media import Reel
 from bench.run_folder import MAPS, open_run, read_maps
 from bench.shown import class_means, in_words, kind_of, reference
@@ -21,6 +21,30 @@ from tvad.common.files import write_whole
 from tvad.data.sample import DIALOGUE_TURN, Sample
 
 SHOWN = 6  # answers of a task
+
+
+def in_short(record: dict, lines: list[dict]) -> Section:
+    """How much was asked and how much of it could be read: what every figure below stands on."""
+    unread = [s["parse_failure"] for line in lines if "parse_failure" in (s := line_scores(line))]
+    read = f"{1 - np.mean(unread):.1%} could be read" if unread else "none that must be read"
+    words = [
+        f"{len(lines):,d} answers about {record['videos']} videos; {read}.",
+        *warnings(record.get("blind", {})),
+    ]
+    return Section("In short", "words.html", {"lines": words})
+
+
+def changes(rows: list[Difference]) -> Section:
+    """What a comparison comes to, the bad with the good."""
+
+    def told(what: str) -> str:
+        found = [f"{row.metric} {number(row.change.value, True)}" for row in rows if row.verdict == what]
+        return ", ".join(found) or "nothing"
+
+    same = sum(row.verdict == "same" for row in rows)
+    words = [f"Better beyond its interval: {told('better')}.", f"Worse: {told('worse')}."]
+    words.append(f"Not told apart: {same} of {len(rows)} metrics.")
+    return Section("In short", "words.html", {"lines": words})
 
 
 def headline(metrics: dict[str, dict], old: dict[str, dict] | None = None) -> Section | None:
@@ -182,8 +206,12 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
     if against:
         shared = pairs(against, run)
         rows = compare(against, run, shared=shared)
+        rows.sort(key=lambda row: row.metric not in PRIMARIES)
         title = "Before and after, paired" + (f", {shared.told}" if shared.told else "")
+        found.append(changes(rows))
         found.append(Section(title, "differences.html", {"rows": rows}))
+    else:
+        found.append(in_short(record, lines))
     found.append(headline(metrics, open_run(against)[2] if against else None))
     found.append(Section("Metrics", "metrics.html", {"metrics": metrics}))
     found += [without_looking(record.get("blind", {})), parsing(lines), grounding(lines)]

@@ -38,6 +38,7 @@ from bench.run_folder import (
 from bench.suite import Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
+from tvad.common.places import public
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 
@@ -97,7 +98,7 @@ def _record(
         "git_commit": git_commit(),
         "processes": processes,
         "blind": blind.record(blinds),
-        "command": sys.argv,
+        "command": [public(word) for word in sys.argv],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

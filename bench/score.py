@@ -30,6 +30,7 @@ from bench.suite import Item, Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
+from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
@@ -264,7 +265,7 @@ def score(
     temporary.replace(out / ANSWERS)
     metrics = with_notes(columns.intervals(suite), suite, samples) | maps
     record = {
-        "model": f"predictions:{predictions}",
+        "model": public(f"predictions:{predictions}"),
         "suite": asdict(suite),
         "suite_hash": suite.digest(samples),
         "tasks_from": "suite" if named else "data",

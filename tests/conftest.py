@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 GOLDEN = ROOT / "tests/golden"
 SHIPPED = ROOT / "assets" / "tvad-tiny"
+KEY = "sesame"  # of the server
 
 # Other people's files that the repository may not hold; tests that need them are skipped where they are
 # absent, and the end of the run names them.
@@ -135,7 +136,8 @@ def until_up(process: subprocess.Popen, url: str, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """Base URL of an OpenAI-compatible vLLM server of the shipped checkpoint, named "tiny"."""
+    """Base URL of an OpenAI-compatible vLLM server of the shipped checkpoint, named "tiny"; it wants KEY,
+    takes frames a request, and fetches from this machine's own address and from a name of it."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
     port = free_port()
@@ -157,6 +159,12 @@ def server(tmp_path_factory):
         "8",
         "--served-model-name",
         "tiny",
+        "--api-key",
+        KEY,
+        "--trust-request-mm-kwargs",
+        "--allowed-media-domains",
+        "127.0.0.1",
+        "localhost",
     ]
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
@@ -168,7 +176,8 @@ def server(tmp_path_factory):
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()
-        process.wait(60)
+        status = process.wait(60)
+    assert status == 0, log.read_text()[-3000:]  # a server that is told to end ends well
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ are.
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tvad.common.places import public
 from tvad.data.questions import LETTERS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -57,6 +59,14 @@ def cell(value: Any) -> Any:
     return f"{value:,}" if isinstance(value, int) else value
 
 
+def breakable(name: str) -> Any:
+    """A metric's name (task.metric_part) that a narrow table may break behind its dots and underscores; any
+    other text as it is."""
+    if not re.fullmatch(r"[\w@.]{1,80}", name):
+        return name
+    return Markup("<wbr>").join(re.split(r"(?<=[._])(?=[^\W\d])", name))
+
+
 @cache
 def _interval() -> str:
     return (TEMPLATES / "interval.txt").read_text(encoding="utf-8")
@@ -73,7 +83,7 @@ def interval(metric: dict[str, Any]) -> Markup | str:
 
 
 def settings(title: str, values: dict[str, Any]) -> Section:
-    """A configuration's keys and values, without those that are off or empty."""
+    """A configuration's keys and values, without those that are off or empty, and without absolute paths."""
     rows = []
     for key, value in values.items():
         if value is None or value is False or value in ({}, []):
@@ -82,7 +92,7 @@ def settings(title: str, values: dict[str, Any]) -> Section:
             text = "\n".join(f"{name}: {part}" for name, part in value.items())
         else:
             text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        rows.append([key, text])
+        rows.append([key, public(text)])
     return Section(title, "table.html", {"label": title, "columns": ["Key", "Value"], "rows": rows})
 
 
@@ -96,7 +106,7 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(number=number, cell=cell, interval=interval)
+    found.filters.update(number=number, cell=cell, interval=interval, breakable=breakable)
     found.globals["letters"] = LETTERS
     return found
 
@@ -121,11 +131,12 @@ def _script(name: str) -> tuple[Markup, str]:
 
 
 def render(title: str, subtitle: str, sections: Iterable[Section]) -> str:
-    """The page, from first to last section."""
+    """The page, from first to last section; no absolute path in its titles."""
     sections = list(sections)
+    title, subtitle = public(title), public(subtitle)
     names = dict.fromkeys(name for section in sections for name in SCRIPTS.get(section.template, ()))
     templates = _environment()
-    parts = [(s.title, Markup(templates.get_template(s.template).render(s.values))) for s in sections]
+    parts = [(public(s.title), Markup(templates.get_template(s.template).render(s.values))) for s in sections]
     return templates.get_template("page.html").render(
         title=title,
         subtitle=subtitle,

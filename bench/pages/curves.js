@@ -14,7 +14,8 @@ function draw(place) {
         { x: curve.x, y: curve.mean, mode: "lines", line: { color: bar, width: 2 }, hovertemplate: "mean %{y:.4~g}<extra></extra>" },
       ]
     : [{ ...thin, mode: curve.x.length > 1 ? "lines" : "markers", marker: { color: bar }, line: { color: bar, width: 2 } }];
-  const axis = { gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true };
+  // From zero on, so that a small change looks small; what lies below zero is shown as well.
+  const axis = { rangemode: "tozero", gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true };
   const layout = {
     title: { text: plain(curve.name), font: { size: 13, color: colour("--ink") }, x: 0.02, xanchor: "left" },
     font: { family: "system-ui, sans-serif", size: 11, color: colour("--dim") },

@@ -16,6 +16,7 @@ from rft.common.resume import told
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
+from tvad.common.places import public
 
 
 def card(
@@ -125,13 +126,16 @@ def rft_card(run, out: Path, command: list[str]) -> str:
             "---",
             "pipeline_tag: video-text-to-text",
             "library_name: transformers",
-            f"base_model: {run.model}",
+            f"base_model: {public(run.model)}",
             "tags: [grpo, video]",
             "---",
             "",
             f"# {out.name}",
             "",
-            f"`{run.model}` after {log[-1]['step']} steps of {method} (seed {run.seed}) on `{run.data}`.",
+            (
+                f"`{public(run.model)}` after {log[-1]['step']} steps of {method} (seed {run.seed}) on"
+                f" `{public(run.data)}`."
+            ),
             "",
             f"Tasks (shares of the prompts): {tasks}. Trains: {', '.join(run.trains)}{adapted}.",
             "",
@@ -145,7 +149,7 @@ def rft_card(run, out: Path, command: list[str]) -> str:
             *rows,
             *evaluated,
             "",
-            f"Command: `{' '.join(command)}`",
+            f"Command: `{' '.join(public(word) for word in command)}`",
             "",
             "Versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".",
             "",

@@ -18,15 +18,21 @@ from tvad.pictures import GREEN, RED, glow, outline
 PICTURES = 6
 
 
+def _shown(history: list[dict]) -> list[str]:
+    """Losses and validation metrics that occur."""
+    return list(
+        dict.fromkeys(
+            k
+            for row in history
+            for k in row
+            if "loss" in k or (k.startswith("eval_") and not k.endswith(("second", "runtime")))
+        )
+    )
+
+
 def _losses(history: list[dict]) -> Section | None:
-    names = [
-        k
-        for row in history
-        for k in row
-        if "loss" in k or (k.startswith("eval_") and not k.endswith(("second", "runtime")))
-    ]
     curves = []
-    for name in dict.fromkeys(names):
+    for name in _shown(history):
         rows = [row for row in history if name in row]
         if len(rows) < 2:
             continue
@@ -34,6 +40,20 @@ def _losses(history: list[dict]) -> Section | None:
         words = f"first {number(values[0])}, last {number(values[-1])}"
         curves.append((plots.curve(steps, values, name, smooth=False), words))
     return Section("Losses and validation", "curves.html", {"curves": curves}) if curves else None
+
+
+def _in_short(record: dict) -> Section:
+    """What the stage was kept by, and every loss and validation metric from first to last."""
+    stage, history = record["stage"], record["history"]
+    words = [f"{record['steps']} steps."]
+    if stage["select"] and record["best"] is not None:
+        words = [f"{stage['select']} {number(record['best'])}, the best of {record['steps']} steps, is kept."]
+    rows = []
+    for name in _shown(history):
+        values = [row[name] for row in history if name in row]
+        rows.append([name, float(values[0]), float(values[-1])])
+    table = {"label": "In short", "columns": ["What", "First", "Last"], "rows": rows}
+    return Section("In short", "words.html", {"lines": words, **table})
 
 
 def _pictures(model, processor, samples: list[Sample], store: ClipStore) -> Section | None:
@@ -77,8 +97,9 @@ def write_stage_report(
         "rows": record["parameters"],
     }
     found = [
-        Section("What trains", "table.html", trains),
+        _in_short(record),
         _losses(record["history"]),
+        Section("What trains", "table.html", trains),
         _pictures(model, processor, samples, store),
         settings("Settings", stage),
     ]

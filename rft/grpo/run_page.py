@@ -58,6 +58,33 @@ def _curves(log: list[dict], names: dict[str, str]) -> list[tuple[dict, str]]:
     return found
 
 
+MATTERS = {  # what says whether a run went well, beside its reward
+    "frac_reward_zero_std": "share of groups without signal",
+    "parse/defective": "share of completions with a defect",
+    "completions/clipped_ratio": "share of completions cut at their limit",
+    "completions/mean_length": "completion length, tokens",
+    "sampler_gap/mean": "trainer/sampler gap, nats",
+}
+
+
+def _in_short(log: list[dict]) -> Section:
+    """Whether the reward rose, and the few numbers that say at which price."""
+    rows: list[list] = []
+    for key, name in {"reward": "mean reward", **MATTERS}.items():
+        if values := _series(log, key)[1]:
+            rows.append([name, *_ends(values)])
+    words = [f"{log[-1]['step']} steps."]
+    if rewards := _series(log, "reward")[1]:
+        first, last = _ends(rewards)
+        words = [
+            f"Mean reward {first:.3f} in the first tenth of {log[-1]['step']} steps, {last:.3f} in the last"
+            f" ({last - first:+.3f})."
+        ]
+    columns = ["Means", "First tenth", "Last tenth"]
+    table = {"label": "In short", "columns": columns, "rows": rows}
+    return Section("In short", "words.html", {"lines": words, **table})
+
+
 def _rollouts(lines: list[dict]) -> Section | None:
     steps = sorted({line["step"] for line in lines})
     if not steps:
@@ -114,17 +141,12 @@ def sections(folder: Path) -> list[Section]:
         means, spreads = _series(log, f"rewards/{name}/mean")[1], _series(log, f"rewards/{name}/std")[1]
         if means:
             table.append([name, *_ends(means), *(_ends(spreads) if spreads else (None, None))])
-    columns = [
-        "Reward",
-        "Mean, first tenth",
-        "Mean, last tenth",
-        "Spread, first tenth",
-        "Spread, last tenth",
-    ]
+    columns = ["Reward", "First", "Last", "Spread, first", "Spread, last"]
     keys = list(dict.fromkeys(key for row in log for key in row))
     defects = {k: k.split("/")[1] for k in keys if k.startswith("parse/") and k != "parse/defective"}
     tasks = {k: k.split("/")[1] for k in keys if k.startswith("tasks/")}
     found = [
+        _in_short(log),
         _drawn(
             "Mean reward of the training batches",
             _curves(log, {"reward": "reward", "reward_std": "spread of the reward"}),
@@ -133,6 +155,7 @@ def sections(folder: Path) -> list[Section]:
             "Every reward",
             _curves(log, {f"rewards/{name}/mean": f"{name}, mean" for name in names}),
             label="Every reward",
+            note="Means over the first and the last tenth of the steps.",
             columns=columns,
             rows=table,
         ),

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHIPPED
+from conftest import KEY, ROOT, SHIPPED
 
 from bench import models, suite
 from bench.models.base import Request, Sampling
@@ -174,7 +174,7 @@ def test_lossless_clips_of_odd_rates():
 
 
 @pytest.mark.slow
-def test_three_engines_give_the_same_metrics(server, scenes, tmp_path):
+def test_three_engines_give_the_same_metrics(server, scenes, tmp_path, monkeypatch):
     """transformers in this process, vLLM's own server over HTTP; vLLM in the process is compared with
     transformers elsewhere."""
     knobs = [
@@ -188,6 +188,7 @@ def test_three_engines_give_the_same_metrics(server, scenes, tmp_path):
         "50",
     ]
     plan = suite.read(str(ROOT / "configs/bench/scenes.yaml"), knobs)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     ours = run(models.load(f"hf:{SHIPPED}"), "hf", plan, tmp_path / "hf")
     theirs = run(models.load(f"openai:tiny@{server}"), "openai", plan, tmp_path / "openai")
     assert {k: v.value for k, v in ours.items()} == pytest.approx(

@@ -273,6 +273,50 @@ def test_a_report_is_read_and_filtered_in_a_browser(browser, plan, tmp_path):
         context.close()
 
 
+def test_a_phone_shows_what_was_found_first_and_no_page_names_a_folder(browser, plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", [str(tmp_path / "bin/bench"), "run", "--data", str(tmp_path / "x y/data")]
+    )
+    model = tmp_path / "models/mine"
+    for name, which in (("before", "random"), ("after", "oracle")):
+        run(Baseline(which), f"hf:{model}-{name}", plan, tmp_path / name)
+    pages = [write_report(tmp_path / "before"), write_report(tmp_path / "after", tmp_path / "before")]
+    (tmp_path / "grpo").mkdir()
+    log = [{"step": n, "reward": 1 + n / 9, "rewards/format/mean": 0.9} for n in range(1, 9)]
+    (tmp_path / "grpo/log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+    record = {"model": str(model), "data": str(tmp_path / "data"), "training": {"output_dir": str(tmp_path)}}
+    (tmp_path / "grpo/grpo.json").write_text(json.dumps(record))
+    pages.append(write_run_page(tmp_path / "grpo"))
+    for n, file in enumerate(pages):
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(file.resolve().as_uri())
+        assert page.locator("h2").first.inner_text() == "In short"
+        assert page.locator(".lead").first.bounding_box()["y"] < 400
+        text = page.inner_text("main")
+        assert str(tmp_path) not in text and "mine" in text
+        if n == 1:
+            row = page.locator("tr", has_text="mcq.accuracy").first
+            verdict = row.locator("td.verdict").last.bounding_box()
+            assert (
+                verdict["x"] + verdict["width"] < 390
+                and row.locator("td.verdict").last.inner_text() == "better"
+            )
+            assert "Better beyond its interval: mcq.accuracy +" in text
+        if n == 2:
+            page.wait_for_function("document.querySelectorAll('.curve .main-svg').length >= 2")
+            lowest = "e => [e.layout.xaxis.range[0], e.layout.yaxis.range[0]]"
+            assert all(at <= 0 for at in page.locator(".curve").first.evaluate(lowest))
+        page.close()
+        # Not in what is not shown either.
+        assert str(tmp_path) not in file.read_text()
+    assert json.loads((tmp_path / "after/run.json").read_text())["command"] == [
+        "bench",
+        "run",
+        "--data",
+        "data",
+    ]
+
+
 def test_a_runs_page_stands_on_its_logs(browser, tmp_path):
     rng = np.random.default_rng(0)
     rows = [

@@ -2,8 +2,15 @@
 choose others), named in `--media-io-kwargs '{"video": {"video_backend": "tvad", ...}}'`."""
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
-from tvad.data.video import RATE, Frames, decode
+import cv2
+import numpy as np
+
+from tvad.common.errors import InputError
+from tvad.data.video import RATE, Frames, decode, sample_indices
+from tvad.pictures import unpack
 
 LOADER = "tvad"
 
@@ -12,6 +19,28 @@ def sampled(data: bytes, rate: float, max_frames: int) -> Frames:
     """A video file's bytes -> its frames at `rate` a second, thinned out evenly to `max_frames`; vLLM's -1 is
     no bound. Raises InputError (a ValueError) for what is no usable video."""
     return decode(io.BytesIO(data), rate if rate > 0 else None, max_frames if max_frames > 0 else None)
+
+
+def of_pictures(files: Sequence[bytes], fps: float, rate: float, max_frames: int) -> Frames:
+    """Pictures, `fps` of them a second, as a clip, sampled as a video is. Raises InputError that counts them
+    from 1."""
+    if not 0 < fps <= 1000:
+        raise InputError(f"the pictures' fps must be more than 0 and at most 1000, found {fps:g}")
+    indices = sample_indices(len(files), fps, rate, max_frames)
+    images: list[np.ndarray] = []
+    for index in indices.tolist():
+        try:
+            images.append(unpack(files[index]))
+        except (AssertionError, cv2.error) as error:
+            raise InputError(f"picture {index + 1}: cannot be decoded") from error
+        if images[-1].shape != images[0].shape:
+            raise InputError(f"picture {index + 1}: of another size than the first")
+    return Frames(np.stack(images), indices / fps, indices, fps, len(files))
+
+
+def as_video(clip: Frames) -> tuple[np.ndarray, dict[str, Any]]:
+    """A sampled clip as vLLM's loaders give one: frames and what its processors read of them."""
+    return clip.images, clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
 
 
 def register_loader() -> None:
@@ -24,8 +53,7 @@ def register_loader() -> None:
 
         @classmethod
         def load_bytes(cls, data: bytes, num_frames: int = -1, fps: float = RATE, **_):
-            clip = sampled(data, fps, num_frames)
-            return clip.images, clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
+            return as_video(sampled(data, fps, num_frames))
 
     if LOADER not in VIDEO_LOADER_REGISTRY.name2class:
         VIDEO_LOADER_REGISTRY.register(LOADER)(ClipLoader)

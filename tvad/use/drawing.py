@@ -110,7 +110,7 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 2.4), dpi=120)
+    figure = Figure(figsize=(5.6, 2.2), dpi=180)  # words that can be read on a phone
     canvas = FigureCanvasAgg(figure)  # not pyplot, which keeps figures and is not for several threads
     axes = figure.subplots()
     seconds = analysis.clock.times
@@ -126,9 +126,10 @@ def timeline(analysis: Analysis, truth: Sample | None = None, cursor: float | No
             axes.axvspan(start, end, ymin=low, ymax=low + 0.05, color=colour, label=name if n == 0 else None)
     if cursor is not None:
         axes.axvline(cursor, color="#e0912f", linewidth=1.5)
-    axes.set(xlim=(0, max(analysis.duration, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="score")
+    axes.set(xlim=(0, max(analysis.duration, 1e-3)), ylim=(0, 1.02), xlabel="seconds", ylabel="frame score")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper right", fontsize=7)
+        # Above the plot: the curve may be anywhere in it.
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
     figure.tight_layout()
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,7 +1,7 @@
 """What a T-VAD model says about a video file: heatmaps, frame scores, objects, spans and a dialogue. Long
 videos by sliding windows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,9 @@ from tvad.detections import objects_of
 from tvad.prompts import messages
 from tvad.use import drawing
 from tvad.use.analysis import Analysis
+from tvad.use.replies import Reply, moments, moved, read
 
-WHEN = ASKED["temporal"]
+WHEN, WHERE = ASKED["temporal"], ASKED["spatial"].partition("{")[0]
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 
@@ -75,9 +76,11 @@ def analyse(
     max_frames: int = video.MAX_FRAMES,
     overlap: float = 0.5,
     batch: int = 8,
+    told: Callable[[float], None] = lambda seconds: None,
 ) -> Analysis:
     """Look at a whole video, a file or pictures (`video.as_text`): windows of `max_frames` frames at `rate` a
-    second that overlap by the share `overlap`.
+    second that overlap by the share `overlap`. `told`: called with the seconds of the video that have been
+    looked at.
 
     Raises InputError for a file that cannot be read, for one that has fewer than two frames at this rate, and
     for a rate or a number of frames that gives none.
@@ -127,6 +130,7 @@ def analyse(
                     held[1], held[2] = held[1] + heat[step], held[2] + 1
             count, last = count + 1, clip
         bar.update(len(clips))
+        told(float(clips[-1].times[-1]))
     bar.close()
     assert best is not None and last is not None
     ordered = [per_step[first] for first in sorted(per_step)]
@@ -157,6 +161,18 @@ def why_unread(answer: Answer) -> str | None:
     return next((defect for defect in answer.defects if "span" in defect or "glue" in defect), answer.missing)
 
 
+def in_short(analysis: Analysis) -> str:
+    """One line about a video, what matters most first."""
+    scores, windows = analysis.frame_scores(), analysis.windows
+    parts = [
+        f"anomaly: {analysis.anomaly()}",
+        "no heatmap" if scores is None else f"highest frame score {scores.max():.3f}",
+        f"{len(analysis.objects)} object{'s' * (len(analysis.objects) != 1)}",
+        f"{analysis.duration:.1f} s of video in {windows} window{'s' * (windows != 1)}",
+    ]
+    return "; ".join(parts)
+
+
 def _batched(items: Iterator, size: int) -> Iterator[list]:
     held: list = []
     for item in items:
@@ -171,44 +187,65 @@ def _batched(items: Iterator, size: int) -> Iterator[list]:
 
 
 class Dialogue:
-    """A conversation about one clip: the protocol's turns first (`standard`), then whatever is asked."""
+    """A conversation about one clip: the protocol's turns first (`standard`), then whatever is asked. People
+    ask, and are answered, on the video's clock; the model has the clip's, which begins at 0. `turns`:
+    (question, reply) as the model had and gave them."""
 
     def __init__(self, model, processor, clip: video.Frames):
         self.model, self.processor, self.clip = model, processor, clip
         self.turns: list[tuple[str, str]] = []
+        self.start, self.end = float(clip.moments[0]), float(clip.moments[-1])
 
-    def ask(self, text: str) -> str:
-        reply = ask(self.model, self.processor, [self.clip], text, self.turns)[0]
-        self.turns.append((text, reply))
-        return reply
+    @property
+    def about(self) -> str:
+        """Which part of the video this is about, in words."""
+        return f"about {self.start:.1f} to {self.end:.1f} s of the video"
 
-    def standard(self) -> Iterator[tuple[str, str]]:
+    def ask(self, text: str) -> Reply:
+        """Ask, moments in seconds of the video. A question of the benchmark's own words is asked by itself,
+        as in training. Raises InputError for a moment that the clip does not show."""
+        slack = 1 / self.clip.sampled_fps
+        for moment in moments(text):
+            if not self.start - slack <= moment <= self.end + slack:
+                raise InputError(f"{moment:g} s: the dialogue is {self.about}")
+        mine = moved(text, -self.start)
+        history = () if text in ASKED.values() or text.startswith(WHERE) else self.turns
+        self.turns.append((mine, ask(self.model, self.processor, [self.clip], mine, history)[0]))
+        return self._read(self.turns[-1][1])
+
+    def standard(self) -> Iterator[tuple[str, Reply]]:
         """Judgement, target, motion, trajectory, time and cause, one after the other; only the judgement
         where that says no."""
         for asked in DIALOGUE.values():
             reply = self.ask(asked)
             yield asked, reply
-            if asked == DIALOGUE["judgement"] and judged(reply) is False:
+            if asked == DIALOGUE["judgement"] and judged(self.turns[-1][1]) is False:
                 return
+
+    def shown(self) -> Iterator[tuple[str, Reply]]:
+        """(question, reply) of every turn, on the video's clock."""
+        for asked, reply in self.turns:
+            yield moved(asked, self.start), self._read(reply)
+
+    def _read(self, reply: str) -> Reply:
+        return read(reply, self.start, Timing(length_of(self.clip)))
 
 
 def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
-    """What result.json holds."""
+    """What result.json holds: all times are the video's, but those in "raw", the model's own words."""
     scores = analysis.frame_scores()
-    turns = []
-    for asked, text in dialogue.turns:
-        answer = parse(text, timing=Timing(length_of(dialogue.clip)))
-        boxes = [list(b.xyxy) for b in answer.boxes]
-        turns.append(
-            {
-                "question": asked,
-                "response": text,
-                "answer": answer.answer,
-                "span": answer.span,  # the first of them
-                "spans": answer.spans,
-                "boxes": boxes,
-            }
-        )
+    turns = [
+        {
+            "question": asked,
+            "response": reply.words,
+            "answer": reply.answer,
+            "span": reply.span,  # the first of them
+            "spans": reply.spans,
+            "boxes": [list(box) for box in reply.boxes],
+            "raw": raw,
+        }
+        for (asked, reply), (_, raw) in zip(dialogue.shown(), dialogue.turns, strict=True)
+    ]
     return {
         "video": analysis.path,
         "fps": analysis.fps,
@@ -241,8 +278,8 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
             for n, found in enumerate(analysis.objects)
         ],
         "dialogue": {
-            "from": round(float(dialogue.clip.moments[0]), 3),
-            "to": round(float(dialogue.clip.moments[-1]), 3),
+            "from": round(dialogue.start, 3),
+            "to": round(dialogue.end, 3),
             "turns": turns,
         },
     }

@@ -1,8 +1,14 @@
 """The web demo (`tvad demo`): drop a video, see the heatmap play along the timeline of frame scores, talk
-about it."""
+about it. What belongs to a clip goes with it: its findings when another one comes, its files after an hour
+and when the server ends."""
 
 import os
+import shutil
+import signal
 import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault(
@@ -14,108 +20,267 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data import video
-from tvad.use import drawing
-from tvad.use.infer import Dialogue, analyse
+from tvad.data.questions import ASKED
+from tvad.use import drawing, preview
+from tvad.use.analysis import Analysis
+from tvad.use.infer import Dialogue, analyse, in_short
 
 PROGRESS = gr.Progress()  # gradio looks for it among the defaults of a function's parameters
 TITLE = "T-VAD: what is anomalous, where, when and why"
+KEPT = 3600  # seconds that a visitor's files and analysis are kept
+PRIVACY = "Your clip stays on this server; it is deleted within two hours and when the server ends."
+LATER = [ASKED[kind] for kind in ("temporal", "classification", "judgement")]  # questions to click
+HEAD = Path(__file__).with_name("page_head.html")
+OFF = "look at a clip first, then ask on"
 
 
-def build(model, processor, rate: float, max_frames: int, overlap: float) -> gr.Blocks:
-    """The page. State is per visitor: the analysis and the dialogue of the last video."""
+@dataclass
+class Given:
+    """The clip that a visitor sees. `path`: as it was uploaded; `shown`: what the browser plays; `current`:
+    until another one is taken, also while this one is being looked at."""
 
-    def look(path, progress=PROGRESS):
-        if not path:
-            raise gr.Error("choose a video first")
-        progress(0.1, desc="looking")
+    path: str
+    shown: str
+    current: bool = True
+
+    def forget(self) -> None:
+        self.current = False
+        if self.shown != self.path:
+            shutil.rmtree(Path(self.shown).parent, ignore_errors=True)
+
+
+@dataclass
+class Found:
+    """What was found in a clip, with its folder of files."""
+
+    analysis: Analysis
+    dialogue: Dialogue
+    folder: Path
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def build(
+    model, processor, folder: Path, rate: float, max_frames: int, overlap: float, knows: str = ""
+) -> gr.Blocks:
+    """The page. `folder`: for all files; `knows`: what there is to say about the model. State is per visitor:
+    his clip, and what was found in it."""
+
+    def taken(path, given, found):
+        """Another clip, or none: nothing that was found in the last one stays."""
+        if given is not None and path == given.shown:  # our own preview of it
+            return (gr.skip(),) * (2 + len(findings))
+        _forget(given)
+        _forget(found)
+        fresh = None if path is None else Given(path, path)
+        return fresh, gr.Button(interactive=fresh is not None), *emptied()
+
+    def previewed(given, progress=PROGRESS):
+        """The same clip in a form that a browser plays."""
+        if given is None or given.path != given.shown or preview.plays(given.path):
+            return gr.skip()
         try:
-            analysis = analyse(model, processor, path, rate, max_frames, overlap)
+            progress(0, desc="making a preview that a browser plays")
+            shown = preview.make(given.path, folder, lambda share: progress(share, desc="preview"))
         except InputError as error:
-            raise gr.Error(str(error).replace(str(Path(path).parent) + os.sep, "")) from error
-        progress(0.6, desc="drawing")
-        folder = Path(tempfile.mkdtemp(prefix="tvad-", dir=Path(path).parent))
-        overlay = folder / "overlay.mp4"
-        video.write(overlay, drawing.overlay_frames(analysis), analysis.clock, crf=23)
-        progress(0.8, desc="asking")
-        dialogue = Dialogue(model, processor, analysis.clip)
-        for _ in dialogue.standard():
-            pass
+            raise _refusal(error, given.path) from error
+        gone, given.shown = not given.current, str(shown)
+        if gone:
+            given.forget()
+        return gr.skip() if gone else given.shown
+
+    def look(given, progress=PROGRESS):
+        if given is None:
+            raise _refusal("choose a video first")
+        seconds = preview.length(given.path)
+        progress(0, desc="looking")
+        try:
+            analysis = analyse(
+                model,
+                processor,
+                given.path,
+                rate,
+                max_frames,
+                overlap,
+                told=lambda at: progress(0.6 * min(at / seconds, 1) if seconds else 0.3, desc="looking"),
+            )
+        except InputError as error:
+            raise _refusal(error, given.path) from error
+        found = Found(analysis, Dialogue(model, processor, analysis.clip), Path(tempfile.mkdtemp(dir=folder)))
+        overlay = found.folder / "overlay.mp4"
+        drawn = _counted(
+            drawing.overlay_frames(analysis),
+            lambda n: progress(0.6 + 0.25 * min(n / analysis.frames, 1), desc="drawing"),
+        )
+        video.write(overlay, drawn, analysis.clock, crf=23)
+        for n, _ in enumerate(found.dialogue.standard()):
+            progress(0.88 + 0.02 * n, desc="asking")
+        if not given.current:  # another clip was taken meanwhile
+            found.forget()
+            return (gr.skip(),) * len(findings)
         scores = analysis.frame_scores()
         at = 0.0 if scores is None else float(analysis.clock.times[scores.argmax()])
-        words = (
-            f"{analysis.duration:.1f} s, {analysis.windows} windows, {len(analysis.objects)}"
-            f" objects; anomaly: {analysis.anomaly()}"
-        )
-        slider = gr.Slider(0, round(float(analysis.clock.times[-1]), 2), at, step=0.05, interactive=True)
+        last = round(float(analysis.clock.times[-1]), 2)
         return (
-            analysis,
-            dialogue,
+            found,
             str(overlay),
-            *show(analysis, at),
-            slider,
+            *show(found, at),
+            gr.Slider(0, last, at, step=0.05, interactive=True),
             drawing.trajectory(analysis),
-            _chat(dialogue),
-            words,
+            gr.Chatbot(_chat(found.dialogue), label=f"dialogue {found.dialogue.about}"),
+            in_short(analysis),
+            gr.Textbox(interactive=True, placeholder="When does the anomaly happen?"),
+            gr.Dataset(visible=True),
         )
 
-    def show(analysis, seconds):
-        if analysis is None:
+    def show(found, seconds):
+        if found is None:
             return None, None
-        step = int(np.abs(analysis.centres - seconds).argmin())
-        return drawing.step_picture(analysis, step), drawing.timeline(analysis, cursor=seconds)
+        step = int(np.abs(found.analysis.centres - seconds).argmin())
+        return drawing.step_picture(found.analysis, step), drawing.timeline(found.analysis, cursor=seconds)
 
-    def reply(dialogue, text):
-        if dialogue is None:
-            raise gr.Error("look at a video first")
+    def reply(found, text):
+        if found is None:
+            raise _refusal("this analysis is no longer kept; look at the clip again")
         if text.strip():
-            dialogue.ask(text.strip()[:1000])
-        return _chat(dialogue), ""
+            try:
+                found.dialogue.ask(text.strip()[:1000])
+            except InputError as error:
+                raise _refusal(error) from error
+        return _chat(found.dialogue), ""
 
-    with gr.Blocks(title=TITLE) as page:
-        analysis, dialogue = gr.State(None), gr.State(None)
-        gr.Markdown(f"# {TITLE}")
+    with gr.Blocks(title=TITLE, delete_cache=(KEPT // 6, KEPT), fill_width=True) as page:
+        clip = gr.State(None, time_to_live=KEPT, delete_callback=_forget)
+        found = gr.State(None, time_to_live=KEPT, delete_callback=_forget)
+        gr.Markdown(f"# {TITLE}\n{knows}", elem_id="title")
         with gr.Row():
-            with gr.Column():
-                given = gr.Video(label="video", sources=["upload"], elem_id="video")
-                button = gr.Button("Look at it", variant="primary", elem_id="look")
-                words = gr.Textbox(label="in short", interactive=False, elem_id="words")
-                chat = gr.Chatbot(label="dialogue", height=320, elem_id="chat")
-                asked = gr.Textbox(label="ask on", placeholder="What is the target?", elem_id="ask")
-            with gr.Column():
+            with gr.Column(min_width=320):
+                given = gr.Video(label="video", sources=["upload"], elem_id="video", height=300)
+                gr.Examples(
+                    [[str(path)] for path in preview.examples(folder)],
+                    given,
+                    label="or one of these (generated)",
+                    example_labels=preview.EXAMPLES,
+                    elem_id="examples",
+                )
+                button = gr.Button("Look at it", variant="primary", elem_id="look", interactive=False)
+                words = gr.Textbox(label="in short", interactive=False, elem_id="words", lines=3)
+                chat = gr.Chatbot(
+                    label="dialogue", height=360, elem_id="chat", render_markdown=False, buttons=[]
+                )
+                asked = gr.Textbox(label="ask on", placeholder=OFF, elem_id="ask", interactive=False)
+                later = gr.Dataset(
+                    components=[asked],
+                    samples=[[text] for text in LATER],
+                    label="for example",
+                    visible=False,
+                    elem_id="later",
+                )
+            with gr.Column(min_width=320):
                 overlay = gr.Video(
-                    label="heatmap and boxes; the bar below is the frame score",
+                    label="heatmap, boxes; red bar: the frame score",
                     interactive=False,
                     autoplay=True,
                     loop=True,
+                    elem_id="overlay",
+                    height=300,
                 )
-                moment = gr.Slider(0, 1, 0, step=0.05, label="moment (seconds)", elem_id="moment")
-                picture = gr.Image(label="at this moment", interactive=False, elem_id="picture")
-                timeline = gr.Image(label="frame scores", interactive=False)
-                path = gr.Image(label="trajectory", interactive=False)
-        outputs = [analysis, dialogue, overlay, picture, timeline, moment, path, chat, words]
-        button.click(look, given, outputs)
-        moment.release(show, [analysis, moment], [picture, timeline])
-        asked.submit(reply, [dialogue, asked], [chat, asked])
+                moment = gr.Slider(
+                    0, 1, 0, step=0.05, label="moment (seconds)", elem_id="moment", interactive=False
+                )
+                picture = gr.Image(label="at this moment", buttons=[], interactive=False, elem_id="picture")
+                timeline = gr.Image(show_label=False, buttons=[], interactive=False, elem_id="timeline")
+                path = gr.Image(label="trajectory", buttons=[], interactive=False, elem_id="trajectory")
+        gr.Markdown(PRIVACY)
+        findings = [found, overlay, picture, timeline, moment, path, chat, words, asked, later]
+
+        def emptied():
+            return (
+                *(None,) * 4,
+                gr.Slider(0, 1, 0, interactive=False),
+                None,
+                gr.Chatbot([], label="dialogue"),
+                "",
+                gr.Textbox("", interactive=False, placeholder=OFF),
+                gr.Dataset(visible=False),
+            )
+
+        given.change(
+            taken, [given, clip, found], [clip, button, *findings], queue=False, show_progress="hidden"
+        ).then(previewed, clip, given, show_progress_on=[words])
+        # One at a time: the model is one.
+        button.click(emptied, None, findings, queue=False, show_progress="hidden").then(
+            look, clip, findings, show_progress_on=[words], concurrency_id="model"
+        )
+        moment.release(show, [found, moment], [picture, timeline], show_progress="hidden")
+        asked.submit(reply, [found, asked], [chat, asked], show_progress_on=[chat], concurrency_id="model")
+        later.click(lambda sample: sample[0], later, asked, show_progress="hidden").then(
+            reply, [found, asked], [chat, asked], show_progress_on=[chat], concurrency_id="model"
+        )
     return page
 
 
+def _forget(held: Given | Found | None) -> None:
+    if held is not None:
+        held.forget()
+
+
+def _refusal(error: object, path: str = "") -> gr.Error:
+    """What the visitor reads, without the server's folders; it is no failure of the server's to log."""
+    words = str(error).replace(str(Path(path).parent) + os.sep, "") if path else str(error)
+    return gr.Error(words, print_exception=False)
+
+
+def _counted(items: Iterable, told: Callable[[int], None]) -> Iterator:
+    for n, item in enumerate(items):
+        if n % 10 == 0:
+            told(n)
+        yield item
+
+
 def _chat(dialogue: Dialogue) -> list[dict]:
-    return [
-        turn
-        for asked, said in dialogue.turns
-        for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": said})
-    ]
+    """The turns as gradio shows them, in words and on the video's clock; reasoning is folded."""
+    said = f"This is {dialogue.about}, where it is most anomalous; times are the video's."
+    turns: list[dict] = [{"role": "assistant", "content": said}]
+    for asked, reply in dialogue.shown():
+        turns.append({"role": "user", "content": asked})
+        if reply.reasoning:
+            thought = {"title": "reasoning", "status": "done"}
+            turns.append({"role": "assistant", "content": reply.reasoning, "metadata": thought})
+        turns.append({"role": "assistant", "content": reply.words})
+    return turns
 
 
-def serve(model, processor, host: str, port: int, rate: float, max_frames: int, overlap: float) -> None:
-    """Serve the page until interrupted."""
+def serve(
+    model,
+    processor,
+    host: str,
+    port: int,
+    rate: float,
+    max_frames: int,
+    overlap: float,
+    knows: str = "",
+) -> None:
+    """Serve the page until SIGINT or SIGTERM; none of its files is left then."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    build(model, processor, rate, max_frames, overlap).queue(default_concurrency_limit=1).launch(
-        server_name=host,
-        server_port=port,
-        theme=theme,
-        max_file_size="500mb",
-        quiet=True,
-        footer_links=[],
-        ssr_mode=False,
-    )
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="tvad-demo-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # of uploads and of whatever a component shows
+        page = build(model, processor, Path(folder), rate, max_frames, overlap, knows)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        page.queue(default_concurrency_limit=4).launch(
+            server_name=host,
+            server_port=port,
+            theme=theme,
+            head_paths=HEAD,
+            max_file_size="500mb",
+            quiet=True,
+            footer_links=[],
+            ssr_mode=False,
+            run_history=False,
+            prevent_thread_lock=True,
+        )
+        stop.wait()
+        page.close(verbose=False)
