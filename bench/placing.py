@@ -11,9 +11,8 @@ their line says of them, never stretched in silence.
 
 import numpy as np
 
-from tvad.data.truth import frame_times
+from tvad.data.truth import as_shown, end_of, frame_times
 from tvad.data.video import Frames
-from tvad.detections import steps_of
 
 RULES = ("stride", "times", "spread")
 
@@ -22,7 +21,7 @@ def placed(count: int, row: dict, frames: Frames) -> np.ndarray:
     """(total,) which of `count` scores or maps holds for every frame of the video, -1 for none. Raises
     ValueError, with both numbers, where they do not fit it."""
     total = frames.total
-    given = [rule for rule in RULES if row.get(rule) not in (None, False)]
+    given = [rule for rule in RULES if row.get(rule) is not None and row[rule] is not False]
     if len(given) > 1:
         raise ValueError(f"{given[0]} and {given[1]} are two rules, expected one")
     what = "frame_scores" if "frame_scores" in row else "maps"
@@ -30,7 +29,7 @@ def placed(count: int, row: dict, frames: Frames) -> np.ndarray:
         if count == total:
             return np.arange(total)
         if what == "maps" and count == -(-len(frames.times) // 2):
-            return steps_of(total, frames.fps, frames.times)
+            return as_shown(frames)
         raise ValueError(
             f'{count} {what}, the video has {total} frames; say how they lie: "stride" (frames each), "times"'
             ' (seconds) or "spread": true (evenly)'
@@ -41,15 +40,17 @@ def placed(count: int, row: dict, frames: Frames) -> np.ndarray:
         return _by_times(count, row["times"], frames, what)
     if row["spread"] is not True or count > total:
         raise ValueError(f"spread is {row['spread']!r} with {count} {what} over {total} frames")
-    return np.arange(total) * count // total
+    # By time: where the rate varies, equal parts of the video are no equal numbers of frames.
+    parts = frame_times(frames) / end_of(frames) * count
+    return np.minimum((parts + 1e-9).astype(int), count - 1)
 
 
 def _by_stride(count: int, stride: object, total: int, what: str) -> np.ndarray:
     if (
         isinstance(stride, bool)
         or not isinstance(stride, (int, float))
+        or not 1 <= stride < 1 << 53
         or stride != int(stride)
-        or stride < 1
     ):
         raise ValueError(f"stride is {stride!r}, expected a whole number of frames, at least 1")
     k = int(stride)
@@ -72,7 +73,7 @@ def _by_times(count: int, given: object, frames: Frames, what: str) -> np.ndarra
     times, shown = np.array(given, float), frame_times(frames)
     if not np.isfinite(times).all() or times[0] < 0 or (np.diff(times) <= 0).any():
         raise ValueError("times must rise, from 0 s or later")
-    end = float(shown[-1]) + 1 / frames.fps
+    end = end_of(frames)
     step = float(np.diff(times).max()) if count > 1 else end
     # More than a step that no score covers, before the first or behind the last, is another video or unit.
     if times[-1] >= end or max(times[0], end - times[-1] - step) > step:

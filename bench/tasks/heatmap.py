@@ -19,7 +19,7 @@ from tvad.common.errors import InputError
 from tvad.data import faults, truth
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
-from tvad.detections import boxes_of, resize, steps_of
+from tvad.detections import boxes_of, resize
 
 PRIMARIES = ("micro_auc", "pixel_auc", "rbdc", "tbdc")  # what a table shows, in this order
 ANOMALOUS = "ano_auc"  # over anomalous videos alone; ":" and a class over those of the class
@@ -62,10 +62,9 @@ class VideoScores:
         if not np.isfinite(heat).all():
             raise InputError(f"{sample.id}: its heatmap holds NaN or infinite values")
         times = truth.frame_times(frames)
-        duration = float(times[-1]) + 1 / frames.fps
-        if wrong := faults.of_spans(sample.spans or (), duration, faults.ROUNDED):
+        if wrong := faults.of_spans(sample.spans or (), truth.end_of(frames), faults.ROUNDED):
             raise InputError(f"{sample.id}: {wrong[0]}")
-        steps = steps_of(count, frames.fps, frames.times) if steps is None else steps
+        steps = truth.as_shown(frames) if steps is None else steps
         mask = truth.read_mask(sample, count, height, width)
         labels = truth.frame_labels(sample, times, mask)
         shown = np.flatnonzero(steps >= 0)

@@ -18,8 +18,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def json_text(data: Any, where: str, **options: Any) -> str:
-    """`json.dumps` with `options`. Raises InputError, naming `where` it was to stand, for a number that JSON has
-    not."""
+    """`json.dumps` with `options`. Raises InputError, naming `where` it was to stand, for a number that JSON
+    has not."""
     try:
         return json.dumps(data, allow_nan=False, **options)
     except ValueError as error:

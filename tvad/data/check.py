@@ -16,10 +16,12 @@ from tvad.data.sample import DATASET, Sample, Video, from_json, load, rows_file,
 
 @dataclass(frozen=True)
 class Problem:
-    """A bad row: its id or line, and why."""
+    """A bad row: its id or line, and why. `doubt`: the row is used, but its answers may not tell what was
+    meant."""
 
     where: str
     reason: str
+    doubt: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -44,10 +46,10 @@ def filled(stated: Video, found: Video) -> Video:
 
 
 def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
-    """Everything wrong with one sample (`Sample.problems`); with `files`, its video and mask are opened, so
-    that lengths and sizes count that it does not state."""
+    """Everything wrong with one sample (`Sample.problems`), else what it leaves in doubt; with `files`, its
+    video and mask are opened, so that lengths and sizes count that it does not state."""
     if not files:
-        return [Problem(sample.id, reason) for reason in sample.problems()]
+        return [Problem(sample.id, reason) for reason in sample.problems()] or doubts_of(sample)
     try:
         found = opened(sample)
     except InputError as error:
@@ -58,7 +60,12 @@ def check_sample(sample: Sample, files: bool = True) -> list[Problem]:
         reasons += _of_mask(sample, found)
     except InputError as error:
         reasons.append(str(error).removeprefix(f"{sample.id}: "))
-    return [Problem(sample.id, reason) for reason in reasons]
+    return [Problem(sample.id, reason) for reason in reasons] or doubts_of(sample)
+
+
+def doubts_of(sample: Sample) -> list[Problem]:
+    """What a sample without problems leaves in doubt."""
+    return [Problem(sample.id, reason, doubt=True) for reason in sample.doubts()]
 
 
 def _differences(stated: Video, found: Video) -> list[str]:
@@ -93,7 +100,8 @@ def check(path: str | os.PathLike, files: bool = True) -> list[Problem]:
 
 def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
     """The good rows of a data set (without opening its files), and what is wrong with the others."""
-    samples, problems = _rows(path, files=False)
+    samples, found = _rows(path, files=False)
+    problems = [problem for problem in found if not problem.doubt]
     bad = {problem.where for problem in problems}
     return [sample for sample in samples if sample.id not in bad], problems
 

@@ -12,6 +12,7 @@ from tvad.common.errors import InputError
 from tvad.data import masks
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
+from tvad.detections import steps_of
 
 ROUNDING = 1e-6  # seconds: a frame's time and a span's edge may be the same number, computed in two ways
 NO_FRAMES = "no mask, no spans, not labelled normal"
@@ -23,6 +24,16 @@ NO_REGIONS = "no track that is anomalous"
 def frame_times(frames: Frames) -> np.ndarray:
     """(total,) seconds at which every frame of the file is shown, the sampled ones among them."""
     return np.arange(frames.total) / frames.fps
+
+
+def end_of(frames: Frames) -> float:
+    """Seconds at which the file's last frame ends."""
+    return frames.total / frames.fps
+
+
+def as_shown(frames: Frames) -> np.ndarray:
+    """(total,) which of a model's maps is of every frame of the file: a map is of two sampled ones."""
+    return steps_of(frames.total, frames.fps, frames.times)
 
 
 def inside(times: np.ndarray, spans: Iterable[tuple[float, float]]) -> np.ndarray:
