@@ -17,7 +17,7 @@ from bench.metrics.stats import Interval, mean_interval
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, write_whole
 from tvad.common.places import public
-from tvad.data.check import Problem
+from tvad.data.check import Problem, doubts_of
 from tvad.data.faults import names_others
 from tvad.data.sample import Sample
 
@@ -175,7 +175,9 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     same = [", ".join(ids) for ids in groups.values() if len(ids) > 1]
     none = "there is no multiple-choice question"
     add(_found("questions that occur more than once, options included", same, asked, 0, none))
-    add(_found("options that speak of others, which rotation breaks", moving, asked, 0, none))
+    vague = [str(doubt) for sample in samples for doubt in doubts_of(sample)]
+    add(_found("options that are the same, or letters of others", vague, asked, 0, none))
+    add(_found("options that speak of others, which rotation breaks", moving, asked, 0, none, flag=False))
     hashes: dict[str, list[str]] = defaultdict(list)
     absent, gone = 0, "no file is there"
     if not source.endswith(".csv"):

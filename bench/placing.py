@@ -21,7 +21,7 @@ def placed(count: int, row: dict, frames: Frames) -> np.ndarray:
     """(total,) which of `count` scores or maps holds for every frame of the video, -1 for none. Raises
     ValueError, with both numbers, where they do not fit it."""
     total = frames.total
-    given = [rule for rule in RULES if row.get(rule) not in (None, False)]
+    given = [rule for rule in RULES if row.get(rule) is not None and row[rule] is not False]
     if len(given) > 1:
         raise ValueError(f"{given[0]} and {given[1]} are two rules, expected one")
     what = "frame_scores" if "frame_scores" in row else "maps"
@@ -47,8 +47,8 @@ def _by_stride(count: int, stride: object, total: int, what: str) -> np.ndarray:
     if (
         isinstance(stride, bool)
         or not isinstance(stride, (int, float))
+        or not 1 <= stride < 1 << 53
         or stride != int(stride)
-        or stride < 1
     ):
         raise ValueError(f"stride is {stride!r}, expected a whole number of frames, at least 1")
     k = int(stride)

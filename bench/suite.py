@@ -284,9 +284,15 @@ def left_out(suite: Suite, samples: list[Sample]) -> dict[str, str]:
 
 
 def with_notes(metrics: dict[str, Interval], suite: Suite, samples: list[Sample]) -> dict[str, Interval]:
-    """The metrics, each task's with what it leaves out."""
+    """The metrics, each task's with what it leaves out, and its first one with the reason where it cannot be
+    had."""
     notes = left_out(suite, samples)
-    return {
+    found = {
         name: replace(m, note=note) if (note := notes.get(name.partition(".")[0])) else m
         for name, m in metrics.items()
     }
+    for task in dict.fromkeys(name.partition(".")[0] for name in metrics):
+        primary = f"{task}.{TASKS[task].PRIMARY}"
+        if not suite.hidden and primary not in found:
+            found[primary] = Interval(None, None, None, 0, "cannot be had: no question's reference has it")
+    return found

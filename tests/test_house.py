@@ -98,3 +98,18 @@ def circle_of(package: str) -> list[str] | None:
 def test_no_two_modules_import_each_other(package):
     ring = circle_of(package)
     assert ring is None, " -> ".join(ring)
+
+
+def test_no_file_holds_a_number_that_json_has_not():
+    """NaN and Infinity, which Python writes, no other reader takes; the replies of the server are left out,
+    which hold what was read of a request."""
+    loose = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for name, path in MODULES.items()
+        if not name.startswith("tvad.use.serving")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("json.dump", "json.dumps")
+        and not any(word.arg == "allow_nan" for word in node.keywords)
+    ]
+    assert not loose

@@ -1,7 +1,7 @@
 """Spatial grounding: the box at the asked moment."""
 
 from bench.metrics.spatial import matched_iou, pointing
-from tvad.answer import Answer, Read
+from tvad.answer import Answer, Read, parse
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "miou", ("parse_failure",), ()
@@ -22,3 +22,8 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
         "pointing": float(hit),
         "parse_failure": float(not answer.boxes),
     }
+
+
+def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
+    """What the reference earns as it is written: boxes are written as whole thousandths of the picture."""
+    return score(parse(question.solution()), question, sample)

@@ -1,7 +1,7 @@
 """Temporal grounding: IoU, F1 and average precision over anomalous videos, false alarms on normal ones."""
 
 from bench.metrics.temporal import class_map, scores
-from tvad.answer import NONE, Answer
+from tvad.answer import NONE, Answer, parse
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "miou", ("false_alarm", "parse_failure"), ()
@@ -17,6 +17,11 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
         "class_map": _by_class(answer, question, sample),
         **found,
     }
+
+
+def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
+    """What the reference earns as it is written: times are written to a hundredth of a second."""
+    return score(parse(question.solution()), question, sample)
 
 
 def _by_class(answer: Answer, question: Question, sample: Sample) -> float | None:

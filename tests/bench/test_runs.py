@@ -140,7 +140,8 @@ def test_heatmaps_are_scored_with_intervals(scenes, tmp_path, checkpoint):
     path = str(ROOT / "configs/bench/scenes.yaml")
     plan = suite.read(path, ["--data", str(scenes), "--tasks", "[heatmap]", "--resamples", "20"])
     found = run(models.load(f"hf:{checkpoint}"), "m", plan, tmp_path)
-    assert {f"heatmap.{n}" for n in ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")} == set(found)
+    names = ("micro_auc", "micro_ap", "macro_auc", "ano_auc", "pixel_auc", "rbdc", "tbdc")
+    assert {f"heatmap.{n}" for n in names} == {name for name in found if ":" not in name}
     assert 0 <= found["heatmap.pixel_auc"].value <= 1
     assert np.load(tmp_path / "heatmaps.npz")[found and "test_00000"].ndim == 3
 
@@ -458,7 +459,7 @@ def test_heatmaps_made_elsewhere_are_scored(scenes, tmp_path):
     for sample in load_samples(scenes):
         lit = masks.read(sample.path(sample.mask))
         np.savez_compressed(tmp_path / f"{sample.id}.npz", heatmap=lit[::2].astype(np.float16))
-        rows.append({"id": sample.id, "task": "heatmap", "heatmap": f"{sample.id}.npz"})
+        rows.append({"id": sample.id, "task": "heatmap", "heatmap": f"{sample.id}.npz", "stride": 2})
         scored.append(
             {"id": sample.id, "task": "heatmap", "frame_scores": lit.any((1, 2)).astype(float).tolist()}
         )
@@ -485,10 +486,11 @@ def test_heatmaps_made_elsewhere_are_scored(scenes, tmp_path):
         ({"heatmap": 3}, "must be a file name"),
         ({"heatmap": "pickle.npz"}, "cannot be read|pickle"),
         ({"heatmap": "flat.npz"}, "is not (T, h, w)"),
-        ({"heatmap": "nan.npz"}, "must lie in 0 to 1"),
+        ({"heatmap": "nan.npz"}, "4 of 4 heatmap values are NaN"),
+        ({"heatmap": "unplaced.npz"}, "3 maps, the video has 16 frames"),
         ({"frame_scores": [0.5]}, "1 frame_scores, the video has 16"),
         ({"frame_scores": ["a"] * 16}, "must be a list of numbers"),
-        ({"frame_scores": [2.0] * 16}, "must lie in 0 to 1"),
+        ({"frame_scores": [10**400] * 16}, "must be finite"),
         ({}, "expected either"),
         ({"id": "nobody", "frame_scores": [0] * 16}, "is no video of this suite"),
     ],
@@ -503,6 +505,7 @@ def test_bad_heatmap_lines_are_rejected_by_number(scenes, tmp_path, change, word
     np.savez(tmp_path / "in/pickle.npz", heatmap=np.array([print], object))
     np.savez(tmp_path / "in/flat.npz", heatmap=np.zeros(4))
     np.savez(tmp_path / "in/nan.npz", heatmap=np.full((1, 2, 2), np.nan))
+    np.savez(tmp_path / "in/unplaced.npz", heatmap=np.zeros((3, 2, 2)))
     good = {"id": "test_00001", "task": "heatmap", "frame_scores": [0.5] * 16}
     _, rejected = score(
         predictions(tmp_path / "in", [good, {"id": "test_00000", "task": "heatmap", **change}]),

@@ -17,10 +17,12 @@ from tvad.data.sample import DATASET, Sample, Video, from_json, load, rows_file,
 
 @dataclass(frozen=True)
 class Problem:
-    """A bad row: its id or line, and why."""
+    """A bad row: its id or line, and why. `doubt`: the row is used, but its answers may not tell what was
+    meant."""
 
     where: str
     reason: str
+    doubt: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -75,10 +77,11 @@ def _off_clock(stated: Video, clock: video.Clock) -> Iterator[str]:
 
 
 def check_sample(sample: Sample, files: bool = True, notes: list[Problem] | None = None) -> list[Problem]:
-    """Everything wrong with one sample (`Sample.problems`); with `files`, its video and mask are opened, so
-    that lengths and sizes count that it does not state. notes: gets what had to be assumed of the video."""
+    """Everything wrong with one sample (`Sample.problems`), else what it leaves in doubt; with `files`, its
+    video and mask are opened, so that lengths and sizes count that it does not state. notes: gets what had to
+    be assumed of the video."""
     if not files:
-        return [Problem(sample.id, reason) for reason in sample.problems()]
+        return [Problem(sample.id, reason) for reason in sample.problems()] or doubts_of(sample)
     try:
         found, clock = described(sample.clip(), sample.video.path)
     except InputError as error:
@@ -94,7 +97,12 @@ def check_sample(sample: Sample, files: bool = True, notes: list[Problem] | None
         reasons += _of_mask(sample, found)
     except InputError as error:
         reasons.append(str(error).removeprefix(f"{sample.id}: "))
-    return [Problem(sample.id, reason) for reason in reasons]
+    return [Problem(sample.id, reason) for reason in reasons] or doubts_of(sample)
+
+
+def doubts_of(sample: Sample) -> list[Problem]:
+    """What a sample without problems leaves in doubt."""
+    return [Problem(sample.id, reason, doubt=True) for reason in sample.doubts()]
 
 
 def _differences(stated: Video, found: Video) -> list[str]:
@@ -128,7 +136,8 @@ def check(path: str | os.PathLike, files: bool = True, notes: list[Problem] | No
 
 def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
     """The good rows of a data set (without opening its files), and what is wrong with the others."""
-    samples, problems = _rows(path, files=False)
+    samples, found = _rows(path, files=False)
+    problems = [problem for problem in found if not problem.doubt]
     bad = {problem.where for problem in problems}
     return [sample for sample in samples if sample.id not in bad], problems
 

@@ -86,6 +86,7 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
     from tvad.common.errors import InputError
     from tvad.data import save
     from tvad.data.build import link
+    from tvad.data.check import doubts_of
     from tvad.data.vau_bench import read_csv, with_file
 
     samples, problems = read_csv(csv, split)
@@ -112,11 +113,13 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
         kept.append(sample)
     for line in refused:
         print(f"refused {line}", file=sys.stderr)
+    for doubt in (doubt for sample in kept for doubt in doubts_of(sample)):
+        print(f"in doubt {doubt}", file=sys.stderr)
     if not kept:
         raise InputError(f"{csv}: no row could be used" + (f"; the first: {refused[0]}" if refused else ""))
     save(kept, folder)
     print(f"{len(kept)} of {len(samples) + len(problems)} rows are in {folder}")
-    return 1 if len(kept) < len(samples) + len(problems) else 0
+    return 1 if refused else 0
 
 
 def ubnormal(root: str, /, splits: str, out: str, split: str = "train") -> int:
@@ -173,7 +176,8 @@ def reclip(sources: list[str], /, out: str, seed: int = 0) -> int:
 
 
 def check(folder: str, /, no_files: bool = False) -> int:
-    """Open everything that a data set names and list every bad row; exit status 1 where there is one.
+    """Open everything that a data set names and list every bad row, and those whose answers may not tell what
+    was meant; exit status 1 where there is one.
 
     Args:
         folder: Data set folder.
@@ -191,8 +195,9 @@ def check(folder: str, /, no_files: bool = False) -> int:
     for problem in problems:
         print(problem)
     looked = " by what samples.jsonl says; no video and no mask was opened" if no_files else ""
-    count = len({p.where for p in problems})
-    print((f"{count} bad rows" if problems else "no bad rows") + looked)
+    bad, doubtful = (len({p.where for p in problems if p.doubt is doubt}) for doubt in (False, True))
+    said = f"{bad} bad rows, {doubtful} in doubt (which are used)" if doubtful else f"{bad or 'no'} bad rows"
+    print(said + looked)
     return 1 if problems else 0
 
 

@@ -15,11 +15,11 @@ EDGE = (
     1.0  # pixels by which a track's box may reach over the picture: its edges count as 0..width or width - 1
 )
 _MARK = re.compile(r"\(?([A-Z])[).:]\s+\S")  # "B. a dog": an option that brings its own letter
+_LETTER = rf"(?:[{LETTERS}]|\((?i:[{LETTERS}])\))(?!\w)"  # a small one only in brackets: "a" is an article
 _OTHERS = re.compile(
-    rf"\b(?:both|either|neither|options?|answers?|choices?)\s+\(?[{LETTERS}]\)?(?!\w)"
-    rf"|\b[{LETTERS}]\)?\s*(?:,|&|/|\band\b|\bor\b)\s*\(?[{LETTERS}](?!\w)"
-    r"|\b(?:all|none|any|both|either|neither|each)\s+of\s+the\s+(?:above|below)\b",
-    re.IGNORECASE,
+    rf"\b(?i:both|either|neither|options?|answers?|choices?)\s+{_LETTER}"
+    rf"|(?<!\w){_LETTER}\s*(?:,|&|/|\b(?i:and|or)\b)\s*{_LETTER}"
+    r"|\b(?i:(?:all|none|any|both|either|neither|each)\s+of\s+the\s+(?:above|below))\b"
 )
 
 
@@ -120,22 +120,28 @@ def names_others(option: str) -> bool:
 
 
 def of_options(options: Sequence[Any], answer: Any) -> list[str]:
-    """Why a question with these lettered options cannot be answered, or an answer to it not be read."""
+    """Why a question with these lettered options cannot be asked or scored."""
     count = len(options)
     if count > len(LETTERS):
         return [f"{count} options, at most {len(LETTERS)}"]
     letters = LETTERS[:count]
     found = []
-    if count == 1:
-        found.append("one option, expected at least two")
-    if wrong := [
-        letter for letter, option in zip(letters, options, strict=True) if not isinstance(option, str)
-    ]:
-        return [*found, f"option {wrong[0]} is no text"]
+    for letter, option in zip(letters, options, strict=True):
+        if not isinstance(option, str) or not plain(option):
+            found.append(f"option {letter} is {option!r}, expected words")
+    if answer not in tuple(letters):
+        found.append(f"answer {answer!r} is none of the options' letters {letters or '(no options)'}")
+    return found
+
+
+def doubts_of_options(options: Sequence[str]) -> list[str]:
+    """Why an answer to a question with these lettered options, which `of_options` finds nothing wrong with,
+    may not tell what was meant: texts that are the same, or letters of others."""
+    letters = LETTERS[: len(options)]
     texts = [plain(option) for option in options]
-    found += [f"option {letter} is empty" for letter, text in zip(letters, texts, strict=True) if not text]
+    found = ["there is one option, no choice"] if len(options) == 1 else []
     for n, (letter, text) in enumerate(zip(letters, texts, strict=True)):
-        if text and (first := texts.index(text)) < n:
+        if (first := texts.index(text)) < n:
             found.append(f"options {letters[first]} and {letter} are the same: {text[:60]!r}")
         bare = text.strip(" ().:").upper()
         if len(bare) == 1 and bare in letters and bare != letter:
@@ -148,6 +154,4 @@ def of_options(options: Sequence[Any], answer: Any) -> list[str]:
     # One mark may be somebody's initial; several are letters, which must then be their own.
     if len(marks) > 1 and (moved := [letter for letter, mark in marks.items() if mark != letter]):
         found.append(f"option {moved[0]} begins with the letter {marks[moved[0]]}")
-    if not letters or answer not in tuple(letters):
-        found.append(f"answer {answer!r} is none of the options' letters {letters or '(no options)'}")
     return found

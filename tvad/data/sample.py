@@ -131,6 +131,10 @@ class Question:
                 found.append(str(error))
         return found
 
+    def doubts(self) -> list[str]:
+        """Why an answer to it, which can be scored, may not tell what was meant."""
+        return faults.doubts_of_options(self.options or ()) if self.kind == "mcq" else []
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -217,6 +221,11 @@ class Sample:
         for n, question in enumerate(self.questions):
             found += [f"question {n}: {fault}" for fault in question.problems(video.duration)]
         return found
+
+    def doubts(self) -> list[str]:
+        """What a sample without problems leaves in doubt: it is used, and `tvad data check` and the audit
+        name it."""
+        return [f"question {n}: {doubt}" for n, q in enumerate(self.questions) for doubt in q.doubts()]
 
 
 def to_json(sample: Sample) -> dict[str, Any]:
