@@ -23,6 +23,7 @@ BUFFER = 1 << 18  # bytes of a file that are read at a time
 # Streams without a container: they hold no times, FFmpeg counts them at a rate that it assumes.
 BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo", "h263", "vc1", "dirac")
 
+UNKNOWN = "damaged, cut off before its index, or no kind of video that is known"
 NONE = -(1 << 62)  # no time stamp
 
 av.logging.set_level(av.logging.PANIC)
@@ -81,17 +82,15 @@ class VideoFile:
             raise
         except (av.FFmpegError, ValueError, OSError) as error:
             known = (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError)
-            words = (
-                "damaged, cut off before its index, or no kind of video that is known"
-                if isinstance(error, known)
-                else _plain(error)
-            )
+            words = UNKNOWN if isinstance(error, known) else _plain(error)
             raise InputError(f"{self.name}: cannot be decoded ({words})") from error
 
     def _video_of(self, container: av.container.InputContainer) -> av.VideoStream:
         """The stream that players show. Raises InputError where there is none: a cover is a picture."""
         still = Disposition.attached_pic | Disposition.timed_thumbnails
         streams = [s for s in container.streams.video if not s.disposition & still]
+        if not streams and not container.streams.video and not container.streams.audio:
+            raise InputError(f"{self.name}: cannot be decoded ({UNKNOWN})")
         if not streams:
             raise InputError(f"{self.name}: no video stream in this file")
         stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
@@ -204,8 +203,12 @@ class VideoFile:
                         self._look(frame, count)
                         yield seconds, partial(self._picture, frame)
             except av.FFmpegError as error:
-                # What follows a whole picture may be anything.
-                if not (self._torn and stamps.ticks):
+                if not stamps.ticks:
+                    codec = stream.codec_context.name
+                    raise InputError(
+                        f"{self.name}: cannot be decoded (no frame of its {codec} stream can be shown)"
+                    ) from error
+                if not self._torn:  # where the file is whole, anything may follow it
                     raise self._broken(seconds) from error
         if not stamps.ticks:
             raise InputError(f"{self.name}: no frame could be decoded")
