@@ -1,5 +1,5 @@
-"""Videos of strangers on which time, size or memory was wrong; each folder is named with its public reports. All
-fail on commit 69bbd8d."""
+"""Videos of strangers on which time, size or memory was wrong; each folder is named with its public reports.
+All fail on commit 69bbd8d."""
 
 import json
 import subprocess
@@ -123,11 +123,11 @@ def moving(path: Path, count: int) -> None:
         container.mux(stream.encode())
 
 
-PEAK = """
-import resource, sys
+PEAK = r"""
+import re, sys
 from tvad.data import video
 from tvad.data.check import probe
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) // 1024
 video.decode(sys.argv[1], 2.0, 2)
 start = peak()
 clip = video.decode(sys.argv[2], 2.0, 8)

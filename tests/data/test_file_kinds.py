@@ -1,12 +1,12 @@
-"""Every kind of video file (`video_kinds.py` makes them): the right frames at the right times, the right way up,
-or one line that names the file in words."""
+"""Every kind of video file (`video_kinds.py` makes them): the right frames at the right times, the right way
+up, or one line that names the file in words."""
 
 import io
 import re
 
 import numpy as np
 import pytest
-from video_kinds import KINDS, Kind, number_of, numbered
+from video_kinds import KINDS, Kind, number_of
 
 from tvad.common.errors import InputError
 from tvad.data import video

@@ -2,9 +2,9 @@
 
 python tests/perf/file_kinds.py [--ffmpeg PATH] [--only NAME …]
 
-Frames, seconds from the first to the last one's time stamp, width x height as shown; or that the file is refused.
-A reader that is not there is said, and left out; torchcodec needs FFmpeg's shared libraries on LD_LIBRARY_PATH.
-"""
+Frames, seconds from the first to the last one's time stamp, width x height as shown; or that the file is
+refused. A reader that is not there is said, and left out; torchcodec needs FFmpeg's shared libraries on
+LD_LIBRARY_PATH."""
 
 import argparse
 import os
@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/data")]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests/data"))
 
 from video_kinds import KINDS
 
@@ -55,19 +56,9 @@ def torchcodec() -> Callable[[Path], Found | str] | str:
 
 def ffmpeg(command: str) -> Callable[[Path], Found | str]:
     def read(path: Path) -> Found | str:
+        asked = ["-i", f"file:{path}", "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", "showinfo"]
         told = subprocess.run(
-            [
-                command,
-                "-hide_banner",
-                "-nostdin",
-                "-i",
-                f"file:{path}",
-                "-map",
-                "0:V:0",
-                "-fps_mode",
-                "passthrough",
-            ]
-            + ["-vf", "showinfo", "-f", "null", "-"],
+            [command, "-hide_banner", "-nostdin", *asked, "-f", "null", "-"],
             capture_output=True,
             text=True,
             errors="replace",

@@ -189,6 +189,8 @@ class VideoFile:
         """Decode from the front: (seconds, what makes the picture (H, W, 3) uint8 RGB) of every frame that is
         shown. From the front and without seeking: a seek lands on a key frame that is near, or not."""
         stamps = self._stamps()
+        self._angle: int | None = None
+        self._turn: np.ndarray | None = None
         rate, tick = self.clock.rate, float(self._base)
         before, seconds = self.clock, 0.0
         with self._opened() as (container, stream):
@@ -201,7 +203,7 @@ class VideoFile:
                         if rate is not None and abs(seconds - count / rate) <= min(1.01 * tick, 0.25 / rate):
                             seconds = count / rate
                         self._look(frame, count)
-                        yield seconds, partial(self._picture, frame)
+                        yield seconds, partial(self._picture, frame, self._turn)
             except av.FFmpegError as error:
                 if not stamps.ticks:
                     codec = stream.codec_context.name
@@ -225,8 +227,12 @@ class VideoFile:
         return int(self._order[count]) if count < len(self._order) else None
 
     def _look(self, frame: av.VideoFrame, count: int) -> None:
-        """Take the first frame's size for all."""
-        size = size_of(frame.height, frame.width, turn_of(frame))
+        """Take the first frame's size and way up for all."""
+        # Side data holds the frame that it is of, until the collector comes by: it is looked at where the
+        # angle changes, and not for every frame.
+        if self._angle != frame.rotation:
+            self._angle, self._turn = frame.rotation, turn_of(frame)
+        size = size_of(frame.height, frame.width, self._turn)
         if self.size is None:
             self.size = size
         elif size != self.size:
@@ -235,9 +241,8 @@ class VideoFile:
                 f" frame {count}: it is scaled to the first size"
             )
 
-    def _picture(self, frame: av.VideoFrame) -> np.ndarray:
+    def _picture(self, frame: av.VideoFrame, turn: np.ndarray | None) -> np.ndarray:
         assert self.size is not None
-        turn = turn_of(frame)
         height, width = size_of(*self.size, turn)
         with self._in_words():
             if (frame.height, frame.width) != (height, width):
