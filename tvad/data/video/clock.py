@@ -98,10 +98,13 @@ class Clock:
 
     @property
     def pause(self) -> float:
-        """Seconds from one frame to the next, as a rule (the median)."""
+        """Seconds from one frame to the next where they come fastest: of twenty pauses the shortest, since
+        single stamps may be off."""
         moves = np.diff(self.times)
         moves = moves[moves > 0]
-        return 1 / self.fps if self.rate is not None or not len(moves) else float(np.median(moves))
+        if self.rate is not None or not len(moves):
+            return 1 / self.fps
+        return float(np.percentile(moves, 5, method="lower"))
 
     @property
     def longest(self) -> float:
@@ -109,7 +112,7 @@ class Clock:
         return float(np.diff(self.times).max()) if len(self.times) > 1 else self.pause
 
     def step(self, rate: float) -> float:
-        """Seconds between the moments that `rate` a second asks for: never less than the usual pause."""
+        """Seconds between the moments that `rate` a second asks for: never less than the shortest pause."""
         return max(1 / rate, self.pause)
 
     @property
@@ -117,14 +120,20 @@ class Clock:
         """Seconds of the last moment that is asked for: a last frame that stays is asked for again."""
         return max(float(self.times[-1]), self.end - self.pause)
 
+    def count(self, rate: float) -> int:
+        """Moments that `rate` a second asks for. Raises InputError for more than can be."""
+        found = int(np.floor(self.reach / self.step(rate) + 1e-6)) + 1
+        if found > MOST_MOMENTS:
+            raise InputError(f"{self.end:.0f} s at {rate:g} frames a second are {found:,d} frames")
+        return found
+
     def taken(self, rate: float | None, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(indices (T,), moments (T,) seconds) of the frames at `rate` a second, at most `max_frames`, then
         evenly spread; rate None is every frame.
 
-        The frame of each moment 0, 1/rate, 2/rate, … is the nearest, if it is within half a usual pause, else
-        the one on screen: one that stays longer than 1/rate is taken again. A rate above the video's own is
-        its own.
-        """
+        The frame of each moment 0, 1/rate, 2/rate, … is the nearest, if it is within half a pause, else the
+        one on screen: one that stays longer than 1/rate is taken again. A rate above the video's own, where
+        its frames come fastest, is its own."""
         if self.rate is not None or rate is None:
             indices = (
                 _spread(len(self), max_frames)
@@ -132,12 +141,7 @@ class Clock:
                 else sample_indices(len(self), self.rate, rate, max_frames)
             )
             return indices, self.times[indices]
-        step = self.step(rate)
-        count = int(np.floor(self.reach / step + 1e-6)) + 1
-        if count > MOST_MOMENTS:
-            raise InputError(
-                f"{self.end:.0f} s at {rate:g} frames a second are more than {MOST_MOMENTS:,d} frames"
-            )
+        step, count = self.step(rate), self.count(rate)
         moments = _spread(count, max_frames) * step
         before = np.searchsorted(self.times, moments, side="right") - 1
         after = np.minimum(before + 1, len(self) - 1)

@@ -23,6 +23,7 @@ BUFFER = 1 << 18  # bytes of a file that are read at a time
 # Streams without a container: they hold no times, FFmpeg counts them at a rate that it assumes.
 BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo", "h263", "vc1", "dirac")
 
+UNKNOWN = "damaged, cut off before its index, or no kind of video that is known"
 NONE = -(1 << 62)  # no time stamp
 
 av.logging.set_level(av.logging.PANIC)
@@ -81,17 +82,15 @@ class VideoFile:
             raise
         except (av.FFmpegError, ValueError, OSError) as error:
             known = (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError)
-            words = (
-                "damaged, cut off before its index, or no kind of video that is known"
-                if isinstance(error, known)
-                else _plain(error)
-            )
+            words = UNKNOWN if isinstance(error, known) else _plain(error)
             raise InputError(f"{self.name}: cannot be decoded ({words})") from error
 
     def _video_of(self, container: av.container.InputContainer) -> av.VideoStream:
         """The stream that players show. Raises InputError where there is none: a cover is a picture."""
         still = Disposition.attached_pic | Disposition.timed_thumbnails
         streams = [s for s in container.streams.video if not s.disposition & still]
+        if not streams and not container.streams.video and not container.streams.audio:
+            raise InputError(f"{self.name}: cannot be decoded ({UNKNOWN})")
         if not streams:
             raise InputError(f"{self.name}: no video stream in this file")
         stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
@@ -190,6 +189,8 @@ class VideoFile:
         """Decode from the front: (seconds, what makes the picture (H, W, 3) uint8 RGB) of every frame that is
         shown. From the front and without seeking: a seek lands on a key frame that is near, or not."""
         stamps = self._stamps()
+        self._angle: int | None = None
+        self._turn: np.ndarray | None = None
         rate, tick = self.clock.rate, float(self._base)
         before, seconds = self.clock, 0.0
         with self._opened() as (container, stream):
@@ -202,10 +203,14 @@ class VideoFile:
                         if rate is not None and abs(seconds - count / rate) <= min(1.01 * tick, 0.25 / rate):
                             seconds = count / rate
                         self._look(frame, count)
-                        yield seconds, partial(self._picture, frame)
+                        yield seconds, partial(self._picture, frame, self._turn)
             except av.FFmpegError as error:
-                # What follows a whole picture may be anything.
-                if not (self._torn and stamps.ticks):
+                if not stamps.ticks:
+                    codec = stream.codec_context.name
+                    raise InputError(
+                        f"{self.name}: cannot be decoded (no frame of its {codec} stream can be shown)"
+                    ) from error
+                if not self._torn:  # where the file is whole, anything may follow it
                     raise self._broken(seconds) from error
         if not stamps.ticks:
             raise InputError(f"{self.name}: no frame could be decoded")
@@ -222,8 +227,12 @@ class VideoFile:
         return int(self._order[count]) if count < len(self._order) else None
 
     def _look(self, frame: av.VideoFrame, count: int) -> None:
-        """Take the first frame's size for all."""
-        size = size_of(frame.height, frame.width, turn_of(frame))
+        """Take the first frame's size and way up for all."""
+        # Side data holds the frame that it is of, until the collector comes by: it is looked at where the
+        # angle changes, and not for every frame.
+        if self._angle != frame.rotation:
+            self._angle, self._turn = frame.rotation, turn_of(frame)
+        size = size_of(frame.height, frame.width, self._turn)
         if self.size is None:
             self.size = size
         elif size != self.size:
@@ -232,9 +241,8 @@ class VideoFile:
                 f" frame {count}: it is scaled to the first size"
             )
 
-    def _picture(self, frame: av.VideoFrame) -> np.ndarray:
+    def _picture(self, frame: av.VideoFrame, turn: np.ndarray | None) -> np.ndarray:
         assert self.size is not None
-        turn = turn_of(frame)
         height, width = size_of(*self.size, turn)
         with self._in_words():
             if (frame.height, frame.width) != (height, width):

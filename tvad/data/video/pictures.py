@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -115,6 +116,10 @@ class Pictures:
         assert self.size is not None
         image = _read(file)
         if image.shape[:2] != self.size:
+            if not self.clock.notes:
+                size = f"{image.shape[1]} x {image.shape[0]}"
+                note = f"{file.name} has {size} pixels: it is scaled to the first's size"
+                self.clock = replace(self.clock, notes=(note,))
             image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
         return image
 

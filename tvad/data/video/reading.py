@@ -4,12 +4,13 @@ says."""
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tvad.common.errors import InputError
-from tvad.data.video.clock import MOST_MOMENTS, Clock
+from tvad.data.video.clock import Clock
 from tvad.data.video.file import VideoFile
 from tvad.data.video.pictures import Pictures
 
@@ -134,6 +135,8 @@ class Reader:
 
     def _at_moments(self, clock: Clock, rate: float) -> Iterator[tuple[int, float, float, np.ndarray]]:
         """`Clock.taken` for frames as they come: a frame is taken for all moments until the next one's."""
+        with self._named():
+            clock.count(rate)
         step, half = clock.step(rate), clock.pause / 2 + 1e-9
         due, held, image = 0, None, None
         for index, seconds, make in self._all():
@@ -144,14 +147,20 @@ class Reader:
                     image = held[2]() if image is None else image
                     yield held[0], held[1], moment, image
                     due += 1
-                if due > MOST_MOMENTS:
-                    raise InputError(f"{self.name}: more than {MOST_MOMENTS:,d} frames at {rate:g} a second")
             held, image = (index, seconds, make), None
         assert held is not None
         while (moment := due * step) <= self.clock.reach + 1e-6 * step:
             image = held[2]() if image is None else image
             yield held[0], held[1], moment, image
             due += 1
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What a clock refuses, with the video's name."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
 
     def _all(self) -> Iterator[tuple[int, float, Callable[[], np.ndarray]]]:
         self.total = 0
@@ -202,10 +211,8 @@ def decode(source: Source, rate: float | None = None, max_frames: int | None = N
         # and are read again.
         for _ in range(3):
             clock = reader.clock
-            try:
+            with reader._named():
                 indices, moments = clock.taken(rate, max_frames)
-            except InputError as error:
-                raise InputError(f"{reader.name}: {error}") from error
             images = reader.images(indices)
             if images is not None and reader.clock.same(clock):
                 seen, name = reader.clock, reader.name
