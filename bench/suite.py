@@ -102,6 +102,10 @@ class Suite:
             )
         if self.hidden and self.odds:
             raise InputError("odds are measured against references, which this suite hides")
+        if self.reading.picture is not None and self.reading.boxes != "pixels":
+            raise InputError(
+                f"reading.picture: of boxes in pixels, but reading.boxes is {self.reading.boxes}"
+            )
         if self.prompt not in STYLES:
             raise InputError(f"prompt: unknown style {self.prompt!r}; known: {', '.join(STYLES)}")
 

@@ -8,6 +8,7 @@ reference that is a number is compared as one; one that is in no table as a whol
 from tvad.answer import Answer, Read, read_classes
 from tvad.answer.classes import key_of, same_name
 from tvad.answer.numbers import is_number, read_number, same_number
+from tvad.answer.statements import SHORT
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "accuracy", ("parse_failure",), ("accuracy",)
@@ -26,6 +27,8 @@ def read(answer: Answer, question: Question) -> Read:
         return Read((), answer.missing)
     if is_number(question.answer):
         return read_number(answer.answer)
+    if len(answer.answer) <= SHORT and (whole := answer.reading.class_of.get(key_of(answer.answer))):
+        return Read((whole,))
     right = wanted(answer, question)
     if right and len(answer.reading.classes) > 1:
         return read_classes(answer.answer, answer.reading.table)

@@ -191,6 +191,7 @@ def test_what_earns_a_reward_counts_as_right_and_the_other_way_round():
         ("5 min", "classification", "5 s", 0.0),
         ("fire, car, dog", "spatial", "car", 0.0),
         ("A car", "spatial", "car", 1.0),
+        ("man in red", "spatial", "A man in red", 1.0),
         ("Anomaly, Normal", "temporal", "Anomaly", 0.0),
         ("Yes", "temporal", "Anomaly", 1.0),
         ("Yes. The video is normal.", "judgement", "Yes", 0.0),
@@ -357,6 +358,8 @@ def test_pixels_are_of_the_videos_own_picture_unless_the_suite_says_which(tmp_pa
     assert suite.reader_of(plan, [known])(known).size == (640, 360)
     with pytest.raises(InputError, match=r"the size of 'x' is not known; set reading\.picture"):
         suite.reader_of(plan, [SAMPLE])(SAMPLE)
+    with pytest.raises(InputError, match=r"reading\.picture: of boxes in pixels"):
+        suite.Suite("s", "data", ["spatial"], reading=Reading(picture=[640, 360]))
     resized = replace(plan, reading=Reading(boxes="pixels", picture=[644, 364]))
     assert suite.reader_of(resized, [SAMPLE])(SAMPLE).size == (644, 364)
     assert resized.digest([]) != plan.digest([]) != replace(plan, reading=Reading()).digest([])
@@ -386,6 +389,16 @@ def test_classes_of_the_data_are_known_and_the_suite_adds_their_other_names():
     assert read_classes("There is a crash.", table).keys == ("RoadAccidents",)
     with pytest.raises(InputError, match="'Theft' names both 'Robbery' and 'Stealing'"):
         Reading(classes={"Robbery": ["theft"], "Stealing": ["Theft"]})
+
+
+@pytest.mark.parametrize(
+    "name", ["Not fighting", "Fire or smoke", "Unknown", "?!", "Is it safe?", "No anomaly"]
+)
+def test_a_references_own_words_are_always_right(name):
+    table = {name: [], "Fighting": [], "Fire": []}
+    question = Question("classification", "?", name)
+    answer = Answer(answer=name, reading=Reading(classes=table))
+    assert TASKS["classification"].score(answer, question, SAMPLE)["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize(

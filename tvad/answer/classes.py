@@ -75,7 +75,7 @@ _cached = lru_cache(maxsize=4096)(_named)
 
 def same_name(text: str | None, wanted: str) -> bool:
     """Is the whole text this name, in any spelling? For answers without a table."""
-    pattern = _pattern(wanted)
+    pattern = _pattern(re.sub(r"^(?:an?|the)\s", "", wanted, flags=re.IGNORECASE))
     parts = unwrapped(plain(text or ""))
     said = parts[0].strip(" \t\r\n.!*\"'`") if len(parts) == 1 else ""
     return (
