@@ -14,7 +14,6 @@ from grpo_runs import run_of
 from safetensors.torch import save_file
 
 from rft.common import resume
-from rft.common.adapter import trained_modules
 from rft.common.checkpoints import lacks, last_checkpoint
 from rft.curriculum.config import Data, Optimiser, Selection, Stage
 from rft.curriculum.standing import Plan, begin, facts_of, standing
@@ -311,22 +310,6 @@ def test_shares_come_to_the_number_of_prompts():
     thirds = counts({name: Task() for name in ("mcq", "temporal", "spatial")}, 16)
     assert sorted(thirds.values()) == [5, 5, 6]
     assert set(counts(tasks, 3).values()) == {1}
-
-
-def test_what_trained_beside_lora_is_told_by_its_largest_modules():
-    inner = torch.nn.ModuleDict(
-        {"a": torch.nn.Linear(2, 2), "b": torch.nn.ModuleList([torch.nn.Linear(2, 2)] * 1)}
-    )
-    model = torch.nn.Module()
-    model.model = torch.nn.Module()
-    model.model.rae, model.model.other, model.model.items = inner["a"], torch.nn.Linear(2, 2), inner["b"]
-    model.head = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
-    for p in model.parameters():
-        p.requires_grad_(False)
-    for part in (model.model.rae, model.model.items, model.head[0]):
-        part.requires_grad_(True)
-    # A list has no forward that PEFT could wrap; of the head one of two trained.
-    assert trained_modules(model) == ["head.0", "model.items.0", "model.rae"]
 
 
 def stage_of(scenes, **changes) -> Stage:
