@@ -1,6 +1,7 @@
 """Which questions are asked in reinforcement fine-tuning: a mixture of tasks in given shares, each with its
 own rewards where it has any."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from tvad.answer import TAGS
 from tvad.common import config
 from tvad.common.errors import InputError
+from tvad.common.text import whole
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 from tvad.prompts import STYLES, asked
 
@@ -74,7 +76,7 @@ def row_of(
 ) -> dict[str, Any]:
     """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`."""
     path = str(sample.path(sample.video.path))
-    return {
+    row = {
         "prompt": asked(question, style, path, history),
         "solution": question.solution(),
         "task": question.kind,
@@ -83,6 +85,8 @@ def row_of(
         "video": path,
         "moment": moment_of(question),
     }
+    # Arrow's texts are UTF-8, which half a surrogate pair is not.
+    return json.loads(whole(json.dumps(row, ensure_ascii=False)))
 
 
 def counts(tasks: dict[str, Task], count: int) -> dict[str, int]:

@@ -98,18 +98,16 @@ def test_a_record_tells_since_when_settings_hold_and_forgets_steps_that_are_done
     assert [entry["step"] for entry in resume.kept(record, [], 4)] == [4, 4]
 
 
-def begun(run, tmp_path, step=2, **training):
-    """What `standing` says of a run that has done two steps by `run`."""
-    arguments = settings_of(run, [1.0])
+def begun(run, tmp_path):
+    """What a run that has done two steps by `run` was applied to."""
     facts = record.made_of(run, load(run.data), 1)
-    first = record.standing(run, arguments, facts, None, "same")
-    first.write(tmp_path)
+    record.standing(run, settings_of(run, [1.0]), facts, "same").write(tmp_path)
+    checkpoint_in(tmp_path / "checkpoint-2")
     return facts
 
 
-def stands(run, facts, resume_with="same", step=2):
-    checkpoint = f"{run.out}/checkpoint-{step}"
-    return record.standing(run, settings_of(run, [1.0]), facts, checkpoint, resume_with)
+def stands(run, facts, resume_with="same"):
+    return record.standing(run, settings_of(run, [1.0]), facts, resume_with)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +162,7 @@ def test_a_record_of_the_version_before_is_compared_by_its_names(scenes, tmp_pat
     run = run_of(scenes, SHIPPED, tmp_path, max_steps=9)
     facts = record.made_of(run, load(run.data), 1)
     (tmp_path / "grpo.json").write_text(json.dumps({"format": "grpo-run", "version": 1} | asdict(run)))
+    checkpoint_in(tmp_path / "checkpoint-2")
     assert stands(run, facts).changes == []
     moved = run.__class__(
         **{**run.__dict__, "data": "elsewhere", "training": run.training | {"max_steps": 8}}
@@ -178,7 +177,7 @@ def test_fewer_steps_than_are_done_are_refused(scenes, tmp_path):
     facts = begun(run, tmp_path)
     less = run.__class__(**{**run.__dict__, "training": run.training | {"max_steps": 2}})
     with pytest.raises(InputError, match="max_steps: 2, but"):
-        stands(less, facts, "new", step=2)
+        stands(less, facts, "new")
 
 
 def test_data_is_the_same_wherever_it_lies_and_another_when_a_word_is(scenes, tmp_path):
@@ -384,3 +383,12 @@ def test_a_schedule_is_placed_at_its_step_with_the_new_rate(tmp_path):
         assert group["weight_decay"] == decay
         moments = trainer.optimizer.state[group["params"][0]]
         assert float(moments["step"]) == 4 and bool(moments["exp_avg"].any())
+
+
+def test_half_an_emoji_in_a_question_can_be_trained_on(scenes):
+    from datasets import Dataset
+
+    sample = load(scenes)[0]
+    question = sample.questions[0].__class__("judgement", "Is it \ud83d?", "Yes", rationale="so \ude00")
+    (row,) = Dataset.from_list([row_of(sample, question)])
+    assert "Is it \ufffd?" in str(row["prompt"]) and "so \ufffd" in row["solution"]
