@@ -61,8 +61,8 @@ SCHEMA = {
 }
 
 
-_REASONING = r"<think(?:ing)?>|\[THINK\]|◁think▷"
-_REASONED = r"</think(?:ing)?>|\[/THINK\]|◁/think▷"
+_REASONING = r"<(?:think(?:ing)?|thought|reasoning)>|\[THINK\]|◁think▷|<\|channel\|>analysis"
+_REASONED = r"</(?:think(?:ing)?|thought|reasoning)>|\[/THINK\]|◁/think▷|<\|channel\|>final"
 _MARKS = re.compile(f"(?P<opens>{_REASONING})|{_REASONED}", re.IGNORECASE)
 
 

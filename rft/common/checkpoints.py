@@ -59,10 +59,10 @@ def lacks(folder: Path, processes: int = 1) -> str | None:
     return next(_missing(folder, processes), None)
 
 
-def last_checkpoint(out: Path, processes: int | None = 1) -> str | None:
+def last_checkpoint(out: Path, processes: int = 1) -> str | None:
     """The newest checkpoint of a run to go on from, None where it has none; one that is passed over is named
     on stderr. What a kill left half-written is removed: the trainer's state is written last. processes: how
-    many train; None takes what there is of the generators' states.
+    many wrote it.
 
     Raises InputError where there are checkpoints and none holds all that it takes.
     """
@@ -74,7 +74,7 @@ def last_checkpoint(out: Path, processes: int | None = 1) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(folder, ignore_errors=True)
             continue
-        found = lacks(folder, len(list(folder.glob("rng_state*.pth"))) if processes is None else processes)
+        found = lacks(folder, processes)
         if found is None:
             for other, missing in passed:
                 print(f"{other} has no {missing}: going on from {folder.name}", file=sys.stderr)

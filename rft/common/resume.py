@@ -112,6 +112,11 @@ def content(path: str | Path) -> str | None:
     return found.hexdigest()[:16] if files else None
 
 
+def processes_of(record: Mapping[str, Any] | None, now: Mapping[str, Any]) -> int:
+    """How many processes wrote a run's checkpoints, by its record's `made_of`, else as many as there are."""
+    return ((record or {}).get("made_of") or now).get("processes", now["processes"])
+
+
 def deciding_versions() -> dict[str, str]:
     """Of the packages that decide a step's result."""
     installed = {d.name: d.version for d in importlib.metadata.distributions() if d.name in DECIDING}

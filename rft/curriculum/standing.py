@@ -118,11 +118,11 @@ def standing(
                 " `out`, or remove the folder and those of later stages to train them again"
             )
         return Standing(True, None, [], record)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    checkpoint = last_checkpoint(folder, None if resume_with == "new" else processes)
-    if checkpoint is None or not (folder / NAME).exists():
+    before = read_record(folder / NAME) if (folder / NAME).exists() else None
+    checkpoint = last_checkpoint(folder, resume.processes_of(before, facts))
+    if checkpoint is None or before is None:
         return Standing(False, checkpoint, [], record)
-    before, step = read_record(folder / NAME), int(Path(checkpoint).name.split("-")[1])
+    step = int(Path(checkpoint).name.split("-")[1])
     found = resume.allowed(differing(before), resume_with, FIXED, folder, step)
     if found and (stage.optimiser.steps or step + 1) <= step:
         raise InputError(f"{folder}: optimiser.steps is {stage.optimiser.steps}, but {step} steps are done")

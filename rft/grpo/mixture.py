@@ -1,6 +1,7 @@
 """Which questions are asked in reinforcement fine-tuning: a mixture of tasks in given shares, each with its
 own rewards where it has any."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 from tvad.answer import TAGS
 from tvad.common import config
 from tvad.common.errors import InputError
+from tvad.common.text import whole
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 from tvad.prompts import STYLES, asked
 
@@ -81,7 +83,7 @@ def row_of(
     table that a classification is read by."""
     table = [[name, *others] for name, others in (classes or {}).items()]
     path = sample.clip()
-    return {
+    row = {
         "prompt": asked(question, style, path, history),
         "solution": question.solution(),
         "task": question.kind,
@@ -92,6 +94,8 @@ def row_of(
         "timing": asdict(sample.video.timing),
         "classes": table if table and question.kind == "classification" else None,
     }
+    # Arrow's texts are UTF-8, which half a surrogate pair is not.
+    return json.loads(whole(json.dumps(row, ensure_ascii=False)))
 
 
 def counts(tasks: dict[str, Task], count: int) -> dict[str, int]:

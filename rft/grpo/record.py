@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.models import ALIASES, AUTO
 from rft.common import resume
+from rft.common.checkpoints import last_checkpoint
 from rft.common.run_log import RECORD, RUN, read_record
 from rft.grpo.config import DEFAULTS, GrpoRun
 from tvad.common.config import fields_of
@@ -93,13 +94,12 @@ class Standing:
         write_whole(out / RECORD, json.dumps(self.record, indent=1, default=str))
 
 
-def standing(
-    run: GrpoRun, arguments: Any, facts: dict[str, Any], checkpoint: str | None, resume_with: resume.With
-) -> Standing:
-    """Where the run in `out` stands, by its record and a checkpoint of it. arguments: TRL's of this run;
-    facts: its `made_of`. Raises InputError where it cannot go on with these settings."""
+def standing(run: GrpoRun, arguments: Any, facts: dict[str, Any], resume_with: resume.With) -> Standing:
+    """Where the run in `out` stands, by its record and its checkpoints. arguments: TRL's of this run; facts:
+    its `made_of`. Raises InputError where it cannot go on, or not with these settings."""
     out, settings = Path(run.out), dataclasses.asdict(run)
     before = read_record(out) if (out / RECORD).exists() else None  # one of a newer format is not continued
+    checkpoint = last_checkpoint(out, resume.processes_of(before, facts))
     record = RUN.stamp() | settings | {"made_of": facts, "changes": []}
     if checkpoint is None or before is None:
         return Standing(checkpoint, 0 if checkpoint is None else _step(checkpoint), [], record)

@@ -17,7 +17,6 @@ from bench.models.base import HoldsModel
 from bench.suite import class_table
 from rft.common import resume
 from rft.common.adapter import adapter_of, save_adapter
-from rft.common.checkpoints import last_checkpoint
 from rft.common.model_card import rft_card
 from rft.common.run_log import RunLog
 from rft.common.trainable import add_lora, select_trainable
@@ -163,18 +162,17 @@ def _standing(run: GrpoRun, arguments, samples: list[Sample], resume_with: resum
         kept = "hold weights alone" if arguments.save_only_model else "are not written"
         print(f"training: checkpoints {kept}: this run cannot be resumed", file=sys.stderr)
     processes = arguments.world_size
-    checkpoint = last_checkpoint(Path(run.out), None if resume_with == "new" else processes)
     facts = record.made_of(run, samples, processes)
-    standing = record.standing(run, arguments, facts, checkpoint, resume_with)
+    standing = record.standing(run, arguments, facts, resume_with)
     cycle = arguments.steps_per_generation * arguments.num_iterations
     if standing.step * arguments.gradient_accumulation_steps % cycle:
         print(
-            f"{checkpoint}: lies inside a rollout that serves {cycle} passes: its completions are drawn anew",
+            f"{standing.checkpoint}: lies inside a rollout, which serves {cycle} passes: it is drawn anew",
             file=sys.stderr,
         )
     if standing.changes:
         told = "; ".join(map(str, standing.changes))
-        print(f"from step {standing.step + 1} on: {told}; prompts are drawn anew", file=sys.stderr)
+        print(f"from step {standing.step + 1} on: {told}", file=sys.stderr)
     return standing
 
 

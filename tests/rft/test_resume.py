@@ -14,7 +14,6 @@ from grpo_runs import run_of
 from safetensors.torch import save_file
 
 from rft.common import resume
-from rft.common.adapter import trained_modules
 from rft.common.checkpoints import lacks, last_checkpoint
 from rft.curriculum.config import Data, Optimiser, Selection, Stage
 from rft.curriculum.standing import Plan, begin, facts_of, standing
@@ -99,18 +98,16 @@ def test_a_record_tells_since_when_settings_hold_and_forgets_steps_that_are_done
     assert [entry["step"] for entry in resume.kept(record, [], 4)] == [4, 4]
 
 
-def begun(run, tmp_path, step=2, **training):
-    """What `standing` says of a run that has done two steps by `run`."""
-    arguments = settings_of(run, [1.0])
+def begun(run, tmp_path):
+    """What a run that has done two steps by `run` was applied to."""
     facts = record.made_of(run, load(run.data), 1)
-    first = record.standing(run, arguments, facts, None, "same")
-    first.write(tmp_path)
+    record.standing(run, settings_of(run, [1.0]), facts, "same").write(tmp_path)
+    checkpoint_in(tmp_path / "checkpoint-2")
     return facts
 
 
-def stands(run, facts, resume_with="same", step=2):
-    checkpoint = f"{run.out}/checkpoint-{step}"
-    return record.standing(run, settings_of(run, [1.0]), facts, checkpoint, resume_with)
+def stands(run, facts, resume_with="same"):
+    return record.standing(run, settings_of(run, [1.0]), facts, resume_with)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +162,7 @@ def test_a_record_of_the_version_before_is_compared_by_its_names(scenes, tmp_pat
     run = run_of(scenes, SHIPPED, tmp_path, max_steps=9)
     facts = record.made_of(run, load(run.data), 1)
     (tmp_path / "grpo.json").write_text(json.dumps({"format": "grpo-run", "version": 1} | asdict(run)))
+    checkpoint_in(tmp_path / "checkpoint-2")
     assert stands(run, facts).changes == []
     moved = run.__class__(
         **{**run.__dict__, "data": "elsewhere", "training": run.training | {"max_steps": 8}}
@@ -179,7 +177,7 @@ def test_fewer_steps_than_are_done_are_refused(scenes, tmp_path):
     facts = begun(run, tmp_path)
     less = run.__class__(**{**run.__dict__, "training": run.training | {"max_steps": 2}})
     with pytest.raises(InputError, match="max_steps: 2, but"):
-        stands(less, facts, "new", step=2)
+        stands(less, facts, "new")
 
 
 def test_data_is_the_same_wherever_it_lies_and_another_when_a_word_is(scenes, tmp_path):
@@ -313,22 +311,6 @@ def test_shares_come_to_the_number_of_prompts():
     assert set(counts(tasks, 3).values()) == {1}
 
 
-def test_what_trained_beside_lora_is_told_by_its_largest_modules():
-    inner = torch.nn.ModuleDict(
-        {"a": torch.nn.Linear(2, 2), "b": torch.nn.ModuleList([torch.nn.Linear(2, 2)] * 1)}
-    )
-    model = torch.nn.Module()
-    model.model = torch.nn.Module()
-    model.model.rae, model.model.other, model.model.items = inner["a"], torch.nn.Linear(2, 2), inner["b"]
-    model.head = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
-    for p in model.parameters():
-        p.requires_grad_(False)
-    for part in (model.model.rae, model.model.items, model.head[0]):
-        part.requires_grad_(True)
-    # A list has no forward that PEFT could wrap; of the head one of two trained.
-    assert trained_modules(model) == ["head.0", "model.items.0", "model.rae"]
-
-
 def stage_of(scenes, **changes) -> Stage:
     plan = {
         "name": "x",
@@ -401,3 +383,12 @@ def test_a_schedule_is_placed_at_its_step_with_the_new_rate(tmp_path):
         assert group["weight_decay"] == decay
         moments = trainer.optimizer.state[group["params"][0]]
         assert float(moments["step"]) == 4 and bool(moments["exp_avg"].any())
+
+
+def test_half_an_emoji_in_a_question_can_be_trained_on(scenes):
+    from datasets import Dataset
+
+    sample = load(scenes)[0]
+    question = sample.questions[0].__class__("judgement", "Is it \ud83d?", "Yes", rationale="so \ude00")
+    (row,) = Dataset.from_list([row_of(sample, question)])
+    assert "Is it \ufffd?" in str(row["prompt"]) and "so \ufffd" in row["solution"]
