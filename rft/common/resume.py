@@ -30,7 +30,10 @@ class Change:
     now: Any
 
     def __str__(self) -> str:
-        was, now = (v if isinstance(v, str) else json.dumps(v, default=str) for v in (self.was, self.now))
+        was, now = (
+            v if isinstance(v, str) else json.dumps(v, default=str, allow_nan=False)
+            for v in (self.was, self.now)
+        )
         return f"{self.key} {was:.60} -> {now:.60}"
 
 
@@ -98,7 +101,7 @@ def data_hash(samples: Iterable[Sample]) -> str:
     goes on."""
     found = hashlib.sha256()
     for sample in samples:
-        found.update(json.dumps(to_json(sample), sort_keys=True).encode())
+        found.update(json.dumps(to_json(sample), sort_keys=True, allow_nan=False).encode())
     return found.hexdigest()[:16]
 
 

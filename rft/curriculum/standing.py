@@ -72,7 +72,7 @@ def check_clips(stage: Stage, clips: int) -> None:
 
 def _settings(stage: Stage, plan: Plan) -> dict[str, Any]:
     own = {key: getattr(plan, key) for key in ("seed", "rate", "max_frames")}
-    return json.loads(json.dumps(own | {"stage": dataclasses.asdict(stage)}))
+    return json.loads(json.dumps(own | {"stage": dataclasses.asdict(stage)}, allow_nan=False))
 
 
 def _compared(record: dict[str, Any], known: set[str]) -> dict[str, Any]:

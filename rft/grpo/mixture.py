@@ -95,7 +95,7 @@ def row_of(
         "classes": table if table and question.kind == "classification" else None,
     }
     # Arrow's texts are UTF-8, which half a surrogate pair is not.
-    return json.loads(whole(json.dumps(row, ensure_ascii=False)))
+    return json.loads(whole(json.dumps(row, ensure_ascii=False, allow_nan=False)))
 
 
 def counts(tasks: dict[str, Task], count: int) -> dict[str, int]:

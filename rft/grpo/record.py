@@ -75,7 +75,7 @@ def _filled(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
 
 
 def _comparable(settings: dict[str, Any], facts: dict[str, Any] | None, keys: set[str]) -> dict[str, Any]:
-    filled = json.loads(json.dumps(_filled(settings, keys), default=str))
+    filled = json.loads(json.dumps(_filled(settings, keys), default=str, allow_nan=False))
     kept = {k: v for k, v in filled.items() if k not in ("data", "model", "engine")}
     return kept | (facts or {})
 
@@ -91,7 +91,7 @@ class Standing:
     record: dict[str, Any]
 
     def write(self, out: Path) -> None:
-        write_whole(out / RECORD, json.dumps(self.record, indent=1, default=str))
+        write_whole(out / RECORD, json.dumps(self.record, indent=1, default=str, allow_nan=False))
 
 
 def standing(run: GrpoRun, arguments: Any, facts: dict[str, Any], resume_with: resume.With) -> Standing:

@@ -92,7 +92,9 @@ def said(**fields: str | Sequence[str]) -> str:
     """`--columns` for a shell: {field: "column"}."""
 
     def word(value: Any) -> str:
-        return value if value in ("…", "null") else json.dumps(value[:60], ensure_ascii=False)
+        return (
+            value if value in ("…", "null") else json.dumps(value[:60], ensure_ascii=False, allow_nan=False)
+        )
 
     parts = (
         f"{field}: {word(value) if isinstance(value, str) else '[' + ', '.join(map(word, value)) + ']'}"

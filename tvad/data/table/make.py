@@ -44,7 +44,7 @@ def build_table(
     one already, or the beginning of another table's, and where no video can be read."""
     out = Path(out)
     record = out / RECORD
-    text = json.dumps(understood.recipe, ensure_ascii=False, indent=1) + "\n"
+    text = json.dumps(understood.recipe, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     fresh = not (out / SAMPLES).exists()  # else the builder refuses it
     if fresh:
         if record.exists() and record.read_text(encoding="utf-8") != text:

@@ -39,7 +39,8 @@ def as_text(
     """What `Pictures.named` reads: a folder or a list of pictures with their rate or times, as one string."""
     given = source if isinstance(source, str) else list(source)
     return _PREFIX + json.dumps(
-        {"source": given, "fps": fps, "times": None if times is None else list(times)}
+        {"source": given, "fps": fps, "times": None if times is None else list(times)},
+        allow_nan=False,
     )
 
 
