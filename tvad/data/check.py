@@ -28,6 +28,13 @@ class Problem:
         return f"{self.where}: {self.reason}"
 
 
+def probe(path: str | os.PathLike) -> tuple[int, float, int, int]:
+    """(frames, fps, width, height) by decoding the file; fps is the mean where it varies. Raises InputError
+    that names it."""
+    clock, height, width = video.inspect(path)
+    return len(clock), clock.fps, width, height
+
+
 def described(path: str | os.PathLike, name: str) -> tuple[Video, video.Clock]:
     """What a sample says of a video file, under the `name` that it has in the data set, and its clock. Raises
     InputError that names the file."""
