@@ -212,6 +212,46 @@ def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(
     assert different(whole, resumed, 1e-6) == []
 
 
+def test_a_stage_goes_on_at_a_new_rate_only_where_that_is_asked(checkpoint, scenes, tmp_path, monkeypatch):
+    def trained(folder, lr, **how):
+        parts = (
+            AutoModelForImageTextToText.from_pretrained(checkpoint),
+            AutoProcessor.from_pretrained(checkpoint),
+        )
+        plan = Optimiser(lr=lr, steps=4, batch=2)
+        stage = Stage(
+            "x", ["model.ahd.*"], Data(str(scenes)), optimiser=plan, selection=Selection(save_steps=2), **HEAT
+        )
+        run(stage, *parts, tmp_path / folder, 0, 2.0, 8, PROMPTS, log=lambda text: None, **how)
+
+    def rates(folder):
+        rows = map(json.loads, (tmp_path / folder / "log.jsonl").read_text().splitlines())
+        return {row["step"]: row["learning_rate"] for row in rows if "learning_rate" in row}
+
+    step, calls = StageTrainer.training_step, []
+
+    def killed(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(StageTrainer, "training_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained("cut", 1e-2)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"with other settings \(optimiser\.lr 0\.01 -> 0\.002"):
+        trained("cut", 2e-3)
+    trained("cut", 2e-3, resume_with="new")
+    trained("old", 1e-2)
+    trained("new", 2e-3)
+    old, new, found = rates("old"), rates("new"), rates("cut")
+    assert found == pytest.approx({1: old[1], 2: old[2], 3: new[3], 4: new[4]})
+    record = json.loads((tmp_path / "cut" / "model" / "stage.json").read_text())
+    assert record["changes"] == [{"step": 2, "settings": {"optimiser.lr": [0.01, 0.002]}}]
+    assert "from step 3 on: optimiser.lr 0.01 -&gt; 0.002" in (tmp_path / "cut" / "report.html").read_text()
+
+
 def test_the_best_checkpoint_by_the_stages_metric_is_kept_and_reported(parts, scenes, tmp_path):
     _, model = carry_out(
         parts,
