@@ -82,7 +82,7 @@ def read(task: str, answer: Answer, question: Question, scores: dict[str, float]
     if not scores.get("parse_failure"):
         return Read(())
     why = (defect for defect in answer.defects if "span" in defect or "glue" in defect)
-    return Read((), next(why, answer.missing))
+    return Read((), next(why, answer.missing if answer.answer is None else "no_span"))
 
 
 def line_scores(line: dict) -> dict[str, float]:

@@ -12,12 +12,14 @@ import pytest
 from conftest import ROOT, SHIPPED, shared
 
 from tvad.__main__ import main
+from tvad.answer import parse
 from tvad.data import load, video
 from tvad.data.scenes.render import make_clip
 from tvad.detections import box_iou, link, nearest
 from tvad.model.start import load as load_model
 from tvad.use import infer
-from tvad.use.infer import Dialogue, analyse, merged, videos_in, write
+from tvad.use.analysis import Analysis
+from tvad.use.infer import Dialogue, analyse, merged, videos_in, why_unread, write
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +265,34 @@ def test_frames_go_to_the_nearest_step():
 def test_the_documents_name_the_files_that_are_written():
     text = (ROOT / "docs/serving.md").read_text()
     assert "overlay.mp4" in text and "trajectory.jpg" in text
+
+
+@pytest.mark.parametrize(
+    ("spans", "unread", "words"),
+    [
+        ([], {}, "none"),
+        ([(1.0, 2.5)], {}, "1.0 to 2.5 s"),
+        ([], {"nothing_said": 3}, "not read (nothing_said 3)"),
+        ([], {"malformed_span": 1}, "none in 2 windows; 1 not read (malformed_span 1)"),
+        ([(1.0, 2.5)], {"malformed_span": 1}, "1.0 to 2.5 s; 1 not read (malformed_span 1)"),
+    ],
+)
+def test_an_answer_that_was_not_read_is_no_video_without_an_anomaly(spans, unread, words):
+    analysis = Analysis("v.mp4", 4.0, 8, 8, 8, 3, np.zeros(2), None, [], [], spans, None, unread)
+    assert analysis.anomaly() == words
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("<answer>Yes</answer><glue>[1, 2]</glue>", None),
+        ("<answer>No</answer><glue>none</glue>", None),
+        ("<answer>Normal</answer>", None),
+        ("", "nothing_said"),
+        ("<answer>Yes</answer>", "no_span"),
+        ("<glue>[2, 1]</glue>", "reversed_span"),
+        ("<think>It begins", "unclosed_think"),
+    ],
+)
+def test_what_says_neither_when_nor_that_there_is_nothing_is_unread(reply, reason):
+    assert why_unread(parse(reply)) == reason

@@ -9,6 +9,7 @@ from conftest import SHIPPED
 from grpo_runs import run_of
 
 from bench.metrics.stats import Interval
+from bench.suite import Item
 from rft.studies.common import interval
 from rft.studies.demo import reward_difference
 from tvad.data import load
@@ -30,7 +31,7 @@ def test_the_demo_pays_what_the_run_pays(scenes, tmp_path):
     """A task's own rewards and weights count, a reward that needs the engine is left out, and what no reward
     applies to has no place in the mean."""
     items = [
-        SimpleNamespace(id=f"{s.id}-{n}", sample=s, question=q)
+        Item(f"{s.id}-{n}", q.kind, s, q)
         for s in load(scenes)
         for n, q in enumerate(s.questions)
         if q.kind in ("mcq", "spatial", "judgement")

@@ -158,7 +158,8 @@ def why_unread(answer: Answer) -> str | None:
     timed = isinstance(answer.span, tuple) and answer.span[0] < answer.span[1]
     if timed or answer.span == NONE or (answer.span is None and judged(answer.answer) is False):
         return None
-    return next((defect for defect in answer.defects if "span" in defect or "glue" in defect), answer.missing)
+    unsaid = answer.missing if answer.answer is None else "no_span"
+    return next((defect for defect in answer.defects if "span" in defect or "glue" in defect), unsaid)
 
 
 def in_short(analysis: Analysis) -> str:
