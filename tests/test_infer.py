@@ -278,7 +278,8 @@ def test_the_documents_name_the_files_that_are_written():
     ],
 )
 def test_an_answer_that_was_not_read_is_no_video_without_an_anomaly(spans, unread, words):
-    analysis = Analysis("v.mp4", 4.0, 8, 8, 8, 3, np.zeros(2), None, [], [], spans, None, unread)
+    clock = video.Clock.constant(8, 4.0)
+    analysis = Analysis("v.mp4", "v.mp4", clock, 8, 8, 3, np.zeros(2), None, [], [], spans, None, unread)
     assert analysis.anomaly() == words
 
 

@@ -114,9 +114,11 @@ def analyse(
                     a, b = (start + min(max(t, 0.0), length) for t in span)
                     if a < b:
                         spans.append((a, b))
-            # The window to talk about: an answered anomaly weighs more than any heat, which lies in 0..1.
+            # The window to talk about: an answered anomaly weighs more than any heat, which lies in 0..1; of
+            # several that see it, the one that sees it longest.
             heat = None if heats is None else heats[n]
-            score = (1.0 if anomalous else 0.0) + (0.0 if heat is None else float(heat.max()))
+            hot = 0.0 if heat is None else float(heat.reshape(len(heat), -1).max(1).mean())
+            score = (1.0 if anomalous else 0.0) + hot
             if best is None or score > best[0]:
                 best = (score, clip)
             # Windows overlap, so that a step is seen several times: its map is the mean over them.
