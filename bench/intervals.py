@@ -99,6 +99,10 @@ def summarise(
 AREAS = ("roc_auc", "average_precision")
 
 
+def _areas(negative: np.ndarray, positive: np.ndarray) -> tuple[float | None, float | None]:
+    return frame.area(negative, positive), frame.precision(negative, positive)
+
+
 def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
     """judgement.roc_auc and judgement.average_precision, mcq.odds_accuracy over the lines of odds.jsonl,
     clustered by video."""
@@ -115,10 +119,11 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
         drawn: list[tuple] = []
         if count > 1:
             blocks = cluster_draws(count, suite.resamples, suite.seed, ODDS)
-            drawn = [ranked.areas(np.bincount(v, minlength=count)) for v in chain.from_iterable(blocks)]
+            weights = (np.bincount(v, minlength=count) for v in chain.from_iterable(blocks))
+            drawn = [_areas(*ranked.counts(w)) for w in weights]
         one = f"cannot be had: every reference is {'Yes' if truth.all() else 'No'}"
         for n, name in enumerate(AREAS):
-            value = ranked.areas(np.ones(count))[n]
+            value = _areas(*ranked.counts(np.ones(count)))[n]
             spread = np.array([np.nan if areas[n] is None else areas[n] for areas in drawn])
             interval = interval_of(value, spread, len(yes))
             found[f"judgement.{name}"] = interval if value is not None else replace(interval, note=one)

@@ -34,54 +34,75 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def areas(negative: np.ndarray, positive: np.ndarray) -> tuple[float | None, float | None]:
-    """(ROC-AUC, average precision) from how many negatives and positives have each score, (b,) each by rising
-    score; (None, None) unless both classes occur: with one alone either would be 1 or empty, whatever was
-    scored."""
+def area(negative: np.ndarray, positive: np.ndarray) -> float | None:
+    """ROC-AUC from how many negatives and positives have each score, (b,) each by rising score; None unless
+    both classes occur."""
     n, p = float(negative.sum()), float(positive.sum())
     if n == 0 or p == 0:
-        return None, None
+        return None
     # P(positive > negative) + P(tie) / 2, as the ranks of `roc_auc`:
     # sum_b pos_b (neg_<b + neg_b / 2) / (P N). Equal scores are ties.
-    below = np.cumsum(negative) - negative
-    auc = float((positive * (below + negative / 2)).sum() / (n * p))
-    found = np.cumsum(positive[::-1])  # from the highest score down
-    precision = found / np.maximum(found + np.cumsum(negative[::-1]), 1e-300)
-    return auc, float((positive[::-1] * precision).sum() / p)
+    below = np.cumsum(negative) - negative / 2
+    return float(positive @ below / (n * p))
+
+
+def precision(negative: np.ndarray, positive: np.ndarray) -> float | None:
+    """Average precision from the same counts; None unless both classes occur: of positives alone it would be
+    1, whatever was scored."""
+    p = float(positive.sum())
+    if p == 0 or not negative.any():
+        return None
+    hits = positive[::-1]  # from the highest score down
+    found, seen = np.cumsum(hits), np.cumsum(negative[::-1])
+    some = hits > 0
+    return float(hits[some] @ (found[some] / (found[some] + seen[some])) / p)
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Frames of several videos with their scores as ranks: the areas of any drawn videos then cost no
-    sorting. Each row stands for `count` frames of one video with one score and label."""
+    """Frames of several videos by rising score: the areas of any drawn videos then cost no sorting. Each row
+    stands for `count` frames of one video with one score and label."""
 
     video: np.ndarray  # (r,) number of the video
-    place: np.ndarray  # (r,) which of the `scores` different scores, rising
     label: np.ndarray  # (r,) bool
     count: np.ndarray  # (r,)
-    scores: int
+    starts: np.ndarray  # (b,) the first row of every different score
 
     @classmethod
     def of(cls, labels: list[np.ndarray], scores: list[np.ndarray], numbers: np.ndarray) -> "Ranked":
         """Lists of (T,) arrays, one a video, and the videos' numbers. Raises ValueError as `roc_auc`."""
         if not labels:
-            empty = np.zeros(0, int)
-            return cls(empty, empty, empty.astype(bool), empty, 0)
+            none = np.zeros(0, int)
+            return cls(none, none.astype(bool), none, none)
         pairs = [_checked(y, s) for y, s in zip(labels, scores, strict=True)]
         video = np.repeat(numbers, [len(y) for y, _ in pairs])
         label = np.concatenate([y for y, _ in pairs])
-        values, place = np.unique(np.concatenate([s for _, s in pairs]), return_inverse=True)
-        key = (video * len(values) + place.ravel()) * 2 + label
-        rows, count = np.unique(key, return_counts=True)
-        return cls(rows // 2 // len(values), rows // 2 % len(values), rows % 2 == 1, count, len(values))
+        _, place = np.unique(np.concatenate([s for _, s in pairs]), return_inverse=True)
+        most = int(video.max()) + 1
+        rows, count = np.unique((place.ravel() * most + video) * 2 + label, return_counts=True)
+        return cls(rows // 2 % most, rows % 2 == 1, count, _starts(rows // 2 // most))
 
-    def areas(self, weights: np.ndarray) -> tuple[float | None, float | None]:
-        """(ROC-AUC, average precision) where video v counts `weights[v]` times."""
-        weight = self.count * weights[self.video]
-        return areas(
-            np.bincount(self.place, weight * ~self.label, self.scores),
-            np.bincount(self.place, weight * self.label, self.scores),
-        )
+    def only(self, chosen: np.ndarray) -> "Ranked":
+        """The rows of the videos that are `chosen`, (V,) bool."""
+        kept = chosen[self.video]
+        place = np.zeros(len(kept), int)
+        place[self.starts] = 1
+        return Ranked(self.video[kept], self.label[kept], self.count[kept], _starts(np.cumsum(place)[kept]))
+
+    def counts(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many negatives and positives have each score, rising, where video v counts `weights[v]`
+        times: what `area` and `precision` take."""
+        every = self.count * weights[self.video]
+        positive = every * self.label
+        negative = every - positive
+        if len(self.starts) == len(every):  # no ties
+            return negative, positive
+        return np.add.reduceat(negative, self.starts), np.add.reduceat(positive, self.starts)
+
+
+def _starts(place: np.ndarray) -> np.ndarray:
+    """Where a new value begins in a rising row of them."""
+    return np.flatnonzero(np.diff(place, prepend=place[:1] - 1)) if len(place) else place
 
 
 def roc_curve(labels: np.ndarray, scores: np.ndarray, points: int = 200) -> tuple[np.ndarray, np.ndarray]:

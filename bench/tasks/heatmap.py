@@ -177,7 +177,7 @@ class Figures:
         self.lacks = np.array([v.lacks for v in videos]).reshape(len(videos), 3)
         of_frames = [n for n, v in enumerate(videos) if not v.lacks[FRAMES]]
         labels, scores = ([getattr(videos[n], f) for n in of_frames] for f in ("labels", "scores"))
-        self.ranked = frame.Ranked.of(labels, scores, np.array(of_frames, int))
+        ranked = frame.Ranked.of(labels, scores, np.array(of_frames, int))
         self.unit = all(s.min() >= 0 and s.max() <= 1 for s in scores)
         self.padded = np.zeros(len(videos))
         if self.unit:
@@ -191,22 +191,24 @@ class Figures:
         classes = sorted(set().union(*(of_class[n] for n in np.flatnonzero(anomalous))))
         for name in classes if len(classes) > 1 else ():
             self.over[f"{ANOMALOUS}:{name}"] = anomalous & np.array([name in own for own in of_class], bool)
+        self.ranked = {"micro_auc": ranked}
+        self.ranked |= {name: ranked.only(over) for name, over in self.over.items() if ANOMALOUS in name}
         self.over |= {name: known[:, need] for name, need in NEEDS.items()}
 
     def of(self, drawn: np.ndarray) -> dict[str, float | None]:
         """Metrics of the videos with these numbers, repeated ones as often; None where undefined."""
         weights = np.bincount(drawn, minlength=len(self.videos)).astype(float)
         found: dict[str, float | None] = {}
-        for name, over in self.over.items():
-            if name in ("micro_auc", *(n for n in self.over if n.startswith(ANOMALOUS))):
-                found[name], precision = self.ranked.areas(weights * over)
-                if name == "micro_auc":
-                    found["micro_ap"] = precision
+        for name, ranked in self.ranked.items():
+            counts = ranked.counts(weights * self.over[name])
+            found[name] = frame.area(*counts)
+            if name == "micro_auc":
+                found["micro_ap"] = frame.precision(*counts)
         weighed = weights * self.over["macro_auc"]
         defined = self.unit and found["micro_auc"] is not None
         found["macro_auc"] = float(weighed @ self.padded / weighed.sum()) if defined else None
         pixels = [self.videos[n].hist for n in drawn if self.over["pixel_auc"][n]]
-        found["pixel_auc"] = frame.areas(*np.sum(pixels, axis=0))[0] if pixels else None
+        found["pixel_auc"] = frame.area(*np.sum(pixels, axis=0)) if pixels else None
         regions = [self.videos[n] for n in drawn if self.over["rbdc"][n]]
         found |= detection.rbdc_tbdc(*_rows(regions)) if regions else {"rbdc": None, "tbdc": None}
         return {name: found[name] for name in self.over}
