@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import SHIPPED
 
+from tvad import pictures
 from tvad.common.errors import InputError
 from tvad.data import load, video
-from tvad.data.vllm_clips import sampled
+from tvad.data.vllm_clips import LOADER, register_loader, sampled, sampled_pictures
 from tvad.prompts import messages
 from tvad.use import serving
 
@@ -160,6 +161,50 @@ def test_clips_are_sampled_as_in_training(scenes):
     assert np.array_equal(mine.images, theirs.images) and np.array_equal(mine.times, theirs.times)
     with pytest.raises(InputError):
         sampled(b"", 2.0, 8)
+
+
+def jpegs(count: int, size=(48, 64)) -> list[str]:
+    return [
+        base64.b64encode(pictures.jpeg(np.full((*size, 3), 10 * n, np.uint8), 95)).decode()
+        for n in range(count)
+    ]
+
+
+def test_a_list_of_pictures_is_sampled_on_its_own_clock():
+    clip = sampled_pictures(",".join(jpegs(20)), 10.0, 2.0, 8)
+    assert clip.times.tolist() == [0.0, 0.5, 1.0, 1.5] and clip.duration == 2.0
+    assert clip.images.mean((1, 2, 3)).round().tolist() == [0, 50, 100, 150]
+    assert len(sampled_pictures(",".join(jpegs(20)), 10.0, -1, -1).images) == 20
+    for text, own, words in (
+        (",".join(jpegs(4)), None, "needs its rate: media_io_kwargs.video.pictures_fps"),
+        (",".join(jpegs(4)), float("nan"), "needs its rate"),
+        ("a,b", 1.0, "number 0 is no picture in base64"),
+        (",".join([*jpegs(2), *jpegs(2, (24, 32))]), 1.0, "must be of one size"),
+    ):
+        with pytest.raises(InputError, match=words):
+            sampled_pictures(text, own, 10.0, 8)
+
+
+def test_vllm_reads_files_and_lists_of_pictures_as_we_do(scenes):
+    pytest.importorskip("vllm")
+    from vllm.multimodal.media.image import ImageMediaIO
+    from vllm.multimodal.media.video import VideoMediaIO
+
+    register_loader()
+    register_loader()
+
+    def reader(**knobs):
+        return VideoMediaIO(ImageMediaIO(), num_frames=8, video_backend=LOADER, fps=2.0, **knobs)
+
+    images, metadata = reader(pictures_fps=10.0).load_base64("video/jpeg", ",".join(jpegs(20))).media
+    assert images.shape == (4, 48, 64, 3) and metadata["fps"] == 2.0 and not metadata["do_sample_frames"]
+    with pytest.raises(ValueError, match="needs its rate"):
+        reader().load_base64("video/jpeg", ",".join(jpegs(20)))
+    path = load(scenes)[0].path("videos/test_00000.mp4")
+    data = base64.b64encode(path.read_bytes()).decode()
+    assert np.array_equal(reader().load_base64("video/mp4", data).media[0], video.decode(path, 2.0, 8).images)
+    with pytest.raises(ValueError, match="pictures_fps is for a list of pictures"):
+        reader(pictures_fps=10.0).load_base64("video/mp4", data)
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ class VllmModel:
         text = self.processor.apply_chat_template(
             request.messages, tokenize=False, add_generation_prompt=True
         )
-        video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
+        video = (request.frames.pictures(), request.frames.metadata | {"do_sample_frames": False})
         return {"prompt": text + answered, "multi_modal_data": {"video": [video]}}
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 from tvad.common.formats import Format
+from tvad.data.video import name_of
 
 RUN = Format("grpo-run")
 RECORD = "grpo.json"  # the run's configuration
@@ -95,7 +96,7 @@ class RunLog(TrainerCallback):
                 }
                 parts = [p for m in table["prompt"][i] if m["role"] == "user" for p in m["content"]]
                 question = next(p["text"] for p in parts if p["type"] == "text")
-                clip = next((Path(p["video"]).stem for p in parts if p["type"] == "video"), None)
+                clip = next((Path(name_of(p["video"])).stem for p in parts if p["type"] == "video"), None)
                 text = table["completion"][i][0]["content"]
                 line = {
                     "step": state.global_step,
