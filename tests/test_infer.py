@@ -4,6 +4,7 @@ each."""
 import json
 import struct
 import sys
+from fractions import Fraction
 
 import av
 import cv2
@@ -76,6 +77,23 @@ def test_a_video_is_analysed_window_by_window(model, long_video, tmp_path):
     assert (overlay.images[lit, -2, 0] > 150)[0] and overlay.images[
         0, -2, 200
     ].max() < 90  # the bar of the score
+
+
+def test_a_variable_rate_is_analysed_on_its_clock(model, long_video, tmp_path):
+    """The same 12 s, lying on its side; the recorder dropped three of four frames while nothing happened."""
+    whole = video.decode(long_video)
+    kept = [n for n in range(48) if n % 4 == 0 or 18 <= n < 34]
+    clock = video.Clock.of([250 * n for n in kept], Fraction(1, 1000), (), 1000)
+    video.write(tmp_path / "dropped.mp4", whole.images[kept], clock, crf=12)
+    even, changing = analyse(*model, str(long_video)), analyse(*model, str(tmp_path / "dropped.mp4"))
+    assert changing.duration == even.duration == 12.0 and changing.frames == len(kept)
+    assert changing.centres == pytest.approx(even.centres) and changing.windows == even.windows
+    lit = changing.clock.times[changing.frame_scores() > 0.5]
+    assert len(lit) and lit.min() >= 4 and lit.max() <= 8, "where the fire is, by its seconds"
+    result = write(changing, Dialogue(*model, changing.clip), tmp_path / "out")
+    assert result["seconds"] == 12.0 and result["times"] == [n / 4 for n in kept]
+    overlay = video.decode(tmp_path / "out/overlay.mp4")
+    assert overlay.times == pytest.approx(changing.clock.times) and overlay.duration == pytest.approx(12.0)
 
 
 def test_the_trajectory_shows_truth_in_green_and_prediction_in_red(model, scenes, tmp_path):

@@ -86,7 +86,7 @@ class HfModel:
         return self._encoded([self.rendered(r) for r in requests], [r.frames for r in requests])
 
     def _encoded(self, texts: list[str], clips: list[Frames]) -> dict:
-        videos = [torch.from_numpy(np.ascontiguousarray(clip.images)).permute(0, 3, 1, 2) for clip in clips]
+        videos = [torch.from_numpy(clip.pictures()).permute(0, 3, 1, 2) for clip in clips]
         metadata = [VideoMetadata(**clip.metadata) for clip in clips]
         return self.processor(
             text=texts,

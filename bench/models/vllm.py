@@ -93,7 +93,7 @@ class VllmModel:
 
     def _input(self, request: Request, answered: str = "") -> dict:
         """A prompt as the engine takes it, with the beginning of the answer."""
-        video = (request.frames.images, request.frames.metadata | {"do_sample_frames": False})
+        video = (request.frames.pictures(), request.frames.metadata | {"do_sample_frames": False})
         return {"prompt": self.rendered(request) + answered, "multi_modal_data": {"video": [video]}}
 
     def _generate(self, inputs: list[dict], parameters: Any) -> list[Any]:

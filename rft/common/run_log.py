@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder, write_whole
 from tvad.common.formats import Format
+from tvad.data.video import name_of
 
 # Version 2: what the settings were applied to, and which of them changed at which step (`rft.grpo.record`).
 RUN = Format("grpo-run", 2, {1: lambda record: record | {"changes": []}})
@@ -81,7 +82,7 @@ class RunLog(TrainerCallback):
                 }
                 parts = [p for m in table["prompt"][i] if m["role"] == "user" for p in m["content"]]
                 question = next(p["text"] for p in parts if p["type"] == "text")
-                clip = next((Path(p["video"]).stem for p in parts if p["type"] == "video"), None)
+                clip = next((Path(name_of(p["video"])).stem for p in parts if p["type"] == "video"), None)
                 text = table["completion"][i][0]["content"]
                 share = table["advantages"][i]
                 line = {

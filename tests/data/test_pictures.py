@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from conftest import SHIPPED
 
+from rft.grpo.mixture import row_of
+from rft.grpo.rollout import video_of
+from rft.grpo.server import _packed, _unpacked
 from tvad.__main__ import main
 from tvad.common import cli
 from tvad.common.errors import InputError
-from tvad.data import Sample, Video, check, load, save, video
+from tvad.data import Question, Sample, Video, check, load, save, video
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import from_json, to_json
+from tvad.data.video import name_of
 
 
 def draw(folder, names, size=(48, 64)):
@@ -137,3 +141,19 @@ def test_infer_reads_a_folder_of_pictures(tmp_path, folder, capsys):
     video.write(clip, np.zeros((8, 48, 64, 3), np.uint8), 4)
     assert cli.guard(lambda: main([*asked[:-1], str(clip), "--fps", "4"])) == 2
     assert "--fps 4: is for a folder of pictures" in capsys.readouterr().err
+
+
+def test_training_asks_about_folders_of_pictures(tmp_path, folder):
+    question = Question("judgement", "Is there an anomaly?", "No")
+    sample = Sample(
+        "v", "s", "t", Video("gate", fps=4.0), "normal", questions=(question,), root=str(tmp_path)
+    )
+    row = row_of(sample, question)
+    clip = ClipStore(2.0, 8).load(video_of(row["prompt"]))
+    assert row["video"] == sample.clip() and brightness(clip) == [0, 20, 40, 60, 80, 100]
+    assert name_of(row["video"]) == str(folder) and name_of("a/b.mp4") == "a/b.mp4"
+    # To a rollout server and back: the moments too, on which the seconds a step rest.
+    files = [str(folder / f"{n}.png") for n in range(3)]
+    waits = video.decode(video.as_text(files, times=[0.0, 0.5, 3.0]), 1.0)
+    (again,), _ = _unpacked(_packed([waits]))
+    assert again.sampled_fps == 1.0 == waits.sampled_fps and again.times.tolist() == waits.times.tolist()

@@ -40,7 +40,7 @@ def of_pictures(files: Sequence[bytes], fps: float, rate: float, max_frames: int
 
 def as_video(clip: Frames) -> tuple[np.ndarray, dict[str, Any]]:
     """A sampled clip as vLLM's loaders give one: frames and what its processors read of them."""
-    return clip.images, clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
+    return clip.pictures(), clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
 
 
 def register_loader() -> None:

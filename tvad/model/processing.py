@@ -1,7 +1,6 @@
 """Processors of T-VAD: the backbone's, with the anomaly prompts' placeholders in front of every clip's video
 tokens."""
 
-import numpy as np
 import torch
 from transformers import ProcessorMixin, Qwen2_5_VLProcessor, Qwen3VLProcessor
 from transformers.video_utils import VideoMetadata
@@ -98,4 +97,4 @@ class TvadQwen3Processor(TvadProcessing, Qwen3VLProcessor):
 
 
 def _tensors(clips: list[Frames]) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.ascontiguousarray(clip.images)).permute(0, 3, 1, 2) for clip in clips]
+    return [torch.from_numpy(clip.pictures()).permute(0, 3, 1, 2) for clip in clips]

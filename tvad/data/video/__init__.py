@@ -3,7 +3,7 @@ of pictures (`pictures`), sampling (`reading`), writing. Nothing else decides wh
 
 from tvad.common.errors import InputError
 from tvad.data.video.clock import Clock, sample_indices
-from tvad.data.video.pictures import Pictures, as_text, pictures_in
+from tvad.data.video.pictures import Pictures, as_text, name_of, pictures_in
 from tvad.data.video.reading import Frames, Reader, Source, decode, inspect, windows
 from tvad.data.video.writing import write
 
@@ -33,6 +33,7 @@ __all__ = [
     "check_sampling",
     "decode",
     "inspect",
+    "name_of",
     "pictures_in",
     "sample_indices",
     "windows",

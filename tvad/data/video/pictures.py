@@ -44,6 +44,14 @@ def as_text(
     )
 
 
+def name_of(text: str) -> str:
+    """The folder, or the first picture, of what `as_text` wrote; anything else as it is."""
+    if not text.startswith(_PREFIX):
+        return text
+    source = json.loads(text.removeprefix(_PREFIX))["source"]
+    return source if isinstance(source, str) else source[0]
+
+
 class Pictures:
     """source: a folder, or the pictures' paths in order. fps: frames a second; times: seconds of every
     picture, of which the first one's is taken off; neither: the folder's times.txt or times.csv. `clock`,

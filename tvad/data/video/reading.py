@@ -15,6 +15,7 @@ from tvad.data.video.file import VideoFile
 from tvad.data.video.pictures import Pictures
 
 MOST_BYTES = 4 << 30  # of a clip's frames
+MOST_RATIO = 200  # of a picture's sides: Qwen-VL's processors refuse others (transformers, `smart_resize`)
 Source = str | os.PathLike | io.BytesIO | Pictures
 
 
@@ -64,6 +65,17 @@ class Frames:
             "duration": count / fps,
             "frames_indices": list(range(count)),
         }
+
+    def pictures(self) -> np.ndarray:
+        """The images as a vision processor takes them, a single one twice, since a step is two. Raises
+        InputError for a shape that none takes."""
+        height, width = self.images.shape[1:3]
+        if max(height, width) > MOST_RATIO * min(height, width):
+            raise InputError(
+                f"{self.name}: {width} x {height} pixels, a model takes pictures whose one side is at most"
+                f" {MOST_RATIO} times the other"
+            )
+        return np.ascontiguousarray(self.images if len(self.images) > 1 else np.repeat(self.images, 2, 0))
 
     def part(self, which: slice) -> "Frames":
         """Some of the frames."""
