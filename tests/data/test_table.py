@@ -772,7 +772,7 @@ def test_videos_that_lie_in_the_data_set_already_stay_there(read, clips, tmp_pat
         ("question,answer\nWho?,A\n", "a letter, but there are no options"),
         (f"question,{','.join('ABCDEFGHIJK')},answer\nWho?,{','.join('abcdefghijk')},A\n", "are 11"),
         ("question,options,answer\nHow many?,2|3|4|5,3\n", "may be their numbers"),
-        ("label\n0\ncam 2,1\ncam 3,4\n", "of classes, it seems"),
+        ("label\n0\ncam 2,1\ncam 3,4\n", "classes, it seems"),
         ("start,end,start2\n1,2,3\n", "2 columns of start, 1 of end"),
         ("start,end,start1,end2\n1,2,3,4\n", "goes with no end"),
         ("label,spans,spans.1\nyes,1-2,3-4\n", "one more spans"),

@@ -41,7 +41,7 @@ def write_whole(path: str | os.PathLike, text: str) -> Path:
 
 
 def made(folder: str | os.PathLike) -> Path:
-    """The folder, made where it is not there. Raises InputError where it cannot be: a file is in its place."""
+    """The folder, made where it is not there. Raises InputError where it cannot be: a file is there."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 was expected; nothing is ever evaluated. Times stand in `times`."""
 
 import ast
+import itertools
 import json
 import math
 import re
@@ -17,8 +18,8 @@ MOST_TEXT = 20_000  # characters of a cell
 EMPTY = frozenset(("", "nan", "<na>", "null", "#n/a"))
 MISSING = EMPTY | {"-1", "-1.0", "nat", "nil", "none", "n/a", "na", "-", "--", "?", "unknown", "undefined"}
 _TRUE = (
-    "yes y true t 1 1.0 anomaly anomalous abnormal positive pos ja oui si sim da wahr vrai verdadero vero 是 有 异常"
-    " 異常 예 이상 はい"
+    "yes y true t 1 1.0 anomaly anomalous abnormal positive pos ja oui si sim da wahr vrai verdadero vero"
+    " 是 有 异常 異常 예 이상 はい"
 )
 _FALSE = (
     "no n false f 0 0.0 normal negative neg nonanomalous nonanomaly notanomalous noanomaly notabnormal"
@@ -123,11 +124,11 @@ def _whole(texts: list[str | None]) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    """A list or mapping written as JSON, as Python or as numpy writes it, else the text. Raises ValueError for
-    strings side by side among others: Python would make one of two."""
+    """A list or mapping written as JSON, as Python or as numpy writes it, else the text. Raises ValueError
+    for strings side by side among others: Python would make one of two."""
     signs = _STRINGS.findall(text.strip())
     strings = [len(sign) > 1 for sign in signs]
-    if any(a and b for a, b in zip(strings, strings[1:], strict=False)):
+    if any(a and b for a, b in itertools.pairwise(strings)):
         if signs[0] != "[" or signs[-1] != "]" or not all(strings[1:-1]):
             raise ValueError(f"is {short(text)}; expected a comma between two texts of a list")
         return [ast.literal_eval(sign) for sign in signs[1:-1]]
@@ -191,7 +192,7 @@ def classes(value: Any, alone: Set[str] = frozenset()) -> list[str] | None:
         if is_verdict(name) or re.fullmatch(r"\d+(\.\d+)?", name) or _CODE.match(name):
             raise ValueError(f"is {short(value)}; expected names of classes")
         if _NO_CLASS.fullmatch(re.sub(r"[\s_-]+", " ", folded(name))):
-            raise ValueError(f"is {short(value)}; expected Normal of a normal video, else a class's name")
+            raise ValueError(f"is {short(value)}; expected Normal of a normal video; a class by another name")
     return found and ["Normal" if is_normal(name) else name for name in found]
 
 

@@ -62,10 +62,11 @@ UNITS = {
 }
 UNIT_OF = {word: unit for unit, words in UNITS.items() for word in words.split()}
 # Units that are written in names, but not known here: refused, never left out.
-NO_UNITS = frozenset(
-    "us usec usecs microsecond microseconds ns nanosecond nanoseconds cs centisecond centiseconds ds tick ticks"
-    " day days pts hhmm hmm sample samples".split()
+_NO_UNITS = (
+    "us usec usecs microsecond microseconds ns nanosecond nanoseconds cs centisecond centiseconds ds"
+    " tick ticks day days pts hhmm hmm sample samples"
 )
+NO_UNITS = frozenset(_NO_UNITS.split())
 INVERTED = re.compile(r"(?:is)?(?:normal|(?:no|not|non|without).*|anomalyfree)")
 ORDERS = ("xyxy", "xywh", "cxcywh")
 SCALES = {
@@ -193,7 +194,8 @@ def _options(columns: Sequence[str], asked: bool) -> list[str]:
             kind, number, other, letter = match.groups()
             place = int(number) if number else ord(letter) - ord("a")
             sets.setdefault((kind or other or "", number is not None), {})[place] = name
-    whole, broken = [], []
+    whole: list[list[str]] = []
+    broken: list[list[str]] = []
     for (_, numbered), found in sets.items():
         places = sorted(found)
         if not numbered:  # Q and T are no options, but behind J
@@ -206,8 +208,8 @@ def _options(columns: Sequence[str], asked: bool) -> list[str]:
     if broken and asked and not whole:
         names = broken[0]
         raise InputError(
-            f"columns {', '.join(map(repr, names[:10]))}: options with a gap; expected them from the first on,"
-            f" or say them in order: {said(options=names)}"
+            f"columns {', '.join(map(repr, names[:10]))}: options with a gap; expected them from the first"
+            f" on, or say them in order: {said(options=names)}"
         )
     if len(whole) > 1:
         raise InputError(
@@ -258,11 +260,11 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
             found[field] = (*found.get(field, ()), *several.values())
     for field in SINGLE:
         if field not in given and (more := _numbered([n for n in free if n not in _taken(found)], field)):
-            name = next(iter(more.values())).name
-            one = found[field][0].name if field in found else name
+            extra = next(iter(more.values())).name
+            kept = found[field][0].name if field in found else extra
             raise InputError(
-                f"column {name!r:.60} looks like one more {field}; expected one a row, further ones in rows of"
-                f" their own; to leave it out say {said(**{field: one})}"
+                f"column {extra!r:.60} looks like one more {field}; expected one a row, further ones in rows"
+                f" of their own; to leave it out say {said(**{field: kept})}"
             )
     for name in columns:
         if name not in _taken(found):

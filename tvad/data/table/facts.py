@@ -243,7 +243,8 @@ def clip_of(file: str, rows: list[Facts]) -> Clip:
         raise ValueError(f"has the classes {', '.join(categories)[:100]}; expected Normal alone")
     if label is False and (boxed := [facts for facts in rows if facts.box]):
         raise ValueError(
-            f"{place(boxed[0].where)} has a box, but {place(labels[False])} says normal; expected one of the two"
+            f"{place(boxed[0].where)} has a box, but {place(labels[False])} says normal; expected one of the"
+            " two"
         )
     splits: dict[str, str] = {}
     for facts in rows:
@@ -273,9 +274,7 @@ def clip_of(file: str, rows: list[Facts]) -> Clip:
         texts = list(dict.fromkeys(facts.words[name] for facts in kept if name in facts.words))
         if name == "description" and texts:
             words[name] = "\n".join(texts)  # of events in the order of their rows
-        elif len(texts) == 1:
-            words[name] = texts[0]
-        elif texts and name == "split":  # the same but for case
+        elif len(texts) == 1 or (texts and name == "split"):  # splits are the same but for case
             words[name] = texts[0]
         elif texts and name != "rationale":  # a question has its own
             apart.append(name)

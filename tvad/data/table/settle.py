@@ -85,8 +85,9 @@ def _refuse_ids(fields: Fields, rows: Rows) -> None:
         ids = {int(float(text)) for text in texts if re.fullmatch(r"\d{1,6}(\.0)?", text)}
         if max(ids, default=0) > 1 and (ids & {0, 1} or len(ids) > 1):
             raise InputError(
-                f"column {column.name!r:.60} holds the numbers {', '.join(map(str, sorted(ids)[:5]))}: of classes,"
-                f" it seems; write their names in a column class, or 0 and 1; {said(label='null')} leaves it out"
+                f"column {column.name!r:.60} holds the numbers {', '.join(map(str, sorted(ids)[:5]))}: of"
+                " classes, it seems; write their names in a column class, or 0 and 1;"
+                f" {said(label='null')} leaves it out"
             )
 
 
@@ -140,8 +141,9 @@ def _refuse_bare_numbers(fields: Fields, rows: Rows) -> None:
             fits = all(0 <= n < len(options) for n, (_, options, _) in zip(places, seen, strict=True))
             if fits and places != texts:
                 raise InputError(
-                    f"column {column.name!r} holds numbers that are options and may be their numbers; write letters,"
-                    f" or say --columns '{{answer: {{column: \"{column.name}\", first: {first}}}}}'"
+                    f"column {column.name!r} holds numbers that are options and may be their numbers; write"
+                    f" letters, or say --columns '{{answer: {{column: \"{column.name}\", first: 0}}}}', or"
+                    " first: 1"
                 )
         return
     if any(text in options for _, options, text in seen) or letters:

@@ -150,8 +150,8 @@ def pair_of(start: Any, end: Any, one: Column, other: Column, comma: bool = Fals
         units = [_own(match) if match and match["number"] else "s" for match in matches]
         if units.count(None) == 1 and not {"s"} & set(units):
             raise ValueError(
-                f"{one.name!r:.60} is {short(start)}, {other.name!r:.60} is {short(end)}; expected the unit in"
-                " both"
+                f"{one.name!r:.60} is {short(start)}, {other.name!r:.60} is {short(end)}; expected the unit"
+                " in both"
             )
     if a is None or b is None:
         empty, full = (one, other) if a is None else (other, one)
