@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.blind import MARGIN, by_question, chance, multiple_choice, read
+from bench.blind import MARGIN, by_question, chance, is_table, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash, write_whole
+from tvad.common.files import file_hash, made, write_whole
 from tvad.common.places import public
 from tvad.data.check import Problem, doubts_of
 from tvad.data.faults import names_others
@@ -180,7 +180,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
     add(_found("options that speak of others, which rotation breaks", moving, asked, 0, none, flag=False))
     hashes: dict[str, list[str]] = defaultdict(list)
     absent, gone = 0, "no file is there"
-    if not source.endswith(".csv"):
+    if not is_table(source):
         for sample in samples:
             if digest := _hash_of(sample):
                 hashes[digest].append(sample.id)
@@ -198,7 +198,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
             if s.id not in theirs and s.description and _words(s.description) in described
         ]
         unseen, why = len(samples), "no files to compare, by name and description alone"
-        if not source.endswith(".csv") and not (train or "").endswith(".csv"):
+        if not is_table(source) and not is_table(train or ""):
             kept = {digest for s in known if (digest := _hash_of(s))}
             leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
             unseen = absent if kept else len(samples)
@@ -251,5 +251,5 @@ def write_page(found: Audit, path: str | Path) -> Path:
     ]
     section = Section("What can be answered without looking", "audit.html", {"findings": shown})
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made(target.parent)
     return write_whole(target, render(f"Audit of {found.source}", title, [section]))

@@ -4,6 +4,7 @@ such a baseline learns on."""
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,9 +29,14 @@ TASKS = tuple(name for name, task in tasks.TASKS.items() if "accuracy" in task.B
 Row = tuple[Sample, Question]
 
 
+def is_table(source: str) -> bool:
+    """Whether data is a VAU-Bench CSV; a folder may be called so too."""
+    return source.endswith(".csv") and not Path(source).is_dir()
+
+
 def read(source: str) -> tuple[list[Sample], list[Problem]]:
     """Samples of a data set folder or of a VAU-Bench CSV, and what was left out."""
-    if source.endswith(".csv"):
+    if is_table(source):
         return read_csv(source)
     return readable(source)
 

@@ -38,6 +38,7 @@ from bench.run_folder import (
 from bench.suite import Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
+from tvad.common.files import made
 from tvad.common.places import public
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
@@ -49,7 +50,7 @@ def run(
     """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of
     several processes that share the run, else nothing. Raises InputError where `out` holds another run."""
     out, shard = Path(out), Shard.here()
-    out.mkdir(parents=True, exist_ok=True)
+    made(out)
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)

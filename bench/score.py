@@ -29,7 +29,7 @@ from bench.run_folder import ANSWERS, write_metrics, write_record
 from bench.suite import Item, Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
-from tvad.common.files import parse_json
+from tvad.common.files import made, parse_json
 from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
@@ -236,7 +236,7 @@ def score(
         else:
             answers.add(n, row)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    made(out)
     maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite, out)
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)

@@ -463,9 +463,9 @@ def test_an_unknown_label_is_never_normal(read):
 def test_a_span_that_says_none_is_no_empty_one(read):
     status, samples, _, _ = read("video,spans\ncam 1,3-5\ncam 2,none\ncam 3,\n")
     assert status == 0 and [s.label for s in samples.values()] == ["anomalous", "normal", None]
-    # Beside labels that are empty, none may be a program's word for nothing.
+    # Beside labels that are empty it says the same.
     _, samples, _, _ = read("video,spans,label\ncam 1,3-5,yes\ncam 2,none,\n", out="b")
-    assert (samples["cam 2"].label, samples["cam 2"].spans) == (None, None)
+    assert (samples["cam 2"].label, samples["cam 2"].spans) == ("normal", ())
 
 
 @pytest.mark.parametrize(
@@ -742,6 +742,142 @@ def test_videos_that_lie_in_the_data_set_already_stay_there(read, clips, tmp_pat
         and [p.name for p in folder.iterdir()] == ["cam 1.mp4"]
         and samples["cam 1"].video.fps == RATE
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("is_anomaly\npresent\n", "'present'; expected yes or no"),
+        ("has_anomaly\non\n", "'on'; expected yes or no"),
+        ("is_abnormal\nhigh\n", "'high'; expected yes or no"),
+        ("is_anomaly\nx\n", "'x'; expected yes or no"),
+        ("anomaly\npresent\n", "expected"),
+        ("start (us),end (us)\n3,5\n", "no unit that is known"),
+        ("start_us,end_us\n3,5\n", "no unit that is known"),
+        ("start (hh:mm),end (hh:mm)\n0:03,0:05\n", "no unit that is known"),
+        ("start,end\n5,80%\n", "expected the unit in both"),
+        ("spans\n3000 ms-7\n", "expected the unit behind both"),
+        ("spans,label\nnone,yes\n", "its span says that there is none"),
+        ("anomaly class\n\"frozenset({'a', 'b'})\"\n", "expected names of classes"),
+        ("anomaly class\n\"{'a', 'b'}\"\n", "expected names of classes"),
+        ("anomaly class\n[nan]\n", "expected names of classes"),
+        ("anomaly class\n\"['a' 'b', 'c']\"\n", "a comma between"),
+        ("anomaly class\nno people\n", "expected Normal of a normal video"),
+        ('anomaly class\n"Normal, Fighting"\n', "expected Normal alone"),
+        ('label,bbox xyxy px,box time\nno,"1,2,30,20",4\n', "has a box"),
+        ('start,end,bbox xyxy px,box time\n3,5,"1,2,30,20",7\n', "outside of the video's spans"),
+        ("question,A,B,answer\nWho?,x,y,A\ncam 1,Who?,x,y,B\n", "asks the same as row 3"),
+        ("question,A,C,answer\nWho?,x,y,A\n", "options with a gap"),
+        ("question,A,B,answer\nWho?,,,A\n", "a letter, but there are no options"),
+        ("question,answer\nWho?,A\n", "a letter, but there are no options"),
+        (f"question,{','.join('ABCDEFGHIJK')},answer\nWho?,{','.join('abcdefghijk')},A\n", "are 11"),
+        ("question,options,answer\nHow many?,2|3|4|5,3\n", "may be their numbers"),
+        ("label\n0\ncam 2,1\ncam 3,4\n", "classes, it seems"),
+        ("start,end,start2\n1,2,3\n", "2 columns of start, 1 of end"),
+        ("start,end,start1,end2\n1,2,3,4\n", "goes with no end"),
+        ("label,spans,spans.1\nyes,1-2,3-4\n", "one more spans"),
+        ("label,split\nyes,train\ncam 1,yes,test\n", "split is 'train' in row 2, 'test' in row 3"),
+        ("question,A,B,answer\nWho?,=1+1,y,B\n", "not a formula"),
+        ("question,A,B,answer\n,,,\n", "nothing can be asked"),
+        ("no_anomoly\nyes\n", "inverted: true"),
+    ],
+)
+def test_what_would_be_wrong_in_silence_is_refused(read, content, words):
+    head, rest = content.split("\n", 1)
+    status, _, _, err = read(f"video,{head}\ncam 1,{rest}")
+    assert status in (1, 2) and any(words in line for line in err), err
+
+
+@pytest.mark.parametrize(
+    ("head", "cells_", "labels"),
+    [
+        ("is normal", ["normal", "anomalous"], ["normal", "anomalous"]),
+        ("normal", ["Normal", "no"], ["normal", "anomalous"]),
+        ("no_anomaly", ["yes", "no"], ["normal", "anomalous"]),
+        ("non_anomalous", ["1", "0"], ["normal", "anomalous"]),
+        ("is_not_anomaly", ["true", "anomalous"], ["normal", "anomalous"]),
+        ("is_anomaly", ["FALSCH", "WAHR"], ["normal", "anomalous"]),
+        ("is_anomaly", ["FAUX", "VRAI"], ["normal", "anomalous"]),
+        ("anomaly class", ["Normal_Videos_event", "Fire"], ["normal", "anomalous"]),
+        ("anomaly class", ["no event", "Fire"], ["normal", "anomalous"]),
+        ("anomaly class", ["nothing", "Fire"], ["normal", "anomalous"]),
+        ("anomaly class", ["keine", "Fire"], ["normal", "anomalous"]),
+    ],
+)
+def test_labels_by_words_and_by_columns_that_say_the_opposite(read, head, cells_, labels):
+    status, samples, _, _ = read(
+        f"video,{head}\n" + "".join(f"cam {n},{c}\n" for n, c in enumerate(cells_, 1))
+    )
+    assert status == 0 and [s.label for s in samples.values()] == labels
+    assert all(s.categories in ((), ("Normal",), ("Fire",)) for s in samples.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5-80%", ((5, "percent"), (80, "percent"))),
+        ("0.05-0.1 min", ((3, "s"), (6, "s"))),
+        ("1-70 frames", ((1, "frame"), (70, "frame"))),
+        ("frames 30-70", ((30, "frame"), (70, "frame"))),
+        ("1 min - 70 s", ((60, "s"), (70, "s"))),
+    ],
+)
+def test_a_unit_written_once_is_of_both_ends(text, expected):
+    assert times.spans_of(text, Column("x")) == [(pytest.approx(expected[0]), pytest.approx(expected[1]))]
+
+
+def test_a_unit_in_a_name_counts_where_columns_maps_it(read):
+    said = "{start: von (ms), end: bis_ms}"
+    _, samples, _, _ = read("video,von (ms),bis_ms\ncam 1,3000,5500\n", "--columns", said)
+    assert samples["cam 1"].spans == ((3.0, 5.5),)
+    status, _, _, err = read(
+        "video,von (hh:mm),bis\ncam 1,3,5\n", "--columns", "{start: von (hh:mm), end: bis}"
+    )
+    assert status == 2 and "'hh:mm', which is no unit" in err[0]
+
+
+def test_several_classes_of_a_cell(read):
+    content = "video,anomaly class\ncam 1,\"['Fighting' 'Robbery']\"\ncam 2,Fire\ncam 3,Smoke\n"
+    content += 'cam 7,"Fire, Smoke"\ndoor,"Fire, Theft"\n'
+    status, samples, out, _ = read(content)
+    assert status == 0 and samples["cam 1"].categories == ("Fighting", "Robbery")
+    assert samples["cam 7"].categories == ("Fire", "Smoke")
+    assert samples["door"].categories == ("Fire, Theft",) and "one class with a comma in its name: 1" in out
+
+
+def test_further_pairs_of_start_and_end_are_further_spans(read):
+    for n, (one, other) in enumerate([("start2", "end2"), ("start.1", "end.1")]):
+        _, samples, _, _ = read(f"video,start,end,{one},{other}\ncam 1,1,2,3,4\n", out=f"o{n}")
+        assert samples["cam 1"].spans == ((1.0, 2.0), (3.0, 4.0))
+
+
+def test_boxes_of_one_moment_are_one_question_an_object(read):
+    head = "video,label,bbox xyxy px,box time,key object\n"
+    content = head + 'cam 1,yes,"1,2,30,20",4,lamp\ncam 1,yes,"5,6,20,30",4,lamp\n'
+    content += 'cam 2,yes,"1,2,30,20",4,lamp\ncam 2,yes,"5,6,20,30",4,door\n'
+    status, samples, _, _ = read(content)
+    (one,) = [q for q in samples["cam 1"].questions if q.kind == "spatial"]
+    two = [q for q in samples["cam 2"].questions if q.kind == "spatial"]
+    assert status == 0 and len(one.boxes) == 2 and [q.answer for q in two] == ["lamp", "door"]
+    assert len({q.text for q in two}) == 2 and all(q.answer in q.text for q in two)
+
+
+def test_a_question_that_becomes_the_label_is_said(read):
+    status, samples, out, _ = read("video,question,answer\ncam 1,Is there an anomaly?,yes\n")
+    assert status == 0 and samples["cam 1"].label == "anomalous" and "is read as the label: 1" in out
+
+
+def test_a_header_further_down_is_hinted_at(read):
+    status, _, _, err = read("My clips,of,2024\nvideo,label,note\ncam 1,yes,x\n")
+    assert status == 2 and "row 2 looks like one" in err[0]
+    assert read('{"video": "cam 1", "question": "a\\ud800b?", "answer": "it"}\n', name="x.jsonl")[0] == 2
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(read, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for n, out in enumerate(("file", "file/below")):
+        status, _, _, err = read(HEAD + ROWS, out=out)
+        assert (status, len(err)) == (2, 1) and "no folder can be made there" in err[0], n
 
 
 @settings(max_examples=150, deadline=None)

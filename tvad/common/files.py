@@ -40,6 +40,16 @@ def write_whole(path: str | os.PathLike, text: str) -> Path:
     return path
 
 
+def made(folder: str | os.PathLike) -> Path:
+    """The folder, made where it is not there. Raises InputError where it cannot be: a file is there."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: no folder can be made there ({error.strerror})") from error
+    return folder
+
+
 @contextmanager
 def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
     """A new empty folder beside `target`, which takes its place, whatever was there, when the block ends

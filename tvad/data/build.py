@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
-from tvad.common.files import parse_json, write_whole
+from tvad.common.files import made, parse_json, write_whole
 from tvad.data.check import Problem
 from tvad.data.questions import ASKED
 from tvad.data.sample import (
@@ -43,7 +43,7 @@ def build(
     if final.exists():
         raise InputError(f"{final}: exists; choose another --out or delete the folder")
     for part in PARTS:
-        (out / part).mkdir(parents=True, exist_ok=True)
+        made(out / part)
     done: dict[str, list[dict]] = {}
     if partial.exists():
         for line in partial.read_text(encoding="utf-8").splitlines(True):

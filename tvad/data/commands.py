@@ -51,7 +51,7 @@ def table(
         tvad data table my.csv --videos clips --out data/own
         tvad data table my.csv --videos clips --out data/own --columns '{question: Frage, answer: Antwort}'
     """
-    from tvad.data.table import build_table, lines, understand
+    from tvad.data.table import build_table, kinds_of, lines, understand
 
     chosen = config.mapping_of(columns, "--columns") if columns is not None else None
     understood = understand(table, videos, chosen, split, encoding, out)
@@ -59,6 +59,9 @@ def table(
     _refuse(understood.problems)
     if not understood.clips:
         raise InputError(f"{table}: no row can be used")
+    clips = understood.clips.values()
+    if not any(kinds_of(clip).total() or "description" in clip.words for clip in clips):
+        raise InputError(f"{table}: nothing can be asked: no row has a question, a label, a class or a span")
     if dry:
         return 1 if understood.problems else 0
     samples, problems, cuts = build_table(understood, out)

@@ -3,7 +3,7 @@
 together; `understand`, then `make`."""
 
 from tvad.data.table.make import build_table
-from tvad.data.table.report import lines
+from tvad.data.table.report import kinds_of, lines
 from tvad.data.table.understand import Understood, understand
 
-__all__ = ["Understood", "build_table", "lines", "understand"]
+__all__ = ["Understood", "build_table", "kinds_of", "lines", "understand"]

@@ -2,11 +2,12 @@
 was expected; nothing is ever evaluated. Times stand in `times`."""
 
 import ast
+import itertools
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from tvad.data.questions import LETTERS
@@ -17,26 +18,32 @@ MOST_TEXT = 20_000  # characters of a cell
 EMPTY = frozenset(("", "nan", "<na>", "null", "#n/a"))
 MISSING = EMPTY | {"-1", "-1.0", "nat", "nil", "none", "n/a", "na", "-", "--", "?", "unknown", "undefined"}
 _TRUE = (
-    "yes y true t 1 1.0 anomaly anomalous abnormal positive pos ja oui si sim da 是 有 异常 異常 예 이상 はい"
+    "yes y true t 1 1.0 anomaly anomalous abnormal positive pos ja oui si sim da wahr vrai verdadero vero"
+    " 是 有 异常 異常 예 이상 はい"
 )
 _FALSE = (
     "no n false f 0 0.0 normal negative neg nonanomalous nonanomaly notanomalous noanomaly notabnormal"
-    " nonabnormal nein non nao nie 否 无 無 正常 아니요 정상 いいえ"
+    " nonabnormal nein non nao nie falsch faux falso 否 无 無 正常 아니요 정상 いいえ"
 )
 VERDICTS = {word: True for word in _TRUE.split()} | {word: False for word in _FALSE.split()}
-NORMAL = (
-    "normal",
-    "no anomaly",
-    "normal event",
-    "normal events",
-    "normal video",
-    "normal videos",
-    "non anomalous",
-    "non-anomalous",
+# Words that mean themselves, also where yes means normal.
+PLAIN = re.compile(r"anomal|abnormal|normal|异常|異常|正常|이상|정상")
+NORMAL = re.compile(
+    r"normal(?: (?:videos?|events?|clips?|scenes?|class|activity|activities|behaviou?rs?))*(?: \d{1,6})?"
+    r"|(?:no|non|not|without|keine)(?: an?)? ?(?:anomal(?:y|ies|ous|ie|ien)|abnormal(?:ity|ities)?"
+    r"|(?:abnormal )?events?|incidents?|crimes?)|nothing|keine"
 )
-_FORMULA = re.compile(r"=[^a-z]{0,200}[A-Z]{2,40}\(")
+# What may be a normal video or a mark, but is no class's name.
+_NO_CLASS = re.compile(
+    r"(?:normal|no|non|not|without|kein|keine|ohne|nichts|sans|aucun|aucune)\b.*|background|benign|safe|regular"
+    r"|ok|okay|routine|usual|typical|present|absent|on|off|x|high|low|set|unset|checked|unchecked|[✓✔✗✘☑☐]"
+)
+_CODE = re.compile(r"[\[({]|\w{1,20}\(\s*[\[({'\"]")
+_TOGETHER = re.compile(r"[,/+&]|\sand\s")
+_STRINGS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\S", re.DOTALL)
+_FORMULA = re.compile(r"=\S")
 _ERROR = re.compile(r"#(?:REF|VALUE|NAME|DIV/0|NUM|NULL|SPILL|CALC)[!?]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _BARE = re.compile(
     r"(?:(?:option|choice|answer)\s{0,3}[:#]?\s{0,3})?[(\[]?([a-j])[.):\]]{0,2}", re.IGNORECASE
 )
@@ -81,7 +88,7 @@ def text_of(value: Any, words: frozenset[str] = MISSING) -> str | None:
     if _FORMULA.match(text) or _ERROR.match(text):
         raise ValueError(f"is {short(text)}; expected a value, not a formula or its error")
     if _CONTROL.search(text):
-        raise ValueError(f"is {short(text)}; expected no control characters")
+        raise ValueError(f"is {short(text)}; expected no control characters, no half of a surrogate pair")
     return text
 
 
@@ -117,7 +124,14 @@ def _whole(texts: list[str | None]) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    """A list or mapping written as JSON or as Python writes it, else the text."""
+    """A list or mapping written as JSON, as Python or as numpy writes it, else the text. Raises ValueError
+    for strings side by side among others: Python would make one of two."""
+    signs = _STRINGS.findall(text.strip())
+    strings = [len(sign) > 1 for sign in signs]
+    if any(a and b for a, b in itertools.pairwise(strings)):
+        if signs[0] != "[" or signs[-1] != "]" or not all(strings[1:-1]):
+            raise ValueError(f"is {short(text)}; expected a comma between two texts of a list")
+        return [ast.literal_eval(sign) for sign in signs[1:-1]]
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(text.strip())
@@ -127,10 +141,11 @@ def _literal(text: str) -> Any:
     return text
 
 
-def verdict(value: Any) -> bool | None:
-    """Whether a label says anomalous; None where it says that it is not known. Raises ValueError."""
+def verdict(value: Any, inverted: bool = False) -> bool | None:
+    """Whether a label says anomalous; None where it says that it is not known. `inverted`: yes means normal;
+    the words anomalous and normal mean themselves. Raises ValueError."""
     if isinstance(value, bool):
-        return value
+        return value != inverted
     text = text_of(value)
     if text is None:
         return None
@@ -139,7 +154,7 @@ def verdict(value: Any) -> bool | None:
     word = unicodedata.normalize("NFC", word)
     if word not in VERDICTS:
         raise ValueError(f"is {short(value)}; expected yes or no, anomalous or normal, 1 or 0")
-    return VERDICTS[word]
+    return VERDICTS[word] != (inverted and not PLAIN.search(word))
 
 
 def is_verdict(value: Any) -> bool:
@@ -153,17 +168,37 @@ def is_verdict(value: Any) -> bool:
 
 def is_normal(value: Any) -> bool:
     """Whether a class's name is the one of normal videos."""
-    return isinstance(value, str) and folded(value[:40]).replace("_", " ") in NORMAL
+    return (
+        isinstance(value, str)
+        and len(value) <= 60
+        and bool(NORMAL.fullmatch(re.sub(r"[\s_-]+", " ", folded(value)).strip()))
+    )
 
 
-def classes(value: Any) -> list[str] | None:
-    """Names of classes; "Normal" in whatever spelling is "Normal". Raises ValueError for yes, no and numbers,
-    which name none."""
+def classes(value: Any, alone: Set[str] = frozenset()) -> list[str] | None:
+    """Names of classes; "Normal" in whatever spelling is "Normal". A text with a comma is several where each
+    is one `alone` elsewhere. Raises ValueError for yes, no, numbers and marks, which name none, for what may
+    be normal or not, and for Normal beside another."""
     found = list_of(value)
+    if found and len(found) == 1 and not is_normal(found[0]):
+        parts = [part.strip() for part in _TOGETHER.split(found[0])]
+        if len(parts) > 1 and any(map(is_normal, parts)):
+            raise ValueError(f"is {short(value)}; expected Normal alone")
+        if len(parts) > 1 and all(part in alone for part in parts):
+            found = parts
     for name in found or ():
-        if not is_normal(name) and (is_verdict(name) or re.fullmatch(r"\d+(\.\d+)?", name)):
+        if is_normal(name):
+            continue
+        if is_verdict(name) or re.fullmatch(r"\d+(\.\d+)?", name) or _CODE.match(name):
             raise ValueError(f"is {short(value)}; expected names of classes")
+        if _NO_CLASS.fullmatch(re.sub(r"[\s_-]+", " ", folded(name))):
+            raise ValueError(f"is {short(value)}; expected Normal of a normal video; a class by another name")
     return found and ["Normal" if is_normal(name) else name for name in found]
+
+
+def is_letter(text: str) -> bool:
+    """Whether an answer is an option's letter and nothing else."""
+    return bool(_BARE.fullmatch(unicodedata.normalize("NFKC", text[:40])))
 
 
 def numbers_of(value: Any, count: int) -> list[float] | None:

@@ -28,7 +28,9 @@ ALIASES = {
     "|gold answer|solution|answer key|answer letter|correct letter|answer index|answer idx|correct index"
     "|correct idx|answer text||key",
     "label": "is anomaly|is anomalous|is abnormal|has anomaly|anomaly|anomalous|abnormal|abnormality"
-    "|anomaly label|binary label|label|is normal|normal",
+    "|anomaly label|binary label|label|is normal|normal|no anomaly|is no anomaly|not anomaly|is not anomaly"
+    "|non anomaly|not anomalous|is not anomalous|non anomalous|is non anomalous|not abnormal|is not abnormal"
+    "|non abnormal|without anomaly|anomaly free|is anomaly free",
     "category": "category|class|anomaly class|anomaly type|anomaly category|crime|crime type|event class"
     "|event type|event category|class name|class label|category name|categories|classes",
     "start": "start|start time|begin|begin time|onset|from|start second|anomaly start|event start|t start"
@@ -48,6 +50,7 @@ ALIASES = {
 }
 TIMES = ("start", "end", "duration", "spans", "box_time")
 SEVERAL = ("options", "start", "end")  # fields that may have more than one column
+SINGLE = ("question", "answer", "label", "category", "duration", "spans", "box", "box_time")
 UNITS = {
     "s": "s sec secs second seconds",
     "ms": "ms msec msecs millis millisecond milliseconds",
@@ -58,6 +61,13 @@ UNITS = {
     "clock": "clock mmss hhmmss hms timecode",
 }
 UNIT_OF = {word: unit for unit, words in UNITS.items() for word in words.split()}
+# Units that are written in names, but not known here: refused, never left out.
+_NO_UNITS = (
+    "us usec usecs microsecond microseconds ns nanosecond nanoseconds cs centisecond centiseconds ds"
+    " tick ticks day days pts hhmm hmm sample samples"
+)
+NO_UNITS = frozenset(_NO_UNITS.split())
+INVERTED = re.compile(r"(?:is)?(?:normal|(?:no|not|non|without).*|anomalyfree)")
 ORDERS = ("xyxy", "xywh", "cxcywh")
 SCALES = {
     "px": "px",
@@ -119,7 +129,7 @@ def _aliases(part: str) -> list[str]:
 _NAMES = {field: tuple(map(_aliases, (text + "||").split("||")[:2])) for field, text in ALIASES.items()}
 _OPTION = re.compile(
     r"(option|opt|choice|candidate|alternative|answer|ans|a)([0-9]{1,2})"
-    r"|(option|opt|choice|candidate|alternative|answer|ans|)([a-j])"
+    r"|(option|opt|choice|candidate|alternative|answer|ans|)([a-z])"
 )
 _INDEX = re.compile(r"(?:index|idx)?(?:from(0|1|zero|one)|(0|1|zero|one)(?:based|indexed|index))")
 
@@ -132,7 +142,7 @@ def _column(field: str, name: str, alias: str, rest: Sequence[str]) -> Column | 
         unit = next((u for u in ("frame", "second") if alias.endswith(u)), said)
         return Column(name, unit=UNIT_OF.get(unit)) if not said or UNIT_OF.get(unit) else None
     if not said:
-        return Column(name, inverted=alias in ("isnormal", "normal"))
+        return Column(name, inverted=field == "label" and bool(INVERTED.fullmatch(alias)))
     if field == "answer" and (index := _INDEX.fullmatch(said)):
         return Column(name, first=int((index[1] or index[2]) in ("1", "one")))
     if field == "box":
@@ -167,31 +177,42 @@ def is_known(name: str) -> bool:
     return bool(_OPTION.fullmatch("".join(words_of(name)))) or any(_match(name, field) for field in ALIASES)
 
 
-def _numbered(columns: Sequence[str], field: str) -> list[Column]:
-    """start1, start2, … in order: columns of one field, each with a number."""
+def _numbered(columns: Sequence[str], field: str) -> dict[int, Column]:
+    """start1, start2, start.1 … in order: columns of one field, each with a number."""
     found = {}
     for name in columns:
-        cut = re.fullmatch(r"(.*?)[\s_]{0,3}(\d{1,2})([\s_(\[].*)?", name.strip()[:200])
-        if cut and (match := _match(cut[1] + (cut[3] or ""), field)):
+        cut = re.fullmatch(r"(.*?)[\s_.-]{0,3}(\d{1,2})([\s_(\[].*)?", name.strip()[:200])
+        if cut and (match := _match(cut[1] + (cut[3] or ""), field)) and match[1]:
             found[int(cut[2])] = replace(match[0], name=name)
-    return [found[n] for n in sorted(found)]
+    return dict(sorted(found.items()))
 
 
-def _options(columns: Sequence[str]) -> list[str]:
+def _options(columns: Sequence[str], asked: bool) -> list[str]:
     """Columns that hold an option each, in order: from A, from 0 or from 1 on, without a gap. Raises
-    InputError where two sets of them are there."""
+    InputError where two sets of them are there, and for a gap where a question is `asked`."""
     sets: dict[tuple[str, bool], dict[int, str]] = {}
     for name in columns:
         if match := _OPTION.fullmatch("".join(words_of(name))):
             kind, number, other, letter = match.groups()
             place = int(number) if number else ord(letter) - ord("a")
             sets.setdefault((kind or other or "", number is not None), {})[place] = name
-    whole = []
+    whole: list[list[str]] = []
+    broken: list[list[str]] = []
     for (_, numbered), found in sets.items():
         places = sorted(found)
+        if not numbered:  # Q and T are no options, but behind J
+            places = [n for n in places if n < 10 or all(k in found for k in range(n))]
         firsts = (0, 1) if numbered else (0,)
-        if len(places) > 1 and places[0] in firsts and places == list(range(places[0], places[-1] + 1)):
-            whole.append([found[n] for n in places])
+        if len(places) > 1:
+            names = [found[n] for n in places]
+            is_whole = places[0] in firsts and places == list(range(places[0], places[-1] + 1))
+            (whole if is_whole else broken).append(names)
+    if broken and asked and not whole:
+        names = broken[0]
+        raise InputError(
+            f"columns {', '.join(map(repr, names[:10]))}: options with a gap; expected them from the first"
+            f" on, or say them in order: {said(options=names)}"
+        )
     if len(whole) > 1:
         raise InputError(
             f"columns {whole[0][0]!r} and {whole[1][0]!r} both begin a set of options; say which:"
@@ -205,7 +226,8 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
     field and for a name that nearly is one of a field without a column."""
     found = dict(given)
     free = [name for name in columns if name not in _taken(given)]
-    options = [] if "options" in given else _options(free)
+    asked = "question" in given or any(_match(name, "question") for name in free)
+    options = [] if "options" in given else _options(free, asked)
     free = [name for name in free if name not in options]
     for field in (field for field in ALIASES if field not in given):
         matches = [match for name in free if name not in _taken(found) and (match := _match(name, field))]
@@ -228,9 +250,27 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
             f"columns {found['options'][0].name!r:.60} and {options[0]!r:.60} both look like options; say"
             f" which: {said(options=found['options'][0].name)}"
         )
-    for field in ("start", "end"):
-        if field not in found and (several := _numbered(free, field)):
-            found[field] = tuple(several)
+    further = {field: _numbered(free, field) for field in ("start", "end") if field not in given}
+    if len(further) == 2 and len(further["start"]) == len(further["end"]) and "duration" not in found:
+        for one, other in zip(further["start"].items(), further["end"].items(), strict=True):
+            if one[0] != other[0]:
+                raise InputError(
+                    f"column {one[1].name!r:.60} goes with no end, {other[1].name!r:.60} no start"
+                )
+    for field, several in further.items():
+        if several:
+            found[field] = (*found.get(field, ()), *several.values())
+    for field in SINGLE:
+        if field not in given and (more := _numbered([n for n in free if n not in _taken(found)], field)):
+            extra = next(iter(more.values())).name
+            kept = found[field][0].name if field in found else extra
+            raise InputError(
+                f"column {extra!r:.60} looks like one more {field}; expected one a row, further ones in rows"
+                f" of their own; to leave it out say {said(**{field: kept})}"
+            )
+    for name in columns:
+        if name not in _taken(found):
+            _refuse_unit(name, given)
     for name in columns:
         if name not in _taken(found):
             _refuse_slip(name, [field for field in ALIASES if field not in found and _wanted(field, found)])
@@ -248,14 +288,42 @@ def _wanted(field: str, found: Fields) -> bool:
     return field != "box_time" or "box" in found
 
 
+def _unit_in(name: str) -> str | None:
+    """The unit that a column's name says, whatever the name. Raises InputError for one that is not known."""
+    words = words_of(name)
+    tails = ["".join(words[n:]) for n in range(len(words))] + list(words[:1])
+    tails = [tail for tail in tails if tail != name.lower() or len(tail) > 1]
+    known = next((UNIT_OF[tail] for tail in tails if tail in UNIT_OF), None)
+    held = re.search(r"[(\[]([^()\[\]]{1,20})[)\]]\s*$", name[:200])
+    if known is None and (held or any(tail in NO_UNITS for tail in tails)):
+        unit = held[1] if held else words[-1]
+        raise InputError(
+            f"column {name!r:.60} says {unit!r}, which is no unit that is known; expected {', '.join(UNITS)}:"
+            ' such as "(ms)" or "(mm:ss)", or unit: in --columns'
+        )
+    return known
+
+
+def _refuse_unit(name: str, given: Fields) -> None:
+    """Raise InputError for a column of times whose name says a unit that is not known."""
+    words = words_of(name)
+    heads = {"".join(words[:n]) for n in range(1, len(words))}
+    for field in TIMES:
+        if field not in given and heads & set(_NAMES[field][0]):
+            _unit_in(name)
+
+
 def _refuse_slip(name: str, fields: Sequence[str]) -> None:
     """Raise InputError for a column whose name nearly is one of a field's that has no column."""
     for field in fields if len(name) < 40 else ():
         for alias in ALIASES[field].partition("||")[0].split("|"):
             if len(alias) > 3 and likeness(name, alias) >= NEAR:
+                say = said(**{field: name})
+                if field == "label" and {"no", "not", "non", "without"} & set(words_of(name)):
+                    say = f"--columns '{{label: {{column: {json.dumps(name)}, inverted: true}}}}'"
                 raise InputError(
                     f"column {name!r:.60} is nearly {alias!r}, a name of {field}, which has no column; say"
-                    f" {said(**{field: name})}, or {said(**{field: 'null'})} if it is none"
+                    f" {say}, or {said(**{field: 'null'})} if it is none"
                 )
 
 
@@ -312,4 +380,7 @@ def _declared(field: str, value: Any, columns: Sequence[str], place: str) -> Col
     given: dict[str, Any] = {
         key: str(v) if key == "scale" else v for key, v in data.items() if key != "column"
     }
-    return replace(match[0] if match else Column(name), **given)
+    column = match[0] if match else Column(name)
+    if field in TIMES and column.unit is None and "unit" not in given:
+        column = replace(column, unit=_unit_in(name))
+    return replace(column, **given)

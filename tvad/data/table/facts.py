@@ -4,12 +4,12 @@ Rows that contradict each other are refused, all of them: neither is the truth. 
 refused row says more of its truth than the others: spans that are lost would make anomalous seconds normal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tvad.answer import NONE
-from tvad.data.questions import ASKED, DIALOGUE
+from tvad.data.questions import ASKED, DIALOGUE, LETTERS
 from tvad.data.sample import Question, Sample, Video
 from tvad.data.table import cells
 from tvad.data.table.columns import Column, Fields
@@ -24,17 +24,18 @@ YES_NO = ("Yes", "No")
 
 @dataclass(frozen=True)
 class Box:
-    """A box as the table writes it: four numbers, what the column says of them, and when."""
+    """A box as the table writes it: four numbers, what the column says of them, when, and of which object."""
 
     numbers: tuple[float, ...]
     column: Column
     time: Time
+    what: str | None = None
 
 
 @dataclass
 class Facts:
     """What one row says. `label`: anomalous, None where unknown; `spans`: NONE where the table says that
-    there is none; `refused`: why its question cannot be asked."""
+    there is none; `judged`: the label is a question's answer; `refused`: why its question cannot be asked."""
 
     where: str
     label: bool | None = None
@@ -43,6 +44,7 @@ class Facts:
     box: Box | None = None
     question: Question | None = None
     turn: tuple[str, str] | None = None
+    judged: bool = False
     words: dict[str, str] = field(default_factory=dict)
     refused: str | None = None
 
@@ -54,10 +56,11 @@ class Facts:
 
 class RowReader:
     """Reads rows by the columns of `fields`. `comma`: decimals may have one; `abnormal`: a class other than
-    Normal is an anomaly (the column's name or a class "Normal" says so)."""
+    Normal is an anomaly (the column's name or a class "Normal" says so); `alone`: classes that are some
+    cell's only one."""
 
-    def __init__(self, fields: Fields, comma: bool, abnormal: bool):
-        self.fields, self.comma, self.abnormal = fields, comma, abnormal
+    def __init__(self, fields: Fields, comma: bool, abnormal: bool, alone: Set[str] = frozenset()):
+        self.fields, self.comma, self.abnormal, self.alone = fields, comma, abnormal, alone
 
     def _one(self, row: Row, name: str) -> tuple[Any, Column] | None:
         columns = self.fields.get(name)
@@ -80,10 +83,9 @@ class RowReader:
 
     def _truth(self, row: Row, found: Facts) -> None:
         if label := self._one(row, "label"):
-            value = named(label[1], lambda: cells.verdict(label[0]))
-            found.label = value if value is None else value != label[1].inverted
+            found.label = named(label[1], lambda: cells.verdict(label[0], label[1].inverted))
         if category := self._one(row, "category"):
-            classes = named(category[1], lambda: cells.classes(category[0]))
+            classes = named(category[1], lambda: cells.classes(category[0], self.alone))
             found.categories = classes or []
             normal = "Normal" in found.categories
             if normal and len(found.categories) > 1:
@@ -101,13 +103,15 @@ class RowReader:
         if found.label is True and found.spans == NONE:
             raise ValueError("is labelled anomalous, but its span says that there is none")
         if box := self._one(row, "box"):
-            found.box = self._box(row, *box)
+            found.box = self._box(row, *box, found.categories)
+            if found.box and found.label is False:
+                raise ValueError("is labelled normal, but has a box; expected none of the two")
         if found.label is None and isinstance(found.spans, list):
             found.label = True
         elif found.label is None and found.spans == NONE:
-            # Beside a column of labels that says nothing, "none" may as well be a program's word for nothing.
-            found.label = None if label or category else False
-            found.spans = None if label or category else NONE
+            # Of a video with a class that is not known to be an anomaly, "none" decides nothing.
+            found.label = None if found.categories else False
+            found.spans = None if found.categories else NONE
 
     def _spans(self, row: Row, label: bool | None) -> list[RawSpan] | str | None:
         pairs: list[RawSpan] = []
@@ -139,7 +143,7 @@ class RowReader:
                 )
         return pairs or None
 
-    def _box(self, row: Row, value: Any, column: Column) -> Box | None:
+    def _box(self, row: Row, value: Any, column: Column, classes: list[str]) -> Box | None:
         numbers = named(column, lambda: cells.numbers_of(value, 4))
         if numbers is None:
             return None
@@ -147,7 +151,8 @@ class RowReader:
         time = at and named(at[1], lambda: time_of(at[0], at[1], self.comma))
         if not time:
             raise ValueError(f"{column.name!r} is {cells.short(value)}, but it is not said at which time")
-        return Box(tuple(numbers), column, time)
+        what = self.text(row, "key_object") or (classes[0] if len(classes) == 1 else None)
+        return Box(tuple(numbers), column, time, what)
 
     def _question(self, row: Row, found: Facts) -> None:
         """A question with options is mcq; without, one that is answered by yes or no is mcq too, but for
@@ -170,13 +175,15 @@ class RowReader:
             names = [option.name for option in columns] if len(columns) > 1 else []
             right = named(column, lambda: cells.letter_of(value, options, column.first, names))
             found.question = Question("mcq", text, right, tuple(options), topic, rationale)
+        elif cells.is_letter(given):
+            raise ValueError(f"{column.name!r} is {cells.short(value)}, a letter, but there are no options")
         elif cells.folded(given) not in ("yes", "no", "true", "false"):
             found.turn = (text, given)
         elif cells.folded(text) in JUDGED:
             yes = cells.verdict(given)
             if found.label not in (None, yes):
                 raise ValueError(f"{column.name!r} is {cells.short(value)}, but the label says otherwise")
-            found.label = yes
+            found.label, found.judged = yes, True
         else:
             found.question = Question(
                 "mcq", text, "A" if cells.verdict(given) else "B", YES_NO, topic, rationale
@@ -199,7 +206,7 @@ def named(column: Column, read: Callable[[], T]) -> T:
 class Clip:
     """One video and what all of its rows say together. `spans` with a class each, None where it has none;
     NONE where it is known that there is none. `apart`: fields that differ between its rows and cannot be
-    joined."""
+    joined; `judged`: its label is the answer to a question."""
 
     file: str
     rows: list[str]
@@ -211,6 +218,7 @@ class Clip:
     boxes: list[Box]
     words: dict[str, str]
     apart: list[str]
+    judged: bool = False
 
 
 def clip_of(file: str, rows: list[Facts]) -> Clip:
@@ -233,6 +241,21 @@ def clip_of(file: str, rows: list[Facts]) -> Clip:
     categories = tuple(dict.fromkeys(name for facts in rows for name in facts.categories))
     if "Normal" in categories and (len(categories) > 1 or label is True):
         raise ValueError(f"has the classes {', '.join(categories)[:100]}; expected Normal alone")
+    if label is False and (boxed := [facts for facts in rows if facts.box]):
+        raise ValueError(
+            f"{place(boxed[0].where)} has a box, but {place(labels[False])} says normal; expected one of the"
+            " two"
+        )
+    splits: dict[str, str] = {}
+    for facts in rows:
+        if "split" in facts.words:
+            splits.setdefault(cells.folded(facts.words["split"]), facts.where)
+    if len(splits) > 1:
+        (a, one), (b, other) = list(splits.items())[:2]
+        raise ValueError(
+            f"split is {a[:40]!r} in {place(one)}, {b[:40]!r} in {place(other)}; expected one a video"
+        )
+    _refuse_two_answers(rows)
     kept = [facts for facts in rows if facts.refused is None]
     said: set = set().union(*(facts.truth() for facts in kept))
     if lost := [facts for facts in rows if facts.refused is not None and facts.truth() - said]:
@@ -251,7 +274,7 @@ def clip_of(file: str, rows: list[Facts]) -> Clip:
         texts = list(dict.fromkeys(facts.words[name] for facts in kept if name in facts.words))
         if name == "description" and texts:
             words[name] = "\n".join(texts)  # of events in the order of their rows
-        elif len(texts) == 1:
+        elif len(texts) == 1 or (texts and name == "split"):  # splits are the same but for case
             words[name] = texts[0]
         elif texts and name != "rationale":  # a question has its own
             apart.append(name)
@@ -266,7 +289,26 @@ def clip_of(file: str, rows: list[Facts]) -> Clip:
         list(dict.fromkeys(facts.box for facts in kept if facts.box)),
         words,
         apart,
+        any(facts.judged for facts in kept),
     )
+
+
+def _refuse_two_answers(rows: list[Facts]) -> None:
+    """Refuse the rows that ask the same with the same options, in whatever order, and answer otherwise."""
+    asked: dict[tuple[str, frozenset[str]], dict[str, list[Facts]]] = {}
+    for facts in rows:
+        if facts.refused is None and (question := facts.question) and question.options:
+            options = [cells.folded(option) for option in question.options]
+            answers = asked.setdefault((cells.folded(question.text), frozenset(options)), {})
+            answers.setdefault(options[LETTERS.index(question.answer)], []).append(facts)
+    for answers in asked.values():
+        for answer, some in answers.items() if len(answers) > 1 else ():
+            other = next(more[0] for given, more in answers.items() if given != answer)
+            for facts in some:
+                facts.refused = (
+                    f"asks the same as {place(other.where)} with the same options, but is answered otherwise;"
+                    " expected one answer"
+                )
 
 
 def place(where: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import made, write_whole
 from tvad.data.build import build, link
 from tvad.data.check import Problem, described
 from tvad.data.faults import ROUNDED
@@ -20,6 +20,7 @@ from tvad.data.table.times import seconds
 from tvad.data.table.understand import Understood
 
 RECORD = "table.json"  # of which table a folder is made: a build that goes on must not mix two
+OUTSIDE = 0.05  # seconds by which a box may be beside a span: times are rounded
 _UNSAFE = str.maketrans({sign: "_" for sign in '/\\#~?!@*"<>|%'})
 
 
@@ -52,8 +53,7 @@ def build_table(
                 f"{record}: here a data set of another table, or of this one as it was, was begun; choose"
                 " another --out or delete the folder"
             )
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(record, text)
+        write_whole(made(out) / RECORD, text)
     ids = ids_of(understood.clips)
     cuts: list[str] = []
     source = f"table/{understood.rows.path.stem}"
@@ -116,12 +116,10 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
         ask("classification", clip.categories[0], "class")
     if clip.label is not None:
         ask("judgement", "Yes" if clip.label else "No", "judgement")
-    for box in clip.boxes:
-        at = seconds(box.time, video.timing)
-        if at > duration:
-            raise InputError(f"a box at {at:.2f} s, after the video's {duration:.2f} s")
-        what = clip.words.get("key_object") or (clip.categories[0] if clip.categories else "object")
-        ask("spatial", what, "where", text=ASKED["spatial"].format(seconds=at), boxes=(permille(box, video),))
+    for text, boxes in _boxed(clip, video, spans).items():
+        for what, some in boxes.items():
+            own = f"{text} Find: {what}." if len(boxes) > 1 else text
+            ask("spatial", what, "where", text=own, boxes=tuple(some))
     label = None if clip.label is None else "anomalous" if clip.label else "normal"
     return Sample(
         id=name,
@@ -138,6 +136,28 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
         key_object=clip.words.get("key_object"),
         dialogue=tuple(clip.dialogue) or None,
     )
+
+
+def _boxed(
+    clip: Clip, video: Video, spans: tuple[tuple[float, float], ...] | None
+) -> dict[str, dict[str, list[Box]]]:
+    """question -> object -> its boxes at that moment. Raises InputError for a moment outside of the video or
+    of its spans, and for boxes of one moment some of which name no object."""
+    duration = video.duration or 0.0
+    found: dict[str, dict[str, list[Box]]] = {}
+    for box in clip.boxes:
+        at = seconds(box.time, video.timing)
+        if at > duration:
+            raise InputError(f"a box at {at:.2f} s, after the video's {duration:.2f} s")
+        if spans and not any(start - OUTSIDE <= at <= end + OUTSIDE for start, end in spans):
+            raise InputError(f"a box at {at:.2f} s, outside of the video's spans; expected one within them")
+        alone = clip.words.get("key_object") or (clip.categories[0] if clip.categories else "")
+        asked = found.setdefault(ASKED["spatial"].format(seconds=at), {})
+        asked.setdefault(box.what or alone, []).append(permille(box, video))
+    for text, boxes in found.items():
+        if "" in boxes and len(boxes) > 1:
+            raise InputError(f"{text!r}: of several boxes one names no object; expected a key object of each")
+    return {text: {what or "object": some for what, some in boxes.items()} for text, boxes in found.items()}
 
 
 def _brought(clip: Clip, video: Video) -> list[tuple[float, float, str]]:

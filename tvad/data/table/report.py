@@ -75,6 +75,10 @@ def lines(understood: Understood) -> list[str]:
             'a class says nothing of a label here: no class is "Normal" and the column is not called anomaly'
             " class; add a column is_anomaly"
         )
+    if judged := sum(clip.judged for clip in clips):
+        found.append(f'question "Is there an anomaly?" and the like is read as the label: {judged}')
+    names = sorted({name for clip in clips for name in clip.categories if "," in name})
+    found += _some("one class with a comma in its name", [f"{name!r:.60}" for name in names])
     apart = Counter(name for clip in clips for name in clip.apart)
     for name, count in apart.items():
         found.append(f"{name} differs between the rows of a video, and is left out: {count}")

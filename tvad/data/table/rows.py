@@ -52,7 +52,7 @@ class Row:
 @dataclass
 class Rows:
     """A table's file. `form`: how it was read, in words; `comma`: decimals are written with a comma (a
-    semicolon separates); `refused`: rows that are none."""
+    semicolon separates); `refused`: rows that are none; `hint`: where the header may stand else."""
 
     path: Path
     form: str
@@ -60,6 +60,7 @@ class Rows:
     rows: list[Row]
     comma: bool = False
     refused: list[Problem] = field(default_factory=list)
+    hint: str = ""
 
 
 def read_rows(path: str | os.PathLike, known: _Known, encoding: str | None = None) -> Rows:
@@ -192,6 +193,8 @@ def _csv(path: Path, text: str, form: str, known: _Known) -> Rows:
                 cells.pop()
             columns += _named(path, cells)
             continue
+        if number <= 20 and not found.hint and sum(map(known, cells)) >= 2 > sum(map(known, columns)):
+            found.hint = f"; the header may stand further down: row {number} looks like one"
         if len(cells) < len(columns) or any(cell.strip() for cell in cells[len(columns) :]):
             found.refused.append(
                 Problem(where, f"has {len(cells)} fields; expected {len(columns)}, as there are columns")

@@ -12,6 +12,7 @@ from tvad.data.table.columns import ALIASES, Fields, likeness, said, words_of
 from tvad.data.table.rows import Rows
 
 LOOKED = 200  # rows by which a column is told that may be meant
+_YES_NO = re.compile(r"(?:is|has).*|anomalous|abnormal|binary.*")
 _ANOMALOUS = re.compile(r"anomal|abnormal|crime|incident|accident")
 
 
@@ -56,6 +57,7 @@ def settled(fields: Fields, rows: Rows, files: Clips) -> Fields:
             " '{label: …}', or question and answer, start and end, category"
         )
     _refuse_bare_numbers(fields, rows)
+    _refuse_ids(fields, rows)
     return fields
 
 
@@ -69,6 +71,26 @@ def abnormal(fields: Fields, rows: Rows) -> bool:
     )
 
 
+def alone(fields: Fields, rows: Rows) -> frozenset[str]:
+    """Cells of the column of classes, as they stand: classes that are some cell's only one."""
+    names = [column.name for column in fields.get("category", ())]
+    values = (row.cells.get(name) for name in names for row in rows.rows)
+    return frozenset(value.strip() for value in values if isinstance(value, str))
+
+
+def _refuse_ids(fields: Fields, rows: Rows) -> None:
+    """Raise InputError for labels that are numbers of classes: 0 and 1 among them are no yes and no."""
+    for column in fields.get("label", ()):
+        texts = {str(row.cells.get(column.name)).strip() for row in rows.rows}
+        ids = {int(float(text)) for text in texts if re.fullmatch(r"\d{1,6}(\.0)?", text)}
+        if max(ids, default=0) > 1 and (ids & {0, 1} or len(ids) > 1):
+            raise InputError(
+                f"column {column.name!r:.60} holds the numbers {', '.join(map(str, sorted(ids)[:5]))}: of"
+                " classes, it seems; write their names in a column class, or 0 and 1;"
+                f" {said(label='null')} leaves it out"
+            )
+
+
 def _by_values(fields: Fields, rows: Rows) -> Fields:
     """A column of labels that holds names of classes is one of classes, one of classes that says yes and no
     is one of labels."""
@@ -76,6 +98,8 @@ def _by_values(fields: Fields, rows: Rows) -> Fields:
         column = fields[name][0] if name in fields else None
         if column is None or other in fields or column.inverted:
             continue
+        if name == "label" and _YES_NO.fullmatch("".join(words_of(column.name))):
+            continue  # a class is none of these
         values = [v for row in rows.rows if not cells.is_missing(v := row.cells.get(column.name))]
         plain = sum(map(cells.is_verdict, values))
         if name == "category":
@@ -93,16 +117,37 @@ def _refuse_bare_numbers(fields: Fields, rows: Rows) -> None:
     column = fields["answer"][0] if "answer" in fields else None
     if column is None or column.first is not None or "options" not in fields:
         return
-    numbers = 0
+    numbers, letters, seen = 0, False, []
     for row in rows.rows:
         try:
             text = cells.text_of(row.cells.get(column.name), cells.EMPTY)
             options = cells.options_of([row.cells.get(option.name) for option in fields["options"]])
         except ValueError:
             continue  # the row is refused
-        if text is not None and (not re.fullmatch(r"-?\d{1,4}(\.0)?", text) or text in (options or ())):
-            return
-        numbers += text is not None and options is not None
+        if text is None:
+            continue
+        if not re.fullmatch(r"-?\d{1,4}(\.0)?", text):
+            if not cells.is_letter(text):
+                return  # the answers are texts
+            letters = True
+        elif options is not None:
+            numbers += 1
+            seen.append((int(float(text)), options, text))
+    plain = all(text in options for _, options, text in seen)
+    if plain and seen:
+        texts = [options.index(text) for _, options, text in seen]
+        for first in (0, 1):
+            places = [number - first for number, _, _ in seen]
+            fits = all(0 <= n < len(options) for n, (_, options, _) in zip(places, seen, strict=True))
+            if fits and places != texts:
+                raise InputError(
+                    f"column {column.name!r} holds numbers that are options and may be their numbers; write"
+                    f" letters, or say --columns '{{answer: {{column: \"{column.name}\", first: 0}}}}', or"
+                    " first: 1"
+                )
+        return
+    if any(text in options for _, options, text in seen) or letters:
+        return
     if numbers:
         raise InputError(
             f"column {column.name!r} holds numbers, and it is not said whether the first option is 0 or 1;"

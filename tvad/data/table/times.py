@@ -8,6 +8,7 @@ A time stays as it is written, a frame's number or a share of the video, until t
 import datetime
 import json
 import re
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from tvad.answer import NONE, Timing
@@ -144,6 +145,14 @@ def pair_of(start: Any, end: Any, one: Column, other: Column, comma: bool = Fals
     a, b = found
     if a is None and b is None:
         return None
+    if one.unit is None and other.unit is None and isinstance(start, str) and isinstance(end, str):
+        matches = [_EITHER.fullmatch(text.strip()) for text in (start, end)]
+        units = [_own(match) if match and match["number"] else "s" for match in matches]
+        if units.count(None) == 1 and not {"s"} & set(units):
+            raise ValueError(
+                f"{one.name!r:.60} is {short(start)}, {other.name!r:.60} is {short(end)}; expected the unit"
+                " in both"
+            )
     if a is None or b is None:
         empty, full = (one, other) if a is None else (other, one)
         value = end if a is None else start
@@ -210,10 +219,10 @@ def _whole(a: Time | None, b: Time | None, value: Any) -> list[RawSpan]:
 
 def _of_text(text: str, column: Column, comma: bool) -> list[RawSpan]:
     """Pairs parted by a dash, "to" or, in brackets, a comma; pairs are parted by semicolons or commas."""
-    times: list[Time | None] = []
+    found: list[re.Match | None] = []
 
     def take(match: re.Match) -> str:
-        times.append(None if match.group() == _HOLE else _of_match(match, column, comma, text))
+        found.append(None if match.group() == _HOLE else match)
         return "T"
 
     body = _BETWEEN.sub("-", _FILLER.sub(_HOLE, text))
@@ -223,5 +232,27 @@ def _of_text(text: str, column: Column, comma: bool) -> list[RawSpan]:
     skeleton = re.sub(r" ?([\[\],;|-]) ?", r"\1", skeleton).rstrip(";,|")
     if not _SPANS.fullmatch(skeleton) or (comma and "," in skeleton):
         raise ValueError(f"is {short(text)}; expected spans such as 3-7; 12-15 or [[3, 7], [12, 15]]")
-    pairs = zip(times[::2], times[1::2], strict=True)
-    return [span for a, b in pairs for span in _whole(a, b, text)]
+    spans: list[RawSpan] = []
+    for one, other in zip(found[::2], found[1::2], strict=True):
+        shared = _shared(one, other, text)
+        both = replace(column, unit=shared) if shared and column.unit is None else column
+        a, b = (match and _of_match(match, both, comma, text) for match in (one, other))
+        spans += _whole(a, b, text)
+    return spans
+
+
+def _shared(one: re.Match | None, other: re.Match | None, text: str) -> str | None:
+    """The unit of a pair that one of its numbers alone says: behind the last ("5-80%") or before the first
+    ("frame 30-70"). Raises ValueError for one behind the first alone, but seconds."""
+    units = [_own(match) if match and match["number"] else None for match in (one, other)]
+    if not (one and other and one["number"] and other["number"]) or units.count(None) != 1:
+        return None
+    if units[0] and not one["before"] and units[0] != "s":
+        raise ValueError(f"is {short(text)}; expected the unit behind both times")
+    return units[0] or units[1]
+
+
+def _own(match: re.Match) -> str | None:
+    """The unit that a time itself says."""
+    own = "frame" if match["before"] else (match["unit"] or "").replace("%", "percent").lower()
+    return UNIT_OF[own] if own else None

@@ -13,7 +13,7 @@ from tvad.data.table.clips import Clips
 from tvad.data.table.columns import Fields, by_name, declared, is_known, said
 from tvad.data.table.facts import Clip, Facts, RowReader, clip_of, named, place
 from tvad.data.table.rows import Rows, read_rows
-from tvad.data.table.settle import abnormal, by_content, settled
+from tvad.data.table.settle import abnormal, alone, by_content, settled
 
 _NUMBER = re.compile(r" (?:row|line|entry) (\d+)")
 
@@ -49,7 +49,7 @@ def understand(
     try:
         fields = settled(by_name(rows.columns, declared(columns or {}, rows.columns)), rows, files)
     except InputError as error:
-        raise InputError(f"{table}: {error}") from None
+        raise InputError(f"{table}: {error}{rows.hint}") from None
     recipe: dict[str, Any] = {"table": file_hash(table), "split": split}
     recipe["columns"] = {name: [asdict(column) for column in some] for name, some in fields.items()}
     found = Understood(rows, fields, files, recipe, problems=list(rows.refused))
@@ -76,7 +76,9 @@ def understand(
 def _facts(found: Understood) -> tuple[dict[str, list[Facts]], dict[str, str]]:
     """The facts of every file's rows, and the files of which a row's truth cannot be read (with that row).
     Raises InputError where not one row names a file."""
-    reader = RowReader(found.fields, found.rows.comma, abnormal(found.fields, found.rows))
+    reader = RowReader(
+        found.fields, found.rows.comma, abnormal(found.fields, found.rows), alone(found.fields, found.rows)
+    )
     groups: dict[str, list[Facts]] = {}
     broken: dict[str, str] = {}
     column = found.fields["video"][0]
