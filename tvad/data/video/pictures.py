@@ -40,7 +40,7 @@ def as_text(
     given = source if isinstance(source, str) else list(source)
     return _PREFIX + json.dumps(
         {"source": given, "fps": fps, "times": None if times is None else list(times)},
-        allow_nan=False,
+        allow_nan=True,
     )
 
 
