@@ -77,7 +77,8 @@ def test_a_video_is_analysed_window_by_window(model, long_video, tmp_path):
 
 
 def test_a_variable_rate_is_analysed_on_its_clock(model, long_video, tmp_path):
-    """The same 12 s, of which the recorder dropped three of four frames while nothing happened, on its side."""
+    """The same 12 s, of which the recorder dropped three of four frames while nothing happened, on its
+    side."""
     whole = video.decode(long_video)
     kept = [n for n in range(48) if n % 4 == 0 or 18 <= n < 34]
     clock = video.Clock.of([250 * n for n in kept], Fraction(1, 1000), (), 1000)
