@@ -123,6 +123,15 @@ def test_days_between_two_frames_are_broken_stamps():
         next(reader_of(days).sampled(30.0))
 
 
+def test_a_picture_that_stays_for_hours_is_one_window(tmp_path):
+    stamps = [0, 500, 1000, *(50_000_000 + 500 * n for n in range(4))]
+    images = [np.full((32, 48, 3), 30 * n, np.uint8) for n in range(7)]
+    video.write(tmp_path / "night.mp4", images, Clock.of(stamps, MS, (), 500))
+    found = list(video.windows(tmp_path / "night.mp4", 2.0, 4, 2))
+    assert [w.indices.tolist() for w in found] == [[0, 1, 2, 2], [2, 2, 2, 2], [2, 2, 3, 4], [3, 4, 5, 6]]
+    assert found[-1].moments[-1] == 50_001.5 and found[0].total < found[-1].total == 7
+
+
 def changing(path, count: int = 30) -> None:
     """A file of numbered brightness at `CHANGING`'s times."""
     images = [np.full((32, 48, 3), 8 * n, np.uint8) for n in range(count)]

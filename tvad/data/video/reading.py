@@ -234,8 +234,9 @@ def decode(source: Source, rate: float | None = None, max_frames: int | None = N
 
 def windows(source: Source, rate: float, size: int, step: int) -> Iterator[Frames]:
     """Windows of `size` frames sampled at `rate`, every `step` sampled frames; the last one ends with the
-    video. A video with fewer sampled frames is one window. Holds two windows in memory; `Frames.total` and
-    `clock` are the file's in the last window, before it what was decoded so far and what its packets say."""
+    video. A video with fewer sampled frames is one window; while one frame stays, its window is given once.
+    Holds two windows in memory; `Frames.total` and `clock` are the file's in the last window, before it what
+    was decoded so far and what its packets say."""
     with Reader(source) as reader:
         held: list[tuple[int, float, float, np.ndarray]] = []
         fresh = 0  # frames held that no window has shown
@@ -262,6 +263,9 @@ def windows(source: Source, rate: float, size: int, step: int) -> Iterator[Frame
             if len(held) > size:
                 held.pop(0)
             if len(held) == size and (fresh >= step or ready is None):
+                if ready is not None and held[-1][0] == held[0][0] == ready.indices[0] == ready.indices[-1]:
+                    fresh = 0  # the same picture again, and perhaps for hours
+                    continue
                 if ready is not None:
                     yield ready
                 ready, fresh = window(), 0

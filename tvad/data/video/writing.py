@@ -11,8 +11,6 @@ import numpy as np
 from tvad.common.errors import InputError
 from tvad.data.video.clock import Clock
 
-TICKS = 90_000  # a second, where frames come at times of their own
-
 
 def write(
     path: str | os.PathLike,
@@ -27,27 +25,30 @@ def write(
     cannot be written."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp.mp4")
-    clock = fps if isinstance(fps, Clock) else None
-    rate = fps if not isinstance(fps, Clock) else fps.rate
+    rate = fps.rate if isinstance(fps, Clock) else fps
+    options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
+    edges: list[int] | None = None
     try:
         with av.open(f"file:{temporary}", "w") as container:
-            options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
             if rate is not None:
-                clock = None
                 stream = container.add_stream(
                     "libx264", rate=Fraction(rate).limit_denominator(1001), options=options
                 )
-            else:
+            elif isinstance(fps, Clock):
                 # Without B-frames the order of decoding, in which mp4 keeps lengths, is that of showing.
                 stream = container.add_stream("libx264", options=options | {"bf": "0"})
-                stream.codec_context.time_base = Fraction(1, TICKS)
+                ticks = 90_000 if fps.longest < 20_000 else 1000  # lengths are kept in 32 bits
+                stream.codec_context.time_base = Fraction(1, ticks)
+                edges = np.round(np.append(fps.times, fps.end) * ticks).astype(int).tolist()
             stream.pix_fmt, stream.thread_count = "yuv420p", 1
-            _encode(container, stream, images, clock)
+            _encode(container, stream, images, edges)
         temporary.replace(path)
     except InputError:
         raise
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise InputError(f"{path}: the video cannot be written ({_reason(error)})") from error
+        words = getattr(error, "strerror", None) or str(error)
+        words = words.splitlines()[0].split(";")[0].split(": '")[0]
+        raise InputError(f"{path}: the video cannot be written ({words.lower()})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -56,33 +57,24 @@ def _encode(
     container: av.container.OutputContainer,
     stream: av.VideoStream,
     images: Iterable[np.ndarray],
-    clock: Clock | None,
+    edges: list[int] | None,
 ) -> None:
-    edges = (
-        None if clock is None else np.round(np.append(clock.times, clock.end) * TICKS).astype(int).tolist()
-    )
-    size: tuple[int, int] | None = None
+    """edges: ticks at which each frame comes, and the last one goes; None at the stream's rate."""
+
+    def mux(packets: Iterable[av.Packet]) -> None:
+        for packet in packets:
+            if edges is not None and packet.pts == edges[-2]:
+                packet.duration = edges[-1] - edges[-2]
+            container.mux(packet)
+
     for n, image in enumerate(images):
-        if size is None:
-            height, width = size = (image.shape[0] // 2 * 2, image.shape[1] // 2 * 2)
+        if n == 0:
+            height, width = (side - side % 2 for side in image.shape[:2])
             if not (height and width):
                 raise ValueError(f"{image.shape[1]} x {image.shape[0]} pixels are too few")
             stream.height, stream.width = height, width
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[: size[0], : size[1]]), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
         if edges is not None:
-            frame.pts, frame.time_base = edges[n], Fraction(1, TICKS)
-        for packet in stream.encode(frame):
-            _mux(container, packet, edges)
-    for packet in stream.encode():
-        _mux(container, packet, edges)
-
-
-def _mux(container: av.container.OutputContainer, packet: av.Packet, edges: list[int] | None) -> None:
-    if edges is not None and packet.pts == edges[-2]:
-        packet.duration = edges[-1] - edges[-2]
-    container.mux(packet)
-
-
-def _reason(error: Exception) -> str:
-    words = getattr(error, "strerror", None) or str(error)
-    return words.splitlines()[0].split(";")[0].split(": '")[0].lower()
+            frame.pts, frame.time_base = edges[n], stream.codec_context.time_base
+        mux(stream.encode(frame))
+    mux(stream.encode())
