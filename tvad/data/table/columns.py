@@ -320,7 +320,8 @@ def _refuse_slip(name: str, fields: Sequence[str]) -> None:
             if len(alias) > 3 and likeness(name, alias) >= NEAR:
                 say = said(**{field: name})
                 if field == "label" and {"no", "not", "non", "without"} & set(words_of(name)):
-                    say = f"--columns '{{label: {{column: {json.dumps(name, allow_nan=False)}, inverted: true}}}}'"
+                    written = json.dumps(name, allow_nan=False)
+                    say = f"--columns '{{label: {{column: {written}, inverted: true}}}}'"
                 raise InputError(
                     f"column {name!r:.60} is nearly {alias!r}, a name of {field}, which has no column; say"
                     f" {say}, or {said(**{field: 'null'})} if it is none"
