@@ -59,7 +59,7 @@ def share_named(text: str, phrase: str) -> float | None:
     if not wanted:
         return None
     text = text[:MOST].lower()
-    if phrase.strip().lower() in text:
+    if re.search(rf"(?<![a-z0-9]){re.escape(phrase.strip().lower())}(?![a-z0-9])", text):
         return 1.0
     spoken = {_stem(piece) for word in set(_words(text)) for piece in {word, *word.split("-")}}
     return sum(bool(part & spoken) for part in wanted) / len(wanted)
