@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from bench.metrics import finite
 from tvad.answer import NONE
 
 Span = tuple[float, float] | Literal["none"] | None
@@ -187,6 +188,7 @@ def scores(spans: Several, references: Pairs) -> dict[str, float]:
 
 def summary(ious: np.ndarray) -> dict[str, float]:
     """Mean IoU and recall at 0.3, 0.5, 0.7 over (n,) IoUs of anomalous videos; empty for n = 0."""
+    ious = finite("IoUs", ious)
     if len(ious) == 0:
         return {}
     return {"miou": float(ious.mean()), **{f"r@{t}": float((ious >= t).mean()) for t in THRESHOLDS}}
