@@ -3,10 +3,10 @@
 python tests/perf/growth.py --before DIR [--minutes 1 10 60] [--samples 100 1000 10000] [--rounds 3]
 
 Each piece of work is a process of its own, given to this tree and to DIR (a checkout of an older commit) in
-turns; medians of the rounds. Videos: 320 x 240 at 25 frames a second, as mp4 and as Matroska, whose header states
-no number of frames. "decode": at 2 frames a second, at most 8, as training does; "probe": what `tvad data check`
-does; "windows": what `tvad infer` reads. Samples: one multiple-choice question each; "load", "check" (their text,
-no files), "score" (`bench score`).
+turns; medians of the rounds. Videos: 320 x 240 at 25 frames a second, as mp4 and as Matroska, whose header
+states no number of frames. "decode": at 2 frames a second, at most 8, as training does; "probe": what `tvad data
+check` does; "windows": what `tvad infer` reads. Samples: one multiple-choice question each; "load", "check"
+(their text, no files), "score" (`bench score`).
 """
 
 import argparse
