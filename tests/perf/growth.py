@@ -4,9 +4,9 @@ python tests/perf/growth.py --before DIR [--minutes 1 10 60] [--samples 100 1000
 
 Each piece of work is a process of its own, given to this tree and to DIR (a checkout of an older commit) in
 turns; medians of the rounds. Videos: 320 x 240 at 25 frames a second, as mp4 and as Matroska, whose header
-states no number of frames. "decode": at 2 frames a second, at most 8, as training does; "probe": what `tvad data
-check` does; "windows": what `tvad infer` reads. Samples: one multiple-choice question each; "load", "check"
-(their text, no files), "score" (`bench score`).
+states no number of frames. "decode": at 2 frames a second, at most 8, as training does; "probe": what
+`tvad data check` does; "windows": what `tvad infer` reads. Samples: one multiple-choice question each; "load"
+and "check" (their text, no files), "score" (`bench score`).
 """
 
 import argparse
@@ -22,8 +22,8 @@ from pathlib import Path
 MOST = 3072  # MiB of address space that a process may take: beyond it the table says so
 HERE = Path(__file__).resolve().parents[2]
 
-# Runs in either tree: only what both have. VmHWM is the process's own peak; another counter begins with that of
-# its parent.
+# Runs in either tree: only what both have. VmHWM is the process's own peak; another counter begins with its
+# parent's.
 WORK = r"""
 import json, re, resource, sys, time
 from pathlib import Path
