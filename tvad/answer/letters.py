@@ -48,7 +48,7 @@ _NOT_SAID = re.compile(r"(?<!\w)N\s?/\s?A(?!\w)", re.IGNORECASE)
 _DISCUSSES = re.compile(
     either(
         r"\b(?:let me|let['’]?s|i(?:['’]ll| will| need to| should)) (?:first )?(?:look|consider|analy[sz]e",
-        r"examine|check|evaluate|go|compare|assess|think|review)\b",
+        r"examine|check|evaluate|go (?:through|over)|compare|assess|think|review)\b",
         r"\b(?:each|every) option\b|one by one",
         rf"\b(?:option )?(?-i:[{LETTERS}])\s{{1,2}}(?:says|states|mentions|claims|reads|suggests)\b",
     ),
