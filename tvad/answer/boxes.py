@@ -22,6 +22,7 @@ _KEYS = ("box", "bbox", "bbox_2d", "box_2d", "bounding_box", "boundingbox", "xyx
 _TIMES = ("t", "time", "timestamp", "seconds")
 _CORNERS = (
     ("x1", "y1", "x2", "y2"),
+    ("x0", "y0", "x1", "y1"),
     ("xmin", "ymin", "xmax", "ymax"),
     ("x_min", "y_min", "x_max", "y_max"),
     ("left", "top", "right", "bottom"),
@@ -33,18 +34,28 @@ _MARKED = r"(?:\s?(?:px|%))?"  # what says another unit than the suite, and is l
 _COMMA = rf"{_MARKED}\s{{0,3}}[,;\s]\s{{0,3}}"
 _LIST = re.compile(rf"[\[(]\s{{0,3}}{_COMMA.join([rf'({_NUMBER})'] * 4)}{_MARKED}\s{{0,3}}[\])]")
 _BARE = re.compile(_COMMA.join([rf"({_NUMBER})"] * 4) + _MARKED)
-_BINS = re.compile(r"\{?" + r"<(?:loc_)?(\d{1,3})>" * 4 + r"\}?")  # Florence-2, MiniGPT-v2
+# Florence-2, MiniGPT-v2, Kosmos-like tokens.
+_BINS = re.compile(r"\{?" + r"<(?:loc_|bin_|[xy]_)?(\d{1,3})>" * 4 + r"\}?")
+# Several behind one another in one bracket: CogVLM, Shikra.
+_NEXT = re.compile(
+    rf"({_NUMBER}(?:\s?,\s?{_NUMBER}){{3}})\s?;(?=\s?{_NUMBER}(?:\s?,\s?{_NUMBER}){{3}}(?![\d.]))"
+)
+_POINT_TAG = re.compile(r"<points?\s[^<>]{0,4000}>", re.IGNORECASE)  # Molmo's: places without extent
+_OF_POINTS = re.compile(r"(?<![a-z])(?:key)?points?(?:_2d)?(?![a-z])", re.IGNORECASE)
 _POINT = rf"[\[(]\s{{0,3}}({_NUMBER}){_COMMA}({_NUMBER}){_MARKED}\s{{0,3}}[\])]"
 _POINTS = re.compile(rf"{_POINT}[^()\[\]\d]{{0,40}}{_POINT}")
 _LOC = re.compile(r"<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>\s?<loc(\d{4})>")
 _NAMES = sorted({name for row in (*_CORNERS, *_SIDES) for name in row}, key=len, reverse=True)
-_NAMED = re.compile(rf"(?<![\w.])({'|'.join(_NAMES)})\"?\s{{0,3}}[=:]\s{{0,3}}\"?({_NUMBER})", re.IGNORECASE)
+_NAMED = re.compile(
+    rf"(?<![\w.])({'|'.join(_NAMES)})(?:[\"']?\s{{0,3}}[=:]\s{{0,3}}\"?|>\s?)({_NUMBER})", re.IGNORECASE
+)
 _ALONE = re.compile(rf"(?<![\w.]){_NUMBER}(?=px|\W|$)")
 _FENCE = re.compile(r"```(?:[a-z]{0,12}\n)?", re.IGNORECASE)
 _MARKS = re.compile(
-    r"<\|?/?(?:object_ref_start|object_ref_end|box_start|box_end|begin_of_box|end_of_box|ref|det)\|?>"
+    r"<\|?/?(?:object_ref_start|object_ref_end|box_start|box_end|begin_of_box|end_of_box|ref|det|bbox|box|seg)\|?>"
 )
 _DIGIT = re.compile(r"\d")
+_BRACKET = re.compile(r"[\[(]")
 _SAID = {"%": "percent", "px": "pixels", "pixel": "pixels"}
 
 
@@ -97,13 +108,22 @@ def boxes_in_text(
         return (), []
     text = _plain(text)
     rows = [*_tokens(text), *(_fenced(text) or _in_words(text))]
-    if not rows and (bare := _BARE.fullmatch(text.strip())):
-        rows = [(_four(list(bare.groups())), None)]
+    rows = rows or _bare(text)
     return _converted(list(dict.fromkeys(rows)), text, unit, size)
 
 
 def _plain(text: str) -> str:
-    return _BINS.sub(r"[\1, \2, \3, \4]", plain(text))
+    text = _BINS.sub(r"[\1, \2, \3, \4]", _POINT_TAG.sub(" ", plain(text)))
+    return _NEXT.sub(r"\1], [", text) if ";" in text and _BRACKET.search(text) else text
+
+
+def _bare(text: str) -> list[Raw]:
+    """Numbers without brackets, a box a line or between semicolons, where the text holds nothing else."""
+    parts = [part for part in re.split(r"[;\n]", _MARKS.sub(" ", text).strip()) if part.strip()]
+    found = [_BARE.fullmatch(part.strip()) for part in parts[:1000]]
+    if not all(found):
+        found = [_BARE.fullmatch(_MARKS.sub(" ", text).strip())]
+    return [(_four(list(match.groups())), None) for match in found if match]
 
 
 def _converted(
@@ -140,7 +160,7 @@ def _written(text: str) -> Iterator[Raw]:
         numbers = _ALONE.findall(text)
         if not rows and len(numbers) == 4:
             rows = [(_four(numbers), None)]
-        yield from rows
+        yield from rows or _bare(text)
 
 
 def _tokens(text: str) -> Iterator[Raw]:
@@ -163,7 +183,7 @@ def _fenced(text: str) -> list[Raw]:
 
 def _in_words(text: str) -> Iterator[Raw]:
     """Lists of four, pairs of points, then named corners."""
-    held = [*_LIST.finditer(text), *_POINTS.finditer(text)]
+    held = [*_LIST.finditer(text), *(m for m in _POINTS.finditer(text) if not _mere_points(text, m))]
     for match in sorted(held, key=lambda match: match.start()):
         yield _four(list(match.groups())), None
     if not held:
@@ -174,8 +194,16 @@ def _in_words(text: str) -> Iterator[Raw]:
             yield values, None
 
 
+def _mere_points(text: str, pair: re.Match[str]) -> bool:
+    """Are two points called so ("points (1, 2) and (3, 4)")? They are no corners then."""
+    said = text[max(0, pair.start() - 40) : pair.start()] + text[pair.end(2) : pair.start(3)]
+    return _OF_POINTS.search(said) is not None
+
+
 def _rows(data: Any) -> Iterator[Raw]:
     """Boxes in a JSON value; one that is none is (None, None)."""
+    if isinstance(data, str) and (bare := _BARE.fullmatch(data.strip(" []()"))):
+        data = list(bare.groups())
     if (values := _four(data)) is not None:
         yield values, None
     elif isinstance(data, list) and data and all(isinstance(row, (dict, list)) for row in data):

@@ -41,7 +41,7 @@ ANOMALY = either(
 ANOMALY_ANYWHERE = r"异常|異常|反常|可疑|不正常|이상|비정상|غير طبيعي\w{0,2}|شذوذ|असामान्य|विसंगति|ผิดปกติ"
 # What is called normal, where it is said of the video or of all of it.
 NORMAL = either(
-    r"normal(?:ly)?|ordinary|usual|routine|as expected|harmless",
+    r"non-?\s?(?:anomal(?:y|ous)|abnormal)|normal(?:ly)?|ordinary|usual|routine|as expected|harmless",
     r"normale|normales|normalny|unauffällig|нормальн\w{1,4}|bình thường",
 )
 NORMAL_ANYWHERE = "正常|普通|정상|طبيعي|सामान्य|ปกติ"

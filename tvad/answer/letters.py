@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 
 from tvad.answer.phrases import phrases_in
 from tvad.answer.script import folded, plain
-from tvad.answer.statements import MOST, Mention, Rank, Read, read, stated_before, weighed
+from tvad.answer.statements import MOST, Mention, Rank, Read, corrected, read, stated_before, weighed
 from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES, either
-from tvad.answer.wrapped import unwrapped
+from tvad.answer.wrapped import json_in, unwrapped
 
 LETTERS = "ABCDEFGHIJ"  # of the options of a multiple-choice question, at most so many
 
 _BEFORE = stated_before("")
-_CAPITAL = re.compile(rf"(?<![A-Za-z0-9'’_])(?<!\w-)[{LETTERS}](?![A-Za-z0-9'’_+#]|-[A-Za-z])")
+_CAPITAL = re.compile(rf"(?<![A-Za-z0-9_])(?<!\w['’-])[{LETTERS}](?![A-Za-z0-9_+#]|['’-][A-Za-z])")
 _SMALL = re.compile(r"(?<![A-Za-z0-9'’_-])[a-j](?![A-Za-z0-9'’_-])")
 _GLUED = re.compile(rf"(?<![A-Za-z])(?:[Aa]nswer|[Aa]ns|[Oo]ption)([{LETTERS}])(?![A-Za-z0-9'’_])")
 _LABELLED = re.compile(r"(?:^|\W)(?:option|choice|letter)\s{1,2}[\"'*(\[]{0,2}$", re.IGNORECASE)
@@ -35,6 +35,8 @@ _MAY_PRECEDE = re.compile(
         r"ruling|réponse|say|see|select|selected|selecting|should|since|so|suspect|than|that|that's",
         r"the|then|therefore|think|though|thought|thus|to|und|unlike|versus|vs|wait|was|whereas|while",
         r"will|with|would|write|wrong|y|yes|án|è|é",
+        r"nicht|sondern|pas|mais|plutôt|sino|pero|não|mas|non|ma|bensì|niet|maar|nie|lecz|inte|utan|ikke|men",
+        r"bukan|melainkan|ich|nehme|wähle|statt|weder|noch|ni",
     ),
     re.IGNORECASE,
 )
@@ -42,6 +44,18 @@ _WORD_BEFORE = re.compile(r"([A-Za-zÀ-ɏḀ-ỿ'’]{1,24})\s{1,3}$")
 _LOOKS_LIKE_A_WORD = "AEIO"  # a letter that is a word of some language when written with a capital
 _LABEL_OF_A_WORD = re.compile(rf"\s{{0,9}}[{LETTERS}](?=[A-Z][a-z])")
 _NOT_SAID = re.compile(r"(?<!\w)N\s?/\s?A(?!\w)", re.IGNORECASE)
+# A discussion of the options that breaks off before it comes to an answer.
+_DISCUSSES = re.compile(
+    either(
+        r"\b(?:let me|let['’]?s|i(?:['’]ll| will| need to| should)) (?:first )?(?:look|consider|analy[sz]e",
+        r"examine|check|evaluate|go (?:through|over)|compare|assess|think|review)\b",
+        r"\b(?:each|every) option\b|one by one",
+        rf"\b(?:option )?(?-i:[{LETTERS}])\s{{1,2}}(?:says|states|mentions|claims|reads|suggests)\b",
+    ),
+    re.IGNORECASE,
+)
+_SETTLES = re.compile(r"\b(?:fits|matches|best|correct|right|describes|corresponds)\b", re.IGNORECASE)
+_BROKEN_OFF = re.compile(r"[\w,;-]$")
 _TO_OWN_TEXT = re.compile(r"[\s.:,;)\]\"'*_–—\-(]{0,6}(?:because\s)?", re.IGNORECASE)
 
 
@@ -60,6 +74,8 @@ def read_letter(text: str | None, options: Sequence[str] | Mapping[str, str]) ->
     texts = dict(options) if isinstance(options, Mapping) else dict(zip(LETTERS, options, strict=False))
     if text in texts:
         return Read((text,))
+    if (chosen := _of_table(text, texts)) is not None:
+        return chosen
     parts = unwrapped(plain(text))
     found = [_read(part, texts) for part in parts]
     if len(found) == 1:
@@ -85,6 +101,16 @@ def options_named(text: str, options: Sequence[str]) -> set[str]:
     return {key for group in groups if group.rank is not Rank.DENIED for key in group.keys}
 
 
+def _of_table(text: str, texts: Mapping[str, str]) -> Read | None:
+    """The letter of a JSON object with a verdict on every letter, {"A": false, "B": true}."""
+    if not text.strip().startswith(("{", "```")) or not isinstance(data := json_in(text), dict):
+        return None
+    if len(data) < 2 or not set(data) <= set(texts):
+        return None
+    keys = [key for key, said in data.items() if str(said).strip().lower() in ("true", "yes", "correct")]
+    return Read((keys[0],)) if len(keys) == 1 else Read((), "several")
+
+
 def _read(text: str, texts: Mapping[str, str]) -> Read:
     text = _NOT_SAID.sub(lambda match: " " * len(match.group()), text)
     bare = re.sub(r"[\W_]+", "", text)
@@ -93,6 +119,11 @@ def _read(text: str, texts: Mapping[str, str]) -> Read:
     named = _texts_in(text, texts)
     mentions = _joined(text, _letters_in(text, texts, named), named)
     found = read(text, mentions, _BEFORE)
+    if found.keys and _BROKEN_OFF.search(text) and _DISCUSSES.search(text[-2000:]):
+        groups = corrected(text, weighed(text, mentions, _BEFORE))
+        settled = _SETTLES.search(text, groups[-1].end)
+        if not settled and max(group.rank for group in groups) <= Rank.NAMED:
+            return Read((), "nothing_said")
     if not found.keys and found.reason == "nothing_named" and REFUSES.search(text[-2000:]):
         return Read((), "refused")
     return found

@@ -21,6 +21,12 @@ MARKS = (
     Marks("<reasoning>", "</reasoning>", "LLaVA-CoT, and prompts of many GRPO recipes"),
     Marks("<summary>", "</summary>", "LLaVA-CoT"),
     Marks("<caption>", "</caption>", "LLaVA-CoT"),
+    Marks("<analysis>", "</analysis>", "prompts for Claude and of GRPO recipes"),
+    Marks("<rationale>", "</rationale>", "prompts of GRPO recipes"),
+    Marks("<scratchpad>", "</scratchpad>", "Claude's prompts"),
+    Marks("<antThinking>", "</antThinking>", "Claude's prompts"),
+    Marks("<reflection>", "</reflection>", "Reflection-Llama"),
+    Marks("<thoughts>", "</thoughts>", "a form of <thought>"),
     Marks("[THINK]", "[/THINK]", "Mistral's Magistral (lmms-eval, pull 1100)"),
     Marks("◁think▷", "◁/think▷", "Kimi-VL-Thinking"),
     Marks("<|open|>think<|sep|>", "<|close|>think<|sep|>", "Kimi K3 (vLLM's parser)"),
@@ -45,9 +51,12 @@ _ENDS = (
     r"|<end_of_turn>|<eos>|</s>|<｜end▁of▁sentence｜>"
 )
 _TAGS = r"</?(?:think|answer|glue|box)>"
-_LOOSE_TAGS = r"<\s{0,2}/?\s{0,2}(?:think|answer|glue|box)\s{0,2}>"
+_ATTRIBUTES = r"(?:\s[^<>=]{1,40}=[^<>]{0,200}(?<!/))?"
+_LOOSE_TAGS = rf"<\s{{0,2}}/?\s{{0,2}}(?:think|answer|glue|box)\s{{0,2}}>|<(?:think|answer){_ATTRIBUTES}>"
 
-LOOSE = re.compile(r"<(?:\s[^<>]{0,12}|/\s[^<>]{0,12}|[^<>\s]{1,10}\s{1,2})>")  # a tag with blanks in it
+LOOSE = re.compile(
+    r"<(?:\s[^<>]{0,12}|/\s[^<>]{0,12}|[^<>\s]{1,10}\s[^<>]{0,201})>"
+)  # with blanks, attributes
 
 
 class Mark(NamedTuple):
@@ -72,6 +81,12 @@ def _scanner(further: tuple[tuple[str, str], ...], strict: bool) -> tuple[re.Pat
     def any_of(words: list[str]) -> str:
         return "|".join(map(re.escape, words)) or "(?!)"
 
+    def openings(words: list[str]) -> str:
+        """Tags with attributes or without."""
+        tags = [word for word in words if re.fullmatch(r"<[\w:]+>", word)]
+        said = [rf"{re.escape(word[:-1])}{_ATTRIBUTES}>" for word in tags]
+        return "|".join([*said, any_of([word for word in words if word not in tags])])
+
     parts = [
         f"(?P<open>{any_of([opening for opening, _ in further])})",
         f"(?P<close>{any_of([closing for _, closing in further])})",
@@ -80,7 +95,7 @@ def _scanner(further: tuple[tuple[str, str], ...], strict: bool) -> tuple[re.Pat
     families = {mark.lower(): pair[0] for pair in further for mark in pair}
     if not strict:
         parts += [
-            f"(?P<other_open>{any_of([marks.open for marks in MARKS])})",
+            f"(?P<other_open>{openings([marks.open for marks in MARKS])})",
             f"(?P<other_close>{any_of([marks.close for marks in MARKS])})",
             f"(?P<channel>{_CHANNEL})",
             f"(?P<final>{_FINAL}|{_BARE_FINAL})",
@@ -107,8 +122,8 @@ def marks_in(
         kind, said, at = match.lastgroup, match.group().lower(), match.span()
         family, name = "", "think"
         if kind == "tag":
-            name = said.strip("<>/ \t\r\n")
-            opening, family = "/" not in said, OWN.open if name == "think" else ""
+            name = said.strip("<>/ \t\r\n").split()[0]
+            opening, family = "/" not in said[:4], OWN.open if name == "think" else ""
         elif kind in ("channel", "final", "end"):
             if said == _BARE_FINAL and not bare:
                 continue  # a word of the answer
@@ -116,7 +131,7 @@ def marks_in(
             if not opening and inside != family:  # it ends no channel of reasoning and says nothing
                 name, family = "", ""
         else:
-            opening, family = "open" in str(kind), families[said]
+            opening, family = "open" in str(kind), families.get(said) or families[said.split()[0] + ">"]
         if inside is not None and name == "think" and family != inside and inside != _PROMPT:
             continue
         repeated = opened and opening and name == "think" and len(found) == 1 and not text[: at[0]].strip()

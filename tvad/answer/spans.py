@@ -5,6 +5,7 @@ defect without it. docs/spans.md lists the forms and where they come from.
 """
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -13,6 +14,7 @@ from tvad.answer.intervals import Intervals, Said, denied, quiet, whole
 from tvad.answer.time_words import SECONDS
 from tvad.answer.times import TIME, Item, items
 from tvad.answer.timing import Timing
+from tvad.answer.words import CORRECTS
 
 Span = tuple[float, float]
 Spans = tuple[Span, ...] | Literal["none"]
@@ -22,6 +24,16 @@ TAIL = 1 << 16  # characters of a free text that are read, its last ones: what c
 ROUNDED = 0.011  # seconds past the end that rounding to hundredths explains
 
 _EMPTY = re.compile(r"[^\w]*(?:n/a|[^\[\]]{0,60}[:=]\s{0,9}\[\s{0,9}\]|\[\s{0,9}\])[^\w]*", re.IGNORECASE)
+
+NEXT_TO = 120  # characters behind a correction in which the right times stand
+MOST_CORRECTIONS = 50
+_INSTEAD = re.compile(r"(?<!\w)(?:instead of|rather than)(?!\w)", re.IGNORECASE)
+_CORRECTS = re.compile(
+    CORRECTS.pattern + r"|(?<!\w)(?:first|initially|originally) (?:thought|guessed|said|believed)"
+    r"[^.;\n]{1,60}(?<!\w)but(?!\w)",
+    re.IGNORECASE,
+)
+_DIGIT = re.compile(r"\d")
 
 
 def first_span(spans: Spans | None) -> Span | Literal["none"] | None:
@@ -73,7 +85,7 @@ def read_text(text: str, timing: Timing | None = None) -> tuple[Spans | None, li
     if len(text) > TAIL:
         start = len(text) - TAIL
         text, cut = text[max(start, text.find(" ", start, start + 100)) :], ["long_text"]  # at a word's end
-    found = items(text)
+    found = items(_corrected(_INSTEAD.sub("not", text)))
     said = _distinct(found)
     if said is None:
         return None, [*cut, "undecided_span"]
@@ -91,6 +103,19 @@ def read_text(text: str, timing: Timing | None = None) -> tuple[Spans | None, li
     spans, defects = _resolved(found, said, timing)
     defects = [*cut, *defects]
     return tuple(dict.fromkeys(spans)) if isinstance(spans, tuple) else spans, defects
+
+
+def _corrected(text: str) -> str:
+    """What stands behind the last correction that gives times anew; all of it where there is none."""
+    for match in reversed(deque(_CORRECTS.finditer(text), maxlen=MOST_CORRECTIONS)):
+        if not _DIGIT.search(text, 0, match.end()):
+            break
+        said = match.group().lower()
+        if said.strip(" ,.") == "wait" and text[: match.start()].rstrip()[-1:].isalnum():
+            continue  # "the people wait from …"
+        if _distinct(items(text[match.end() :][:NEXT_TO])):
+            return text[match.end() :]
+    return text
 
 
 def spans_in_text(text: str) -> list[Span]:

@@ -4,6 +4,7 @@ said to be there as well. An answer that contradicts itself is not read."""
 import re
 from collections import deque
 from functools import lru_cache
+from itertools import pairwise
 
 from tvad.answer import words
 from tvad.answer.languages import (
@@ -84,6 +85,11 @@ _OF_THINGS = re.compile(
     r"[\s\"'*)]{0,3}(?:$|[.,;:!?\n)–—-]|(?:and|with|here|throughout|in|at|for|of|without|but|on|so)(?!\w))",
     re.IGNORECASE,
 )
+# What may be answered, in front of what is: "Yes/No: no".
+_EITHER = r"(?:yes|no|normal|abnormal|anomal(?:y|ous)|true|false)"
+_TEMPLATE = re.compile(
+    rf"(?<!\w)\(?{_EITHER}\s?(?:/|\||or\s)\s?{_EITHER}\)?\s?(?::|=|->|→)(?=\s?[\w*\"'(\[])", re.IGNORECASE
+)
 _KEY = re.compile(r"anomal|abnormal|unusual|suspicious|异常|異常", re.IGNORECASE)
 
 
@@ -118,6 +124,7 @@ _cached = lru_cache(maxsize=4096)(_verdict)
 
 
 def _read(text: str) -> Read:
+    text = _TEMPLATE.sub(" ", text)
     bare = re.sub(r"[\W_]+", "", text)
     if bare in ("0", "1"):
         return Read((YES if bare == "1" else NO,))
@@ -154,10 +161,20 @@ def _tokens(text: str) -> list[Mention]:
     return found
 
 
+def _not_left_open(text: str, claims: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Without "normal/anomaly", "normal or abnormal": nothing is chosen."""
+    left_open = set()
+    for n, (one, other) in enumerate(pairwise(claims)):
+        between = text[one.end() : other.start()][:41]
+        if one.lastgroup != other.lastgroup and (words.OPEN.fullmatch(between) or between.strip() == "|"):
+            left_open |= {n, n + 1}
+    return [claim for n, claim in enumerate(claims) if n not in left_open]
+
+
 def _claims(text: str) -> list[Group]:
     """Where something is called an anomaly or normal, as yes or no: denied, the other way round."""
     found = []
-    for match in deque(_CLAIM.finditer(text), maxlen=MOST):
+    for match in _not_left_open(text, list(deque(_CLAIM.finditer(text), maxlen=MOST))):
         start, end = match.span()
         left, right = text[max(0, start - NEAR) : start], text[end : end + NEAR]
         clause = clause_before(text, start)

@@ -12,7 +12,7 @@ def either(*rows: str) -> str:
 # What stands before a thing that is denied, within its clause.
 _DENIES = either(
     r"not|\w{1,9}n't|cannot|never|no(?! (?:doubt|question)\b)|none|neither|nor|nothing|nobody|lacks?",
-    r"without(?! (?:any |a )?doubt)|instead of|except|excluding|excludes?d?|unlike|unlikely",
+    r"without(?! (?:any |a )?doubt)|instead of|except|excluding|excludes?d?|unlike|unlikely|[a-j] over",
     r"(?:free|absence|lack|devoid) (?:of|from)|eliminat\w{1,5}|rul(?:e|es|ed|ing) out|reject\w{0,4}",
     r"(?:prefer|choos|chose|pick|favou?r)\w{0,3} \S{1,20} over|(?:better|rather|likelier) than",
     r"dismiss\w{0,4}|discard\w{0,4}|(?:any|every)thing but|all but|other than|far from|wrong|incorrect",
@@ -92,6 +92,7 @@ CORRECTS = re.compile(
         r"(?:no|oh|hmm|hm|oops)?[,.]{0,3} ?wait|actually|correction|scratch that|strike that|or rather",
         r"on (?:second thoughts?|reflection)|let me (?:correct|rethink|reconsider|re-?check)|looking again",
         r"i (?:now )?(?:change|correct|revise)|hmm,? no|i mean[t]?|my mistake|sorry, (?:i|it|the answer)",
+        r"sorry(?=[,:.]? [\[(<*]{0,2}(?:$|\d))|hm{1,3}(?=[,.]? ?$)|no(?=, $)",
         r"moment mal|en fait|en realidad|na verdade|anzi|вернее|точнее",
     )
     + r")(?!\w)|不对[,，]|不對[,，]|等等|等一下|更正|实际上|實際上|其实|其實|いや[、,]|訂正|아니, ",
@@ -109,8 +110,8 @@ CONCLUDES = re.compile(
 )
 # Where a clause ends, before which nothing denies what stands behind it.
 CLAUSE = re.compile(
-    r"[.;:!?\n,|–—→]|(?<!\w)(?:(?<!thing )(?<!all )but|however|yet|instead|sondern|aber|mais|sino|pero|mas|ma"
-    r"|но|а|لكن|बल्कि)(?!\w)|而是|但是?|では(?:なく|ありません)|아니라",
+    r"[.;:!?\n,|–—→]|(?<!\w)(?:(?<!thing )(?<!all )but|however|yet|instead(?! of)|sondern|aber|mais|sino|pero"
+    r"|mas|ma|maar|lecz|utan|melainkan|но|а|لكن|बल्कि)(?!\w)|而是|但是?|では(?:なく|ありません)|아니라",
     re.IGNORECASE,
 )
 # What joins several into one answer, and what leaves open which.
@@ -134,11 +135,11 @@ REFUSES = re.compile(
 )
 # Articles and pronouns that look like letters, unless one of these words follows them.
 FOLLOWS_A_LETTER = re.compile(
-    r"\s{0,3}(?:$|[^\w\s]|[^\x00-\x7f]|[A-J](?!\w)|(?:"
+    r"[^\S\n]{0,3}\n|\s{0,3}(?:$|[^\w\s]|[^\x00-\x7f]|[A-J](?!\w)|(?:"
     + either(
         r"is|are|was|were|isn't|wasn't|and|or|nor|but|not|because|since|as|fits|matches|seems|looks",
         r"would|could|can|cannot|can't|may|might|must|should|does|doesn't|has|shows|describes|depicts",
-        r"best|it|here|so|then|if|which|that|ist|est|es",
+        r"best|it|here|so|then|if|which|that|ist|est|es|instead of|rather than|over [A-J]",
     )
     + r")(?!\w))",
     re.IGNORECASE,

@@ -26,6 +26,14 @@ _TAG = re.compile(r"</?(?:[a-z][a-z0-9_-]{1,30}|(?-i:[bipus]))\s{0,2}/?>|<\|[a-z
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")  # Markdown's strike-through
 _FENCE = re.compile(r"```(?:[a-z]{0,12}\n)?|```", re.IGNORECASE)
 
+_LANGUAGE = re.compile(r"^(?:json|python|javascript|js)(?=\s|[{\[])", re.IGNORECASE)  # of a code fence
+_QUOTED = re.compile(r"[\"']")
+_SINGLE = re.compile(r"(?<=[{\[,:\s])'([^'\"\\\n]{0,400})'(?=\s{0,9}[,:}\]])")
+_BARE_KEY = re.compile(r"(?<=[{,\s])([A-Za-z_]\w{0,30})\s{0,3}:")
+_LAST_COMMA = re.compile(r",(?=\s{0,9}[}\]])")
+_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
+_CONSTANT = re.compile(r"(?<=[:\[,\s])(?:True|False|None)(?=\s{0,9}[,}\]])")
+
 
 def unwrapped(text: str, depth: int = DEEPEST) -> list[str]:
     """The answers that a text holds, each without what wraps it (`depth` times at most); one, in general.
@@ -76,20 +84,31 @@ def _boxed(text: str) -> list[str]:
 def json_in(text: str) -> Any:
     """The JSON that a text is or ends with, or that its last code fence holds; None where there is none."""
     parts = text.split("```")
-    candidates = [part.removeprefix("json").removeprefix("JSON") for part in parts[1::2][-3:]]
+    candidates = [_LANGUAGE.sub("", part) for part in parts[1::2][-3:]]
     stripped = text.strip()
     if stripped[:1] in ("{", "[") and stripped[-1:] in ("}", "]"):
         candidates.append(stripped)
-    elif (start := text.rfind("{")) != -1 and (end := text.find("}", start)) != -1 and '"' in text[start:end]:
+    elif (
+        (start := text.rfind("{")) != -1
+        and (end := text.find("}", start)) != -1
+        and _QUOTED.search(text, start, end)
+    ):
         candidates.append(text[start : end + 1])
     for candidate in reversed(candidates):
-        try:
-            data = json.loads(candidate.strip())
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(data, (dict, list)):
-            return data
+        for written in (candidate.strip(), _as_json(candidate.strip())):
+            try:
+                data = json.loads(written)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(data, (dict, list)):
+                return data
     return None
+
+
+def _as_json(text: str) -> str:
+    """An object as Python or JavaScript write it: single quotes, bare keys, a comma behind the last value."""
+    text = _BARE_KEY.sub(r'"\1":', _SINGLE.sub(r'"\1"', text))
+    return _LAST_COMMA.sub("", _CONSTANT.sub(lambda match: _CONSTANTS[match.group()], text))
 
 
 def _answers(data: Any) -> list[str] | None:
