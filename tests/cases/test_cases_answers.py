@@ -37,9 +37,10 @@ def test_answers_are_read_as_a_careful_reader_does(part, kind):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_letters_are_read_better_than_by_each_public_reader(name):
-    given = [row for part in ROWS for row in rows(part, "letter")]
+    """Over the rows that they were given: those of the second set they were not."""
+    given = [row for part in ROWS for row in rows(part, "letter") if row["id"] in PUBLIC[name]]
     theirs = sum(agrees(row, only_letter(PUBLIC[name][row["id"]])) for row in given)
-    assert len(right()) > theirs
+    assert len(given) == 377 and sum(row["id"] in right() for row in given) > theirs
 
 
 def test_the_corpus_is_whole():
