@@ -56,8 +56,9 @@ def test_a_run_leaves_a_model_an_adapter_a_card_and_a_page(scenes, tmp_path):
     train(run)
     assert {"log.jsonl", "rollouts.jsonl", "run.html", "grpo.json"} <= {p.name for p in tmp_path.iterdir()}
     card = (tmp_path / "model" / "README.md").read_text()
-    for words in ("after 2 steps of GRPO (seed 0)", str(scenes), "| evidence |", "LoRA", "Command:"):
+    for words in ("after 2 steps of GRPO (seed 0)", scenes.name, "| evidence |", "LoRA", "Command:"):
         assert words in card
+    assert str(scenes) not in card  # where a machine keeps its data is nobody's
     page = (tmp_path / "run.html").read_text()
     for words in (
         "Every reward",
