@@ -103,7 +103,8 @@ def test_scripts_and_modules_are_the_same_command():
 
 
 def test_what_is_printed_is_a_configuration_again(tmp_path):
-    done = call("-m", "bench", "run", "--suite", "scenes", "--decode.n", "3", "--print_config")
+    asked = ("-m", "bench", "run", "--suite", "scenes", "--decode.n", "3", "--decode.temperature", "0.5")
+    done = call(*asked, "--print_config")
     (tmp_path / "mine.yaml").write_text(done.stdout)
     again = call("-m", "bench", "run", "--suite", tmp_path / "mine.yaml", "--print_config")
     assert again.stdout == done.stdout and yaml.safe_load(again.stdout)["decode"]["n"] == 3

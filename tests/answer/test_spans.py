@@ -377,6 +377,7 @@ def test_whatever_is_written_is_read_or_left(words, gap):
 NASTY = "[[ 1, 三 -_ 3-7 [1,2], 1min 1,1 none 1- start_1_end_ not_1-2_ answer_"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", NASTY.split())
 def test_a_mebibyte_of_words_about_time_is_read_in_one_pass(part):
     text = part.replace("_", " ") * (MAX_TEXT // len(part))

@@ -255,6 +255,7 @@ def test_ten_thousand_fuzzed_lines_are_each_scored_or_rejected_by_number(plan, t
     )
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments_end_byte_for_byte_as_none(scenes, tmp_path):
     """A real process, killed with SIGKILL; an endpoint that answers slowly, so that most kills fall into a
     batch."""

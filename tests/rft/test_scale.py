@@ -153,13 +153,13 @@ def test_a_server_trains_as_an_engine_in_the_process_and_its_death_is_named(
     process.wait(60)
     longer = replace(run, training=run.training | {"max_steps": 3})
     with pytest.raises(InputError, match=r"rollout server .* does not answer .*repeat the training command"):
-        train(longer)
+        train(longer, resume_with="new")
     assert np.isfinite(
         json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())["global_step"]
     )
     process = started(int(url.rpartition(":")[2]), tmp_path / "again.txt", "secret")
     try:
-        assert train(longer).state.global_step == 3
+        assert train(longer, resume_with="new").state.global_step == 3
     finally:
         process.kill()
         process.wait(60)

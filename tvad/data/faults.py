@@ -41,11 +41,11 @@ def of_video(fps: Any, frames: Any, width: Any, height: Any, seconds: Any = None
 
 def of_times(times: Sequence[Any], count: int | None, seconds: float | None) -> list[str]:
     """Seconds at which each of `count` frames appears, in a video of `seconds`."""
-    if not times or not all(_finite(t) for t in times) or any(a > b for a, b in itertools.pairwise(times)):
-        return ["video.times must be seconds that never fall"]
     found = []
     if count is not None and len(times) != count:
         found.append(f"video.times has {len(times)} entries for {count} frames")
+    if not times or not all(_finite(t) for t in times) or any(a > b for a, b in itertools.pairwise(times)):
+        return [*found, "video.times must be seconds that never fall"]
     if seconds is not None and seconds < times[-1] - times[0]:
         found.append(f"video.seconds is {seconds:g}, the last frame appears at {times[-1]:g} s")
     return found
