@@ -11,6 +11,7 @@ has seen (open set). A killed run continues.
 """
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -172,7 +173,7 @@ def prompts_file(plan: Experiment, arm: Arm, seed: int) -> Path:
     written = save(rows, temporary)
     target = folder / f"prompts-{seed}.jsonl"
     written.replace(target)
-    temporary.rmdir()
+    shutil.rmtree(temporary)
     return target
 
 
