@@ -61,23 +61,6 @@ SCHEMA = {
 }
 
 
-_REASONING = r"<(?:think(?:ing)?|thought|reasoning)>|\[THINK\]|◁think▷|<\|channel\|>analysis"
-_REASONED = r"</(?:think(?:ing)?|thought|reasoning)>|\[/THINK\]|◁/think▷|<\|channel\|>final"
-_MARKS = re.compile(f"(?P<opens>{_REASONING})|{_REASONED}", re.IGNORECASE)
-
-
-def _said(text: str) -> str:
-    """A reply without its reasoning: what stands behind the last closing mark, and before an opening one that
-    nothing closes."""
-    start, end = 0, len(text)
-    for mark in _MARKS.finditer(text):
-        if mark["opens"]:
-            end = min(end, mark.start())
-        else:
-            start, end = mark.end(), len(text)
-    return text[start:end]
-
-
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The complete JSON objects of a text, in order, those within others before these."""
 
@@ -109,7 +92,7 @@ def read_rating(text: str) -> dict[str, int]:
     """A judge's reply -> the five ratings: of the last complete JSON object that has the five keys, behind
     any reasoning. Raises ValueError, whose text is the reason, for a refusal, malformed JSON, a missing key
     or a value out of range."""
-    said = _said(text)[-MOST:]
+    said = split(text)[1][-MOST:]
     if not 0 <= said.find("{") < said.rfind("}"):
         raise ValueError("refused or not JSON")
     found = list(_objects(said))
