@@ -13,6 +13,7 @@ from rft.common.stage_record import NAME, read_record, write_record
 from rft.curriculum.arguments import clips_a_step
 from rft.curriculum.config import SYMBOLS, Stage
 from tvad.common.errors import InputError
+from tvad.common.files import json_text
 from tvad.data import load_checked
 from tvad.data.sample import Sample
 
@@ -72,7 +73,7 @@ def check_clips(stage: Stage, clips: int) -> None:
 
 def _settings(stage: Stage, plan: Plan) -> dict[str, Any]:
     own = {key: getattr(plan, key) for key in ("seed", "rate", "max_frames")}
-    return json.loads(json.dumps(own | {"stage": dataclasses.asdict(stage)}, allow_nan=False))
+    return json.loads(json_text(own | {"stage": dataclasses.asdict(stage)}, f"stage {stage.name}"))
 
 
 def _compared(record: dict[str, Any], known: set[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rft.common.run_log import RECORD, RUN, read_record
 from rft.grpo.config import DEFAULTS, GrpoRun
 from tvad.common.config import fields_of
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import json_text, write_whole
 from tvad.data.sample import Sample
 
 # What may differ in a run that goes on: it changes no result. The data, the start and the engine are compared
@@ -75,7 +75,7 @@ def _filled(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
 
 
 def _comparable(settings: dict[str, Any], facts: dict[str, Any] | None, keys: set[str]) -> dict[str, Any]:
-    filled = json.loads(json.dumps(_filled(settings, keys), default=str, allow_nan=False))
+    filled = json.loads(json_text(_filled(settings, keys), RECORD, default=str))
     kept = {k: v for k, v in filled.items() if k not in ("data", "model", "engine")}
     return kept | (facts or {})
 
@@ -91,7 +91,7 @@ class Standing:
     record: dict[str, Any]
 
     def write(self, out: Path) -> None:
-        write_whole(out / RECORD, json.dumps(self.record, indent=1, default=str, allow_nan=False))
+        write_whole(out / RECORD, json_text(self.record, str(out / RECORD), indent=1, default=str))
 
 
 def standing(run: GrpoRun, arguments: Any, facts: dict[str, Any], resume_with: resume.With) -> Standing:

@@ -392,3 +392,10 @@ def test_half_an_emoji_in_a_question_can_be_trained_on(scenes):
     question = sample.questions[0].__class__("judgement", "Is it \ud83d?", "Yes", rationale="so \ude00")
     (row,) = Dataset.from_list([row_of(sample, question)])
     assert "Is it \ufffd?" in str(row["prompt"]) and "so \ufffd" in row["solution"]
+
+
+def test_a_setting_that_json_has_not_is_one_line_and_leaves_no_record(tmp_path):
+    run = record.Standing(None, 0, [], {"training": {"max_grad_norm": float("inf")}})
+    with pytest.raises(InputError, match=r"grpo\.json: a number is NaN or infinite"):
+        run.write(tmp_path)
+    assert not list(tmp_path.iterdir())
