@@ -57,7 +57,7 @@ def _plain_yaml(text: str, where: str) -> Any:
                 raise InputError(
                     f"{where}: line {token.start_mark.line + 1}: YAML tags, anchors and aliases are not taken"
                 )
-        return yaml.load(text, config.Loader)
+        return config.yaml_of(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{where}: not YAML ({' '.join(str(error).split())[:200]})") from error
 

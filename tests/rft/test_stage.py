@@ -177,6 +177,19 @@ def test_merged_equals_unmerged(either, scenes):
     )
 
 
+def killed_in_step_4(monkeypatch):
+    """Until `monkeypatch.undo()`."""
+    step, calls = StageTrainer.training_step, []
+
+    def killed(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(StageTrainer, "training_step", killed)
+
+
 def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(
     checkpoint, scenes, tmp_path, monkeypatch
 ):
@@ -196,15 +209,7 @@ def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(
         selection=Selection(save_steps=2),
     )
     _, whole = carry_out(fresh(), tmp_path / "whole", **knobs)
-    step, calls = StageTrainer.training_step, []
-
-    def killed(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(StageTrainer, "training_step", killed)
+    killed_in_step_4(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         carry_out(fresh(), tmp_path / "cut", **knobs)
     monkeypatch.undo()
@@ -228,15 +233,7 @@ def test_a_stage_goes_on_at_a_new_rate_only_where_that_is_asked(checkpoint, scen
         rows = map(json.loads, (tmp_path / folder / "log.jsonl").read_text().splitlines())
         return {row["step"]: row["learning_rate"] for row in rows if "learning_rate" in row}
 
-    step, calls = StageTrainer.training_step, []
-
-    def killed(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(StageTrainer, "training_step", killed)
+    killed_in_step_4(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         trained("cut", 1e-2)
     monkeypatch.undo()

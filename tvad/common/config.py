@@ -81,10 +81,16 @@ Loader.add_implicit_resolver(
 )
 
 
+def yaml_of(text: str) -> Any:
+    """What YAML says, plain values only: no object is built. Raises yaml.YAMLError, also for a key that is
+    written twice."""
+    return yaml.load(text, Loader)  # a SafeLoader
+
+
 def read_yaml(path: str | Path) -> dict:
     """A YAML mapping. Raises InputError that names the file (and the line, where YAML does)."""
     try:
-        data = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+        data = yaml_of(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such configuration file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -272,7 +278,7 @@ def _below(hint: Any, part: Any) -> tuple[Any, bool]:
 def _of_text(text: str, flag: str) -> Any:
     """What a word of the command line means as YAML."""
     try:
-        return yaml.load(text, Loader)
+        return yaml_of(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{flag}: {text!r:.80} is not YAML") from error
 

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -45,19 +44,10 @@ def described(path: str | os.PathLike, name: str) -> tuple[Video, video.Clock]:
     return Video(name, clock.fps, len(clock), width, height, end, times), clock
 
 
-def opened(sample: Sample) -> Video:
-    """What the sample's video file is. Raises InputError for one that cannot be read."""
-    return described(sample.clip(), sample.video.path)[0]
-
-
 def filled(stated: Video, found: Video) -> Video:
     """What a sample states of its video, and what was found where it states nothing."""
-    return replace(found, **{k: v for k, v in vars_of(stated).items() if v is not None})
-
-
-def vars_of(video: Video) -> dict[str, Any]:
-    """Its fields; `asdict` would copy the times of every frame."""
-    return {field.name: getattr(video, field.name) for field in fields(video)}
+    told = {field.name: getattr(stated, field.name) for field in fields(stated)}
+    return replace(found, **{name: value for name, value in told.items() if value is not None})
 
 
 def _off_clock(stated: Video, clock: video.Clock) -> Iterator[str]:
