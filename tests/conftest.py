@@ -62,6 +62,12 @@ def shared(relative: str) -> Path:
     return path
 
 
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """One line for each folder of other people's that was not there: how many tests, and what it is."""
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]

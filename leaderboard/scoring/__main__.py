@@ -20,6 +20,7 @@ def score(
     parent: int | None = None,
     child: str | None = None,
     work: str | None = None,
+    gigabytes: float = 8.0,
 ) -> int:
     """Score what is queued.
 
@@ -29,11 +30,13 @@ def score(
         parent: End when this process, which started it, has ended.
         child: Folder of one submission; with it, only this one is scored, by a process that has limits.
         work: Folder that the child writes to.
+        gigabytes: What the child may take of address space, in GiB.
     """
-    board = boards.read(config)
     if child and work:
-        scorer.child(board, Path(child), Path(work))
+        scorer.limit(gigabytes)
+        scorer.child(boards.read(config), Path(child), Path(work))
         return 0
+    board = boards.read(config)
     board.open()
     store = Store(connect(board.url))
     store.migrate()

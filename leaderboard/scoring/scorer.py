@@ -51,6 +51,15 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     )
 
 
+def limit(gigabytes: float) -> None:
+    """Leave this process so many GiB of address space. The child calls it before it reads anything of the
+    submission's: a limit set between fork and exec may wait for ever for a lock that another thread of the
+    scorer held, and no time limit ends that."""
+    most = int(gigabytes * (1 << 30))
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold labels
+
+
 def child(board: Board, folder: Path, work: Path) -> None:
     """The child's part: every suite that the submission answers."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
@@ -75,17 +84,9 @@ def run_job(config: str, board: Board, job: Job) -> list[Scored]:
     folder = board.submission(job.hash)
     with tempfile.TemporaryDirectory(dir=board.folder) as work:
         command = [sys.executable, "-m", "leaderboard.scoring", "--config", config]
-        command += ["--child", str(folder), "--work", work]
-
-        def limit() -> None:
-            most = int(board.scoring.gigabytes * (1 << 30))
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold labels
-
+        command += ["--child", str(folder), "--work", work, "--gigabytes", str(board.scoring.gigabytes)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=board.scoring.seconds, preexec_fn=limit
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=board.scoring.seconds)
         except subprocess.TimeoutExpired as error:
             raise InputError(f"scoring took longer than {board.scoring.seconds:g} s") from error
         if done.returncode or not Path(work, RESULTS).exists():

@@ -80,7 +80,8 @@ def test_from_a_token_to_a_comparison(browser, site):
     assert page.locator("th[aria-sort]").inner_text() == "judgement.accuracy"
     page.get_by_label("open weights").check()
     page.get_by_role("button", name="Show").click()
-    assert names.all_inner_texts() == ["second model"] and "1 of 2 models" in page.inner_text("main")
+    page.get_by_text("1 of 2 models").wait_for()
+    assert names.all_inner_texts() == ["second model"]
     page.get_by_label("open weights").uncheck()
     page.get_by_role("button", name="Show").click()
     page.get_by_label("Compare first model").check()

@@ -249,9 +249,15 @@ def test_a_killed_scorer_loses_nothing(board, tmp_path):
     store.create_account("lab")
     found = put(plan, tmp_path, "prior")
     store.submit("lab", found.hash, found.card, found.suites)
-    process = subprocess.Popen([sys.executable, "-m", "leaderboard.scoring", "--config", config], cwd=ROOT)
+    # One that holds the job until it is killed: a quick one might be done between two looks at its state.
+    holding = (
+        "import sys, time; from leaderboard.scoring import __main__, scorer;"
+        " scorer.run_job = lambda *job: time.sleep(600); __main__.main(['--config', sys.argv[1]])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", holding, config], cwd=ROOT)
+    deadline = time.monotonic() + 120
     while store.status(found.hash)["state"] != "running":
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
     process.wait()
@@ -259,7 +265,7 @@ def test_a_killed_scorer_loses_nothing(board, tmp_path):
         session.execute(update(Submission).values(lease=now() - timedelta(seconds=1)))
     assert (
         subprocess.run(
-            [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--once"], cwd=ROOT
+            [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--once"], cwd=ROOT, timeout=300
         ).returncode
         == 0
     )
