@@ -78,8 +78,9 @@ temporal_iou = spans_reward("temporal_iou", temporal.union_iou)
 
 @per_completion
 def box(text: str, reference: Answer, task: str, row: Mapping[str, Any]) -> float | None:
-    """Mean IoU over the asked moments; only for spatial grounding."""
-    if task != "spatial":
+    """Mean IoU over the asked moments; only for spatial grounding, and where the reference holds a box: an
+    answer without one would have all of nothing."""
+    if task != "spatial" or not reference.boxes:
         return None
     return spatial.matched_iou(parsed(text, row).boxes, reference.boxes)
 

@@ -7,9 +7,12 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
+from tvad.answer import words
 from tvad.answer.script import plain
+from tvad.answer.statements import NEAR, clause_before
 
 XYXY = tuple[float, float, float, float]
 Unit = Literal["permille", "permille_yx", "unit", "percent", "pixels", "loc"]
@@ -57,6 +60,22 @@ _MARKS = re.compile(
 _DIGIT = re.compile(r"\d")
 _BRACKET = re.compile(r"[\[(]")
 _SAID = {"%": "percent", "px": "pixels", "pixel": "pixels"}
+# Said of the four numbers: a corner and a size, a centre and a size, or which axis comes first.
+_GAP = r"[^\w\d]{1,4}"
+_SIZED = re.compile(
+    rf"(?<![a-z])(?:c?x_?c?y_?w_?h(?![a-z])|c?x{_GAP}c?y{_GAP}w(?:idth)?{_GAP}h(?:eight)?(?![a-z]))",
+    re.IGNORECASE,
+)
+_X_FIRST = re.compile(rf"(?<![a-z])(?:x_?(?:min|[01]){_GAP}y_?(?:min|[01])|xyxy)(?![a-z])", re.IGNORECASE)
+_IS_Y_FIRST = re.compile(rf"(?<![a-z])(?:y_?(?:min|[01]){_GAP}x_?(?:min|[01])|yxyx)(?![a-z])", re.IGNORECASE)
+# What may stand between a word that denies and the box it denies.
+_PLACED = re.compile(
+    r"(?:[\s\"'*(:]{1,3}(?:in|at|within|inside|on|near|the|this|that|an?|is|it|of|with|located|box|bbox|bounding|region"
+    r"|area|coordinates)(?![a-z])){1,8}[\s\"'*(:]{0,4}$",
+    re.IGNORECASE,
+)
+_LAST_WORDS = re.compile(r"(?:\S{1,30}\s{0,3}){0,2}$")
+_NO_BOX = re.compile(r"(?<!\w)no (?:bounding |such |valid )?box(?:es)?(?!\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +126,39 @@ def boxes_in_text(
     if not _DIGIT.search(text):
         return (), []
     text = _plain(text)
-    rows = [*_tokens(text), *(_fenced(text) or _in_words(text))]
-    rows = rows or _bare(text)
+    rows = _fenced(text)
+    if not rows:
+        held, defect = _that_stand(text, _held(text))
+        if defect:
+            return (), [defect]
+        rows = list(_in_words(text, held))
+    rows = [*_tokens(text), *rows] or _bare(text)
     return _converted(list(dict.fromkeys(rows)), text, unit, size)
+
+
+def _that_stand(text: str, held: list[re.Match[str]]) -> tuple[list[re.Match[str]], str | None]:
+    """Of lists of four in a free text those that it says, or why none: not what it denies ("it is not at
+    [...]"), only what stands behind its last correction, none of alternatives ("[...] or [...]")."""
+    said = [match for match in held if not _denied(text, match)]
+    if held and not said:
+        return [], "denied_box"
+    if len(said) > 1:
+        corrections = list(words.CORRECTS.finditer(text, said[0].end(), said[-1].start()))
+        if corrections:
+            said = [match for match in said if match.start() >= corrections[-1].end()]
+    if any(words.OPEN.fullmatch(text, a.end(), b.start()) for a, b in pairwise(said)):
+        return [], "undecided_box"
+    return said, None
+
+
+def _denied(text: str, box: re.Match[str]) -> bool:
+    before = _PLACED.sub(" ", clause_before(text, box.start()))
+    near = _LAST_WORDS.search(before)
+    return (
+        words.BEFORE_DENIES.search(near.group() if near else before) is not None
+        or words.AFTER_DENIES.match(text[box.end() : box.end() + NEAR]) is not None
+        or _NO_BOX.search(text, max(0, box.start() - NEAR), box.start()) is not None
+    )
 
 
 def _plain(text: str) -> str:
@@ -133,9 +182,12 @@ def _converted(
     if "<loc" in text:
         said = "loc"
     boxes, defects = [], []
+    other = _SIZED.search(text) or (_X_FIRST if unit in Y_FIRST else _IS_Y_FIRST).search(text)
     for values, t in rows:
         if values is None:
             defects.append("malformed_box")
+        elif other:
+            defects.append("box_order")
         elif said != unit or (unit == "loc" and "<loc" not in text):
             defects.append("box_unit")
         else:
@@ -156,7 +208,7 @@ def _written(text: str) -> Iterator[Raw]:
     except RecursionError:
         yield None, None
     except ValueError:
-        rows = list(_in_words(text))
+        rows = list(_in_words(text, _held(text)))
         numbers = _ALONE.findall(text)
         if not rows and len(numbers) == 4:
             rows = [(_four(numbers), None)]
@@ -181,10 +233,15 @@ def _fenced(text: str) -> list[Raw]:
     return []
 
 
-def _in_words(text: str) -> Iterator[Raw]:
-    """Lists of four, pairs of points, then named corners."""
+def _held(text: str) -> list[re.Match[str]]:
+    """Lists of four and pairs of points, in order."""
     held = [*_LIST.finditer(text), *(m for m in _POINTS.finditer(text) if not _mere_points(text, m))]
-    for match in sorted(held, key=lambda match: match.start()):
+    return sorted(held, key=lambda match: match.start())
+
+
+def _in_words(text: str, held: list[re.Match[str]]) -> Iterator[Raw]:
+    """Lists of four and pairs of points, else named corners."""
+    for match in held:
         yield _four(list(match.groups())), None
     if not held:
         named: dict[str, Any] = {}
@@ -215,7 +272,11 @@ def _rows(data: Any) -> Iterator[Raw]:
         t = None if given is None else _number(given)
         places = [named[key] for key in _KEYS if key in named]
         if not places and _of_names(named) is None:
-            places = [value for value in named.values() if isinstance(value, (list, dict))]
+            places = [
+                value
+                for key, value in named.items()
+                if isinstance(value, (list, dict)) and not _OF_POINTS.search(key)
+            ]
         rows = [row for place in places for row in _rows(place)] or [(_of_names(named), None)]
         for values, inner in rows:
             yield (None if given is not None and t is None else values), (t if inner is None else inner)
