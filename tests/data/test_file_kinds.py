@@ -3,10 +3,12 @@ up, or one line that names the file in words."""
 
 import io
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from video_kinds import KINDS, Kind, number_of
+from video_kinds import video as make
 
 from tvad.common.errors import InputError
 from tvad.data import video
@@ -55,3 +57,38 @@ def test_what_is_no_whole_video_is_one_line_in_words(tmp_path, kind: Kind):
         line = str(refused.value)
         assert kind.words in line and line.startswith(str(path)) and "\n" not in line
         assert not ODD.search(line.removeprefix(str(path))), line
+
+
+@pytest.mark.parametrize(
+    "name, rate", [("bare.h264", 30), ("bare.hevc", 10), ("bare.hevc", 50), ("bare.m4v", 10)]
+)
+def test_a_bare_stream_is_counted_at_the_rate_that_it_states(tmp_path, name, rate):
+    path, form = tmp_path / name, name.split(".")[1]
+    codec = {"h264": "libx264", "hevc": "libx265", "m4v": "mpeg4"}[form]
+    options = {"x265-params": "log-level=none"} if form == "hevc" else {}
+    make(path, range(20), Fraction(1, rate), codec, form=form, rate=rate, options=options)
+    clock, *_ = video.inspect(path)
+    assert clock.rate == pytest.approx(rate) and len(clock) == 20 and clock.end == pytest.approx(20 / rate)
+    assert clock.notes == (f"a bare stream holds no times: its frames are counted at {rate} a second",)
+
+
+@pytest.mark.parametrize("frames, times", [(3, 4), (8, 10), (10, 5), (12, 3)])
+def test_joined_parts_may_be_shorter_than_a_second(tmp_path, frames, times):
+    path = tmp_path / "joined.ts"
+    make(path, range(frames), Fraction(1, 10), form="mpegts")
+    path.write_bytes(path.read_bytes() * times)
+    clip = video.decode(path)
+    assert clip.times == pytest.approx([n / 10 for n in range(frames * times)], abs=0.0011)
+    assert [number_of(image) for image in clip.images] == [*range(frames)] * times
+    assert clip.clock.notes == (f"time stamps start anew at frame {frames}: they are counted on",)
+
+
+def test_a_change_of_size_is_said_once(tmp_path):
+    path, rest = tmp_path / "sizes.ts", tmp_path / "rest.ts"
+    make(path, range(5), Fraction(1, 10), form="mpegts")
+    make(rest, range(5, 60), Fraction(1, 10), form="mpegts", size=(32, 32))
+    path.write_bytes(path.read_bytes() + rest.read_bytes())
+    clock, *_ = video.inspect(path)
+    assert [note for note in clock.notes if "picture" in note] == [
+        "the picture changes from 64 x 48 to 32 x 32 pixels at frame 5: it is scaled to the first size"
+    ]

@@ -1,5 +1,5 @@
-"""Every kind of video file that torchcodec reads is read alike: frames, their times, the size as shown. It runs in
-a process of its own, on PyAV's FFmpeg, so that nothing of it stays in this one."""
+"""Every kind of video file that torchcodec reads is read alike: frames, their times, the size as shown. It
+runs in a process of its own, on PyAV's FFmpeg, so that nothing of it stays in this one."""
 
 import json
 import os

@@ -42,6 +42,7 @@ class VideoFile:
         self.size: tuple[int, int] | None = None
         self.clock: Clock
         self._notes: list[str] = []
+        self._resized = False
         with self._opened() as (container, stream):
             self._scan(container, stream)
 
@@ -115,6 +116,8 @@ class VideoFile:
         assert stream.time_base is not None
         self._base = stream.time_base
         rates = (stream.average_rate, stream.base_rate, stream.guessed_rate)
+        if container.format.name in BARE:  # the mean is FFmpeg's assumption, the guess what the stream states
+            rates = rates[::-1]
         self._rates = [float(rate) for rate in rates if rate is not None and 0 < rate <= 1000] or [25.0]
         self._usual = max(1, round(1 / self._rates[0] / self._base))  # ticks of a frame
         packets = array("q"), array("q"), array("q")  # pts, dts, duration of those that are shown
@@ -253,7 +256,8 @@ class VideoFile:
         size = size_of(frame.height, frame.width, self._turn)
         if self.size is None:
             self.size = size
-        elif size != self.size:
+        elif size != self.size and not self._resized:
+            self._resized = True  # said once: it may be so for all frames that follow
             self._say(
                 f"the picture changes from {self.size[1]} x {self.size[0]} to {size[1]} x {size[0]} pixels at"
                 f" frame {count}: it is scaled to the first size"
