@@ -147,13 +147,15 @@ class VideoFile:
         timed, decoded = pts[pts != NONE], dts[dts != NONE]
         counted = np.arange(len(pts)) * self._usual
         self._order: np.ndarray | None = None
+        self._pts = pts
         self._last = int(length[pts.argmax()])
         if form in BARE:
             self._say(f"a bare stream holds no times: its frames are counted at {self._rates[0]:g} a second")
             self._order = counted
-        elif form == "avi" or not len(timed):
-            # AVI knows the order in which frames are decoded: the n-th that is shown has the n-th place.
-            if (pts != dts).any():
+        elif (form == "avi" and (pts != dts).any()) or not len(timed):
+            # AVI knows the order in which frames are decoded: the n-th that is shown has the n-th place. Only
+            # where that order is the one of showing, a frame that is left out moves no other.
+            if len(decoded):
                 self._say("the file holds no times of showing: those of decoding are used, in order")
             self._order = np.sort(decoded) if len(decoded) else counted
         elif len(timed) == len(pts) and (np.diff(decoded) >= 0).all():
@@ -245,6 +247,10 @@ class VideoFile:
     def _stamp(self, frame: av.VideoFrame, count: int) -> int | None:
         if self._order is None:
             return frame.pts
+        if not count:  # what comes before the first key frame is not shown
+            found = np.flatnonzero(self._pts == (NONE if frame.pts is None else frame.pts))
+            self._unseen = int(found[0]) if len(found) else 0
+        count += self._unseen
         return int(self._order[count]) if count < len(self._order) else None
 
     def _look(self, frame: av.VideoFrame, count: int) -> None:
