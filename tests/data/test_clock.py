@@ -43,20 +43,51 @@ def reader_of(clock: Clock) -> video.Reader:
 
 clocks = st.lists(st.integers(0, 3000), min_size=0, max_size=40).map(
     lambda gaps: Clock.of(np.cumsum([0, *gaps]).tolist(), MS, (), 40)
+) | st.builds(
+    Clock.constant,
+    st.integers(1, 200),
+    st.sampled_from([1.0, 5.0, 10.0, 24.0, 25.0, 30000 / 1001, 50.0, 60.0]) | st.floats(0.5, 120),
 )
+rates = st.sampled_from([0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 8.0, 12.5, 25.0, 30.0]) | st.floats(0.1, 40)
 
 
-@given(clocks, st.floats(0.1, 40))
-@settings(max_examples=150)
+@given(clocks, rates)
+@settings(max_examples=300)
 def test_frames_that_come_one_by_one_are_those_of_the_whole(clock, rate):
     indices, moments = clock.taken(rate)
     found = list(reader_of(clock).sampled(rate))
-    if clock.rate is None:
-        assert [f[0] for f in found] == indices.tolist()
-        assert [f[2] for f in found] == pytest.approx(moments.tolist())
+    assert [f[0] for f in found] == indices.tolist()
+    assert [f[2] for f in found] == pytest.approx(moments.tolist())
+    assert [n for n, _ in reader_of(clock).frames(rate)] == indices.tolist()
     assert (np.diff(indices) >= 0).all() and clock.times[indices[0]] == 0 and moments[0] == 0
     thin, _ = clock.taken(rate, 5)
     assert len(thin) == min(5, len(indices)) and set(thin) <= set(indices)
+
+
+@given(clocks, rates, st.integers(1, 6), st.integers(1, 6))
+@settings(max_examples=200)
+def test_windows_show_the_moments_that_decoding_takes(clock, rate, size, step):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tvad.data.video.reading.VideoFile", lambda _: Told(clock))
+        whole = video.decode("told", rate)
+        parts = list(video.windows("told", rate, size, min(size, step)))
+    found = [pair for part in parts for pair in zip(part.moments, part.indices, strict=True)]
+    shown = {float(moment): int(index) for moment, index in found}
+    taken = dict(zip(whole.moments.tolist(), whole.indices.tolist(), strict=True))
+    assert shown.items() <= taken.items()
+    # A picture that stays is one window, however many moments it stands for.
+    assert set(shown.values()) == set(taken.values())
+    if clock.rate is not None:
+        assert shown == taken
+
+
+@pytest.mark.parametrize("fps", [1, 5, 10, 12, 24, 25, 30, 50, Fraction(30000, 1001)])
+def test_every_length_at_common_rates_is_taken_alike(fps):
+    for total in range(1, 80):
+        clock = Clock.constant(total, float(fps))
+        for rate in (0.5, 1, 2, 3, 4, 5, 7, 8, 10, 16):
+            whole = clock.taken(rate)[0].tolist()
+            assert [n for n, _ in reader_of(clock).frames(rate)] == whole, (total, rate)
 
 
 @given(clocks, st.floats(0.1, 40))

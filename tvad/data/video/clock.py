@@ -179,15 +179,20 @@ class Stamps:
         self.ticks = array("q")
         self.notes: dict[str, str] = {}  # the first of each kind
         self._usual, self._second, self._shift = usual, second, 0
+        self._start = 0  # the stamp with which the part began that is read
 
     def add(self, stamp: int | None) -> int:
         """The next frame's stamp, counted on where the file gives none or starts anew."""
         if not self.ticks:
-            self.ticks.append(stamp or 0)
-            return stamp or 0
+            self._start = stamp or 0
+            self.ticks.append(self._start)
+            return self._start
         before, count = self.ticks[-1], len(self.ticks)
         found = before + self._usual if stamp is None else stamp + self._shift
-        if found < before - self._second:
+        # Back by a second, or to where the part began: joined parts may be shorter than a second.
+        again = found <= before - 2 * self._usual and (stamp or 0) <= self._start + self._usual // 2
+        if found < before - self._second or again:
+            self._start = stamp or 0
             self.notes.setdefault("anew", f"time stamps start anew at frame {count}: they are counted on")
             self._shift += before + self._usual - found
             found = before + self._usual

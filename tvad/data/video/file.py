@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from av.stream import Disposition
 
 from tvad.common.errors import InputError
 from tvad.data.video.clock import Clock, Stamps
+from tvad.data.video.elements import is_cut
 from tvad.data.video.lengths import stated_ends
 from tvad.data.video.upright import size_of, turn_of, upright
 
@@ -38,40 +40,41 @@ class VideoFile:
         self._source = source
         self.name = "the video" if isinstance(source, io.BytesIO) else os.fspath(source)
         self.size: tuple[int, int] | None = None
+        self.clock: Clock
         self._notes: list[str] = []
+        self._resized = False
         with self._opened() as (container, stream):
             self._scan(container, stream)
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    def _file(self) -> Iterator[io.BytesIO | io.FileIO]:
         # A file of our own opening, not a name: FFmpeg takes what stands before a colon for a protocol, and a
         # playlist for other files or addresses to open ("none" is the only protocol that it may use).
         if isinstance(self._source, io.BytesIO):
-            file: io.BytesIO | io.FileIO = self._source
-        else:
-            path = Path(self._source)
-            if not path.is_file():
-                raise InputError(f"{self.name}: no such video file")
-            try:
-                file = io.FileIO(path)
-            except OSError as error:
-                raise InputError(f"{self.name}: cannot be opened ({error.strerror})") from error
+            self._source.seek(0)
+            yield self._source
+            return
+        path = Path(self._source)
+        if not path.is_file():
+            raise InputError(f"{self.name}: no such video file")
         try:
-            file.seek(0)
+            file = io.FileIO(path)
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be opened ({error.strerror})") from error
+        with file:
+            yield file
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+        with self._file() as file, self._in_words():
             if not file.read(1):
                 raise InputError(f"{self.name}: cannot be decoded (the file is empty)")
             file.seek(0)
             options = {"protocol_whitelist": "none", "max_pixels": str(MOST_PIXELS)}
-            with (
-                self._in_words(),
-                av.open(
-                    file, "r", options=options, buffer_size=BUFFER, metadata_errors="replace"
-                ) as container,
-            ):
+            with av.open(
+                file, "r", options=options, buffer_size=BUFFER, metadata_errors="replace"
+            ) as container:
                 yield container, self._video_of(container)
-        finally:
-            if isinstance(file, io.FileIO):
-                file.close()
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -113,6 +116,8 @@ class VideoFile:
         assert stream.time_base is not None
         self._base = stream.time_base
         rates = (stream.average_rate, stream.base_rate, stream.guessed_rate)
+        if container.format.name in BARE:  # the mean is FFmpeg's assumption, the guess what the stream states
+            rates = rates[::-1]
         self._rates = [float(rate) for rate in rates if rate is not None and 0 < rate <= 1000] or [25.0]
         self._usual = max(1, round(1 / self._rates[0] / self._base))  # ticks of a frame
         packets = array("q"), array("q"), array("q")  # pts, dts, duration of those that are shown
@@ -131,7 +136,10 @@ class VideoFile:
         if not packets[0]:
             raise InputError(f"{self.name}: no frame could be decoded")
         self._set_times(container.format.name, *(np.array(column, np.int64) for column in packets))
-        self._refuse_cut(*stated_ends(container, stream), others)
+        with self._file() as file:
+            cut = is_cut(file, container.format.name)
+        self._refuse_cut(*stated_ends(container, stream), others, cut)
+        self.clock = replace(self.clock, notes=tuple(self._notes))
 
     def _set_times(self, form: str, pts: np.ndarray, dts: np.ndarray, length: np.ndarray) -> None:
         """The clock that the packets tell, and `_order`: stamps of frames by their number where a frame's own
@@ -139,13 +147,15 @@ class VideoFile:
         timed, decoded = pts[pts != NONE], dts[dts != NONE]
         counted = np.arange(len(pts)) * self._usual
         self._order: np.ndarray | None = None
+        self._pts = pts
         self._last = int(length[pts.argmax()])
         if form in BARE:
             self._say(f"a bare stream holds no times: its frames are counted at {self._rates[0]:g} a second")
             self._order = counted
-        elif form == "avi" or not len(timed):
-            # AVI knows the order in which frames are decoded: the n-th that is shown has the n-th place.
-            if (pts != dts).any():
+        elif (form == "avi" and (pts != dts).any()) or not len(timed):
+            # AVI knows the order in which frames are decoded: the n-th that is shown has the n-th place. Only
+            # where that order is the one of showing, a frame that is left out moves no other.
+            if len(decoded):
                 self._say("the file holds no times of showing: those of decoding are used, in order")
             self._order = np.sort(decoded) if len(decoded) else counted
         elif len(timed) == len(pts) and (np.diff(decoded) >= 0).all():
@@ -167,18 +177,28 @@ class VideoFile:
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
 
-    def _refuse_cut(self, own: float | None, whole: float | None, others: float) -> None:
+    def _refuse_cut(self, own: float | None, whole: float | None, others: float, cut: bool | None) -> None:
         """Raises InputError where the picture ends before it was meant to, by what is said of it (`own`) or
-        of the whole file, whose other streams end at `others`, all in seconds. A last frame may stay as long
-        as any before it, and sound may go on."""
-        clock, end = self.clock, self._first + self.clock.end
+        of the whole file, whose other streams end at `others`, all in seconds. cut: whether the file lacks
+        bytes. Where it does, what its last frame would have stayed for is no excuse; where it has them all,
+        the last frame stays, and the header is a hint; else it may stay as long as any before it."""
+        clock = self.clock
+        seconds = float(clock.times[-1]) + max(float(self._last * self._base), clock.pause)
+        end = self._first + (seconds if cut else clock.end)
         if own is None or (whole is not None and not others):
             own, end = whole, max(end, others)
-        if own is not None and own - end > max(1.5 * clock.pause, clock.longest):
+        short = 0.0 if own is None else own - end
+        meant = (own or 0.0) - self._first
+        most = 1.5 * clock.pause if cut else max(1.5 * clock.pause, clock.longest)
+        if short > most and cut is not False:
             raise InputError(
-                f"{self.name}: cannot be decoded to its end (truncated, {clock.end:.1f} of"
-                f" {own - self._first:.1f} s could be decoded)"
+                f"{self.name}: cannot be decoded to its end (truncated, {end - self._first:.1f} of"
+                f" {meant:.1f} s could be decoded)"
             )
+        if cut:
+            self._say(f"the file was cut off: its last frame comes at {clock.times[-1]:.1f} s")
+        elif short > (most if cut is False else 1.5 * clock.pause):
+            self._say(f"the header says {meant:.1f} s, the picture ends at {end - self._first:.1f} s")
         if self._torn and own is None:
             raise self._broken(clock.end)
 
@@ -215,15 +235,22 @@ class VideoFile:
         if not stamps.ticks:
             raise InputError(f"{self.name}: no frame could be decoded")
         self._say(*stamps.notes.values())
-        self.clock = self._clock(stamps)
-        first = float(stamps.ticks[0] * self._base)
-        missing = self._first + before.end - first - self.clock.end
+        after = self._clock(stamps)
+        end = float(stamps.ticks[0] * self._base) + after.end - self._first
+        missing = before.end - end
         if missing > max(1.5 * before.pause, before.longest):
-            raise self._broken(self.clock.end)
+            raise self._broken(after.end)
+        if missing > 1.5 * before.pause:
+            self._say(f"of {before.end:.1f} s that the file holds, {end:.1f} s could be decoded")
+        self.clock = replace(after, notes=tuple(self._notes))
 
     def _stamp(self, frame: av.VideoFrame, count: int) -> int | None:
         if self._order is None:
             return frame.pts
+        if not count:  # what comes before the first key frame is not shown
+            found = np.flatnonzero(self._pts == (NONE if frame.pts is None else frame.pts))
+            self._unseen = int(found[0]) if len(found) else 0
+        count += self._unseen
         return int(self._order[count]) if count < len(self._order) else None
 
     def _look(self, frame: av.VideoFrame, count: int) -> None:
@@ -235,7 +262,8 @@ class VideoFile:
         size = size_of(frame.height, frame.width, self._turn)
         if self.size is None:
             self.size = size
-        elif size != self.size:
+        elif size != self.size and not self._resized:
+            self._resized = True  # said once: it may be so for all frames that follow
             self._say(
                 f"the picture changes from {self.size[1]} x {self.size[0]} to {size[1]} x {size[0]} pixels at"
                 f" frame {count}: it is scaled to the first size"

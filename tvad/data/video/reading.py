@@ -135,15 +135,29 @@ class Reader:
     def sampled(self, rate: float | None = None) -> Iterator[tuple[int, float, float, np.ndarray]]:
         """(index, seconds, moment in seconds, image) of the frames at `rate` a second."""
         clock = self.clock
-        if rate is None or clock.rate is not None:
-            step = 1.0 if rate is None or rate >= clock.fps else clock.fps / rate
-            due = 0
+        if rate is None or (clock.rate is not None and rate >= clock.rate):
             for index, seconds, make in self._all():
-                if index == round(due * step):
-                    due += 1
-                    yield index, seconds, seconds, make()
+                yield index, seconds, seconds, make()
+        elif clock.rate is not None:
+            yield from self._at_steps(clock.rate, rate)
         else:
             yield from self._at_moments(clock, rate)
+
+    def _at_steps(self, fps: float, rate: float) -> Iterator[tuple[int, float, float, np.ndarray]]:
+        """`sample_indices` for frames as they come: one that is shown before its moment waits for the next
+        one, since the video may end before that moment."""
+        due, waits = 0, None
+        for index, seconds, make in self._all():
+            if waits is not None:
+                yield waits
+                waits = None
+            if index == round(due * fps / rate):
+                found = index, seconds, seconds, make()
+                if due <= index / fps * rate + 1e-6:
+                    yield found
+                else:
+                    waits = found
+                due += 1
 
     def _at_moments(self, clock: Clock, rate: float) -> Iterator[tuple[int, float, float, np.ndarray]]:
         """`Clock.taken` for frames as they come: a frame is taken for all moments until the next one's."""
