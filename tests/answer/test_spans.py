@@ -51,7 +51,7 @@ FORMS = {
         ("frames 1,000 to 1 900", (100, 190)),
         ("1,234.5 s to 1.300,5 s", (1234.5, 1300.5)),
         ("1,000 s to 2,000 s", None),
-        ("1.000 ms to 2.000 ms", None),
+        ("1.000 to 2.000 frames", None),
         ("<glue>1,500 min to 2,500 min</glue>", None),
     ],
     "a tag's content": [

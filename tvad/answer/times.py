@@ -32,9 +32,7 @@ _SPACELESS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # Thai, ka
 _SCRIPT = re.compile(f"[{_SPACELESS}]")
 _LETTER = rf"(?:[^\W\d_{_SPACELESS}]|[\u064b-\u0652\u0900-\u0965])"  # with the marks of Arabic and Hindi
 _ORDINALS = {"st", "nd", "rd", "th", "e", "er", "re", "ème", "º", "ª"}
-_CLOCK = (
-    r"\d{1,6}:\d{1,2}(?::\d{1,2}(?:[:;]\d{1,2}(?![\d:]))?)?(?:\.\d{1,12}|,\d{1,3}(?![\d:])(?!\.\d))?(?!:?\d)(?!\.\d)"
-)
+_CLOCK = r"\d{1,6}:\d{1,2}(?::\d{1,2}(?:[:;]\d{1,2}(?![\d:]))?)?(?:\.\d{1,12}|,\d{1,3}(?![\d:])(?!\.\d))?(?!:?\d)(?!\.\d)"
 _SPACELESS_WORDS = "|".join(
     re.escape(word) for word in sorted({*KINDS, *UNITS}, key=len, reverse=True) if _SCRIPT.match(word)
 )
@@ -83,10 +81,11 @@ class Item:
 
     @property
     def doubtful(self) -> bool:
-        """May it be a thousand times as much? 1,000 s may be 1 s; of ms and frames nobody writes thousandths."""
+        """May it be a thousand times as much, or as little? 1,000 s may be 1 s, 1.000 frames a thousand; of
+        ms and frames nobody writes thousandths with a comma."""
         if _THOUSANDS in self.text:
             return self.unit not in _WHOLE and self.text.count(_THOUSANDS) == 1 and "." not in self.text
-        return self.unit in _WHOLE and re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", self.text) is not None
+        return self.unit == "frame" and re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", self.text) is not None
 
 
 def _leads(unit: Item) -> bool:
