@@ -34,7 +34,7 @@ _CORRECTS = re.compile(
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"\d")
-_PARTING = re.compile(r"[\W_]*(?:t(?:ime|imestamp)?[\W_]*\d?[\W_]*)?")  # between two bare times
+PARTING = re.compile(r"[\W_]*(?:t(?:ime|imestamp)?[\W_]*\d?[\W_]*)?")  # between two bare times
 
 
 def first_span(spans: Spans | None) -> Span | Literal["none"] | None:
@@ -70,7 +70,7 @@ def read_spans(
         times = [n for n, item in enumerate(found) if item.kind == TIME]
         if len(times) != 2 or {"or", "not", "none", "normal"} & {item.kind for item in found}:
             return None, ["non_finite_span" if _non_finite(found) else "malformed_span"]
-        if not _PARTING.fullmatch(text, found[times[0]].end, found[times[1]].start):
+        if not PARTING.fullmatch(text, found[times[0]].end, found[times[1]].start):
             return None, ["malformed_span"]  # "camera 3, clip 7"
         said = [Intervals(found).said(found[times[0]], found[times[1]], times[0], times[1])]
     within = {n for s in said for n in range(s.first, s.last + 1)}
@@ -160,7 +160,7 @@ def _resolved(
     spans: list[Span] = []
     defects: list[str] = []
     nothing = 0
-    for one in _with_units(found, said):
+    for one in with_units(found, said):
         span, more = _seconds(one, timing)
         if span is None and one.aside is not None:
             span, more = _seconds(one.aside, timing)
@@ -176,7 +176,7 @@ def _resolved(
     return tuple(spans), list(dict.fromkeys(defects))
 
 
-def _with_units(found: list[Item], said: Sequence[Said]) -> list[Said]:
+def with_units(found: list[Item], said: Sequence[Said]) -> list[Said]:
     """A unit said once counts for all that it is listed with: "frames 3-5 and 8-9", "1-2, 4-5 min"."""
     done = list(said)
     for n in range(len(done) - 1, 0, -1):

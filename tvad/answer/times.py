@@ -32,7 +32,8 @@ _SPACELESS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # Thai, ka
 _SCRIPT = re.compile(f"[{_SPACELESS}]")
 _LETTER = rf"(?:[^\W\d_{_SPACELESS}]|[\u064b-\u0652\u0900-\u0965])"  # with the marks of Arabic and Hindi
 _ORDINALS = {"st", "nd", "rd", "th", "e", "er", "re", "ème", "º", "ª"}
-_CLOCK = r"\d{1,6}:\d{1,2}(?::\d{1,2}(?:[:;]\d{1,2}(?![\d:]))?)?(?:\.\d{1,12}|,\d{1,3}(?![\d:])(?!\.\d))?(?!:?\d)(?!\.\d)"
+_FRACTION = r"(?:\.\d{1,12}|,\d{1,3}(?![\d:])(?!\.\d))?"
+_CLOCK = rf"\d{{1,6}}:\d{{1,2}}(?::\d{{1,2}}(?:[:;]\d{{1,2}}(?![\d:]))?)?{_FRACTION}(?!:?\d)(?!\.\d)"
 _SPACELESS_WORDS = "|".join(
     re.escape(word) for word in sorted({*KINDS, *UNITS}, key=len, reverse=True) if _SCRIPT.match(word)
 )
@@ -64,8 +65,8 @@ _MINUTES = re.compile(r"(?<=\d)(\s?)['′](\s?\d{1,2}(?:[.,]\d{1,6})?\s?)(\"|''|
 @dataclass(slots=True)
 class Item:
     """A time (`kind` TIME, or "number" for one in words that no unit has confirmed yet), a bracket, or a word
-    by its kind in `time_words`; "word" for any other. `start`, `end`: its place in the text, the unit behind it
-    included; `text`: its number, or word. `unit`: of `time_words.UNITS`, "clock", "share" (of the video),
+    by its kind in `time_words`; "word" for any other. `start`, `end`: its place in the text, with the unit
+    behind it; `text`: its number, or word. `unit`: of `time_words.UNITS`, "clock", "share" (of the video),
     "bad"; None where none is said. `before`: the unit stands before the number. `parts`: of several numbers
     ("1 min 5 s")."""
 
