@@ -59,8 +59,8 @@ ONE = {  # read by one of them at least
     "10 000-20 000 frames": (1000, 2000),
     "1.234,5 s-1.300,5 s": (1234.5, 1300.5),
 }
-NEITHER = """camera_3,_clip_7|row_3_col_7|3m-7m|3_xyz-7_xyz|0:75-0:90|2_min-3|10%-50|1.000-2.000_frames|1.5-7_frames
-3-7-9|00:03:12:05-00:03:14:00|nan-3|1:75,5-2:00|3m_7s""".replace("\n", "|").replace("_", " ")
+NEITHER = """camera_3,_clip_7|row_3_col_7|3m-7m|3_xyz-7_xyz|0:75-0:90|2_min-3|10%-50|1.000-2.000_frames
+1.5-7_frames|3-7-9|00:03:12:05-00:03:14:00|nan-3|1:75,5-2:00|3m_7s""".replace("\n", "|").replace("_", " ")
 
 
 def of_table(text: str, comma: bool) -> list[tuple[float, float]] | None:

@@ -291,7 +291,7 @@ def _compound(found: list[Item]) -> list[Item]:
             if found[n + 1].kind in ("and", "comma") and n + 2 < len(found) and found[n + 2].unit in SECONDS:
                 step = 2 if not (done and done[-1].kind in ("between", "open")) else 1
             other = found[n + step]
-            # The m of "1m05s" is a minute because seconds follow, that of "1h 2m" because hours are before it.
+            # The m of "1m05s" is a minute because seconds follow, that of "1h 2m" because hours lead.
             if item.unit == "m" and other.unit in ("s", "ms") and other.start - item.end <= 1:
                 item.unit = "min"
             if other.unit == "m" and item.unit == "h" and other.start - item.end <= 1:

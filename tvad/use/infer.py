@@ -31,8 +31,8 @@ PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 def ask(
     model, processor, clips: list[video.Frames], text: str, history=(), max_tokens: int = 96
 ) -> tuple[list[str], bool]:
-    """Greedy answers to `text` about each clip, after the turns of `history`; and whether the prompt has opened
-    their reasoning, as some chat templates do."""
+    """Greedy answers to `text` about each clip, after the turns of `history`; and whether the prompt has
+    opened their reasoning, as some chat templates do."""
     prompt = chat(processor, messages(text, "clip", tuple(history)))
     inputs = processor.encode([prompt] * len(clips), clips, padding=True, padding_side="left").to(
         model.device
