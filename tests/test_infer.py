@@ -239,7 +239,7 @@ def test_every_span_of_a_window_is_kept_on_the_videos_clock(monkeypatch, long_vi
         ]
     )
     monkeypatch.setattr(infer, "heatmaps_of", lambda *_: None)
-    monkeypatch.setattr(infer, "ask", lambda _m, _p, clips, _text: [next(said) for _ in clips])
+    monkeypatch.setattr(infer, "ask", lambda _m, _p, clips, _text: ([next(said) for _ in clips], False))
     analysis = analyse(None, None, str(long_video))
     # Windows of 4 s begin at 0, 2, 4, 6, 8 s: the second says 5 to 6 s and 3 to 4 s, the third's frames are
     # nobody's, the fourth is cut at 10 s.
@@ -253,6 +253,45 @@ def test_every_span_of_a_window_is_kept_on_the_videos_clock(monkeypatch, long_vi
     turns = infer.as_json(analysis, dialogue)["dialogue"]["turns"]
     assert [turn["spans"] for turn in turns] == [((1.0, 2.0), (3.0, 4.0)), None, "none"]
     assert turns[0]["span"] == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("end", "spans", "unread"),
+    [("", [(1.0, 2.0)], {}), ("<think>\n", [], {"unclosed_think": 1})],
+)
+def test_reasoning_that_the_prompt_has_opened_is_no_answer(monkeypatch, long_video, end, spans, unread):
+    """A template that ends in <think>: the reply begins inside the reasoning, and none of it is an answer."""
+    said = "First I look at the man. He might steal from 1 to 2 s, or maybe nothing"
+
+    class Processor:
+        tokenizer = None
+
+        def encode(self, prompts, clips, **_):
+            return Inputs(input_ids=np.zeros((len(prompts), 1), int))
+
+        def batch_decode(self, rows, **_):
+            return [said for _ in rows]
+
+    class Inputs(dict):
+        def to(self, _device):
+            return self
+
+    class Model:
+        device = "cpu"
+
+        def generate(self, input_ids, **_):
+            return input_ids
+
+    processor = Processor()
+    processor.tokenizer = processor
+    monkeypatch.setattr(infer, "chat", lambda _processor, _messages: f"When?{end}")
+    monkeypatch.setattr(infer, "heatmaps_of", lambda *_: None)
+    analysis = analyse(Model(), processor, str(long_video), max_frames=64)
+    assert (analysis.spans, analysis.unread) == (spans, unread)
+    dialogue = Dialogue(Model(), processor, analysis.clip)
+    reply = dialogue.ask("When?")
+    assert (reply.reasoning is None, reply.spans is None) == (not end, bool(end))
+    assert [shown.spans for _, shown in dialogue.shown()] == [reply.spans]
 
 
 def test_spans_of_windows_are_merged():

@@ -326,7 +326,7 @@ def test_the_server_answers_as_transformers_does(server, clip):
     seen = video.decode(clip, 2.0, 8)
     assert (
         answer["choices"][0]["message"]["content"]
-        == ask(model, processor, [seen], "When does the anomaly happen?", max_tokens=24)[0]
+        == ask(model, processor, [seen], "When does the anomaly happen?", max_tokens=24)[0][0]
     )
     heat = heatmaps_of(model, processor, [seen])[0]
     assert [s["score"] for s in answer["heatmap"]["steps"]] == pytest.approx(

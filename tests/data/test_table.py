@@ -279,7 +279,7 @@ def test_spans_that_say_two_things_or_none_are_refused(text, unit, comma):
         ("start,end", "0:03", "00:00:05.5", (3.0, 5.5)),
         ("start_ms,end_ms", "3000", "5500", (3.0, 5.5)),
         ("start (s),end (s)", "3 s", "5.5", (3.0, 5.5)),
-        ("start frame,end frame", "30", "54", (3.0, 5.5)),
+        ("start frame,end frame", "30", "55", (3.0, 5.5)),
         ("first_frame,last_frame", "30", "54", (3.0, 5.5)),
         ("start (min),end (min)", "0.05", "0.1", (3.0, 6.0)),
         ("start %,end %", "25", "75", (2.0, 6.0)),

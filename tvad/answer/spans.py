@@ -34,6 +34,7 @@ _CORRECTS = re.compile(
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"\d")
+PARTING = re.compile(r"[\W_]*(?:t(?:ime|imestamp)?[\W_]*\d?[\W_]*)?")  # between two bare times
 
 
 def first_span(spans: Spans | None) -> Span | Literal["none"] | None:
@@ -69,7 +70,9 @@ def read_spans(
         times = [n for n, item in enumerate(found) if item.kind == TIME]
         if len(times) != 2 or {"or", "not", "none", "normal"} & {item.kind for item in found}:
             return None, ["non_finite_span" if _non_finite(found) else "malformed_span"]
-        said = [Said(found[times[0]], found[times[1]], times[0], times[1])]
+        if not PARTING.fullmatch(text, found[times[0]].end, found[times[1]].start):
+            return None, ["malformed_span"]  # "camera 3, clip 7"
+        said = [Intervals(found).said(found[times[0]], found[times[1]], times[0], times[1])]
     within = {n for s in said for n in range(s.first, s.last + 1)}
     if any(i.kind == TIME and i.unit in (None, "bad") and n not in within for n, i in enumerate(found)):
         return None, ["malformed_span"]
@@ -92,7 +95,7 @@ def read_text(text: str, timing: Timing | None = None) -> tuple[Spans | None, li
     last = said[-1].first if said else 0
     cue = max((n for n, item in enumerate(found[:last]) if item.kind == "answer"), default=-1)
     said = [s for s in said if s.first > cue]
-    said = [s for s in said if "other" not in (s.start.unit, s.end.unit)]
+    said = [s for s in said if not {"m", "other"} & {s.start.unit, s.end.unit}]
     said = [s for s in said if not s.start.unit == s.end.unit == "share"] or said
     if not said and (_empty(text) or quiet(found)):
         return NONE, cut
@@ -157,7 +160,7 @@ def _resolved(
     spans: list[Span] = []
     defects: list[str] = []
     nothing = 0
-    for one in _with_units(found, said):
+    for one in with_units(found, said):
         span, more = _seconds(one, timing)
         if span is None and one.aside is not None:
             span, more = _seconds(one.aside, timing)
@@ -173,7 +176,7 @@ def _resolved(
     return tuple(spans), list(dict.fromkeys(defects))
 
 
-def _with_units(found: list[Item], said: Sequence[Said]) -> list[Said]:
+def with_units(found: list[Item], said: Sequence[Said]) -> list[Said]:
     """A unit said once counts for all that it is listed with: "frames 3-5 and 8-9", "1-2, 4-5 min"."""
     done = list(said)
     for n in range(len(done) - 1, 0, -1):
@@ -194,12 +197,13 @@ def _given(found: list[Item], said: Said, unit: str | None, one: Said, other: Sa
     return replace(said, start=replace(said.start, unit=unit), end=replace(said.end, unit=unit))
 
 
-_SCALED = (*SECONDS, "frame", "percent", "other")
+_SCALED = (*SECONDS, "frame", "percent", "m", "other")
 _DEFECTS = {
     "frame": "frame_span",
     "smpte": "frame_span",
     "percent": "percent_span",
     "share": "relative_span",
+    "m": "unknown_unit_span",
     "other": "unknown_unit_span",
     "conflict": "mixed_unit_span",
     "non_finite": "non_finite_span",
@@ -232,6 +236,8 @@ def _seconds(said: Said, timing: Timing | None) -> tuple[Span | Literal["none"] 
         if not start.before:
             return None, ["mixed_unit_span"]  # "2 min to 3"
         end = replace(end, unit=start.unit)  # "frames 40 to 90"
+    if start.doubtful or end.doubtful:
+        return None, ["malformed_span"]  # "1,000 s"
     a, b = _at(start, timing), _at(end, timing)
     if a is None or b is None:
         return None, [_DEFECTS[(start if a is None else end).unit or "bad"]]

@@ -4,9 +4,10 @@ A word that is not here is any other word, which parts what stands on its two si
 after a number and something else before one (Russian "с"). To add a language: a block.
 """
 
-# How a unit counts: seconds in one of it; or "frame", "percent"; or "other", counted things that are no time.
+# How a unit counts: seconds in one of it; or "frame", "percent"; "m", metres or minutes; or "other",
+# counted things that are no time.
 SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_UNITS = (*SECONDS, "frame", "percent", "other")
+_UNITS = (*SECONDS, "frame", "percent", "m", "other")
 
 _BY_LANGUAGE: dict[str, dict[str, str]] = {
     "any": {
@@ -21,9 +22,10 @@ _BY_LANGUAGE: dict[str, dict[str, str]] = {
         "s": "s sec secs second seconds",
         "min": "min mins minute minutes",
         "h": "h hr hrs hour hours",
-        "frame": "frame frames",
+        "frame": "frame frames f fr",
         "percent": "percent pct",
-        "other": "m km px pixel pixels meter meters metre metres feet degree degrees days weeks months years"
+        "m": "m",
+        "other": "km px pixel pixels meter meters metre metres feet degree degrees days weeks months years"
         " steps ticks beats chunks windows segments clips tokens fps hz us ns people persons men women"
         " children cars vehicles times points",
         "from": "from",

@@ -12,6 +12,7 @@ from tvad.answer.script import FULL_WIDTH
 from tvad.answer.time_words import HAN, KINDS, NUMBERS, SECONDS, TENS, UNITS
 
 TIME = "time"
+_WHOLE = ("ms", "frame")
 _PLAIN = FULL_WIDTH | {
     **dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2014, 0x2015), "-"),
     **dict.fromkeys((0x301C, 0xFF5E, 0x223C), "~"),
@@ -22,42 +23,52 @@ _PLAIN = FULL_WIDTH | {
     **dict.fromkeys((0xFF5D, 0xFF1E), "}"),
     0xFF1B: ";",
     0x2019: "'",
-    0x201D: " ",
+    0x201D: '"',
     0x2033: "″",
     0x3003: "″",
 }
+_THOUSANDS = "\x1f"  # stands for the comma of 10,000
 _SPACELESS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # Thai, kana, Han, Hangul
 _SCRIPT = re.compile(f"[{_SPACELESS}]")
 _LETTER = rf"(?:[^\W\d_{_SPACELESS}]|[\u064b-\u0652\u0900-\u0965])"  # with the marks of Arabic and Hindi
 _ORDINALS = {"st", "nd", "rd", "th", "e", "er", "re", "ème", "º", "ª"}
-_CLOCK = r"\d{1,6}:\d{1,2}(?::\d{1,2}(?:,\d{3}(?!\d)|[:;]\d{1,2}(?![\d:]))?)?(?:\.\d{1,12})?(?!:?\d)(?!\.\d)"
+_FRACTION = r"(?:\.\d{1,12}|,\d{1,3}(?![\d:])(?!\.\d))?"
+_CLOCK = rf"\d{{1,6}}:\d{{1,2}}(?::\d{{1,2}}(?:[:;]\d{{1,2}}(?![\d:]))?)?{_FRACTION}(?!:?\d)(?!\.\d)"
 _SPACELESS_WORDS = "|".join(
     re.escape(word) for word in sorted({*KINDS, *UNITS}, key=len, reverse=True) if _SCRIPT.match(word)
 )
 _TOKEN = re.compile(
     rf"(?P<clock>(?<![\d.:]){_CLOCK})"
-    r"|(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d{1,3}(?![^\W\d_]))?|(?<!\d)\.\d+)"
+    rf"|(?P<number>\d+(?:{_THOUSANDS}\d{{3}})*(?:\.\d+)?(?:e[+-]?\d{{1,3}}(?![^\W\d_]))?|(?<!\d)\.\d+)"
     r"|(?P<dash>-{1,2}>|=>|\.{2,3}(?!\.)|[-~])"
     r"|(?P<open>[\[({<])|(?P<close>[\])}>])|(?P<comma>[,،])|(?P<semi>;)"
     r"|(?P<stop>\.(?!\w)|[!?。！？।؟|\n])"
     rf"|(?P<han>[{''.join(HAN)}]{{1,4}}(?=[到至~-]|{'|'.join(u for u in UNITS if re.match('[㐀-鿿]', u))}))"
     r"|(?P<word>(?:per|pour|por)\s{1,2}c[ei]+nt[o]?\b|(?:percent|porciento)\b|[%″′&+/]"
-    rf"|{_SPACELESS_WORDS}|[{_SPACELESS}]|{_LETTER}+(?:'{_LETTER}+)*)",
+    rf"|{_SPACELESS_WORDS}|[{_SPACELESS}]|{_LETTER}*?(?-i:[a-z](?=[A-Z]))|{_LETTER}+(?:'{_LETTER}+)*)",
     re.IGNORECASE,
 )
-# "3,5 s to 7,25 s": a comma between digits is a decimal point where a word or dash parts the two numbers.
-_DECIMAL = re.compile(
-    r"(?<![\d.,:])(\d{1,6}),(\d{1,3})(?=\s{0,2}[^\W\d_]{0,9}\s{0,2}(?:-|~|to|bis|a|à|до|по|hasta|und|et|y|e)\s{0,2}\d)"
-    r"|(?<=\d)(\s{0,2}[^\W\d_]{0,9}\s{0,2}(?:-|~|to|bis|a|à|до|по|hasta|und|et|y|e)\s{0,2}\d{1,6}),(\d{1,3})(?![\d,:])",
-    re.IGNORECASE,
+# "3,5 s to 7,25 s": a comma between digits is a decimal point where a word or dash parts the two numbers, or
+# where a word stands before them and a unit behind. "1,000 ms": three digits behind it may be thousands.
+_JOINT = r"(?:-|~|to|bis|a|à|до|по|hasta|until|till|und|and|et|y|e)"
+_COMMA = re.compile(
+    r"(?<![\d.,:])(?:\d{1,9}(?:,\d{1,12}){1,5}(?:\.\d{1,12})?|\d{1,3}(?:\.\d{3}){1,3},\d{1,12}"
+    r"|[1-9]\d{0,2}(?:[ \u00a0\u202f]\d{3}){1,3})(?![\d:])(?!,\d)"
 )
+_GROUPED = re.compile(r"[1-9]\d{0,2}(?:(?:,\d{3})+(?:\.\d+)?|(?:\.\d{3})+,\d+|(?:\s\d{3})+)")
+_JOINED = re.compile(rf"\s{{0,2}}[^\W\d_]{{0,9}}\s{{0,2}}{_JOINT}\s{{0,2}}\d", re.IGNORECASE)
+_JOINS = re.compile(rf"\d\s{{0,2}}[^\W\d_]{{0,9}}\s{{0,2}}{_JOINT}\s{{0,2}}$", re.IGNORECASE)
+_UNIT = re.compile(r"\s{0,2}(%|[^\W\d_]{1,14})")
+_MINUTES = re.compile(r"(?<=\d)(\s?)['′](\s?\d{1,2}(?:[.,]\d{1,6})?\s?)(\"|''|″)|(?<=\d)'(?=\d\d(?![\w.,']))")
 
 
 @dataclass(slots=True)
 class Item:
     """A time (`kind` TIME, or "number" for one in words that no unit has confirmed yet), a bracket, or a word
-    by its kind in `time_words`; "word" for any other. `unit`: of `time_words.UNITS`, "clock", "share" (of the
-    video), "bad"; None where none is said. `before`: the unit stands before the number."""
+    by its kind in `time_words`; "word" for any other. `start`, `end`: its place in the text, with the unit
+    behind it; `text`: its number, or word. `unit`: of `time_words.UNITS`, "clock", "share" (of the video),
+    "bad"; None where none is said. `before`: the unit stands before the number. `parts`: of several numbers
+    ("1 min 5 s")."""
 
     kind: str
     start: int
@@ -67,15 +78,24 @@ class Item:
     unit: str | None = None
     before: bool = False
     spelt: bool = False
+    parts: bool = False
+
+    @property
+    def doubtful(self) -> bool:
+        """May it be a thousand times as much, or as little? 1,000 s may be 1 s, 1.000 frames a thousand; of
+        ms and frames nobody writes thousandths with a comma."""
+        if _THOUSANDS in self.text:
+            return self.unit not in _WHOLE and self.text.count(_THOUSANDS) == 1 and "." not in self.text
+        return self.unit == "frame" and re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", self.text) is not None
 
 
 def _leads(unit: Item) -> bool:
     """Can the unit stand before its number? Han's seconds and minutes cannot (they end other words)."""
-    return unit.unit != "other" and (unit.unit == "frame" or not _SCRIPT.match(unit.text))
+    return unit.unit not in ("m", "other") and (unit.unit == "frame" or not _SCRIPT.match(unit.text))
 
 
 def _number(text: str) -> tuple[float, str | None]:
-    value = float(text) if len(text) <= 40 else math.inf
+    value = float(text.replace(_THOUSANDS, "")) if len(text) <= 40 else math.inf
     return (value, None) if math.isfinite(value) else (0.0, "bad")
 
 
@@ -98,15 +118,38 @@ def _han(text: str) -> float:
     return 10 * value + (HAN.get(ones, 0) if len(ones) < 2 else math.inf)
 
 
-def _decimal_points(text: str) -> str:
-    return _DECIMAL.sub(lambda m: f"{m[1]}.{m[2]}" if m[1] else f"{m[3]}.{m[4]}", text)
+def _plain(text: str) -> str:
+    """The text with decimal points for decimal commas, thousands and primes marked; as long as it was."""
+    text = text.translate(_PLAIN)
+    if "'" in text or "′" in text:
+        text = _MINUTES.sub(lambda m: f"{m[1]}′{m[2]}{'″':<{len(m[3])}}" if m[3] else "′", text)
+    return _COMMA.sub(_decimal, text)
+
+
+def _decimal(match: re.Match) -> str:
+    said, text, (start, end) = match[0], match.string, match.span()
+    grouped, spaced = _GROUPED.fullmatch(said) is not None, "," not in said
+    if not grouped and (said.count(",") > 1 or "." in said):
+        return said  # a list
+    behind, head = _UNIT.match(text, end), text[max(0, start - 24) : start]
+    unit = UNITS.get(behind[1].lower()) if behind else None
+    told = unit is not None and (grouped or re.search(r"[^\W\d_]\s$", head) is not None)
+    onward = _JOINED.match(text, end)
+    if spaced:  # "3 100" is one number only where it can be nothing else
+        told = unit in _WHOLE
+        onward = onward and _COMMA.match(text, onward.end() - 1)
+    if not told and not onward and not _JOINS.search(head):
+        return said  # two numbers
+    if not grouped:
+        return said.replace(",", ".")
+    if re.search(r"\.\d+,", said):
+        return said.replace(".", _THOUSANDS).replace(",", ".")
+    return re.sub(r"[,\s]", _THOUSANDS, said)
 
 
 def items(text: str) -> list[Item]:
     """Every time of the text and the words and brackets around them; articles and the like are left out."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text.translate(_PLAIN))  # startTime
-    if re.search(r"\d,\d", text):
-        text = _decimal_points(text)
+    text = _plain(text)
     found: list[Item] = []
     for match in _TOKEN.finditer(text):
         _add(found, match, text)
@@ -148,6 +191,8 @@ def _add(found: list[Item], match: re.Match, text: str) -> None:
                 return  # "3 sec. to 7 sec."
     elif group == "word" and not _word(found, item, last):
         return
+    elif said in ("f", "fr") and not text[item.end : item.end + 2].strip()[:1].isdigit():
+        item.kind = "word"
     found.append(item)
 
 
@@ -243,25 +288,28 @@ def _compound(found: list[Item]) -> list[Item]:
             continue
         while item.kind == TIME and n + 1 < len(found):
             step = 1
-            if found[n + 1].kind == "and" and n + 2 < len(found) and found[n + 2].unit in SECONDS:
-                step = 2 if not (done and done[-1].kind == "between") else 1
+            if found[n + 1].kind in ("and", "comma") and n + 2 < len(found) and found[n + 2].unit in SECONDS:
+                step = 2 if not (done and done[-1].kind in ("between", "open")) else 1
             other = found[n + step]
-            # The m of "1m05s" is a minute because seconds follow.
-            if item.unit == "other" and item.end == other.start and other.unit in ("s", "ms"):
+            # The m of "1m05s" is a minute because seconds follow, that of "1h 2m" because hours lead.
+            if item.unit == "m" and other.unit in ("s", "ms") and other.start - item.end <= 1:
                 item.unit = "min"
+            if other.unit == "m" and item.unit == "h" and other.start - item.end <= 1:
+                other.unit = "min"
             scale = SECONDS.get(item.unit or "", 0.0)
-            if other.kind != TIME or scale < 60 or (other.unit is None and other.start - item.end > 2):
+            if other.kind != TIME or scale < 1 or (other.unit is None and other.start - item.end > 2):
                 break
             smaller = other.unit if other.unit is not None else "min" if item.unit == "h" else "s"
             size = SECONDS.get(smaller, scale)
             if size >= scale or not 0 <= other.value * size < scale or (step == 2 and other.unit is None):
                 break
             item.value = item.value * scale + other.value * size
-            item.unit, item.end = "s", other.end
+            item.unit, item.end, item.parts = "s", other.end, True
             n += step
-            if size < 1 or smaller == "s":
+            if size < 1:
                 break
-            item.value, item.unit = item.value / 60, "min"
+            if smaller == "min":
+                item.value, item.unit = item.value / 60, "min"
         done.append(item)
         n += 1
     return done

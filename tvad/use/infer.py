@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from tvad import pictures
-from tvad.answer import NONE, Answer, Timing, judged, parse
+from tvad.answer import NONE, Answer, Timing, ends_open, judged, parse
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, write_whole
 from tvad.control import chat
@@ -30,14 +30,16 @@ PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 @torch.no_grad()
 def ask(
     model, processor, clips: list[video.Frames], text: str, history=(), max_tokens: int = 96
-) -> list[str]:
-    """Greedy answers to `text` about each clip, after the turns of `history`."""
+) -> tuple[list[str], bool]:
+    """Greedy answers to `text` about each clip, after the turns of `history`; and whether the prompt has
+    opened their reasoning, as some chat templates do."""
     prompt = chat(processor, messages(text, "clip", tuple(history)))
     inputs = processor.encode([prompt] * len(clips), clips, padding=True, padding_side="left").to(
         model.device
     )
     out = model.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
-    return processor.tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    new = out[:, inputs["input_ids"].shape[1] :]
+    return processor.tokenizer.batch_decode(new, skip_special_tokens=True), ends_open(prompt)
 
 
 @torch.no_grad()
@@ -102,10 +104,10 @@ def analyse(
                     " needs two"
                 )
         heats = heatmaps_of(model, processor, clips)
-        replies = ask(model, processor, clips, WHEN)
+        replies, opened = ask(model, processor, clips, WHEN)
         for n, (clip, reply) in enumerate(zip(clips, replies, strict=True)):
             start, length = float(clip.moments[0]), length_of(clip)
-            answer = parse(reply, timing=Timing(length))
+            answer = parse(reply, opened=opened, timing=Timing(length))
             if reason := why_unread(answer):
                 unread[reason] = unread.get(reason, 0) + 1
             anomalous = isinstance(answer.spans, tuple)
@@ -197,6 +199,7 @@ class Dialogue:
     def __init__(self, model, processor, clip: video.Frames):
         self.model, self.processor, self.clip = model, processor, clip
         self.turns: list[tuple[str, str]] = []
+        self.opened = False  # does the prompt open the replies' reasoning?
         self.start, self.end = float(clip.moments[0]), float(clip.moments[-1])
 
     @property
@@ -213,8 +216,9 @@ class Dialogue:
                 raise InputError(f"{moment:g} s: the dialogue is {self.about}")
         mine = moved(text, -self.start)
         history = () if text in ASKED.values() or text.startswith(WHERE) else self.turns
-        self.turns.append((mine, ask(self.model, self.processor, [self.clip], mine, history)[0]))
-        return self._read(self.turns[-1][1])
+        replies, self.opened = ask(self.model, self.processor, [self.clip], mine, history)
+        self.turns.append((mine, replies[0]))
+        return self._read(replies[0])
 
     def standard(self) -> Iterator[tuple[str, Reply]]:
         """Judgement, target, motion, trajectory, time and cause, one after the other; only the judgement
@@ -222,7 +226,7 @@ class Dialogue:
         for asked in DIALOGUE.values():
             reply = self.ask(asked)
             yield asked, reply
-            if asked == DIALOGUE["judgement"] and judged(self.turns[-1][1]) is False:
+            if asked == DIALOGUE["judgement"] and judged(reply.answer) is False:
                 return
 
     def shown(self) -> Iterator[tuple[str, Reply]]:
@@ -231,7 +235,7 @@ class Dialogue:
             yield moved(asked, self.start), self._read(reply)
 
     def _read(self, reply: str) -> Reply:
-        return read(reply, self.start, Timing(length_of(self.clip)))
+        return read(reply, self.start, Timing(length_of(self.clip)), self.opened)
 
 
 def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:

@@ -1,71 +1,58 @@
 """A model's reply as it is shown to people: without tags, its times on the video's clock. A model sees one
 window of a video and counts from the window's first frame."""
 
-import re
 from dataclasses import dataclass
 
 from tvad.answer import NONE, Span, Timing, parse
-
-_TIME = r"(?<![\d.:])(\d{1,6}(?:\.\d{1,3})?)"
-_UNIT = r"\s?(?:s|sec|seconds?)\b"
-# Words that name moments; "for 3 s" and "3 s later" are lengths, the same on every clock.
-_PAIR = re.compile(
-    rf"\b(?P<head>from|between)\s{{1,3}}{_TIME}(?P<middle>(?:{_UNIT})?\s{{1,3}}(?:to|and|until)\s{{1,3}})"
-    rf"{_TIME}(?={_UNIT})",
-    re.IGNORECASE,
-)
-_ONE = re.compile(
-    rf"\b(?P<head>at|around|about|before|after|until|since|by)\s{{1,3}}{_TIME}(?={_UNIT})", re.I
-)
-_GLUE = re.compile(rf"(?P<head><glue>[^<]{{0,40}}?){_TIME}(?P<middle>[\s,\-]{{1,5}}){_TIME}", re.IGNORECASE)
-_CLOCK = re.compile(r"(?<![\d:.])(?:(\d{1,2}):)?(\d{1,2}):(\d{2})(?![\d:.])")  # always a moment
+from tvad.answer.moments import moments_in
+from tvad.answer.time_words import SECONDS
+from tvad.answer.times import Item
 
 
 def moved(text: str, seconds: float) -> str:
-    """The text with the moments that it names ("from 1.25 to 4.00 s", "at 2 s", a span in <glue>) moved by
-    `seconds`; lengths of time stay. Linear in the text's length."""
+    """The text with the moments that it names ("from 1.25 to 4.00 s", "at 0:02") moved by `seconds`, to 0 at
+    the earliest; lengths of time stay. Linear in the text's length."""
     if not seconds:
         return text
-
-    def shifted(match: re.Match) -> str:
-        words = match[0]
-        for group in reversed(range(1, match.re.groups + 1)):
-            if group not in match.re.groupindex.values():
-                start, end = (place - match.start() for place in match.span(group))
-                words = f"{words[:start]}{_written(match[group], seconds)}{words[end:]}"
-        return words
-
-    for pattern in (_PAIR, _ONE, _GLUE):
-        text = pattern.sub(shifted, text)
-    return _CLOCK.sub(lambda match: _clock(_seconds(match) + seconds), text)
-
-
-def _seconds(match: re.Match) -> int:
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return (hours * 60 + minutes) * 60 + seconds
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
-
-
-def _written(number: str, seconds: float) -> str:
-    decimals = max(len(number.partition(".")[2]), 0 if float(seconds).is_integer() else 2)
-    return f"{float(number) + seconds:.{decimals}f}"
+    parts, done = [], 0
+    for item in moments_in(text):
+        end, words = _written(item, max(0.0, _seconds(item) + seconds), float(seconds).is_integer())
+        parts += [text[done : item.start], words]
+        done = end
+    return "".join([*parts, text[done:]])
 
 
 def moments(text: str) -> list[float]:
     """Seconds of the moments that a text names."""
-    found = [float(_seconds(match)) for match in _CLOCK.finditer(text)]
-    for pattern in (_PAIR, _ONE):
-        for match in pattern.finditer(text):
-            found += [
-                float(match[group])
-                for group in range(1, match.re.groups + 1)
-                if group not in match.re.groupindex.values()
-            ]
-    return found
+    return [_seconds(item) for item in moments_in(text)]
+
+
+def _seconds(item: Item) -> float:
+    return item.value * SECONDS.get(item.unit or "s", 1.0)
+
+
+def _written(item: Item, seconds: float, whole: bool) -> tuple[int, str]:
+    """Where the written time ends, and what stands there for `seconds`: the same unit, minutes and hours as a
+    clock time. `whole`: moved by whole seconds."""
+    number = item.start + len(item.text)
+    decimals = len(item.text.partition(".")[2])
+    if item.unit == "clock":
+        return number, _clock(seconds, decimals)
+    if item.parts or item.unit in ("min", "h"):
+        return item.end, _clock(seconds, 0 if float(_seconds(item)).is_integer() else 2)
+    if item.spelt:
+        return item.end, f"{seconds:g}" + " s" * (item.unit is not None and item.end > number)
+    if item.unit == "ms":
+        return number, f"{seconds * 1000:.{decimals}f}"
+    return number, f"{seconds:.{max(decimals, 0 if whole else 2)}f}"
+
+
+def _clock(seconds: float, decimals: int) -> str:
+    minutes, rest = divmod(round(seconds, decimals), 60)
+    width = 2 if not decimals else 3 + decimals
+    hours, minutes = divmod(int(minutes), 60)
+    shown = f"{minutes:02d}" if hours else f"{minutes}"
+    return (f"{hours}:" if hours else "") + f"{shown}:{rest:0{width}.{decimals}f}"
 
 
 @dataclass(frozen=True)
@@ -85,9 +72,10 @@ class Reply:
         return self.spans[0] if isinstance(self.spans, tuple) else self.spans
 
 
-def read(text: str, start: float = 0.0, timing: Timing | None = None) -> Reply:
-    """A reply about the window that begins `start` seconds into the video. timing: of the window."""
-    found = parse(text, timing=timing)
+def read(text: str, start: float = 0.0, timing: Timing | None = None, opened: bool = False) -> Reply:
+    """A reply about the window that begins `start` seconds into the video. timing: of the window; opened: the
+    prompt has opened the reasoning."""
+    found = parse(text, opened=opened, timing=timing)
     spans: tuple[Span, ...] | str | None = found.spans
     if isinstance(spans, tuple):
         spans = tuple((round(a + start, 3), round(b + start, 3)) for a, b in spans)

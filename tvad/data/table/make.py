@@ -164,7 +164,7 @@ def _brought(clip: Clip, video: Video) -> list[tuple[float, float, str]]:
     """(start, end, class or "") of a clip's spans in seconds, in order, before any end is cut."""
     timing = video.timing
     return sorted(
-        (seconds(a, timing), seconds(b, timing, last=True), kind or "")
+        (seconds(a, timing), seconds(b, timing), kind or "")
         for (a, b), kind in (clip.spans if isinstance(clip.spans, list) else ())
     )
 

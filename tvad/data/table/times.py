@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from tvad.answer import NONE, Timing
 from tvad.common.errors import InputError
 from tvad.data.table.cells import MOST_TEXT, folded, is_missing, short, text_of
-from tvad.data.table.columns import UNIT_OF, Column
+from tvad.data.table.columns import UNIT_OF, Column, words_of
 
 SPANLESS = ("none", "[]", "no span", "no anomaly", "normal")  # what a span's cell says of a normal video
 SAID = {
@@ -23,7 +23,7 @@ SAID = {
     "ms": "milliseconds",
     "min": "minutes",
     "h": "hours",
-    "frame": "frame numbers from 0 on, the last one included",
+    "frame": "frame numbers from 0 on, a span until its end's frame appears",
     "percent": "percent of the video's length",
     "clock": "clock times",
 }
@@ -34,7 +34,7 @@ _WORDS = "|".join(sorted((word for word in UNIT_OF if UNIT_OF[word] != "clock"),
 def _pattern(decimal: str) -> re.Pattern:
     number = rf"\d{{1,12}}(?:{decimal}\d{{1,12}})?(?:e[+-]?\d{{1,2}})?"
     return re.compile(
-        r"(?P<clock>(?:\d{1,3}:)?\d{1,5}:\d{1,2}(?:\.\d{1,12}|,\d{3})?)(?![\d:])"
+        r"(?P<clock>(?:\d{1,3}:)?\d{1,5}:\d{1,2}(?:\.\d{1,12}|,\d{1,3})?)(?![\d:])"
         rf"|(?P<parts>(?:\d{{1,4}}\s?h(?:ours?)?\s?)?\d{{1,5}}\s?m(?:in|inutes?)?\s?{number}\s?s(?:ec|econds?)?\b)"
         rf"|(?:(?P<before>frames?|f)\s?)?(?P<number>{number})(?:\s?(?P<unit>(?:{_WORDS})\b|%))?",
         re.IGNORECASE,
@@ -42,6 +42,7 @@ def _pattern(decimal: str) -> re.Pattern:
 
 
 _EITHER, _POINT = _pattern("[.,]"), _pattern(r"\.")  # decimals with a comma too; without
+_THOUSAND = {"ms": re.compile(r"[1-9]\d{0,2},\d{3}"), "frame": re.compile(r"[1-9]\d{0,2}[.,]\d{3}")}
 _BETWEEN = re.compile(r"-->|->|→|–|—|−|~|〜|\.\.+|\bto\b|\buntil\b|\bbis\b|至|到", re.IGNORECASE)
 _PAIR = r"(?:T-T|\[T[-, ]T\])"
 _SPANS = re.compile(rf"\[?{_PAIR}(?:[;,| ]?{_PAIR})*\]?|\[?T[, ]T(?:[, ]T[, ]T)*\]?")
@@ -59,14 +60,13 @@ class Time(NamedTuple):
 RawSpan = tuple[Time, Time]
 
 
-def seconds(time: Time, timing: Timing, last: bool = False) -> float:
-    """Seconds of a moment in a video; the `last` frame of a span belongs to it. Raises InputError for a frame
-    that the video has not."""
+def seconds(time: Time, timing: Timing) -> float:
+    """Seconds of a moment in a video, as answers are read (docs/spans.md). Raises InputError for a frame that
+    the video has not."""
     if time.unit == "frame":
-        number = time.value + last
         if timing.times is None:  # evenly spaced: beyond the end too, which is cut or refused later
-            return number / (timing.fps or 1.0)
-        if (found := timing.frame(number)) is None:
+            return time.value / (timing.fps or 1.0)
+        if (found := timing.frame(time.value)) is None:
             raise InputError(f"frame {time.value:g} is none of the video's {len(timing.times)}")
         return found
     return time.value / 100 * (timing.duration or 0.0) if time.unit == "percent" else time.value
@@ -98,6 +98,10 @@ def _of_match(match: re.Match, column: Column, comma: bool, value: Any) -> Time:
         raise ValueError(f"is {short(value)}, but the column says {said}; expected one of the two")
     if unit == "clock":
         raise ValueError(f"is {short(value)}; expected a clock time such as 0:03, as the column says")
+    if unit in ("ms", "frame") and _THOUSAND[unit].fullmatch(match["number"]):
+        raise ValueError(
+            f"is {short(value)}: it may be thousands; expected the number without a point or comma"
+        )
     return _in(_float(match["number"], comma, value), unit, value)
 
 
@@ -159,6 +163,8 @@ def pair_of(start: Any, end: Any, one: Column, other: Column, comma: bool = Fals
         raise ValueError(
             f"{empty.name!r:.60} is empty, but {full.name!r:.60} is {short(value)}; expected both or neither"
         )
+    if b.unit == "frame" and "last" in words_of(other.name):
+        b = Time(b.value + 1, "frame")  # the last frame still belongs
     return a, b
 
 
