@@ -4,8 +4,9 @@ import os
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 from tvad.common.shipped import checkpoint, checkpoints, configurations
@@ -17,7 +18,7 @@ def infer(
     video: str,
     ask: list[str] | None = None,
     chat: bool = False,
-    out: str | None = None,
+    out: Annotated[str | None, cli.FOLDER] = None,
     json: bool = False,
     truth: str | None = None,
     rate: float = RATE,
@@ -170,7 +171,11 @@ def serve(
 
 
 def start(
-    backbone: str, out: str, seed: int = 0, without_ahd: bool = False, without_rae: bool = False
+    backbone: str,
+    out: Annotated[str, cli.FOLDER],
+    seed: int = 0,
+    without_ahd: bool = False,
+    without_rae: bool = False,
 ) -> int:
     """A T-VAD checkpoint from a published Qwen-VL backbone, untrained where T-VAD adds to it.
 
