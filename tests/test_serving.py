@@ -399,7 +399,7 @@ def test_a_list_of_pictures_is_a_clip_at_its_own_rate(with_heat, clip):
         ("data:video/jpeg;fps=x;base64,", "says its rate"),
         ("data:video/jpeg;fps=0;base64,", "more than 0"),
         ("data:video/jpeg;fps=nan;base64,", "more than 0"),
-        ("data:video/jpeg;fps=4;base64,AAAA,", "picture 1: cannot be decoded"),
+        ("data:video/jpeg;fps=4;base64,AAAA,", "picture 1: not a picture, or damaged"),
     ):
         assert words in said(asked(with_heat, chat("When?", head + pictures))[1])
     small = base64.b64encode(jpeg(images[0][:50], 95)).decode()

@@ -49,10 +49,12 @@ def infer(
     from tqdm import tqdm
 
     from tvad.data import load as load_samples
+    from tvad.data.table.make import ids_of
     from tvad.model.start import load
     from tvad.use.infer import Dialogue, analyse, as_json, in_short, sources_in, write
 
     files = sources_in(video, fps)
+    names = ids_of(Path(file).name for file in files)  # of two files with one stem, both with their suffix
     truths = {Path(s.video.path).name: s for s in load_samples(truth)} if truth else {}
     if len(files) == 1:
         with Reader(files[0]):  # a bad file is refused before a model is loaded
@@ -82,7 +84,7 @@ def infer(
             _chat(dialogue)
         if out:
             named = Path(analysis.path)
-            target = Path(out) / named.stem if len(files) > 1 else Path(out)
+            target = Path(out, names[named.name]) if len(files) > 1 else Path(out)
             write(analysis, dialogue, target, truths.get(named.name))
             tqdm.write(f"written to {target}")
         elif json:

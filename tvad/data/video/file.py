@@ -31,7 +31,8 @@ av.logging.set_level(av.logging.PANIC)
 
 class VideoFile:
     """A file, or one in memory. `clock`: as its packets say, once `shown` has ended as its frames do; `size`:
-    (height, width) of the picture as it is shown, once there was one. Raises InputError that names the file,
+    (height, width) of the picture as it is shown, once there was one; `codec`, `pixels`: as FFmpeg names
+    them. Raises InputError that names the file,
     for one that is no video, is damaged, or was cut off."""
 
     def __init__(self, source: str | os.PathLike | io.BytesIO):
@@ -112,6 +113,7 @@ class VideoFile:
         """Read every packet without decoding it: when frames are shown, and whether the file is whole."""
         assert stream.time_base is not None
         self._base = stream.time_base
+        self.codec, self.pixels = stream.codec_context.name, stream.pix_fmt
         rates = (stream.average_rate, stream.base_rate, stream.guessed_rate)
         self._rates = [float(rate) for rate in rates if rate is not None and 0 < rate <= 1000] or [25.0]
         self._usual = max(1, round(1 / self._rates[0] / self._base))  # ticks of a frame

@@ -79,8 +79,8 @@ def check(path: str, body: dict[str, Any], server: Sampling, trusted: bool, toke
     control = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")  # one pass over texts of 100 MiB
     for key, value in body.items():
         for text in _texts({key: value}) if key not in NO_TEXT else ():
-            if found := control.search(text):
-                raise InputError(f"{key:.40}: the text holds the control token {found[0]}")
+            if held := control.search(text):
+                raise InputError(f"{key:.40}: the text holds the control token {held[0]}")
     wanted = body.get("heatmap")
     if not isinstance(wanted, bool | None):
         raise InputError(f"heatmap: expected true or false, found {_short(wanted)}")
