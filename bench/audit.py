@@ -15,7 +15,7 @@ import numpy as np
 from bench.blind import MARGIN, by_question, chance, is_table, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash, made, write_whole
+from tvad.common.files import file_hash, write_whole
 from tvad.common.places import public
 from tvad.data.check import Problem, doubts_of
 from tvad.data.faults import names_others
@@ -250,6 +250,4 @@ def write_page(found: Audit, path: str | Path) -> Path:
         replace(f, what=public(f.what), rows=tuple(public(row) for row in f.rows)) for f in found.findings
     ]
     section = Section("What can be answered without looking", "audit.html", {"findings": shown})
-    target = Path(path)
-    made(target.parent)
-    return write_whole(target, render(f"Audit of {found.source}", title, [section]))
+    return write_whole(path, render(f"Audit of {found.source}", title, [section]))

@@ -17,7 +17,7 @@ import numpy as np
 from bench.models import is_checkpoint
 from bench.models.base import Completion, Request
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash
+from tvad.common.files import file_hash, made
 from tvad.common.shipped import checkpoint
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ResponseCache:
 
     def __init__(self, path: str | Path, model: str):
         self.model = identity(model)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        made(Path(path).parent)
         try:
             self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
             (version,) = self._database.execute("PRAGMA user_version").fetchone()

@@ -3,9 +3,10 @@
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from bench.suite import Suite
+from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
 
@@ -13,10 +14,10 @@ from tvad.data.sample import Sample
 def run(
     model: str,
     suite: Suite,
-    out: str,
+    out: Annotated[str, cli.FOLDER],
     video: Literal["file", "frames"] | None = None,
     concurrency: int | None = None,
-    cache: str | None = None,
+    cache: Annotated[str | None, cli.FILE] = None,
 ) -> int:
     """Ask a model the questions of a suite, score its answers and write RUN/report.html.
 
@@ -50,7 +51,7 @@ def run(
     return 0
 
 
-def score(predictions: str, /, suite: Suite, out: str) -> int:
+def score(predictions: str, /, suite: Suite, out: Annotated[str, cli.FOLDER]) -> int:
     """Score answers made elsewhere: lines of id, task, response.
 
     Args:
@@ -80,8 +81,8 @@ def compare(
     after: str,
     /,
     gate: str | None = None,
-    junit: str | None = None,
-    markdown: str | None = None,
+    junit: Annotated[str | None, cli.FILE] = None,
+    markdown: Annotated[str | None, cli.FILE] = None,
 ) -> int:
     """Paired differences of two runs on one suite.
 
@@ -102,7 +103,10 @@ def compare(
 
 
 def audit(
-    data: str | None = None, suite: str | None = None, train: str | None = None, out: str | None = None
+    data: str | None = None,
+    suite: str | None = None,
+    train: str | None = None,
+    out: Annotated[str | None, cli.FILE] = None,
 ) -> int:
     """What a suite can be answered with without looking; exit status 1 where it is flagged.
 
@@ -161,7 +165,7 @@ def judge(run: str, /, judge: list[str]) -> int:
     return 0
 
 
-def export(run: str, /, out: str) -> int:
+def export(run: str, /, out: Annotated[str, cli.FILE]) -> int:
     """Write a run as a log for Inspect's viewer.
 
     Args:
@@ -177,7 +181,9 @@ def export(run: str, /, out: str) -> int:
     return 0
 
 
-def import_log(log: str, /, suite: Suite, task: str, out: str, key: str = "doc_id") -> int:
+def import_log(
+    log: str, /, suite: Suite, task: str, out: Annotated[str, cli.FILE], key: str = "doc_id"
+) -> int:
     """Turn lmms-eval's sample log into predictions for `bench score`.
 
     Args:

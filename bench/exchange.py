@@ -110,9 +110,7 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
         "stats": {"started_at": created, "completed_at": created, "model_usage": {}},
         "samples": samples,
     }
-    target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(target, json.dumps(log, ensure_ascii=True, allow_nan=False))
+    return write_whole(out, json.dumps(log, ensure_ascii=True, allow_nan=False))
 
 
 def _response(row: dict) -> str | None:

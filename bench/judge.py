@@ -28,6 +28,7 @@ from bench.tasks import RATIONALE
 from tvad.answer import split
 from tvad.common import config
 from tvad.common.errors import InputError
+from tvad.common.files import made
 from tvad.common.text import whole
 
 ASPECTS = ("classification", "key_object_and_action", "fluency", "informativeness", "factual_consistency")
@@ -155,8 +156,7 @@ def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
     usable reply yet is asked, `ATTEMPTS` times at most, once a call."""
     run = Path(run)
     rows = _rationales(run)
-    folder = run / "judge"
-    folder.mkdir(exist_ok=True)
+    folder = made(run / "judge")
     name = hashlib.sha256(f"{judge.model}@{judge.url} {VERSION}".encode()).hexdigest()[:12]
     kept = folder / f"{name}.jsonl"
     rows_kept = read_lines(kept)

@@ -4,13 +4,14 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from tvad.common import cli
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import made, write_whole
 
 
-def card(out: str) -> int:
+def card(out: Annotated[str, cli.FILE]) -> int:
     """Write a model card to fill in.
 
     Args:
@@ -122,8 +123,8 @@ def gate(
     suite: str,
     url: str,
     gate: str = "reasoning",
-    junit: str | None = None,
-    markdown: str | None = None,
+    junit: Annotated[str | None, cli.FILE] = None,
+    markdown: Annotated[str | None, cli.FILE] = None,
 ) -> int:
     """Compare a run with a model of the leaderboard, question by question; exit status 1 on a regression.
 
@@ -181,7 +182,7 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     return 0
 
 
-def build(config: str, out: str) -> int:
+def build(config: str, out: Annotated[str, cli.FOLDER]) -> int:
     """Export all pages as static files.
 
     Args:
@@ -280,7 +281,7 @@ def _store(config: str):
     from leaderboard.store.database import connect
 
     board = boards.read(config)
-    Path(board.folder).mkdir(parents=True, exist_ok=True)
+    made(board.folder)
     store = Store(connect(board.url))
     store.migrate()
     return board, store

@@ -202,6 +202,23 @@ def test_a_folder_of_videos_is_seen_one_by_one_and_bad_ones_are_named(capsys, tm
     assert next(p.name for p in videos_in(str(folder))) == "broken.mp4"
 
 
+def test_videos_of_one_stem_leave_a_folder_each(capsys, tmp_path, scenes):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    one, other = load(scenes)[:2]
+    for name, sample in (("a.mp4", one), ("a.mov", other), ("A.m4v", one), ("b.mp4", one)):
+        (folder / name).write_bytes(sample.path(sample.video.path).read_bytes())
+    status, said, _err = run(capsys, "infer", "--model", SHIPPED, "--video", folder, "--out", out)
+    assert status == 0 and sorted(p.name for p in out.iterdir()) == ["A.m4v", "a.mov", "a.mp4", "b"]
+    assert {
+        name: json.loads((out / name / "result.json").read_text())["video"] for name in ("a.mov", "b")
+    } == {
+        "a.mov": str(folder / "a.mov"),
+        "b": str(folder / "b.mp4"),
+    }
+    assert said.count("written to ") == 4
+
+
 def test_free_questions_follow_the_protocol(capsys, monkeypatch, scenes):
     sample = next(s for s in load(scenes) if s.anomalous)
     lines = iter(["What colour is it?", ""])

@@ -12,7 +12,7 @@ from bench.suite import Item, Suite
 from leaderboard.board import private
 from tvad.common import config
 from tvad.common.errors import InputError
-from tvad.common.files import is_hash
+from tvad.common.files import is_hash, made
 from tvad.data.sample import Sample
 
 SPLITS = ("public", "private")
@@ -99,8 +99,7 @@ class Board:
         """32 bytes that only this board knows, others for every purpose."""
         file = Path(self.folder) / "secret"
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".secret.{secrets.token_hex(8)}")
+            temporary = made(file.parent) / f".secret.{secrets.token_hex(8)}"
             # Readable by its owner only from its first byte on, and whole when it gets its name.
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
                 out.write(secrets.token_hex(32))

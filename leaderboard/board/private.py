@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.suite import Suite
 from bench.tasks import NAMES
+from tvad.common.files import made
 from tvad.data import load, save
 from tvad.data.sample import HEADER, SAMPLES, Question, Sample
 from tvad.data.scenes.dataset import ScenesConfig, generate
@@ -98,8 +99,7 @@ def prepare(render: Render, template: Suite, name: str, folder: Path, secret: by
     """Render the split into FOLDER/data and what is given out into FOLDER/inputs.zip, where they are missing;
     several processes may try at once, a killed one is continued. Raises InputError where the folder holds a
     split rendered otherwise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    made(folder).chmod(0o700)
     archive, data = folder / INPUTS, folder / "data"
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # goes with its holder, however that ends

@@ -27,7 +27,7 @@ from bench.score import read_predictions
 from leaderboard.card import Card, read_card
 from leaderboard.intake.archive import folder_files, safe_name, unpack
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash, write_whole
+from tvad.common.files import check_file, check_folder, file_hash, made, write_whole
 from tvad.common.formats import Format
 from tvad.data.check import Problem
 
@@ -181,8 +181,11 @@ def pack(runs: dict[str, Path], card: Path, out: Path) -> Verified:
         text = card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{card}: cannot be read ({error})") from error
-    with tempfile.TemporaryDirectory(dir=out.parent if out.parent.is_dir() else None) as made:
-        folder = Path(made) / "submission"
+    (check_file if out.suffix == ".zip" else check_folder)(out)
+    if out.suffix != ".zip" and out.exists():
+        raise InputError(f"{out}: exists already")
+    with tempfile.TemporaryDirectory(dir=made(out.parent)) as temporary:
+        folder = Path(temporary) / "submission"
         folder.mkdir()
         (folder / CARD).write_text(text, encoding="utf-8")
         for suite, run in runs.items():
@@ -192,10 +195,8 @@ def pack(runs: dict[str, Path], card: Path, out: Path) -> Verified:
         )
         found = verify(folder)
         if out.suffix == ".zip":
-            _zip(folder, Path(made) / "submission.zip")
-            (Path(made) / "submission.zip").replace(out)
-        elif out.exists():
-            raise InputError(f"{out}: exists already")
+            _zip(folder, Path(temporary) / "submission.zip")
+            (Path(temporary) / "submission.zip").replace(out)
         else:
             shutil.move(folder, out)
     return found

@@ -5,17 +5,20 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, event, inspect
 
 from tvad.common.errors import InputError
+from tvad.common.files import check_file
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def connect(url: str) -> Engine:
     """An engine for `sqlite:///file` or `postgresql+psycopg://…`. SQLite waits for its lock and checks
-    foreign keys."""
+    foreign keys. Raises InputError where SQLite's file cannot be."""
     engine = create_engine(
         url, pool_pre_ping=True, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {})
     )
     if engine.dialect.name == "sqlite":
+        if engine.url.database:
+            check_file(engine.url.database)
 
         @event.listens_for(engine, "connect")
         def _pragmas(connection, _):

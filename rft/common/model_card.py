@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from rft.common import stage_record
 from rft.common.resume import told
@@ -157,7 +158,15 @@ def rft_card(run, out: Path, command: list[str]) -> str:
     )
 
 
-def ship(model: str, /, bench: str, out: str, made_by: str, setting: str, start: str | None = None) -> int:
+def ship(
+    model: str,
+    /,
+    bench: str,
+    out: Annotated[str, cli.FOLDER],
+    made_by: str,
+    setting: str,
+    start: str | None = None,
+) -> int:
     """Copy a trained checkpoint and write its model card.
 
     Args:

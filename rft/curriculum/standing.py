@@ -13,7 +13,7 @@ from rft.common.stage_record import NAME, read_record, write_record
 from rft.curriculum.arguments import clips_a_step
 from rft.curriculum.config import SYMBOLS, Stage
 from tvad.common.errors import InputError
-from tvad.common.files import json_text
+from tvad.common.files import json_text, made
 from tvad.data import load_checked
 from tvad.data.sample import Sample
 
@@ -132,5 +132,4 @@ def standing(
 
 def begin(found: Standing, folder: Path) -> None:
     """Record what a stage is about to be trained with."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_record(folder, found.record)
+    write_record(made(folder), found.record)

@@ -11,7 +11,7 @@ from rft.curriculum import stage as stages
 from rft.curriculum.config import Curriculum, applicable
 from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
-from tvad.common.files import whole_folder
+from tvad.common.files import check_folder, whole_folder
 from tvad.model import prompt_sets
 from tvad.model.start import located, prompts_of, start_from
 
@@ -66,6 +66,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
 
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
     """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
+    check_folder(plan.out)
     start = resume.content(located(plan.start))
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:

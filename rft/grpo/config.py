@@ -11,6 +11,7 @@ from bench.models import ROLLOUTS
 from rft.common.trainable import LoraSpec
 from tvad.common.config import Behind, behind, of_library
 from tvad.common.errors import InputError
+from tvad.common.files import check_folder
 from tvad.common.shipped import checkpoint
 from tvad.data.video import MAX_FRAMES, RATE
 
@@ -219,6 +220,8 @@ def check(run: GrpoRun) -> None:
             raise InputError(f"loggers: {name!r} is none of {', '.join(LOGGERS)}")
         if importlib.util.find_spec(name) is None:
             raise InputError(f"loggers: {name} is not installed")
+    for folder in (run.out, *([run.features.folder] if run.features else [])):
+        check_folder(folder)
     if not Path(run.model, "config.json").is_file():
         raise InputError(f"model: {run.model} is not a checkpoint folder (no config.json)")
     own = [plan.get("rewards") or {} for plan in run.tasks.values() if isinstance(plan, dict)]

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rft.grpo.rollout import Rollout
+from tvad.common.files import made
 from tvad.data.video import Frames
 from tvad.model.clips import SeenClip
 from tvad.model.modeling import TvadForConditionalGeneration
@@ -43,8 +44,7 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | Path, gigabytes: float, weights: str):
-        self.folder = Path(folder) / weights
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = made(Path(folder) / weights)
         self.most = int(gigabytes * 1e9)
         self.hits = self.misses = 0
         self._size = sum(f.stat().st_size for f in self._files())

@@ -31,7 +31,7 @@ from rft.grpo.video_grpo import (
 )  # brings tvad.model, which registers T-VAD with the Auto classes
 from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError, Stopped
-from tvad.common.files import write_whole
+from tvad.common.files import made, write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
@@ -93,8 +93,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     learned = select_trainable(model, run.trains)
     tuner = add_lora(model, run.lora) if run.lora else None
     features = features_of(run, model, learned)
-    out = Path(run.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = made(run.out)
     if engine is None:
         engine = engine_of(
             run, model, processor, arguments.generation_batch_size, arguments.max_completion_length

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar
 from rft.curriculum.config import Curriculum, Stage
 from rft.studies.common import in_process, interval
 from tvad.common import cli
-from tvad.common.files import write_whole
+from tvad.common.files import check_folder, made, write_whole
 
 VARIANTS = {
     "without AHD and RAE": {"use_ahd": False, "use_rae": False},
@@ -68,8 +68,8 @@ def folder_of(out: Path, variant: str, seed: int) -> Path:
 
 def run(plan: Ablation) -> Path:
     """Train and measure what is missing; write ablation.md, ablation.json and return the former."""
-    out = Path(plan.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = made(plan.out)
+    check_folder(plan.backbone.out)
     _trained("backbone", plan.backbone)
     for seed in plan.seeds:
         for variant, switches in VARIANTS.items():
@@ -97,8 +97,7 @@ def _trained(name: str, curriculum: Curriculum) -> None:
     if (target / "model" / "config.json").exists():
         return
     print(f"== {name}", flush=True)
-    target.mkdir(parents=True, exist_ok=True)
-    written = target / "curriculum.yaml"
+    written = made(target) / "curriculum.yaml"
     written.write_text(json.dumps(dataclasses.asdict(curriculum), allow_nan=False))  # JSON is YAML
     in_process(["-m", "rft.train_stage", "--config", str(written)], f"rft/train_stage.py --config {written}")
 

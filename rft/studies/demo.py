@@ -180,7 +180,7 @@ def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120)
 
 def command(
     config: Annotated[dict[str, Any], cli.FromFile("demo", GrpoRun, owned=("out", "data", "seed"))],
-    out: str = "runs/demo",
+    out: Annotated[str, cli.FOLDER] = "runs/demo",
     seed: int = 0,
     train_clips: int = 800,
     test_clips: int = 120,

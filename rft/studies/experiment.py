@@ -22,7 +22,7 @@ from rft.grpo.config import GrpoRun
 from rft.studies.common import RUNS, TASKS, give, in_process, interval, open_for, suites_on
 from tvad.common import cli, config
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import check_folder, write_whole
 
 SHOWN = {
     "mcq.accuracy": "QA accuracy",
@@ -370,6 +370,7 @@ def experiment(
         only_start: The arms of one start, without the table; the experiment calls itself so.
     """
     check(config)
+    check_folder(config.out)
     if only_start:
         run_start(config, only_start)
         return 0

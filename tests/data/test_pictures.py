@@ -1,6 +1,8 @@
 """Folders and lists of pictures are clips: in natural order, at a rate or at times that are given."""
 
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from tvad.data import Question, Sample, Video, check, load, save, video
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import from_json, to_json
 from tvad.data.video import name_of
+from tvad.data.vllm_clips import of_pictures
 
 
 def draw(folder, names, size=(48, 64)):
@@ -157,3 +160,42 @@ def test_training_asks_about_folders_of_pictures(tmp_path, folder):
     waits = video.decode(video.as_text(files, times=[0.0, 0.5, 3.0]), 1.0)
     (again,), _ = _unpacked(_packed([waits]))
     assert again.sampled_fps == 1.0 == waits.sampled_fps and again.times.tolist() == waits.times.tolist()
+
+
+def huge(kind: str, width: int, height: int) -> bytes:
+    """A small file whose header says so many pixels."""
+    data = bytearray(cv2.imencode(kind, np.zeros((16, 16, 3), np.uint8))[1].tobytes())
+    if kind == ".png":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif kind == ".bmp":
+        data[18:26] = struct.pack("<II", width, height)
+    else:
+        start = data.index(b"\xff\xc0") + 5
+        data[start : start + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("side", [12_000, 30_000])
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch, kind, side):
+    def never(*_):
+        raise AssertionError("decoded")
+
+    data = huge(kind, side, side)
+    monkeypatch.setattr(cv2, "imdecode", never)
+    for n in (1, 2):
+        (tmp_path / f"{n}{kind}").write_bytes(data)
+    words = "at most 134,217,728"
+    with pytest.raises(InputError, match=rf"1\{kind}: .*{words}"):
+        video.decode(video.Pictures(str(tmp_path), fps=2.0))
+    with pytest.raises(InputError, match=f"picture 1: .*{words}"):
+        of_pictures([data, data], 2.0, 2.0, 8)
+
+
+def test_pictures_that_are_more_than_a_clip_holds_are_refused(monkeypatch):
+    image = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    assert of_pictures([image] * 4, 2.0, 2.0, 8).images.shape == (4, 16, 16, 3)
+    monkeypatch.setattr(video.reading, "MOST_BYTES", 3 * 16 * 16 * 3)
+    with pytest.raises(InputError, match="the pictures: 4 frames of 16 x 16 pixels take"):
+        of_pictures([image] * 4, 2.0, 2.0, 8)

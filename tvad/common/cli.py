@@ -3,7 +3,8 @@ statuses the same everywhere.
 
 Of a command's function, a parameter before `/` is a positional argument and every other one an option; a
 `bool` is a switch, a `list[str]` an option that may be repeated; a dataclass brings all of its keys, and the
-option of the parameter's name takes a YAML file of them (`FromFile`); `*rest` takes what is not known. The
+option of the parameter's name takes a YAML file of them (`FromFile`); `*rest` takes what is not known; a
+path that is written to (`Written`) is looked at before the command begins. The
 docstring's first part is the help, its `Args:` that of the options, `Example:` an example. Options may be
 written with dashes or underscores.
 """
@@ -25,6 +26,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from tvad.common import config
 from tvad.common.errors import InputError, Stopped
+from tvad.common.files import check_file, check_folder
 
 Command = Callable[..., int | None]
 Commands = Mapping[str, "Command | Commands"]
@@ -41,6 +43,17 @@ class FromFile:
     default: str | None = None
     cls: type | None = None
     owned: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """Of a parameter, by Annotated: a path that the command writes to. `check` raises InputError where it
+    cannot, before the command begins."""
+
+    check: Callable[[str], None]
+
+
+FOLDER, FILE = Written(check_folder), Written(check_file)
 
 
 def guard(main: Callable[..., int], *args) -> int:
@@ -90,8 +103,12 @@ def run(prog: str, commands: Command | Commands, text: str, arguments: Sequence[
                 return 0
     found = config.parse(own, known)
     places, options = [], {}
+    hints = typing.get_type_hints(commands, include_extras=True)
     for name, (parameter, _, _) in parameters(commands).items():
         if name in found and name not in values:
+            for extra in getattr(hints.get(name), "__metadata__", ()):
+                if isinstance(extra, Written) and found[name] is not None:
+                    extra.check(found[name])
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 places.append(found[name])
             else:

@@ -31,10 +31,10 @@ def _refuse(name: str) -> float:
 
 
 def write_whole(path: str | os.PathLike, text: str) -> Path:
-    """Write UTF-8 text to a temporary name beside `path`, then rename; returns the path. Half of a surrogate
-    pair is spelt \\udXXX, which JSON reads back as it was."""
+    """Write UTF-8 text to a temporary name beside `path`, whose folder is made, then rename; returns the
+    path. Half of a surrogate pair is spelt \\udXXX, which JSON reads back as it was."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = made(path.parent) / f".{path.name}.tmp"
     temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
     return path
@@ -50,6 +50,25 @@ def made(folder: str | os.PathLike) -> Path:
     return folder
 
 
+def check_folder(folder: str | os.PathLike) -> None:
+    """Raises InputError where `made` would: something else is there, or it may not be written. Makes nothing,
+    so that a command can ask before its work."""
+    place = Path(folder).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{folder}: no folder can be made there ({place} is no folder)")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: no folder can be made there ({place} may not be written)")
+
+
+def check_file(file: str | os.PathLike) -> None:
+    """Raises InputError where no file can be written: a folder is there, or its own cannot be made."""
+    if os.path.isdir(file):
+        raise InputError(f"{file}: is a folder, expected a file to write")
+    check_folder(Path(file).parent)
+
+
 @contextmanager
 def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
     """A new empty folder beside `target`, which takes its place, whatever was there, when the block ends
@@ -57,7 +76,7 @@ def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
     target = Path(target)
     temporary = target.with_name(target.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    made(temporary)
     try:
         yield temporary
     except BaseException:
@@ -72,7 +91,7 @@ def whole_folder(target: str | os.PathLike) -> Iterator[Path]:
 def settle(folder: Path, target: Path) -> None:
     """Move a folder to the place that its content names; where that is taken, the same content lies there
     already and nothing moves."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made(target.parent)
     try:
         folder.rename(target)
     except OSError:

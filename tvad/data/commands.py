@@ -3,15 +3,17 @@ its command here, and its line in `COMMANDS`."""
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from tqdm import tqdm
 
 from tvad.common import cli, config
 from tvad.common.errors import InputError
+from tvad.common.files import made
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 
-def scenes(out: str, config: ScenesConfig, workers: int = 1) -> int:
+def scenes(out: Annotated[str, cli.FOLDER], config: ScenesConfig, workers: int = 1) -> int:
     """Generate surveillance scenes with masks, tracks and questions.
 
     Args:
@@ -29,7 +31,7 @@ def table(
     table: str,
     /,
     videos: str,
-    out: str,
+    out: Annotated[str, cli.FOLDER],
     columns: str | None = None,
     split: str = "test",
     encoding: str | None = None,
@@ -73,7 +75,9 @@ def table(
     return 1 if refused else 0
 
 
-def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "test") -> int:
+def vau_bench(
+    csv: str, /, out: Annotated[str, cli.FOLDER], videos: str | None = None, split: str = "test"
+) -> int:
     """Read a VAU-Bench annotation file; a table of one's own is read by `tvad data table`.
 
     Args:
@@ -86,7 +90,6 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
     Example:
         tvad data vau-bench test_msad.csv --videos videos/msad --out data/msad
     """
-    from tvad.common.errors import InputError
     from tvad.data import save
     from tvad.data.build import link
     from tvad.data.check import doubts_of
@@ -94,7 +97,7 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
 
     samples, problems = read_csv(csv, split)
     folder = Path(out)
-    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    made(folder / "videos")
     kept, refused = [], [str(problem) for problem in problems]
     for sample in tqdm(samples, unit="video", desc="vau-bench", disable=None if videos else True):
         if videos:
@@ -125,7 +128,7 @@ def vau_bench(csv: str, /, out: str, videos: str | None = None, split: str = "te
     return 1 if refused else 0
 
 
-def ubnormal(root: str, /, splits: str, out: str, split: str = "train") -> int:
+def ubnormal(root: str, /, splits: str, out: Annotated[str, cli.FOLDER], split: str = "train") -> int:
     """Read UBnormal as it is distributed.
 
     Args:
@@ -143,7 +146,9 @@ def ubnormal(root: str, /, splits: str, out: str, split: str = "train") -> int:
     return _done(len(samples), problems, out)
 
 
-def shanghaitech(root: str, /, out: str, split: str = "test", tracks: str | None = None) -> int:
+def shanghaitech(
+    root: str, /, out: Annotated[str, cli.FOLDER], split: str = "test", tracks: str | None = None
+) -> int:
     """Read ShanghaiTech Campus as it is distributed.
 
     Args:
@@ -161,7 +166,7 @@ def shanghaitech(root: str, /, out: str, split: str = "test", tracks: str | None
     return _done(len(samples), problems, out)
 
 
-def reclip(sources: list[str], /, out: str, seed: int = 0) -> int:
+def reclip(sources: list[str], /, out: Annotated[str, cli.FOLDER], seed: int = 0) -> int:
     """T-VAU's re-partition: clips of 8 to 40 frames at 1 frame a second, parted 80 : 20.
 
     Args:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tvad.common.errors import InputError
+from tvad.common.files import made
 from tvad.data import masks, truth, video
 from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.check import Problem
@@ -121,7 +122,7 @@ def reclip(sources: list[str], out: str | os.PathLike, seed: int = 0) -> tuple[d
             parts[part] += [replace(some[i], split=part) for i in sorted(members.tolist())]
     for part, chosen in parts.items():
         for kind in ("videos", "masks"):
-            (folder / part / kind).mkdir(parents=True, exist_ok=True)
+            made(folder / part / kind)
         for clip in chosen:
             for path in (clip.video.path, clip.mask):
                 if path and (folder / path).exists():

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, Timing, first_span, judged, parse, render
 from tvad.common.errors import InputError
-from tvad.common.files import json_text, parse_json, write_whole
+from tvad.common.files import json_text, made, parse_json, write_whole
 from tvad.common.formats import Format
 from tvad.data import faults
 from tvad.data.video import as_text, pictures_in
@@ -426,8 +426,7 @@ def to_line(row: dict[str, Any], ascii_only: bool = False) -> str:
 def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
     """Write samples.jsonl into `folder`, to a temporary name first, then renamed, and its version beside it.
     Raises InputError that names the sample for a number that JSON has not."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(folder)
     file = folder / SAMPLES
     temporary = file.with_suffix(".tmp")
     try:

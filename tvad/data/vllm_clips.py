@@ -5,12 +5,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data.video import RATE, Frames, decode, sample_indices
-from tvad.pictures import unpack
+from tvad.data.video.pictures import unpacked
+from tvad.data.video.reading import room_for
 
 LOADER = "tvad"
 
@@ -27,15 +27,16 @@ def of_pictures(files: Sequence[bytes], fps: float, rate: float, max_frames: int
     if not 0 < fps <= 1000:
         raise InputError(f"the pictures' fps must be more than 0 and at most 1000, found {fps:g}")
     indices = sample_indices(len(files), fps, rate, max_frames)
-    images: list[np.ndarray] = []
-    for index in indices.tolist():
-        try:
-            images.append(unpack(files[index]))
-        except (AssertionError, cv2.error) as error:
-            raise InputError(f"picture {index + 1}: cannot be decoded") from error
-        if images[-1].shape != images[0].shape:
+    images: np.ndarray | None = None
+    for place, index in enumerate(indices.tolist()):
+        image = unpacked(files[index], f"picture {index + 1}")
+        if images is None:
+            images = room_for(len(indices), image, "the pictures")
+        if image.shape != images[0].shape:
             raise InputError(f"picture {index + 1}: of another size than the first")
-    return Frames(np.stack(images), indices / fps, indices, fps, len(files))
+        images[place] = image
+    assert images is not None
+    return Frames(images, indices / fps, indices, fps, len(files))
 
 
 def as_video(clip: Frames) -> tuple[np.ndarray, dict[str, Any]]:

@@ -4,8 +4,9 @@ import os
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 from tvad.common.shipped import checkpoint, checkpoints, configurations
@@ -17,7 +18,7 @@ def infer(
     video: str,
     ask: list[str] | None = None,
     chat: bool = False,
-    out: str | None = None,
+    out: Annotated[str | None, cli.FOLDER] = None,
     json: bool = False,
     truth: str | None = None,
     rate: float = RATE,
@@ -48,10 +49,12 @@ def infer(
     from tqdm import tqdm
 
     from tvad.data import load as load_samples
+    from tvad.data.table.make import ids_of
     from tvad.model.start import load
     from tvad.use.infer import Dialogue, analyse, as_json, in_short, sources_in, write
 
     files = sources_in(video, fps)
+    names = ids_of(Path(file).name for file in files)  # of two files with one stem, both with their suffix
     truths = {Path(s.video.path).name: s for s in load_samples(truth)} if truth else {}
     if len(files) == 1:
         with Reader(files[0]):  # a bad file is refused before a model is loaded
@@ -81,7 +84,7 @@ def infer(
             _chat(dialogue)
         if out:
             named = Path(analysis.path)
-            target = Path(out) / named.stem if len(files) > 1 else Path(out)
+            target = Path(out, names[named.name]) if len(files) > 1 else Path(out)
             write(analysis, dialogue, target, truths.get(named.name))
             tqdm.write(f"written to {target}")
         elif json:
@@ -170,7 +173,11 @@ def serve(
 
 
 def start(
-    backbone: str, out: str, seed: int = 0, without_ahd: bool = False, without_rae: bool = False
+    backbone: str,
+    out: Annotated[str, cli.FOLDER],
+    seed: int = 0,
+    without_ahd: bool = False,
+    without_rae: bool = False,
 ) -> int:
     """A T-VAD checkpoint from a published Qwen-VL backbone, untrained where T-VAD adds to it.
 

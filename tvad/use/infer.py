@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tvad import pictures
 from tvad.answer import NONE, Answer, Timing, ends_open, judged, parse
 from tvad.common.errors import InputError
-from tvad.common.files import json_text, write_whole
+from tvad.common.files import json_text, made, write_whole
 from tvad.control import chat
 from tvad.data import video
 from tvad.data.questions import ASKED, DIALOGUE
@@ -295,8 +295,7 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
 def write(analysis: Analysis, dialogue: Dialogue, out: str | Path, truth: Sample | None = None) -> dict:
     """result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg below `out`; returns the JSON.
     `truth`: the sample of this video, for its boxes and spans."""
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(out)
     result = as_json(analysis, dialogue)
     pictures.save(folder / "heatmap.jpg", drawing.sheet(analysis))
     pictures.save(folder / "trajectory.jpg", drawing.trajectory(analysis, truth))

@@ -4,9 +4,7 @@ and when the server ends."""
 
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from tvad.data.questions import ASKED
 from tvad.use import drawing, preview
 from tvad.use.analysis import Analysis
 from tvad.use.infer import Dialogue, analyse, in_short
+from tvad.use.page_folder import own_folder
 
 PROGRESS = gr.Progress()  # gradio looks for it among the defaults of a function's parameters
 TITLE = "T-VAD: what is anomalous, where, when and why"
@@ -78,9 +77,11 @@ def build(
 
     def previewed(given, progress=PROGRESS):
         """The same clip in a form that a browser plays."""
-        if given is None or given.path != given.shown or preview.plays(given.path):
+        if given is None or given.path != given.shown:
             return gr.skip()
         try:
+            if preview.plays(given.path):
+                return gr.skip()
             progress(0, desc="making a preview that a browser plays")
             shown = preview.make(given.path, folder, lambda share: progress(share, desc="preview"))
         except InputError as error:
@@ -93,9 +94,10 @@ def build(
     def look(given, progress=PROGRESS):
         if given is None:
             raise _refusal("choose a video first")
-        seconds = preview.length(given.path)
         progress(0, desc="looking")
         try:
+            with video.Reader(given.path) as reader:
+                seconds = reader.clock.end
             analysis = analyse(
                 model,
                 processor,
@@ -103,7 +105,7 @@ def build(
                 rate,
                 max_frames,
                 overlap,
-                told=lambda at: progress(0.6 * min(at / seconds, 1) if seconds else 0.3, desc="looking"),
+                told=lambda at: progress(0.6 * min(at / seconds, 1), desc="looking"),
             )
         except InputError as error:
             raise _refusal(error, given.path) from error
@@ -262,14 +264,14 @@ def serve(
     overlap: float,
     knows: str = "",
 ) -> None:
-    """Serve the page until SIGINT or SIGTERM; none of its files is left then."""
+    """Serve the page until SIGINT, SIGTERM or SIGHUP; none of its files is left then, and none of a server
+    that was killed."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    stop = threading.Event()
-    with tempfile.TemporaryDirectory(prefix="tvad-demo-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # of uploads and of whatever a component shows
-        page = build(model, processor, Path(folder), rate, max_frames, overlap, knows)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+    with own_folder() as (folder, stop):
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)  # of uploads and of whatever a component shows
+        page = build(model, processor, folder, rate, max_frames, overlap, knows)
+        if stop.is_set():
+            return
         page.queue(default_concurrency_limit=4).launch(
             server_name=host,
             server_port=port,

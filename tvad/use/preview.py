@@ -4,10 +4,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
-
 from tvad.data import video
 from tvad.data.scenes.render import make_clip
+from tvad.data.video.file import VideoFile
 from tvad.pictures import fit
 
 # Suffix -> codecs that every current browser plays in it, 8 bits, 4:2:0.
@@ -22,23 +21,10 @@ _SCENES = ((11, "falling"), (5, "vehicle intrusion"), (7, None))  # seed and cla
 
 
 def plays(path: str) -> bool:
-    """Whether browsers play this file as it is; False for what cannot be opened."""
-    try:
-        with av.open(path) as container:
-            stream = container.streams.video[0]
-            codec = PLAYED.get(Path(path).suffix.lower(), ())
-            return stream.codec_context.name.removeprefix("lib") in codec and stream.format.name in PIXELS
-    except (av.FFmpegError, ValueError, OSError, IndexError, AttributeError):
-        return False
-
-
-def length(path: str) -> float:
-    """Seconds of the video as its header states them, for a progress bar; 0 where it does not."""
-    try:
-        with av.open(path) as container:
-            return float(container.duration or 0) / av.time_base
-    except (av.FFmpegError, ValueError, OSError):
-        return 0.0
+    """Whether browsers play this file as it is. Raises InputError for one that is no usable video."""
+    file = VideoFile(path)
+    played = PLAYED.get(Path(path).suffix.lower(), ())
+    return file.codec.removeprefix("lib") in played and file.pixels in PIXELS
 
 
 def make(path: str, folder: Path, told: Callable[[float], None]) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
-from tvad.common.files import parse_json, write_whole
+from tvad.common.files import made, parse_json, write_whole
 from tvad.data import masks, video
 from tvad.data.sample import DATASET, RECIPE, SAMPLES, Sample, Track, Video, from_json, to_json, to_line
 from tvad.data.scenes.describe import anomaly_span, describe
@@ -142,13 +142,13 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
     config.check()
     folder = Path(folder)
     for part in ("videos", "masks"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        made(folder / part)
     recipe, partial, final = folder / RECIPE, folder / "samples.partial.jsonl", folder / SAMPLES
     wanted = {**asdict(config), "generator": GENERATOR, **DATASET.stamp()}
     if recipe.exists():
-        made = _stated(recipe)
-        version = DATASET.version_of(made, str(recipe))
-        if {**made, **DATASET.stamp()} != wanted:
+        stated = _stated(recipe)
+        version = DATASET.version_of(stated, str(recipe))
+        if {**stated, **DATASET.stamp()} != wanted:
             raise InputError(
                 f"{recipe}: made with another configuration or an older generator; choose another --out or"
                 " delete the folder"

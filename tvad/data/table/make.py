@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
-from tvad.common.files import made, write_whole
+from tvad.common.files import write_whole
 from tvad.data.build import build, link
 from tvad.data.check import Problem, described
 from tvad.data.faults import ROUNDED
@@ -53,7 +53,7 @@ def build_table(
                 f"{record}: here a data set of another table, or of this one as it was, was begun; choose"
                 " another --out or delete the folder"
             )
-        write_whole(made(out) / RECORD, text)
+        write_whole(record, text)
     ids = ids_of(understood.clips)
     cuts: list[str] = []
     source = f"table/{understood.rows.path.stem}"

@@ -33,7 +33,8 @@ av.logging.set_level(av.logging.PANIC)
 
 class VideoFile:
     """A file, or one in memory. `clock`: as its packets say, once `shown` has ended as its frames do; `size`:
-    (height, width) of the picture as it is shown, once there was one. Raises InputError that names the file,
+    (height, width) of the picture as it is shown, once there was one; `codec`, `pixels`: as FFmpeg names
+    them. Raises InputError that names the file,
     for one that is no video, is damaged, or was cut off."""
 
     def __init__(self, source: str | os.PathLike | io.BytesIO):
@@ -115,6 +116,7 @@ class VideoFile:
         """Read every packet without decoding it: when frames are shown, and whether the file is whole."""
         assert stream.time_base is not None
         self._base = stream.time_base
+        self.codec, self.pixels = stream.codec_context.name, stream.pix_fmt
         rates = (stream.average_rate, stream.base_rate, stream.guessed_rate)
         if container.format.name in BARE:  # the mean is FFmpeg's assumption, the guess what the stream states
             rates = rates[::-1]

@@ -1,10 +1,12 @@
 """A folder or a list of pictures as a video: in natural order ("2.jpg" before "10.jpg"), at a rate or at
 times that are given. A rate that is not given is asked for, never guessed."""
 
+import io
 import json
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,13 +14,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from tvad.common.errors import InputError
 from tvad.data.video.clock import LONGEST_PAUSE, Clock
+from tvad.data.video.file import MOST_PIXELS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 TIMES = ("times.txt", "times.csv")  # beside the pictures: seconds a line, or a name and its seconds
 _PREFIX = "pictures:"
+
+# Its own bound is another; a filter for good, as those for a while are every thread's.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -136,14 +143,29 @@ class Pictures:
 def _read(file: Path) -> np.ndarray:
     """A picture, the right way up. Raises InputError that names it."""
     try:
-        data = np.frombuffer(file.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        return unpacked(file.read_bytes(), str(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be opened ({error.strerror})") from error
+
+
+def unpacked(data: bytes, name: str) -> np.ndarray:
+    """A picture file's bytes as (H, W, 3) uint8 RGB, the right way up. Raises InputError that names it; for
+    one of too many pixels by its header, before they are decoded: a few kilobytes may stand for gigabytes."""
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            width, height = header.size
+    except Image.DecompressionBombError:
+        raise InputError(f"{name}: at most {MOST_PIXELS:,d} pixels in a picture, it has more") from None
+    except (OSError, ValueError, EOFError):
+        raise InputError(f"{name}: not a picture, or damaged") from None
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{name}: {width} x {height} pixels, at most {MOST_PIXELS:,d} in a picture")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"{file}: not a picture, or damaged")
+        raise InputError(f"{name}: not a picture, or damaged")
     return np.ascontiguousarray(image[..., ::-1])
 
 

@@ -203,18 +203,23 @@ class Reader:
             if place < len(indices) and index == indices[place]:
                 image = make()
                 if found is None:
-                    if (size := len(indices) * image.nbytes) > MOST_BYTES:
-                        height, width = image.shape[:2]
-                        raise InputError(
-                            f"{self.name}: {len(indices)} frames of {width} x {height} pixels take"
-                            f" {size / 2**30:.1f} GiB, a clip holds {MOST_BYTES >> 30}: take fewer frames, or"
-                            " scale the video down"
-                        )
-                    found = np.empty((len(indices), *image.shape), np.uint8)
+                    found = room_for(len(indices), image, self.name)
                 while place < len(indices) and index == indices[place]:
                     found[place] = image
                     place += 1
         return found if place == len(indices) else None
+
+
+def room_for(count: int, image: np.ndarray, name: str) -> np.ndarray:
+    """An empty (count, H, W, 3) uint8 for frames like `image`. Raises InputError, with the video's name, for
+    more than a clip may hold."""
+    if (size := count * image.nbytes) > MOST_BYTES:
+        height, width = image.shape[:2]
+        raise InputError(
+            f"{name}: {count} frames of {width} x {height} pixels take {size / 2**30:.1f} GiB, a clip holds"
+            f" {MOST_BYTES >> 30}: take fewer frames, or scale the video down"
+        )
+    return np.empty((count, *image.shape), np.uint8)
 
 
 def inspect(source: Source) -> tuple[Clock, int, int]:

@@ -1,8 +1,11 @@
 """What a request may ask for: frames within the server's own sampling, no knob without effect, no control
 token in people's text. Everything else is refused by name, before any work."""
 
+import json
 import math
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +20,9 @@ ELSEWHERE = (
     *("video_start", "video_end", "start_time", "end_time"),
 )
 HOW = 'frames are asked for by "media_io_kwargs": {"video": {"fps": ..., "num_frames": ...}}'
-MEDIA = ("url", "video_url", "image_url", "audio_url", "data", "uuid")
-TEXTS = ("messages", "input", "instructions", "system", "tools")  # keys below which people's text stands
+# Keys of a request that no chat template gets; a completion's `prompt` is the client's own, tokens and all.
+# Whatever else there is may reach the model's prompt.
+NO_TEXT = ("prompt", "stop", "bad_words", "chat_template")
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,11 @@ def check(path: str, body: dict[str, Any], server: Sampling, trusted: bool, toke
         address = address.get("url") if isinstance(address, dict) else address
         if "video_url" in part and not part.get("uuid") and not (address and isinstance(address, str)):
             raise InputError("video_url: expected an address, found none")
-    for key in TEXTS:
-        for text in _texts(body.get(key)):
-            if token := next((token for token in tokens if token in text), None):
-                raise InputError(f"{key}: the text holds the control token {token}")
+    control = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")  # one pass over texts of 100 MiB
+    for key, value in body.items():
+        for text in _texts({key: value}) if key not in NO_TEXT else ():
+            if held := control.search(text):
+                raise InputError(f"{key:.40}: the text holds the control token {held[0]}")
     wanted = body.get("heatmap")
     if not isinstance(wanted, bool | None):
         raise InputError(f"heatmap: expected true or false, found {_short(wanted)}")
@@ -127,5 +132,26 @@ def _below(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text below `value` but media and their addresses, which are long and no prompt."""
-    return (text for key, text in _below(value) if isinstance(text, str) and key not in MEDIA)
+    """Every text below `value`, keys too, as a chat template may write it: parts of a message one after the
+    other, and a call's arguments as what their JSON says."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, list):
+            waiting += found
+            yield "".join(map(_words, found))
+        elif isinstance(found, dict):
+            yield from found
+            waiting += found.values()
+            if isinstance(arguments := found.get("arguments"), str):
+                with suppress(ValueError, RecursionError):
+                    waiting.append(json.loads(arguments))
+
+
+def _words(part: Any) -> str:
+    """The text of a part of a message, none of media."""
+    if isinstance(part, dict):
+        part = part.get(kind if (kind := part.get("type")) in ("refusal", "thinking") else "text")
+    return part if isinstance(part, str) else ""
