@@ -61,7 +61,7 @@ class VideoScores:
             )
         if not np.isfinite(heat).all():
             raise InputError(f"{sample.id}: its heatmap holds NaN or infinite values")
-        if wrong := faults.of_spans(sample.spans or (), frames.duration, faults.ROUNDED):
+        if wrong := faults.of_spans(sample.spans or (), frames.duration, faults.WHOLE):
             raise InputError(f"{sample.id}: {wrong[0]}")
         steps = steps_of(frames.clock.times, frames.moments) if steps is None else steps
         mask = truth.read_mask(sample, count, height, width)
