@@ -16,6 +16,7 @@ import numpy as np
 from bench.metrics import detection, frame
 from bench.metrics.stats import HEATMAPS, Interval, cluster_draws, interval_of
 from tvad.common.errors import InputError
+from tvad.common.files import replacing
 from tvad.data import faults, truth
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
@@ -128,13 +129,9 @@ def _unmapped(heat: np.ndarray) -> str:
 
 def save_videos(path: Path, videos: dict[str, VideoScores]) -> None:
     """Keep what the metrics need of every video, through a temporary name."""
-    temporary = path.with_name(f".{path.name}.tmp.npz")
-    np.savez_compressed(
-        temporary,
-        ids=np.array(list(videos)),
-        **{f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in (*FIELDS, *TOLD)},
-    )
-    temporary.replace(path)
+    kept = {f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in (*FIELDS, *TOLD)}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, ids=np.array(list(videos)), **kept)
 
 
 def load_videos(path: Path) -> dict[str, VideoScores]:
