@@ -27,6 +27,16 @@ VERSION = 1  # of the file
 WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model")
 
 
+def content(path: str | Path) -> str | None:
+    """Hash of a checkpoint folder's files, or of one file; None where there is neither."""
+    path = Path(path)
+    if path.is_file():
+        return file_hash(path)[:16]
+    files = sorted(f for f in path.glob("*") if f.suffix in WEIGHTS and f.is_file())
+    found = hashlib.sha256("".join(f"{f.name} {file_hash(f)}\n" for f in files).encode())
+    return found.hexdigest()[:16] if files else None
+
+
 def identity(spec: str) -> str:
     """What names a model: a checkpoint folder by the content of its files, anything else by its address."""
     kind, _, path = spec.partition(":")
@@ -34,10 +44,7 @@ def identity(spec: str) -> str:
     if not is_checkpoint(spec) or not folder.is_dir():
         return spec
     # The same address may hold other weights tomorrow: what is trained further is another model.
-    found = hashlib.sha256(kind.encode())
-    for file in sorted(f for f in folder.iterdir() if f.suffix in WEIGHTS and f.is_file()):
-        found.update(f"{file.name} {file_hash(file)}".encode())
-    return f"{kind}:{found.hexdigest()}"
+    return f"{kind}:{found}" if (found := content(folder)) else spec
 
 
 class ResponseCache:

@@ -52,7 +52,8 @@ def run(
 
 
 def score(predictions: str, /, suite: Suite, out: Annotated[str, cli.FOLDER]) -> int:
-    """Score answers made elsewhere: lines of id, task, response.
+    """Score answers made elsewhere: lines of id, task, response. Writes RUN/report.html; exit status 1 where
+    lines were rejected.
 
     Args:
         predictions: JSONL file.
@@ -63,6 +64,7 @@ def score(predictions: str, /, suite: Suite, out: Annotated[str, cli.FOLDER]) ->
     """
     from bench import suite as suites
     from bench.intervals import table
+    from bench.report import write_report
     from bench.score import score as score_file
 
     opened = None if suite.tasks else suites.load(suite)
@@ -73,7 +75,8 @@ def score(predictions: str, /, suite: Suite, out: Annotated[str, cli.FOLDER]) ->
         print(f"rejected {problem}", file=sys.stderr)
     print(table(metrics))
     _warn_of_blind_baselines(out)
-    return 0
+    print(write_report(out))
+    return 1 if rejected else 0
 
 
 def compare(
@@ -148,7 +151,8 @@ def report(run: str, /, against: str | None = None) -> int:
 
 
 def judge(run: str, /, judge: list[str]) -> int:
-    """Rate a run's rationales by one or two language models (VAU-Eval).
+    """Rate a run's rationales by one or two language models (VAU-Eval); exit status 1 where a reply held no
+    rating.
 
     Args:
         run: Folder of a finished run.
@@ -161,8 +165,9 @@ def judge(run: str, /, judge: list[str]) -> int:
 
     if len(judge) > 2:
         raise InputError("--judge: one or two judges")
-    print(judges.table(judges.judge_run(run, judge)))
-    return 0
+    found = judges.judge_run(run, judge)
+    print(judges.table(found))
+    return 1 if any(entry["unusable"] for entry in found["judges"]) else 0
 
 
 def export(run: str, /, out: Annotated[str, cli.FILE]) -> int:
@@ -184,7 +189,8 @@ def export(run: str, /, out: Annotated[str, cli.FILE]) -> int:
 def import_log(
     log: str, /, suite: Suite, task: str, out: Annotated[str, cli.FILE], key: str = "doc_id"
 ) -> int:
-    """Turn lmms-eval's sample log into predictions for `bench score`.
+    """Turn lmms-eval's sample log into predictions for `bench score`; exit status 1 where lines were left
+    out.
 
     Args:
         log: File samples_*.jsonl.
@@ -201,7 +207,7 @@ def import_log(
     for problem in problems:
         print(f"left out {problem}", file=sys.stderr)
     print(f"{count} answers in {out}; {len(problems)} lines left out")
-    return 0
+    return 1 if problems else 0
 
 
 def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -> int:

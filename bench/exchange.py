@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from bench.run_folder import open_run
-from bench.suite import Item, Suite, load
+from bench.score import Answers
+from bench.suite import Suite, load
 from bench.tasks import TASKS
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -131,16 +132,15 @@ def from_lmms_eval(
     suite's questions of `task`.
 
     A line belongs to the question whose number (in the suite's order) is its `doc_id`; with `key` another
-    field, also inside "doc", that holds our question or video id. Returns how many lines were used, and those
-    that were not.
+    field, also inside "doc", that holds our question's id, or the id of a video that the task asks once.
+    Returns how many lines were used, and those that were not.
     """
     if task not in TASKS:
         raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
-    items: list[Item] = [item for item in load(suite)[1] if item.task == task]
-    by_name: dict[str, Item] = {item.id: item for item in items}
-    for each in items:
-        by_name.setdefault(each.sample.id, each)
-    found, problems = {}, []
+    items = [item for item in load(suite)[1] if item.task == task]
+    names = {name for item in items for name in (item.id, item.sample.id)}
+    problems: list[Problem] = []
+    answers = Answers(log, items, problems)
     try:
         raw = Path(log).read_bytes().splitlines()
     except OSError as error:
@@ -157,28 +157,19 @@ def from_lmms_eval(
             continue
         document = row.get("doc")
         name = row.get(key, document.get(key) if isinstance(document, dict) else None)
-        item: Item | None = None
-        if (
-            key == "doc_id"
-            and isinstance(name, int)
-            and not isinstance(name, bool)
-            and 0 <= name < len(items)
-        ):
-            item = items[name]
-        elif isinstance(name, str):
-            item = by_name.get(name, by_name.get(name.removesuffix(".mp4")))
+        if key == "doc_id" and type(name) is int and 0 <= name < len(items):
+            name = items[name].id
+        elif isinstance(name, str) and name not in names:
+            name = name.removesuffix(".mp4")
         text = _response(row)
-        if item is None or text is None:
-            reason = (
-                "no response in filtered_resps, resps or response"
-                if item is not None
-                else f"{key} {name!r} is no question of this suite"
-            )
+        if not isinstance(name, str):
+            problems.append(Problem(f"{log}:{n}", f"{key} {name!r:.80} is no question of this suite"))
+        elif text is None:
+            reason = "no response in filtered_resps, resps or response"
             problems.append(Problem(f"{log}:{n}", reason))
-        elif item.id in found:
-            problems.append(Problem(f"{log}:{n}", f"a second answer to {item.id!r}"))
         else:
-            found[item.id] = text
+            answers.add(n, {"id": name, "task": task, "response": text})
+    found = {i.id: text for i, text in zip(items, answers.found, strict=True) if text is not None}
     if not found:
         raise InputError(
             f"{log}: no line could be used" + (f"; the first: {problems[0]}" if problems else "")

@@ -170,10 +170,11 @@ def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
         for key, prompt in zip(keys, prompts, strict=True)
         if key not in done or (attempts[key] < ATTEMPTS and not _usable(done[key]))
     }
+    to_ask = list(missing)
     with kept.open("a", encoding="utf-8") as out:
         asked = judge.ask_texts(list(missing.values()), SCHEMA, "vau_eval")
         for which, reply in tqdm(asked, total=len(missing), unit="rating", desc=judge.model, disable=None):
-            key = list(missing)[which]
+            key = to_ask[which]
             done[key] = reply
             out.write(json.dumps({"key": key, "reply": reply}, allow_nan=False) + "\n")
             out.flush()

@@ -30,6 +30,7 @@ from bench.run_folder import (
     join_maps,
     read_all,
     read_record,
+    reopened,
     versions,
     write_maps,
     write_metrics,
@@ -62,6 +63,7 @@ def run(
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
     if shard.rank == 0:
         record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
+        reopened(out)
         write_record(out, {**record, "tasks_from": "suite" if named else "data"})
     asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
     asking.answers(mine, shard.file(out / ANSWERS), kept)

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from bench.metrics.stats import Interval
+from bench.tasks.heatmap import VIDEOS
 from tvad.common.errors import InputError
-from tvad.common.files import json_text, parse_json, write_whole
+from tvad.common.files import json_text, parse_json, replacing, write_whole
 from tvad.common.formats import Format
 
 RECORD, ANSWERS, ODDS, MAPS, METRICS = (
@@ -62,6 +63,20 @@ def write_lines(path: Path, lines: Iterable[Mapping]) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Through a temporary name; NaN is refused."""
     write_whole(path, json_text(data, str(path), indent=1))
+
+
+def reopened(folder: Path) -> None:
+    """The folder is no finished run any more: its metrics go, and what they are compared by."""
+    for name in (METRICS, VIDEOS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def emptied(folder: Path) -> None:
+    """Nothing of an earlier run is left, and at no moment half of it passes for a whole one."""
+    reopened(folder)
+    for name in (ANSWERS, ODDS, MAPS, "judge.json", "report.html"):
+        for file in (folder / name, *parts(folder / name)):
+            file.unlink(missing_ok=True)
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Interval]) -> None:
@@ -162,13 +177,11 @@ def join_lines(path: Path, shard: Shard, ids: Iterable[str]) -> list[dict]:
 
 def write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
     """Heatmaps by the video's id, through a temporary name."""
-    temporary = path.with_name(f".{path.name}.tmp.npz")
     # What np.savez_compressed writes; it takes names as keywords, so that no video could be called "file".
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
         for name, heat in maps.items():
             with out.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(heat), allow_pickle=False)
-    temporary.replace(path)
 
 
 def read_maps(path: Path) -> dict[str, np.ndarray]:

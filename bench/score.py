@@ -25,11 +25,11 @@ from bench.answers import score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
 from bench.placing import placed
-from bench.run_folder import ANSWERS, write_metrics, write_record
+from bench.run_folder import ANSWERS, RECORD, emptied, read_record, write_metrics, write_record
 from bench.suite import Item, Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
-from tvad.common.files import made, parse_json
+from tvad.common.files import made, parse_json, replacing
 from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
@@ -38,6 +38,7 @@ from tvad.data.sample import Sample
 MOST_LINE = 4 << 20  # bytes of a line
 MOST_VALUES = 64 << 20  # of a heatmap
 KEYS = ("id", "task", "response")
+PREDICTIONS = "predictions:"  # of which run.json says that they are the model
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
@@ -130,13 +131,14 @@ def read_heat(row: dict, folder: Path) -> np.ndarray:
 
 
 def _score_heatmaps(
-    rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite, out: Path
-) -> tuple[dict[str, Interval], list[Problem]]:
-    """Heatmap metrics of the lines; from frame scores alone only those of frames."""
+    rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite
+) -> tuple[dict[str, heatmap.VideoScores], dict[str, Interval], list[Problem]]:
+    """Videos and heatmap metrics of the lines; of frame scores alone only those of frames, and of maps among
+    them those of the videos that have maps."""
     by_id = {sample.id: sample for sample in samples}
     store = ClipStore(suite.rate, suite.max_frames)
     maps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # and which of them holds for every frame
-    rejected, whole = [], True
+    rejected, mapped = [], False
     for n, row in tqdm(rows, unit="video", desc="read heatmaps", disable=None):
         try:
             if row["id"] not in by_id:
@@ -145,29 +147,29 @@ def _score_heatmaps(
                 raise ValueError(f"a second heatmap of {row['id']!r}")
             heat = read_heat(row, path.parent)
             maps[row["id"]] = heat, placed(len(heat), row, store.frames(by_id[row["id"]]))
-            whole = whole and "heatmap" in row
+            mapped = mapped or "heatmap" in row
         except InputError:  # of the data set, not of the line
             raise
         except ValueError as error:
             rejected.append(Problem(f"{path}:{n}", str(error)))
     if not maps:
-        return {}, rejected
+        return {}, {}, rejected
     lowest = min(0.0, *(float(heat.min()) for heat, _ in maps.values()))
     videos = {}
     for sample in tqdm(samples, unit="video", desc="heatmaps", disable=None):
         frames = store.frames(sample)
-        silent = np.full((1, 2, 2) if whole else (1, 1, 1), lowest, np.float32)
+        silent = np.full((1, 2, 2) if mapped else (1, 1, 1), lowest, np.float32)
         heat, steps = maps.get(sample.id, (silent, np.zeros(frames.total, int)))
         videos[sample.id] = heatmap.VideoScores(sample, heat, frames, steps)
-    heatmap.save_videos(out / heatmap.VIDEOS, videos)
     found = heatmap.metrics(videos, suite.resamples, suite.seed)
-    kept = {name: m for name, m in found.items() if whole or name.partition(":")[0] in heatmap.OF_FRAMES}
+    kept = {name: m for name, m in found.items() if mapped or name.partition(":")[0] in heatmap.OF_FRAMES}
     # Of every video the share of frames without a score.
     unscored = [float((maps[s.id][1] < 0).mean()) if s.id in maps else 1.0 for s in samples]
     missing = mean_interval(np.array(unscored), np.arange(len(samples)), suite.resamples, suite.seed)
     if partly := sum(0 < share < 1 for share in unscored):
         missing = replace(missing, note=f"frames behind the last snippet of {partly} videos take no part")
-    return {f"heatmap.{name}": value for name, value in {**kept, MISSING: missing}.items()}, rejected
+    metrics = {f"{HEATMAP}.{name}": value for name, value in {**kept, MISSING: missing}.items()}
+    return videos, metrics, rejected
 
 
 class Answers:
@@ -220,7 +222,8 @@ def score(
     opened: tuple[list[Sample], list[Item]] | None = None,
 ) -> tuple[dict[str, Interval], list[Problem]]:
     """Score a predictions file; returns the metrics and the lines rejected. opened: the suite's samples and
-    items, where they have been loaded before. Raises InputError where no line could be used."""
+    items, where they have been loaded before. Raises InputError where no line could be used, and for a folder
+    that holds a model's run; an earlier scoring in it stays whole until this one can take its place."""
     if suite.hidden:
         raise InputError(
             f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score"
@@ -236,8 +239,9 @@ def score(
         else:
             answers.add(n, row)
     out = Path(out)
+    _refuse_run(out)
     made(out)
-    maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite, out)
+    videos, maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite)
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)
     if not answered and not maps:
@@ -245,36 +249,49 @@ def score(
             f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else "")
         )
     blinds, hits = blind.of_items(items, suite.seed)
-    columns, temporary = Columns(hits), out / "samples.tmp"
-    with temporary.open("w") as file:
-        for item, given in zip(
-            tqdm(items, unit="answer", desc="score", disable=None), answers.found, strict=True
-        ):
-            response = given or ""
-            line = {
-                "id": item.id,
-                "task": item.task,
-                "sample": item.sample.id,
-                "attempt": 0,
-                "response": response,
-                **score_item(item, response, suite.parse),
-            }
-            line["scores"][MISSING] = float(given is None)
-            columns.add(line)
-            file.write(json.dumps(line, allow_nan=False) + "\n")
-    temporary.replace(out / ANSWERS)
-    metrics = with_notes(columns.intervals(suite), suite, samples) | maps
-    record = {
-        "model": public(f"predictions:{predictions}"),
-        "suite": asdict(suite),
-        "suite_hash": suite.digest(samples),
-        "tasks_from": "suite" if named else "data",
-        "videos": len(samples),
-        "answered": answered,
-        "questions": len(items),
-        "rejected": len(rejected),
-        "blind": blind.record(blinds),
-    }
-    write_record(out, record)
+    columns = Columns(hits)
+    with replacing(out / ANSWERS) as temporary:
+        with temporary.open("w") as file:
+            for line in _scored(items, answers.found, suite):
+                columns.add(line)
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+        metrics = with_notes(columns.intervals(suite), suite, samples) | maps
+        record = {
+            "model": public(f"{PREDICTIONS}{predictions}"),
+            "suite": asdict(suite),
+            "suite_hash": suite.digest(samples),
+            "tasks_from": "suite" if named else "data",
+            "videos": len(samples),
+            "answered": answered,
+            "questions": len(items),
+            "rejected": len(rejected),
+            "blind": blind.record(blinds),
+        }
+        emptied(out)
+        write_record(out, record)
+        if videos:
+            heatmap.save_videos(out / heatmap.VIDEOS, videos)
     write_metrics(out, metrics)
     return metrics, rejected
+
+
+def _refuse_run(folder: Path) -> None:
+    """Raise InputError where the folder holds what a model has answered: it would be lost."""
+    if (folder / RECORD).exists() and not (model := read_record(folder)["model"]).startswith(PREDICTIONS):
+        raise InputError(f"{folder / RECORD}: holds a run of {model}; choose another --out")
+
+
+def _scored(items: list[Item], responses: list[str | None], suite: Suite) -> Iterator[dict]:
+    """A line an item; one without a response counts as wrong and as missing."""
+    for item, given in zip(tqdm(items, unit="answer", desc="score", disable=None), responses, strict=True):
+        response = given or ""
+        line = {
+            "id": item.id,
+            "task": item.task,
+            "sample": item.sample.id,
+            "attempt": 0,
+            "response": response,
+            **score_item(item, response, suite.parse),
+        }
+        line["scores"][MISSING] = float(given is None)
+        yield line

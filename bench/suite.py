@@ -19,9 +19,10 @@ from tvad.answer.reading import DEFAULT
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load_checked
+from tvad.data.digest import masks_hash, spelt
 from tvad.data.faults import names_others
 from tvad.data.questions import DIALOGUE
-from tvad.data.sample import DIALOGUE_TURN, Question, Sample, to_json
+from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 from tvad.data.video import MAX_FRAMES, RATE, check_sampling
 from tvad.prompts import STYLES, VAU_R1_CLASSES
 
@@ -110,8 +111,8 @@ class Suite:
             raise InputError(f"prompt: unknown style {self.prompt!r}; known: {', '.join(STYLES)}")
 
     def digest(self, samples: list[Sample]) -> str:
-        """Hash of what is asked and of the references; where the data lies, how answers are decoded and which
-        of the tasks are run does not matter: runs are compared item by item."""
+        """Hash of what is asked and of the references, masks among them; where the data lies, how answers are
+        decoded and which of the tasks are run does not matter: runs are compared item by item."""
         kept = ("name", "topics", "rate", "max_frames", "max_videos")
         fixed = {k: v for k, v in asdict(self).items() if k in kept}
         fixed |= {
@@ -120,11 +121,8 @@ class Suite:
         fixed |= {"reading": asdict(self.reading)} if self.reading != Reading() else {}
         found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True, allow_nan=False)}, [".encode())
         for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text
-            found.update(
-                (", " if n else "").encode()
-                + json.dumps(to_json(sample), sort_keys=True, allow_nan=False).encode()
-            )
-        found.update(b"]]")
+            found.update((b", " if n else b"") + spelt(sample))
+        found.update(b"]]" + masks_hash(samples).encode())
         return found.hexdigest()[:16]
 
 

@@ -94,12 +94,12 @@ class Client:
     def send_again(self, path: Path) -> dict[str, Any]:
         """The state of what was sent before."""
         with submission.opened(path) as folder:
-            name = submission.verify(folder).hash
+            found = submission.verify(folder)
         return {
-            **self.data("GET", f"/api/submissions/{name}"),
-            "url": f"/models/{name}",
-            "rejected_lines": 0,
-            "rejected": [],
+            **self.data("GET", f"/api/submissions/{found.hash}"),
+            "url": f"/models/{found.hash}",
+            "rejected_lines": len(found.rejected),
+            "rejected": [str(problem) for problem in found.rejected],
         }
 
     def wait(self, name_hash: str, seconds: float = 1.0) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def verify(submission: str, /) -> int:
 
 
 def submit(submission: str, /, url: str, wait: bool = False) -> int:
-    """Send a submission, from where an earlier try ended; the token is in LEADERBOARD_TOKEN.
+    """Send a submission, from where an earlier try ended; the token is in LEADERBOARD_TOKEN. Exit status 1
+    where lines of it will not be scored.
 
     Args:
         submission: A .zip.
@@ -97,7 +98,7 @@ def submit(submission: str, /, url: str, wait: bool = False) -> int:
     if wait:
         found = client.wait(found["hash"])
         print(found["state"] + (f": {found['error']}" if found["error"] else ""))
-    return 1 if found["state"] == "failed" else 0
+    return 1 if lost or found["state"] == "failed" else 0
 
 
 def withdraw(hash: str, /, url: str) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from bench.metrics import detection, frame
 from bench.metrics.stats import HEATMAPS, Interval, cluster_draws, interval_of
 from tvad.common.errors import InputError
+from tvad.common.files import replacing
 from tvad.data import faults, truth
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
@@ -61,7 +62,7 @@ class VideoScores:
             )
         if not np.isfinite(heat).all():
             raise InputError(f"{sample.id}: its heatmap holds NaN or infinite values")
-        if wrong := faults.of_spans(sample.spans or (), frames.duration, faults.ROUNDED):
+        if wrong := faults.of_spans(sample.spans or (), frames.duration, faults.WHOLE):
             raise InputError(f"{sample.id}: {wrong[0]}")
         steps = steps_of(frames.clock.times, frames.moments) if steps is None else steps
         mask = truth.read_mask(sample, count, height, width)
@@ -128,13 +129,9 @@ def _unmapped(heat: np.ndarray) -> str:
 
 def save_videos(path: Path, videos: dict[str, VideoScores]) -> None:
     """Keep what the metrics need of every video, through a temporary name."""
-    temporary = path.with_name(f".{path.name}.tmp.npz")
-    np.savez_compressed(
-        temporary,
-        ids=np.array(list(videos)),
-        **{f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in (*FIELDS, *TOLD)},
-    )
-    temporary.replace(path)
+    kept = {f"{n}_{f}": getattr(v, f) for n, v in enumerate(videos.values()) for f in (*FIELDS, *TOLD)}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, ids=np.array(list(videos)), **kept)
 
 
 def load_videos(path: Path) -> dict[str, VideoScores]:

@@ -15,6 +15,7 @@ from rft.curriculum.config import SYMBOLS, Stage
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, made
 from tvad.data import load_checked
+from tvad.data.digest import data_hash
 from tvad.data.sample import Sample
 
 # What may differ in a stage that goes on: it changes no result. Data is compared by what it is.
@@ -53,8 +54,8 @@ def facts_of(stage: Stage, plan: Plan) -> dict[str, Any]:
     if train is not None:
         check_clips(stage, len(train))
     return {
-        "train": SYMBOLS if train is None else resume.data_hash(train),
-        "validation": None if validation is None else resume.data_hash(validation),
+        "train": SYMBOLS if train is None else data_hash(train),
+        "validation": None if validation is None else data_hash(validation),
         "prompts": plan.prompts if stage.text_features else None,
         "start": plan.start,
         "versions": resume.deciding_versions(),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from bench.cache import content
 from rft.common import resume
 from rft.common.stage_record import NAME
 from rft.curriculum import stage as stages
@@ -32,7 +33,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     )
     if torch.cuda.is_available():
         model.to("cuda")
-    folder, start = None, resume.content(located(plan.start))
+    folder, start = None, content(located(plan.start))
     for number, stage in enumerate(plan.stages):
         fitting = applicable(stage, plan)
         if fitting is None:
@@ -55,7 +56,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
             start,
             resume_with,
         )
-        start = resume.content(folder / "model")
+        start = content(folder / "model")
     if folder is None:
         raise InputError(f"{plan.out}: no stage has anything to train")
     final = out / "model"
@@ -67,7 +68,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
     """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
     check_folder(plan.out)
-    start = resume.content(located(plan.start))
+    start = content(located(plan.start))
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
             folder = Path(plan.out) / f"{number}-{stage.name}"
@@ -76,4 +77,4 @@ def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: 
             finished, train = (folder / "model" / NAME).exists(), fitting.data.train
             facts = {} if finished and not Path(train).exists() else facts_of(fitting, own)
             standing(fitting, own, facts, folder, resume_with)
-            start = resume.content(folder / "model")
+            start = content(folder / "model")

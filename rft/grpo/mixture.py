@@ -4,7 +4,7 @@ own rewards where it has any."""
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,9 @@ def row_of(
 ) -> dict[str, Any]:
     """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`. classes: the
     table that a classification is read by."""
+    timing = sample.video.timing
+    if "glue" not in TAGS.get(question.kind, ()):  # an hour of frames one by one is a megabyte
+        timing = replace(timing, times=None)
     table = [[name, *others] for name, others in (classes or {}).items()]
     path = sample.clip()
     row = {
@@ -91,7 +94,7 @@ def row_of(
         "sample_id": sample.id,
         "video": path,
         "moment": moment_of(question),
-        "timing": asdict(sample.video.timing),
+        "timing": asdict(timing),
         "classes": table if table and question.kind == "classification" else None,
     }
     # Arrow's texts are UTF-8, which half a surrogate pair is not.

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench.cache import content
 from bench.models import ALIASES, AUTO
 from rft.common import resume
 from rft.common.checkpoints import last_checkpoint
@@ -15,6 +16,7 @@ from rft.grpo.config import DEFAULTS, GrpoRun
 from tvad.common.config import fields_of
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, write_whole
+from tvad.data.digest import data_hash
 from tvad.data.sample import Sample
 
 # What may differ in a run that goes on: it changes no result. The data, the start and the engine are compared
@@ -52,8 +54,8 @@ def engine_name(run: GrpoRun) -> str:
 def made_of(run: GrpoRun, samples: list[Sample], processes: int) -> dict[str, Any]:
     """What settings name without saying what it is."""
     return {
-        "data": resume.data_hash(samples),
-        "model": resume.content(run.model),
+        "data": data_hash(samples),
+        "model": content(run.model),
         "engine": engine_name(run),
         "versions": resume.deciding_versions(),
         "processes": processes,

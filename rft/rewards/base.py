@@ -22,7 +22,8 @@ FROM_DATA = {
     "sample_id": "the sample, for messages",
     "video": "path of its file",
     "moment": "seconds that a question about a place names, else None",
-    "timing": "of the video {duration, fps, times} (`tvad.answer.Timing`), each None where not known",
+    "timing": "of the video {duration, fps, times} (`tvad.answer.Timing`), each None where not known; times"
+    " only of a question about time",
     "classes": "of a classification question: the classes, each a list of its name and its other names",
 }
 FROM_ENGINE = {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from test_openai import Endpoint
 
 from bench import judge, suite
+from bench.__main__ import main
 from bench.exchange import from_lmms_eval, to_inspect
 from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
@@ -123,6 +124,13 @@ def test_judges_are_cached_and_compared(plan, tmp_path, endpoint):
     assert "agreement" in judge.table(result)
 
 
+def test_a_reply_without_a_rating_is_an_exit_status(plan, tmp_path, endpoint):
+    run(Baseline("oracle"), "o", replace(plan, max_videos=2), tmp_path)
+    command = ["judge", str(tmp_path), "--judge", f"openai:a@{endpoint.url}"]
+    endpoint.replies = [reply("No."), *[reply(json.dumps(GOOD))] * 9]
+    assert main(command) == 1 and main(command) == 0
+
+
 def test_ratings_go_on_after_a_cut_line_and_after_another(plan, tmp_path, endpoint):
     run(Baseline("oracle"), "o", plan, tmp_path)
     model = OpenAiModel(f"a@{endpoint.url}", concurrency=1)
@@ -179,11 +187,12 @@ def test_lmms_eval_logs_become_predictions(plan, tmp_path):
     )
     metrics, rejected = score(tmp_path / "answers.jsonl", replace(plan, tasks=["mcq"]), tmp_path / "scored")
     assert metrics["mcq.accuracy"].value == 1.0 and not rejected
-    by_name = [
-        json.dumps({"doc": {"video": f"{item.sample.id}.mp4"}, "filtered_resps": ["A"]}) for item in asked[:1]
-    ]
-    (tmp_path / "named.jsonl").write_text("\n".join(by_name))
-    assert from_lmms_eval(tmp_path / "named.jsonl", plan, "mcq", tmp_path / "b.jsonl", key="video")[0] == 1
+    once = next(item for item in suite.load(plan)[1] if item.task == "rationale")  # one a video
+    named = [{"doc": {"video": f"{once.sample.id}.mp4"}, "filtered_resps": ["A"]}]
+    (tmp_path / "named.jsonl").write_text("\n".join(json.dumps(row) for row in named))
+    assert from_lmms_eval(tmp_path / "named.jsonl", plan, "rationale", tmp_path / "b.jsonl", "video")[0] == 1
+    with pytest.raises(InputError, match="with task 'mcq' names several questions"):
+        from_lmms_eval(tmp_path / "named.jsonl", plan, "mcq", tmp_path / "b.jsonl", "video")
     with pytest.raises(InputError, match="no line could be used"):
         (tmp_path / "empty.jsonl").write_text("{}\n")
         from_lmms_eval(tmp_path / "empty.jsonl", plan, "mcq", tmp_path / "c.jsonl")

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, SHIPPED
 
 from bench import blind, models, suite
-from bench.cache import ResponseCache, identity
+from bench.cache import ResponseCache, content, identity
 from bench.compare import compare
 from bench.models.base import Completion, batches
 from bench.models.baseline import Baseline
@@ -639,6 +639,7 @@ def test_a_checkpoint_that_is_trained_further_is_another_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"a")
     before = identity(f"hf:{tmp_path}")
+    assert before == f"hf:{content(tmp_path)}"
     (tmp_path / "model.safetensors").write_bytes(b"b")
     assert identity(f"hf:{tmp_path}") != before
     assert identity("hf:org/name") == "hf:org/name"

@@ -246,6 +246,29 @@ def test_a_data_set_of_version_1_is_read_as_it_was_meant(copy):
     assert load(copy) == expected and check(copy, files=False) == []
 
 
+@pytest.mark.parametrize(
+    "junk", [b"\n", b"  \n", b"\t\r\n", b"\xc2\xa0\n", b"\xef\xbb\xbf\n", b"\xff\n", b"{\n", b"[]\n"]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_line_is_passed_over_by_both_readers_or_by_none(copy, junk, first):
+    whole, rows = load(copy), (copy / "samples.jsonl").read_bytes()
+    (copy / "samples.jsonl").write_bytes(junk + rows if first else rows + junk)
+    found = check(copy, files=False)
+    if junk.strip():
+        with pytest.raises(InputError, match=r"samples\.jsonl:\d+: (not|expected)") as refused:
+            load(copy)
+        assert str(refused.value).endswith(str(found[0]))
+    else:
+        assert load(copy) == whole and found == []
+
+
+def test_the_mark_of_a_text_file_is_refused_by_both_readers(copy):
+    (copy / "samples.jsonl").write_bytes(b"\xef\xbb\xbf" + (copy / "samples.jsonl").read_bytes())
+    with pytest.raises(InputError, match=r"samples\.jsonl:1: not JSON"):
+        load(copy)
+    assert "samples.jsonl:1: not JSON" in str(check(copy, files=False)[0])
+
+
 def test_an_older_data_set_is_migrated_row_by_row(copy, monkeypatch):
     """As it would be if the next version had renamed a key."""
 
@@ -257,6 +280,5 @@ def test_an_older_data_set_is_migrated_row_by_row(copy, monkeypatch):
     with pytest.raises(InputError, match="unknown key 'mark'"):
         load(copy)
     newer = Format("tvad-dataset", DATASET.version + 1, {**DATASET.migrations, DATASET.version: rename})
-    for module in ("sample", "check"):
-        monkeypatch.setattr(sys.modules[f"tvad.data.{module}"], "DATASET", newer)
+    monkeypatch.setattr(sys.modules["tvad.data.sample"], "DATASET", newer)
     assert load(copy) == expected and check(copy, files=False) == []

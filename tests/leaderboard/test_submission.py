@@ -71,6 +71,18 @@ def test_a_run_is_packed_verified_and_named_by_its_content(finished, card, tmp_p
     )
 
 
+@pytest.mark.parametrize("lost", [0, 2])
+def test_lines_that_will_not_be_scored_are_an_exit_status(
+    finished, card, tmp_path, monkeypatch, capsys, lost
+):
+    pack({"scenes": finished}, card, tmp_path / "a.zip")
+    answer = {"state": "queued", "url": "/models/x", "rejected_lines": lost}
+    monkeypatch.setattr("leaderboard.client.Client.send", lambda *_: answer)
+    monkeypatch.setenv("LEADERBOARD_TOKEN", "lb_x")
+    assert main(["submit", str(tmp_path / "a.zip"), "--url", "http://127.0.0.1:1"]) == (1 if lost else 0)
+    assert ("2 lines will not be scored" in capsys.readouterr().out) == bool(lost)
+
+
 def test_the_command_writes_a_card_that_it_takes(tmp_path, capsys):
     assert main(["card", "--out", str(tmp_path / "card.yaml")]) == 0
     assert read_card((tmp_path / "card.yaml").read_text()).parameters == 7e9

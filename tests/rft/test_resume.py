@@ -7,12 +7,14 @@ import zipfile
 from dataclasses import asdict
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import SHIPPED
 from grpo_runs import run_of
 from safetensors.torch import save_file
 
+from bench.suite import Suite
 from rft.common import resume
 from rft.common.checkpoints import lacks, last_checkpoint
 from rft.curriculum.config import Data, Optimiser, Selection, Stage
@@ -21,7 +23,8 @@ from rft.grpo import record, steps
 from rft.grpo.config import check, settings_of
 from rft.grpo.mixture import Task, counts, row_of
 from tvad.common.errors import InputError
-from tvad.data import load
+from tvad.data import Sample, Video, load, masks
+from tvad.data.digest import MASKS, data_hash
 
 
 def checkpoint_in(folder, state=True):
@@ -182,11 +185,52 @@ def test_fewer_steps_than_are_done_are_refused(scenes, tmp_path):
 
 def test_data_is_the_same_wherever_it_lies_and_another_when_a_word_is(scenes, tmp_path):
     copy = shutil.copytree(scenes, tmp_path / "copy")
-    before = resume.data_hash(load(scenes))
-    assert resume.data_hash(load(copy)) == before
+    before = data_hash(load(scenes))
+    assert data_hash(load(copy)) == before
     rows = (copy / "samples.jsonl").read_text()
     (copy / "samples.jsonl").write_text(rows.replace("Is there an anomaly", "Is there any anomaly", 1))
-    assert resume.data_hash(load(copy)) != before
+    assert data_hash(load(copy)) != before
+
+
+def test_data_is_another_when_a_mask_is_however_it_was_packed(scenes, tmp_path):
+    copy = shutil.copytree(scenes, tmp_path / "copy")
+    plan = Suite("s", str(copy))
+
+    def hashes():
+        return data_hash(load(copy)), plan.digest(load(copy))
+
+    before = hashes()
+    file = next(s.path(s.mask) for s in load(copy) if s.mask)
+    lit = masks.read(file)
+    shape, runs = masks.encode(lit)
+    np.savez(file, runs=runs.astype(np.int64), shape=shape.astype(np.int64))
+    assert hashes() == before
+    masks.write(file, ~lit)
+    changed = hashes()
+    file.write_bytes(b"no mask")
+    broken = hashes()
+    file.unlink()
+    assert len({before, changed, broken}) == 3 and hashes() == broken
+    assert all(a != b for a, b in zip(before, changed, strict=True))
+
+
+def test_hashes_of_data_without_masks_are_what_they_were():
+    samples = [Sample("x", "s", "test", Video("v.mp4"), "normal")]
+    assert data_hash(samples) == "07f0f5f20a042fb9"
+    assert Suite("s", "d").digest(samples) == "d5b6ce873936d5cb"
+
+
+def test_what_was_recorded_before_masks_counted_is_one_line(scenes, tmp_path, capsys):
+    run = run_of(scenes, SHIPPED, tmp_path, max_steps=9)
+    facts = begun(run, tmp_path)
+    rows, _, lit = facts["data"].partition(MASKS)
+    assert len(rows) == len(lit) == 16 and stands(run, facts).changes == []
+    file = tmp_path / "grpo.json"
+    file.write_text(file.read_text().replace(facts["data"], rows))
+    assert stands(run, facts).changes == []
+    assert capsys.readouterr().err == "data: begun before masks counted; they are taken to be the same\n"
+    with pytest.raises(InputError, match=f"data {rows} -> elsewhere"):
+        stands(run, facts | {"data": f"elsewhere{MASKS}{lit}"})
 
 
 @pytest.mark.parametrize(

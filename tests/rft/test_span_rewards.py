@@ -9,6 +9,7 @@ from rft.grpo.mixture import row_of
 from rft.rewards import REWARDS
 from rft.rewards.mix import named, select
 from rft.rewards.own import VARIANTS
+from tvad.answer import Timing
 from tvad.common.errors import InputError
 from tvad.data.sample import Question, Sample, Video
 
@@ -117,6 +118,20 @@ def test_a_rationale_agrees_with_any_of_the_spans():
 
 def test_the_published_reward_takes_several_true_spans_as_a_union():
     assert paid("vau_r1.temporal.iou", "<think>t</think><answer>Anomaly</answer><glue>[1, 8]</glue>") == 4 / 7
+
+
+def test_an_hour_of_frames_is_in_no_row_that_does_not_ask_when():
+    """And reading an answer copies none of them."""
+    times = tuple(2.5 + n / 30 + (n % 2) / 100 for n in range(108_000))
+    video = Video("u.mp4", frames=len(times), seconds=3600.0, times=times)
+    asked = Question("judgement", "Is there an anomaly?", "Yes"), SAMPLE.questions[0]
+    sample = Sample("u", "made", "train", video, "anomalous", questions=asked, root="/data")
+    short, whole = (row_of(sample, question) for question in asked)
+    assert asked[1].kind == "temporal" and len(whole["timing"]["times"]) == len(times)
+    assert short["timing"] == {"duration": 3600.0, "fps": None, "times": None}
+    assert video.timing.times is times and video.timing.frame(0) == 0.0
+    assert video.timing.frame(101) == pytest.approx(101 / 30 + 0.01)
+    assert Timing(**whole["timing"]).frame(101) == video.timing.frame(101)
 
 
 def test_rows_keep_the_timing_through_a_data_set():

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Timing:
     """`duration` in seconds; `fps` of a video whose frames are evenly spaced; `times`: seconds at which each
-    frame is shown, (frames,), where they are known one by one. None where not known."""
+    frame is shown, (frames,), counted from the first one's, where they are known one by one. None where not
+    known."""
 
     duration: float | None = None
     fps: float | None = None
@@ -21,7 +22,7 @@ class Timing:
             return None
         if self.times is not None:
             if number < len(self.times):
-                return float(self.times[int(number)])
+                return float(self.times[int(number)] - self.times[0])
             return self.duration if number == len(self.times) else None
         if not self.fps:
             return None

@@ -40,6 +40,18 @@ def write_whole(path: str | os.PathLike, text: str) -> Path:
     return path
 
 
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary name beside `path`, of its kind, which takes its place when the block ends well, and goes
+    when it does not."""
+    temporary = Path(path).with_name(f".tmp.{Path(path).name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def made(folder: str | os.PathLike) -> Path:
     """The folder, made where it is not there. Raises InputError where it cannot be: a file is there."""
     folder = Path(folder)

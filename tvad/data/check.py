@@ -9,9 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
-from tvad.common.files import parse_json
 from tvad.data import truth, video
-from tvad.data.sample import DATASET, Sample, Video, from_json, load, rows_file, rows_version
+from tvad.data.sample import Sample, Video, load, numbered, read_row, rows_file, rows_version
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,10 @@ def _rows(
     samples: list[Sample] = []
     problems: list[Problem] = []
     seen: set[str] = set()
-    lines = file.read_bytes().splitlines()
-    for n, line in enumerate(tqdm(lines, unit="clip", desc="check", disable=None), 1):
+    for n, line in tqdm(list(numbered(file)), unit="clip", desc="check", disable=None):
         try:
-            row = DATASET.migrate(parse_json(line), version)
-            sample = from_json(row, str(file.parent), f"{file.name}:{n}")
-        except (ValueError, RecursionError) as error:
+            sample = read_row(line, version, str(file.parent), f"{file.name}:{n}")
+        except InputError as error:
             problems.append(Problem(f"{file.name}:{n}", str(error).removeprefix(f"{file.name}:{n}: ")))
             continue
         if sample.id in seen:

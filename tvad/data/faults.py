@@ -10,7 +10,7 @@ from typing import Any
 from tvad.answer import LETTERS
 
 ROUNDING = 1e-3  # seconds by which a span may end after its video
-ROUNDED = 1.0  # seconds: where times were annotated in whole ones, the last one may only have begun
+WHOLE = 1.0  # seconds: where times were annotated in whole ones, the last one may only have begun
 EDGE = (
     1.0  # pixels by which a track's box may reach over the picture: its edges count as 0..width or width - 1
 )
@@ -60,6 +60,11 @@ def of_spans(spans: Iterable[Sequence[float]], duration: float | None, slack: fl
         elif duration is not None and end > duration + slack:
             found.append(f"span [{start}, {end}] ends after the video's {duration:.2f} s")
     return found
+
+
+def cut(start: float, end: float, duration: float) -> float:
+    """The end of a span in seconds; the video's, where it was rounded to up to a second after that."""
+    return duration if start < duration < end <= duration + WHOLE else end
 
 
 def _of_box(box: Sequence[Any]) -> str | None:

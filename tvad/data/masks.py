@@ -1,9 +1,11 @@
 """Pixel masks of a whole video as one run-length file (.npz): shape (T, H, W) and the lengths of alternating
 runs, zeros first. Runs go on over the ends of rows and frames: an empty video is one number."""
 
+import hashlib
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +56,26 @@ def write(path: str | os.PathLike, masks: Iterable[np.ndarray]) -> None:
 
 def read(path: str | os.PathLike, max_pixels: int = 1 << 31) -> np.ndarray:
     """Read (T, H, W) bool. Raises InputError that names the file."""
+    with _opened(path) as (shape, runs):
+        # Python integers: in 32 or 64 bits a lying shape could wrap around to a small number of pixels.
+        if shape.shape != (3,) or int(np.prod(shape.astype(object))) > max_pixels:
+            raise ValueError(f"shape {shape.tolist()} is not (T, H, W) within {max_pixels} pixels")
+        return decode(shape, runs)
+
+
+def fingerprint(path: str | os.PathLike) -> bytes:
+    """SHA-256 of a mask, however its file was packed. Raises InputError that names the file."""
+    with _opened(path) as arrays:
+        numbers = [np.append(len(array), array).astype("<i8") for array in arrays]
+        return hashlib.sha256(b"".join(array.tobytes() for array in numbers)).digest()
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(shape, runs) of a file. Raises InputError that names it, also for a ValueError in the block."""
     try:
         with np.load(path, allow_pickle=False) as data:
-            shape, runs = data["shape"], data["runs"]
-            # Python integers: in 32 or 64 bits a lying shape could wrap around to a small number of pixels.
-            if shape.shape != (3,) or int(np.prod(shape.astype(object))) > max_pixels:
-                raise ValueError(f"shape {shape.tolist()} is not (T, H, W) within {max_pixels} pixels")
-            return decode(shape, runs)
+            yield data["shape"], data["runs"]
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such mask file") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

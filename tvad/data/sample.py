@@ -7,7 +7,7 @@ boxes of questions 0..1000 of width and height.
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -58,7 +58,7 @@ class Video:
         """By what frame numbers, percentages and "the end" in an answer are read."""
         if self.times is None:
             return Timing(self.duration, self.fps)
-        return Timing(self.duration, None, [t - self.times[0] for t in self.times])
+        return Timing(self.duration, None, self.times)
 
     def problems(self) -> list[str]:
         """What is wrong with it by itself."""
@@ -398,23 +398,31 @@ def load(path: str | os.PathLike) -> list[Sample]:
     file = rows_file(path)
     version = rows_version(file)
     samples, seen = [], set()
-    with file.open(encoding="utf-8", errors="strict") as lines:
-        try:
-            for n, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    data = parse_json(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{file}:{n}: not JSON ({error})") from error
-                sample = from_json(DATASET.migrate(data, version), str(file.parent), f"{file}:{n}")
-                if sample.id in seen:
-                    raise InputError(f"{file}:{n}: id {sample.id!r} appears twice")
-                seen.add(sample.id)
-                samples.append(sample)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    for n, line in numbered(file):
+        sample = read_row(line, version, str(file.parent), f"{file}:{n}")
+        if sample.id in seen:
+            raise InputError(f"{file}:{n}: id {sample.id!r} appears twice")
+        seen.add(sample.id)
+        samples.append(sample)
     return samples
+
+
+def numbered(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a samples.jsonl by number, without blank ones."""
+    with file.open("rb") as lines:
+        yield from ((n, line) for n, line in enumerate(lines, 1) if line.strip())
+
+
+def read_row(line: bytes, version: int, root: str, where: str) -> Sample:
+    """A line of a samples.jsonl of this version. Raises InputError that names `where` it stands, and the
+    key."""
+    try:
+        data = parse_json(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error})") from error
+    return from_json(DATASET.migrate(data, version), root, where)
 
 
 def to_line(row: dict[str, Any], ascii_only: bool = False) -> str:

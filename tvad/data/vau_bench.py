@@ -4,7 +4,7 @@ downloaded apart).
 Quirks of the published files: a field that holds -1, nothing or nan (as pandas writes) is missing; start =
 end = 0 marks a normal video and a negative time an unknown one; `Correct Option` is a letter or a letter with
 the option's text; `Reasoning` is a Python dict literal or Markdown headings. Annotated times are rounded: an
-end up to ROUNDED seconds after the video's is cut to it.
+end up to a second after the video's is cut to it.
 """
 
 import ast
@@ -18,7 +18,7 @@ from pathlib import Path
 from tvad.answer import NONE
 from tvad.common.errors import InputError
 from tvad.data.check import Problem, described
-from tvad.data.faults import ROUNDED
+from tvad.data.faults import cut
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
 from tvad.data.sample import Question, Sample, Video
 
@@ -196,10 +196,10 @@ def with_file(sample: Sample, path: Path) -> Sample:
     whole, duration = replace(sample, video=found), found.duration or 0.0
     if sample.spans:
         ((start, end),) = sample.spans
-        if start < duration < end <= duration + ROUNDED:
-            cut = ((start, duration),)
-            asked = (replace(q, spans=cut) if q.spans == sample.spans else q for q in sample.questions)
-            whole = replace(whole, spans=cut, questions=tuple(asked))
+        if (new := cut(start, end, duration)) != end:
+            spans = ((start, new),)
+            asked = (replace(q, spans=spans) if q.spans == sample.spans else q for q in sample.questions)
+            whole = replace(whole, spans=spans, questions=tuple(asked))
     if wrong := whole.problems():
         raise InputError(f"{sample.id}: {wrong[0]}")
     return whole

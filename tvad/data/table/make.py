@@ -11,7 +11,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.data.build import build, link
 from tvad.data.check import Problem, described
-from tvad.data.faults import ROUNDED
+from tvad.data.faults import cut
 from tvad.data.questions import ASKED
 from tvad.data.sample import SAMPLES, Question, Sample, Video
 from tvad.data.table.facts import Box as WrittenBox
@@ -70,7 +70,7 @@ def build_table(
         )
         if problems := sample.problems():
             raise InputError("; ".join(problems) + _hint(problems, understood))
-        cuts.extend(f"{file!r}: {cut}" for cut in cut_of(understood.clips[file], sample.video))
+        cuts.extend(f"{file!r}: {told}" for told in cut_of(understood.clips[file], sample.video))
         link(video.resolve(), folder / name)
         return [sample]
 
@@ -101,7 +101,7 @@ def sample_of(clip: Clip, name: str, source: str, split: str, video: Video) -> S
     kinds: list[str] = []
     if isinstance(clip.spans, list):
         found = _brought(clip, video)
-        spans = tuple((start, _cut(start, end, duration)) for start, end, _ in found)
+        spans = tuple((start, cut(start, end, duration)) for start, end, _ in found)
         kinds = [kind for _, _, kind in found]
     rationale = clip.words.get("rationale")
     questions = list(clip.questions)
@@ -169,14 +169,10 @@ def _brought(clip: Clip, video: Video) -> list[tuple[float, float, str]]:
     )
 
 
-def _cut(start: float, end: float, duration: float) -> float:
-    return duration if start < duration < end <= duration + ROUNDED else end
-
-
 def cut_of(clip: Clip, video: Video) -> list[str]:
     """Ends that are cut, in words; a hundredth of a second is not worth one."""
     duration = video.duration or 0.0
-    ends = [(end, _cut(start, end, duration)) for start, end, _ in _brought(clip, video)]
+    ends = [(end, cut(start, end, duration)) for start, end, _ in _brought(clip, video)]
     return [f"end {end:g} s to {new:g} s" for end, new in ends if end - new > 0.01]
 
 
