@@ -1,6 +1,7 @@
 """Pixel masks of a whole video as one run-length file (.npz): shape (T, H, W) and the lengths of alternating
 runs, zeros first. Runs go on over the ends of rows and frames: an empty video is one number."""
 
+import math
 import os
 import zipfile
 from collections.abc import Iterable
@@ -31,15 +32,38 @@ def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.array((count, *size), np.uint32), np.array([*runs, length], np.uint32)
 
 
+class Mask:
+    """The mask of a video as its runs: `shape` is (T, H, W); frames are unpacked where they are asked for,
+    since all of them are gigabytes. Raises ValueError where the runs do not fill the shape."""
+
+    def __init__(self, shape: np.ndarray, runs: np.ndarray):
+        self.shape = tuple(int(s) for s in shape)
+        self._ends = np.cumsum(runs.astype(np.int64))
+        covered = int(self._ends[-1]) if len(runs) else 0
+        if covered != math.prod(self.shape):
+            raise ValueError(f"runs cover {covered} pixels, the shape {self.shape} has another number")
+
+    def frames(self, first: int, last: int) -> np.ndarray:
+        """The frames from `first` to before `last`, (n, H, W) bool."""
+        size = self.shape[1] * self.shape[2]
+        begin, end = first * size, last * size
+        run, after = np.searchsorted(self._ends, (begin, end), side="right")
+        ends = np.minimum(self._ends[run : after + 1], end)
+        lit = np.arange(run, run + len(ends)) % 2 == 1  # zeros, ones, zeros, …
+        return np.repeat(lit, np.diff(ends, prepend=begin)).reshape(last - first, *self.shape[1:])
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        return self.frames(frame, frame + 1)[0]
+
+    def lit(self) -> np.ndarray:
+        """(T,) bool: the frames that have an anomalous pixel."""
+        return np.array([self[n].any() for n in range(self.shape[0])], bool)
+
+
 def decode(shape: np.ndarray, runs: np.ndarray) -> np.ndarray:
     """(shape, runs) -> (T, H, W) bool. Raises ValueError where the runs do not fill the shape."""
-    if int(runs.astype(np.int64).sum()) != int(np.prod(shape.astype(np.int64))):
-        raise ValueError(
-            f"runs cover {int(runs.sum())} pixels, the shape {tuple(int(s) for s in shape)} has another"
-            " number"
-        )
-    values = np.arange(len(runs)) % 2 == 1  # zeros, ones, zeros, …
-    return np.repeat(values, runs).reshape(tuple(int(s) for s in shape))
+    mask = Mask(shape, runs)
+    return mask.frames(0, mask.shape[0])
 
 
 def write(path: str | os.PathLike, masks: Iterable[np.ndarray]) -> None:
@@ -52,15 +76,21 @@ def write(path: str | os.PathLike, masks: Iterable[np.ndarray]) -> None:
     temporary.replace(path)
 
 
-def read(path: str | os.PathLike, max_pixels: int = 1 << 31) -> np.ndarray:
+def read(path: str | os.PathLike) -> np.ndarray:
     """Read (T, H, W) bool. Raises InputError that names the file."""
+    mask = opened(path)
+    return mask.frames(0, mask.shape[0])
+
+
+def opened(path: str | os.PathLike, max_pixels: int = 1 << 31) -> Mask:
+    """A mask file, of which no frame is unpacked yet. Raises InputError that names the file."""
     try:
         with np.load(path, allow_pickle=False) as data:
             shape, runs = data["shape"], data["runs"]
             # Python integers: in 32 or 64 bits a lying shape could wrap around to a small number of pixels.
             if shape.shape != (3,) or int(np.prod(shape.astype(object))) > max_pixels:
                 raise ValueError(f"shape {shape.tolist()} is not (T, H, W) within {max_pixels} pixels")
-            return decode(shape, runs)
+            return Mask(shape, runs)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such mask file") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
