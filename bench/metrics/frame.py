@@ -125,8 +125,8 @@ def condensed(scores: np.ndarray, counts: np.ndarray, parts: int) -> tuple[np.nd
 
 
 class Condensed:
-    """Scores that come in many pieces, as at most `parts` of them: pieces are `condensed`, 64 at a time become
-    one, and so on, so that few are held and no score is condensed more often than the logarithm says."""
+    """Scores that come in pieces, as at most `parts` of them: each piece is `condensed`, 64 of them become
+    one, 64 of those one again: few are held, and none is condensed more than a few times."""
 
     def __init__(self, parts: int):
         self.parts = parts
@@ -139,13 +139,15 @@ class Condensed:
         held = self._levels[level]
         held.append(np.stack(condensed(scores, counts, self.parts)))
         if len(held) == 64:
-            self.add(*np.concatenate(held, 1), level + 1)
+            scores, counts = np.concatenate(held, 1)
+            self.add(scores, counts, level + 1)
             held.clear()
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """(scores, counts), rising."""
         held = [piece for level in self._levels for piece in level]
-        return condensed(*np.concatenate([np.zeros((2, 0)), *held], 1), self.parts)
+        scores, counts = np.concatenate([np.zeros((2, 0)), *held], 1)
+        return condensed(scores, counts, self.parts)
 
 
 def _starts(place: np.ndarray) -> np.ndarray:

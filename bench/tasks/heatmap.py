@@ -118,7 +118,10 @@ class VideoScores:
             if self.lacks[PIXELS]:
                 continue
             frames = shown[steps == step]
-            lit = np.zeros(size, int) if mask is None else sum(mask[f].astype(int) for f in frames)
+            lit = np.zeros(size, int)
+            if mask is not None:
+                for each in frames:
+                    lit += mask[each]
             for kept, count in zip(pixels, (len(frames) - lit, lit), strict=True):
                 kept.add(big.ravel(), count.ravel())
         found = [(f, *box) for f, step in zip(shown, steps, strict=True) for box in boxes[step]]

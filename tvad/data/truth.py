@@ -32,7 +32,7 @@ def read_mask(sample: Sample, frames: int, height: int, width: int) -> np.ndarra
     """(T, H, W) bool of a sample's mask file, None where it has none. Raises InputError that names the sample
     where the mask is not of the video's size."""
     mask = open_mask(sample, frames, height, width)
-    return mask and mask.frames(0, frames)
+    return None if mask is None else mask.frames(0, frames)
 
 
 def open_mask(sample: Sample, frames: int, height: int, width: int) -> masks.Mask | None:
