@@ -79,16 +79,13 @@ def objects_of(maps: np.ndarray, height: int, width: int) -> list[Path]:
     """Maps (S, h, w) of a video's steps -> its objects, boxes in pixels of `height` x `width`. What covers
     less than a 3000th of the picture is noise."""
     least = max(4, height * width // 3000)
-    return link([boxes_of(resize(m[None], np.array([0]), height, width)[0], min_pixels=least) for m in maps])
+    return link([boxes_of(resize(m, height, width), min_pixels=least) for m in maps])
 
 
-def resize(heat: np.ndarray, steps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Maps (T', h, w) -> (len(steps), height, width): bilinear in space, `steps` picks the map of every
-    output frame."""
-    big = [
-        cv2.resize(np.asarray(m, np.float32), (width, height), interpolation=cv2.INTER_LINEAR) for m in heat
-    ]
-    return np.stack(big)[steps]
+def resize(heat: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A step's map (h, w) as it is shown, (height, width), bilinear. One at a time: those of a whole video in
+    the size of its frames are gigabytes."""
+    return cv2.resize(np.asarray(heat, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def steps_of(moments: np.ndarray, times: np.ndarray, per_step: int = 2) -> np.ndarray:

@@ -69,9 +69,16 @@ class Ranked:
     starts: np.ndarray  # (b,) the first row of every different score
 
     @classmethod
-    def of(cls, labels: list[np.ndarray], scores: list[np.ndarray], numbers: np.ndarray) -> "Ranked":
-        """Lists of (T,) arrays, one a video, and the videos' numbers. Raises ValueError as `roc_auc`."""
-        if not labels:
+    def of(
+        cls,
+        labels: list[np.ndarray],
+        scores: list[np.ndarray],
+        numbers: np.ndarray,
+        counts: list[np.ndarray] | None = None,
+    ) -> "Ranked":
+        """Lists of (T,) arrays, one a video, and the videos' numbers; counts: how often each entry is there,
+        by default once. Raises ValueError as `roc_auc`."""
+        if not any(map(len, labels)):
             none = np.zeros(0, int)
             return cls(none, none.astype(bool), none, none)
         pairs = [_checked(y, s) for y, s in zip(labels, scores, strict=True)]
@@ -79,7 +86,8 @@ class Ranked:
         label = np.concatenate([y for y, _ in pairs])
         _, place = np.unique(np.concatenate([s for _, s in pairs]), return_inverse=True)
         most = int(video.max()) + 1
-        rows, count = np.unique((place.ravel() * most + video) * 2 + label, return_counts=True)
+        rows, where = np.unique((place.ravel() * most + video) * 2 + label, return_inverse=True)
+        count = np.bincount(where.ravel(), None if counts is None else np.concatenate(counts))
         return cls(rows // 2 % most, rows % 2 == 1, count, _starts(rows // 2 // most))
 
     def only(self, chosen: np.ndarray) -> "Ranked":
@@ -98,6 +106,48 @@ class Ranked:
         if len(self.starts) == len(every):  # no ties
             return negative, positive
         return np.add.reduceat(negative, self.starts), np.add.reduceat(positive, self.starts)
+
+
+def condensed(scores: np.ndarray, counts: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Many scores (n,), each there `counts` times, as at most `parts` (scores, counts), rising: all of them
+    where so few differ, else the middle one of each of `parts` equal shares, so that no rank moves by more
+    than about one share. Of scores only their order and ties count, as in an AUC: any strictly rising map of
+    them maps what comes out and changes nothing else."""
+    some = counts > 0
+    values, place = np.unique(scores[some], return_inverse=True)
+    mass = np.bincount(place.ravel(), counts[some], len(values))
+    if len(values) <= parts:
+        return values, mass
+    ends = np.cumsum(mass)
+    starts = _starts(np.floor((ends - mass / 2) * (parts / ends[-1])))
+    shares = np.add.reduceat(mass, starts)
+    return values[np.searchsorted(ends, np.cumsum(shares) - shares / 2)], shares
+
+
+class Condensed:
+    """Scores that come in pieces, as at most `parts` of them: each piece is `condensed`, 64 of them become
+    one, 64 of those one again: few are held, and none is condensed more than a few times."""
+
+    def __init__(self, parts: int):
+        self.parts = parts
+        self._levels: list[list[np.ndarray]] = []
+
+    def add(self, scores: np.ndarray, counts: np.ndarray, level: int = 0) -> None:
+        """scores (n,), each there `counts` times."""
+        if level == len(self._levels):
+            self._levels.append([])
+        held = self._levels[level]
+        held.append(np.stack(condensed(scores, counts, self.parts)))
+        if len(held) == 64:
+            scores, counts = np.concatenate(held, 1)
+            self.add(scores, counts, level + 1)
+            held.clear()
+
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """(scores, counts), rising."""
+        held = [piece for level in self._levels for piece in level]
+        scores, counts = np.concatenate([np.zeros((2, 0)), *held], 1)
+        return condensed(scores, counts, self.parts)
 
 
 def _starts(place: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from bench.metrics.stats import HEATMAPS, Interval, cluster_draws, interval_of
 from tvad.common.errors import InputError
 from tvad.common.files import replacing
 from tvad.data import faults, truth
+from tvad.data.masks import Mask
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import boxes_of, resize, steps_of
@@ -33,20 +34,22 @@ VIDEOS = "heatmap_videos.npz"
 RESAMPLES = 300
 NAME = 40  # characters of a class in a metric's name
 NAMED = 3  # videos that a note names, of those left out
-FIELDS = ("labels", "scores", "tracks", "detections", "hist")
-TOLD = ("lacks", "classes")  # not kept by older runs
+SHARES = 1000  # scores by which a video's normal pixels are kept, and as many of its anomalous ones
+FIELDS = ("labels", "scores", "tracks", "detections")
+TOLD = ("pixels", "lacks", "classes")  # not kept by older runs
 
 
 class VideoScores:
     """One video's truth and predictions: labels (T,), empty where unknown; scores (T,); track rows (n, 6),
-    detection rows (m, 6); pixel histogram (2, 1000), normal and anomalous, empty where it cannot be had;
-    `lacks` (3,): why it takes no part in metrics of frames, pixels, regions, "" where it does; `classes`."""
+    detection rows (m, 6); pixels (3, p): a score, whether anomalous, how many pixels have it, none where that
+    cannot be had; `lacks` (3,): why it takes no part in metrics of frames, pixels, regions, "" where it does;
+    `classes`."""
 
     labels: np.ndarray
     scores: np.ndarray
     tracks: np.ndarray
     detections: np.ndarray
-    hist: np.ndarray
+    pixels: np.ndarray
     lacks: np.ndarray
     classes: np.ndarray
 
@@ -65,16 +68,16 @@ class VideoScores:
         if wrong := faults.of_spans(sample.spans or (), frames.duration, faults.WHOLE):
             raise InputError(f"{sample.id}: {wrong[0]}")
         steps = steps_of(frames.clock.times, frames.moments) if steps is None else steps
-        mask = truth.read_mask(sample, count, height, width)
+        mask = truth.open_mask(sample, count, height, width)
         labels = truth.frame_labels(sample, frames.clock.times, mask)
         shown = np.flatnonzero(steps >= 0)
         steps = steps[shown]
         self.labels = np.zeros(0, int) if labels is None else labels[shown]
-        self.scores = heat.reshape(len(heat), -1).max(1)[steps]
+        self.scores = heat.reshape(len(heat), -1).max(1)[steps].astype(float)
         self.classes = np.array(sample.categories, str)
         self.tracks = np.zeros((0, 6))
         self.detections = np.zeros((0, 6))
-        self.hist = np.zeros((2, 1000))
+        self.pixels = np.zeros((3, 0))
         why = _unmapped(heat)
         self.lacks = np.array(
             [
@@ -85,9 +88,7 @@ class VideoScores:
         )
         if why:
             return
-        maps = resize(heat, steps, height, width)
-        # The maximum over the picture as it is shown: interpolation may stay below the map's own.
-        self.scores = maps.reshape(len(shown), -1).max(1)
+        self._map(heat, steps, shown, (height, width), mask)
         if not self.lacks[REGIONS]:
             taken = set(shown.tolist())
             rows = [
@@ -97,14 +98,39 @@ class VideoScores:
                 if f in t.boxes and f in taken
             ]
             self.tracks = np.array(rows, float).reshape(-1, 6)
-        found = [(f, *box) for f, each in zip(shown, maps, strict=True) for box in boxes_of(each)]
+
+    def _map(
+        self,
+        heat: np.ndarray,
+        steps: np.ndarray,
+        shown: np.ndarray,
+        size: tuple[int, int],
+        mask: Mask | None,
+    ) -> None:
+        """What maps alone say of the frames `shown` (n,), which see the maps `steps` (n,): scores, detections
+        and pixels. One map in the size of the frames is in memory at a time."""
+        boxes: dict[int, np.ndarray] = {}
+        pixels = [frame.Condensed(SHARES), frame.Condensed(SHARES)]  # normal, anomalous
+        for step in np.unique(steps):
+            big = resize(heat[step], *size)
+            boxes[step] = boxes_of(big)
+            # The maximum over the picture as it is shown: interpolation may stay below the map's own.
+            self.scores[steps == step] = big.max()
+            if self.lacks[PIXELS]:
+                continue
+            frames = shown[steps == step]
+            lit = np.zeros(size, int)
+            if mask is not None:
+                for each in frames:
+                    lit += mask[each]
+            for kept, count in zip(pixels, (len(frames) - lit, lit), strict=True):
+                kept.add(big.ravel(), count.ravel())
+        found = [(f, *box) for f, step in zip(shown, steps, strict=True) for box in boxes[step]]
         self.detections = np.array(found, float).reshape(-1, 6)
-        if not self.lacks[PIXELS]:
-            lit = np.zeros(maps.shape, bool) if mask is None else mask[shown]
-            # Scores in 1000 bins: pixel AUC of any set of videos is then a sum of histograms.
-            bins = np.minimum((maps * 1000).astype(int), 999)
-            self.hist = np.stack([np.bincount(bins[lit == v], minlength=1000) for v in (False, True)])
-            self.hist = self.hist.astype(float)
+        rows = [kept.rows() for kept in pixels]
+        self.pixels = np.concatenate(
+            [np.stack([s, np.full(len(s), lit), counts]) for lit, (s, counts) in enumerate(rows)], 1
+        )
 
     @property
     def num_frames(self) -> int:
@@ -142,6 +168,10 @@ def load_videos(path: Path) -> dict[str, VideoScores]:
             for n, name in enumerate(data["ids"].tolist()):
                 video = found[name] = VideoScores.__new__(VideoScores)
                 video.lacks, video.classes = np.array([""] * 3), np.zeros(0, str)
+                if f"{n}_pixels" not in data:  # of an older run: normal and anomalous pixels (2, bins)
+                    counts = data[f"{n}_hist"]
+                    lit, place = np.nonzero(counts)
+                    video.pixels = np.stack([place, lit, counts[lit, place]])
                 for field in (*FIELDS, *(told for told in TOLD if f"{n}_{told}" in data)):
                     setattr(video, field, data[f"{n}_{field}"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -191,6 +221,9 @@ class Figures:
         self.ranked = {"micro_auc": ranked}
         self.ranked |= {name: ranked.only(over) for name, over in self.over.items() if ANOMALOUS in name}
         self.over |= {name: known[:, need] for name, need in NEEDS.items()}
+        pixels = [v.pixels for v in videos]
+        scores, labels, counts = ([p[row] for p in pixels] for row in range(3))
+        self.ranked["pixel_auc"] = frame.Ranked.of(labels, scores, np.arange(len(videos)), counts)
 
     def of(self, drawn: np.ndarray) -> dict[str, float | None]:
         """Metrics of the videos with these numbers, repeated ones as often; None where undefined."""
@@ -204,8 +237,6 @@ class Figures:
         weighed = weights * self.over["macro_auc"]
         defined = self.unit and found["micro_auc"] is not None
         found["macro_auc"] = float(weighed @ self.padded / weighed.sum()) if defined else None
-        pixels = [self.videos[n].hist for n in drawn if self.over["pixel_auc"][n]]
-        found["pixel_auc"] = frame.area(*np.sum(pixels, axis=0)) if pixels else None
         regions = [self.videos[n] for n in drawn if self.over["rbdc"][n]]
         found |= detection.rbdc_tbdc(*_rows(regions)) if regions else {"rbdc": None, "tbdc": None}
         return {name: found[name] for name in self.over}
@@ -232,7 +263,7 @@ class Figures:
         shown = [self.videos[n] for n in np.flatnonzero(over)]
         if what == "region":
             return "no region is anomalous"
-        lit = sum(v.labels.sum() if what == "frame" else v.hist[1].sum() for v in shown)
+        lit = any(np.any(v.labels if what == "frame" else v.pixels[1]) for v in shown)
         return f"no {what} is {'normal' if lit else 'anomalous'}"
 
 

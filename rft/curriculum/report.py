@@ -66,16 +66,17 @@ def _pictures(model, processor, samples: list[Sample], store: ClipStore) -> Sect
         if found is None:
             return None
         height, width = frames.images.shape[1:3]
-        maps = resize(found[0], np.arange(len(frames.images)) // 2, height, width)
-        best = int(maps.reshape(len(maps), -1).max(1).argmax())
+        maps = [resize(m, height, width) for m in found[0]]
+        strongest = int(np.argmax([m.max() for m in maps]))
+        shown_map, best = maps[strongest], 2 * strongest  # a map's first frame
         index = int(frames.indices[best])
         scale = max(1, 224 // width)
         image = cv2.resize(
-            glow(frames.images[best], maps[best]), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST
+            glow(frames.images[best], shown_map), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST
         )
         true = [t.boxes[index] for t in sample.tracks or () if index in t.anomalous and index in t.boxes]
-        image = outline(outline(image, true, GREEN, scale), boxes_of(maps[best]), RED, scale)
-        text = f"{sample.id}: {sample.category}, frame {index}, peak {maps[best].max():.2f}"
+        image = outline(outline(image, true, GREEN, scale), boxes_of(shown_map), RED, scale)
+        text = f"{sample.id}: {sample.category}, frame {index}, peak {shown_map.max():.2f}"
         shown.append((picture(image), text))
     title = "Validation clips: green true, red predicted, glow the heatmap"
     return Section(title, "pictures.html", {"pictures": shown}) if shown else None

@@ -31,7 +31,7 @@ def table(
     table: str,
     /,
     videos: str,
-    out: Annotated[str, cli.FOLDER],
+    out: Annotated[str | None, cli.FOLDER] = None,
     columns: str | None = None,
     split: str = "test",
     encoding: str | None = None,
@@ -43,7 +43,7 @@ def table(
     Args:
         table: The table, a row a question or a video.
         videos: Folder of the videos; the table names files in it or below it.
-        out: Folder of the data set.
+        out: Folder of the data set; only a dry look needs none.
         columns: Which column is which field, where its name does not say: {question: Frage}.
         split: What the rows are called, where no column says it.
         encoding: Of a CSV that is neither UTF-8 nor UTF-16, such as cp1252.
@@ -55,6 +55,8 @@ def table(
     """
     from tvad.data.table import build_table, kinds_of, lines, understand
 
+    if out is None and not dry:
+        raise InputError("missing: out; it is not needed with --dry alone")
     chosen = config.mapping_of(columns, "--columns") if columns is not None else None
     understood = understand(table, videos, chosen, split, encoding, out)
     print("\n".join(lines(understood)), flush=True)
@@ -64,7 +66,7 @@ def table(
     clips = understood.clips.values()
     if not any(kinds_of(clip).total() or "description" in clip.words for clip in clips):
         raise InputError(f"{table}: nothing can be asked: no row has a question, a label, a class or a span")
-    if dry:
+    if dry or out is None:
         return 1 if understood.problems else 0
     samples, problems, cuts = build_table(understood, out)
     _refuse(problems)

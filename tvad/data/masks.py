@@ -2,10 +2,10 @@
 runs, zeros first. Runs go on over the ends of rows and frames: an empty video is one number."""
 
 import hashlib
+import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +33,42 @@ def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.array((count, *size), np.uint32), np.array([*runs, length], np.uint32)
 
 
+class Mask:
+    """The mask of a video as its runs: `shape` is (T, H, W); frames are unpacked where they are asked for,
+    since all of them are gigabytes. Raises ValueError where the runs do not fill the shape."""
+
+    def __init__(self, shape: np.ndarray, runs: np.ndarray):
+        self.shape = tuple(int(s) for s in shape)
+        self._ends = np.cumsum(runs.astype(np.int64))
+        covered = int(self._ends[-1]) if len(runs) else 0
+        if covered != math.prod(self.shape):
+            raise ValueError(f"runs cover {covered} pixels, the shape {self.shape} has another number")
+
+    def frames(self, first: int, last: int) -> np.ndarray:
+        """The frames from `first` to before `last`, (n, H, W) bool."""
+        size = self.shape[1] * self.shape[2]
+        begin, end = first * size, last * size
+        run, after = np.searchsorted(self._ends, (begin, end), side="right")
+        ends = np.minimum(self._ends[run : after + 1], end)
+        lit = np.arange(run, run + len(ends)) % 2 == 1  # zeros, ones, zeros, …
+        return np.repeat(lit, np.diff(ends, prepend=begin)).reshape(last - first, *self.shape[1:])
+
+    def __getitem__(self, frame: int) -> np.ndarray:
+        return self.frames(frame, frame + 1)[0]
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 of shape and runs."""
+        return hashlib.sha256(np.append(self.shape, self._ends).astype("<i8").tobytes()).digest()
+
+    def lit(self) -> np.ndarray:
+        """(T,) bool: the frames that have an anomalous pixel."""
+        return np.array([self[n].any() for n in range(self.shape[0])], bool)
+
+
 def decode(shape: np.ndarray, runs: np.ndarray) -> np.ndarray:
     """(shape, runs) -> (T, H, W) bool. Raises ValueError where the runs do not fill the shape."""
-    if int(runs.astype(np.int64).sum()) != int(np.prod(shape.astype(np.int64))):
-        raise ValueError(
-            f"runs cover {int(runs.sum())} pixels, the shape {tuple(int(s) for s in shape)} has another"
-            " number"
-        )
-    values = np.arange(len(runs)) % 2 == 1  # zeros, ones, zeros, …
-    return np.repeat(values, runs).reshape(tuple(int(s) for s in shape))
+    mask = Mask(shape, runs)
+    return mask.frames(0, mask.shape[0])
 
 
 def write(path: str | os.PathLike, masks: Iterable[np.ndarray]) -> None:
@@ -54,28 +81,26 @@ def write(path: str | os.PathLike, masks: Iterable[np.ndarray]) -> None:
     temporary.replace(path)
 
 
-def read(path: str | os.PathLike, max_pixels: int = 1 << 31) -> np.ndarray:
+def read(path: str | os.PathLike) -> np.ndarray:
     """Read (T, H, W) bool. Raises InputError that names the file."""
-    with _opened(path) as (shape, runs):
-        # Python integers: in 32 or 64 bits a lying shape could wrap around to a small number of pixels.
-        if shape.shape != (3,) or int(np.prod(shape.astype(object))) > max_pixels:
-            raise ValueError(f"shape {shape.tolist()} is not (T, H, W) within {max_pixels} pixels")
-        return decode(shape, runs)
+    mask = opened(path)
+    return mask.frames(0, mask.shape[0])
 
 
 def fingerprint(path: str | os.PathLike) -> bytes:
     """SHA-256 of a mask, however its file was packed. Raises InputError that names the file."""
-    with _opened(path) as arrays:
-        numbers = [np.append(len(array), array).astype("<i8") for array in arrays]
-        return hashlib.sha256(b"".join(array.tobytes() for array in numbers)).digest()
+    return opened(path).fingerprint()
 
 
-@contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(shape, runs) of a file. Raises InputError that names it, also for a ValueError in the block."""
+def opened(path: str | os.PathLike, max_pixels: int = 1 << 31) -> Mask:
+    """A mask file, of which no frame is unpacked yet. Raises InputError that names the file."""
     try:
         with np.load(path, allow_pickle=False) as data:
-            yield data["shape"], data["runs"]
+            shape, runs = data["shape"], data["runs"]
+            # Python integers: in 32 or 64 bits a lying shape could wrap around to a small number of pixels.
+            if shape.shape != (3,) or int(np.prod(shape.astype(object))) > max_pixels:
+                raise ValueError(f"shape {shape.tolist()} is not (T, H, W) within {max_pixels} pixels")
+            return Mask(shape, runs)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such mask file") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

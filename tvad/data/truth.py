@@ -31,9 +31,15 @@ def inside(times: np.ndarray, spans: Iterable[tuple[float, float]]) -> np.ndarra
 def read_mask(sample: Sample, frames: int, height: int, width: int) -> np.ndarray | None:
     """(T, H, W) bool of a sample's mask file, None where it has none. Raises InputError that names the sample
     where the mask is not of the video's size."""
+    mask = open_mask(sample, frames, height, width)
+    return None if mask is None else mask.frames(0, frames)
+
+
+def open_mask(sample: Sample, frames: int, height: int, width: int) -> masks.Mask | None:
+    """The same, to be unpacked a frame at a time."""
     if sample.mask is None:
         return None
-    mask = masks.read(sample.path(sample.mask))
+    mask = masks.opened(sample.path(sample.mask))
     if mask.shape != (frames, height, width):
         raise InputError(
             f"{sample.id}: {sample.mask} has shape {mask.shape}, the video {(frames, height, width)}"
@@ -41,11 +47,13 @@ def read_mask(sample: Sample, frames: int, height: int, width: int) -> np.ndarra
     return mask
 
 
-def frame_labels(sample: Sample, times: np.ndarray, mask: np.ndarray | None) -> np.ndarray | None:
+def frame_labels(
+    sample: Sample, times: np.ndarray, mask: np.ndarray | masks.Mask | None
+) -> np.ndarray | None:
     """(T,) int, 1 for an anomalous frame; None where it is not known. times (T,) seconds of the frames; mask
     (T, H, W) bool of the same frames, where there is one."""
     if mask is not None:
-        return mask.any((1, 2)).astype(int)
+        return (mask.lit() if isinstance(mask, masks.Mask) else mask.any((1, 2))).astype(int)
     if sample.spans is not None:
         return inside(times, sample.spans).astype(int)
     return np.zeros(len(times), int) if sample.label == "normal" else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from tvad.common.errors import InputError
 from tvad.data.table.cells import short
+from tvad.data.video.pictures import TIMES, pictures_in
 
 SUFFIXES = (  # what a name without its suffix is looked for with; a name with one may have any
     *(
@@ -53,14 +54,15 @@ def _folded(text: str) -> str:
 
 
 class Clips:
-    """The files below `root`, hidden ones and those below `but` left out. Raises InputError where there is no
-    such folder, or none in it."""
+    """The files below `root`, hidden ones and those below `but` left out; a folder of pictures that states
+    their times is one. Raises InputError where there is no such folder, or none in it."""
 
     def __init__(self, root: str | os.PathLike, but: str | os.PathLike | None = None):
         self.root = Path(root)
         if not self.root.is_dir():
             raise InputError(f"--videos: {self.root}: no such folder")
         self.files: list[str] = []
+        self._folders: set[str] = set()
         left_out = Path(but).resolve() if but is not None else None
         for folder, below, files in os.walk(self.root):
             below[:] = sorted(
@@ -68,9 +70,15 @@ class Clips:
                 for name in below
                 if not name.startswith(".") and Path(folder, name).resolve() != left_out
             )
+            place = Path(folder).relative_to(self.root)
+            if place.parts and set(TIMES) & set(files) and pictures_in(Path(folder)):
+                self.files.append(place.as_posix())
+                self._folders.add(place.as_posix())
+                below.clear()
+                continue
             for name in sorted(files):
                 if not name.startswith("."):
-                    self.files.append(Path(folder, name).relative_to(self.root).as_posix())
+                    self.files.append((place / name).as_posix())
             if len(self.files) > MOST_FILES:
                 raise InputError(f"--videos: {self.root}: more than {MOST_FILES} files below it")
         if not self.files:
@@ -81,7 +89,7 @@ class Clips:
         self.videos: list[str] = []  # by their suffix
         for file in self.files:
             path = Path(file)
-            is_video = path.suffix.lower() in SUFFIXES
+            is_video = path.suffix.lower() in SUFFIXES or file in self._folders
             stem = path.with_suffix("").as_posix() if is_video else None
             self.videos += [file] if is_video else []
             called = (file, path.name, stem, path.stem if is_video else None)
@@ -132,13 +140,13 @@ class Clips:
             raise ValueError(
                 f"is {short(cell)}, a link that leaves the folder; expected a file in {self.root}"
             )
-        if not path.is_file():
+        if not path.is_file() and file not in self._folders:
             raise ValueError(f"is {short(cell)}, which is no file")
         return file
 
     def _hint(self, name: str) -> str:
         if os.path.isdir(self.root / name):
-            return "; it is a folder, expected a video file"
+            return f"; it is a folder, expected a video file, or pictures and {TIMES[0]} in it"
         self._asked += 1
         if self._asked > HINTS or len(self.files) > HINTED:
             return ""

@@ -17,9 +17,17 @@ from tvad.data.table.rows import Row
 from tvad.data.table.times import RawSpan, Time, pair_of, spans_of, time_of
 
 T = TypeVar("T")
-JUDGED = {cells.folded(text) for text in (ASKED["judgement"], DIALOGUE["judgement"])}
 CARRIED = ("description", "rationale", "key_object", "split")
 YES_NO = ("Yes", "No")
+_MARKS = " .!?,;:\"'*`()[]“”‘’«»„。！？，"
+
+
+def _bare(text: str) -> str:
+    """Text to compare, without the marks around it: "Yes." is yes."""
+    return cells.folded(cells.folded(text).strip(_MARKS))
+
+
+JUDGED = {_bare(text) for text in (ASKED["judgement"], DIALOGUE["judgement"])}
 
 
 @dataclass(frozen=True)
@@ -177,16 +185,16 @@ class RowReader:
             found.question = Question("mcq", text, right, tuple(options), topic, rationale)
         elif cells.is_letter(given):
             raise ValueError(f"{column.name!r} is {cells.short(value)}, a letter, but there are no options")
-        elif cells.folded(given) not in ("yes", "no", "true", "false"):
+        elif (word := _bare(given)) not in ("yes", "no", "true", "false"):
             found.turn = (text, given)
-        elif cells.folded(text) in JUDGED:
-            yes = cells.verdict(given)
+        elif _bare(text) in JUDGED:
+            yes = cells.verdict(word)
             if found.label not in (None, yes):
                 raise ValueError(f"{column.name!r} is {cells.short(value)}, but the label says otherwise")
             found.label, found.judged = yes, True
         else:
             found.question = Question(
-                "mcq", text, "A" if cells.verdict(given) else "B", YES_NO, topic, rationale
+                "mcq", text, "A" if cells.verdict(word) else "B", YES_NO, topic, rationale
             )
         if found.question:
             alone = Sample("row", "table", "test", Video("x"), questions=(found.question,))

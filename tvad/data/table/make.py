@@ -3,12 +3,12 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import made, write_whole
 from tvad.data.build import build, link
 from tvad.data.check import Problem, described
 from tvad.data.faults import cut
@@ -18,6 +18,7 @@ from tvad.data.table.facts import Box as WrittenBox
 from tvad.data.table.facts import Clip
 from tvad.data.table.times import seconds
 from tvad.data.table.understand import Understood
+from tvad.data.video.pictures import pictures_in
 
 RECORD = "table.json"  # of which table a folder is made: a build that goes on must not mix two
 OUTSIDE = 0.05  # seconds by which a box may be beside a span: times are rounded
@@ -70,8 +71,9 @@ def build_table(
         )
         if problems := sample.problems():
             raise InputError("; ".join(problems) + _hint(problems, understood))
-        cuts.extend(f"{file!r}: {told}" for told in cut_of(understood.clips[file], sample.video))
-        link(video.resolve(), folder / name)
+        cuts.extend(f"{file!r}: {cut}" for cut in cut_of(understood.clips[file], sample.video))
+        for picture, target in _sources(video, folder / name, understood.files.root):
+            link(picture, target)
         return [sample]
 
     try:
@@ -83,6 +85,18 @@ def build_table(
     rows = {file: clip.rows for file, clip in understood.clips.items()}
     refused = [Problem(row, f"{p.where!r}: {p.reason}") for p in problems for row in rows[p.where]]
     return samples, refused, cuts
+
+
+def _sources(video: Path, target: Path, root: Path) -> Iterator[tuple[Path, Path]]:
+    """What is linked where: the file; of a folder its pictures, whose times the sample states. Raises
+    InputError for a picture that is a link out of `root`."""
+    if not video.is_dir():
+        yield video.resolve(), target
+        return
+    for picture in pictures_in(video):
+        if not picture.resolve().is_relative_to(root.resolve()):
+            raise InputError(f"{picture.name!r:.60} is a link that leaves the folder")
+        yield picture.resolve(), made(target) / picture.name
 
 
 def _hint(problems: list[str], understood: Understood) -> str:

@@ -6,6 +6,7 @@ and a cell have bounds, and an encoding is never guessed in silence.
 
 import codecs
 import csv
+import decimal
 import io
 import json
 import os
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data.check import Problem
@@ -267,6 +270,17 @@ def _entry(line: str) -> Any:
         return ValueError("nested too deeply")
 
 
+def _plain(value: Any) -> Any:
+    """A value of Parquet with decimals, also those inside of it, as the numbers that they are."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+    return float(value) if isinstance(value, np.floating) else value  # of half precision
+
+
 def _parquet(path: Path, data: bytes) -> Rows:
     import pyarrow
     import pyarrow.parquet
@@ -289,7 +303,7 @@ def _parquet(path: Path, data: bytes) -> Rows:
             held += batch.nbytes
             if held > MOST_FILE:
                 raise InputError(f"{path}: more than {MOST_FILE} bytes unpacked")
-            for cells in batch.to_pylist():
+            for cells in map(_plain, batch.to_pylist()):
                 found.rows.append(Row(f"{path.name} row {len(found.rows) + 1}", cells))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):

@@ -13,6 +13,7 @@ from tvad.data.table.rows import Rows
 
 LOOKED = 200  # rows by which a column is told that may be meant
 _YES_NO = re.compile(r"(?:is|has).*|anomalous|abnormal|binary.*")
+_XD = frozenset(("B1", "B2", "B4", "B5", "B6", "G"))
 _ANOMALOUS = re.compile(r"anomal|abnormal|crime|incident|accident")
 
 
@@ -57,6 +58,7 @@ def settled(fields: Fields, rows: Rows, files: Clips) -> Fields:
             " '{label: …}', or question and answer, start and end, category"
         )
     _refuse_bare_numbers(fields, rows)
+    _refuse_codes(fields, rows)
     _refuse_ids(fields, rows)
     return fields
 
@@ -67,15 +69,15 @@ def abnormal(fields: Fields, rows: Rows) -> bool:
         return False
     name = fields["category"][0].name
     return bool(_ANOMALOUS.search("".join(words_of(name)))) or any(
-        cells.is_normal(row.cells.get(name)) for row in rows.rows
+        cells.is_normal(word) for row in rows.rows for word in cells.names_of(row.cells.get(name))
     )
 
 
 def alone(fields: Fields, rows: Rows) -> frozenset[str]:
     """Cells of the column of classes, as they stand: classes that are some cell's only one."""
     names = [column.name for column in fields.get("category", ())]
-    values = (row.cells.get(name) for name in names for row in rows.rows)
-    return frozenset(value.strip() for value in values if isinstance(value, str))
+    found = (cells.names_of(row.cells.get(name)) for name in names for row in rows.rows)
+    return frozenset(some[0] for some in found if len(some) == 1)
 
 
 def _refuse_ids(fields: Fields, rows: Rows) -> None:
@@ -88,6 +90,19 @@ def _refuse_ids(fields: Fields, rows: Rows) -> None:
                 f"column {column.name!r:.60} holds the numbers {', '.join(map(str, sorted(ids)[:5]))}: of"
                 " classes, it seems; write their names in a column class, or 0 and 1;"
                 f" {said(label='null')} leaves it out"
+            )
+
+
+def _refuse_codes(fields: Fields, rows: Rows) -> None:
+    """Raise InputError for XD-Violence's codes of classes: its A is no anomaly."""
+    for column in fields.get("category", ()):
+        codes = {word for row in rows.rows for word in cells.names_of(row.cells.get(column.name))}
+        parted = {part for code in codes for part in re.split("[-_ ]", code.removeprefix("label_"))}
+        if parted <= _XD | {"A", "0"} and parted & _XD and parted & {"A", "0"}:
+            raise InputError(
+                f"column {column.name!r:.60} holds the codes {', '.join(sorted(codes)[:5])}: of XD-Violence,"
+                " it seems, where A is normal and B1, B2, B4, B5, B6, G are anomalies; write the classes'"
+                " names, and Normal for A"
             )
 
 
@@ -105,7 +120,9 @@ def _by_values(fields: Fields, rows: Rows) -> Fields:
         if name == "category":
             moved = 0 < len(values) == plain
         else:
-            moved = plain < len(values) and (2 * plain < len(values) or any(map(cells.is_normal, values)))
+            moved = plain < len(values) and (
+                2 * plain < len(values) or any(cells.is_normal(w) for v in values for w in cells.names_of(v))
+            )
         if moved:
             named = {other if key == name else key: some for key, some in fields.items()}
             return {key: named[key] for key in ALIASES if key in named}
@@ -113,42 +130,41 @@ def _by_values(fields: Fields, rows: Rows) -> Fields:
 
 
 def _refuse_bare_numbers(fields: Fields, rows: Rows) -> None:
-    """Raise InputError where all right options are numbers and nobody says whether they count from 0 or 1."""
+    """Raise InputError where answers are numbers and may be the options' numbers, from 0 or 1 on: reading
+    them so fits as many rows as reading them as texts does, and says otherwise in one."""
     column = fields["answer"][0] if "answer" in fields else None
     if column is None or column.first is not None or "options" not in fields:
         return
-    numbers, letters, seen = 0, False, []
+    texts, numbers, letters, some = 0, 0, False, False
+    places = {0: 0, 1: 0}  # rows that fit where the first option has this number
+    other = {0: False, 1: False}  # whether one of them is another option by its text, or none
     for row in rows.rows:
         try:
             text = cells.text_of(row.cells.get(column.name), cells.EMPTY)
             options = cells.options_of([row.cells.get(option.name) for option in fields["options"]])
         except ValueError:
             continue  # the row is refused
-        if text is None:
+        if text is None or options is None:
             continue
+        plain = [cells.folded(option).rstrip(".") for option in options]
+        word = cells.folded(text).rstrip(".")
+        texts += word in plain
         if not re.fullmatch(r"-?\d{1,4}(\.0)?", text):
-            if not cells.is_letter(text):
-                return  # the answers are texts
-            letters = True
-        elif options is not None:
-            numbers += 1
-            seen.append((int(float(text)), options, text))
-    plain = all(text in options for _, options, text in seen)
-    if plain and seen:
-        texts = [options.index(text) for _, options, text in seen]
-        for first in (0, 1):
-            places = [number - first for number, _, _ in seen]
-            fits = all(0 <= n < len(options) for n, (_, options, _) in zip(places, seen, strict=True))
-            if fits and places != texts:
-                raise InputError(
-                    f"column {column.name!r} holds numbers that are options and may be their numbers; write"
-                    f" letters, or say --columns '{{answer: {{column: \"{column.name}\", first: 0}}}}', or"
-                    " first: 1"
-                )
-        return
-    if any(text in options for _, options, text in seen) or letters:
-        return
-    if numbers:
+            letters |= cells.is_letter(text)
+            continue
+        numbers += 1
+        some |= word in plain
+        for first in places:
+            place = int(float(text)) - first
+            if 0 <= place < len(options):
+                places[first] += 1
+                other[first] |= word not in plain or plain.index(word) != place
+    if some and any(places[first] >= texts and other[first] for first in places):
+        raise InputError(
+            f"column {column.name!r} holds numbers that are options and may be their numbers; write"
+            f" letters, or say --columns '{{answer: {{column: \"{column.name}\", first: 0}}}}', or first: 1"
+        )
+    if numbers and not texts and not letters:
         raise InputError(
             f"column {column.name!r} holds numbers, and it is not said whether the first option is 0 or 1;"
             f" say --columns '{{answer: {{column: \"{column.name}\", first: 0}}}}', or first: 1"
