@@ -11,6 +11,7 @@ import numpy as np
 from tvad.common.errors import InputError
 
 LONGEST_PAUSE = 86_400.0  # seconds: beyond it a time stamp is broken, no frame is on screen for days
+NONE = -(1 << 62)  # no time stamp
 MOST_MOMENTS = 10_000_000  # of one video: at 2 frames a second two months
 
 
@@ -171,6 +172,37 @@ class Clock:
         return np.array_equal(self.times, other.times) and self.end == other.end
 
 
+def steps(stamps: np.ndarray) -> int:
+    """Ticks from one stamp to the next, as a rule; 0 where none moves on."""
+    moves = np.diff(stamps)
+    moves = moves[moves > 0]
+    return int(np.median(moves)) if len(moves) else 0
+
+
+def joins(
+    pts: np.ndarray, dts: np.ndarray, key: np.ndarray, usual: int, second: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where time stamps start anew, as in files put one after the other: (numbers of those packets, ticks
+    (N,) to add to each packet's so that they are counted on). From the packets' stamps (N,) in order of
+    decoding and whether each is a key frame: times of decoding never fall within one recording, but by
+    mistake."""
+    known = np.flatnonzero(dts != NONE)
+    before, here = dts[known[:-1]], dts[known[1:]]
+    after = np.append(here[1:], -NONE)[: len(here)]
+    # One that falls alone, or a little and not at a key frame, is a mistake.
+    new = (here < before - second) | ((here < before) & (after <= before) & (key[known[1:]] != 0))
+    starts = known[1:][new]
+    firsts = np.append(0, starts)
+    stamps = np.where(pts != NONE, pts, dts)
+    low = np.minimum.reduceat(np.where(stamps != NONE, stamps, -NONE), firsts)
+    high = np.maximum.reduceat(stamps, firsts)
+    moves = high[:-1].astype(float) + usual - low[1:]
+    if np.abs(moves).sum() > -NONE:  # broken stamps, which the clock refuses
+        return starts[:0], np.zeros(len(pts), np.int64)
+    shifts = np.cumsum(np.append(0, high[:-1] + usual - low[1:]))
+    return starts, np.repeat(shifts, np.diff(np.append(firsts, len(pts))))
+
+
 class Stamps:
     """Time stamps as frames come, in order of showing: what falls back is put right, and said. usual: ticks
     of a frame; second: ticks of a second."""
@@ -196,5 +228,6 @@ class Stamps:
                 "back", f"the time stamp of frame {count} falls back: it comes with the one before"
             )
             found = before
+        found = min(found, -NONE)
         self.ticks.append(found)
         return found
