@@ -157,7 +157,9 @@ def _read_times(path: Path, files: list[Path]) -> list[float]:
         (n, re.split(r"\s*[,;\t]\s*|\s+", line.strip())) for n, line in enumerate(lines, 1) if line.strip()
     ]
     expected = "expected seconds, or a picture's name and its seconds"
-    names, found, in_order = {file.name for file in files}, {}, []
+    names = {file.name for file in files}
+    found: dict[str, float] = {}
+    in_order: list[float] = []
     for place, (n, cells) in enumerate(rows):
         try:
             seconds = float(cells[-1])
