@@ -17,7 +17,7 @@ from tvad.data.narrate import motion
 from tvad.data.reclip import clips_of
 from tvad.data.sample import Track, from_json, to_json
 from tvad.data.video import Clock
-from tvad.data.video.clock import Stamps
+from tvad.data.video.clock import NONE, Stamps, joins
 from tvad.detections import steps_of
 
 MS = Fraction(1, 1000)
@@ -144,6 +144,34 @@ def test_stamps_that_start_anew_or_fall_back_are_put_right_and_said():
     assert list(stamps.notes) == ["anew", "back"]
 
 
+@pytest.mark.parametrize(
+    "dts, starts, after",
+    [
+        ([0, 100, 200, 0, 100, 200, 0, 100], [3, 6], [0, 100, 200, 300, 400, 500, 600, 700]),
+        ([5000, 5100, 9000, 9100], [], [5000, 5100, 9000, 9100]),
+        ([0, 100, 200, 150, 400, 500], [], [0, 100, 200, 150, 400, 500]),  # one alone
+        ([0, 100, NONE, 0, 100], [3], [0, 100, NONE, 200, 300]),
+        ([NONE] * 3, [], [NONE] * 3),
+        ([0, 1 << 61] * 4, [], [0, 1 << 61] * 4),  # broken
+    ],
+)
+def test_times_of_decoding_that_fall_are_another_recording(dts, starts, after):
+    given = np.array(dts)
+    found, shift = joins(given, given, np.ones(len(dts), int), 100, 1000)
+    assert found.tolist() == starts
+    assert np.where(given == NONE, NONE, given + shift).tolist() == after
+
+
+def test_where_pictures_are_shown_in_another_order_nothing_starts_anew():
+    """Stamps of decoding that were made up for B-frames may fall: what falls there is no key frame."""
+    pts, dts = np.array([0, 800, 400, 200, 100, 300]), np.array([-100, 0, 400, 200, 100, 300])
+    assert not len(joins(pts, dts, np.array([1, 0, 0, 0, 0, 0]), 100, 1000)[0])
+    # A second recording of B-frames: what is shown first follows what was shown last.
+    twice, key = np.array([0, 300, 100, 200] * 2), np.array([1, 0, 0, 0] * 2)
+    starts, shift = joins(twice, np.array([-100, 0, 100, 200] * 2), key, 100, 1000)
+    assert starts.tolist() == [4] and sorted(twice + shift) == list(range(0, 800, 100))
+
+
 def test_days_between_two_frames_are_broken_stamps():
     with pytest.raises(InputError, match="frame 1 stays for 1700000000 s"):
         Clock.of([0, 100, 1_700_000_000_000], MS)
@@ -217,6 +245,7 @@ def test_a_sample_states_times_that_are_not_even(tmp_path):
     assert from_json(to_json(sample), str(tmp_path)) == sample and not check_sample(sample)
     for wrong, words in (
         (replace(shown, times=tuple(n / 2.5 for n in range(30))), "appears at 2.000 s, the sample states 8"),
+        (replace(shown, fps=30.0), "has 2.5 fps by its times, the sample states 30"),
         (replace(shown, seconds=99.0), "lasts 12.00 s, the sample states 99"),
         (replace(shown, times=(1.0, 0.0)), "2 entries for 30 frames"),
         (replace(shown, times=None, seconds=None), "variable frame rate, 0.1 to 1 s a frame"),

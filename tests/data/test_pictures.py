@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from tvad.__main__ import main
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.data import Question, Sample, Video, check, load, save, video
+from tvad.data.check import check_sample
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import from_json, to_json
 from tvad.data.video import name_of
@@ -80,6 +82,16 @@ def test_a_list_with_times_is_a_clip_that_waits(folder):
         (lambda f: (f / "times.txt").write_text("0\n"), {"fps": 2.0}, r"twice, by .*txt and by a rate"),
         (lambda f: (f / "times.txt").write_text("0\nsoon\n"), {}, r"times\.txt:2: expected seconds"),
         (lambda f: (f / "times.csv").write_text("0.png,0\n9.png,1\n"), {}, r"times\.csv: no time for 1\.png"),
+        (lambda f: (f / "times.csv").write_text("1.png,1\n1.png,2\n"), {}, r"csv:2: 1\.png has a time"),
+        (lambda f: (f / "times.csv").write_text("a,b\n1.png,1\n77.png,2\n"), {}, r"csv:3: a time for 77"),
+        (lambda f: (f / "times.csv").write_text("1.png,1\n2\n"), {}, r"csv:2: expected seconds"),
+        (lambda f: (f / "times.csv").write_text("1\n2.png,2\n"), {}, r"csv:2: expected seconds"),
+        (lambda f: (f / "times.txt").write_text("0\n1\ninf\n"), {}, r"times\.txt:3: expected seconds"),
+        (lambda f: (f / "times.txt").write_text("nan\n1\n"), {}, r"times\.txt:1: expected seconds"),
+        (lambda f: (f / "times.txt").write_text("-inf\n1\n"), {}, r"times\.txt:1: expected seconds"),
+        (lambda f: None, {"times": [*range(11), float("inf")]}, r"time 11 is inf s"),
+        (lambda f: None, {"times": [float("-inf"), *range(11)]}, r"time 0 is -inf s"),
+        (lambda f: None, {"times": [-1e308, *range(10), 1e308]}, r"must be more than 0 and at most"),
         (lambda f: None, {"times": [float(n) for n in (*range(11), 3)]}, r"time 11 is 3 s, after 10 s"),
         (lambda f: None, {"times": [*range(11), float("nan")]}, r"time 11 is nan s"),
         (lambda f: None, {"times": [0.0] * 12}, r"must be more than 0 and at most"),
@@ -114,6 +126,9 @@ def test_a_data_set_holds_folders_and_lists(tmp_path, folder, capsys):
     ]
     save(samples, tmp_path)
     again = load(tmp_path)
+    both = replace(again[1], video=replace(again[1].video, fps=5.0))
+    assert "has 1 fps by its times, the sample states 5" in check_sample(both)[0].reason
+    assert not check_sample(replace(both, video=replace(both.video, fps=1.0)))
     assert again == samples and to_json(again[1])["video"]["pictures"][2] == "gate/2.png"
     problems = check(tmp_path)
     assert [p.where for p in problems] == ["none"] and "needs its rate" in problems[0].reason

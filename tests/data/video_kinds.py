@@ -4,7 +4,7 @@ for `test_file_kinds.py` and `tests/perf/file_kinds.py`."""
 import io
 import struct
 import wave
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-MS = Fraction(1, 1000)
+MS, TENTH = Fraction(1, 1000), Fraction(1, 10)
 EVEN = [100 * n for n in range(20)]  # ms: two seconds at ten frames a second
 CHANGING = [200 * n for n in range(10)] + [2000 + 50 * n for n in range(20)]  # 5, then 20 a second
 PAUSE = [100 * n for n in range(10)] + [5000 + 100 * n for n in range(10)]
@@ -183,10 +183,75 @@ def noisy(path: Path, share: float, **options) -> None:
     path.write_bytes(data[: int(len(data) * share)])
 
 
-def joined(path: Path) -> None:
-    """Two MPEG transport streams one after the other, as `cat a.ts b.ts` makes them."""
-    video(path, form="mpegts")
-    path.write_bytes(path.read_bytes() * 2)
+def joined(path: Path, count: int = 20, times: int = 2, **options) -> None:
+    """One recording several times one after the other, as `cat a.ts b.ts` makes them."""
+    video(path, EVEN[:count], **{"form": "mpegts", **options})
+    path.write_bytes(path.read_bytes() * times)
+
+
+VOP = b"\0\0\1\xb6"  # MPEG-4: begins a picture
+
+
+def not_coded(data: bytes) -> bytes:
+    """A packet of MPEG-4 as encoders write it where nothing has moved: the picture's time, and that it is not
+    coded."""
+    at = data.index(VOP) + len(VOP)
+    bits = "".join(f"{byte:08b}" for byte in data[at : at + 16])
+    end = bits.index("0", 2) + 7  # its kind, whole seconds in unary, a marker, tenths in four bits, a marker
+    head = bits[:end] + "00"
+    head += "1" * (-len(head) % 8)
+    return data[:at] + bytes(int(head[n : n + 8], 2) for n in range(0, len(head), 8))
+
+
+def mpeg4(numbers: Iterable[int], bf: int = 0) -> Iterator[bytes]:
+    """Numbered pictures as MPEG-4 at ten a second, in order of decoding."""
+    encoder = av.CodecContext.create("mpeg4", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.thread_count = 64, 48, "yuv420p", 1
+    encoder.time_base, encoder.framerate = TENTH, 10
+    encoder.options = {"g": "300", "bf": str(bf)}
+    for place, n in enumerate(numbers):
+        frame = av.VideoFrame.from_ndarray(numbered(n), format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = place, TENTH
+        yield from map(bytes, encoder.encode(frame))
+    yield from map(bytes, encoder.encode())
+
+
+def muxed(path: Path, packets: Iterable[tuple[bytes, int]], form: str | None = None) -> None:
+    """MPEG-4 data at tenths of a second."""
+    with av.open(str(path), "w", format=form) as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for data, tenth in packets:
+            packet = av.Packet(data)
+            packet.pts = packet.dts = tenth
+            packet.time_base, packet.duration, packet.stream = TENTH, 1, stream
+            out.mux(packet)
+
+
+STILL = {5, *range(12, 20), 31}  # of STEPS, those that are not coded
+STEPS = [*range(20), *range(50, 70)]
+
+
+def with_still(path: Path, form: str | None = None, stamps: Sequence[int] = STEPS) -> None:
+    """MPEG-4 with pictures that are not coded."""
+    coded = [n not in STILL for n in range(len(stamps))]
+    found = mpeg4(max(m for m in range(n + 1) if coded[m]) for n in range(len(stamps)))
+    muxed(
+        path, ((d if new else not_coded(d), t) for d, new, t in zip(found, coded, stamps, strict=True)), form
+    )
+
+
+def packed(path: Path) -> None:
+    """As DivX writes B-frames to AVI: in one packet with the picture that they need, then one not coded."""
+    held: list[bytes] = []
+    for data in mpeg4(range(20), 1):
+        if data[data.index(VOP) + len(VOP)] >> 6 == 2:  # a B-frame
+            held += [held.pop() + data, not_coded(data)]
+        else:
+            held.append(data)
+    marked = held[0].index(VOP)
+    held[0] = held[0][:marked].replace(b"Lavc", b"Xavc") + b"\0\0\1\xb2DivX503b1393p" + held[0][marked:]
+    muxed(path, ((data, n) for n, data in enumerate(held)))
 
 
 def resized(path: Path) -> None:
@@ -244,6 +309,19 @@ def behind_the_key(path: Path) -> None:
     path.write_bytes(data[: keys[0]] + data[keys[0] + (keys[1] - keys[0]) // 188 // 2 * 188 :])
 
 
+def without_first(path: Path, form: str) -> None:
+    """A recording whose first five packets are lost: it is shown from its second key frame on, the tenth."""
+    whole = path.with_name(f"whole-{path.name}")
+    video(whole, range(40), TENTH, form="mpegts", options={"g": "10", "bf": "0", "sc_threshold": "0"})
+    with av.open(str(whole)) as source, av.open(str(path), "w", format=form) as out:
+        old = source.streams.video[0]
+        stream = out.add_stream_from_template(old)
+        for packet in [p for p in source.demux(old) if p.size][5:]:
+            packet.stream = stream
+            out.mux(packet)
+    whole.unlink()
+
+
 def seconds(stamps: Iterable[int], base: float = 1000) -> list[float]:
     found = [stamp / base for stamp in stamps]
     return [t - found[0] for t in found]
@@ -253,8 +331,11 @@ def _quarter(image: np.ndarray) -> np.ndarray:
     return np.rot90(image, 1)
 
 
-TENTHS, TENTH = range(20), Fraction(1, 10)
-TWO, B = seconds(EVEN), {"bf": "2", "g": "20"}
+TENTHS, THIRTIETH = range(20), Fraction(1, 30)
+TWO, B, NTSC = seconds(EVEN), {"bf": "2", "g": "20"}, Fraction(30000, 1001)
+SHOWN = [n for n in range(40) if n not in STILL]
+MOVED = [STEPS[n] / 10 for n in SHOWN]
+GAP = [*range(7), *range(20, 24), *range(40, 45)]
 KINDS = [
     Kind("h264.mp4", video, TWO),
     Kind("b-frames.mp4", lambda p: video(p, options=B), TWO),
@@ -297,10 +378,25 @@ KINDS = [
     Kind("b-frames.avi", lambda p: video(p, TENTHS, TENTH, options=B), TWO, note="no times of showing"),
     Kind("skips.avi", lambda p: video(p, [0, 1, 2, 8, 9, 15], TENTH, "mjpeg", "yuvj420p"),
          seconds([0, 1, 2, 8, 9, 15], 10)),
+    Kind("still.avi", with_still, MOVED, numbers=SHOWN),
+    Kind("still.mp4", with_still, MOVED, numbers=SHOWN),
+    Kind("packed.avi", packed, TWO, note="no times of showing"),
+    Kind("pause-b.avi", lambda p: video(p, GAP, TENTH, options=B), seconds(GAP, 10),
+         note="no times of showing"),
+    Kind("pause-b4.avi", lambda p: video(p, GAP, TENTH, "mpeg4", options={"bf": "2"}), seconds(GAP, 10)),
+    Kind("late-key.avi", lambda p: without_first(p, "avi"), seconds(range(30), 10),
+         numbers=list(range(10, 40))),
     Kind("piped.avi", lambda p: piped(p, "avi", codec="mpeg4", stamps=TENTHS, base=TENTH), TWO),
     Kind("stream.ts", lambda p: video(p, form="mpegts", options=B), TWO),
     Kind("joined.ts", joined, seconds(range(40), 10), note="start anew at frame 20",
          numbers=[*range(20), *range(20)]),
+    Kind("joined-short.ts", lambda p: joined(p, 8, 5), seconds(range(40), 10), note="start anew at frame 8",
+         numbers=[*range(8)] * 5),
+    Kind("joined-b.ts", lambda p: joined(p, 3, 9, options=B), seconds(range(27), 10),
+         note="start anew at frame 3", numbers=[*range(3)] * 9),
+    Kind("joined.mpg",
+         lambda p: joined(p, 10, 3, codec="mpeg2video", form="mpeg", rate=25, base=Fraction(1, 25)),
+         seconds(range(30), 25), note="start anew at frame 10", numbers=[*range(10)] * 3),
     Kind("mpeg2.mpg", lambda p: video(p, TENTHS, Fraction(1, 25), "mpeg2video", form="mpeg", rate=25),
          seconds(TENTHS, 25)),
     Kind("interlaced.mpg",
@@ -313,7 +409,26 @@ KINDS = [
          [0, 0.1, 0.2, 0.7, 0.8]),
     Kind("animation.apng", lambda p: video(p, codec="apng", pix="rgb24"), TWO),
     Kind("bare.h264", lambda p: video(p, form="h264"), seconds(TENTHS, 25),
-         note="a bare stream holds no times"),
+         note="a bare stream holds no times: its frames are counted at 25 a second, since it states no rate"),
+    Kind("bare-30.h264", lambda p: video(p, range(60), THIRTIETH, form="h264", rate=30, options=B),
+         seconds(range(60), 30), note="counted at 30 a second, which it states"),
+    Kind("bare-ntsc.h264",
+         lambda p: video(p, TENTHS, 1 / NTSC, form="h264", rate=NTSC), seconds(TENTHS, 30000 / 1001),
+         note="counted at 29.97 a second, which it states"),
+    Kind("bare.hevc",
+         lambda p: video(p, TENTHS, TENTH, "libx265", form="hevc", options={"x265-params": "log-level=none"}),
+         TWO, note="counted at 10 a second, which it states"),
+    Kind("bare.m2v",
+         lambda p: video(p, TENTHS, THIRTIETH, "mpeg2video", form="mpeg2video", rate=30, options=B),
+         seconds(TENTHS, 30), note="counted at 30 a second, which it states"),
+    Kind("bare.obu",
+         lambda p: video(p, TENTHS, TENTH, "libsvtav1", form="obu",
+                         options={"preset": "10", "svtav1-params": "lp=1"}),
+         seconds(TENTHS, 25), note="since it states no rate"),
+    Kind("still.m4v", lambda p: with_still(p, "m4v", range(40)), [t / 10 for t in SHOWN], numbers=SHOWN,
+         note="counted at 10 a second, which it states"),
+    Kind("late-key.h264", lambda p: without_first(p, "h264"), seconds(range(30), 10),
+         numbers=list(range(10, 40)), note="counted at 10 a second, which it states"),
     Kind("resized.mkv", resized, seconds(range(10), 10),
          note="changes from 64 x 48 to 32 x 24 pixels at frame 5"),
     Kind("one.mp4", lambda p: video(p, [0]), [0.0]),

@@ -61,6 +61,8 @@ def _off_clock(stated: Video, clock: video.Clock) -> Iterator[str]:
                 f"frame {frame} of {stated.path} appears at {clock.times[frame]:.3f} s, the sample states"
                 f" {stated.times[frame]:g}"
             )
+        if stated.fps is not None and abs(clock.fps - stated.fps) > 0.01:
+            yield f"{stated.path} has {clock.fps:g} fps by its times, the sample states {stated.fps:g}"
     elif stated.fps is not None and clock.rate is None:
         yield (
             f"{stated.path} has a variable frame rate, {clock.pause:.3g} to {clock.longest:.3g} s a frame,"

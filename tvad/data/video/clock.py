@@ -11,6 +11,7 @@ import numpy as np
 from tvad.common.errors import InputError
 
 LONGEST_PAUSE = 86_400.0  # seconds: beyond it a time stamp is broken, no frame is on screen for days
+NONE = -(1 << 62)  # no time stamp
 MOST_MOMENTS = 10_000_000  # of one video: at 2 frames a second two months
 
 
@@ -171,6 +172,37 @@ class Clock:
         return np.array_equal(self.times, other.times) and self.end == other.end
 
 
+def steps(stamps: np.ndarray) -> int:
+    """Ticks from one stamp to the next, as a rule; 0 where none moves on."""
+    moves = np.diff(stamps)
+    moves = moves[moves > 0]
+    return int(np.median(moves)) if len(moves) else 0
+
+
+def joins(
+    pts: np.ndarray, dts: np.ndarray, key: np.ndarray, usual: int, second: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where time stamps start anew, as in files put one after the other: (numbers of those packets, ticks
+    (N,) to add to each packet's so that they are counted on). From the packets' stamps (N,) in order of
+    decoding and whether each is a key frame: times of decoding never fall within one recording, but by
+    mistake."""
+    known = np.flatnonzero(dts != NONE)
+    before, here = dts[known[:-1]], dts[known[1:]]
+    after = np.append(here[1:], -NONE)[: len(here)]
+    # One that falls alone, or a little and not at a key frame, is a mistake.
+    new = (here < before - second) | ((here < before) & (after <= before) & (key[known[1:]] != 0))
+    starts = known[1:][new]
+    firsts = np.append(0, starts)
+    stamps = np.where(pts != NONE, pts, dts)
+    low = np.minimum.reduceat(np.where(stamps != NONE, stamps, -NONE), firsts)
+    high = np.maximum.reduceat(stamps, firsts)
+    moves = high[:-1].astype(float) + usual - low[1:]
+    if np.abs(moves).sum() > -NONE:  # broken stamps, which the clock refuses
+        return starts[:0], np.zeros(len(pts), np.int64)
+    shifts = np.cumsum(np.append(0, high[:-1] + usual - low[1:]))
+    return starts, np.repeat(shifts, np.diff(np.append(firsts, len(pts))))
+
+
 class Stamps:
     """Time stamps as frames come, in order of showing: what falls back is put right, and said. usual: ticks
     of a frame; second: ticks of a second."""
@@ -179,20 +211,15 @@ class Stamps:
         self.ticks = array("q")
         self.notes: dict[str, str] = {}  # the first of each kind
         self._usual, self._second, self._shift = usual, second, 0
-        self._start = 0  # the stamp with which the part began that is read
 
     def add(self, stamp: int | None) -> int:
         """The next frame's stamp, counted on where the file gives none or starts anew."""
         if not self.ticks:
-            self._start = stamp or 0
-            self.ticks.append(self._start)
-            return self._start
+            self.ticks.append(stamp or 0)
+            return stamp or 0
         before, count = self.ticks[-1], len(self.ticks)
         found = before + self._usual if stamp is None else stamp + self._shift
-        # Back by a second, or to where the part began: joined parts may be shorter than a second.
-        again = found <= before - 2 * self._usual and (stamp or 0) <= self._start + self._usual // 2
-        if found < before - self._second or again:
-            self._start = stamp or 0
+        if found < before - self._second:
             self.notes.setdefault("anew", f"time stamps start anew at frame {count}: they are counted on")
             self._shift += before + self._usual - found
             found = before + self._usual
@@ -201,5 +228,6 @@ class Stamps:
                 "back", f"the time stamp of frame {count} falls back: it comes with the one before"
             )
             found = before
+        found = min(found, -NONE)
         self.ticks.append(found)
         return found

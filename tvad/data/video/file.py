@@ -4,7 +4,7 @@ states is a hint: times are read from the packets, and held against the frames t
 import io
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,18 +15,23 @@ import numpy as np
 from av.stream import Disposition
 
 from tvad.common.errors import InputError
-from tvad.data.video.clock import Clock, Stamps
+from tvad.data.video.clock import NONE, Clock, Stamps, joins, steps
 from tvad.data.video.elements import is_cut
 from tvad.data.video.lengths import stated_ends
 from tvad.data.video.upright import size_of, turn_of, upright
 
 MOST_PIXELS = 1 << 27  # of one picture: 16,384 x 8,192
 BUFFER = 1 << 18  # bytes of a file that are read at a time
-# Streams without a container: they hold no times, FFmpeg counts them at a rate that it assumes.
-BARE = ("h264", "hevc", "m4v", "mjpeg", "mpegvideo", "h263", "vc1", "dirac")
+# Streams without a container ("png_pipe" and its like too) hold no times: FFmpeg counts them at a rate that
+# it assumes. Some state one; one that no camera has is a time base, which encoders write in its place.
+BARE = (
+    *("h264", "hevc", "vvc", "evc", "m4v", "mpegvideo", "h261", "h263", "vc1", "dirac", "obu", "apv"),
+    *("avs2", "avs3", "cavsvideo", "dnxhd", "mjpeg", "mjpeg_2000", "mpjpeg", "ingenient"),
+)
+FASTEST = 240  # frames a second
+VOP = b"\0\0\1\xb6"  # begins a picture of MPEG-4
 
 UNKNOWN = "damaged, cut off before its index, or no kind of video that is known"
-NONE = -(1 << 62)  # no time stamp
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -118,18 +123,18 @@ class VideoFile:
         self._base = stream.time_base
         self.codec, self.pixels = stream.codec_context.name, stream.pix_fmt
         rates = (stream.average_rate, stream.base_rate, stream.guessed_rate)
-        if container.format.name in BARE:  # the mean is FFmpeg's assumption, the guess what the stream states
-            rates = rates[::-1]
         self._rates = [float(rate) for rate in rates if rate is not None and 0 < rate <= 1000] or [25.0]
-        self._usual = max(1, round(1 / self._rates[0] / self._base))  # ticks of a frame
-        packets = array("q"), array("q"), array("q")  # pts, dts, duration of those that are shown
-        others, self._torn = 0.0, False
+        packets = array("q"), array("q"), array("q"), array("q")  # pts, dts, duration, whether a key frame
+        others, self._torn, self._packed = 0.0, False, False
+        mpeg4 = container.format.name == "avi" and stream.codec_context.name == "mpeg4"
         try:
             for packet in container.demux():
                 length = packet.duration or 0
                 if packet.stream.index == stream.index:
-                    if packet.size and not packet.is_discard:  # an edit list hides those that it discards
-                        for held, value in zip(packets, (packet.pts, packet.dts, length), strict=True):
+                    if _counts(packet):
+                        self._packed = self._packed or (mpeg4 and bytes(packet).count(VOP) > 1)
+                        told = packet.pts, packet.dts, length, packet.is_keyframe
+                        for held, value in zip(packets, told, strict=True):
                             held.append(NONE if value is None else value)
                 elif packet.pts is not None:
                     others = max(others, float((packet.pts + length) * packet.time_base))
@@ -137,38 +142,65 @@ class VideoFile:
             self._torn = True
         if not packets[0]:
             raise InputError(f"{self.name}: no frame could be decoded")
-        self._set_times(container.format.name, *(np.array(column, np.int64) for column in packets))
+        self._set_times(container.format.name, stream, *(np.array(column, np.int64) for column in packets))
         with self._file() as file:
             cut = is_cut(file, container.format.name)
         self._refuse_cut(*stated_ends(container, stream), others, cut)
         self.clock = replace(self.clock, notes=tuple(self._notes))
 
-    def _set_times(self, form: str, pts: np.ndarray, dts: np.ndarray, length: np.ndarray) -> None:
-        """The clock that the packets tell, and `_order`: stamps of frames by their number where a frame's own
-        are not to be had."""
+    def _set_times(
+        self,
+        form: str,
+        stream: av.VideoStream,
+        pts: np.ndarray,
+        dts: np.ndarray,
+        length: np.ndarray,
+        key: np.ndarray,
+    ) -> None:
+        """The clock that the packets tell, and where frames have theirs from: `_counted`, their number; else
+        `_decoded`, the times of decoding; else their own. `_shift`: ticks to add to those of each packet."""
         timed, decoded = pts[pts != NONE], dts[dts != NONE]
-        counted = np.arange(len(pts)) * self._usual
-        self._order: np.ndarray | None = None
-        self._pts = pts
+        mpeg4, whole = stream.codec_context.name == "mpeg4", len(timed) == len(pts)
+        rate = float(stream.codec_context.framerate or 0)
+        stated = 0 < rate <= FASTEST
+        bare = form in BARE or form.endswith("_pipe") or not (len(timed) or len(decoded))
+        # Of AVI, which knows when a picture is decoded, FFmpeg makes times of showing. Those of MPEG-4, which
+        # has pictures that are not shown, are right unless two lie in one packet; else a frame's is that at
+        # which it comes out.
+        self._counted = bare and not (mpeg4 and whole and stated)
+        self._decoded = not len(timed) or (form == "avi" and not (mpeg4 and whole and not self._packed))
+        self._shift: np.ndarray | None = None
         self._last = int(length[pts.argmax()])
-        if form in BARE:
-            self._say(f"a bare stream holds no times: its frames are counted at {self._rates[0]:g} a second")
-            self._order = counted
-        elif (form == "avi" and (pts != dts).any()) or not len(timed):
-            # AVI knows the order in which frames are decoded: the n-th that is shown has the n-th place. Only
-            # where that order is the one of showing, a frame that is left out moves no other.
-            if len(decoded):
+        self._usual = steps(decoded if len(decoded) else np.sort(timed))  # ticks of a frame
+        if bare:
+            self._rates = [rate if stated else 25.0]
+            self._say(
+                f"a bare stream holds no times: its frames are counted at {self._rates[0]:g} a second,"
+                f" {'which it states' if stated else 'since it states no rate'}"
+            )
+        if self._counted:
+            self._usual = self._last = self._place(1)
+            times = [self._place(n) for n in range(len(pts))]
+        else:
+            self._usual = self._usual or self._place(1)
+            starts, shift = joins(pts, dts, key, self._usual, round(1 / self._base))
+            if len(starts):
+                self._say(f"time stamps start anew at frame {starts[0]}: they are counted on")
+                self._shift = shift
+                timed, decoded = (pts + shift)[pts != NONE], (dts + shift)[dts != NONE]
+            if self._decoded and stream.codec_context.has_b_frames:
                 self._say("the file holds no times of showing: those of decoding are used, in order")
-            self._order = np.sort(decoded) if len(decoded) else counted
-        elif len(timed) == len(pts) and (np.diff(decoded) >= 0).all():
-            timed = np.sort(timed)
-        elif len(decoded):
-            timed = decoded  # about right, until the frames are seen
+            own = not len(decoded) or (whole and not self._decoded)
+            times = (np.sort(timed) if own else decoded).tolist()
         stamps = self._stamps()
-        for stamp in (timed if self._order is None else self._order).tolist():
+        for stamp in times:
             stamps.add(stamp)
         self._first = float(stamps.ticks[0] * self._base)
         self.clock = self._clock(stamps)
+
+    def _place(self, count: int) -> int:
+        """Ticks of the frame of that number, where frames are counted."""
+        return max(count, round(count / self._rates[0] / self._base))
 
     def _stamps(self) -> Stamps:
         return Stamps(self._usual, round(1 / self._base))
@@ -217,7 +249,7 @@ class VideoFile:
         before, seconds = self.clock, 0.0
         with self._opened() as (container, stream):
             try:
-                for packet in container.demux(stream):
+                for packet in self._joined(container.demux(stream)):
                     for frame in packet.decode():
                         count = len(stamps.ticks)
                         stamp = stamps.add(self._stamp(frame, count))
@@ -237,23 +269,32 @@ class VideoFile:
         if not stamps.ticks:
             raise InputError(f"{self.name}: no frame could be decoded")
         self._say(*stamps.notes.values())
-        after = self._clock(stamps)
-        end = float(stamps.ticks[0] * self._base) + after.end - self._first
+        self.clock = self._clock(stamps)
+        end = float(stamps.ticks[0] * self._base) + self.clock.end - self._first
         missing = before.end - end
-        if missing > max(1.5 * before.pause, before.longest):
-            raise self._broken(after.end)
-        if missing > 1.5 * before.pause:
+        # A bare stream may begin with what cannot be shown, and has no times that say so.
+        if not self._counted and missing > max(1.5 * before.pause, before.longest):
+            raise self._broken(self.clock.end)
+        if not self._counted and missing > 1.5 * before.pause:
             self._say(f"of {before.end:.1f} s that the file holds, {end:.1f} s could be decoded")
-        self.clock = replace(after, notes=tuple(self._notes))
+        self.clock = replace(self.clock, notes=tuple(self._notes))
+
+    def _joined(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+        """Packets with their times counted on, where those start anew."""
+        count = 0
+        for packet in packets:
+            if self._shift is not None and _counts(packet) and count < len(self._shift):
+                shift = int(self._shift[count])
+                packet.pts = None if packet.pts is None else packet.pts + shift
+                packet.dts = None if packet.dts is None else packet.dts + shift
+                count += 1
+            yield packet
 
     def _stamp(self, frame: av.VideoFrame, count: int) -> int | None:
-        if self._order is None:
-            return frame.pts
-        if not count:  # what comes before the first key frame is not shown
-            found = np.flatnonzero(self._pts == (NONE if frame.pts is None else frame.pts))
-            self._unseen = int(found[0]) if len(found) else 0
-        count += self._unseen
-        return int(self._order[count]) if count < len(self._order) else None
+        if self._counted:
+            return self._place(count)
+        # The last ones come out after all packets: they have no time of decoding, and are counted on.
+        return frame.dts if self._decoded else frame.pts
 
     def _look(self, frame: av.VideoFrame, count: int) -> None:
         """Take the first frame's size and way up for all."""
@@ -265,7 +306,7 @@ class VideoFile:
         if self.size is None:
             self.size = size
         elif size != self.size and not self._resized:
-            self._resized = True  # said once: it may be so for all frames that follow
+            self._resized = True
             self._say(
                 f"the picture changes from {self.size[1]} x {self.size[0]} to {size[1]} x {size[0]} pixels at"
                 f" frame {count}: it is scaled to the first size"
@@ -278,6 +319,11 @@ class VideoFile:
             if (frame.height, frame.width) != (height, width):
                 frame = frame.reformat(width=width, height=height, format="rgb24")
             return upright(frame.to_ndarray(format="rgb24"), turn)
+
+
+def _counts(packet: av.Packet) -> bool:
+    """Whether a packet holds what is shown: an edit list hides those that it discards."""
+    return bool(packet.size) and not packet.is_discard
 
 
 def _plain(error: Exception) -> str:

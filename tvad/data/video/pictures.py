@@ -109,11 +109,13 @@ class Pictures:
                 f"{self.name}: one picture needs a rate: its time does not say how long it stays"
             )
         seconds = np.array(times, float)
-        gaps = np.diff(seconds)
-        if not np.isfinite(seconds).all() or (gaps < 0).any():
-            wrong = int(np.flatnonzero(~(gaps >= 0))[0]) + 1
+        with np.errstate(invalid="ignore", over="ignore"):
+            gaps = np.diff(seconds)
+        if (wrong := np.flatnonzero(~np.isfinite(seconds))).size:
+            raise InputError(f"{self.name}: time {wrong[0]} is {seconds[wrong[0]]:g} s")
+        if (wrong := np.flatnonzero(gaps < 0) + 1).size:
             raise InputError(
-                f"{self.name}: time {wrong} is {seconds[wrong]:g} s, after {seconds[wrong - 1]:g} s"
+                f"{self.name}: time {wrong[0]} is {seconds[wrong[0]]:g} s, after {seconds[wrong[0] - 1]:g} s"
             )
         if not 0 < gaps.max() <= LONGEST_PAUSE:
             raise InputError(
@@ -170,26 +172,36 @@ def unpacked(data: bytes, name: str) -> np.ndarray:
 
 
 def _read_times(path: Path, files: list[Path]) -> list[float]:
-    """Seconds of every picture: a number a line in the pictures' order, or `name, seconds`; a first line that
-    is neither is a heading."""
+    """Seconds of every picture: a number a line in the pictures' order, or `name, seconds`, once for each; a
+    first line that is neither is a heading."""
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     rows = [
         (n, re.split(r"\s*[,;\t]\s*|\s+", line.strip())) for n, line in enumerate(lines, 1) if line.strip()
     ]
-    found: list[tuple[str, float]] = []
+    expected = "expected seconds, or a picture's name and its seconds"
+    names = {file.name for file in files}
+    found: dict[str, float] = {}
+    in_order: list[float] = []
     for place, (n, cells) in enumerate(rows):
         try:
-            if len(cells) > 2:
-                raise ValueError
-            found.append((cells[0] if len(cells) == 2 else "", float(cells[-1])))
+            seconds = float(cells[-1])
         except ValueError:
             if place:
-                raise InputError(
-                    f"{path}:{n}: expected seconds, or a picture's name and its seconds"
-                ) from None
-    if not any(name for name, _ in found):
-        return [seconds for _, seconds in found]
-    by_name = dict(found)
-    if missing := [file.name for file in files if file.name not in by_name]:
+                raise InputError(f"{path}:{n}: {expected}") from None
+            continue
+        if len(cells) > 2 or not math.isfinite(seconds) or (in_order if len(cells) == 2 else found):
+            raise InputError(f"{path}:{n}: {expected}")
+        if len(cells) == 1:
+            in_order.append(seconds)
+            continue
+        name = cells[0]
+        if name in found:
+            raise InputError(f"{path}:{n}: {name} has a time already, {found[name]:g} s")
+        if name not in names:
+            raise InputError(f"{path}:{n}: a time for {name}, which is not among the pictures")
+        found[name] = seconds
+    if not found:
+        return in_order
+    if missing := [file.name for file in files if file.name not in found]:
         raise InputError(f"{path}: no time for {missing[0]}")
-    return [by_name[file.name] for file in files]
+    return [found[file.name] for file in files]
