@@ -96,9 +96,9 @@ def _read(text: str, table: Rows) -> Read:
     found = read(text, mentions, _BEFORE, several=True)
     if found.keys:
         return found
-    if (normal := next((name for name, _ in table if key_of(name) in NORMAL), None)) and judged(
-        text
-    ) is False:
+    normal = next((name for name, _ in table if key_of(name) in NORMAL), None)
+    about_one = found.reason == "denied" and "?" in text  # "Fighting? No."
+    if normal and not about_one and judged(text) is False:
         return Read((normal,))
     return Read((), "refused") if found.reason == "nothing_named" and REFUSES.search(text[-2000:]) else found
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from tvad.answer.phrases import phrases_in
 from tvad.answer.script import folded, plain
-from tvad.answer.statements import MOST, Mention, Rank, Read, corrected, read, stated_before, weighed
-from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES, either
+from tvad.answer.statements import MOST, NEAR, Mention, Rank, Read, corrected, read, stated_before, weighed
+from tvad.answer.words import AFTER_NO, BEFORE_NO, FOLLOWS_A_LETTER, REFUSES, either
 from tvad.answer.wrapped import json_in, unwrapped
 
 LETTERS = "ABCDEFGHIJ"  # of the options of a multiple-choice question, at most so many
@@ -114,7 +114,7 @@ def _of_table(text: str, texts: Mapping[str, str]) -> Read | None:
 def _read(text: str, texts: Mapping[str, str]) -> Read:
     text = _NOT_SAID.sub(lambda match: " " * len(match.group()), text)
     bare = re.sub(r"[\W_]+", "", text)
-    if len(bare) == 1 and bare.upper() in texts:
+    if len(bare) == 1 and bare.upper() in texts and not _crossed_out(text, bare):
         return Read((bare.upper(),))
     named = _texts_in(text, texts)
     mentions = _joined(text, _letters_in(text, texts, named), named)
@@ -127,6 +127,12 @@ def _read(text: str, texts: Mapping[str, str]) -> Read:
     if not found.keys and found.reason == "nothing_named" and REFUSES.search(text[-2000:]):
         return Read((), "refused")
     return found
+
+
+def _crossed_out(text: str, bare: str) -> bool:
+    """Is the one letter of a text marked as wrong ("B ✗", "¬B")?"""
+    at = text.index(bare)
+    return bool(BEFORE_NO.search(text[max(0, at - NEAR) : at]) or AFTER_NO.match(text, at + 1))
 
 
 def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:
