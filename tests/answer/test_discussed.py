@@ -115,10 +115,10 @@ DENIED = [
 NOT_DENIED = [
     "None other than B",
     "Nothing but B",
-    "At least B fits",
+    "At least, B fits",
     "All options are wrong but B",
     "If I had to guess, B",
-    "No doubt B",
+    "No doubt it is B",
     "B, which is not a theft",
     "B!",
     "Sure! B",

@@ -9,7 +9,7 @@ from functools import lru_cache
 from tvad.answer.script import UNSPACED, folded, plain
 from tvad.answer.statements import MOST, SHORT, Mention, Read, read, stated_before
 from tvad.answer.verdict import judged
-from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES
+from tvad.answer.words import AFTER_NO, FOLLOWS_A_LETTER, REFUSES
 from tvad.answer.wrapped import unwrapped
 
 Table = Mapping[str, Sequence[str]]  # class: other names of it
@@ -97,7 +97,7 @@ def _read(text: str, table: Rows) -> Read:
     if found.keys:
         return found
     normal = next((name for name, _ in table if key_of(name) in NORMAL), None)
-    about_one = found.reason == "denied" and "?" in text  # "Fighting? No."
+    about_one = any(AFTER_NO.match(text, mention.end) for mention in mentions)  # "Fighting? No."
     if normal and not about_one and judged(text) is False:
         return Read((normal,))
     return Read((), "refused") if found.reason == "nothing_named" and REFUSES.search(text[-2000:]) else found

@@ -47,21 +47,22 @@ NORMAL = either(
 NORMAL_ANYWHERE = "正常|普通|정상|طبيعي|सामान्य|ปกติ"
 # All is well: said of everything already.
 ALL_WELL = either(
-    r"(?:everything|all)(?: is|['’]s| looks| seems| appears)(?: perfectly| quite)? (?:fine|ok|okay|well|good|in order"
-    r"|all ?right|alright)",
-    r"nothing(?: is|['’]s)? (?:wrong|amiss|off)|alles(?: ist)? (?:in ordnung|gut|ok)|tout va bien|todo (?:está )?bien",
-    r"todo en orden|tudo (?:está )?bem|tutto (?:va )?bene|все (?:в порядке|хорошо)|没有问题|問題(?:は)?ありません|問題なし",
+    r"(?:everything|all)(?: is|['’]s| looks| seems| appears)(?: perfectly| quite)? (?:fine|ok|okay|well|good",
+    r"in order|all ?right|alright)|nothing(?: is|['’]s)? (?:wrong|amiss|off)|alles(?: ist)? (?:in ordnung|gut|ok)",
+    r"tout va bien|todo (?:está )?bien|todo en orden|tudo (?:está )?bem|tutto (?:va )?bene",
+    r"все (?:в порядке|хорошо)|没有问题|問題(?:は)?ありません|問題なし",
 )
 # Behind an anomaly that is denied: "Anomaly: none", "異常はありません", "असामान्य घटना नहीं".
 _KINDS = r"situation|event|behaviou?r|activity|行为|情况|情況|현상|행동|な(?:行動|点|出来事)"
 _WHAT = rf"(?:(?:{_KINDS})\w{{0,3}}\s{{0,2}})?"
 _HEADING = (
-    r"(?:[\s_]{0,2}(?:detected|detection|present|presence|found|observed|status|type|types|count|number|total|result"
-    r"|verdict|existence)(?!\w)){0,2}[\s\"'*_)]{0,4}"
+    r"(?:[\s_]{0,2}(?:detected|detection|present|presence|found|observed|status|type|types|count|number|total"
+    r"|result|verdict|existence)(?!\w)){0,2}[\s\"'*_)]{0,4}"
 )
 _NONE = either(
-    r"(?:none|no|nope|false|absent|not|nothing|zero|nil|0(?![.,:]?\d|\s?%)|无|無|否|没有|なし|없음|nein|keine?|non|aucune?",
-    r"ningun[oa]|ninguna|nenhum|nenhuma|nessun[ao]?|não|nee|geen|nej|ingen|nie|brak|нет|yok|hayır|tidak ada|không)(?!\w)",
+    r"(?:none|no|nope|false|absent|not|nothing|zero|nil|0(?![.,:]?\d|\s?%)|无|無|否|没有|なし|없음",
+    r"nein|keine?|non|aucune?|ningun[oa]|ninguna|nenhum|nenhuma|nessun[ao]?|não|nee|geen|nej|ingen|nie|brak|нет",
+    r"yok|hayır|tidak ada|không)(?!\w)",
 )
 DENIED_BEHIND = rf"[\s\"'*_)]{{0,3}}{_WHAT}(?:" + either(
     rf"{_HEADING}(?:[:=?|]|\s-{{1,2}}(?=\s)|->|→)[\s\"'*_]{{0,5}}(?:{_NONE}|\[\s?\])",
@@ -95,7 +96,7 @@ UNDECIDED = (
     + either(
         r"(?:cannot|can['’]?t|unable to|impossible to) (?:determine|tell|say|decide|judge|know|confirm|be)",
         r"unsure|not (?:sure|certain|clear|possible|enough)|unclear|depends?|whether|if|hard to|difficult to",
-        r"(?:can|could|may|must|should)(?:not|n['’]t| not) (?:be )?(?:rule|exclude|dismiss|eliminate|discount)\w{0,2}",
+        r"(?:can|could|may|must|should)(?:not|n?['’]t| not) (?:be )?(?:rule|exclude|dismiss|eliminate|discount)\w{0,2}",
         r"n['’]est pas exclu|nicht auszuschließen|no se puede descartar|нельзя исключ",
         r"counts? as|what is|would be|could be|might be|may be|at first|initially|first glance",
     )

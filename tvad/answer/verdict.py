@@ -64,6 +64,7 @@ _DENIED_BEHIND, _UNDECIDED, _SCORED_BEHIND, _SCORED_BEFORE, _FURTHER, _WHOLE = (
     re.compile(found, re.IGNORECASE)
     for found in (DENIED_BEHIND, UNDECIDED, SCORED_BEHIND, SCORED_BEFORE, FURTHER, ALL_WELL)
 )
+# "No (anomaly present)" denies none.
 _AFTER_A_NO = re.compile(
     r"(?:^|[.;:!?\n])[\s\"'*]{0,4}no[\s*\"']{0,3}\($", re.IGNORECASE
 )  # "No (anomaly present)"
@@ -81,7 +82,8 @@ _STARTS = re.compile(
 )
 # "Normal" is a verdict where it is said of the video or of everything ("the normal flow" is none).
 _COPULA = either(
-    r"s|is|are|was|were|(?:is|are|was|were|does|do|did)n['’]t(?: be)?|be|seems?|looks?|appears?|remains?|stays?|behaves?|acts?|goes|proceeds?|shows?",
+    r"s|is|are|was|were|(?:is|are|was|were|does|do|did)n['’]t(?: be)?|be",
+    r"seems?|looks?|appears?|remains?|stays?|behaves?|acts?|goes|proceeds?|shows?",
     r"all|everything|nothing but|an?|only|just|mostly|est|ist|es|é|è|sono|sont|están?",
     r"alles|tout|todo|tudo|tutto|все|всё",
 )
@@ -140,8 +142,8 @@ def _verdict(text: str) -> Read:
 
 
 def _of_object(data: dict[str, Any], text: str) -> Read | None:
-    """What an object says ({"anomaly": true}): by the keys that ask for it, else by those about it. None where
-    it has none of them, or an answer of its own."""
+    """What an object says ({"anomaly": true}): by the keys that ask for it, else by those about it. None
+    where it has none of them, or an answer of its own."""
     asking, about = set(), set()
     known = False
     for key, value in data.items():

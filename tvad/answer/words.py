@@ -28,7 +28,7 @@ _ALL = (
     ),
     *(
         f"all {of}{ones}"
-        for of in ("", "the ", "of the ", "other ", "the other ")
+        for of in ("", "the ", "of the ", "other ", "the other ", "of the other ")
         for ones in ("options", "choices", "answers", "letters", "others", "rest")
     ),
 )
@@ -36,7 +36,8 @@ _NOT_ALL = "".join(rf"(?<!{said} )" for said in _ALL)
 # What stands before a thing that is denied, within its clause.
 _DENIES = either(
     r"not(?! least)|\w{1,9}n't|cannot|never|no(?! (?:doubt|question|other than)\b)|none(?! other)",
-    r"neither|nor|nothing(?! (?:but|except|other than)\b)|nobody|lacks?|zero|least(?<!at least)|most unlikely",
+    r"neither|nor|nothing(?! (?:but|except|other than)\b)|nobody|lacks?|zero",
+    r"least(?<!at least)|most unlikely",
     r"less (?:likely|plausible|probable|accurate|fitting|convincing)",
     r"(?:worst|weakest|poorest|wrong) (?:choice|option|answer|fit|match|candidate|label)",
     r"(?:opposite|contrary|reverse|inverse|negation) (?:of|to)|(?:false|untrue|a (?:lie|myth|mistake)) that",
@@ -118,7 +119,8 @@ _END = r"(?=[\s*_)\]]{0,3}(?:[.,;|\n(–-]|$))"
 _TICK = r"[\s:|*)\].–-]{0,6}"
 _NO = either(
     r"(?:no|nope|false|wrong|incorrect|absent|nein|non|falsch|faux|нет",
-    r"not(?: at all| really| \w{1,12}ed| (?:seen|shown|visible|present|found|there|likely|correct|right|true))?)",
+    r"not(?: at all| really| \w{1,12}ed| (?:seen|shown|visible|present|found|there|likely|correct|right",
+    r"true))?)",
 )
 _NONE = r"(?:0|zero|none)(?![\w%])(?![.,:]\s?\d|\s?[–-]\s?\d)"
 AFTER_NO = re.compile(
