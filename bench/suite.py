@@ -228,7 +228,7 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
 
 def class_names(samples: list[Sample]) -> list[str]:
     """Classes that the samples and their questions name, in order; an answer of several is their parts."""
-    names = dict.fromkeys(name for sample in samples for name in sample.categories)
+    names = dict.fromkeys(n for s in samples for n in (*s.categories, *(s.span_categories or ())))
     answers = [q.answer for s in samples for q in s.questions if q.kind == "classification"]
     known = {key_of(name) for name in [*names, *answers]}
     for answer in answers:
