@@ -164,10 +164,12 @@ def rank_of(text: str, start: int, end: int, before: re.Pattern[str], ticked: bo
     clause = clause_before(text, start)
     if words.BEFORE_YES.search(left) or (ticked and words.AFTER_YES.match(right)):
         return Rank.STATED
+    if words.BEFORE_OPEN.search(clause) or words.AFTER_OPEN.match(right):
+        return Rank.PERHAPS
     if (
-        words.BEFORE_DENIES.search(clause)
+        words.BEFORE_DENIES.search(words.TWICE.sub(" ", clause))
         or words.BEFORE_NO.search(left)
-        or words.AFTER_DENIES.match(right)
+        or (words.AFTER_DENIES.match(right) and not words.AFTER_TWICE.match(right))
         or (ticked and words.AFTER_NO.match(right))
     ):
         return Rank.DENIED

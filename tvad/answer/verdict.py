@@ -57,13 +57,15 @@ _BEFORE = stated_before(r"anomaly(?: present| detected)?|anomalous|abnormal|resu
 _DENIED_BEHIND, _UNDECIDED = (re.compile(found, re.IGNORECASE) for found in (DENIED_BEHIND, UNDECIDED))
 # A yes or no is an answer where nothing follows that it belongs to ("no man", "no anomaly").
 _ENDS = re.compile(
-    r"[\s\"'*_`)\]}]{0,6}(?:$|[.,;:!?\n|/(–—-]|(?:there|it|the|this|he|she|they|i|we|because|since|as|or|and"
+    r"[\s\"'*_`)\]}]{0,6}(?:$|[.,;:!?\n|/(–—-]|(?:there|it|the|this|he|she|they|i|we|because|since|as"
+    r"|or|and"
     r"|there's|it's)(?!\w))",
     re.IGNORECASE,
 )
 _STARTS = re.compile(
     r"(?:^|[.,;:!?\n|/–—→>-]|[\"'*_`(\[{]|(?<!\w)(?:answer|is|say|says|think|a|actually|so|or|and|wait"
-    r"|probably|definitely|certainly|clearly|absolutely|likely|course|maybe|both|therefore|thus|hence)\s)\s{0,3}$",
+    r"|probably|definitely|certainly|clearly|absolutely|likely|course|maybe|both|therefore|thus"
+    r"|hence)\s)\s{0,3}$",
     re.IGNORECASE,
 )
 # "Normal" is a verdict where it is said of the video or of everything ("the normal flow" is none).
@@ -73,12 +75,15 @@ _COPULA = either(
     r"alles|tout|todo|tudo|tutto|все|всё",
 )
 _PREDICATE = re.compile(
-    rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not)\s){{0,2}}"
-    r"|(?:^[\s\"'*(]{0,4}|[.:;,!?\n]\s{0,3}[\"'*(]{0,3})(?:(?:not|far from|hardly|all)\s)?)$",
+    rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not"
+    rf"|far from)\s){{0,2}}"
+    r"|(?:^[\s\"'*(]{0,4}|[.:;,!?\n]\s{0,3}[\"'*(]{0,3})(?:(?:not|far from|hardly|scarcely|barely"
+    r"|all)\s)?)$",
     re.IGNORECASE,
 )
 _THINGS = either(
-    r"video|clip|scene|footage|situation|behaviou?r|activit(?:y|ies)|events?|conditions?|case|day|traffic|sequence"
+    r"video|clip|scene|footage|situation|behaviou?r|activit(?:y|ies)|events?|conditions?|case|day"
+    r"|traffic|sequence"
 )
 _OF_THINGS = re.compile(
     rf"(?:\s(?:\w{{1,12}}\s)?(?:{_THINGS})|的?(?:活动|行为|情况|视频|场景|現象)|です|である|입니다|합니다)?"
@@ -181,13 +186,17 @@ def _claims(text: str) -> list[Group]:
         rest = right[: stop.start()] if (stop := words.CLAUSE.search(right)) else right
         if asked(text, end) or _UNDECIDED.search(clause) or _UNDECIDED.search(rest):
             continue
+        if words.BEFORE_OPEN.search(clause) or words.AFTER_OPEN.match(right):
+            continue
         spaced = match.group().isascii()
         if match.lastgroup == "plain" and not (
             _OF_THINGS.match(right) and (not spaced or _PREDICATE.search(left))
         ):
             continue
         rank = rank_of(text, start, end, _BEFORE, ticked=False)
-        denied = rank is Rank.DENIED or _DENIED_BEHIND.match(right) is not None
+        denied = rank is Rank.DENIED or (
+            _DENIED_BEHIND.match(right) is not None and not words.AFTER_TWICE.match(right)
+        )
         key = YES if (match.lastgroup == "odd") != denied else NO
         found.append(Group(start, end, (key,), False, Rank.STATED if rank >= Rank.STATED else Rank.NAMED))
     return found
