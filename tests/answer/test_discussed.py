@@ -180,7 +180,6 @@ VERDICTS = {
         "[ ] Yes [x] No",
         "No. 0 anomalies.",
         "No\n\nAnomalies such as fights are absent.",
-        "Everything is fine.",
         "No, everything is fine.",
         "Non-anomalous",
     ],
@@ -203,6 +202,7 @@ VERDICTS = {
         "The video contains abnormal behavior. No further anomalies are seen.",
     ],
     None: [
+        "Everything is fine.",
         '{"anomaly": null}',
         '{"anomaly_score": 0.02}',
         '{"anomaly": true, "is_normal": true}',

@@ -5,6 +5,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from tvad.answer.script import UNSPACED, folded, plain
 from tvad.answer.statements import MOST, SHORT, Mention, Read, read, stated_before
@@ -26,15 +27,29 @@ _LEAD_IN = re.compile(
     r"\s{0,3})?(?:an?\s|the\s)?",
     re.IGNORECASE,
 )
-NORMAL = frozenset(
-    ("normal", "none", "noanomaly", "normalvideos", "normalevent", "normalevents", "正常", "background")
+_NORMAL = re.compile(
+    r"normal(?: ?(?:videos?|events?|clips?|scenes?|class|activity|activities|behaviou?rs?))*(?: \d{1,6})?"
+    r"|(?:no|non|not|without|keine)(?: an?)? ?(?:anomal(?:y|ies|ous|ie|ien)|abnormal(?:ity|ities)?"
+    r"|(?:abnormal )?events?|incidents?|crimes?)|nothing|keine"
 )
+# Of a table of classes also these: in a column of labels they may be marks for what is missing.
+_NO_CLASS = frozenset(("none", "background", "正常"))
 
 
 @lru_cache(maxsize=4096)
 def key_of(name: str) -> str:
     """A name without case, blanks, hyphens and underscores: spellings of one class have one key."""
     return re.sub(r"[\W_]+", "", folded(name))
+
+
+def is_normal(name: Any) -> bool:
+    """Whether a class's name is the one of normal videos: "Normal", "Normal_Videos", "no anomaly"."""
+    return isinstance(name, str) and len(name) <= 60 and _normal(name)
+
+
+@lru_cache(maxsize=4096)
+def _normal(name: str) -> bool:
+    return _NORMAL.fullmatch(re.sub(r"[\s_-]+", " ", folded(name)).strip()) is not None
 
 
 def table_of(names: Iterable[str], further: Table | None = None) -> dict[str, list[str]]:
@@ -96,10 +111,10 @@ def _read(text: str, table: Rows) -> Read:
     found = read(text, mentions, _BEFORE, several=True)
     if found.keys:
         return found
-    normal = next((name for name, _ in table if key_of(name) in NORMAL), None)
+    normal = [name for name, _ in table if is_normal(name) or key_of(name) in _NO_CLASS]
     about_one = any(AFTER_NO.match(text, mention.end) for mention in mentions)  # "Fighting? No."
     if normal and not about_one and judged(text) is False:
-        return Read((normal,))
+        return Read((normal[0],))
     return Read((), "refused") if found.reason == "nothing_named" and REFUSES.search(text[-2000:]) else found
 
 

@@ -56,7 +56,7 @@ class Read(NamedTuple):
     reason: str | None = None
 
 
-_NOUN = either(
+NOUN = either(
     r"answers?|ans|solution|conclusion|verdict|choice|option|prediction|output|judge?ment",
     r"(?:correct|right|best|most \w{1,15}) one|respuesta|opción|réponse|antwort|lösung|resposta|opção",
     r"alternativa|risposta|opzione|ответ|вариант|الإجابة|الجواب|उत्तर|जवाब|đáp án|câu trả lời|cevap",
@@ -73,10 +73,12 @@ _FILLERS = either(
 )
 _FILLER = rf"(?:{_FILLERS})"
 _OPENERS = r"[\s\"'*_`(\[{<:$~#>]{0,8}"
-_CHOOSE = either(
+CHOOSE = either(
     r"choose|chose|pick|select|selected|go(?:ing)? with|went with|opt for|vote for|settled? on",
     r"changed? (?:it |my answer )?to|classify (?:this|it) as|选择?|選|選択|应选|應選",
-    r"choisis|elijo|escolho|wähle|scelgo|выбираю|kies|seç",
+    r"choisis|elijo|escojo|escolho|wähle|scelgo|kies|wybieram|väljer|vælger|velger|seç(?:erim|iyorum)?",
+    r"(?:me)?(?:pilih|milih)|chọn|выбираю|обираю|επιλέγω|אני בוחר|أختار|(?:entscheide|optiere) (?:mich )?für",
+    r"opte pour|opto (?:por|per)|me quedo con|fico com|kies voor|ga voor",
 )
 _AFTER_STATED = re.compile(
     r"[\s\"'*_)\].:]{0,4}(?:"
@@ -128,10 +130,10 @@ _AFTER_A_STOP = re.compile(
 def stated_before(nouns: str) -> re.Pattern[str]:
     """The pattern of what stands before something stated as the answer; `nouns` beside "answer" and its
     like."""
-    said = either(_NOUN, nouns) if nouns else _NOUN
+    said = either(NOUN, nouns) if nouns else NOUN
     return re.compile(
         rf"(?<![A-Za-z])(?:(?:{said})(?:\s{{1,2}}[\w'’]{{1,15}}){{0,3}}?[\s*_\"']{{0,4}}(?:{_LINK})"
-        rf"|(?:{_CHOOSE})|(?:answer|ans|答案|정답))(?:[\s*]{{0,3}}{_FILLER}(?!\w)){{0,4}}{_OPENERS}$",
+        rf"|(?:{CHOOSE})|(?:answer|ans|答案|정답))(?:[\s*]{{0,3}}{_FILLER}(?!\w)){{0,4}}{_OPENERS}$",
         re.IGNORECASE,
     )
 
@@ -203,10 +205,12 @@ def rank_of(text: str, start: int, end: int, before: re.Pattern[str], ticked: bo
         return Rank.DENIED
     if words.BEFORE_YES.search(left) or (ticked and words.AFTER_YES.match(right)):
         return Rank.STATED
+    if words.BEFORE_OPEN.search(clause) or words.AFTER_OPEN.match(right):
+        return Rank.PERHAPS
     if (
-        words.BEFORE_DENIES.search(clause)
+        words.BEFORE_DENIES.search(words.TWICE.sub(" ", clause))
         or words.BEFORE_NO.search(left)
-        or words.AFTER_DENIES.match(right)
+        or (words.AFTER_DENIES.match(right) and not words.AFTER_TWICE.match(right))
         or (ticked and words.AFTER_NO.match(right))
     ):
         return Rank.DENIED

@@ -56,7 +56,8 @@ def _words(place: int) -> str:
 
 _TOKEN = re.compile(rf"(?P<yes>{_alone(_words(0))})|(?P<no>{_alone(_words(1))})", re.IGNORECASE)
 _CLAIM = re.compile(
-    rf"(?P<odd>{_alone(ANOMALY, ANOMALY_ANYWHERE)})|(?P<plain>{_alone(either(ALL_WELL, NORMAL), NORMAL_ANYWHERE)})",
+    rf"(?P<odd>{_alone(ANOMALY, ANOMALY_ANYWHERE)})"
+    rf"|(?P<plain>{_alone(either(ALL_WELL, NORMAL), NORMAL_ANYWHERE)})",
     re.IGNORECASE,
 )
 _BEFORE = stated_before(r"anomaly(?: present| detected)?|anomalous|abnormal|result|judgement|label|异常")
@@ -65,19 +66,19 @@ _DENIED_BEHIND, _UNDECIDED, _SCORED_BEHIND, _SCORED_BEFORE, _FURTHER, _WHOLE = (
     for found in (DENIED_BEHIND, UNDECIDED, SCORED_BEHIND, SCORED_BEFORE, FURTHER, ALL_WELL)
 )
 # "No (anomaly present)" denies none.
-_AFTER_A_NO = re.compile(
-    r"(?:^|[.;:!?\n])[\s\"'*]{0,4}no[\s*\"']{0,3}\($", re.IGNORECASE
-)  # "No (anomaly present)"
+_AFTER_A_NO = re.compile(r"(?:^|[.;:!?\n])[\s\"'*]{0,4}no[\s*\"']{0,3}\($", re.IGNORECASE)
 _NOTHING_IN = re.compile(r"\"(?:none|no|n/a|null|normal|nothing|unknown)\"|null|false", re.IGNORECASE)
 # A yes or no is an answer where nothing follows that it belongs to ("no man", "no anomaly").
 _ENDS = re.compile(
-    r"[\s\"'*_`)\]}]{0,6}(?:$|[.,;:!?\n|/(\[☐☑–—-]|(?:there|it|the|this|he|she|they|i|we|because|since|as|or|and"
+    r"[\s\"'*_`)\]}]{0,6}(?:$|[.,;:!?\n|/(\[☐☑–—-]|(?:there|it|the|this|he|she|they|i|we|because|since|as"
+    r"|or|and"
     r"|there's|it's)(?!\w))",
     re.IGNORECASE,
 )
 _STARTS = re.compile(
     r"(?:^|[.,;:!?\n|/–—→>-]|[\"'*_`(\[\]{☐☑]|(?<!\w)(?:answer|is|say|says|think|a|actually|so|or|and|wait"
-    r"|probably|definitely|certainly|clearly|absolutely|likely|course|maybe|both|therefore|thus|hence)\s)\s{0,3}$",
+    r"|probably|definitely|certainly|clearly|absolutely|likely|course|maybe|both|therefore|thus"
+    r"|hence)\s)\s{0,3}$",
     re.IGNORECASE,
 )
 # "Normal" is a verdict where it is said of the video or of everything ("the normal flow" is none).
@@ -88,12 +89,15 @@ _COPULA = either(
     r"alles|tout|todo|tudo|tutto|все|всё",
 )
 _PREDICATE = re.compile(
-    rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not)\s){{0,2}}"
-    r"|(?:^[\s\"'*(]{0,4}|[.:;,!?\n]\s{0,3}[\"'*(]{0,3})(?:(?:not|far from|hardly|all)\s|(?:non|un)-?\s?)?)$",
+    rf"(?:(?:(?<!\w)|(?<=['’]))(?:{_COPULA})(?: to be)?\s(?:(?:\w{{1,12}}ly|very|quite|all|a|not"
+    rf"|far from)\s){{0,2}}"
+    r"|(?:^[\s\"'*(]{0,4}|[.:;,!?\n]\s{0,3}[\"'*(]{0,3})(?:(?:not|far from|hardly|scarcely|barely"
+    r"|all)\s|(?:non|un)-?\s?)?)$",
     re.IGNORECASE,
 )
 _THINGS = either(
-    r"video|clip|scene|footage|situation|behaviou?r|activit(?:y|ies)|events?|conditions?|case|day|traffic|sequence"
+    r"video|clip|scene|footage|situation|behaviou?r|activit(?:y|ies)|events?|conditions?|case|day"
+    r"|traffic|sequence"
 )
 _OF_THINGS = re.compile(
     rf"(?:\s(?:\w{{1,12}}\s)?(?:{_THINGS})|的?(?:活动|行为|情况|视频|场景|現象)|です|である|입니다|합니다)?"
@@ -192,6 +196,8 @@ def _read(text: str) -> Read:
     if said.keys:
         denied = claimed.keys and said.keys[0] not in claimed.keys
         return Read((), "several") if denied else said
+    claims = [group for group in claims if not _WHOLE.fullmatch(text, group.start, group.end)]
+    claimed = decided([group for group in groups if group in claims], several=True)  # "fine" alone is neither
     if said.reason == "several" or len(claimed.keys) > 1:
         return Read((), "several")
     if claimed.keys:
@@ -240,6 +246,8 @@ def _claims(text: str) -> list[Group]:
             continue
         if _SCORED_BEHIND.match(right) or _SCORED_BEFORE.search(clause) or _FURTHER.search(clause):
             continue
+        if words.BEFORE_OPEN.search(clause) or words.AFTER_OPEN.match(right):
+            continue
         told = words.FALSE_THAT.search(clause)
         spaced = match.group().isascii()
         if (
@@ -252,7 +260,8 @@ def _claims(text: str) -> list[Group]:
         denied = rank is Rank.DENIED and not _AFTER_A_NO.search(left)
         if told:  # "it is not true that there is no anomaly"
             denied = not words.BEFORE_DENIES.search(clause[told.end() :])
-        denied = denied or _DENIED_BEHIND.match(right) is not None
+        behind = _DENIED_BEHIND.match(right) is not None and not words.AFTER_TWICE.match(right)
+        denied = denied or behind
         key = YES if (match.lastgroup == "odd") != denied else NO
         found.append(Group(start, end, (key,), False, Rank.STATED if rank >= Rank.STATED else Rank.NAMED))
     return found

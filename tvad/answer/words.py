@@ -52,14 +52,98 @@ _DENIES = either(
     r"não|nem|sem|nenhum\w{0,2}|exceto|non|niente|nulla|né|senza|nessun\w{0,2}|tranne|eccetto|fuorché",
     r"не|ничего|ни|кроме|без|нет|ليس|ليست|لا|لم|باستثناء|بدون",
     r"không(?: phải)?|chưa|bukan|tidak|niet|geen|nie|żaden|inte|ingen|ikke|değil",
+    r"(?:hardly|barely|scarcely)(?! (?:visible|noticeable|perceptible|detectable))|(?:seldom|rarely) an?y?",
+    r"(?<!a )few(?: if)?|(?<!a )little (?:sign|evidence|indication|trace|chance|reason)|fail\w{0,3} to",
+    r"kaum|schwerlich|ohne|guère|à peine|apenas (?:hay|existe|se)|mal (?:há|existe|se)|a (?:malapena"
+    r"|stento)",
+    r"nauwelijks|amper|zonder|knapp?(?:ast|t|pe)?|næppe|neppe|utan|uden|uten|bez|brak|ledwo|едва|вряд ли",
+    r"навряд|ледве|немає|отсутств\w{1,5}|tanpa|hiçbir|بالكاد|शायद ही",
+)
+# What denies all that is said, seen or thought behind it ("I doubt that …", "Ich glaube nicht, dass …").
+_DENIES_FAR = either(
+    r"doubt\w{0,4}|den(?:y|ies|ied)|improbable|implausible|unlikely|nobody|no one|nothing",
+    r"(?:do|does|did|would|can|could)(?:n't| not) (?:\w{1,12}ly )?(?:think|believe|suppose|expect|feel"
+    r"|see|find"
+    r"|detect|notice|observe|seem|appear|show|contain|depict)",
+    r"bezweif\w{1,4}|zweif\w{1,6}|unwahrscheinlich|(?:glaube|denke|finde|sehe) nicht",
+    r"dout\w{1,4}|improbable|(?:pense|crois|vois) pas|dud(?:o|amos|oso)|niego|difícilmente",
+    r"duvid(?:o|amos|oso)|dificilmente|dubit\w{1,4}|difficilmente|improbabile|(?:não|non?) (?:acho|acredito"
+    r"|creio|vejo|credo|penso|vedo|creo|pienso|veo)",
+    r"betwijfel|twijfel|(?:denk|geloof|zie|vind) niet|tvivl(?:ar|er)|tviler|(?:tror|ser) (?:inte|ikke)",
+    r"wątpię|nie (?:sądzę|myślę|widzę|wierzę)|сомневаюсь|сомнительно|маловероятно|не (?:думаю|считаю|вижу)",
+    r"сумніваюс[ья]|ragu|meragukan|nghi ngờ|أشك|أستبعد|संदेह है|शक है",
+)
+# Denied twice: said.
+_NO = r"(?:(?<!\w)(?:not|never|cannot|no|nobody|without|impossible to|hard to|difficult to)|n't)"
+TWICE = re.compile(
+    either(
+        rf"{_NO}(?: \w{{1,12}}){{0,2}} (?:den(?:y|ied|ying)|doubt\w{{0,3}}|disput(?:e|ed|ing)|without"
+        rf"|devoid of"
+        r"|free (?:of|from)|lack\w{0,3}(?: of)?|absence of|fail\w{0,3} to|miss(?:ed)?|ignored?"
+        r"|overlook(?:ed)?)",
+        r"(?:(?<!\w)(?:not|wrong|false)|n't) (?:true|correct|the case|think|believe|to say|to claim|say)"
+        r"(?: \w{1,12}){0,5} (?:no|not|nothing|without)(?!\w)|beyond (?:any )?doubt|isn't (?:no|without)",
+        r"(?<!\w)nicht (?:\w{1,12} )?(?:ohne|leugnen|abstreiten|bezweifeln|bestreiten|frei von)",
+        r"(?:bezweifle|leugne|bestreite) (?:\w{1,5} )?nicht|(?:ohne|kein\w{0,2}) (?:jeden )?zweifel"
+        r"|zweifellos",
+        r"(?:doute|nie|nions) pas|(?<!\w)pas (?:\w{1,12} )?(?:nier|douter|sans)|(?:sans"
+        r"|aucun)(?: aucun)? doute",
+        r"(?<!\w)(?:no|não|non)(?: \w{1,12}){0,2} (?:dud\w{1,4}|negar|niego|sin|duvid\w{1,4}|nego|sem"
+        r"|dubit\w{1,3}"
+        r"|negare|senza|dúvida|dubbio)(?!\w)|(?<!\w)(?:sin|sem|senza)(?: \w{1,10}){0,2} (?:dudas?"
+        r"|dúvida|dubbio)",
+        r"(?<!\w)niet (?:\w{1,12} )?(?:ontkennen|zonder|betwijfelen)|(?:betwijfel"
+        r"|ontken) (?:\w{1,5} )?niet",
+        r"(?:zonder|geen) twijfel|ongetwijfeld|(?<!\w)(?:inte|ikke) (?:\w{1,12} )?(?:förneka|utan|uden"
+        r"|uten|nægte)",
+        r"(?:tvivl(?:ar|er)|tviler) (?:\w{1,5} )?(?:inte|ikke)|(?:utan|uden|uten) (?:tvekan|tvivl?|tvil)",
+        r"(?<!\w)nie(?: \w{1,12}){0,2} (?:wątpię|zaprzeczyć|bez)|bez wątpienia|niewątpliwie",
+        r"(?<!\w)не(?: \w{1,12}){0,2} (?:сомнева\w{1,5}|сумніва\w{1,5}|отрица\w{1,4}|без)|нельзя отрицать",
+        r"без (?:\w{1,10} )?(?:сомнени\w|сумніву)|нет сомнений|несомненно",
+        r"(?<!\w)(?:bukan|tidak)(?: \w{1,12}){0,2} (?:tanpa|ragu|disangkal|dipungkiri|menyangkal)"
+        r"|tanpa ragu",
+        r"không(?: \w{1,8}){0,2} (?:phủ nhận|nghi ngờ)|لا (?:\w{1,8} )?(?:إنكار|شك|أشك|أنكر)|(?:بلا"
+        r"|بدون) شك",
+        r"(?:इनकार|इंकार|संदेह|शक) नहीं|निस्संदेह|(?:不能|无法|無法|不可|无可|難以|难以)否[认認]|(?:并非"
+        r"|並非|不是)[没沒]有",
+        r"不无(?!法)|不無(?!法)|[无無]疑(?:问|問)?|ปฏิเสธไม่ได้|ไม่ใช่ไม่มี|ไม่(?:ต้อง|มีข้อ)สงสัย",
+    ),
+    re.IGNORECASE,
+)
+_CAN_NOT = r"(?:cannot|can(?: not|'t)|could(?: not|n't)|must not|(?:is|are) impossible to)"
+AFTER_TWICE = re.compile(
+    rf"[\s\"'*_)\]]{{0,4}}(?:(?:clearly )?{_CAN_NOT} (?:be )?(?:den(?:y|ied)|doubt(?:ed)?|ignored?"
+    rf"|disputed?)"
+    r"|(?:is|are) (?:undeniable|undoubted|certain)|がない(?:わけではな|ことはな)|がなくはな|(?:が"
+    r"|の)(?:ある|存在)\S{0,6}"
+    r"(?:否定でき|否めな)|(?:이|가) (?:없지(?:는)? 않|없는 것은 아니|있음을 부인할 수 없)"
+    r"|\s?(?:yok değil|olduğu\w{0,3} inkar ed))",
+    re.IGNORECASE,
+)
+# Neither said nor denied: "An anomaly cannot be ruled out".
+_RULED_OUT = r"(?:rul(?:e|ed|ing) out|exclud(?:e|ed|ing)|dismiss(?:ed)?)"
+BEFORE_OPEN = re.compile(
+    rf"{_CAN_NOT}(?: \w{{1,12}}){{0,2}} {_RULED_OUT}|nicht (?:aus(?:zu)?schließen|auszuschließen)"
+    r"|(?:不|不能|无法|無法|难以|難以)排除|很难说|很難說|未必|怀疑|懷疑|สงสัย(?!ไม่)",
+    re.IGNORECASE,
+)
+AFTER_OPEN = re.compile(
+    rf"[\s\"'*_)\]]{{0,4}}(?:(?:also )?{_CAN_NOT} be {_RULED_OUT}|(?:が|は)?(?:疑わし|ないとは(?:言え"
+    rf"|限ら))"
+    r"|(?:이|가)?\s?(?:있는지 )?의심스|(?:ist|kann) (?:\w{1,8} )?nicht (?:auszuschließen|ausgeschlossen))",
+    re.IGNORECASE,
 )
 # Of scripts without spaces: wherever they stand.
 _DENIES_ANYWHERE = either(
     "不是|不选|不選|不应选|不可能是|排除|除了|并非|並非|而非|没有|沒有|並無|并无",
-    "未见|未見|未发现|未發現|不存在|无(?!法)|無(?!法)|不(?!过|過|仅|僅)",
+    "未见|未見|未发现|未發現|不存在|无(?!法)|無(?!法)|不(?!过|過|仅|僅)|ไม่|ไร้",
 )
+# Devanagari's vowel signs are no \w.
+_ELSEWHERE = r"(?:which|who|because|since|so|and|until|while|when|although|though)(?!\w)"
+_GAP = rf"(?:,?[\s\"'*(\[]{{1,4}}(?!{_ELSEWHERE})[\w'’\u0900-\u097f-]{{1,20}})"
 BEFORE_DENIES = re.compile(
-    rf"(?:(?:^|[^\w'])(?:{_DENIES})(?:[\s\"'*(\[]+[\w'’-]{{1,20}}){{0,4}}|(?:{_DENIES_ANYWHERE})[^\s,.;]{{0,8}}"
+    rf"(?:(?:^|[^\w'])(?:{_DENIES}){_GAP}{{0,4}}|(?:^|[^\w'])(?:{_DENIES_FAR}){_GAP}{{0,9}}"
+    rf"|(?:{_DENIES_ANYWHERE})[^\s,.;]{{0,8}}"
     r"|(?:^|\W)(?:non-?|0(?: (?:cases?|instances?|signs?|counts?) of)?))"
     r"[\s\"'*(\[]{0,4}$",
     re.IGNORECASE,
@@ -77,6 +161,7 @@ _CHOICE = r"(?:choice|option|answer|fit|match|candidate|label|of (?:all|them|the
 _NOT_SO = either(
     r"not\b|no\b|never\b|out\b|wrong|incorrect|false|ruled out|excluded|eliminated|rejected|discarded",
     r"implausible|impossible|absent|inaccurate|inconsistent|unsupported|untrue|far from|anything but",
+    r"doubtful|questionable|improbable|unfounded|out of the question|nowhere to be seen",
     r"(?:(?:very|highly|most|the most) )?unlikely|less (?:likely|plausible|probable|accurate|fitting)",
     r"(?:an? |the )(?:distractor|lie|mistake|trap|(?:wrong|incorrect|false|bad|poor) \w)",
     rf"(?:by far )?(?:the )?(?:least {_LIKELY}|(?:worst|weakest|poorest)(?: {_CHOICE}|(?!\s?\w)))",
@@ -87,8 +172,9 @@ _UNTRUE = either(
 )
 _IS_ABROAD = r"(?:ist|sind|est|sont|es|son|é|são|estão|está|è|sono|is|zijn|är|er|jest|adalah|là)"
 _NOT_SO_ABROAD = either(
-    r"(?:nicht|pas|no|não|non|niet|inte|ikke|falsch|faux|fausses?|falla|fals[oa]s?|incorrect[oae]s?|incorrectes?",
-    r"incorret[oa]s?|errad[oa]s?|errat[oaie]|sbagliat[oaie]|fout|onjuist|fel|forkert|feil|błędn\w{1,3}|salah|sai)",
+    r"(?:nicht|pas|no|não|non|niet|inte|ikke|falsch|faux|fausses?|falla|fals[oa]s?|incorrect[oae]s?",
+    r"incorrectes?|incorret[oa]s?|errad[oa]s?|errat[oaie]|sbagliat[oaie]|fout|onjuist|fel|forkert|feil",
+    r"błędn\w{1,3}|salah|sai)",
 )
 AFTER_DENIES = re.compile(
     r"[\s\"'*_)\]]{0,4}(?:"
@@ -103,7 +189,8 @@ AFTER_DENIES = re.compile(
         r"(?:не|tidak|bukan|không)(?!\w)|неверн|неправильн|yanlış",
         r"нет\b|(?:nicht|pas|não|non|değil|नहीं)(?!\w)",
         r"(?:也|都|均|皆|是)?(?:不对|不對|不正确|不正確|错误|錯誤|不是|错|錯|不符|可以排除|被排除)",
-        r"(?:では|じゃ)(?:ありません|ない|なく)|以外|は(?:間違い|誤り|違)|(?:가|이|은|는|을|를)?\s?(?:아니|아닙|아닌|틀|제외)",
+        r"(?:では|じゃ)(?:ありません|ない|なく)|以外|は(?:間違い|誤り|違)|(?:가|이|은|는|을"
+        r"|를)?\s?(?:아니|아닙|아닌|틀|제외)",
     )
     + ")",
     re.IGNORECASE,
@@ -117,14 +204,14 @@ OF_ONE = re.compile(
 _LINK = r"[\s\"'*_()\]:|.?–—=-]{1,8}"
 _END = r"(?=[\s*_)\]]{0,3}(?:[.,;|\n(–-]|$))"
 _TICK = r"[\s:|*)\].–-]{0,6}"
-_NO = either(
+_SAYS_NO = either(
     r"(?:no|nope|false|wrong|incorrect|absent|nein|non|falsch|faux|нет",
     r"not(?: at all| really| \w{1,12}ed| (?:seen|shown|visible|present|found|there|likely|correct|right",
     r"true))?)",
 )
 _NONE = r"(?:0|zero|none)(?![\w%])(?![.,:]\s?\d|\s?[–-]\s?\d)"
 AFTER_NO = re.compile(
-    rf"{_LINK}{_NO}{_END}|{_TICK}[✗✘❌✕✖×❎]|[\s\"'*_)\]]{{0,4}}[:=|]\s{{0,3}}[\"'*]{{0,2}}{_NONE}",
+    rf"{_LINK}{_SAYS_NO}{_END}|{_TICK}[✗✘❌✕✖×❎]|[\s\"'*_)\]]{{0,4}}[:=|]\s{{0,3}}[\"'*]{{0,2}}{_NONE}",
     re.IGNORECASE,
 )
 AFTER_YES = re.compile(
@@ -188,7 +275,8 @@ CONCLUDES = re.compile(
 )
 # Where a clause ends, before which nothing denies what stands behind it.
 CLAUSE = re.compile(
-    rf"[.;:!?\n,|–—→]|(?<!\w)(?:{_NOT_ALL}but|however|yet|instead(?! of)|sondern|aber|mais|sino|pero"
+    r"[.;:!?\n|–—→]|,(?! ?(?:dass|daß|ob|що|что|чтобы|щоб|że|żeby|iż)(?!\w))"
+    rf"|(?<!\w)(?:{_NOT_ALL}but|however|yet|instead(?! of)|sondern|aber|mais|sino|pero"
     r"|mas|ma|maar|lecz|utan|melainkan|но|а|لكن|बल्कि)(?!\w)|而是|但是?|では(?:なく|ありません)|아니라",
     re.IGNORECASE,
 )

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence, Set
 from typing import Any
 
+from tvad.answer.classes import is_normal
 from tvad.data.questions import LETTERS
 
 MOST_TEXT = 20_000  # characters of a cell
@@ -28,11 +29,6 @@ _FALSE = (
 VERDICTS = {word: True for word in _TRUE.split()} | {word: False for word in _FALSE.split()}
 # Words that mean themselves, also where yes means normal.
 PLAIN = re.compile(r"anomal|abnormal|normal|异常|異常|正常|이상|정상")
-NORMAL = re.compile(
-    r"normal(?: (?:videos?|events?|clips?|scenes?|class|activity|activities|behaviou?rs?))*(?: \d{1,6})?"
-    r"|(?:no|non|not|without|keine)(?: an?)? ?(?:anomal(?:y|ies|ous|ie|ien)|abnormal(?:ity|ities)?"
-    r"|(?:abnormal )?events?|incidents?|crimes?)|nothing|keine"
-)
 # What may be a normal video or a mark, but is no class's name.
 _NO_CLASS = re.compile(
     r"(?:normal|no|non|not|without|kein|keine|ohne|nichts|sans|aucun|aucune)\b.*|background|benign|safe|regular"
@@ -164,15 +160,6 @@ def is_verdict(value: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_normal(value: Any) -> bool:
-    """Whether a class's name is the one of normal videos."""
-    return (
-        isinstance(value, str)
-        and len(value) <= 60
-        and bool(NORMAL.fullmatch(re.sub(r"[\s_-]+", " ", folded(value)).strip()))
-    )
 
 
 def classes(value: Any, alone: Set[str] = frozenset()) -> list[str] | None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tvad.answer.classes import is_normal
 from tvad.common.errors import InputError
 from tvad.data.table import cells
 from tvad.data.table.clips import Clips
@@ -67,7 +68,7 @@ def abnormal(fields: Fields, rows: Rows) -> bool:
         return False
     name = fields["category"][0].name
     return bool(_ANOMALOUS.search("".join(words_of(name)))) or any(
-        cells.is_normal(row.cells.get(name)) for row in rows.rows
+        is_normal(row.cells.get(name)) for row in rows.rows
     )
 
 
@@ -105,7 +106,7 @@ def _by_values(fields: Fields, rows: Rows) -> Fields:
         if name == "category":
             moved = 0 < len(values) == plain
         else:
-            moved = plain < len(values) and (2 * plain < len(values) or any(map(cells.is_normal, values)))
+            moved = plain < len(values) and (2 * plain < len(values) or any(map(is_normal, values)))
         if moved:
             named = {other if key == name else key: some for key, some in fields.items()}
             return {key: named[key] for key in ALIASES if key in named}
