@@ -204,6 +204,7 @@ VERDICTS = {
     None: [
         "Everything is fine.",
         '{"anomaly": null}',
+        '{"anomalies": ["none"]}',
         '{"anomaly_score": 0.02}',
         '{"anomaly": true, "is_normal": true}',
         "No, it isn't normal.",

@@ -1,9 +1,9 @@
 """Yes or no: does an answer say that there is an anomaly? By the words of `tvad.answer.languages`, of what is
 said to be there as well. An answer that contradicts itself is not read."""
 
-import json
 import re
 from collections import deque
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -67,7 +67,7 @@ _DENIED_BEHIND, _UNDECIDED, _SCORED_BEHIND, _SCORED_BEFORE, _FURTHER, _WHOLE = (
 )
 # "No (anomaly present)" denies none.
 _AFTER_A_NO = re.compile(r"(?:^|[.;:!?\n])[\s\"'*]{0,4}no[\s*\"']{0,3}\($", re.IGNORECASE)
-_NOTHING_IN = re.compile(r"\"(?:none|no|n/a|null|normal|nothing|unknown)\"|null|false", re.IGNORECASE)
+_NOTHING = frozenset(("none", "no", "n/a", "null", "normal", "nothing", "unknown"))
 # A yes or no is an answer where nothing follows that it belongs to ("no man", "no anomaly").
 _ENDS = re.compile(
     r"[\s\"'*_`)\]}]{0,6}(?:$|[.,;:!?\n|/(\[☐☑–—-]|(?:there|it|the|this|he|she|they|i|we|because|since|as"
@@ -167,6 +167,21 @@ def _of_object(data: dict[str, Any], text: str) -> Read | None:
     return _read(text[: text.find("{")]) if text.find("{") > 0 else Read((), "nothing_named")
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    """The values inside of lists and objects, however deep."""
+    held = [value]
+    while held:
+        inside = held.pop()
+        if isinstance(inside, (list, dict)):
+            held += inside if isinstance(inside, list) else inside.values()
+        else:
+            yield inside
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, str) and value.strip().lower() in _NOTHING)
+
+
 def _of_value(value: Any) -> str | None:
     """Yes or no, of a value: an empty list and 0 are none, a score (0.02) is neither."""
     if isinstance(value, str):
@@ -174,8 +189,7 @@ def _of_value(value: Any) -> str | None:
     if isinstance(value, (bool, int)):
         return YES if value else NO
     if isinstance(value, (list, dict)):
-        inside = json.dumps(value, ensure_ascii=False)
-        return NO if not value else None if _NOTHING_IN.search(inside) else YES
+        return NO if not value else None if any(map(_is_nothing, _leaves(value))) else YES
     return None
 
 
