@@ -14,6 +14,8 @@ import numpy as np
 
 from bench.blind import MARGIN, by_question, chance, is_table, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
+from bench.suite import class_table
+from tvad.answer.classes import is_normal, key_of, read_classes, rows_of
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, write_whole
 from tvad.common.places import public
@@ -76,23 +78,23 @@ def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
+def _key(name: str) -> str:
+    return "normal" if is_normal(name) else key_of(name)
+
+
 def contradictions(samples: list[Sample]) -> list[str]:
     """Rows whose rationale names other classes of this data set and not their own, or says normal where the
     row is anomalous."""
-    names = {_words(s.category.replace("_", " ")): s.category for s in samples if s.category}
+    table = rows_of(class_table(samples, "tvad", {}))
     found = []
     for sample in samples:
-        if not sample.category or not sample.rationale:
+        if not sample.categories or not sample.rationale:
             continue
-        text, own = f" {_words(sample.rationale)} ", _words(sample.category.replace("_", " "))
-        named = {name for name in names if f" {name} " in text}
-        others = named - {own, "normal"}
-        if own != "normal" and own not in text and others and not any(o in own or own in o for o in others):
-            found.append(
-                f"{sample.id}: class {sample.category}, the rationale speaks of {', '.join(sorted(others))}"
-            )
-        elif own == "normal" and others and "no " not in text and "not " not in text and "normal" not in text:
-            found.append(f"{sample.id}: class normal, the rationale speaks of {', '.join(sorted(others))}")
+        named = read_classes(sample.rationale, table).keys
+        own, others = ({_key(name) for name in names} for names in (sample.categories, named))
+        if named and not own & others:
+            is_of = "normal" if own == {"normal"} else ", ".join(sample.categories)
+            found.append(f"{sample.id}: class {is_of}, the rationale speaks of {', '.join(sorted(named))}")
     return found
 
 
@@ -203,7 +205,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
             leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
             unseen = absent if kept else len(samples)
         add(_found("leaks from the train split", leaked, len(samples), unseen, why))
-    told = sum(bool(sample.category and sample.rationale) for sample in samples)
+    told = sum(bool(sample.categories and sample.rationale) for sample in samples)
     add(
         _found(
             "rows whose class contradicts the rationale",

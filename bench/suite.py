@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -103,10 +103,7 @@ class Suite:
             )
         if self.hidden and self.odds:
             raise InputError("odds are measured against references, which this suite hides")
-        if self.reading.picture is not None and self.reading.boxes != "pixels":
-            raise InputError(
-                f"reading.picture: of boxes in pixels, but reading.boxes is {self.reading.boxes}"
-            )
+        self.reading.check()
         if self.prompt not in STYLES:
             raise InputError(f"prompt: unknown style {self.prompt!r}; known: {', '.join(STYLES)}")
 
@@ -229,7 +226,7 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
 
 def class_names(samples: list[Sample]) -> list[str]:
     """Classes that the samples and their questions name, in order; an answer of several is their parts."""
-    names = dict.fromkeys(name for sample in samples for name in sample.categories)
+    names = dict.fromkeys(n for s in samples for n in (*s.categories, *(s.span_categories or ())))
     answers = [q.answer for s in samples for q in s.questions if q.kind == "classification"]
     known = {key_of(name) for name in [*names, *answers]}
     for answer in answers:
@@ -245,12 +242,18 @@ def class_table(samples: list[Sample], prompt: str, further: dict[str, list[str]
 
 
 def reader_of(suite: Suite, samples: list[Sample]) -> Callable[[Sample], Reading]:
-    """How the answers about a sample are read: the suite's `reading` with the data's classes, and with the
+    """How the answers about a sample are read: `resolved` of the suite's `reading`."""
+    return resolved(suite.reading, samples, suite.prompt, tasks_of(suite, samples))
+
+
+def resolved(
+    told: Reading, samples: list[Sample], prompt: str, tasks: Collection[str]
+) -> Callable[[Sample], Reading]:
+    """What a suite or a reinforcement run says of reading, by sample: with the data's classes, and with the
     video's own size where boxes are in pixels of no other picture. Raises InputError where that is not
     known."""
-    table = class_table(samples, suite.prompt, suite.reading.classes)
-    reading = replace(suite.reading, classes=table)
-    if reading.boxes != "pixels" or reading.picture is not None or "spatial" not in tasks_of(suite, samples):
+    reading = replace(told, classes=class_table(samples, prompt, told.classes))
+    if reading.boxes != "pixels" or reading.picture is not None or "spatial" not in tasks:
         return lambda sample: reading
     sizes: dict[tuple[int, int], Reading] = {}
 

@@ -74,7 +74,7 @@ class Baseline:
     def _answer(self, request, answers, sampling, seed, letter):
         question = request.item.question
         if self.which == "oracle":
-            return [Completion(question.solution())] * sampling.n
+            return [Completion(request.item.sample.solution(question))] * sampling.n
         rng, known = np.random.default_rng(seed), answers[question.kind]
         # Of equally frequent ones the first by name, so that the order of rows does not matter.
         prior = min(known, key=lambda answer: (-known[answer], answer))

@@ -1,7 +1,10 @@
 """Temporal grounding: IoU, F1 and average precision over anomalous videos, false alarms on normal ones."""
 
+from collections.abc import Sequence
+
 from bench.metrics.temporal import class_map, scores
-from tvad.answer import NONE, Answer, parse
+from tvad.answer import NONE, Answer, parse, read_classes, table_of
+from tvad.answer.classes import Rows, key_of, rows_of
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "miou", ("false_alarm", "parse_failure"), ()
@@ -21,18 +24,30 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
 
 def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
     """What the reference earns as it is written: times are written to a hundredth of a second."""
-    return score(parse(question.solution()), question, sample)
+    return score(parse(sample.solution(question)), question, sample)
 
 
 def _by_class(answer: Answer, question: Question, sample: Sample) -> float | None:
-    """None where the data has no class for each of the question's spans, or the answer none for its own."""
-    classes = sample.span_categories
-    if classes is None or question.spans != sample.spans or answer.span_labels is None:
+    """None where the data has no class for each of the question's spans; 0 where the answer has none. Classes
+    are read as those of a classification are."""
+    if sample.span_categories is None or question.spans != sample.spans:
         return None
-    assert isinstance(answer.spans, tuple) and isinstance(question.spans, tuple)
-    labels = [None if label is None else _plain(label) for label in answer.span_labels]
-    return class_map(answer.spans, labels, question.spans, [_plain(name) for name in classes])
+    assert isinstance(question.spans, tuple)
+    own: dict[str, str] = {}
+    true = [
+        answer.reading.class_of.get(key_of(name)) or own.setdefault(key_of(name), name)
+        for name in sample.span_categories
+    ]
+    spans = answer.spans if isinstance(answer.spans, tuple) else ()
+    labels: Sequence[str | None] = [None] * len(spans)
+    if answer.span_labels is not None:
+        table = rows_of(table_of(true, answer.reading.classes))
+        labels = [label and _class_of(label, table) for label in answer.span_labels]
+    return class_map(spans, labels, question.spans, true)
 
 
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
+def _class_of(label: str, table: Rows) -> str | None:
+    """The one class that a span's label names."""
+    whole = {key_of(said): name for name, others in table for said in (name, *others)}.get(key_of(label))
+    found = (whole,) if whole else read_classes(label, table).keys
+    return found[0] if len(found) == 1 else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.models import ROLLOUTS
 from rft.common.trainable import LoraSpec
+from tvad.answer import Reading
 from tvad.common.config import Behind, behind, of_library
 from tvad.common.errors import InputError
 from tvad.common.files import check_folder
@@ -140,6 +141,7 @@ class GrpoRun:
     """A reinforcement run."""
 
     FOLDER: ClassVar[str] = "grpo"
+    MOVED: ClassVar[dict[str, str]] = {"classes": "reading.classes"}
 
     out: str
     """Folder of checkpoints, logs and the trained model."""
@@ -192,8 +194,8 @@ class GrpoRun:
     """Topics of multiple-choice questions; by default all."""
     prompt: str = "tvad"
     """How questions are put (`tvad.prompts.STYLES`)."""
-    classes: dict[str, list[str]] = field(default_factory=dict)
-    """Class: other names of it that a reward reads; the data's classes are known by their own."""
+    reading: Reading = field(default_factory=Reading)
+    """How rewards read answers, where the protocol leaves it open: a suite's key of the same name."""
     difficulty: Difficulty | None = None
     """Draw questions by how often the start answers them."""
     drop_bad_rows: bool = False
@@ -220,6 +222,7 @@ def check(run: GrpoRun) -> None:
             raise InputError(f"loggers: {name!r} is none of {', '.join(LOGGERS)}")
         if importlib.util.find_spec(name) is None:
             raise InputError(f"loggers: {name} is not installed")
+    run.reading.check()
     for folder in (run.out, *([run.features.folder] if run.features else [])):
         check_folder(folder)
     if not Path(run.model, "config.json").is_file():

@@ -3,13 +3,14 @@ own rewards where it has any."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tvad.answer import TAGS
+from tvad.answer import TAGS, Reading
+from tvad.answer.reading import DEFAULT
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.text import whole
@@ -77,14 +78,15 @@ def row_of(
     question: Question,
     history: tuple[tuple[str, str], ...] = (),
     style: str = "tvad",
-    classes: Mapping[str, Sequence[str]] | None = None,
+    reading: Reading = DEFAULT,
 ) -> dict[str, Any]:
-    """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`. classes: the
-    table that a classification is read by."""
+    """A row of the trainer's data set: the prompt, and the columns `rft.rewards.base.FROM_DATA`. reading: how
+    answers about this sample are read."""
     timing = sample.video.timing
     if "glue" not in TAGS.get(question.kind, ()):  # an hour of frames one by one is a megabyte
         timing = replace(timing, times=None)
-    table = [[name, *others] for name, others in (classes or {}).items()]
+    told = asdict(reading)
+    table = [[name, *others] for name, others in told.pop("classes").items()]
     path = sample.clip()
     row = {
         "prompt": asked(question, style, path, history),
@@ -95,6 +97,7 @@ def row_of(
         "video": path,
         "moment": moment_of(question),
         "timing": asdict(timing),
+        "reading": told,
         "classes": table if table and question.kind == "classification" else None,
     }
     # Arrow's texts are UTF-8, which half a surrogate pair is not.
@@ -162,10 +165,11 @@ def rows(
     topics: list[str] | None = None,
     style: str = "tvad",
     weights: dict[tuple[str, str], float] | None = None,
-    classes: Mapping[str, Sequence[str]] | None = None,
+    reading: Callable[[Sample], Reading] = lambda sample: DEFAULT,
 ) -> list[dict[str, Any]]:
-    """Rows of the trainer's data set: `draw` as prompts in a style; `classes`: see `row_of`."""
+    """Rows of the trainer's data set: `draw` as prompts in a style; `reading`: how answers about a sample are
+    read."""
     if style not in STYLES:
         raise InputError(f"prompt: unknown style {style!r}; known: {', '.join(STYLES)}")
     chosen = draw(samples, tasks, count, seed, topics, weights)
-    return [row_of(*question, style=style, classes=classes) for question in chosen]
+    return [row_of(*question, style=style, reading=reading(question[0])) for question in chosen]

@@ -67,13 +67,20 @@ def _filled(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
     from trl import GRPOConfig
 
     def default(field: dataclasses.Field) -> Any:
-        made = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        made: Any = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            made = field.default_factory()
+        if dataclasses.is_dataclass(made) and not isinstance(made, type):
+            return dataclasses.asdict(made)
         return None if made is dataclasses.MISSING else made
 
     known = fields_of(GRPOConfig)
     training = {key: DEFAULTS.get(key, default(known[key])) for key in keys if key in known}
     own = {name: default(field) for name, field in fields_of(GrpoRun).items()}
-    return own | settings | {"training": training | settings.get("training", {})}
+    if "classes" in settings:  # of a record from before `reading` held them
+        own["reading"]["classes"] = settings["classes"]
+    kept = {key: value for key, value in settings.items() if key != "classes"}
+    return own | kept | {"training": training | settings.get("training", {})}
 
 
 def _comparable(settings: dict[str, Any], facts: dict[str, Any] | None, keys: set[str]) -> dict[str, Any]:

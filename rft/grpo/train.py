@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, set_seed
 
 from bench.models.base import HoldsModel
-from bench.suite import class_table
+from bench.suite import resolved
 from rft.common import resume
 from rft.common.adapter import adapter_of, save_adapter
 from rft.common.model_card import rft_card
@@ -49,8 +49,8 @@ def prompts_of(
         if run.difficulty
         else None
     )
-    table = class_table(samples, run.prompt, run.classes)
-    rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances, table)
+    reading = resolved(run.reading, samples, run.prompt, tasks)
+    rows = mixture.rows(samples, tasks, count, run.seed, run.topics, run.prompt, chances, reading)
     steps.check_steps(len(rows), arguments)
     steps.check_paid(rows, tasks, run.rewards)
     return rows

@@ -24,6 +24,7 @@ FROM_DATA = {
     "moment": "seconds that a question about a place names, else None",
     "timing": "of the video {duration, fps, times} (`tvad.answer.Timing`), each None where not known; times"
     " only of a question about time",
+    "reading": "how its answer is read, `tvad.answer.Reading` but for the classes",
     "classes": "of a classification question: the classes, each a list of its name and its other names",
 }
 FROM_ENGINE = {
@@ -75,10 +76,10 @@ def per_completion(score: Callable[..., float | None]) -> Reward:
 
 
 def parsed(text: str, row: Mapping[str, Any], mode: Literal["strict", "lenient"] = "lenient") -> Answer:
-    """A completion as the benchmark reads it, by the row's classes, its video's timing and the end of its
+    """A completion as the benchmark reads it, by the row's reading, classes and timing and the end of its
     prompt (`prompt_ends`, else what TRL hands on as `prompts`)."""
-    classes = row.get("classes") or []
-    reading = Reading(classes={name: list(others) for name, *others in classes})
+    classes = {name: list(others) for name, *others in row.get("classes") or []}
+    reading = Reading(**row.get("reading") or {}, classes=classes)
     opened = ends_open(str(row.get("prompt_ends") or _end_of(row.get("prompts"))))
     if row.get("task") == DIALOGUE_TURN:  # plain words: there are no tags to read
         think, words = split(text, reading, opened)

@@ -37,7 +37,7 @@ def rewards_by_item(run_folder: Path, items, functions: list, weights: list[floa
     by_id = {item.id: item for item in items}
     lines = read_lines(run_folder / "samples.jsonl")
     answered = [by_id[line["id"]] for line in lines]
-    rows = [row_of(item.sample, item.question, classes=item.reading.classes) for item in answered]
+    rows = [row_of(item.sample, item.question, reading=item.reading) for item in answered]
     columns = {name: [row[name] for row in rows] for name in FROM_DATA}
     responses = [line["response"] for line in lines]
     values = [

@@ -9,7 +9,7 @@ from bench.__main__ import main
 from bench.metrics.stats import holm, mcnemar, mean_interval, share_beyond
 from tvad.common.errors import InputError
 from tvad.data import load, save
-from tvad.data.sample import Question
+from tvad.data.sample import Question, Sample, Video
 
 
 def findings(found):
@@ -74,6 +74,29 @@ def test_every_defect_is_found(scenes, tmp_path):
         "fire" in row and "running" in row for row in lines["rows whose class contradicts the rationale"].rows
     )
     assert any("ends after the video" in row for row in lines["spans outside the video"].rows)
+
+
+def told(rationale, *categories):
+    return Sample("v", "made", "test", Video("v.mp4"), categories=categories, rationale=rationale)
+
+
+@pytest.mark.parametrize(
+    ("categories", "rationale", "flagged"),
+    [
+        (("RoadAccidents",), "Two road accidents and then a robbery.", False),
+        (("RoadAccidents",), "There is a robbery.", True),
+        (("Fighting", "Robbery"), "There is a robbery.", False),
+        (("Fighting", "Robbery"), "There is shoplifting.", True),
+        (("Fighting",), "They don't rob; no robbery, only a push.", False),
+        (("Fighting",), "Nothing unusual happens.", True),
+        (("Normal",), "A piano falls in the casino during a robbery.", True),
+        (("Normal",), "There is no robbery here.", False),
+        (("normal_videos",), "All is normal, nobody fights.", False),
+    ],
+)
+def test_classes_of_a_rationale_are_read_as_answers_are(categories, rationale, flagged):
+    rest = [told(None, name) for name in ("RoadAccidents", "Robbery", "Fighting", "Shoplifting", "Normal")]
+    assert bool(audit.contradictions([told(rationale, *categories), *rest])) == flagged
 
 
 def test_an_unreadable_source_is_refused(tmp_path):

@@ -3,6 +3,7 @@ kept and shown."""
 
 import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from bench.answers import score_item
 from bench.metrics import temporal
 from bench.shown import in_words, reference
-from bench.suite import Item
+from bench.suite import Item, class_names, resolved
 from bench.tasks import TASKS
-from tvad.answer import NONE, Answer, parse
+from tvad.answer import NONE, Answer, Reading, parse
 from tvad.data.sample import Question, Sample, Video
 
 TRUE = ((2.0, 4.0), (10.0, 14.0))
@@ -151,7 +152,7 @@ def test_a_line_holds_all_spans_and_what_they_earn():
     )
     assert line["parsed"]["span"] == [2.0, 4.0] and line["parsed"]["spans"] == [[2.0, 4.0], [10.0, 14.0]]
     assert line["scores"]["miou"] == line["scores"]["f1@0.7"] == line["scores"]["map"] == 1.0
-    assert "class_map" not in line["scores"], "the answer names no classes"
+    assert line["scores"]["class_map"] == 0.0, "the answer names no classes"
     normal = scored("<glue>none</glue>", sample_of((), None))
     assert normal["scores"] == {"false_alarm": 0.0, "parse_failure": 0.0}
 
@@ -165,7 +166,10 @@ def test_the_videos_clock_reads_frames_percent_and_words():
 
 
 def test_an_end_beyond_the_video_is_cut_and_counted():
-    line = scored("<think>t</think><answer>Anomaly</answer><glue>[10, 90]</glue>", sample_of(((10.0, 20.0),)))
+    line = scored(
+        "<think>t</think><answer>Anomaly</answer><glue>[10, 90]</glue>",
+        sample_of(((10.0, 20.0),), ("fight",)),
+    )
     assert line["scores"]["miou"] == 1.0 and line["defects"] == ["span_beyond_video"]
 
 
@@ -184,6 +188,47 @@ def test_classes_of_spans_are_compared_where_data_and_answer_have_them():
     assert "class_map" not in scored(text("fight", "theft"), sample_of(TRUE, None))["scores"]
 
 
+def labelled(*labels):
+    rows = [{"start": a, "end": b, "label": label} for (a, b), label in zip(TRUE, labels, strict=True)]
+    return f"<answer>Anomaly</answer><glue>{json.dumps(rows)}</glue>"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "RoadAccidents",
+        "Road Accidents",
+        "road accident",
+        "road-accidents",
+        "car crash",
+        "a car crash",
+        "车祸",
+    ],
+)
+def test_a_spans_class_is_read_as_a_classification_is(said):
+    further = {"RoadAccidents": ["car crash", "车祸"]}
+    sample = sample_of(TRUE, ("RoadAccidents", "Fighting"))
+    asked = Question("classification", "Which?", "RoadAccidents")
+    sample = replace(sample, categories=("RoadAccidents", "Fighting"), questions=(*sample.questions, asked))
+    read = resolved(Reading(classes=further), [sample], "tvad", ("temporal", "classification"))(sample)
+    when, which = (Item("v#0", q.kind, sample, q, reading=read) for q in sample.questions)
+    assert score_item(when, labelled(said, "fighting"))["scores"]["class_map"] == 1.0
+    assert score_item(which, f"<answer>{said}</answer>")["scores"]["accuracy"] == 1.0
+    for wrong in ("robbery", f"not {said}", f"{said} or fighting", f"{said} and fighting"):
+        assert score_item(when, labelled(wrong, "fighting"))["scores"]["class_map"] == 0.5
+
+
+def test_an_answer_without_classes_does_not_leave_the_mean_of_them():
+    """One labelled answer of many was 1.0 of the whole run."""
+    for text in ("<glue>[2, 4], [10, 14]</glue>", "<glue>none</glue>", "I cannot tell.", ""):
+        assert scored(text)["scores"]["class_map"] == 0.0
+    assert scored(labelled("fight", None))["scores"]["class_map"] == 0.5
+
+
+def test_classes_of_spans_are_classes_of_the_data():
+    assert class_names([sample_of()]) == ["fight", "fire_alarm"]
+
+
 def test_every_metric_of_the_task_is_explained():
     names = {*scored("<glue>[2, 4]</glue>")["scores"], "class_map", "false_alarm"}
     text = (ROOT / "docs/spans.md").read_text(encoding="utf-8")
@@ -200,7 +245,7 @@ def test_spans_are_shown_in_words():
 
 def test_the_oracle_of_a_data_set_with_several_spans_is_right():
     sample = sample_of()
-    line = scored(sample.questions[0].solution(), sample)
+    line = scored(sample.solution(sample.questions[0]), sample)
     assert {name: value for name, value in line["scores"].items() if value != 1.0} == {"parse_failure": 0.0}
     assert parse(sample.questions[0].solution()).spans == TRUE
     assert Answer(spans=TRUE).span == TRUE[0]

@@ -140,6 +140,10 @@ def test_what_is_wrong_is_found_by_every_one_who_reads(known, words, tmp_path):
     [
         (("A man falls", "a man  falls."), "options A and B are the same"),
         (("left", "right", "Left"), "options A and C are the same"),
+        (("Is it true!", "Is it true?"), "options A and B are the same"),
+        (("“Left”,", '"left"'), "options A and B are the same"),
+        (("Ｌｅｆｔ", "left;"), "options A and B are the same"),
+        (("A man\u00a0falls.", "a man falls..."), "options A and B are the same"),
         (("B", "A"), "option A is 'B', the letter of another option"),
         (("cat", "(a)"), "option B is '(a)', the letter of another option"),
         (("B. cat", "A. dog"), "option A begins with the letter B"),

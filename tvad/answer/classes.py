@@ -5,11 +5,12 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from tvad.answer.script import UNSPACED, folded, plain
 from tvad.answer.statements import MOST, SHORT, Mention, Read, read, stated_before
 from tvad.answer.verdict import judged
-from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES
+from tvad.answer.words import AFTER_NO, FOLLOWS_A_LETTER, REFUSES
 from tvad.answer.wrapped import unwrapped
 
 Table = Mapping[str, Sequence[str]]  # class: other names of it
@@ -26,15 +27,47 @@ _LEAD_IN = re.compile(
     r"\s{0,3})?(?:an?\s|the\s)?",
     re.IGNORECASE,
 )
-NORMAL = frozenset(
-    ("normal", "none", "noanomaly", "normalvideos", "normalevent", "normalevents", "正常", "background")
+# Words beside "normal" that leave it one: of parts of a data set, and the sets' own names.
+_OF_SETS = (
+    "video videos event events clip clips scene scenes scenario class activity activities behavior behaviors"
+    " behaviour behaviours testing training test train validation val set split part z for recognition x label"
+    " ucf msad ubnormal shanghaitech nwpu tad ecva hivau vau"
 )
+_BESIDE = frozenset(_OF_SETS.split())
+_NORMAL = re.compile(
+    r"(?:no|non|not|without|keine)(?: an?)? ?(?:anomal(?:y|ies|ous|ie|ien)|abnormal(?:ity|ities)?"
+    r"|(?:abnormal )?events?|incidents?|crimes?)|nothing|keine"
+)
+# Of a table of classes also these: in a column of labels they may be marks for what is missing.
+_NO_CLASS = frozenset(("none", "background", "正常"))
 
 
 @lru_cache(maxsize=4096)
 def key_of(name: str) -> str:
     """A name without case, blanks, hyphens and underscores: spellings of one class have one key."""
     return re.sub(r"[\W_]+", "", folded(name))
+
+
+def small_words(name: str) -> str:
+    """A class's name as small words: NormalVideos, normal_videos and Normal-Videos003 alike."""
+    parted = folded(re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name))
+    parted = re.sub(r"(?<![a-z])normal(?=\d|(?:video|event|clip|scene)s?(?![a-z]))", "normal ", parted)
+    return re.sub(r"[\s_\-.]+", " ", parted).strip()
+
+
+def is_normal(name: Any) -> bool:
+    """Whether a class's name is the one of normal videos, as data sets write it: "no anomaly",
+    Normal_Videos_event, Testing_Normal_Videos_Anomaly, normal_scene_1_scenario_4."""
+    return isinstance(name, str) and len(name) <= 60 and _normal(name)
+
+
+@lru_cache(maxsize=4096)
+def _normal(name: str) -> bool:
+    text = small_words(name)
+    words = {word.rstrip("0123456789") for word in text.split()} - {""}
+    # UCF-Crime's folders of normal videos end in Anomaly, as all of its folders do.
+    beside = words - _BESIDE - ({"anomaly"} if words & {"video", "videos"} else set())
+    return beside == {"normal"} or _NORMAL.fullmatch(text) is not None
 
 
 def table_of(names: Iterable[str], further: Table | None = None) -> dict[str, list[str]]:
@@ -96,10 +129,10 @@ def _read(text: str, table: Rows) -> Read:
     found = read(text, mentions, _BEFORE, several=True)
     if found.keys:
         return found
-    if (normal := next((name for name, _ in table if key_of(name) in NORMAL), None)) and judged(
-        text
-    ) is False:
-        return Read((normal,))
+    normal = [name for name, _ in table if is_normal(name) or key_of(name) in _NO_CLASS]
+    about_one = any(AFTER_NO.match(text, mention.end) for mention in mentions)  # "Fighting? No."
+    if normal and not about_one and judged(text) is False:
+        return Read((normal[0],))
     return Read((), "refused") if found.reason == "nothing_named" and REFUSES.search(text[-2000:]) else found
 
 

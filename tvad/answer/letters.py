@@ -8,8 +8,20 @@ from collections.abc import Mapping, Sequence
 
 from tvad.answer.phrases import phrases_in
 from tvad.answer.script import folded, plain
-from tvad.answer.statements import MOST, Mention, Rank, Read, corrected, read, stated_before, weighed
-from tvad.answer.words import FOLLOWS_A_LETTER, REFUSES, either
+from tvad.answer.statements import (
+    CHOOSE,
+    MOST,
+    NEAR,
+    NOUN,
+    Mention,
+    Rank,
+    Read,
+    corrected,
+    read,
+    stated_before,
+    weighed,
+)
+from tvad.answer.words import AFTER_NO, BEFORE_NO, FOLLOWS_A_LETTER, REFUSES, either
 from tvad.answer.wrapped import json_in, unwrapped
 
 LETTERS = "ABCDEFGHIJ"  # of the options of a multiple-choice question, at most so many
@@ -24,19 +36,20 @@ _BRACKETED = re.compile(r"[(\[{]\s?$")
 _MAY_PRECEDE = re.compile(
     either(
         r"\w*ly|\w*n't",
-        r"a|actually|adalah|all|also|although|and|answer|answer's|antwort|anything|are|as|assume|be",
-        r"because|believe|best|between|both|buchstabe|but|by|certainly|cevap|choice|choose|choosing",
-        r"chose|compare|comparing|consider|considering|correct|definitely|die|dismiss|e|either|el",
-        r"eliminate|else|es|est|et|everything|except|exclude|excluding|favor|favour|final|for|guess",
-        r"hence|if|il|instead|is|ist|it|it's|its|jawaban|je|la|lautet|le|leaves|leaving|letra|letter",
-        r"lettera|lettre|like|likely|là|maybe|mean|meaning|meant|must|my|namely|neither|no|nor|not|o",
-        r"of|on|only|opción|opt|option|options|opzione|opção|or|out|over|perhaps|pick|picking|possibly",
-        r"prefer|probably|rather|really|reject|remains|resposta|respuesta|right|risposta|rule|ruled",
-        r"ruling|réponse|say|see|select|selected|selecting|should|since|so|suspect|than|that|that's",
-        r"the|then|therefore|think|though|thought|thus|to|und|unlike|versus|vs|wait|was|whereas|while",
-        r"will|with|would|write|wrong|y|yes|án|è|é",
-        r"nicht|sondern|pas|mais|plutôt|sino|pero|não|mas|non|ma|bensì|niet|maar|nie|lecz|inte|utan|ikke|men",
-        r"bukan|melainkan|ich|nehme|wähle|statt|weder|noch|ni",
+        CHOOSE,  # and the last words of its longer ones: für, por, with, …
+        NOUN,
+        r"a|actually|adalah|all|also|although|and|answer's|anything|are|as|assume|be|because",
+        r"believe|best|between|both|buchstabe|but|by|certainly|choosing|compare|comparing|consider",
+        r"considering|correct|definitely|die|dismiss|e|either|el|eliminate|else|es|est|et",
+        r"everything|except|exclude|excluding|favor|favour|final|for|guess|hence|if|il|instead|is",
+        r"ist|it|it's|its|je|la|lautet|le|leaves|leaving|letra|letter|lettera|lettre|like|likely",
+        r"là|maybe|mean|meaning|meant|must|my|namely|neither|no|nor|not|o|of|on|only|opt|options",
+        r"or|out|over|perhaps|picking|possibly|prefer|probably|rather|really|reject|remains|right",
+        r"rule|ruled|ruling|say|see|selecting|should|since|so|suspect|than|that|that's|the|then",
+        r"therefore|think|though|thought|thus|to|und|unlike|versus|vs|wait|was|whereas|while|will",
+        r"with|would|write|wrong|y|yes|án|è|é|nicht|sondern|pas|mais|plutôt|sino|pero|não|mas|non",
+        r"ma|bensì|niet|maar|nie|lecz|inte|utan|ikke|men|bukan|melainkan|ich|nehme|statt|weder",
+        r"noch|ni|für|pour|por|per|con|com|voor",
     ),
     re.IGNORECASE,
 )
@@ -89,8 +102,13 @@ def same_option(found: str, wanted: str, options: Sequence[str]) -> bool:
     if found == wanted:
         return True
     texts = dict(zip(LETTERS, options, strict=False))
-    said = [folded(texts[key]).strip(" .,;!?") for key in (found, wanted) if key in texts]
+    said = [same_text(texts[key]) for key in (found, wanted) if key in texts]
     return len(said) == 2 and said[0] == said[1]
+
+
+def same_text(option: str) -> str:
+    """An option as it is compared with others: case, white space and punctuation at its ends aside."""
+    return folded(option).strip(" .,;!?")
 
 
 def options_named(text: str, options: Sequence[str]) -> set[str]:
@@ -114,7 +132,7 @@ def _of_table(text: str, texts: Mapping[str, str]) -> Read | None:
 def _read(text: str, texts: Mapping[str, str]) -> Read:
     text = _NOT_SAID.sub(lambda match: " " * len(match.group()), text)
     bare = re.sub(r"[\W_]+", "", text)
-    if len(bare) == 1 and bare.upper() in texts:
+    if len(bare) == 1 and bare.upper() in texts and not _crossed_out(text, bare):
         return Read((bare.upper(),))
     named = _texts_in(text, texts)
     mentions = _joined(text, _letters_in(text, texts, named), named)
@@ -127,6 +145,12 @@ def _read(text: str, texts: Mapping[str, str]) -> Read:
     if not found.keys and found.reason == "nothing_named" and REFUSES.search(text[-2000:]):
         return Read((), "refused")
     return found
+
+
+def _crossed_out(text: str, bare: str) -> bool:
+    """Is the one letter of a text marked as wrong ("B ✗", "¬B")?"""
+    at = text.index(bare)
+    return bool(BEFORE_NO.search(text[max(0, at - NEAR) : at]) or AFTER_NO.match(text, at + 1))
 
 
 def _texts_in(text: str, texts: Mapping[str, str]) -> list[Mention]:

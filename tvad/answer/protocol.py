@@ -7,6 +7,7 @@ and takes linear time, whatever the text.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,8 +75,7 @@ def render(answer: Answer, task: str) -> str:
     if "glue" in TAGS[task]:
         if not answer.spans:
             raise ValueError(f"{task}: the span is missing")
-        spans = NONE if answer.spans == NONE else ", ".join(f"[{a:.2f}, {b:.2f}]" for a, b in answer.spans)
-        parts.append(f"<glue>{spans}</glue>")
+        parts.append(f"<glue>{_spans_text(answer.spans, answer.span_labels)}</glue>")
     if "box" in TAGS[task]:
         if not answer.boxes:
             raise ValueError(f"{task}: the box is missing")
@@ -89,6 +89,18 @@ def render(answer: Answer, task: str) -> str:
             )
         parts.append(f"<box>{text}</box>")
     return "".join(parts)
+
+
+def _spans_text(spans: Spans, labels: Sequence[str | None] | None) -> str:
+    if isinstance(spans, str):
+        return NONE
+    if not labels:
+        return ", ".join(f"[{a:.2f}, {b:.2f}]" for a, b in spans)
+    rows = [
+        {"start": round(a, 2), "end": round(b, 2), "label": label}
+        for (a, b), label in zip(spans, labels, strict=True)
+    ]
+    return json.dumps(rows, ensure_ascii=False, allow_nan=False)
 
 
 def parse(

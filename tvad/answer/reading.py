@@ -1,4 +1,5 @@
-"""How answers are read beside the protocol: what a suite says of the model's family and of its classes."""
+"""How answers are read beside the protocol: what a suite or a reinforcement run says of the model's family
+and of its classes."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +36,11 @@ class Reading:
             for said in (name, *others):
                 if held.setdefault(key_of(said), name) != name:
                     raise InputError(f"classes: {said!r} names both {held[key_of(said)]!r} and {name!r}")
+
+    def check(self) -> None:
+        """Raise InputError for a picture that no box is about."""
+        if self.picture is not None and self.boxes != "pixels":
+            raise InputError(f"reading.picture: of boxes in pixels, but reading.boxes is {self.boxes}")
 
     @cached_property
     def class_of(self) -> dict[str, str]:

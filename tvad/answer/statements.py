@@ -5,7 +5,7 @@ weighs. The one rule for letters, classes and yes or no, whose readers bring the
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from tvad.answer.words import either
 
 NEAR = 100  # characters that decide how something is meant, on either side
 SHORT = 400  # characters up to which what was read is kept: the same short answers come again and again
+MOST_BETWEEN = 40  # characters between two members of a list
 MOST = 400  # mentions that are weighed, the last ones of a longer text: what counts is said at the end
 
 
@@ -55,7 +56,7 @@ class Read(NamedTuple):
     reason: str | None = None
 
 
-_NOUN = either(
+NOUN = either(
     r"answers?|ans|solution|conclusion|verdict|choice|option|prediction|output|judge?ment",
     r"(?:correct|right|best|most \w{1,15}) one|respuesta|opción|réponse|antwort|lösung|resposta|opção",
     r"alternativa|risposta|opzione|ответ|вариант|الإجابة|الجواب|उत्तर|जवाब|đáp án|câu trả lời|cevap",
@@ -72,10 +73,12 @@ _FILLERS = either(
 )
 _FILLER = rf"(?:{_FILLERS})"
 _OPENERS = r"[\s\"'*_`(\[{<:$~#>]{0,8}"
-_CHOOSE = either(
+CHOOSE = either(
     r"choose|chose|pick|select|selected|go(?:ing)? with|went with|opt for|vote for|settled? on",
     r"changed? (?:it |my answer )?to|classify (?:this|it) as|选择?|選|選択|应选|應選",
-    r"choisis|elijo|escolho|wähle|scelgo|выбираю|kies|seç",
+    r"choisis|elijo|escojo|escolho|wähle|scelgo|kies|wybieram|väljer|vælger|velger|seç(?:erim|iyorum)?",
+    r"(?:me)?(?:pilih|milih)|chọn|выбираю|обираю|επιλέγω|אני בוחר|أختار|(?:entscheide|optiere) (?:mich )?für",
+    r"opte pour|opto (?:por|per)|me quedo con|fico com|kies voor|ga voor",
 )
 _AFTER_STATED = re.compile(
     r"[\s\"'*_)\].:]{0,4}(?:"
@@ -90,7 +93,7 @@ _AFTER_STATED = re.compile(
     re.IGNORECASE,
 )
 _IT_IS = re.compile(
-    r"(?:^|\W)(?:it|this|that|which|what we see|what happens)(?:['’]s| is| must be| was)"
+    r"(?:^|\W)(?:it|this|that|which|what we see|what happens)(?:['’]s| is| must be| was| leaves)"
     rf"(?: {_FILLER}){{0,4}}{_OPENERS}$",
     re.IGNORECASE,
 )
@@ -99,8 +102,24 @@ _LINE_START = re.compile(
     rf"(?:^|\n)[\s>*_#\"'`(\[{{<$|•✅👉-]{{0,8}}(?:\d{{1,2}}[.)]\s{{1,2}})?{_LABEL}", re.IGNORECASE
 )
 _LINE_GOES_ON = re.compile(r"[\s\"'*_`)\]}>$]{0,6}(?:$|[.,:;!?\n|–—-]|because\b|since\b|as\b)", re.IGNORECASE)
+_LINE_ENDS = re.compile(r"[\s\"'*_`)\]}>$.!]{0,6}(?:$|\n)")
+_REMARK = re.compile(r"[\"'*_`)\]}>]{0,6}[.:–—-][*_]{0,2}[^\S\n]{1,3}\w")
+_ALSO = re.compile(
+    r"[\s\"'*_)\]]{0,4}(?:"
+    + either(
+        r"(?:is|are|was|would be) (?:also|equally|just as|likewise) (?:correct|right|true|valid)",
+        r"(?:is|are|was|would be) (?:correct|right|true|valid),? (?:too|also|as well)",
+        r"也(?:是)?(?:对|對|正确|正確)|も(?:正しい|正解)|도 (?:맞|정답)",
+    )
+    + ")",
+    re.IGNORECASE,
+)
 _LAST = re.compile(r"[\s\"'*_`)\]}>$.!」|]{0,12}$")
 _STOP = re.compile(r"[.!?\n]")
+_LIST_ENDS = re.compile(
+    r"[\s\"'*_`)\]}>$]{0,6}(?:\([^()\n]{1,60}\)[*_]{0,3})?[^\S\n]{0,3}"
+    r"(?:[.!]?[^\S\n]{0,3}(?:$|\n)|[,;)|])"
+)
 _AFTER_A_STOP = re.compile(
     r"(?:^|[.:;!?\n→—–]|->|=>|(?<!\w)(?:so|thus|hence|therefore|then))"
     rf"[\s\"'*_`(\[{{]{{0,8}}{_LABEL}",
@@ -111,10 +130,10 @@ _AFTER_A_STOP = re.compile(
 def stated_before(nouns: str) -> re.Pattern[str]:
     """The pattern of what stands before something stated as the answer; `nouns` beside "answer" and its
     like."""
-    said = either(_NOUN, nouns) if nouns else _NOUN
+    said = either(NOUN, nouns) if nouns else NOUN
     return re.compile(
         rf"(?<![A-Za-z])(?:(?:{said})(?:\s{{1,2}}[\w'’]{{1,15}}){{0,3}}?[\s*_\"']{{0,4}}(?:{_LINK})"
-        rf"|(?:{_CHOOSE})|(?:answer|ans|答案|정답))(?:[\s*]{{0,3}}{_FILLER}(?!\w)){{0,4}}{_OPENERS}$",
+        rf"|(?:{CHOOSE})|(?:answer|ans|答案|정답))(?:[\s*]{{0,3}}{_FILLER}(?!\w)){{0,4}}{_OPENERS}$",
         re.IGNORECASE,
     )
 
@@ -149,10 +168,32 @@ def weighed(
         start, end = members[0].start, members[-1].end
         rank = rank_of(text, start, end, before, ticked)
         keys = dict.fromkeys(key for member in members for key in sorted(member.keys))
-        groups.append(
-            Group(start, end, tuple(keys), left_open, min(rank, Rank.PERHAPS) if asked(text, end) else rank)
-        )
+        rank = min(rank, Rank.PERHAPS) if asked(text, end) else rank
+        if rank > Rank.DENIED and _ALSO.match(text, end):
+            # What is right as well is no more so than what it is added to.
+            rank = max(rank, Rank.STATED)
+            if best := max(groups, key=lambda group: group.rank, default=None):
+                place = groups.index(best)
+                groups[place] = replace(
+                    best, rank=max(best.rank, rank if best.rank > Rank.DENIED else best.rank)
+                )
+        groups.append(Group(start, end, tuple(keys), left_open, rank))
+    if any(_alone(text, group) for group in groups):
+        groups = [_label(text, group) for group in groups]
     return groups
+
+
+def _alone(text: str, group: Group) -> bool:
+    """Is it given in a line of its own?"""
+    left = ("\0" if group.start > NEAR else "") + text[max(0, group.start - NEAR) : group.start]
+    starts = group.rank is Rank.GIVEN and _LINE_START.search(left)
+    return bool(starts) and _LINE_ENDS.match(text, group.end) is not None
+
+
+def _label(text: str, group: Group) -> Group:
+    """Beside an answer in a line of its own, a remark ("A: no bicycle") gives no other."""
+    remarked = group.rank is Rank.GIVEN and _REMARK.match(text, group.end)
+    return replace(group, rank=Rank.NAMED) if remarked else group
 
 
 def rank_of(text: str, start: int, end: int, before: re.Pattern[str], ticked: bool = True) -> Rank:
@@ -160,12 +201,16 @@ def rank_of(text: str, start: int, end: int, before: re.Pattern[str], ticked: bo
     # A beginning that is cut off is no beginning: patterns that ask for one must not match there.
     left, right = ("\0" if start > NEAR else "") + text[max(0, start - NEAR) : start], text[end : end + NEAR]
     clause = clause_before(text, start)
+    if words.ON_CONDITION.search(left):
+        return Rank.DENIED
     if words.BEFORE_YES.search(left) or (ticked and words.AFTER_YES.match(right)):
         return Rank.STATED
+    if words.BEFORE_OPEN.search(clause) or words.AFTER_OPEN.match(right):
+        return Rank.PERHAPS
     if (
-        words.BEFORE_DENIES.search(clause)
+        words.BEFORE_DENIES.search(words.TWICE.sub(" ", clause))
         or words.BEFORE_NO.search(left)
-        or words.AFTER_DENIES.match(right)
+        or (words.AFTER_DENIES.match(right) and not words.AFTER_TWICE.match(right))
         or (ticked and words.AFTER_NO.match(right))
     ):
         return Rank.DENIED
@@ -200,29 +245,57 @@ def asked(text: str, end: int) -> bool:
 
 def _grouped(text: str, mentions: Sequence[Mention]) -> Iterable[tuple[list[Mention], bool]]:
     """Mentions that are said in one breath, and whether as alternatives."""
-    held: list[Mention] = []
-    left_open = False
+    runs: list[tuple[list[Mention], bool]] = []
     for mention in mentions:
-        if held:
-            between = text[held[-1].end : mention.start][:41]
-            alternative = len(between) <= 40 and words.OPEN.fullmatch(between) is not None
-            if not alternative and not _joined(text, held, mention, between):
-                yield held, left_open
-                held, left_open = [], False
-            left_open = left_open or alternative
-        held.append(mention)
-    if held:
-        yield held, left_open
+        if runs:
+            held, left_open = runs[-1]
+            between = text[held[-1].end : mention.start][: MOST_BETWEEN + 1]
+            alternative = len(between) <= MOST_BETWEEN and words.OPEN.fullmatch(between) is not None
+            if alternative or (_softly(text, mention, between) and _joined(text, held, mention, between)):
+                held.append(mention)
+                runs[-1] = held, left_open or alternative
+                continue
+        runs.append(([mention], False))
+    found = runs[-1:]
+    listed = bool(runs) and _list_ends(text, runs[-1][0][-1].end)
+    for held, left_open in reversed(runs[:-1]):
+        behind, also_open = found[-1]
+        between = text[held[-1].end : behind[0].start][: MOST_BETWEEN + 1]
+        if listed and _joined(text, held, behind[0], between):
+            found[-1] = [*held, *behind], left_open or also_open
+        else:
+            found.append((held, left_open))
+            listed = _list_ends(text, held[-1].end)
+    return reversed(found)
 
 
 def _joined(text: str, held: list[Mention], mention: Mention, between: str) -> bool:
     """Does a mention go on with a list?"""
-    if len(between) > 40 or not words.JOINED.fullmatch(between):
+    if len(between) > MOST_BETWEEN or not words.JOINED.fullmatch(between):
         return False
     ticked = words.BEFORE_NO.search(between) or words.BEFORE_YES.search(between)
     over = ";" in between and words.BEFORE_DENIES.search(clause_before(text, held[0].start))
     named = mention.keys <= held[-1].keys | held[0].keys  # no list names one thing twice
     return not (ticked or over or named)
+
+
+def _softly(text: str, mention: Mention, between: str) -> bool:
+    """Is it joined within a line by a comma or a word ("A, B and C are wrong")? Not with a verdict of its own
+    ("B, A is wrong"). Lines, brackets and dashes join only lists: what words follow is discussed there."""
+    link = words.JOINED.fullmatch(between)
+    if link is None:
+        return False
+    joint = (link["joint"] or "").strip()
+    if joint == ",":
+        one = words.OF_ONE.match(text, mention.end)
+        return not (one and words.AFTER_DENIES.match(text, mention.end))
+    return between == "-" or (joint not in ("", ";", "|", "-", "–") and "\n" not in between)
+
+
+def _list_ends(text: str, end: int) -> bool:
+    """Does a list end here, with nothing said of its last member?"""
+    denied = words.AFTER_NO.match(text, end) or words.AFTER_DENIES.match(text, end)
+    return _LIST_ENDS.match(text, end) is not None and denied is None
 
 
 def corrected(text: str, groups: list[Group]) -> list[Group]:

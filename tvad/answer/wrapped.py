@@ -111,10 +111,15 @@ def _as_json(text: str) -> str:
     return _LAST_COMMA.sub("", _CONSTANT.sub(lambda match: _CONSTANTS[match.group()], text))
 
 
+def answer_in(data: dict[str, Any]) -> Any:
+    """What an object says under one of the keys of an answer; None where it has none."""
+    named = {str(key).lower().replace(" ", "_"): value for key, value in data.items()}
+    return next((named[key] for key in KEYS if key in named), None)
+
+
 def _answers(data: Any) -> list[str] | None:
     if isinstance(data, dict):
-        named = {str(key).lower().replace(" ", "_"): value for key, value in data.items()}
-        data = next((named[key] for key in KEYS if key in named), None)
+        data = answer_in(data)
     if isinstance(data, bool):
         return ["yes" if data else "no"]
     if isinstance(data, str):

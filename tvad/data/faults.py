@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tvad.answer import LETTERS
+from tvad.answer.letters import same_text
 
 ROUNDING = 1e-3  # seconds by which a span may end after its video
 WHOLE = 1.0  # seconds: where times were annotated in whole ones, the last one may only have begun
@@ -113,11 +114,6 @@ def of_boxes(boxes: Iterable[tuple[Sequence[Any], Any]], duration: float | None)
     return found
 
 
-def plain(option: str) -> str:
-    """An option as it is compared with others: case, spaces and a last full stop aside."""
-    return " ".join(option.lower().split()).rstrip(".")
-
-
 def names_others(option: str) -> bool:
     """Whether an option speaks of other options ("Both A and B", "None of the above"): it holds only in the
     order in which they were written."""
@@ -132,7 +128,7 @@ def of_options(options: Sequence[Any], answer: Any) -> list[str]:
     letters = LETTERS[:count]
     found = []
     for letter, option in zip(letters, options, strict=True):
-        if not isinstance(option, str) or not plain(option):
+        if not isinstance(option, str) or not option.strip(" ."):
             found.append(f"option {letter} is {option!r}, expected words")
     if answer not in tuple(letters):
         found.append(f"answer {answer!r} is none of the options' letters {letters or '(no options)'}")
@@ -143,7 +139,7 @@ def doubts_of_options(options: Sequence[str]) -> list[str]:
     """Why an answer to a question with these lettered options, which `of_options` finds nothing wrong with,
     may not tell what was meant: texts that are the same, or letters of others."""
     letters = LETTERS[: len(options)]
-    texts = [plain(option) for option in options]
+    texts = [same_text(option) for option in options]
     found = ["there is one option, no choice"] if len(options) == 1 else []
     for n, (letter, text) in enumerate(zip(letters, texts, strict=True)):
         if (first := texts.index(text)) < n:

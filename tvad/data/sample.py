@@ -100,12 +100,13 @@ class Question:
         """The first of the spans."""
         return first_span(self.spans)
 
-    def solution(self) -> str:
+    def solution(self, labels: tuple[str, ...] | None = None) -> str:
         """The reference in the answer protocol, as rewards and metrics read it; a dialogue turn's is plain
-        words."""
+        words. labels: a class for each span."""
         if self.kind == DIALOGUE_TURN:
             return self.answer
-        return render(Answer(self.rationale, self.answer, self.spans, self.boxes), self.kind)
+        answer = Answer(self.rationale, self.answer, self.spans, self.boxes, span_labels=labels)
+        return render(answer, self.kind)
 
     def problems(self, duration: float | None = None) -> list[str]:
         """What is wrong with it, for a video of `duration` seconds (None: unknown)."""
@@ -207,6 +208,11 @@ class Sample:
         else:
             return str(path)
         return as_text(source, video.fps if video.times is None else None, video.times)
+
+    def solution(self, question: Question) -> str:
+        """`Question.solution`, with the spans' classes where they are known: all that an answer may say."""
+        labels = self.span_categories if question.spans == self.spans else None
+        return question.solution(labels if question.kind == "temporal" else None)
 
     def files(self) -> list[Path]:
         """The video's file, or its pictures."""

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence, Set
 from typing import Any
 
+from tvad.answer.classes import is_normal, small_words
 from tvad.data.questions import LETTERS
 
 MOST_TEXT = 20_000  # characters of a cell
@@ -28,17 +29,6 @@ _FALSE = (
 VERDICTS = {word: True for word in _TRUE.split()} | {word: False for word in _FALSE.split()}
 # Words that mean themselves, also where yes means normal.
 PLAIN = re.compile(r"anomal|abnormal|normal|异常|異常|正常|이상|정상")
-# Words beside "normal" that leave it one: of parts of a data set, and the sets' own names.
-_OF_SETS = (
-    "video videos event events clip clips scene scenes scenario class activity activities behavior behaviors"
-    " behaviour behaviours testing training test train validation val set split part z for recognition x"
-    " label ucf msad ubnormal shanghaitech nwpu tad ecva hivau vau"
-)
-_BESIDE = frozenset(_OF_SETS.split())
-NORMAL = re.compile(
-    r"(?:no|non|not|without|keine)(?: an?)? ?(?:anomal(?:y|ies|ous|ie|ien)|abnormal(?:ity|ities)?"
-    r"|(?:abnormal )?events?|incidents?|crimes?)|nothing|keine"
-)
 # What may be a normal video or a mark, but is no class's name.
 _NO_CLASS = re.compile(
     r"(?:no|non|not|without|kein|keine|ohne|nichts|sans|aucun|aucune)\b.*|.*\bnormal\b.*"
@@ -173,27 +163,6 @@ def is_verdict(value: Any) -> bool:
     return True
 
 
-def _words(name: str) -> str:
-    """A class's name as small words: NormalVideos, normal_videos and Normal-Videos003 alike."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name)
-    parted = re.sub(
-        r"(?<![a-z])normal(?=\d|(?:video|event|clip|scene)s?(?![a-z]))", "normal ", folded(parted)
-    )
-    return re.sub(r"[\s_\-.]+", " ", parted).strip()
-
-
-def is_normal(value: Any) -> bool:
-    """Whether a class's name is the one of normal videos, as data sets write it: Normal_Videos_event,
-    Testing_Normal_Videos_Anomaly, normal_scene_1_scenario_4."""
-    if not isinstance(value, str) or len(value) > 60:
-        return False
-    text = _words(value)
-    words = {word.rstrip("0123456789") for word in text.split()} - {""}
-    # UCF-Crime's folders of normal videos end in Anomaly, as all of its folders do.
-    beside = words - _BESIDE - ({"anomaly"} if words & {"video", "videos"} else set())
-    return beside == {"normal"} or bool(NORMAL.fullmatch(text))
-
-
 def names_of(value: Any) -> list[str]:
     """The names in a cell of classes, of a list as of a text; none where it cannot be read."""
     try:
@@ -218,7 +187,7 @@ def classes(value: Any, alone: Set[str] = frozenset()) -> list[str] | None:
             continue
         if is_verdict(name) or re.fullmatch(r"\d+(\.\d+)?", name) or _CODE.match(name):
             raise ValueError(f"is {short(value)}; expected names of classes")
-        if _NO_CLASS.fullmatch(_words(name)):
+        if _NO_CLASS.fullmatch(small_words(name)):
             raise ValueError(f"is {short(value)}; expected Normal of a normal video; a class by another name")
     return found and ["Normal" if is_normal(name) else name for name in found]
 

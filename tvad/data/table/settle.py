@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from tvad.answer.classes import is_normal
 from tvad.common.errors import InputError
 from tvad.data.table import cells
 from tvad.data.table.clips import Clips
@@ -69,7 +70,7 @@ def abnormal(fields: Fields, rows: Rows) -> bool:
         return False
     name = fields["category"][0].name
     return bool(_ANOMALOUS.search("".join(words_of(name)))) or any(
-        cells.is_normal(word) for row in rows.rows for word in cells.names_of(row.cells.get(name))
+        is_normal(word) for row in rows.rows for word in cells.names_of(row.cells.get(name))
     )
 
 
@@ -121,7 +122,7 @@ def _by_values(fields: Fields, rows: Rows) -> Fields:
             moved = 0 < len(values) == plain
         else:
             moved = plain < len(values) and (
-                2 * plain < len(values) or any(cells.is_normal(w) for v in values for w in cells.names_of(v))
+                2 * plain < len(values) or any(is_normal(w) for v in values for w in cells.names_of(v))
             )
         if moved:
             named = {other if key == name else key: some for key, some in fields.items()}
