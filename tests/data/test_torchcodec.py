@@ -16,7 +16,9 @@ from tvad.data import video
 
 FEWER = {  # what torchcodec does not read: none of these may be one that it reads and we refuse
     *("b-frames.avi", "stream.ts", "joined.ts", "mpeg2.mpg", "interlaced.mpg", "bare.h264", "resized.mkv"),
-    "late-key.ts",
+    *("late-key.ts", "late-key.avi", "late-key.h264", "still.avi", "still.mp4", "still.m4v", "packed.avi"),
+    *("pause-b.avi", "pause-b4.avi", "joined-short.ts", "joined-b.ts", "joined.mpg"),
+    *("bare-30.h264", "bare-ntsc.h264", "bare.hevc", "bare.m2v"),
 }
 SILENT = {
     "playlist.mp4",

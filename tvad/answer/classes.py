@@ -30,8 +30,8 @@ _LEAD_IN = re.compile(
 # Words beside "normal" that leave it one: of parts of a data set, and the sets' own names.
 _OF_SETS = (
     "video videos event events clip clips scene scenes scenario class activity activities behavior behaviors"
-    " behaviour behaviours testing training test train validation val set split part z for recognition x label"
-    " ucf msad ubnormal shanghaitech nwpu tad ecva hivau vau"
+    " behaviour behaviours testing training test train validation val set split part z for recognition x"
+    " label ucf msad ubnormal shanghaitech nwpu tad ecva hivau vau"
 )
 _BESIDE = frozenset(_OF_SETS.split())
 _NORMAL = re.compile(
