@@ -5,7 +5,8 @@ A line that cannot be used is rejected by number with its reason, the rest is sc
 answer counts as wrong and is counted as `task.missing`. A line {"id": video, "task": "heatmap", "heatmap":
 FILE.npz} or {..., "frame_scores": [...]} gives a video's heatmap (array `heatmap`, T' x h x w, in a file
 below the predictions' folder) or only its frame scores, placed on its frames by `bench.placing`. Frame AUC
-and AP take any scale, the rest needs 0..1; videos without a line count as the lowest score of all, at most 0.
+and AP take any scale, the rest needs 0..1; a video without a line is wrong in every frame: normal ones get
+the highest score of all, anomalous ones the lowest.
 """
 
 import gc
@@ -31,9 +32,11 @@ from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, replacing
 from tvad.common.places import public
+from tvad.data import truth
 from tvad.data.check import Problem
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.data.video import Frames
 
 MOST_LINE = 4 << 20  # bytes of a line
 MOST_VALUES = 64 << 20  # of a heatmap
@@ -130,11 +133,19 @@ def read_heat(row: dict, folder: Path) -> np.ndarray:
     return heat
 
 
+def _anomalous(sample: Sample, frames: Frames) -> np.ndarray:
+    """(T,) int, 1 for an anomalous frame; 0 where it is not known."""
+    mask = truth.open_mask(sample, frames.total, *frames.images.shape[1:3])
+    labels = truth.frame_labels(sample, frames.clock.times, mask)
+    return np.zeros(frames.total, int) if labels is None else labels
+
+
 def _score_heatmaps(
     rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite
 ) -> tuple[dict[str, heatmap.VideoScores], dict[str, Interval], list[Problem]]:
     """Videos and heatmap metrics of the lines; of frame scores alone only those of frames, and of maps among
-    them those of the videos that have maps."""
+    them those of the videos that have maps. A video without a line is wrong in every frame: no other score
+    that it might have been given is worse, so that none gains by being left out."""
     by_id = {sample.id: sample for sample in samples}
     store = ClipStore(suite.rate, suite.max_frames)
     maps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # and which of them holds for every frame
@@ -154,12 +165,14 @@ def _score_heatmaps(
             rejected.append(Problem(f"{path}:{n}", str(error)))
     if not maps:
         return {}, {}, rejected
-    lowest = min(0.0, *(float(heat.min()) for heat, _ in maps.values()))
+    low = min(0.0, *(float(heat.min()) for heat, _ in maps.values()))
+    high = max(1.0, *(float(heat.max()) for heat, _ in maps.values()))
+    side = 2 if mapped else 1
+    wrong = np.broadcast_to(np.array([high, low], np.float32)[:, None, None], (2, side, side))
     videos = {}
     for sample in tqdm(samples, unit="video", desc="heatmaps", disable=None):
         frames = store.frames(sample)
-        silent = np.full((1, 2, 2) if mapped else (1, 1, 1), lowest, np.float32)
-        heat, steps = maps.get(sample.id, (silent, np.zeros(frames.total, int)))
+        heat, steps = maps.get(sample.id) or (wrong, _anomalous(sample, frames))
         videos[sample.id] = heatmap.VideoScores(sample, heat, frames, steps)
     found = heatmap.metrics(videos, suite.resamples, suite.seed)
     kept = {name: m for name, m in found.items() if mapped or name.partition(":")[0] in heatmap.OF_FRAMES}

@@ -173,6 +173,14 @@ def test_what_cannot_be_honoured_is_refused_by_name(with_heat, change, words):
     assert status == 400 and words in said(answer) and not with_heat.seen
 
 
+def test_a_clip_by_a_name_of_the_client_is_refused(with_heat, clip):
+    """By its `uuid` vLLM answers about whatever clip was first sent under it, beside this clip's heatmap."""
+    for kind in ("video_url", "image_url"):
+        part = {"type": kind, kind: {"url": url_of(clip.read_bytes())}, "uuid": "1"}
+        status, answer = asked(with_heat, {"messages": [{"role": "user", "content": [part]}]})
+        assert status == 400 and "uuid: not taken" in said(answer) and not with_heat.seen
+
+
 def test_a_heatmap_is_refused_where_none_is_given(with_heat, clip):
     status, answer = asked(with_heat, {"heatmap": True, "prompt": "a"}, path="/v1/completions")
     assert status == 400 and "heatmap: only at /v1/chat" in said(answer) and not with_heat.seen

@@ -211,3 +211,19 @@ def test_maps_of_some_videos_are_scored_and_the_others_are_named(plan, tmp_path)
     assert alone["heatmap.micro_auc"].n == 4 and alone["heatmap.micro_auc"].note is None
     three, _ = score(written(tmp_path / "l.jsonl", maps), replace(plan, max_videos=3), tmp_path / "three")
     assert three["heatmap.pixel_auc"].value == pytest.approx(found.value)
+
+
+def test_no_score_is_as_bad_as_none(plan, tmp_path):
+    """A video that is left out gains nothing, whatever it would have been given."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"id": name, "task": "heatmap", "frame_scores": rng.random(4).tolist(), "stride": 5}
+        for name in "abcd"
+    ]
+    whole = score(written(tmp_path / "rows.jsonl", rows), plan, tmp_path / "out")[0]
+    for left_out in range(4):
+        some = [row for n, row in enumerate(rows) if n != left_out]
+        found = score(written(tmp_path / "rows.jsonl", some), plan, tmp_path / "out")[0]
+        assert found["heatmap.missing"].value == 0.25
+        for metric in ("heatmap.micro_auc", "heatmap.micro_ap"):
+            assert found[metric].value < whole[metric].value

@@ -239,7 +239,11 @@ def _of_text(text: str, column: Column, comma: bool) -> list[RawSpan]:
     if not _SPANS.fullmatch(skeleton) or (comma and "," in skeleton):
         raise ValueError(f"is {short(text)}; expected spans such as 3-7; 12-15 or [[3, 7], [12, 15]]")
     spans: list[RawSpan] = []
-    for one, other in zip(found[::2], found[1::2], strict=True):
+    pairs = list(zip(found[::2], found[1::2], strict=True))
+    units = {_said(pair) for pair in pairs if any(pair)}
+    if column.unit is None and None in units and units - {None, "s", "clock"}:
+        raise ValueError(f"is {short(text)}; expected the unit of every span")
+    for one, other in pairs:
         shared = _shared(one, other, text)
         both = replace(column, unit=shared) if shared and column.unit is None else column
         a, b = (match and _of_match(match, both, comma, text) for match in (one, other))
@@ -256,6 +260,12 @@ def _shared(one: re.Match | None, other: re.Match | None, text: str) -> str | No
     if units[0] and not one["before"] and units[0] != "s":
         raise ValueError(f"is {short(text)}; expected the unit behind both times")
     return units[0] or units[1]
+
+
+def _said(pair: tuple[re.Match | None, re.Match | None]) -> str | None:
+    """The unit that a pair says at either end; "clock" for a clock time."""
+    units = [_own(match) if match["number"] else "clock" for match in pair if match]
+    return next((unit for unit in units if unit), None)
 
 
 def _own(match: re.Match) -> str | None:

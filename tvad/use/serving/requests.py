@@ -74,8 +74,10 @@ def check(path: str, body: dict[str, Any], server: Sampling, trusted: bool, toke
     for part in parts:
         address = part.get("video_url")
         address = address.get("url") if isinstance(address, dict) else address
-        if "video_url" in part and not part.get("uuid") and not (address and isinstance(address, str)):
+        if "video_url" in part and not (address and isinstance(address, str)):
             raise InputError("video_url: expected an address, found none")
+        if "uuid" in part:  # vLLM would answer about whatever was first sent by that name, by anybody
+            raise InputError("uuid: not taken; a clip is known by its content")
     control = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")  # one pass over texts of 100 MiB
     for key, value in body.items():
         for text in _texts({key: value}) if key not in NO_TEXT else ():
