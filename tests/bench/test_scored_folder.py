@@ -1,13 +1,15 @@
 """`bench score` into a folder: what it ends with, and that the folder holds one scoring at a time."""
 
 import json
-import os
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from bench import score as scoring
 from bench.__main__ import main
@@ -107,31 +109,35 @@ def test_a_folder_holds_the_last_scoring_and_nothing_of_one_before(plan, tmp_pat
     assert not any(d.metric.startswith("heatmap") for d in compare(tmp_path / "out", tmp_path / "out"))
 
 
-def killed_after(count: int, call) -> bool:
-    """Run `call` in a process of its own that dies without a word at its `count`-th change of a file's name;
-    whether it was killed."""
-    if (child := os.fork()) == 0:
-        left = count
+# Scores in a process that dies without a word at its n-th change of a file's name.
+DYING = """
+import os, sys
+from pathlib import Path
+from bench.score import score
+from bench.suite import Suite
 
-        def dying(original):
-            def counted(*args, **more):
-                nonlocal left
-                if not left:
-                    os._exit(9)
-                left -= 1
-                return original(*args, **more)
+path, data, out, left = *sys.argv[1:4], int(sys.argv[4])
 
-            return counted
+def dying(original):
+    def counted(*args, **more):
+        global left
+        if not left:
+            os._exit(9)
+        left -= 1
+        return original(*args, **more)
+    return counted
 
-        Path.replace, Path.unlink = dying(Path.replace), dying(Path.unlink)
-        try:
-            call()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+Path.replace, Path.unlink = dying(Path.replace), dying(Path.unlink)
+score(path, Suite("s", data, ["judgement", "heatmap"], resamples=10), out)
+"""
 
 
-def test_a_kill_at_any_moment_leaves_one_whole_scoring_or_none(plan, tmp_path):
+def killed_after(count: int, path: str, data: Path, out: Path) -> bool:
+    command = [sys.executable, "-c", DYING, path, str(data), str(out), str(count)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120).returncode == 9
+
+
+def test_a_kill_at_any_moment_leaves_one_whole_scoring_or_none(data, plan, tmp_path):
     first = written(tmp_path / "maps.jsonl", [*scores("abcd"), *answers("Yes")])
     last = written(tmp_path / "words.jsonl", [*scores("abcd", 0.1), *answers("No")])
     for name, path in (("first", first), ("last", last)):
@@ -141,7 +147,7 @@ def test_a_kill_at_any_moment_leaves_one_whole_scoring_or_none(plan, tmp_path):
     while True:
         out = tmp_path / f"out{count}"
         score(first, plan, out)
-        if not killed_after(count, lambda out=out: score(last, plan, out)):
+        if not killed_after(count, last, data, out):
             break
         if (out / METRICS).exists():  # nothing says that it is not finished: then it is
             assert {k: v for k, v in shape(out).items() if not k.startswith(".")} in whole
