@@ -420,3 +420,22 @@ def test_a_mebibyte_of_words_about_time_is_read_in_one_pass(part):
     for content in (text, f"<answer>{text}</answer>", f"<glue>{text}</glue>"):
         found = parse(content, timing=TWENTY)
         assert found.spans is None or found.spans == NONE or len(found.spans) <= 1000
+
+
+@pytest.mark.parametrize(
+    "text, spans",
+    [
+        ("The video runs from 0 to 20 seconds. The anomaly occurs from 3 to 7.5 s.", ((3.0, 7.5),)),
+        ("Clip duration: 0.0 - 20.0 s\nAnomaly: 3.0 - 7.5 s", ((3.0, 7.5),)),
+        ("The 20-second video (0:00-0:20) shows a fall at 0:03-0:07.", ((3.0, 7.0),)),
+        ("From 0 to 20 seconds.", ((0.0, 20.0),)),
+        ("The fall is at 0-4 s and 12-20 s.", ((0.0, 4.0), (12.0, 20.0))),
+        (
+            '[{"start": 0, "end": 3, "label": "normal"}, {"start": 3, "end": 7.5, "label": "fall"}]',
+            ((3.0, 7.5),),
+        ),
+        ('[{"start": 0, "end": 20, "label": "Normal"}]', "none"),
+    ],
+)
+def test_what_is_said_of_the_video_or_of_its_normal_parts_is_no_anomaly(text, spans):
+    assert parse(text, timing=Timing(20.0, 10.0)).spans == spans

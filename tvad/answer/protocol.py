@@ -13,6 +13,7 @@ from typing import Literal
 
 from tvad.answer import vau_r1
 from tvad.answer.boxes import Box, boxes_in_text, read_boxes
+from tvad.answer.classes import is_normal
 from tvad.answer.elements import elements
 from tvad.answer.reading import DEFAULT, Reading
 from tvad.answer.reasoning import FOREIGN, marks_in
@@ -191,6 +192,10 @@ def parse(
     if isinstance(spans, tuple) and not strict:
         told = (read_labels(part, len(spans)) for part in (glue, said, outside) if part)
         labels = next((names for names in told if names), None)
+        if labels and any(map(is_normal, labels)):  # parts that are called normal are not the answer
+            kept = [n for n, name in enumerate(labels) if not is_normal(name)]
+            spans = tuple(spans[n] for n in kept) or NONE
+            labels = tuple(labels[n] for n in kept) or None
     tags = tuple(name for name, _, closed in found if closed)
     defects = list(dict.fromkeys(defects))
     return Answer(think, answer, spans, boxes, tuple(defects), tags, span_labels=labels, reading=reading)

@@ -19,6 +19,7 @@ from tvad.answer.words import CORRECTS
 Span = tuple[float, float]
 Spans = tuple[Span, ...] | Literal["none"]
 NONE: Literal["none"] = "none"  # the span of a normal video
+WHOLE = 0.05  # seconds by which a span of the whole video may differ from it
 MAX_SPANS = 1000  # of an answer
 TAIL = 1 << 16  # characters of a free text that are read, its last ones: what counts is said at the end
 ROUNDED = 0.011  # seconds past the end that rounding to hundredths explains
@@ -105,7 +106,15 @@ def read_text(text: str, timing: Timing | None = None) -> tuple[Spans | None, li
         return None, cut
     spans, defects = _resolved(found, said, timing)
     defects = [*cut, *defects]
-    return tuple(dict.fromkeys(spans)) if isinstance(spans, tuple) else spans, defects
+    return _parts(tuple(dict.fromkeys(spans)), timing) if isinstance(spans, tuple) else spans, defects
+
+
+def _parts(spans: tuple[Span, ...], timing: Timing | None) -> tuple[Span, ...]:
+    """Without the whole video where parts of it are said too: "the clip runs from 0 to 20 s" says how long it
+    is."""
+    end = timing.duration if timing else None
+    parts = tuple(s for s in spans if end is None or s[0] > WHOLE or s[1] < end - WHOLE)
+    return parts or spans
 
 
 def _corrected(text: str) -> str:
