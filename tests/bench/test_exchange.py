@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from test_openai import Endpoint
 
 from bench import judge, suite
-from bench.__main__ import main
 from bench.exchange import from_lmms_eval, to_inspect
 from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
@@ -122,13 +121,6 @@ def test_judges_are_cached_and_compared(plan, tmp_path, endpoint):
         and kept["agreement"]["classification"]["mean_difference"] == 0.0
     )
     assert "agreement" in judge.table(result)
-
-
-def test_a_reply_without_a_rating_is_an_exit_status(plan, tmp_path, endpoint):
-    run(Baseline("oracle"), "o", replace(plan, max_videos=2), tmp_path)
-    command = ["judge", str(tmp_path), "--judge", f"openai:a@{endpoint.url}"]
-    endpoint.replies = [reply("No."), *[reply(json.dumps(GOOD))] * 9]
-    assert main(command) == 1 and main(command) == 0
 
 
 def test_ratings_go_on_after_a_cut_line_and_after_another(plan, tmp_path, endpoint):
