@@ -100,7 +100,7 @@ class ServingMiddleware:
         if status != 200:
             return status, answer
         try:
-            if len(seen) != 1:  # a video that vLLM remembers by its uuid is not sent again
+            if len(seen) != 1:
                 raise InputError(f"heatmap: expected one video_url with a video, found {len(seen)}")
             return status, json.loads(answer) | {"heatmap": await self._heatmaps.of(seen[0])}
         except InputError as error:
