@@ -473,7 +473,7 @@ def test_heatmaps_made_elsewhere_are_scored(scenes, tmp_path):
     )
     frames, _ = score(predictions(tmp_path, scored[:-1]), plan, tmp_path / "frames")
     assert (
-        frames["heatmap.micro_auc"].value > 0.95
+        0.9 < frames["heatmap.micro_auc"].value < 0.95  # the one that is left out is wrong in every frame
         and "heatmap.rbdc" not in frames
         and frames["heatmap.missing"].value == 1 / 16
     )
