@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tvad.answer import LETTERS
+from tvad.answer import LETTERS, TAGS, Box, Spans, parse
 from tvad.answer.letters import same_text
 
 ROUNDING = 1e-3  # seconds by which a span may end after its video
 WHOLE = 1.0  # seconds: where times were annotated in whole ones, the last one may only have begun
-EDGE = (
-    1.0  # pixels by which a track's box may reach over the picture: its edges count as 0..width or width - 1
-)
+# Pixels by which a track's box may reach over the picture: its edges count as 0..width or width - 1.
+EDGE = 1.0
 _MARK = re.compile(r"\(?([A-Z])[).:]\s+\S")  # "B. a dog": an option that brings its own letter
 _LETTER = rf"(?:[{LETTERS}]|\((?i:[{LETTERS}])\))(?!\w)"  # a small one only in brackets: "a" is an article
 _OTHERS = re.compile(
@@ -112,6 +111,23 @@ def of_boxes(boxes: Iterable[tuple[Sequence[Any], Any]], duration: float | None)
         elif t is not None and duration is not None and t > duration + ROUNDING:
             found.append(f"box at {t} s, the video has {duration:.2f} s")
     return found
+
+
+def of_writing(written: str, kind: str, spans: Spans | None, boxes: tuple[Box, ...]) -> list[str]:
+    """What of a reference is lost when it is read as rewards read it: tags inside its words, a box or a span
+    too thin for the protocol's digits."""
+    tags, read = TAGS[kind], parse(written, "strict")
+    meant = spans if "glue" in tags else None, boxes if "box" in tags else ()
+    # "none" and None are themselves; of several spans or boxes each must be there.
+    same = [
+        len(a) == len(b) if isinstance(a, tuple) and isinstance(b, tuple) else a == b
+        for a, b in zip((read.spans, read.boxes), meant, strict=True)
+    ]
+    wrong = [defect for defect in read.defects if defect != "missing_think"]  # a rationale may be missing
+    if all(same) and not wrong:
+        return []
+    why = ", ".join(wrong) or "a span or box is smaller than its digits show"
+    return [f"the reference {written[-200:]!r} cannot be read back: {why}"]
 
 
 def names_others(option: str) -> bool:

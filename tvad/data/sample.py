@@ -14,7 +14,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
 
-from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, Timing, first_span, judged, parse, render
+from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, Timing, first_span, judged, render
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, made, parse_json, write_whole
 from tvad.common.formats import Format
@@ -125,30 +125,12 @@ class Question:
         if isinstance(self.spans, tuple):
             found += faults.of_spans(self.spans, duration)
         found += faults.of_boxes([(box.xyxy, box.t) for box in self.boxes], duration)
-        if not found:
+        if not found and self.kind != DIALOGUE_TURN:
             try:
-                found += self._unread(self.solution())
+                found += faults.of_writing(self.solution(), self.kind, self.spans, self.boxes)
             except ValueError as error:
                 found.append(str(error))
         return found
-
-    def _unread(self, written: str) -> list[str]:
-        """What of the reference is lost when it is read as rewards read it: tags inside its words, a box or a
-        span too thin for the protocol's digits."""
-        if self.kind == DIALOGUE_TURN:
-            return []
-        tags, read = TAGS[self.kind], parse(written, "strict")
-        meant = self.spans if "glue" in tags else None, self.boxes if "box" in tags else ()
-        # "none" and None are themselves; of several spans or boxes each must be there.
-        same = [
-            len(a) == len(b) if isinstance(a, tuple) and isinstance(b, tuple) else a == b
-            for a, b in zip((read.spans, read.boxes), meant, strict=True)
-        ]
-        wrong = [defect for defect in read.defects if defect != "missing_think"]  # a rationale may be missing
-        if all(same) and not wrong:
-            return []
-        why = ", ".join(wrong) or "a span or box is smaller than its digits show"
-        return [f"the reference {written[-200:]!r} cannot be read back: {why}"]
 
     def doubts(self) -> list[str]:
         """Why an answer to it, which can be scored, may not tell what was meant."""

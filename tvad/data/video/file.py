@@ -39,8 +39,7 @@ av.logging.set_level(av.logging.PANIC)
 class VideoFile:
     """A file, or one in memory. `clock`: as its packets say, once `shown` has ended as its frames do; `size`:
     (height, width) of the picture as it is shown, once there was one; `codec`, `pixels`: as FFmpeg names
-    them. Raises InputError that names the file,
-    for one that is no video, is damaged, or was cut off."""
+    them. Raises InputError that names the file, for one that is no video, is damaged, or was cut off."""
 
     def __init__(self, source: str | os.PathLike | io.BytesIO):
         self._source = source
