@@ -91,9 +91,9 @@ class VideoScores:
         self._map(heat, steps, shown, (height, width), mask)
         if not self.lacks[REGIONS]:
             taken = set(shown.tolist())
-            rows = [
-                (t.id, f, *t.boxes[f])
-                for t in sample.tracks or ()
+            rows = [  # by place, not by id: UBnormal counts an object that misbehaves twice as two tracks
+                (n, f, *t.boxes[f])
+                for n, t in enumerate(sample.tracks or ())
                 for f in t.anomalous
                 if f in t.boxes and f in taken
             ]

@@ -40,7 +40,10 @@ def read_record(path: Path) -> dict[str, Any]:
     """A record in today's form. Raises InputError that names the file for one that is newer or cannot be
     read."""
     try:
-        return RECORD.check(json.loads(path.read_text(encoding="utf-8")), str(path))
+        record = RECORD.check(json.loads(path.read_text(encoding="utf-8")), str(path))
+        # Before there were forms of a dialogue, a stage told it as its data held it.
+        record["stage"].get("texts", {}).setdefault("form", "stored")
+        return record
     except InputError:
         raise
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:

@@ -2,7 +2,7 @@
 ablation leaves. Imports no torch."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from rft.common import moved
 from rft.common.trainable import LoraSpec
@@ -65,7 +65,10 @@ class Texts:
     kinds: list[str] | None = None
     """Kinds of questions; by default all, [] none."""
     dialogue: bool = False
-    """The anomaly-focused dialogue."""
+    """The anomaly-focused dialogue (T-VAU's phase B)."""
+    form: Literal["talk", "figure", "protocol", "stored"] = "talk"
+    """Of the dialogue: the turns of the authors' talk, the framework figure's one structured answer, the
+    paper's protocol, or as the data set holds it."""
     narratives: bool = False
     """Words about every object (T-VAU's phase A)."""
 

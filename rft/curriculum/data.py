@@ -11,6 +11,7 @@ from rft.curriculum.read_outs import object_targets, token_targets
 from rft.curriculum.views import View, draw_view
 from tvad.answer import Box
 from tvad.control import chat, plain, tokens_of
+from tvad.data import dialogue
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
 from tvad.data.questions import LETTERS
@@ -174,8 +175,8 @@ class ClipCollator:
         """What this stage says about a sample: turns, and whether letters weigh more."""
         kinds = self.texts.kinds
         found = [self.branches.of(q) for q in sample.questions if kinds is None or q.kind in kinds]
-        if self.texts.dialogue and sample.dialogue:
-            found.append((list(sample.dialogue), 0))
+        if self.texts.dialogue and (turns := dialogue.turns(sample, self.texts.form)):
+            found.append((list(turns), 0))
         if self.texts.narratives:
             found += [([turn], 0) for turn in narratives(sample)]
         return found

@@ -18,7 +18,7 @@ from leaderboard.board.config import Board
 from rft.common import moved
 from rft.common.stage_record import RECORD, read_record, write_record
 from rft.curriculum.arguments import arguments_of
-from rft.curriculum.config import Curriculum, Data, Optimiser, Stage
+from rft.curriculum.config import Curriculum, Data, Optimiser, Stage, Texts
 from rft.grpo.config import OWNED, GrpoRun, Watch, settings_of
 from rft.studies.ablation import Ablation
 from rft.studies.experiment import Experiment
@@ -28,7 +28,8 @@ from tvad.common import config
 from tvad.common.errors import InputError
 
 GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(encoding="utf-8"))
-SINCE = {"prompt_tokens", "reading", "classes"}  # keys that have come since the golden values were taken
+# Keys that have come since the golden values were taken.
+SINCE = {"prompt_tokens", "reading", "classes", "form"}
 MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
 FOLDERS = {cls.FOLDER: cls for cls in (Curriculum, GrpoRun, Suite, Gate, Board)}
 CLASSES = {
@@ -63,10 +64,38 @@ def test_every_shipped_file_has_its_golden_values():
     assert shipped == set(GOLDEN["resolved"])
 
 
+def older(value):
+    """A configuration without the keys that have come since, wherever they stand."""
+    if isinstance(value, dict):
+        return {key: older(inner) for key, inner in value.items() if key not in SINCE}
+    return [older(inner) for inner in value] if isinstance(value, list) else value
+
+
 @pytest.mark.parametrize("path", GOLDEN["resolved"])
 def test_shipped_files_resolve_to_the_values_they_had(path):
-    found = dataclasses.asdict(resolved(path))
-    assert {key: value for key, value in found.items() if key not in SINCE} == today(GOLDEN["resolved"][path])
+    assert older(dataclasses.asdict(resolved(path))) == today(GOLDEN["resolved"][path])
+
+
+def test_stages_behind_shipped_checkpoints_keep_the_dialogue_that_their_data_holds():
+    """New ones take the published form; a record from before there were forms says what was so then."""
+    assert Texts().form == "talk"
+    for name in ("tiny", "closed", "ablation"):
+        told = [
+            stage.texts.form
+            for stage in resolved(f"configs/stage/{name}.yaml").stages
+            if stage.texts.dialogue
+        ]
+        assert told and set(told) == {"stored"}
+    for name in ("tvad-7b-ubnormal", "tvad-7b-shanghaitech"):
+        assert resolved(f"configs/stage/{name}.yaml").stages[-1].texts == Texts(dialogue=True, form="talk")
+
+
+def test_a_stage_begun_before_there_were_forms_does_not_go_on_with_another(tmp_path):
+    stage = Stage("x", ["*"], Data("d"), Texts(dialogue=True), optimiser=Optimiser(steps=2))
+    before = dataclasses.asdict(stage)
+    del before["texts"]["form"]
+    write_record(tmp_path, {"stage": before})
+    assert read_record(tmp_path / "stage.json")["stage"]["texts"]["form"] == "stored"
 
 
 @pytest.mark.parametrize("name", GOLDEN["training"])

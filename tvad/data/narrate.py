@@ -3,14 +3,16 @@ object (T-VAU's phase A)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from tvad.data.sample import Sample
+from tvad.data.sample import Sample, Track
 
 WAYS = ("to the left", "to the right", "away from the camera", "towards the camera")
 THIRDS = ("left", "middle", "right")
 MOST_OBJECTS = 4
+OVERALL, UNUSUAL = "What is there in this video?", "Does anything unusual happen in this video?"
 
 
 def motion(
@@ -43,20 +45,52 @@ def pace(move: dict) -> str:
     )
 
 
+def objects(sample: Sample) -> list[Track]:
+    """The objects of a sample's tracks, one each: of several tracks with one id, as UBnormal has where an
+    object misbehaves twice, the boxes of all."""
+    found: dict[int, Track] = {}
+    for track in sample.tracks or ():
+        if (known := found.get(track.id)) is None:
+            found[track.id] = track
+        else:
+            boxes = dict(sorted((known.boxes | track.boxes).items()))
+            wrong = tuple(sorted({*known.anomalous, *track.anomalous}))
+            found[track.id] = replace(known, boxes=boxes, anomalous=wrong, look=known.look or track.look)
+    return list(found.values())
+
+
+def all_tracked(sample: Sample) -> bool:
+    """Whether every object that is to be seen has a track: where tracks go beyond what is anomalous. Of
+    tracks that hold the anomaly and nothing else (ShanghaiTech's), nobody knows what else is there."""
+    return any(set(track.boxes) - set(track.anomalous) for track in sample.tracks or ())
+
+
+def several(count: int, kind: str) -> str:
+    return f"{count} {kind}{'s' if count > 1 else ''}"
+
+
 def narratives(sample: Sample) -> list[tuple[str, str]]:
     """Phase A: what is there (overall), how each object looks (attribute) and moves (motion). Questions with
-    answers; empty without tracks. Objects are told apart by kind and by where they start; of several that
-    cannot be told apart, none is asked about."""
-    video = sample.video
-    if not sample.tracks or not video.width or not video.fps:
-        return []
-    counts = Counter(track.kind for track in sample.tracks)
-    listed = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in sorted(counts.items()))
-    told = [("What is there in this video?", f"There {'are' if len(sample.tracks) > 1 else 'is'} {listed}.")]
-    moves = [(t, motion(t.boxes, video.width, video.fps, video.times)) for t in sample.tracks]
+    answers. Objects are told apart by kind and by where they start; of several that cannot be told apart,
+    none is asked about. Where it is not known which objects there are, overall is whether anything is
+    unusual; empty where that is not known either, and where there is nothing."""
+    video, found = sample.video, objects(sample)
+    whole = all_tracked(sample)
+    counts = Counter(track.kind for track in found)
+    listed = ", ".join(several(n, kind) for kind, n in sorted(counts.items()))
+    told = []
+    if whole:
+        told.append((OVERALL, f"There {'are' if len(found) > 1 else 'is'} {listed}."))
+    elif found:
+        told.append((UNUSUAL, f"Yes, {listed} behave{'s' if len(found) == 1 else ''} unusually."))
+    elif sample.tracks is None and sample.label is not None:
+        told.append((UNUSUAL, "Yes." if sample.anomalous else "No, nothing unusual happens."))
+    if not found or not video.width or not video.fps:
+        return told
+    moves = [(t, motion(t.boxes, video.width, video.fps, video.times)) for t in found]
     places = Counter((track.kind, move["from"]) for track, move in moves)
     for track, move in [m for m in moves if places[m[0].kind, m[1]["from"]] == 1][:MOST_OBJECTS]:
-        name = f"the {track.kind} that starts in the {move['from']}"
+        name = f"the {'' if whole else 'unusual '}{track.kind} that starts in the {move['from']}"
         if track.look:
             told.append((f"How does {name} look?", f"It is {track.look}."))
         told.append(

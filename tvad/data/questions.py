@@ -22,8 +22,8 @@ VAU_BENCH = {
     "temporal": "Is there an anomaly in this video? If so, when?",
     "classification": "Which type of anomaly appears in this video?",
 }
-# T-VAU's dialogue protocol, in the order in which it is asked: topic -> question. Answered in plain words,
-# without tags.
+# T-VAU's dialogue, in the order in which it is asked: topic -> question. Answered in plain words, without
+# tags. The paper's protocol, which data sets hold (`Sample.dialogue`) ...
 DIALOGUE = {
     "judgement": "Is there an anomaly?",
     "target": "What is the target?",
@@ -31,6 +31,21 @@ DIALOGUE = {
     "trajectory": "What is its trajectory?",
     "cause": "When and why?",
 }
+# ... the turns of the authors' talk on the workshop version, and the framework figure's one answer with a
+# turn about the surroundings (`tvad.data.dialogue`; the words are ours).
+TALK = {
+    "judgement": "Is there any anomaly in the scene?",
+    "target": "Which target is it?",
+    "features": "What are its features?",
+    "motion": "What is its motion state?",
+    "trajectory": "From where to where does it move?",
+}
+FIGURE = {
+    "structured": "Is there an anomaly in the scene? Tell target, features, motion, trajectory and time.",
+    "surroundings": "What are the surroundings?",
+}
+# What a turn asks about, by its words.
+TOPICS = {asked: topic for form in (DIALOGUE, TALK, FIGURE) for topic, asked in form.items()}
 
 
 def lettered(options: Sequence[str]) -> list[tuple[str, str]]:

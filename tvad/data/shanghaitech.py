@@ -7,11 +7,13 @@
     TRACKS/01_0014.txt                                   optional (Georgescu et al., TPAMI 2021):
                                                          track, frame, x1, y1, x2, y2
 
-Frames become an mp4 in the data set. The masks decide what is anomalous; tracks add boxes.
+Frames become an mp4 in the data set. The masks decide what is anomalous; tracks add the boxes of what is, and
+nobody's else: the people beside it, and those of normal videos, have none.
 """
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,7 @@ from tvad.common.errors import InputError
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
+from tvad.data.dialogue import turns
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 24.0
@@ -120,17 +123,18 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
         out / f"masks/{name}.npz", (pixels[i, : even[0], : even[1]].astype(bool) for i in range(len(files)))
     )
     spans = spans_of(np.flatnonzero(labels).tolist(), FPS)
-    return Sample(
+    sample = Sample(
         id=name,
         source="shanghaitech",
         split="test",
         video=Video(f"videos/{name}.mp4", FPS, len(files), even[1], even[0]),
         label="anomalous" if labels.any() else "normal",
         spans=spans,
-        tracks=tracks if labels.any() else (),
+        tracks=tracks,
         mask=f"masks/{name}.npz",
         questions=grounding_questions(spans, tracks or (), FPS, even[1], even[0]),
     )
+    return replace(sample, dialogue=turns(sample, "protocol"))
 
 
 def make_train_sample(root: Path, name: str, out: Path) -> Sample:
@@ -138,16 +142,16 @@ def make_train_sample(root: Path, name: str, out: Path) -> Sample:
     source = root / "training" / "videos" / f"{name}.avi"
     shown, clock = described(source, f"videos/{name}.avi")
     link(source, out / shown.path)
-    return Sample(
+    sample = Sample(
         id=name,
         source="shanghaitech",
         split="train",
         video=shown,
         label="normal",
         spans=(),
-        tracks=(),
         questions=grounding_questions((), (), clock, shown.width or 0, shown.height or 0),
     )
+    return replace(sample, dialogue=turns(sample, "protocol"))
 
 
 def read(

@@ -6,13 +6,16 @@
         abnormal_scene_1_scenario_1_tracks.txt      lines: id, first frame, last frame
     SPLITS/{normal,abnormal}_{training,validation,test}_video_names.txt     the authors' scripts folder
 
-Tracks list the anomalous objects and when each misbehaves. Where a corrected `*_new_tracks.txt` lies beside,
-it is read instead, as the authors' scripts do. Boxes are the inclusive extent of an id's pixels (the authors'
-script takes the largest contour and adds one).
+The maps show every object, of normal videos too where their annotations lie beside; tracks list the anomalous
+ones and when each misbehaves. Where a corrected `*_new_tracks.txt` lies beside, it is read instead, as the
+authors' scripts do. Boxes are the inclusive extent of an id's pixels (the authors' script takes the largest
+contour and adds one). Maps know neither kind nor looks: every track is an "object".
 """
 
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,9 +25,11 @@ from tvad.common.errors import InputError
 from tvad.data import masks
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
+from tvad.data.dialogue import turns
 from tvad.data.sample import Sample, Track
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
+Corners = tuple[float, float, float, float]  # x1, y1, x2, y2, inclusive pixels
 _NAME = re.compile(r"(normal|abnormal)_scene_(\d+)_[A-Za-z0-9_]+")
 
 
@@ -77,62 +82,107 @@ def make_sample(root: Path, name: str, split: str, out: Path) -> Sample:
     target = f"videos/{name}.mp4"
     shown, clock = described(source, target)
     frames, width, height = len(clock), shown.width or 0, shown.height or 0
-    tracks: tuple[Track, ...] = ()
+    tracks: tuple[Track, ...] | None
     mask = None
+    notes = folder / f"{name}_annotations"
     if match.group(1) == "abnormal":
-        notes = folder / f"{name}_annotations"
         listed = notes / f"{name}_new_tracks.txt"
         listed = listed if listed.is_file() else notes / f"{name}_tracks.txt"
         if not listed.is_file():
             raise InputError(f"{listed}: no such track file")
-        rows = read_tracks(listed, frames)
-        boxes: list[dict[int, tuple[float, float, float, float]]] = [{} for _ in rows]
-
-        # Fills `boxes` while `masks.write` takes the frames: every picture of ids is read once.
-        def frame_masks():
-            for frame in range(frames):
-                lit = np.zeros((height, width), bool)
-                active = [i for i, (_, start, end) in enumerate(rows) if start <= frame <= end]
-                if active:
-                    path = notes / f"{name}_{frame:04d}_gt.png"
-                    if not path.is_file():
-                        raise InputError(
-                            f"{path}: no such mask, but track {rows[active[0]][0]} covers frame {frame}"
-                        )
-                    ids = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-                    if ids is None:
-                        raise InputError(f"{path}: not a picture")
-                    if ids.shape != (height, width):
-                        raise InputError(
-                            f"{path}: {ids.shape[1]} x {ids.shape[0]} pixels, the video has {width} x"
-                            f" {height}"
-                        )
-                    for i in active:
-                        shown = ids == rows[i][0]
-                        y, x = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
-                        if len(y):  # an object may be hidden for a while
-                            boxes[i][frame] = (float(x[0]), float(y[0]), float(x[-1]), float(y[-1]))
-                        lit |= shown
-                yield lit
-
-        masks.write(out / f"masks/{name}.npz", frame_masks())
+        found = Objects(notes, name, (frames, height, width), read_tracks(listed, frames))
+        masks.write(out / f"masks/{name}.npz", found.masks())  # every picture of ids is read once
         mask = f"masks/{name}.npz"
-        tracks = tuple(Track(i, "object", b, tuple(b)) for i, b in enumerate(boxes) if b)
-        if not tracks:
+        tracks = found.tracks()
+        if not any(track.anomalous for track in tracks):
             raise InputError(f"{notes}: none of the masks shows an object that {listed.name} lists")
+    else:
+        found = Objects(notes, name, (frames, height, width), [])
+        for _ in found.masks():
+            pass
+        tracks = found.tracks() if found.whole else None  # its objects are not known
     link(source, out / target)
-    spans = spans_of((f for t in tracks for f in t.anomalous), clock)
-    return Sample(
+    wrong = [track for track in tracks or () if track.anomalous]
+    spans = spans_of((f for t in wrong for f in t.anomalous), clock)
+    sample = Sample(
         id=name,
         source="ubnormal",
         split=split,
         video=shown,
-        label="anomalous" if tracks else "normal",
+        label="anomalous" if wrong else "normal",
         spans=spans,
         tracks=tracks,
         mask=mask,
-        questions=grounding_questions(spans, tracks, clock, width, height),
+        questions=grounding_questions(spans, tuple(wrong), clock, width, height),
     )
+    return replace(sample, dialogue=turns(sample, "protocol"))
+
+
+class Objects:
+    """The objects of a video's maps of ids, a track each: those that `rows` (id, first frame, last frame)
+    call anomalous, one for every row, and all others. Where a frame has no map, nobody knows who else is
+    there (`whole` is False), and only what the rows list is kept."""
+
+    def __init__(self, notes: Path, name: str, shape: tuple[int, int, int], rows: list[tuple[int, int, int]]):
+        """shape: (T, H, W) of the video."""
+        self.notes, self.name, self.shape, self.rows = notes, name, shape, rows
+        self.whole = True
+        self._boxes: list[dict[int, Corners]] = [{} for _ in rows]  # while it misbehaves, by row
+        self._others: dict[int, dict[int, Corners]] = {}  # at all other times, by id
+
+    def masks(self) -> Iterator[np.ndarray]:
+        """The anomalous pixels of every frame (H, W) bool, while the boxes are collected. Raises InputError
+        that names a map which cannot be read, and one that a row needs and which is not there."""
+        for frame in range(self.shape[0]):
+            active = [n for n, (_, start, end) in enumerate(self.rows) if start <= frame <= end]
+            lit = np.zeros(self.shape[1:], bool)
+            if (ids := self._ids(frame, active)) is not None:
+                for n in active:
+                    shown = ids == self.rows[n][0]
+                    if (box := _extent(shown)) is not None:  # an object may be hidden for a while
+                        self._boxes[n][frame] = box
+                    lit |= shown
+                misbehave = {self.rows[n][0] for n in active}
+                for number in np.flatnonzero(np.bincount(ids.ravel(), minlength=1)[1:]) + 1:
+                    if number not in misbehave and (box := _extent(ids == number)) is not None:
+                        self._others.setdefault(int(number), {})[frame] = box
+            yield lit
+
+    def _ids(self, frame: int, active: list[int]) -> np.ndarray | None:
+        """The map of a frame (H, W), None where there is none and no row needs it."""
+        path = self.notes / f"{self.name}_{frame:04d}_gt.png"
+        if not path.is_file():
+            if active:
+                raise InputError(
+                    f"{path}: no such mask, but track {self.rows[active[0]][0]} covers frame {frame}"
+                )
+            self.whole = False
+            return None
+        ids = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if ids is None:
+            raise InputError(f"{path}: not a picture")
+        if ids.shape != self.shape[1:]:
+            raise InputError(
+                f"{path}: {ids.shape[1]} x {ids.shape[0]} pixels, the video has {self.shape[2]} x"
+                f" {self.shape[1]}"
+            )
+        return ids
+
+    def tracks(self) -> tuple[Track, ...]:
+        """After `masks`: of the rows in their order, then of everybody else. What an object does before and
+        after it misbehaves stands in the first of its rows."""
+        others = dict(self._others) if self.whole else {}
+        found = []
+        for (number, _, _), wrong in zip(self.rows, self._boxes, strict=True):
+            boxes = dict(sorted((wrong | others.pop(number, {})).items()))
+            found += [Track(number, "object", boxes, tuple(wrong))] if boxes else []
+        return (*found, *(Track(number, "object", boxes) for number, boxes in sorted(others.items())))
+
+
+def _extent(lit: np.ndarray) -> Corners | None:
+    """The box of the pixels of (H, W) bool, None where there are none."""
+    y, x = np.flatnonzero(lit.any(1)), np.flatnonzero(lit.any(0))
+    return (float(x[0]), float(y[0]), float(x[-1]), float(y[-1])) if len(y) else None
 
 
 def read(
