@@ -2,6 +2,7 @@
 damaged copies of them."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from tvad.data import check, load, masks, shanghaitech, ubnormal, video
 from tvad.data.build import grounding_questions, spans_of
 from tvad.data.narrate import narratives
 from tvad.data.reclip import LEAST, MOST, reclip, windows
+from tvad.data.sample import Sample, Track, Video, save
 
 HEIGHT, WIDTH = 48, 64
 
@@ -267,8 +269,6 @@ def test_reclip_cuts_at_one_frame_a_second_and_parts_by_seed(tmp_path):
     source = tmp_path / "source"
     for part in ("videos", "masks"):
         (source / part).mkdir(parents=True)
-    from tvad.data.sample import Sample, Track, Video, save
-
     samples = []
     for n in range(6):
         images, lit = (np.repeat(a, 2, 0) for a in moving_square(30, 10, 19))
@@ -302,8 +302,68 @@ def test_reclip_cuts_at_one_frame_a_second_and_parts_by_seed(tmp_path):
         for clip in load(tmp_path / "out" / part):
             assert clip.video.fps == 1.0 and clip.video.frames == 30 and clip.spans == ((10.0, 20.0),)
             assert clip.tracks[0].anomalous == tuple(range(10, 20))
+            assert dict(clip.dialogue)["When and why?"] == "From 10.00 to 20.00 s."
             assert masks.read(clip.path(clip.mask)).any((1, 2)).nonzero()[0].tolist() == list(range(10, 20))
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"train", "test"}
+
+
+def long_videos(folder, names, seconds=100, label="normal"):
+    """A data set of videos of as many seconds, so that each becomes several clips."""
+    (folder / "videos").mkdir(parents=True)
+    video.write(folder / "one.mp4", np.full((seconds, HEIGHT, WIDTH, 3), 60, np.uint8), 1.0)
+    shown = Video("", 1.0, seconds, WIDTH, HEIGHT)
+    samples = []
+    for name in names:
+        shutil.copy(folder / "one.mp4", folder / f"videos/{name}.mp4")
+        samples.append(
+            Sample(
+                name,
+                "x",
+                "train",
+                replace(shown, path=f"videos/{name}.mp4"),
+                label,
+                spans=() if label == "normal" else ((2.0, 5.0),),
+            )
+        )
+    save(samples, folder)
+    return folder
+
+
+def test_all_clips_of_a_video_lie_in_one_part(tmp_path):
+    """Of clips parted one by one, half of six long videos were in both."""
+    right = long_videos(tmp_path / "right", [f"n{i}" for i in range(5)])
+    wrong = long_videos(tmp_path / "wrong", [f"a{i}" for i in range(5)], label="anomalous")
+    counts, problems = reclip([str(right), str(wrong)], tmp_path / "out")
+    assert counts == {"train": 24, "test": 6} and not problems
+    videos = {part: {c.id.rpartition("_")[0] for c in load(tmp_path / "out" / part)} for part in counts}
+    assert len(videos["test"]) == 2 and not videos["train"] & videos["test"]
+    assert {name[0] for name in videos["test"]} == {"n", "a"}
+
+
+def test_videos_that_are_one_file_or_windows_of_one_are_not_parted(tmp_path, capsys):
+    folder = long_videos(tmp_path / "data", ["a", "b"], 30)
+    (folder / "videos/b.mp4").unlink()
+    (folder / "videos/b.mp4").hardlink_to(folder / "videos/a.mp4")
+    assert reclip([str(folder)], tmp_path / "linked")[0] == {"train": 2, "test": 0}
+    assert "all 2 clips are in train" in capsys.readouterr().err
+    with pytest.raises(InputError, match="id 'a' is also in"):
+        reclip([str(folder), str(folder)], tmp_path / "twice")
+    names = [f"0{n}_0014-{a}_{a + 23}" for n in range(1, 6) for a in (0, 12)]
+    cut = long_videos(tmp_path / "windows", names, 24)
+    with pytest.raises(
+        InputError, match=r"'01_0014-0_23' and '01_0014-12_35' look like windows of one video"
+    ):
+        reclip([str(cut)], tmp_path / "guess")
+    with pytest.raises(InputError, match="matches nothing of the id '01_0014-0_23'"):
+        reclip([str(cut)], tmp_path / "guess", video="x[0-9]")
+    with pytest.raises(InputError, match="no regular expression"):
+        reclip([str(cut)], tmp_path / "guess", video="(")
+    assert not (tmp_path / "guess").exists()
+    assert (
+        main(["data", "reclip", str(cut), "--out", str(tmp_path / "out"), "--video", "^[0-9]+_[0-9]+"]) == 0
+    )
+    parts = [{c.id[:7] for c in load(tmp_path / "out" / part)} for part in ("train", "test")]
+    assert [len(part) for part in parts] == [4, 1] and not parts[0] & parts[1]
 
 
 def test_spans_of_runs():

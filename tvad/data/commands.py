@@ -168,20 +168,26 @@ def shanghaitech(
     return _done(len(samples), problems, out)
 
 
-def reclip(sources: list[str], /, out: Annotated[str, cli.FOLDER], seed: int = 0) -> int:
-    """T-VAU's re-partition: clips of 8 to 40 frames at 1 frame a second, parted 80 : 20.
+def reclip(
+    sources: list[str], /, out: Annotated[str, cli.FOLDER], seed: int = 0, video: str | None = None
+) -> int:
+    """T-VAU's re-partition: clips of 8 to 40 frames at 1 frame a second, parted 80 : 20, all clips of a video
+    in one part.
 
     Args:
         sources: Data set folders.
         out: Folder that gets train and test.
         seed: Of the partition.
+        video: Regular expression: what it matches of a sample's id (its first group, where it has one) names
+            the video, where samples are windows of longer ones; by default each file is a video.
 
     Example:
         tvad data reclip data/shanghaitech/test data/shanghaitech/train --out data/tvau
+        tvad data reclip data/windows --out data/tvau --video '^[0-9]+_[0-9]+'
     """
     from tvad.data.reclip import reclip as part
 
-    counts, problems = part(sources, out, seed)
+    counts, problems = part(sources, out, seed, video)
     return _done(sum(counts.values()), problems, ", ".join(f"{out}/{p} ({n})" for p, n in counts.items()))
 
 

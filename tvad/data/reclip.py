@@ -1,13 +1,16 @@
 """T-VAU's re-partition: videos cut into clips of 8 to 40 frames at 1 frame a second, then parted anew 80 :
 20.
 
-The paper gives the counts (4,108 and 1,028 clips) and not the list; the parting here is by seed, even over
-normal and anomalous clips (ours).
+The paper gives the counts (4,108 and 1,028 clips) and not the list. The authors' public script parts windows
+of one video at random, so that a test window's neighbour is in training; here whole videos are parted, by
+seed, even over normal and anomalous ones (ours).
 """
 
 import itertools
 import os
+import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +22,13 @@ from tvad.common.files import made
 from tvad.data import masks, truth, video
 from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.check import Problem
+from tvad.data.dialogue import turns
 from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video, load, save
 
 RATE = 1.0  # frames a second
 LEAST, MOST = 8, 40  # frames of a clip
 TRAIN_SHARE = 4108 / (4108 + 1028)
+_WINDOW = re.compile(r"(.+?)-\d+_\d+")  # 01_0014-168_191: frames of a video, as T-VAU's authors name them
 
 
 def windows(count: int) -> list[tuple[int, int]]:
@@ -74,22 +79,21 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
                 mask = f"masks/{name}.npz"
                 masks.write(out / mask, lit[indices[start:end], :height, :width])
             spans = spans_of(lit_places, RATE)
-            made.append(
-                replace(
-                    sample,
-                    id=name,
-                    video=Video(f"videos/{name}.mp4", RATE, end - start, width, height),
-                    label="anomalous" if spans else "normal",
-                    spans=spans,
-                    tracks=known,
-                    mask=mask,
-                    questions=grounding_questions(spans, known or (), RATE, width, height),
-                    rationale=None,
-                    description=None,
-                    dialogue=None,
-                    root="",
-                )
+            clip = replace(
+                sample,
+                id=name,
+                video=Video(f"videos/{name}.mp4", RATE, end - start, width, height),
+                label="anomalous" if spans else "normal",
+                spans=spans,
+                tracks=known,
+                mask=mask,
+                questions=grounding_questions(spans, known or (), RATE, width, height),
+                rationale=None,
+                description=None,
+                dialogue=None,  # of the whole video; the clip's is what its tracks and spans say
+                root="",
             )
+            made.append(replace(clip, dialogue=turns(clip, "protocol")))
     return made
 
 
@@ -102,24 +106,95 @@ def _tracks(tracks: tuple[Track, ...], taken: dict[int, list[int]]) -> Iterator[
             yield Track(track.id, track.kind, boxes, anomalous, track.look)
 
 
-def reclip(sources: list[str], out: str | os.PathLike, seed: int = 0) -> tuple[dict[str, int], list[Problem]]:
-    """Cut the data sets `sources` into clips below `out`/{train,test}; returns how many each has, and the
-    videos left out. A killed run continues, also between cutting and parting."""
-    samples = {f"{s.source}/{s.id}": s for source in sources for s in load(source)}
+def videos_of(samples: list[Sample], pattern: str | None = None) -> dict[str, str]:
+    """Sample id -> the source video that it is of, which must not be parted: what `pattern` matches of the
+    id, else samples of the same file are of one video. Raises InputError where ids look like windows of
+    longer videos and no pattern says which, and for an id that a pattern does not match."""
+    if pattern is not None:
+        try:
+            rule = re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"--video: {pattern!r} is no regular expression ({error})") from None
+        found = {}
+        for sample in samples:
+            if (match := rule.search(sample.id)) is None:
+                raise InputError(f"--video: {pattern!r} matches nothing of the id {sample.id!r}")
+            found[sample.id] = match.group(1 if rule.groups else 0)
+        return found
+    cut: dict[str, str] = {}
+    for sample in samples:
+        if match := _WINDOW.fullmatch(sample.id):
+            other = cut.setdefault(match.group(1), sample.id)
+            if other != sample.id:
+                raise InputError(
+                    f"{other!r} and {sample.id!r} look like windows of one video, which must lie in one part;"
+                    " say by --video which part of an id names the video (a regular expression; '.+' where"
+                    " each is a video of its own)"
+                )
+    return {sample.id: _file_of(sample) for sample in samples}
+
+
+def _file_of(sample: Sample) -> str:
+    """Names the file (or the first of the pictures) that a sample shows, by whatever path; links to one file
+    are one, as data sets hold them."""
+    for path in sample.files()[:1]:
+        if path.is_file():
+            found = path.stat()
+            return f"{found.st_dev}:{found.st_ino}"
+    return sample.id
+
+
+def parted(clips: list[Sample], video_of: dict[str, str], seed: int) -> dict[str, list[Sample]]:
+    """{"train", "test"}: clips parted so that all clips of a video lie in one part, videos with and without
+    anomalous clips apart, each by seed, as near to TRAIN_SHARE of the clips as whole videos allow. video_of:
+    clip id -> its video. A video that is alone among its like stays in train."""
+    videos: dict[str, list[Sample]] = {}
+    for clip in clips:
+        videos.setdefault(video_of[clip.id], []).append(clip)
+    rng = np.random.default_rng(seed)
+    chosen: set[str] = set()
+    for wanted in (False, True):
+        some = [name for name, own in videos.items() if any(c.anomalous for c in own) is wanted]
+        left = (1 - TRAIN_SHARE) * sum(len(videos[name]) for name in some)
+        for place in rng.permutation(len(some)).tolist():
+            count = len(videos[name := some[place]])
+            if len(some) > 1 and abs(left - count) < abs(left):
+                chosen.add(name)
+                left -= count
+    parts: dict[str, list[Sample]] = {"train": [], "test": []}
+    for clip in clips:
+        part = "test" if video_of[clip.id] in chosen else "train"
+        parts[part].append(replace(clip, split=part))
+    if not parts["test"]:
+        print(
+            f"reclip: all {len(clips)} clips are in train: of {len(videos)} videos none can go to test whole"
+            f" and leave {1 - TRAIN_SHARE:.0%} there",
+            file=sys.stderr,
+        )
+    return parts
+
+
+def reclip(
+    sources: list[str], out: str | os.PathLike, seed: int = 0, video: str | None = None
+) -> tuple[dict[str, int], list[Problem]]:
+    """Cut the data sets `sources` into clips below `out`/{train,test}, a video's clips in one of them;
+    returns how many each has, and the videos left out. video: see `videos_of`. A killed run continues, also
+    between cutting and parting. Raises InputError for an id that is there twice."""
+    found: dict[str, Sample] = {}
+    for source in sources:
+        for sample in load(source):
+            if sample.id in found:
+                raise InputError(f"{source}: id {sample.id!r} is also in {found[sample.id].root}")
+            found[sample.id] = sample
+    video_of = videos_of(list(found.values()), video)
+    samples = {f"{sample.source}/{sample.id}": sample for sample in found.values()}
     folder = Path(out)
     problems: list[Problem] = []
     if (folder / SAMPLES).exists():
         clips = load(folder)
     else:
         clips, problems = build(folder, samples, lambda name, where: clips_of(samples[name], where), "clips")
-    rng = np.random.default_rng(seed)
-    parts: dict[str, list[Sample]] = {"train": [], "test": []}
-    for label in ("normal", "anomalous"):
-        some = [c for c in clips if c.label == label]
-        order = rng.permutation(len(some))
-        cut = round(TRAIN_SHARE * len(some))
-        for part, members in (("train", order[:cut]), ("test", order[cut:])):
-            parts[part] += [replace(some[i], split=part) for i in sorted(members.tolist())]
+    parts = parted(clips, {clip.id: video_of[clip.id.rpartition("_")[0]] for clip in clips}, seed)
     for part, chosen in parts.items():
         for kind in ("videos", "masks"):
             made(folder / part / kind)
