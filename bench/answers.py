@@ -7,15 +7,15 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from bench.suite import Item, Suite
-from bench.tasks import CAPPED, LABELLED, READERS, TASKS
+from bench.tasks import COUNTED, DIALOGUES, LABELLED, READERS, TASKS
 from tvad.answer import Answer, Read, parse, split
-from tvad.data.sample import DIALOGUE_TURN, Question
+from tvad.data.sample import Question
 from tvad.prompts import asked
 
 
 def prompt_hash(item: Item, suite: Suite) -> str:
     """Of what decides an answer apart from the model: a resumed run keeps the lines that still hold."""
-    earlier = [turn for turn, _ in (item.sample.dialogue or ())[: item.turn]]
+    earlier = [text for _, text in item.earlier]
     parts = [
         asked(item.question, suite.prompt),
         item.sample.video.path,
@@ -39,12 +39,12 @@ def score_item(
     hidden: bool = False,
     opened: bool = False,
 ) -> dict:
-    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, {"read"}, what was
-    read, or {"unread"}, why nothing was, and {"ceiling"} where the reference itself earns less than 1; no
-    scores where the references are `hidden`. opened: the prompt has opened the reasoning."""
+    """{"parsed", "defects", "scores"} of one answer, {"labels"} for a task with classes, {"counts"} of
+    n-grams for one with BLEU-4, {"read"}, what was read, or {"unread"}, why nothing was; no scores where the
+    references are `hidden`. opened: the prompt has opened the reasoning."""
     task = TASKS[item.task]
     timing = item.sample.video.timing
-    if item.task == DIALOGUE_TURN:  # plain words: there are no tags to read
+    if item.task in DIALOGUES:  # plain words: there are no tags to read
         think, words = split(response, item.reading, opened)
         answer = Answer(think, words, reading=item.reading)
     else:
@@ -68,10 +68,8 @@ def score_item(
         line["read"] = list(found.keys)
     elif found.reason:
         line["unread"] = found.reason
-    if capped := CAPPED.get(item.task):
-        best = capped.ceiling(item.question, item.sample)
-        below = {k: v for k in line["scores"] if (v := best.get(k)) is not None and v < 1 - 1e-9}
-        line["ceiling"] = {k: v for k, v in below.items() if k not in task.LOWER}
+    if counted := COUNTED.get(item.task):
+        line["counts"] = counted.counts(answer, item.question, item.sample)
     return line
 
 
@@ -88,6 +86,6 @@ def read(task: str, answer: Answer, question: Question, scores: dict[str, float]
 def line_scores(line: dict) -> dict[str, float]:
     """All scores of a line: those that are kept in it, and whether the answer was well formed, which plain
     words always are."""
-    if line["task"] == DIALOGUE_TURN:
+    if line["task"] in DIALOGUES:
         return line["scores"]
     return {**line["scores"], "well_formed": float(not line["defects"])}

@@ -88,8 +88,8 @@ class Asking:
         """Batches with fixed members, turn by turn: a turn of a dialogue waits for the model's replies to
         those before it. What is drawn is the item's own; but the sums of a pass depend in their last bits on
         the rows that share it, and so a resumed run asks the same ones together."""
-        last = max((item.turn for item in items), default=0)
-        rounds = [[item for item in items if item.turn == turn] for turn in range(last + 1)]
+        last = max((len(item.earlier) for item in items), default=0)
+        rounds = [[item for item in items if len(item.earlier) == turn] for turn in range(last + 1)]
         return [part[start : start + BATCH] for part in rounds for start in range(0, len(part), BATCH)]
 
     def _completions(
@@ -118,8 +118,7 @@ class Asking:
             yield batch[n], requests[n], completions
 
     def _request(self, item: Item, replies: dict[str, str]) -> Request:
-        turns = (item.sample.dialogue or ())[: item.turn]
-        history = tuple((turn, replies[f"{item.sample.id}@{n}"]) for n, (turn, _) in enumerate(turns))
+        history = tuple((text, replies[name]) for name, text in item.earlier)
         clip = self.store.frames(item.sample)
         clip = masked(clip, item.sample.spans or ()) if item.masked else clip
         messages = asked(item.question, self.suite.prompt, str(item.sample.video.path), history)

@@ -2,8 +2,9 @@
 
 A cluster is a video (`line["sample"]`): its questions and attempts are drawn together
 (`bench.metrics.stats`). A metric is a mean over answers, but for what only a whole set of answers has:
-balanced accuracy and F1 (`bench.metrics.labels`), questions that are right under every rotation, and the
-areas of `odds_metrics`. Heatmap metrics are drawn over videos too, by `bench.tasks.heatmap`.
+balanced accuracy and F1 (`bench.metrics.labels`), questions that are right under every rotation, BLEU-4 by
+corpus, and the areas of `odds_metrics`. BLEU-4 by sentence is the mean over videos of each one's mean (macro,
+as T-VAU takes it). Heatmap metrics are drawn over videos too, by `bench.tasks.heatmap`.
 """
 
 from array import array
@@ -15,9 +16,18 @@ import numpy as np
 
 from bench.answers import line_scores
 from bench.metrics import frame, labels
-from bench.metrics.stats import ODDS, Interval, cluster_draws, interval_of, mean_interval
+from bench.metrics.stats import (
+    ODDS,
+    TEXTS,
+    Interval,
+    cluster_draws,
+    cluster_sums,
+    interval_of,
+    mean_interval,
+)
+from bench.metrics.text import corpus_bleu4
 from bench.suite import Suite
-from bench.tasks import CIRCULAR, TASKS, UNREAD, Labelled
+from bench.tasks import CIRCULAR, CORPUS, TASKS, UNREAD, Labelled
 
 
 class Columns:
@@ -33,7 +43,7 @@ class Columns:
         self.rotations: dict[tuple[str, int], tuple[int, float]] = {}
         self.unread: dict[str, tuple[list[str], array]] = {}  # task -> reason or "", videos
         self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
-        self.short: dict[str, float] = {}  # metric -> what its references lack, summed
+        self.counts: dict[str, tuple[array, array]] = {}  # metric -> n-gram counts, ten an answer, videos
 
     def add(self, line: dict) -> None:
         video = self.videos.setdefault(line["sample"], len(self.videos))
@@ -50,9 +60,10 @@ class Columns:
             columns = self.labels.setdefault(line["task"], ([], [], []))
             for column, value in zip(columns, (*line["labels"], video), strict=True):
                 column.append(value)
-        for name, best in line.get("ceiling", {}).items():
-            metric = f"{line['task']}.{name}"
-            self.short[metric] = self.short.get(metric, 0.0) + 1 - best
+        for name, counts in line.get("counts", {}).items():
+            rows, videos = self.counts.setdefault(f"{line['task']}.{name}", (array("l"), array("l")))
+            rows.extend(counts)
+            videos.append(video)
         for name, value in scores.items():
             values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
             values.append(value)
@@ -74,8 +85,14 @@ class Columns:
             name: mean_interval(values, videos, suite.resamples, suite.seed)
             for name, (values, videos) in columns.items()
         }
-        for name, short in self.short.items():
-            found[name] = replace(found[name], ceiling=1 - short / found[name].n)
+        for name, (rows, where) in self.counts.items():
+            values, clusters = columns[name]
+            sums, answers = cluster_sums(values, clusters)
+            macro = mean_interval(sums / answers, np.arange(len(sums)), suite.resamples, suite.seed)
+            found[name] = replace(macro, n=len(values))
+            found[f"{name}{CORPUS}"] = _by_corpus(
+                np.array(rows).reshape(len(where), -1), np.array(where), suite
+            )
         for name, (truths, predictions, where) in self.labels.items():
             task = TASKS[name]
             positive = task.POSITIVE if isinstance(task, Labelled) else None
@@ -84,6 +101,14 @@ class Columns:
             )
             found |= {f"{name}.{metric}": interval for metric, interval in whole.items()}
         return found
+
+
+def _by_corpus(counts: np.ndarray, videos: np.ndarray, suite: Suite) -> Interval:
+    """BLEU-4 of n-gram counts (n, 10) summed over all answers, its interval by drawing videos (n,)."""
+    rows = np.stack([cluster_sums(column, videos)[0] for column in counts.T], 1)
+    blocks = cluster_draws(len(rows), suite.resamples, suite.seed, TEXTS)
+    drawn = np.concatenate([corpus_bleu4(rows[d].sum(1)) for d in blocks]) if len(rows) > 1 else None
+    return interval_of(float(corpus_bleu4(rows.sum(0))), drawn, len(counts))
 
 
 def summarise(
@@ -115,7 +140,10 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
         # An area is no sum over clusters: a resample is the lines of the drawn videos, (V,) -> (rows,).
         members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(np.bincount(clusters))[:-1])
         count = len(members)
-        ranked = frame.Ranked.of([truth[m] for m in members], [scores[m] for m in members], np.arange(count))
+        places = np.arange(count)
+        ranked = frame.Ranked.of([truth[m] for m in members], [scores[m] for m in members], places)
+        right = frame.Ranked.of([truth[m] for m in members], [truth[m] for m in members], places)
+        best = _areas(*right.counts(np.ones(count)))
         drawn: list[tuple] = []
         if count > 1:
             blocks = cluster_draws(count, suite.resamples, suite.seed, ODDS)
@@ -125,24 +153,26 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
         for n, name in enumerate(AREAS):
             value = _areas(*ranked.counts(np.ones(count)))[n]
             spread = np.array([np.nan if areas[n] is None else areas[n] for areas in drawn])
-            interval = interval_of(value, spread, len(yes))
+            interval = replace(interval_of(value, spread, len(yes)), oracle=best[n])
             found[f"judgement.{name}"] = interval if value is not None else replace(interval, note=one)
     if letters := of_task["mcq"]:
         hits, where = (np.array([line[key] for line in letters]) for key in ("right", "sample"))
-        found["mcq.odds_accuracy"] = mean_interval(hits, where, suite.resamples, suite.seed)
+        # The likeliest letter of the references is their own.
+        accuracy = mean_interval(hits, where, suite.resamples, suite.seed)
+        found["mcq.odds_accuracy"] = replace(accuracy, oracle=1.0)
     return found
 
 
 def table(metrics: Mapping[str, Interval]) -> str:
-    """Metrics as aligned text; undefined is "--". Beside a value its ceiling, where the reference itself
-    earns less than 1; below the table what a metric leaves out or lacks."""
-    lines = [f"{'metric':28s} {'value':>8s}  {'95 % interval':18s} {'n':>6s}"]
+    """Metrics as aligned text; undefined is "--". Beside a value the oracle's, what the references themselves
+    earn; below the table what a metric leaves out or lacks."""
+    lines = [f"{'metric':28s} {'value':>8s}  {'95 % interval':18s} {'n':>6s}  {'oracle':>6s}"]
     notes: dict[str, list[str]] = {}
     for name, m in metrics.items():
         value = "--" if m.value is None else f"{m.value:.3f}"
         interval = "--" if m.low is None else f"[{m.low:.3f}, {m.high:.3f}]"
-        ceiling = "" if m.ceiling is None else f"  ceiling {m.ceiling:.3f}"
-        lines.append(f"{name:28s} {value:>8s}  {interval:18s} {m.n:6d}{ceiling}")
+        oracle = "--" if m.oracle is None else f"{m.oracle:.3f}"
+        lines.append(f"{name:28s} {value:>8s}  {interval:18s} {m.n:6d}  {oracle:>6s}")
         if m.note:
             notes.setdefault(m.note, []).append(name)
     return "\n".join([*lines, *(f"{', '.join(names)}: {note}" for note, names in notes.items())])

@@ -15,10 +15,10 @@ from bench.pages.media import Reel
 from bench.run_folder import MAPS, open_run, read_maps
 from bench.shown import class_means, in_words, kind_of, reference
 from bench.suite import Item, Suite, load
-from bench.tasks import PRIMARIES, TASKS, heatmap
+from bench.tasks import DIALOGUES, PRIMARIES, TASKS, heatmap
 from tvad.common import config
 from tvad.common.files import write_whole
-from tvad.data.sample import DIALOGUE_TURN, Sample
+from tvad.data.sample import Sample
 
 SHOWN = 6  # answers of a task
 
@@ -90,7 +90,7 @@ def parsing(lines: list[dict]) -> Section:
     rows = []
     for task in dict.fromkeys(line["task"] for line in lines):
         of_task = [line for line in lines if line["task"] == task]
-        if task == DIALOGUE_TURN:
+        if task in DIALOGUES:
             continue
         counts = Counter(defect for line in of_task for defect in line["defects"])
         clean = sum(line_scores(line)["well_formed"] for line in of_task) / len(of_task)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import blind
+from bench import blind, oracle
 from bench.asking import ODDS_TASKS, Asking
 from bench.cache import ResponseCache
 from bench.intervals import odds_metrics, summarise
@@ -78,6 +78,7 @@ def run(
         return {}
     order = [item.id for item in items]
     metrics = with_notes(summarise(join_lines(out / ANSWERS, shard, order), suite, hits), suite, samples)
+    metrics = metrics if suite.hidden else oracle.beside(metrics, items, suite, hits)
     if mapped:
         metrics |= _of_maps(join_maps(out / MAPS, shard), samples, suite, asking.store, out)
     if odds:

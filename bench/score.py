@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
-from bench import blind
+from bench import blind, oracle
 from bench.answers import score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
@@ -181,6 +181,7 @@ def _score_heatmaps(
     missing = mean_interval(np.array(unscored), np.arange(len(samples)), suite.resamples, suite.seed)
     if partly := sum(0 < share < 1 for share in unscored):
         missing = replace(missing, note=f"frames behind the last snippet of {partly} videos take no part")
+    missing = replace(missing, oracle=0.0)
     metrics = {f"{HEATMAP}.{name}": value for name, value in {**kept, MISSING: missing}.items()}
     return videos, metrics, rejected
 
@@ -268,7 +269,9 @@ def score(
             for line in _scored(items, answers.found, suite):
                 columns.add(line)
                 file.write(json.dumps(line, allow_nan=False) + "\n")
-        metrics = with_notes(columns.intervals(suite), suite, samples) | maps
+        metrics = (
+            oracle.beside(with_notes(columns.intervals(suite), suite, samples), items, suite, hits) | maps
+        )
         record = {
             "model": public(f"{PREDICTIONS}{predictions}"),
             "suite": asdict(suite),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
 from bench.metrics.stats import Interval
-from bench.tasks import CIRCULAR, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
+from bench.tasks import CIRCULAR, DIALOGUES, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Reading, table_of
 from tvad.answer.classes import key_of
@@ -19,15 +19,16 @@ from tvad.answer.reading import DEFAULT
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load_checked
+from tvad.data.dialogue import Turns, turns
 from tvad.data.digest import masks_hash, spelt
 from tvad.data.faults import names_others
-from tvad.data.questions import DIALOGUE
+from tvad.data.questions import TOPICS
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 from tvad.data.video import MAX_FRAMES, RATE, check_sampling
 from tvad.prompts import STYLES, VAU_R1_CLASSES
 
-AGAIN = (CIRCULAR, FAITHFULNESS)  # tasks that ask once more what others have asked: only where they are named
-TOPICS = {asked: topic for topic, asked in DIALOGUE.items()}
+# Tasks that ask once more what others have asked: only where they are named.
+AGAIN = (CIRCULAR, FAITHFULNESS, *(task for task in DIALOGUES if task != DIALOGUE_TURN))
 
 
 @dataclass
@@ -125,15 +126,15 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question of one video. `turn`: its place in a dialogue, after the model's own replies to the
-    earlier turns; `masked`: the video is shown without its anomalous seconds; `reading`: how its answer is
-    read, the video's size and the data's classes filled in."""
+    """One question of one video. `earlier`: the turns of a dialogue before it (item's id, words), which it is
+    asked after, with the model's own replies; `masked`: the video is shown without its anomalous seconds;
+    `reading`: how its answer is read, the video's size and the data's classes filled in."""
 
     id: str
     task: str
     sample: Sample
     question: Question
-    turn: int = 0
+    earlier: tuple[tuple[str, str], ...] = ()
     masked: bool = False
     reading: Reading = DEFAULT
 
@@ -181,10 +182,21 @@ def _items(sample: Sample, suite: Suite, tasks: list[str]) -> list[Item]:
                 Item(f"{sample.id}#{n}~{k}", CIRCULAR, sample, q) for k, q in enumerate(rotations(question))
             ]
     items += _about(sample, tasks)
-    if DIALOGUE_TURN in tasks:
-        for turn, (asked, replied) in enumerate(sample.dialogue or ()):
-            question = Question(DIALOGUE_TURN, asked, replied, None, TOPICS.get(asked))
-            items.append(Item(f"{sample.id}@{turn}", DIALOGUE_TURN, sample, question, turn))
+    for task, form in DIALOGUES.items():
+        if task in tasks:
+            items += _dialogue(sample, task, turns(sample, form))
+    return items
+
+
+def _dialogue(sample: Sample, task: str, told: Turns) -> list[Item]:
+    """The turns of a dialogue, each after the earlier ones."""
+    mark = "@" if task == DIALOGUE_TURN else f"@{task.removeprefix(f'{DIALOGUE_TURN}_')}"
+    earlier: list[tuple[str, str]] = []
+    items = []
+    for n, (asked, replied) in enumerate(told):
+        question = Question(DIALOGUE_TURN, asked, replied, None, TOPICS.get(asked))
+        items.append(Item(f"{sample.id}{mark}{n}", task, sample, question, tuple(earlier)))
+        earlier.append((items[-1].id, asked))
     return items
 
 

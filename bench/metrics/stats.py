@@ -13,15 +13,15 @@ import numpy as np
 from bench.metrics import finite
 
 # What draws from a stream of its own: two statistics of one suite and seed are not drawn alike by accident.
-MEANS, HEATMAPS, LABELS, ODDS = range(4)
+MEANS, HEATMAPS, LABELS, ODDS, TEXTS = range(5)
 CHUNK = 1 << 16  # numbers drawn at a time: more would leave the processor's cache, fewer would be a loop
 
 
 @dataclass(frozen=True)
 class Interval:
     """A value with its 95 % interval and the number of items; low and high are None where they cannot be
-    had. `note`: in a line, why the value cannot be had, or what was left out; `ceiling`: what the reference
-    itself earns, where that is not 1."""
+    had. `note`: in a line, why the value cannot be had, or what was left out; `oracle`: what the references
+    themselves earn; `ceiling`: the same, where it is less than 1 and more is better."""
 
     value: float | None
     low: float | None
@@ -29,9 +29,11 @@ class Interval:
     n: int
     note: str | None = None
     ceiling: float | None = None
+    oracle: float | None = None
 
     def row(self) -> dict:
-        told = {k: v for k, v in (("note", self.note), ("ceiling", self.ceiling)) if v is not None}
+        own = (("note", self.note), ("ceiling", self.ceiling), ("oracle", self.oracle))
+        told = {k: v for k, v in own if v is not None}
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n} | told
 
 

@@ -1,11 +1,15 @@
 """Text overlap. Words of scripts that set none apart (Han, kana, Thai, …) are their characters. Raises
 ValueError for what is no text: an empty cell that a table program wrote as NaN."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from tvad.answer.script import tokens
 
+ORDERS = 4  # of BLEU-4: n-grams of 1 to 4 words
 Tokens = Literal["space", "script"]
 
 
@@ -40,6 +44,41 @@ def bleu4(
             auto_reweigh=by == "script",
         )
     )
+
+
+def best_bleu4(hypothesis: str, references: Sequence[str]) -> tuple[float, str]:
+    """The best BLEU-4 of a hypothesis with one of several references, lower case, by script, and which. A
+    sentence of fewer than four words is compared by as many: a reference against itself is 1."""
+    scores = [bleu4(hypothesis.lower(), [reference.lower()], by="script") for reference in references]
+    best = int(np.argmax(scores))
+    return scores[best], references[best]
+
+
+def ngram_counts(hypothesis: str, reference: str) -> list[int]:
+    """What corpus BLEU-4 sums over sentences: n-grams of the hypothesis that the reference has too, for n of
+    1 to 4, all n-grams of the hypothesis, and the words of both. Lower case, words by script."""
+    _texts(hypothesis, reference)
+    said, right = tokens(hypothesis.lower()), tokens(reference.lower())
+    grams = [
+        [Counter(zip(*(w[i:] for i in range(n)), strict=False)) for w in (said, right)] for n in range(1, 5)
+    ]
+    found = [(mine & theirs).total() for mine, theirs in grams]
+    return [*found, *(mine.total() for mine, _ in grams), len(said), len(right)]
+
+
+def corpus_bleu4(counts: np.ndarray) -> np.ndarray:
+    """Corpus BLEU-4 (Papineni et al., 2002) of summed `ngram_counts` (..., 10) -> (...), 0..1, not smoothed.
+    Orders of which no hypothesis has an n-gram are left out (sacreBLEU's effective order), so that references
+    against themselves are 1; NaN where nothing is asked."""
+    counts = np.asarray(counts, float)
+    found, tried = counts[..., :ORDERS], counts[..., ORDERS : 2 * ORDERS]
+    said, right = counts[..., -2], counts[..., -1]
+    has = tried > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(has, np.log(found / tried), 0.0).sum(-1) / np.maximum(has.sum(-1), 1)
+        penalty = np.minimum(0.0, 1 - right / said)
+        value = np.where(said > 0, np.exp(logs + penalty), 0.0)
+    return np.where(right > 0, value, np.nan)
 
 
 def rouge_l(hypothesis: str, reference: str) -> float:

@@ -16,6 +16,7 @@ from bench.tasks import (
     temporal,
 )
 from tvad.answer import Answer, Read
+from tvad.data.dialogue import Form
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 
 
@@ -60,15 +61,23 @@ class Labelled(Protocol):
 
 
 @runtime_checkable
-class Capped(Protocol):
-    """A task whose references may earn less than 1: a figure stands beside what they earn, its ceiling."""
+class Counted(Protocol):
+    """A task with BLEU-4, of which two figures are made: the metric itself, the mean over videos of a video's
+    mean, and NAME_corpus, of n-gram counts summed over all answers."""
 
-    def ceiling(self, question: Question, sample: Sample) -> dict[str, float | None]:
-        """{metric: what the reference answer earns}."""
+    def counts(self, answer: Answer, question: Question, sample: Sample) -> dict[str, list[int]]:
+        """{metric: `bench.metrics.text.ngram_counts` with the best reference}."""
         ...
 
 
+CORPUS = "_corpus"  # ends a metric that is made of n-gram counts summed over answers
 CIRCULAR, RATIONALE, FAITHFULNESS = "mcq_circular", "rationale", "faithfulness"
+# The dialogue in each of its forms (`tvad.data.dialogue.turns`).
+DIALOGUES: dict[str, Form] = {
+    DIALOGUE_TURN: "stored",
+    f"{DIALOGUE_TURN}_talk": "talk",
+    f"{DIALOGUE_TURN}_figure": "figure",
+}
 TASKS: dict[str, Task] = {
     "mcq": mcq,
     CIRCULAR: mcq_circular,
@@ -77,12 +86,12 @@ TASKS: dict[str, Task] = {
     "temporal": temporal,
     "spatial": spatial,
     RATIONALE: rationale,
-    DIALOGUE_TURN: dialogue,
+    **dict.fromkeys(DIALOGUES, dialogue),
     FAITHFULNESS: faithfulness,
 }
 # What only some tasks do, looked up once: asking every time costs as much as reading an answer.
 READERS: dict[str, Reads] = {name: task for name, task in TASKS.items() if isinstance(task, Reads)}
-CAPPED: dict[str, Capped] = {name: task for name, task in TASKS.items() if isinstance(task, Capped)}
+COUNTED: dict[str, Counted] = {name: task for name, task in TASKS.items() if isinstance(task, Counted)}
 LABELLED: dict[str, Labelled] = {name: task for name, task in TASKS.items() if isinstance(task, Labelled)}
 HEATMAP = "heatmap"
 NAMES = (*TASKS, HEATMAP)

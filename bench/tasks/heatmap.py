@@ -136,6 +136,16 @@ class VideoScores:
     def num_frames(self) -> int:
         return len(self.scores)
 
+    def oracle(self) -> "VideoScores":
+        """The same video with its truth for an answer: labels as scores, masks as maps, tracks as
+        detections."""
+        best = VideoScores.__new__(VideoScores)
+        best.__dict__ |= self.__dict__
+        best.scores = self.labels.astype(float)
+        best.detections = np.column_stack([self.tracks[:, 1:], np.ones(len(self.tracks))])
+        best.pixels = np.stack([self.pixels[1], *self.pixels[1:]])
+        return best
+
 
 def _without_truth(sample: Sample, labels: np.ndarray | None) -> str:
     """Why the frames of a video are not known, "" where they are."""
@@ -286,11 +296,13 @@ def metrics(videos: dict[str, VideoScores], resamples: int, seed: int) -> dict[s
     RESAMPLES resamples, and notes on what is missing."""
     figures, ids = Figures(list(videos.values())), list(videos)
     values = figures.of(np.arange(len(ids)))
+    best = statistics([video.oracle() for video in videos.values()])
     drawn = [figures.of(indices) for indices in _draws(len(ids), resamples, seed)]
     return {
         name: replace(
             _interval(value, [d[name] for d in drawn], int(figures.over[name].sum())),
             note=figures.note(name, value, ids),
+            oracle=best.get(name),
         )
         for name, value in values.items()
     }

@@ -3,11 +3,11 @@ the answer.
 
 bleu4, rouge_l against the reference rationale; names_object: share of the key objects that are there which it
 names; consistent: the rationale names no other option than the one that is chosen (only where it names any).
-What the reference rationale itself earns is each metric's ceiling.
+A reference may name no key object, or other options than its own: its score stands beside each metric.
 """
 
 from bench.metrics.objects import share_named
-from bench.metrics.text import bleu4, rouge_l
+from bench.metrics.text import best_bleu4, ngram_counts, rouge_l
 from tvad.answer import Answer, Read, letter
 from tvad.answer.letters import options_named
 from tvad.data.sample import Question, Sample
@@ -32,7 +32,7 @@ def read(answer: Answer, question: Question) -> Read:
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
     think, reference = (answer.think or "").strip(), question.rationale or ""
     return {
-        "bleu4": bleu4(think, [reference], by="script"),
+        "bleu4": best_bleu4(think, [reference])[0],
         "rouge_l": rouge_l(think, reference),
         "names_object": None if sample.key_object is None else share_named(think, sample.key_object),
         "consistent": consistent(think, answer, question),
@@ -40,6 +40,5 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
     }
 
 
-def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
-    """What the reference earns: a short one is no BLEU-4 of 1, some name no key object or other options."""
-    return score(Answer(question.rationale, question.answer), question, sample)
+def counts(answer: Answer, question: Question, sample: Sample) -> dict[str, list[int]]:
+    return {"bleu4": ngram_counts((answer.think or "").strip(), question.rationale or "")}

@@ -1,7 +1,8 @@
-"""Spatial grounding: the box at the asked moment."""
+"""Spatial grounding: the box at the asked moment. A reference counts as it is written, in whole thousandths
+of the picture."""
 
 from bench.metrics.spatial import matched_iou, pointing
-from tvad.answer import Answer, Read, parse
+from tvad.answer import Answer, Read, written_boxes
 from tvad.data.sample import Question, Sample
 
 PRIMARY, LOWER, BINARY = "miou", ("parse_failure",), ()
@@ -14,16 +15,12 @@ def read(answer: Answer, question: Question) -> Read:
 
 
 def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float | None]:
-    value = matched_iou(answer.boxes, question.boxes)
-    hit = bool(answer.boxes) and pointing(answer.boxes[0].xyxy, question.boxes[0].xyxy)
+    right = written_boxes(question.boxes)
+    value = matched_iou(answer.boxes, right)
+    hit = bool(answer.boxes) and pointing(answer.boxes[0].xyxy, right[0].xyxy)
     return {
         "miou": value,
         "r@0.5": float(value >= 0.5),
         "pointing": float(hit),
         "parse_failure": float(not answer.boxes),
     }
-
-
-def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
-    """What the reference earns as it is written: boxes are written as whole thousandths of the picture."""
-    return score(parse(question.solution()), question, sample)

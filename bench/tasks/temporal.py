@@ -1,9 +1,10 @@
-"""Temporal grounding: IoU, F1 and average precision over anomalous videos, false alarms on normal ones."""
+"""Temporal grounding: IoU, F1 and average precision over anomalous videos, false alarms on normal ones. A
+reference counts as it is written, to a hundredth of a second."""
 
 from collections.abc import Sequence
 
 from bench.metrics.temporal import class_map, scores
-from tvad.answer import NONE, Answer, parse, read_classes, table_of
+from tvad.answer import NONE, Answer, read_classes, table_of, written_spans
 from tvad.answer.classes import Rows, key_of, rows_of
 from tvad.data.sample import Question, Sample
 
@@ -16,15 +17,10 @@ def score(answer: Answer, question: Question, sample: Sample) -> dict[str, float
         return {"false_alarm": float(answer.spans != NONE), **found}
     assert isinstance(question.spans, tuple)  # `Sample.problems` finds a question without its reference
     return {
-        **scores(answer.spans, question.spans),
+        **scores(answer.spans, written_spans(question.spans)),
         "class_map": _by_class(answer, question, sample),
         **found,
     }
-
-
-def ceiling(question: Question, sample: Sample) -> dict[str, float | None]:
-    """What the reference earns as it is written: times are written to a hundredth of a second."""
-    return score(parse(sample.solution(question)), question, sample)
 
 
 def _by_class(answer: Answer, question: Question, sample: Sample) -> float | None:
@@ -43,7 +39,7 @@ def _by_class(answer: Answer, question: Question, sample: Sample) -> float | Non
     if answer.span_labels is not None:
         table = rows_of(table_of(true, answer.reading.classes))
         labels = [label and _class_of(label, table) for label in answer.span_labels]
-    return class_map(spans, labels, question.spans, true)
+    return class_map(spans, labels, written_spans(question.spans), true)
 
 
 def _class_of(label: str, table: Rows) -> str | None:

@@ -180,7 +180,10 @@ def test_vau_benchs_own_rationales_name_their_key_objects(name, before, after):
     whole = [cell.search(s.rationale.lower()) is not None for cell, s in zip(cells, told, strict=True)]
     question = Question("judgement", "?", "Yes")
     parts = [
-        rationale.ceiling(replace(question, rationale=s.rationale), s)["names_object"] for s in told[:200]
+        rationale.score(Answer(s.rationale, "Yes"), replace(question, rationale=s.rationale), s)[
+            "names_object"
+        ]
+        for s in told[:200]
     ]
     assert np.mean(whole) == pytest.approx(before, abs=5e-4)
     shares = [share_named(s.rationale, s.key_object) for s in told]

@@ -4,7 +4,7 @@ from tvad.answer.boxes import Box, read_boxes
 from tvad.answer.classes import read_classes, table_of
 from tvad.answer.elements import split
 from tvad.answer.letters import LETTERS, letter, read_letter
-from tvad.answer.protocol import MAX_TEXT, TAGS, Answer, parse, render
+from tvad.answer.protocol import MAX_TEXT, TAGS, Answer, parse, render, written_boxes, written_spans
 from tvad.answer.reading import Reading
 from tvad.answer.reasoning import ends_open
 from tvad.answer.spans import NONE, Span, Spans, first_span, read_span, read_spans, spans_in_text
@@ -39,4 +39,6 @@ __all__ = [
     "spans_in_text",
     "split",
     "table_of",
+    "written_boxes",
+    "written_spans",
 ]

@@ -92,6 +92,21 @@ def render(answer: Answer, task: str) -> str:
     return "".join(parts)
 
 
+def written_spans(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Spans in the digits in which `render` writes them: what a reference is compared as, so that who says
+    what it says earns all."""
+    return tuple((round(a, 2), round(b, 2)) for a, b in spans)
+
+
+def written_boxes(boxes: Sequence[Box]) -> tuple[Box, ...]:
+    """The same of boxes."""
+    return tuple(
+        Box((float(round(x1)), float(round(y1)), float(round(x2)), float(round(y2))), box.t)
+        for box in boxes
+        for x1, y1, x2, y2 in (box.xyxy,)
+    )
+
+
 def _spans_text(spans: Spans, labels: Sequence[str | None] | None) -> str:
     if isinstance(spans, str):
         return NONE

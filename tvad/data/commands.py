@@ -191,17 +191,22 @@ def reclip(
     return _done(sum(counts.values()), problems, ", ".join(f"{out}/{p} ({n})" for p, n in counts.items()))
 
 
-def check(folder: str, /, no_files: bool = False) -> int:
+def check(folder: str, /, no_files: bool = False, gold: bool = False) -> int:
     """Open everything that a data set names and list every bad row, and those whose answers may not tell what
     was meant; exit status 1 where there is one.
 
     Args:
         folder: Data set folder.
         no_files: Do not open videos and masks.
+        gold: Instead, hold every reference against reading, metrics and rewards: it must be read back without
+            a defect and earn the most of each, and less once it is corrupted.
 
     Example:
         tvad data check data/scenes/test
+        tvad data check --gold data/scenes/test
     """
+    if gold:
+        return _check_gold(folder)
     from tvad.data.check import check as problems_of
 
     notes: list = []
@@ -214,6 +219,23 @@ def check(folder: str, /, no_files: bool = False) -> int:
     bad, doubtful = (len({p.where for p in problems if p.doubt is doubt}) for doubt in (False, True))
     said = f"{bad} bad rows, {doubtful} in doubt (which are used)" if doubtful else f"{bad or 'no'} bad rows"
     print(said + looked)
+    return 1 if problems else 0
+
+
+def _check_gold(folder: str) -> int:
+    from tvad.data import gold, load_checked
+
+    samples = load_checked(folder)
+    scorers = gold.scorers(samples)
+    count, problems = gold.check(samples, scorers)
+    for problem in problems:
+        print(problem)
+    by = (
+        f"read, and scored by {', '.join(scorers)}"
+        if scorers
+        else "read alone: nothing that scores is installed"
+    )
+    print(f"{count} references {by}; {len(problems)} of their promises broken")
     return 1 if problems else 0
 
 
