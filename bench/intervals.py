@@ -85,14 +85,13 @@ class Columns:
             name: mean_interval(values, videos, suite.resamples, suite.seed)
             for name, (values, videos) in columns.items()
         }
-        for name, (rows, where) in self.counts.items():
-            values, clusters = columns[name]
-            sums, answers = cluster_sums(values, clusters)
+        for name, (counts, places) in self.counts.items():
+            scores = columns[name][0]
+            sums, answers = cluster_sums(*columns[name])
             macro = mean_interval(sums / answers, np.arange(len(sums)), suite.resamples, suite.seed)
-            found[name] = replace(macro, n=len(values))
-            found[f"{name}{CORPUS}"] = _by_corpus(
-                np.array(rows).reshape(len(where), -1), np.array(where), suite
-            )
+            found[name] = replace(macro, n=len(scores))
+            rows = np.array(counts).reshape(len(places), -1)
+            found[f"{name}{CORPUS}"] = _by_corpus(rows, np.array(places), suite)
         for name, (truths, predictions, where) in self.labels.items():
             task = TASKS[name]
             positive = task.POSITIVE if isinstance(task, Labelled) else None
