@@ -183,6 +183,8 @@ def run(
     model = merged(stage, model, inside)
     frozen.check(stage.name, model, stage.lora, inside.rows)
     model.to(dtype)
+    if stage.texts.dialogue and stage.losses.text:  # what data sets hold is the protocol
+        model.config.dialogue = "protocol" if stage.texts.form == "stored" else stage.texts.form
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     save_whole(done, model, processor)

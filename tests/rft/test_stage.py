@@ -7,6 +7,7 @@ import torch
 from conftest import ROOT
 from tokenizers import Tokenizer
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
     Qwen2_5_VLForConditionalGeneration,
@@ -44,6 +45,7 @@ from tvad.common.errors import InputError
 from tvad.data import load, save
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
+from tvad.data.questions import DIALOGUE, FIGURE
 from tvad.data.sample import Track
 from tvad.data.scenes.dataset import ScenesConfig, generate
 from tvad.model import TvadForConditionalGeneration, TvadProcessor, prompt_sets
@@ -51,6 +53,8 @@ from tvad.model.ahd import patch_targets
 from tvad.model.start import start_from
 from tvad.model.tiny import build
 from tvad.prompts import messages
+from tvad.use.infer import Dialogue
+from tvad.use.replies import Reply
 
 PROMPTS = {"normal": ["people walking"], "abnormal": ["an anomaly"]}
 SILENT = Texts(kinds=[])
@@ -133,6 +137,18 @@ def test_stage_2_b_adds_the_lora_of_the_last_layers_merged(either, scenes, tmp_p
     }
     assert all(n.startswith("model.rae.") or n in layers or n.endswith("embed_tokens.weight") for n in names)
     assert moved_rows(before, model) <= special(model) and not any("lora" in n for n in model.state_dict())
+
+
+@pytest.mark.parametrize(("form", "asks"), [("figure", "figure"), ("stored", "protocol")])
+def test_a_checkpoint_says_in_which_form_it_has_learned_to_talk(parts, scenes, tmp_path, form, asks):
+    """`tvad infer` asks in the words that a model knows."""
+    texts = Texts(kinds=[], dialogue=True, form=form)
+    _, trained = carry_out(parts, tmp_path, scenes, ["model.rae.*"], texts=texts)
+    assert AutoConfig.from_pretrained(tmp_path / "model").dialogue == asks
+    talk = Dialogue(trained, parts[1], ClipStore(2.0, 8).frames(load(scenes)[0]))
+    talk.ask = lambda asked: Reply("No.", None, None, (), "No")
+    asked = [asked for asked, _ in talk.standard()]
+    assert asked == (list(FIGURE.values()) if form == "figure" else [DIALOGUE["judgement"]])
 
 
 def test_gradients_reach_only_what_a_stage_trains(either, scenes):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from tvad.data.narrate import MOST_OBJECTS, motion, objects, pace, several
-from tvad.data.questions import DIALOGUE, FIGURE, TALK, TOPICS
+from tvad.data.questions import FIGURE, FORMS, TOPICS
 from tvad.data.sample import Sample, Track
 
 Form = Literal["stored", "protocol", "talk", "figure"]
@@ -39,8 +39,7 @@ def turns(sample: Sample, form: Form) -> Turns:
         told = [(FIGURE["structured"], structured(known))]
         told += [(FIGURE["surroundings"], known["surroundings"])] if "surroundings" in known else []
     else:
-        words = DIALOGUE if form == "protocol" else TALK
-        told = [(asked, known[topic]) for topic, asked in words.items() if topic in known]
+        told = [(asked, known[topic]) for topic, asked in FORMS[form].items() if topic in known]
     own = [turn for turn in sample.dialogue or () if turn[0] not in TOPICS]
     return (*told, *own)
 

@@ -44,8 +44,9 @@ FIGURE = {
     "structured": "Is there an anomaly in the scene? Tell target, features, motion, trajectory and time.",
     "surroundings": "What are the surroundings?",
 }
+FORMS = {"protocol": DIALOGUE, "talk": TALK, "figure": FIGURE}
 # What a turn asks about, by its words.
-TOPICS = {asked: topic for form in (DIALOGUE, TALK, FIGURE) for topic, asked in form.items()}
+TOPICS = {asked: topic for words in FORMS.values() for topic, asked in words.items()}
 
 
 def lettered(options: Sequence[str]) -> list[tuple[str, str]]:

@@ -51,6 +51,8 @@ class TvadFields(PreTrainedConfig):
     """Without AHD there is no heatmap and RAE sees a constant map."""
     use_rae: bool = True
     """Without RAE there are no soft prompts."""
+    dialogue: str = "protocol"
+    """Form of the dialogue that was learned (`tvad.data.questions`), in whose words `tvad infer` asks."""
     text_prompts: dict = field(default_factory=dict)
     """The prompt set {"normal": [...], "abnormal": [...]} from which AHD's stored text features were made."""
 

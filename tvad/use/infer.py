@@ -14,7 +14,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, made, write_whole
 from tvad.control import chat
 from tvad.data import video
-from tvad.data.questions import ASKED, DIALOGUE
+from tvad.data.questions import ASKED, FORMS
 from tvad.data.sample import Sample
 from tvad.detections import objects_of
 from tvad.prompts import messages
@@ -221,12 +221,12 @@ class Dialogue:
         return self._read(replies[0])
 
     def standard(self) -> Iterator[tuple[str, Reply]]:
-        """Judgement, target, motion, trajectory, time and cause, one after the other; only the judgement
-        where that says no."""
-        for asked in DIALOGUE.values():
+        """The turns of the form that the model has learned (the paper's protocol: judgement, target, motion,
+        trajectory, time and cause), one after the other; only the judgement where that says no."""
+        for topic, asked in FORMS[getattr(self.model.config, "dialogue", "protocol")].items():
             reply = self.ask(asked)
             yield asked, reply
-            if asked == DIALOGUE["judgement"] and judged(reply.answer) is False:
+            if topic == "judgement" and judged(reply.answer) is False:
                 return
 
     def shown(self) -> Iterator[tuple[str, Reply]]:
