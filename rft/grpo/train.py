@@ -56,6 +56,12 @@ def prompts_of(
     return rows
 
 
+def train_set(rows: list[dict[str, Any]]) -> Dataset:
+    """Rows as TRL takes them, each as it was: by itself `datasets` gives every part of a message the keys of
+    all, a text `video: None`, and published chat templates ask whether a key is there."""
+    return Dataset.from_list(rows, on_mixed_types="use_json")
+
+
 def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
     """The cache of vision features; InputError where the tower trains, whose features would change."""
     if run.features is None:
@@ -106,7 +112,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             model=model,
             reward_funcs=functions,
             args=arguments,
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=train_set(rows),
             processing_class=processor,
             engine=engine,
             store=store,
