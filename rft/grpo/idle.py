@@ -16,7 +16,11 @@ NEEDS: tuple[tuple[tuple[str, ...], str, tuple[Any, ...]], ...] = (
     (("sapo_*",), "loss_type", ("sapo",)),
     (("vespo_*",), "loss_type", ("vespo",)),
     (("entropy_coef_*", "entropy_target"), "use_adaptive_entropy", (True,)),
-    (("vllm_importance_sampling_[mc]*",), "vllm_importance_sampling_correction", (True,)),
+    (
+        ("vllm_importance_sampling_mode", "vllm_importance_sampling_clip_*"),
+        "vllm_importance_sampling_correction",
+        (True,),
+    ),
     (("log_unique_prompts", "num_completions_to_print", "log_completions_*"), "log_completions", (True,)),
     (("dataloader_prefetch_factor", "dataloader_persistent_workers"), "dataloader_num_workers", ()),
 )
