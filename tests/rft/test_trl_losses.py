@@ -54,6 +54,8 @@ def small(checkpoint, scenes):
 
 
 LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
+# Within which some ratios lie, and some do not.
+BOUNDS = {mode: (0.1, 3.0) if mode.startswith("sequence") else (0.7, 1.2) for mode in MODES}
 TOKENS = {"vllm_importance_sampling_mode": "token_truncate"}
 SETTINGS = {
     **{f"loss {name}": {"loss_type": name, **(TOKENS if name == "vespo" else {})} for name in LOSSES},
@@ -90,10 +92,10 @@ SETTINGS = {
     **{
         f"correction {mode}": {
             "vllm_importance_sampling_mode": mode,
-            "vllm_importance_sampling_clip_max": 1.2,
-            "vllm_importance_sampling_clip_min": 0.7,
+            "vllm_importance_sampling_clip_max": high,
+            "vllm_importance_sampling_clip_min": low,
         }
-        for mode in MODES
+        for mode, (low, high) in BOUNDS.items()
     },
     "correction, one bound": {
         "vllm_importance_sampling_mode": "token_mask",
