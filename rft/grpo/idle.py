@@ -22,7 +22,7 @@ NEEDS: tuple[tuple[tuple[str, ...], str, tuple[Any, ...]], ...] = (
         (True,),
     ),
     (("log_unique_prompts", "num_completions_to_print", "log_completions_*"), "log_completions", (True,)),
-    (("dataloader_prefetch_factor", "dataloader_persistent_workers"), "dataloader_num_workers", ()),
+    (("dataloader_persistent_workers",), "dataloader_num_workers", ()),
 )
 # What only TRL's losses read.
 LOSS = (

@@ -231,7 +231,7 @@ def test_the_same_settings_twice_give_the_same_outcome(small, tmp_path):
         ({"loss_type": "sapo", "epsilon": 0.1}, "epsilon: does nothing with loss_type sapo"),
         ({"entropy_target": 1.0}, "entropy_target: does nothing with use_adaptive_entropy False"),
         ({"use_bias_correction_kl": False}, "use_bias_correction_kl: does nothing with beta 0"),
-        ({"dataloader_prefetch_factor": 2}, "dataloader_prefetch_factor: does nothing with dataloader_num_w"),
+        ({"dataloader_persistent_workers": True}, "persistent_workers: does nothing with dataloader_num_w"),
         (
             {"vllm_importance_sampling_correction": False, "vllm_importance_sampling_clip_max": 2.0},
             "vllm_importance_sampling_clip_max: does nothing with vllm_importance_sampling_correction False",
