@@ -170,15 +170,12 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
             self.engine.wake()
         try:
             self.sync_weights()
-            policy = (
-                unwrap_model_for_generation(self.model_wrapped, self.accelerator)
-                if isinstance(self.engine, HoldsModel)
-                else nullcontext()
-            )
+            if not isinstance(self.engine, HoldsModel):
+                yield
+                return
+            policy = unwrap_model_for_generation(self.model_wrapped, self.accelerator)
             # What trains and what is frozen may be of two types: autocast is where they meet.
-            with policy as model, self.accelerator.autocast():
-                if isinstance(self.engine, HoldsModel):
-                    self.engine.model = model
+            with policy as self.engine.model, self.accelerator.autocast():
                 yield
         finally:
             if isinstance(self.engine, Sleeps):
