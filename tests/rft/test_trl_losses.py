@@ -79,9 +79,10 @@ SETTINGS = {
     "truncated ones masked": {"mask_truncated_completions": True, "max_completion_length": 4},
     "temperature": {"temperature": 0.7},
     "off-policy mask": {"off_policy_mask_threshold": 0.05},
-    "strongest tokens": {"top_entropy_quantile": 0.3},
+    # Quantiles that lie between two of a pass's 21 tokens: at one, a last bit decides.
+    "strongest tokens": {"top_entropy_quantile": 0.33},
     "entropy": {"entropy_coef": 0.3},
-    "entropy, strongest tokens": {"entropy_coef": 0.3, "top_entropy_quantile": 0.5},
+    "entropy, strongest tokens": {"entropy_coef": 0.3, "top_entropy_quantile": 0.52},
     "entropy, accumulation": {
         "entropy_coef": 0.3,
         "gradient_accumulation_steps": 2,
