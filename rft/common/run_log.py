@@ -20,10 +20,14 @@ RECORD = "grpo.json"
 SHOWN = 16  # completions kept of every step, spread over its groups
 
 
-def save_whole(target: Path, model, processor, **options) -> None:
-    """`save_pretrained` of model (with `options`) and processor into `target`, through a temporary folder."""
+def save_whole(target: Path, model, processor, dtype=None, **options) -> None:
+    """`save_pretrained` of model (with `options`) and processor into `target`, through a temporary folder.
+    dtype: what its configuration is to say of the weights' type, where that is not the first weight's."""
     with whole_folder(target) as temporary:
         model.save_pretrained(temporary, **options)
+        if dtype is not None:
+            model.config.dtype = dtype
+            model.config.save_pretrained(temporary)
         processor.save_pretrained(temporary)
 
 

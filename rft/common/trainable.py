@@ -45,6 +45,14 @@ def select_trainable(model: "torch.nn.Module", patterns: list[str]) -> list[str]
     return names
 
 
+def in_float32(model: "torch.nn.Module") -> None:
+    """Make what trains float32; frozen weights keep their type. bfloat16 has 8 significant bits and rounds a
+    small step on a weight away."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
 def lora_pattern(layers: int, total: int) -> str:
     """Regular expression of the modules that LoRA adapts: the last `layers` of `total` decoder layers."""
     wanted = "|".join(str(i) for i in range(max(0, total - layers), total))

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressC
 from rft.common import resume
 from rft.common.run_log import RunLog, save_whole
 from rft.common.stage_record import NAME, read_record, write_record
-from rft.common.trainable import add_lora, select_trainable
+from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.curriculum import read_outs
 from rft.curriculum.arguments import arguments_of, steps_of
 from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
@@ -94,11 +94,7 @@ def put_in(stage: Stage, model) -> tuple[PutIn, Frozen]:
     if stage.special_tokens:
         rows = anomaly_tokens(model.config)
         model.special_rows = TokenRows(model.get_input_embeddings(), rows)
-    # bfloat16 has 8 significant bits and rounds a small step on a weight away: what trains is float32
-    # meanwhile.
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+    in_float32(model)
     return PutIn(tuner, rows), frozen
 
 

@@ -23,11 +23,13 @@ METHODS = ("grpo", "reg_grpo")
 LOGGERS = ("tensorboard", "trackio", "wandb")
 TOKENS = 1 << 16  # of a log-prob pass
 
-# Fields of TRL's GRPOConfig that the run fills in itself, and what to set instead. (TRL's vllm_… fields are
-# about an engine of its own, which never runs here.)
+# Fields of TRL's GRPOConfig that the run fills in itself or that would do nothing, and what to set instead:
+# a test walks through all fields that the installed TRL has. TRL's vllm_… fields are about an engine of its
+# own, which never runs here, but for the correction of the loss, which takes any engine's log-probs.
 _EVALUATE, _ENGINE = "set `evaluate`", "set `engine` and `engine_options`"
 _FULL = "leave it out: completions are drawn from all tokens, or their importance ratios would be biased"
 _OURS = "leave it out: it does nothing to a run of this trainer"
+_SHAPES = "leave it out: every pass has another shape and would be compiled anew"
 OWNED = {
     "output_dir": "set `out`",
     "seed": "set the run's `seed`",
@@ -36,7 +38,14 @@ OWNED = {
     "report_to": "set `loggers`",
     "remove_unused_columns": "leave it out: rewards read the columns",
     "use_vllm": "set `engine`",
-    "vllm_*": _ENGINE,
+    **dict.fromkeys(
+        (
+            *("vllm_mode", "vllm_model_impl", "vllm_enable_sleep_mode", "vllm_structured_outputs_regex"),
+            *("vllm_server_*", "vllm_group_port", "vllm_gpu_*", "vllm_max_*", "vllm_tensor_*"),
+        ),
+        _ENGINE,
+    ),
+    "vllm_importance_sampling_cap": "set vllm_importance_sampling_clip_max",
     "use_transformers_*": _ENGINE,
     "transformers_continuous_*": _ENGINE,
     "cache_implementation": _ENGINE,
@@ -44,11 +53,14 @@ OWNED = {
     "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint in `out`",
     "ignore_data_skip": "leave it out: a run goes on where it stopped",
     "eval_*": _EVALUATE,
+    "*_full_eval": _EVALUATE,
+    "include_for_metrics": _EVALUATE,
     "per_device_eval_batch_size": _EVALUATE,
     "num_generations_eval": _EVALUATE,
     "load_best_model_at_end": _EVALUATE,
     "metric_for_best_model": _EVALUATE,
     "greater_is_better": _EVALUATE,
+    "top_p": _FULL,
     "top_k": _FULL,
     "min_p": _FULL,
     "repetition_penalty": _FULL,
@@ -69,6 +81,16 @@ OWNED = {
     "batch_eval_metrics": _OURS,
     "train_sampling_strategy": _OURS,
     "length_column_name": _OURS,
+    "average_tokens_across_devices": _OURS,
+    "dataloader_drop_last": _OURS,
+    "include_num_input_tokens_seen": _OURS,
+    "log_multimodal": _OURS,
+    "pad_to_multiple_of": "leave it out: padding is taken out before a pass",
+    "restore_callback_states_from_checkpoint": _OURS,
+    "use_cache": _OURS,
+    "enable_jit_checkpoint": "leave it out: SIGTERM ends a run with a checkpoint",
+    "cast_lm_head_to_fp32": "leave it out: logits are computed as the engine computes them",
+    "torch_compile*": _SHAPES,
 }
 # What a run sets where its configuration does not.
 DEFAULTS = {

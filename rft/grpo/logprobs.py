@@ -59,11 +59,13 @@ def group_logprobs(
     temperature: float,
     pad_id: int,
     seen: list[SeenClip] | None = None,
+    learns_entropy: bool = False,
 ) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
     """Log-probs and entropies of groups in one forward pass of `model` (`core` without what wraps it).
 
     prompts: ids (P_g,) of each group; completions: ids of its completions; vision: the groups' clips in
-    order; seen: what the vision tower made of them, where that is known. Returns two nested lists of (n,)
+    order; seen: what the vision tower made of them, where that is known; learns_entropy: whether entropies
+    have a gradient, which keeps two more tensors of the logits' size. Returns two nested lists of (n,)
     tensors in the order of `completions`.
     """
     # The last prompt token predicts the first token of every completion, so it belongs to the branches.
@@ -102,7 +104,8 @@ def group_logprobs(
     log_p = logits.log_softmax(-1)  # (kept places, vocabulary), row by row, branch by branch
     targets = packed.input_ids[:, 1:][same].to(device)
     values = log_p.gather(-1, targets[:, None])[:, 0]
-    entropy = -(log_p.detach().exp() * log_p.detach()).sum(-1)
+    spread = log_p if learns_entropy else log_p.detach()
+    entropy = -(spread.exp() * spread).sum(-1)
     sizes = [len(c) for group in completions for c in group]
     counts = [len(group) for group in completions]
     return _nested(values.split(sizes), counts), _nested(entropy.split(sizes), counts)

@@ -2,6 +2,7 @@
 belongs to which."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -45,12 +46,24 @@ class Rollout:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What a loss is about: group_index (b,), the engine's log-probs (b, C) where there are some, mask (b,
-    C) of the completions' tokens."""
+    """What a loss is about, as TRL's loss gets it: `inputs`, to which the pass may add what it finds."""
 
-    group_index: torch.Tensor
-    sampled: torch.Tensor | None
-    mask: torch.Tensor
+    inputs: dict[str, Any]
+
+    @property
+    def group_index(self) -> torch.Tensor:
+        """(b,)"""
+        return self.inputs["group_index"]
+
+    @property
+    def sampled(self) -> torch.Tensor | None:
+        """The engine's log-probs (b, C), where there are some."""
+        return self.inputs.get("sampling_per_token_logps")
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """(b, C) of the completions' tokens."""
+        return self.inputs["completion_mask"]
 
 
 def group_starts(prompts: list, size: int) -> list[int]:

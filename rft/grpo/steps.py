@@ -30,9 +30,8 @@ def check_numbers(run: GrpoRun, arguments: Any) -> None:
         value = getattr(arguments, key)
         if not (math.isfinite(value) and value >= least):
             raise InputError(f"training.{key}: {value}, expected at least {least}")
-    for key, most in (("temperature", math.inf), ("top_p", 1.0)):
-        if not 0 < (value := getattr(arguments, key)) <= most or math.isinf(value):
-            raise InputError(f"training.{key}: {value}, expected above 0 and at most {most:g}")
+    if not 0 < arguments.temperature < math.inf:
+        raise InputError(f"training.temperature: {arguments.temperature}, expected above 0")
     steps, epochs = arguments.max_steps, arguments.num_train_epochs
     if steps == 0 or (steps < 0 and not 0 < epochs < math.inf):
         raise InputError("training: nothing to do: give max_steps, or num_train_epochs above 0")

@@ -11,7 +11,7 @@ os.environ.setdefault(
 )  # TRL notes at every start that rollouts are experimental
 
 from datasets import Dataset
-from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, set_seed
+from transformers import AutoProcessor, PrinterCallback, set_seed
 
 from bench.models.base import HoldsModel
 from bench.suite import resolved
@@ -19,12 +19,12 @@ from rft.common import resume
 from rft.common.adapter import adapter_of, save_adapter
 from rft.common.model_card import rft_card
 from rft.common.run_log import RunLog
-from rft.common.trainable import add_lora, select_trainable
-from rft.grpo import difficulty, mixture, record, steps
+from rft.grpo import difficulty, mixture, record, steps, weights
 from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, weights_hash
+from rft.grpo.idle import check_idle
 from rft.grpo.run_page import write_run_page
 from rft.grpo.video_grpo import (
     VideoGRPOTrainer,
@@ -56,6 +56,12 @@ def prompts_of(
     return rows
 
 
+def train_set(rows: list[dict[str, Any]]) -> Dataset:
+    """Rows as TRL takes them, each as it was: by itself `datasets` gives every part of a message the keys of
+    all, a text `video: None`, and published chat templates ask whether a key is there."""
+    return Dataset.from_list(rows, on_mixed_types="use_json")
+
+
 def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
     """The cache of vision features; InputError where the tower trains, whose features would change."""
     if run.features is None:
@@ -79,19 +85,18 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     """
     check(run)
     tasks = mixture.tasks_of(run.tasks)
-    functions, weights = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
-    arguments: Any = settings_of(run, weights)  # Any: TRL types as optional what it has filled in
+    functions, shares = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
+    arguments: Any = settings_of(run, shares)  # Any: TRL types as optional what it has filled in
     steps.check_numbers(run, arguments)
+    check_idle(run, arguments)
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     rows = prompts_of(run, samples, tasks, arguments)
     standing = _standing(run, arguments, samples, resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
-    dtype = "bfloat16" if arguments.bf16 else "float32"
-    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
-    processor = AutoProcessor.from_pretrained(run.model)
-    learned = select_trainable(model, run.trains)
-    tuner = add_lora(model, run.lora) if run.lora else None
+    model = weights.loaded(run.model, arguments)
+    dtype, processor = model.dtype, AutoProcessor.from_pretrained(run.model)
+    tuner, learned = weights.made_trainable(model, run.trains, run.lora, arguments)
     features = features_of(run, model, learned)
     out = made(run.out)
     if engine is None:
@@ -106,7 +111,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             model=model,
             reward_funcs=functions,
             args=arguments,
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=train_set(rows),
             processing_class=processor,
             engine=engine,
             store=store,
@@ -117,12 +122,9 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             features=features,
             tuner=tuner,
             tokens=run.tokens,
+            dtype=dtype,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
-            reference=(
-                AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
-                if arguments.beta
-                else None
-            ),
+            reference=weights.like(weights.loaded(run.model, arguments), model) if arguments.beta else None,
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
         )
         log.trainer, trainer.new_settings = trainer, bool(standing.changes)

@@ -11,7 +11,8 @@ What is taken over from TRL, and how:
 - groups without signal may be drawn again (`_generate_and_score_completions`), rates of parse defects are
   logged (`_calculate_rewards`), Reg-GRPO replaces the loss (`_compute_loss`), checkpoints are whole or absent
   (`_save_checkpoint`);
-- the trainer/sampler gap: log-probs of the engine against those of the first pass, logged at every step.
+- the trainer/sampler gap: log-probs of the engine against those of the first pass, logged at every step, and
+  the loss corrected for it (`rft.grpo.importance`).
 """
 
 import math
@@ -34,10 +35,12 @@ from rft.common.restored import GoesOn
 from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_hash, seen_clips
+from rft.grpo.importance import compared, correction_of
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.redraw import replaced, without_signal
 from rft.grpo.reg_grpo import regression_loss
 from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
+from rft.grpo.weights import whole
 from rft.rewards.base import completion_text, needs_of, parsed
 from rft.rewards.mix import total
 from tvad.common.errors import InputError
@@ -60,6 +63,7 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
     other prompts in a step (dynamic sampling, as DAPO's; 0 never). features: where to keep what a frozen
     vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains. tokens: of a
     log-prob pass; groups of similar length share one. reference: the model that `beta` keeps the policy near.
+    dtype: of the policy where engines and checkpoints get it, None as it trains.
 
     Raises InputError for settings that cannot work together.
     """
@@ -87,11 +91,12 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         tuner=None,
         tokens: int = TOKENS,
         reference=None,
+        dtype: torch.dtype | None = None,
         **kwargs,
     ):
         self.engine, self.store, self.features, self.tuner = engine, store, features, tuner
         self.once_per_group, self.method, self.reg_scale = once_per_group, method, reg_scale
-        self.redraws, self.tokens = redraws, tokens
+        self.redraws, self.tokens, self.dtype = redraws, tokens, dtype
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
         self._micro: MicroBatch | None = (
             None  # what the loss at hand is about; None while rollouts are scored
@@ -105,6 +110,7 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         # TRL would open the reference by a class name of transformers' own, and take a language model for one
         # that it does not know: it is told that there is no KL term until its own part is done.
         beta, args.beta = args.beta, 0.0
+        self.correction = correction_of(args) if method == "grpo" else None
         super().__init__(args=args, rollout_func=lambda prompts, _: self.rollout(prompts), **kwargs)
         self.beta = self.args.beta = beta
         if beta:
@@ -139,34 +145,20 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
 
     @contextmanager
     def _whole_weights(self) -> Iterator[list[tuple[str, torch.Tensor]]]:
-        """The policy's weights as an engine takes them: gathered where they are sharded (ZeRO-3, FSDP2), LoRA
-        merged into them."""
+        """The policy's weights as an engine takes them (`rft.grpo.weights`), gathered while the block
+        lasts."""
         with self.gathered():
-            # W + (alpha / r) B A while the block lasts. The merged weight is PEFT's `….base_layer.weight`;
-            # the engine knows it without that part, and no adapters.
-            if self.tuner is not None:
-                self.tuner.merge_adapter()
-            try:
-                yield [
-                    (
-                        name.replace(".base_layer", ""),
-                        tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor,
-                    )
-                    for name, tensor in self.core.engine_weights()
-                    if "lora_" not in name
-                ]
-            finally:
-                if self.tuner is not None:
-                    self.tuner.unmerge_adapter()
+            yield list(whole(self.core, self.tuner, self.dtype))
 
     def sync_weights(self) -> None:
         """Give the engine the current weights, once per optimiser step. A shared engine gets them from the
         first process."""
         if self.state.global_step == self._synced_step:
             return
-        with self._whole_weights() as weights:  # gathering is a common affair, sending is not
-            if self.accelerator.is_main_process or not isinstance(self.engine, Shared):
-                self.engine.sync(weights)
+        if not isinstance(self.engine, HoldsModel):  # it has the policy itself
+            with self._whole_weights() as weights:  # gathering is a common affair, sending is not
+                if self.accelerator.is_main_process or not isinstance(self.engine, Shared):
+                    self.engine.sync(weights)
         self.accelerator.wait_for_everyone()  # nobody draws from a shared engine before it has them all
         self._synced_step = self.state.global_step
 
@@ -178,14 +170,12 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
             self.engine.wake()
         try:
             self.sync_weights()
-            policy = (
-                unwrap_model_for_generation(self.model_wrapped, self.accelerator)
-                if isinstance(self.engine, HoldsModel)
-                else nullcontext()
-            )
-            with policy as model:
-                if isinstance(self.engine, HoldsModel):
-                    self.engine.model = model
+            if not isinstance(self.engine, HoldsModel):
+                yield
+                return
+            policy = unwrap_model_for_generation(self.model_wrapped, self.accelerator)
+            # What trains and what is frozen may be of two types: autocast is where they meet.
+            with policy as self.engine.model, self.accelerator.autocast():
                 yield
         finally:
             if isinstance(self.engine, Sleeps):
@@ -259,9 +249,9 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         """A self-contained checkpoint of the policy, sharded weights gathered, LoRA merged; training goes on
         as before."""
         with self._whole_weights() as weights:
-            state = {name: tensor.detach().cpu().clone() for name, tensor in weights}
+            state = {name: tensor.cpu().clone() for name, tensor in weights}
         if self.accelerator.is_main_process:
-            save_whole(folder, self.core, self.processing_class, state_dict=state)
+            save_whole(folder, self.core, self.processing_class, self.dtype, state_dict=state)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """TRL's (B of all processes, R), and what was wrong with the completions: the share with any defect
@@ -341,15 +331,15 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         return output
 
     def _compute_loss(self, model, inputs):
-        self._micro = MicroBatch(
-            inputs["group_index"], inputs.get("sampling_per_token_logps"), inputs["completion_mask"]
-        )
+        self._micro = MicroBatch(dict(inputs))
+        # TRL multiplies by the ratio, which `compared` adds, for an engine of its own alone.
+        self.use_vllm = self.correction is not None
         try:
             if self.method == "reg_grpo":
-                return self._regression_loss(model, inputs)
-            return super()._compute_loss(model, inputs)
+                return self._regression_loss(model, self._micro.inputs)
+            return super()._compute_loss(model, self._micro.inputs)
         finally:
-            self._micro = None
+            self._micro, self.use_vllm = None, False
 
     def _regression_loss(self, model, inputs) -> torch.Tensor:
         """Reg-GRPO's loss (`rft.grpo.reg_grpo`); rho is summed over a completion's tokens."""
@@ -400,23 +390,16 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
                     self.temperature,
                     self._tokenizer.pad_token_id,
                     seen_clips(self.features, self.core, rollout, clips) if self.features else None,
+                    compute_entropy and self._entropy_bonus_enabled,
                 )
                 for group, values, spreads in zip(chosen, *found, strict=True):
                     for row, value, spread in zip(group.members, values, spreads, strict=True):
                         logps[row], entropies[row] = value, spread
         per_token = padded(logps, logits_to_keep)
-        if torch.is_grad_enabled():
-            self._log_gap(per_token.detach())
+        if torch.is_grad_enabled() and self._micro is not None:
+            for name, value in compared(self._micro, per_token.detach(), self.correction).items():
+                self._metrics[self._mode][name].append(value)
         return per_token, padded(entropies, logits_to_keep) if compute_entropy else None, None
-
-    def _log_gap(self, logps: torch.Tensor) -> None:
-        """How far the engine's log-probs of the same tokens are from these (B, C), in nats."""
-        if self._micro is None or self._micro.sampled is None:
-            return
-        mask = self._micro.mask
-        gap = ((logps - self._micro.sampled.to(logps.device)).abs() * mask)[mask.bool()]
-        self._metrics[self._mode]["sampler_gap/mean"].append(float(gap.mean()) if len(gap) else 0.0)
-        self._metrics[self._mode]["sampler_gap/max"].append(float(gap.max()) if len(gap) else 0.0)
 
     def log(self, logs, start_time=None):
         """TRL's, without what is undefined at this step (a reward whose task did not occur)."""

@@ -69,6 +69,7 @@ def main(checkpoint: str, data: str, out: str, batch: str) -> None:
         "save_strategy": "no",
         "warmup_steps": 1,
         "max_grad_norm": 1.0,
+        "vllm_importance_sampling_correction": False,  # the log-probs below are nobody's
     }
     run = replace(
         run,

@@ -289,7 +289,7 @@ def test_as_many_prompts_are_drawn_as_the_steps_take(scenes, tmp_path, knobs, wa
         ({"learning_rate": -1.0}, "learning_rate: -1.0, expected at least"),
         ({"learning_rate": float("nan")}, "learning_rate: nan"),
         ({"temperature": 0.0}, "temperature: 0.0, expected above 0"),
-        ({"top_p": 1.5}, "top_p: 1.5"),
+        ({"top_p": 0.9}, "'top_p' belongs to the run: leave it out"),
         ({"eval_strategy": "steps"}, "'eval_strategy' belongs to the run: set `evaluate`"),
         ({"top_k": 5}, "'top_k' belongs to the run: leave it out"),
         ({"sync_ref_model": True}, "'sync_ref_model' belongs to the run"),
