@@ -3,6 +3,7 @@ loaded, and TRL's arguments made of it. Imports no torch."""
 
 import importlib.util
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -121,6 +122,29 @@ class Watch:
 
 
 @dataclass
+class RewardLimits:
+    """What a reward may take (`rft.rewards.bounded`)."""
+
+    seconds: float = 30.0
+    """Of one reward, for the completions of a rollout in a process; as much again to find the ones at
+    fault."""
+    characters: int = 1 << 17
+    """Of a completion: rewards read no more of it."""
+    unfinished: float | None = None
+    """What a completion earns of a reward that did not end for it; null: nothing, as where it does not
+    apply."""
+
+    def check(self) -> None:
+        """Raise InputError for a limit that is none."""
+        if not 0 < self.seconds < math.inf:
+            raise InputError(f"reward_limits.seconds: {self.seconds}, expected above 0")
+        if self.characters < 1:
+            raise InputError(f"reward_limits.characters: {self.characters}, expected at least 1")
+        if self.unfinished is not None and not math.isfinite(self.unfinished):
+            raise InputError(f"reward_limits.unfinished: {self.unfinished}, expected a number or null")
+
+
+@dataclass
 class Evaluate:
     """The benchmark during the run, and the best weights by it in `best/`."""
 
@@ -152,8 +176,10 @@ class GrpoRun:
     tasks: dict[str, Any]
     """Task: its share of the prompts, or {share, rewards} where it has rewards of its own."""
     rewards: dict[str, float] = field(default_factory=dict)
-    """Reward: its weight (`rft.rewards`, temporal_iou.matching too, vau_r1.TASK.PART,
-    package.module:function)."""
+    """Reward: its weight (`rft.rewards`, temporal_iou.matching too, overlong.TOKENS, vau_r1.TASK.PART,
+    package.module:function); weight 0: computed and logged, never paid."""
+    reward_limits: RewardLimits = field(default_factory=RewardLimits)
+    """Time and text of a reward, and what one that does not end is worth."""
     training: dict[str, Any] = field(default_factory=dict, metadata=behind("trl:GRPOConfig", OWNED))
     """Fields of TRL's GRPOConfig, but for those that the run fills in itself."""
     seed: int = 0
@@ -223,6 +249,7 @@ def check(run: GrpoRun) -> None:
         if importlib.util.find_spec(name) is None:
             raise InputError(f"loggers: {name} is not installed")
     run.reading.check()
+    run.reward_limits.check()
     for folder in (run.out, *([run.features.folder] if run.features else [])):
         check_folder(folder)
     if not Path(run.model, "config.json").is_file():

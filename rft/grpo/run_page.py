@@ -23,6 +23,7 @@ HEALTH = {
     "clip_ratio/region_mean": "share of tokens clipped",
     "completions/mean_length": "completion length, tokens",
     "completions/clipped_ratio": "share of completions cut at their limit",
+    "completions/cut_for_rewards": "share of completions cut for rewards",
     "parse/defective": "share of completions with a defect",
     "frac_reward_zero_std": "share of groups without signal",
     "dynamic/no_signal": "share of groups drawn again",
@@ -143,6 +144,7 @@ def sections(folder: Path) -> list[Section]:
             table.append([name, *_ends(means), *(_ends(spreads) if spreads else (None, None))])
     columns = ["Reward", "First", "Last", "Spread, first", "Spread, last"]
     keys = list(dict.fromkeys(key for row in log for key in row))
+    unfinished = {k: f"unfinished {k.split('/')[1]}, completions" for k in keys if k.startswith("unfinished/")}
     defects = {k: k.split("/")[1] for k in keys if k.startswith("parse/") and k != "parse/defective"}
     tasks = {k: k.split("/")[1] for k in keys if k.startswith("tasks/")}
     found = [
@@ -160,7 +162,7 @@ def sections(folder: Path) -> list[Section]:
             rows=table,
         ),
         _drawn("Reward by task", _curves(log, tasks)),
-        _drawn("Health of the run", _curves(log, HEALTH)),
+        _drawn("Health of the run", _curves(log, HEALTH | unfinished)),
         _drawn("What was wrong with completions, share of each defect", _curves(log, defects)),
     ]
     if rows := _evaluations(folder):

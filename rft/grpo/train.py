@@ -1,6 +1,7 @@
 """Carries out a reinforcement run: data, policy, engine and trainer from a `GrpoRun`, training, what it
 leaves."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from rft.grpo.run_page import write_run_page
 from rft.grpo.video_grpo import (
     VideoGRPOTrainer,
 )  # brings tvad.model, which registers T-VAD with the Auto classes
+from rft.rewards.bounded import BoundedRewards
 from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError, Stopped
 from tvad.common.files import made, write_whole
@@ -78,8 +80,14 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     run, and for one that cannot go on.
     """
     check(run)
+    with BoundedRewards(**dataclasses.asdict(run.reward_limits)) as bounded:
+        return _train(run, engine, resume_with, bounded)
+
+
+def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewards) -> VideoGRPOTrainer:
     tasks = mixture.tasks_of(run.tasks)
-    functions, weights = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
+    own = {name: task.rewards for name, task in tasks.items()}
+    functions, weights = rewards_of(run.rewards, own, bounded.named)
     arguments: Any = settings_of(run, weights)  # Any: TRL types as optional what it has filled in
     steps.check_numbers(run, arguments)
     samples = load_checked(run.data, drop=run.drop_bad_rows)

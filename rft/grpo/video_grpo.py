@@ -211,6 +211,7 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
             "completion_ids": [c.ids for c in completions],
             "logprobs": [c.logprobs for c in completions],
             "prompt_ends": [ends[g] for g in group_index],
+            "max_completion_length": self.max_completion_length,
         }
         if maps is not None:
             output |= {
@@ -267,6 +268,8 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         """TRL's (B of all processes, R), and what was wrong with the completions: the share with any defect
         and with each, and the reward of every task."""
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        # TRL would take a row that is watched alone (weight 0) for one that earned 0.
+        rewards[rewards[:, self.reward_weights.to(rewards.device) != 0].isnan().all(1)] = math.nan
         if bool(rewards.isnan().all()):
             raise InputError(f"rewards: none applies to any of the {len(rewards)} completions of a rollout")
         defects = [
