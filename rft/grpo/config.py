@@ -161,6 +161,26 @@ class Evaluate:
 
 
 @dataclass
+class HeldOut:
+    """What the rewards say of prompts that are not trained on, during the run."""
+
+    data: str
+    """A data set folder; its questions of the run's tasks are asked."""
+    every: int = 50
+    """Steps between evaluations."""
+    prompts: int = 32
+    """How many questions, the same each time; less what does not fill a batch."""
+    generations: int | None = None
+    """Completions of each; by default as many as in training."""
+
+    def check(self) -> None:
+        """Raise InputError for a number with which nothing would be asked."""
+        for name in ("every", "prompts", "generations"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"held_out.{name}: {value}, expected at least 1")
+
+
+@dataclass
 class GrpoRun:
     """A reinforcement run."""
 
@@ -226,6 +246,11 @@ class GrpoRun:
     """Draw questions by how often the start answers them."""
     drop_bad_rows: bool = False
     """Leave bad rows of the data out and say which, instead of refusing."""
+    skip_bad_clips: bool = False
+    """Go on without clips that cannot be decoded when they are used, each named, instead of ending the run:
+    their questions give way to others of the task."""
+    held_out: HeldOut | None = None
+    """The rewards on prompts that are not trained on, logged as eval_reward, eval_rewards/NAME/mean."""
     watch: Watch = field(default_factory=Watch)
     """Warnings and early stop."""
     evaluate: Evaluate | None = None
@@ -250,6 +275,8 @@ def check(run: GrpoRun) -> None:
             raise InputError(f"loggers: {name} is not installed")
     run.reading.check()
     run.reward_limits.check()
+    if run.held_out:
+        run.held_out.check()
     for folder in (run.out, *([run.features.folder] if run.features else [])):
         check_folder(folder)
     if not Path(run.model, "config.json").is_file():
@@ -268,6 +295,17 @@ def _has_ahd(folder: str) -> bool:
         raise InputError(f"model: {folder}: config.json cannot be read ({error})") from error
 
 
+def _evaluation(plan: HeldOut, arguments: "GRPOConfig") -> dict[str, Any]:
+    """TRL's arguments of an evaluation: whole groups in every process, about as many rows as in training."""
+    size = plan.generations or arguments.num_generations or 1
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": plan.every,
+        "num_generations_eval": size,
+        "per_device_eval_batch_size": max(1, arguments.per_device_train_batch_size // size) * size,
+    }
+
+
 def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
     """TRL's GRPOConfig. Raises InputError for what it does not take."""
     import torch
@@ -284,6 +322,8 @@ def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
         **of_library(Behind("trl:GRPOConfig", OWNED), run.training, "training"),
     }
     try:
+        if run.held_out:
+            settings |= _evaluation(run.held_out, GRPOConfig(**settings))
         return GRPOConfig(**settings)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"training: {error}") from error

@@ -27,6 +27,7 @@ from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, weights_hash
 from rft.grpo.run_page import write_run_page
+from rft.grpo.skipping import BadClips
 from rft.grpo.video_grpo import (
     VideoGRPOTrainer,
 )  # brings tvad.model, which registers T-VAD with the Auto classes
@@ -56,6 +57,24 @@ def prompts_of(
     steps.check_steps(len(rows), arguments)
     steps.check_paid(rows, tasks, run.rewards)
     return rows
+
+
+def held_out_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[dict[str, Any]] | None:
+    """The rows on which the rewards are watched: whole batches. Raises InputError where there is not one, and
+    for videos that the run trains on."""
+    plan = run.held_out
+    if plan is None:
+        return None
+    samples = load_checked(plan.data, drop=run.drop_bad_rows)
+    known = {name: task for name, task in tasks.items() if mixture.pool_of(samples, name, run.topics)}
+    every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in known)
+    batch = arguments.per_device_eval_batch_size * arguments.world_size // arguments.num_generations_eval
+    asked = min(plan.prompts, every)
+    if not (count := asked // batch * batch):
+        raise InputError(f"held_out: {asked} questions of the run's tasks, a batch takes {batch}")
+    reading = resolved(run.reading, samples, run.prompt, known)
+    rows = mixture.rows(samples, known, count, run.seed, run.topics, run.prompt, None, reading)
+    return rows[:count]
 
 
 def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
@@ -92,6 +111,9 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     steps.check_numbers(run, arguments)
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     rows = prompts_of(run, samples, tasks, arguments)
+    held_out = held_out_of(run, tasks, arguments)
+    if held_out and (both := {row["video"] for row in held_out} & {sample.clip() for sample in samples}):
+        raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
     standing = _standing(run, arguments, samples, resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
@@ -109,12 +131,14 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     elif isinstance(engine, HoldsModel):
         engine.model = model
     log, collapse, store = RunLog(out), CollapseStop(run.watch), ClipStore(run.rate, run.max_frames)
+    bad_clips = BadClips(store) if run.skip_bad_clips else None
     with Terminator() as terminator:
         trainer = VideoGRPOTrainer(
             model=model,
             reward_funcs=functions,
             args=arguments,
             train_dataset=Dataset.from_list(rows),
+            eval_dataset=Dataset.from_list(held_out) if held_out else None,
             processing_class=processor,
             engine=engine,
             store=store,
@@ -125,6 +149,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
             features=features,
             tuner=tuner,
             tokens=run.tokens,
+            bad_clips=bad_clips,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
             reference=(
                 AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
@@ -150,6 +175,8 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
             trainer.train(resume_from_checkpoint=standing.checkpoint)
         finally:
             store.stop_prefetch()
+    if bad_clips and bad_clips.found:
+        print(bad_clips.told(), file=sys.stderr)
     if trainer.accelerator.is_main_process:
         write_run_page(out)
     if terminator.caught:

@@ -14,6 +14,7 @@ What is taken over from TRL, and how:
 - the trainer/sampler gap: log-probs of the engine against those of the first pass, logged at every step.
 """
 
+import copy
 import math
 import shutil
 from collections.abc import Iterator
@@ -38,8 +39,9 @@ from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.redraw import replaced, without_signal
 from rft.grpo.reg_grpo import regression_loss
 from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
+from rft.grpo.skipping import BadClips
 from rft.rewards.base import completion_text, needs_of, parsed
-from rft.rewards.mix import total
+from rft.rewards.mix import total, unpaid
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.dataset import ClipStore
@@ -59,7 +61,8 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
     reg_grpo with `reg_scale`. redraws: how often groups whose completions all earn the same are replaced by
     other prompts in a step (dynamic sampling, as DAPO's; 0 never). features: where to keep what a frozen
     vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains. tokens: of a
-    log-prob pass; groups of similar length share one. reference: the model that `beta` keeps the policy near.
+    log-prob pass; groups of similar length share one. bad_clips: where clips that cannot be decoded are
+    skipped. reference: the model that `beta` keeps the policy near.
 
     Raises InputError for settings that cannot work together.
     """
@@ -87,11 +90,12 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         tuner=None,
         tokens: int = TOKENS,
         reference=None,
+        bad_clips: BadClips | None = None,
         **kwargs,
     ):
         self.engine, self.store, self.features, self.tuner = engine, store, features, tuner
         self.once_per_group, self.method, self.reg_scale = once_per_group, method, reg_scale
-        self.redraws, self.tokens = redraws, tokens
+        self.redraws, self.tokens, self.bad_clips = redraws, tokens, bad_clips
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
         self._micro: MicroBatch | None = (
             None  # what the loss at hand is about; None while rollouts are scored
@@ -269,7 +273,7 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         and with each, and the reward of every task."""
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         # TRL would take a row that is watched alone (weight 0) for one that earned 0.
-        rewards[rewards[:, self.reward_weights.to(rewards.device) != 0].isnan().all(1)] = math.nan
+        rewards[unpaid(rewards, self.reward_weights.to(rewards.device))] = math.nan
         if bool(rewards.isnan().all()):
             raise InputError(f"rewards: none applies to any of the {len(rewards)} completions of a rollout")
         defects = [
@@ -307,6 +311,11 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
 
     def _drawn(self, inputs) -> dict:
         """TRL's rollout, rewards and advantages, and which clip each row is about."""
+        if self.bad_clips is not None:
+            rows = self.train_dataset if self.model.training else self.eval_dataset
+            step = self.state.global_step
+            inputs, share = self.bad_clips.readable(inputs, rows, self.args.seed, step)
+            self._log_metric("clips/skipped", share)
         output = super()._generate_and_score_completions(inputs)
         output["group_index"] = self._last_rollout().group_index.to(output["completion_ids"].device)
         return output
@@ -342,6 +351,14 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         self._metrics["train"]["dynamic/no_signal"].append(len(first) / count)
         self._metrics["train"]["dynamic/replaced"].append(count_replaced / count)
         return output
+
+    def evaluate(self, *args, **kwargs):
+        """TRL's, on held-out prompts; training goes on with the rollout that it was at."""
+        kept = self._rollout, {name: copy.deepcopy(rows) for name, rows in self._logs.items()}
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._rollout, self._logs = kept
 
     def _compute_loss(self, model, inputs):
         self._micro = MicroBatch(

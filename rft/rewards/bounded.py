@@ -41,7 +41,7 @@ class _Process:
     """A process of rewards; `ask` sends a request and waits for its answer."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()  # rewards that it has imported
+        self._known: dict[str, dict[str, Any]] = {}  # rewards that it has imported, described
         self.ended = False
         here, there = socket.socketpair()
         # Started as a script, rft/ itself is on the path, and its `rewards` would be found for one's own.
@@ -59,12 +59,10 @@ class _Process:
         self._link = here
 
     def ready(self, name: str) -> dict[str, Any]:
-        """Begin, and import what a reward needs: its description, empty where it is known. Raises
-        Unfinished."""
-        if name in self._known:
-            return {}
-        self._known.add(name)
-        return self.ask({"name": name}, BEGIN)
+        """Begin, and import what a reward needs: its description. Raises Unfinished."""
+        if name not in self._known:
+            self._known[name] = self.ask({"name": name}, BEGIN)
+        return self._known[name]
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """The answer to a request. Raises Unfinished; the process is no more then."""
@@ -145,8 +143,8 @@ class BoundedRewards:
         return reward
 
     def _ready(self, name: str) -> tuple[_Process, dict[str, Any]]:
-        """A process that knows the reward, another one where the last was killed; the reward's description
-        where it is new there. Raises Unfinished."""
+        """A process that knows the reward, another one where the last was killed; the reward's description.
+        Raises Unfinished."""
         if self._process is None or self._process.ended:
             self._process = _Process()
         return self._process, self._process.ready(name)

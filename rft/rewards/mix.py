@@ -26,14 +26,19 @@ WATCHED = "_watched"  # behind the name of a reward that a task names with weigh
 
 def total(values: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
     """The reward of completions: values (B, R), weights (R,) -> (B,), the weighted sum of what applies; NaN
-    where nothing does.
+    where nothing that is paid does.
 
     The same rule as TRL's, which adds up by itself inside the trainer (`sum_then_normalize`, weights from
     `rft.grpo.config.settings_of`); this one is for everything beside it, such as a task's mean.
     """
     added = (values * weights).nansum(-1)
-    added[values.isnan().all(-1)] = float("nan")
+    added[unpaid(values, weights)] = float("nan")
     return added
+
+
+def unpaid(values: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
+    """Which completions earn nothing at all, (B,): no reward applies to them but such as are watched."""
+    return values[..., weights != 0].isnan().all(-1)
 
 
 def rewards_of(
