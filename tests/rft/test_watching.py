@@ -5,10 +5,12 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import SHIPPED
 from grpo_runs import run_of
+from PIL import Image
 from safetensors.torch import load_file
 from trl.rewards import get_soft_overlong_punishment
 
@@ -154,3 +156,31 @@ def test_a_question_about_a_bad_clip_gives_way_to_one_of_its_task(scenes, tmp_pa
     rows = mixture.rows(load(tmp_path / "none"), tasks, 4, 0)
     with pytest.raises(InputError, match="no clip of the data can be decoded"):
         found.readable(rows, Columns(rows), seed=1, step=0)
+
+
+def test_rows_of_pictures_are_clips_of_one_frame_and_rows_without_a_video_are_refused(scenes, tmp_path):
+    """A mixture may hold pictures; text alone and several clips are no rows of a data set: said before a
+    model is loaded."""
+    shutil.copytree(scenes, tmp_path / "data")
+    path = tmp_path / "data/samples.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    pictures = []
+    for n, line in enumerate(lines[:8]):
+        name = f"videos/picture{n}.png"
+        Image.fromarray(np.full((64, 64, 3), 20 * n, np.uint8)).save(tmp_path / "data" / name)
+        kept = [q for q in line["questions"] if q["kind"] == "mcq"]
+        row = {key: line[key] for key in ("source", "split")} | {"id": f"picture{n}", "questions": kept}
+        pictures.append(row | {"video": {"path": [name], "fps": 1}})
+    head = [line for line in lines if "id" not in line]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*head, *pictures]))
+    run = replace(run_of(tmp_path / "data", SHIPPED, tmp_path / "out", max_steps=1), tasks={"mcq": 1})
+    train(replace(run, rewards={"format": 0.5, "answer": 1.0}))
+    (row,) = [row for row in log_of(tmp_path / "out") if "reward" in row]
+    assert row["sampler_gap/max"] < 1e-4, "the engine and the trainer saw the same picture"
+    for odd, words in (
+        ({"video": None}, "video: expected an object"),
+        ({"video": [{"path": "a.mp4"}, {"path": "b.mp4"}]}, "video: expected an object, found list"),
+    ):
+        path.write_text("".join(json.dumps(line) + "\n" for line in [*head, *pictures, pictures[0] | odd]))
+        with pytest.raises(InputError, match=words):
+            train(run)
