@@ -26,7 +26,7 @@ TOKENS = 1 << 16  # of a log-prob pass
 
 # Fields of TRL's GRPOConfig that the run fills in itself, and what to set instead. (TRL's vllm_… fields are
 # about an engine of its own, which never runs here.)
-_EVALUATE, _ENGINE = "set `evaluate`", "set `engine` and `engine_options`"
+_EVALUATE, _ENGINE = "set `evaluate` or `held_out`", "set `engine` and `engine_options`"
 _FULL = "leave it out: completions are drawn from all tokens, or their importance ratios would be biased"
 _OURS = "leave it out: it does nothing to a run of this trainer"
 OWNED = {
