@@ -97,10 +97,14 @@ def test_a_checkpoint_that_the_wheel_lacks_is_one_line_with_the_way_to_it(instal
 
 
 def test_ones_own_rewards_are_found_from_the_working_directory(installed, tmp_path):
-    """In a file named as a part of the package is, too; the next thing that is wrong is the data."""
+    """In a file named as a part of the package is, too."""
     _, site = installed
     (tmp_path / "rewards.py").write_text(
-        "def mine(completions, **columns):\n    return [1.0 for _ in completions]\n"
+        "def mine(completions, **columns):\n    return [2.0 for _ in completions]\n"
     )
-    options = ["--config", "demo", "--data", "nowhere", "--out", "out", "--rewards", "{'rewards:mine': 1.0}"]
-    assert "nowhere" in call(site, tmp_path, "rft.train_grpo", *options, status=2).stderr
+    (tmp_path / "ask.py").write_text(
+        "from rft.rewards.bounded import BoundedRewards\n"
+        "with BoundedRewards() as bounded:\n"
+        "    print(bounded.named('rewards:mine')(['x']))\n"
+    )
+    assert call(site, tmp_path, "ask").stdout == "[2.0]\n"

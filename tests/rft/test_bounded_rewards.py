@@ -183,12 +183,21 @@ def test_rewards_of_one_name_are_apart_in_the_log():
     assert [f.__name__ for f in functions] == ["vau_r1.qa.answer", "vau_r1.classification.answer", "format"]
 
 
-def test_ones_own_are_found_from_the_working_directory(own):
-    """Of a script, as accelerate starts it, too (of a module, `tests/test_wheel.py`)."""
-    command = [sys.executable, str(ROOT / "rft/train_grpo.py"), "--config", "demo", "--data", "nowhere"]
-    command += ["--out", "out", "--rewards", "{'rewards:power': 1.0}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 2 and "nowhere" in done.stderr, "the next thing that is wrong"
+def test_ones_own_are_found_from_the_working_directory_of_a_script(own):
+    """As accelerate starts rft/train_grpo.py: its folder is on the path, where `rewards` is the project's, and
+    the working directory is not. (Of a module, `tests/test_wheel.py`.)"""
+    (own / "elsewhere").mkdir()
+    (own / "elsewhere/script.py").write_text(
+        "import sys\n"
+        f"sys.path[:1] = [{str(ROOT)!r}, {str(ROOT / 'rft')!r}]\n"
+        "from rft.rewards.bounded import BoundedRewards\n"
+        "with BoundedRewards() as bounded:\n"
+        "    print(bounded.named('rewards:in_c')(['x']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "elsewhere/script.py"], capture_output=True, text=True, timeout=240
+    )
+    assert done.stdout == "[1.0]\n", done.stderr
 
 
 def test_what_cannot_be_imported_is_refused_with_the_reason(own):
