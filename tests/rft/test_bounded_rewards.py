@@ -184,8 +184,8 @@ def test_rewards_of_one_name_are_apart_in_the_log():
 
 
 def test_ones_own_are_found_from_the_working_directory_of_a_script(own):
-    """As accelerate starts rft/train_grpo.py: its folder is on the path, where `rewards` is the project's, and
-    the working directory is not. (Of a module, `tests/test_wheel.py`.)"""
+    """As accelerate starts rft/train_grpo.py: its folder is on the path, where `rewards` is the project's,
+    and the working directory is not. (Of a module, `tests/test_wheel.py`.)"""
     (own / "elsewhere").mkdir()
     (own / "elsewhere/script.py").write_text(
         "import sys\n"
