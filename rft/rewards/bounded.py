@@ -45,7 +45,7 @@ class _Process:
         self.ended = False
         here, there = socket.socketpair()
         # Started as a script, rft/ itself is on the path, and its `rewards` would be found for one's own.
-        path = json.dumps([entry for entry in sys.path if Path(entry).resolve() != PACKAGE])
+        path = json.dumps([p for p in sys.path if Path(p).resolve() != PACKAGE], allow_nan=False)
         command = [sys.executable, "-c", RUN, path, str(there.fileno()), str(os.getpid())]
         # A session of its own: what a reward has started goes with it, and Ctrl-C is the run's affair.
         self._child = subprocess.Popen(
