@@ -29,6 +29,7 @@ from tvad.common.errors import InputError
 
 GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(encoding="utf-8"))
 SINCE = {"prompt_tokens", "reading", "classes"}  # keys that have come since the golden values were taken
+SINCE |= {"reward_limits", "held_out", "skip_bad_clips"}
 MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
 FOLDERS = {cls.FOLDER: cls for cls in (Curriculum, GrpoRun, Suite, Gate, Board)}
 CLASSES = {
