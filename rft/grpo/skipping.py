@@ -22,6 +22,13 @@ class BadClips:
         self.store = store
         self.found: dict[str, str] = {}
 
+    def replaced(self, trainer: Any, inputs: list[Row]) -> list[Row]:
+        """The rows that a trainer is to draw for, those about bad clips replaced; their share is logged."""
+        rows = trainer.train_dataset if trainer.model.training else trainer.eval_dataset
+        inputs, share = self.readable(inputs, rows, trainer.args.seed, trainer.state.global_step)
+        trainer._log_metric("clips/skipped", share)
+        return inputs
+
     def readable(self, inputs: list[Row], rows: Dataset, seed: int, step: int) -> tuple[list[Row], float]:
         """The rows of a rollout, those about a clip that cannot be decoded replaced, and the share of these.
 

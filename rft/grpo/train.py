@@ -26,6 +26,7 @@ from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, weights_hash
+from rft.grpo.held_out import held_out_of
 from rft.grpo.run_page import write_run_page
 from rft.grpo.skipping import BadClips
 from rft.grpo.video_grpo import (
@@ -57,24 +58,6 @@ def prompts_of(
     steps.check_steps(len(rows), arguments)
     steps.check_paid(rows, tasks, run.rewards)
     return rows
-
-
-def held_out_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[dict[str, Any]] | None:
-    """The rows on which the rewards are watched: whole batches. Raises InputError where there is not one, and
-    for videos that the run trains on."""
-    plan = run.held_out
-    if plan is None:
-        return None
-    samples = load_checked(plan.data, drop=run.drop_bad_rows)
-    known = {name: task for name, task in tasks.items() if mixture.pool_of(samples, name, run.topics)}
-    every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in known)
-    batch = arguments.per_device_eval_batch_size * arguments.world_size // arguments.num_generations_eval
-    asked = min(plan.prompts, every)
-    if not (count := asked // batch * batch):
-        raise InputError(f"held_out: {asked} questions of the run's tasks, a batch takes {batch}")
-    reading = resolved(run.reading, samples, run.prompt, known)
-    rows = mixture.rows(samples, known, count, run.seed, run.topics, run.prompt, None, reading)
-    return rows[:count]
 
 
 def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:

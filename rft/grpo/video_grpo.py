@@ -14,7 +14,6 @@ What is taken over from TRL, and how:
 - the trainer/sampler gap: log-probs of the engine against those of the first pass, logged at every step.
 """
 
-import copy
 import math
 import shutil
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from rft.common.restored import GoesOn
 from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_hash, seen_clips
+from rft.grpo.held_out import Watches
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.redraw import replaced, without_signal
 from rft.grpo.reg_grpo import regression_loss
@@ -53,7 +53,7 @@ from tvad.model.processing import TvadProcessor
 ENDS = 60  # characters of a prompt's end that the rewards see
 
 
-class VideoGRPOTrainer(GoesOn, GRPOTrainer):
+class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
     """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.grpo.mixture.row_of`.
 
     engine: a `bench.models` engine. store: sampled clips. once_per_group: encode a clip and its prompt once
@@ -312,10 +312,7 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
     def _drawn(self, inputs) -> dict:
         """TRL's rollout, rewards and advantages, and which clip each row is about."""
         if self.bad_clips is not None:
-            rows = self.train_dataset if self.model.training else self.eval_dataset
-            step = self.state.global_step
-            inputs, share = self.bad_clips.readable(inputs, rows, self.args.seed, step)
-            self._log_metric("clips/skipped", share)
+            inputs = self.bad_clips.replaced(self, inputs)
         output = super()._generate_and_score_completions(inputs)
         output["group_index"] = self._last_rollout().group_index.to(output["completion_ids"].device)
         return output
@@ -351,14 +348,6 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         self._metrics["train"]["dynamic/no_signal"].append(len(first) / count)
         self._metrics["train"]["dynamic/replaced"].append(count_replaced / count)
         return output
-
-    def evaluate(self, *args, **kwargs):
-        """TRL's, on held-out prompts; training goes on with the rollout that it was at."""
-        kept = self._rollout, {name: copy.deepcopy(rows) for name, rows in self._logs.items()}
-        try:
-            return super().evaluate(*args, **kwargs)
-        finally:
-            self._rollout, self._logs = kept
 
     def _compute_loss(self, model, inputs):
         self._micro = MicroBatch(
