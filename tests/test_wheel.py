@@ -94,3 +94,17 @@ def test_a_checkpoint_that_the_wheel_lacks_is_one_line_with_the_way_to_it(instal
     call(site, tmp_path, "tvad", "data", "scenes", "--out", "data/core/test", "--clips", 2)
     done = call(site, tmp_path, *run, status=2)
     assert "make closed" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_ones_own_rewards_are_found_from_the_working_directory(installed, tmp_path):
+    """In a file named as a part of the package is, too."""
+    _, site = installed
+    (tmp_path / "rewards.py").write_text(
+        "def mine(completions, **columns):\n    return [2.0 for _ in completions]\n"
+    )
+    (tmp_path / "ask.py").write_text(
+        "from rft.rewards.bounded import BoundedRewards\n"
+        "with BoundedRewards() as bounded:\n"
+        "    print(bounded.named('rewards:mine')(['x']))\n"
+    )
+    assert call(site, tmp_path, "ask").stdout == "[2.0]\n"

@@ -75,8 +75,8 @@ class RunLog(TrainerCallback):
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as out:
             out.write(json.dumps(row, allow_nan=False) + "\n")
         table = self.trainer._logs if self.trainer is not None else None
-        if not table or not table["prompt"]:
-            return
+        if not table or not table["prompt"] or any(key.startswith("eval_") for key in logs or ()):
+            return  # what held-out prompts were answered is no rollout of training
         with (self.out / "rollouts.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as out:
             count = len(table["prompt"])
             for i in range(0, count, max(1, count // SHOWN)):

@@ -3,6 +3,7 @@ loaded, and TRL's arguments made of it. Imports no torch."""
 
 import importlib.util
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +27,7 @@ TOKENS = 1 << 16  # of a log-prob pass
 # Fields of TRL's GRPOConfig that the run fills in itself or that would do nothing, and what to set instead:
 # a test walks through all fields that the installed TRL has. TRL's vllm_… fields are about an engine of its
 # own, which never runs here, but for the correction of the loss, which takes any engine's log-probs.
-_EVALUATE, _ENGINE = "set `evaluate`", "set `engine` and `engine_options`"
+_EVALUATE, _ENGINE = "set `evaluate` or `held_out`", "set `engine` and `engine_options`"
 _FULL = "leave it out: completions are drawn from all tokens, or their importance ratios would be biased"
 _OURS = "leave it out: it does nothing to a run of this trainer"
 _SHAPES = "leave it out: every pass has another shape and would be compiled anew"
@@ -143,6 +144,29 @@ class Watch:
 
 
 @dataclass
+class RewardLimits:
+    """What a reward may take (`rft.rewards.bounded`)."""
+
+    seconds: float = 30.0
+    """Of one reward, for the completions of a rollout in a process; as much again to find the ones at
+    fault."""
+    characters: int = 1 << 17
+    """Of a completion: rewards read no more of it."""
+    unfinished: float | None = None
+    """What a completion earns of a reward that did not end for it; null: nothing, as where it does not
+    apply."""
+
+    def check(self) -> None:
+        """Raise InputError for a limit that is none."""
+        if not 0 < self.seconds < math.inf:
+            raise InputError(f"reward_limits.seconds: {self.seconds}, expected above 0")
+        if self.characters < 1:
+            raise InputError(f"reward_limits.characters: {self.characters}, expected at least 1")
+        if self.unfinished is not None and not math.isfinite(self.unfinished):
+            raise InputError(f"reward_limits.unfinished: {self.unfinished}, expected a number or null")
+
+
+@dataclass
 class Evaluate:
     """The benchmark during the run, and the best weights by it in `best/`."""
 
@@ -156,6 +180,26 @@ class Evaluate:
     """Whether less of the metric is better."""
     overrides: list[str] | None = None
     """Of the suite, as on the command line: [--max_videos, "50"]."""
+
+
+@dataclass
+class HeldOut:
+    """What the rewards say of prompts that are not trained on, during the run."""
+
+    data: str
+    """A data set folder; its questions of the run's tasks are asked."""
+    every: int = 50
+    """Steps between evaluations."""
+    prompts: int = 32
+    """How many questions, the same each time; less what does not fill a batch."""
+    generations: int | None = None
+    """Completions of each; by default as many as in training."""
+
+    def check(self) -> None:
+        """Raise InputError for a number with which nothing would be asked."""
+        for name in ("every", "prompts", "generations"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"held_out.{name}: {value}, expected at least 1")
 
 
 @dataclass
@@ -174,8 +218,10 @@ class GrpoRun:
     tasks: dict[str, Any]
     """Task: its share of the prompts, or {share, rewards} where it has rewards of its own."""
     rewards: dict[str, float] = field(default_factory=dict)
-    """Reward: its weight (`rft.rewards`, temporal_iou.matching too, vau_r1.TASK.PART,
-    package.module:function)."""
+    """Reward: its weight (`rft.rewards`, temporal_iou.matching too, overlong.TOKENS, vau_r1.TASK.PART,
+    package.module:function); weight 0: computed and logged, never paid."""
+    reward_limits: RewardLimits = field(default_factory=RewardLimits)
+    """Time and text of a reward, and what one that does not end is worth."""
     training: dict[str, Any] = field(default_factory=dict, metadata=behind("trl:GRPOConfig", OWNED))
     """Fields of TRL's GRPOConfig, but for those that the run fills in itself."""
     seed: int = 0
@@ -222,6 +268,11 @@ class GrpoRun:
     """Draw questions by how often the start answers them."""
     drop_bad_rows: bool = False
     """Leave bad rows of the data out and say which, instead of refusing."""
+    skip_bad_clips: bool = False
+    """Go on without clips that cannot be decoded when they are used, each named, instead of ending the run:
+    their questions give way to others of the task."""
+    held_out: HeldOut | None = None
+    """The rewards on prompts that are not trained on, logged as eval_reward, eval_rewards/NAME/mean."""
     watch: Watch = field(default_factory=Watch)
     """Warnings and early stop."""
     evaluate: Evaluate | None = None
@@ -245,6 +296,9 @@ def check(run: GrpoRun) -> None:
         if importlib.util.find_spec(name) is None:
             raise InputError(f"loggers: {name} is not installed")
     run.reading.check()
+    run.reward_limits.check()
+    if run.held_out:
+        run.held_out.check()
     for folder in (run.out, *([run.features.folder] if run.features else [])):
         check_folder(folder)
     if not Path(run.model, "config.json").is_file():
@@ -263,6 +317,17 @@ def _has_ahd(folder: str) -> bool:
         raise InputError(f"model: {folder}: config.json cannot be read ({error})") from error
 
 
+def _evaluation(plan: HeldOut, arguments: "GRPOConfig") -> dict[str, Any]:
+    """TRL's arguments of an evaluation: whole groups in every process, about as many rows as in training."""
+    size = plan.generations or arguments.num_generations or 1
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": plan.every,
+        "num_generations_eval": size,
+        "per_device_eval_batch_size": max(1, arguments.per_device_train_batch_size // size) * size,
+    }
+
+
 def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
     """TRL's GRPOConfig. Raises InputError for what it does not take."""
     import torch
@@ -279,6 +344,8 @@ def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
         **of_library(Behind("trl:GRPOConfig", OWNED), run.training, "training"),
     }
     try:
+        if run.held_out:
+            settings |= _evaluation(run.held_out, GRPOConfig(**settings))
         return GRPOConfig(**settings)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"training: {error}") from error

@@ -23,7 +23,7 @@ from tvad.data.sample import Sample
 # by what they are (`made_of`), wherever they lie now.
 FREE = (
     *("out", "model", "data", "engine", "loggers", "decoders", "watch", "prompt_tokens", "tokens"),
-    *("features", "evaluate.every"),
+    *("features", "evaluate.every", "held_out*"),
     *(f"engine_options.{name}" for name in ("sleep", "memory", "max_num_seqs", "max_model_len", "budget")),
     *("training.log*", "training.save_*", "training.run_name", "training.project", "training.trackio_*"),
     *("training.disable_tqdm", "training.num_completions_to_print", "training.dataloader_*"),

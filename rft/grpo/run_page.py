@@ -23,8 +23,10 @@ HEALTH = {
     "clip_ratio/region_mean": "share of tokens clipped",
     "completions/mean_length": "completion length, tokens",
     "completions/clipped_ratio": "share of completions cut at their limit",
+    "completions/cut_for_rewards": "share of completions cut for rewards",
     "parse/defective": "share of completions with a defect",
     "frac_reward_zero_std": "share of groups without signal",
+    "clips/skipped": "share of completions whose clip was skipped",
     "dynamic/no_signal": "share of groups drawn again",
     "dynamic/replaced": "share of groups replaced",
     "reg/log_ratio": "log ratio of completions",
@@ -143,7 +145,13 @@ def sections(folder: Path) -> list[Section]:
             table.append([name, *_ends(means), *(_ends(spreads) if spreads else (None, None))])
     columns = ["Reward", "First", "Last", "Spread, first", "Spread, last"]
     keys = list(dict.fromkeys(key for row in log for key in row))
+    unfinished = {
+        k: f"unfinished {k.split('/')[1]}, completions" for k in keys if k.startswith("unfinished/")
+    }
     defects = {k: k.split("/")[1] for k in keys if k.startswith("parse/") and k != "parse/defective"}
+    held_out = {"eval_reward": "reward"} | {
+        f"eval_rewards/{name}/mean": f"{name}, mean" for name in names if f"eval_rewards/{name}/mean" in keys
+    }
     tasks = {k: k.split("/")[1] for k in keys if k.startswith("tasks/")}
     found = [
         _in_short(log),
@@ -160,7 +168,8 @@ def sections(folder: Path) -> list[Section]:
             rows=table,
         ),
         _drawn("Reward by task", _curves(log, tasks)),
-        _drawn("Health of the run", _curves(log, HEALTH)),
+        _drawn("Held-out prompts", _curves(log, held_out)),
+        _drawn("Health of the run", _curves(log, HEALTH | unfinished)),
         _drawn("What was wrong with completions, share of each defect", _curves(log, defects)),
     ]
     if rows := _evaluations(folder):

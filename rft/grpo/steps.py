@@ -8,6 +8,7 @@ from typing import Any
 
 from rft.grpo.config import GrpoRun
 from rft.grpo.mixture import Task
+from rft.rewards.length import cache_of
 from rft.rewards.mix import named
 from tvad.common.errors import InputError
 
@@ -32,6 +33,13 @@ def check_numbers(run: GrpoRun, arguments: Any) -> None:
             raise InputError(f"training.{key}: {value}, expected at least {least}")
     if not 0 < arguments.temperature < math.inf:
         raise InputError(f"training.temperature: {arguments.temperature}, expected above 0")
+    plans = [plan.get("rewards") or {} for plan in run.tasks.values() if isinstance(plan, dict)]
+    for name in (name for rewards in (run.rewards, *plans) for name in rewards):
+        if (cache := cache_of(name)) is not None and cache > arguments.max_completion_length:
+            raise InputError(
+                f"rewards: {name}: its tokens are more than training.max_completion_length"
+                f" ({arguments.max_completion_length})"
+            )
     steps, epochs = arguments.max_steps, arguments.num_train_epochs
     if steps == 0 or (steps < 0 and not 0 < epochs < math.inf):
         raise InputError("training: nothing to do: give max_steps, or num_train_epochs above 0")

@@ -1,6 +1,7 @@
 """Carries out a reinforcement run: data, policy, engine and trainer from a `GrpoRun`, training, what it
 leaves."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -25,10 +26,13 @@ from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, weights_hash
 from rft.grpo.idle import check_idle
+from rft.grpo.held_out import held_out_of
 from rft.grpo.run_page import write_run_page
+from rft.grpo.skipping import BadClips
 from rft.grpo.video_grpo import (
     VideoGRPOTrainer,
 )  # brings tvad.model, which registers T-VAD with the Auto classes
+from rft.rewards.bounded import BoundedRewards
 from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError, Stopped
 from tvad.common.files import made, write_whole
@@ -84,13 +88,22 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     run, and for one that cannot go on.
     """
     check(run)
+    with BoundedRewards(**dataclasses.asdict(run.reward_limits)) as bounded:
+        return _train(run, engine, resume_with, bounded)
+
+
+def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewards) -> VideoGRPOTrainer:
     tasks = mixture.tasks_of(run.tasks)
-    functions, shares = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
+    own = {name: task.rewards for name, task in tasks.items()}
+    functions, shares = rewards_of(run.rewards, own, bounded.named)
     arguments: Any = settings_of(run, shares)  # Any: TRL types as optional what it has filled in
     steps.check_numbers(run, arguments)
     check_idle(run, arguments)
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     rows = prompts_of(run, samples, tasks, arguments)
+    held_out = held_out_of(run, tasks, arguments)
+    if held_out and (both := {row["video"] for row in held_out} & {sample.clip() for sample in samples}):
+        raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
     standing = _standing(run, arguments, samples, resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
@@ -106,12 +119,14 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     elif isinstance(engine, HoldsModel):
         engine.model = model
     log, collapse, store = RunLog(out), CollapseStop(run.watch), ClipStore(run.rate, run.max_frames)
+    bad_clips = BadClips(store) if run.skip_bad_clips else None
     with Terminator() as terminator:
         trainer = VideoGRPOTrainer(
             model=model,
             reward_funcs=functions,
             args=arguments,
             train_dataset=train_set(rows),
+            eval_dataset=train_set(held_out) if held_out else None,
             processing_class=processor,
             engine=engine,
             store=store,
@@ -123,6 +138,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             tuner=tuner,
             tokens=run.tokens,
             dtype=dtype,
+            bad_clips=bad_clips,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
             reference=weights.like(weights.loaded(run.model, arguments), model) if arguments.beta else None,
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
@@ -144,6 +160,8 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             trainer.train(resume_from_checkpoint=standing.checkpoint)
         finally:
             store.stop_prefetch()
+    if bad_clips and bad_clips.found:
+        print(bad_clips.told(), file=sys.stderr)
     if trainer.accelerator.is_main_process:
         write_run_page(out)
     if terminator.caught:

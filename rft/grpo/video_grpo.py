@@ -36,13 +36,15 @@ from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_hash, seen_clips
 from rft.grpo.importance import compared, correction_of
+from rft.grpo.held_out import Watches
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.redraw import replaced, without_signal
 from rft.grpo.reg_grpo import regression_loss
 from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
 from rft.grpo.weights import whole
+from rft.grpo.skipping import BadClips
 from rft.rewards.base import completion_text, needs_of, parsed
-from rft.rewards.mix import total
+from rft.rewards.mix import total, unpaid
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.dataset import ClipStore
@@ -54,7 +56,7 @@ from tvad.model.processing import TvadProcessor
 ENDS = 60  # characters of a prompt's end that the rewards see
 
 
-class VideoGRPOTrainer(GoesOn, GRPOTrainer):
+class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
     """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.grpo.mixture.row_of`.
 
     engine: a `bench.models` engine. store: sampled clips. once_per_group: encode a clip and its prompt once
@@ -62,8 +64,9 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
     reg_grpo with `reg_scale`. redraws: how often groups whose completions all earn the same are replaced by
     other prompts in a step (dynamic sampling, as DAPO's; 0 never). features: where to keep what a frozen
     vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains. tokens: of a
-    log-prob pass; groups of similar length share one. reference: the model that `beta` keeps the policy near.
-    dtype: of the policy where engines and checkpoints get it, None as it trains.
+    log-prob pass; groups of similar length share one. bad_clips: where clips that cannot be decoded are
+    skipped. reference: the model that `beta` keeps the policy near. dtype: of the policy where engines and
+    checkpoints get it, None as it trains.
 
     Raises InputError for settings that cannot work together.
     """
@@ -92,11 +95,12 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         tokens: int = TOKENS,
         reference=None,
         dtype: torch.dtype | None = None,
+        bad_clips: BadClips | None = None,
         **kwargs,
     ):
         self.engine, self.store, self.features, self.tuner = engine, store, features, tuner
         self.once_per_group, self.method, self.reg_scale = once_per_group, method, reg_scale
-        self.redraws, self.tokens, self.dtype = redraws, tokens, dtype
+        self.redraws, self.tokens, self.dtype, self.bad_clips = redraws, tokens, dtype, bad_clips
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
         self._micro: MicroBatch | None = (
             None  # what the loss at hand is about; None while rollouts are scored
@@ -201,6 +205,7 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
             "completion_ids": [c.ids for c in completions],
             "logprobs": [c.logprobs for c in completions],
             "prompt_ends": [ends[g] for g in group_index],
+            "max_completion_length": self.max_completion_length,
         }
         if maps is not None:
             output |= {
@@ -257,6 +262,8 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         """TRL's (B of all processes, R), and what was wrong with the completions: the share with any defect
         and with each, and the reward of every task."""
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        # TRL would take a row that is watched alone (weight 0) for one that earned 0.
+        rewards[unpaid(rewards, self.reward_weights.to(rewards.device))] = math.nan
         if bool(rewards.isnan().all()):
             raise InputError(f"rewards: none applies to any of the {len(rewards)} completions of a rollout")
         defects = [
@@ -294,6 +301,8 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
 
     def _drawn(self, inputs) -> dict:
         """TRL's rollout, rewards and advantages, and which clip each row is about."""
+        if self.bad_clips is not None:
+            inputs = self.bad_clips.replaced(self, inputs)
         output = super()._generate_and_score_completions(inputs)
         output["group_index"] = self._last_rollout().group_index.to(output["completion_ids"].device)
         return output

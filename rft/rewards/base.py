@@ -30,6 +30,7 @@ FROM_DATA = {
 FROM_ENGINE = {
     "prompt_ends": "the end of the prompt as the model read it, which may open the reasoning",
     "heat": "the model's own heatmap (T', h, w) in [0, 1], for rewards that say that they need it",
+    "max_completion_length": "tokens at which a completion is cut",
     "times": "seconds that the sampled frames stand for (T,), beside `heat`",
 }
 COLUMNS = FROM_DATA | FROM_ENGINE

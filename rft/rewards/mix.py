@@ -3,11 +3,14 @@ one sum."""
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from rft.rewards import wire
 from rft.rewards.base import Reward
+from rft.rewards.length import overlong
 from rft.rewards.own import REWARDS, VARIANTS
 from rft.rewards.published import vau_r1
 from tvad.answer import parse
@@ -17,59 +20,112 @@ if TYPE_CHECKING:
     import torch
 
 OWN = REWARDS | VARIANTS
+VAU_R1 = {"temporal": "temporal", "qa": "mcq", "classification": "classification"}  # its tasks, and ours
+WATCHED = "_watched"  # behind the name of a reward that a task names with weight 0 and another one pays
 
 
 def total(values: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
     """The reward of completions: values (B, R), weights (R,) -> (B,), the weighted sum of what applies; NaN
-    where nothing does.
+    where nothing that is paid does.
 
     The same rule as TRL's, which adds up by itself inside the trainer (`sum_then_normalize`, weights from
     `rft.grpo.config.settings_of`); this one is for everything beside it, such as a task's mean.
     """
     added = (values * weights).nansum(-1)
-    added[values.isnan().all(-1)] = float("nan")
+    added[unpaid(values, weights)] = float("nan")
     return added
 
 
+def unpaid(values: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
+    """Which completions earn nothing at all, (B,): no reward applies to them but such as are watched."""
+    return values[..., weights != 0].isnan().all(-1)
+
+
 def rewards_of(
-    common: dict[str, float], by_task: Mapping[str, dict[str, float]]
+    common: dict[str, float],
+    by_task: Mapping[str, dict[str, float]],
+    find: Callable[[str], Reward] | None = None,
 ) -> tuple[list[Reward], list[float]]:
     """Reward functions and weights of a run: `common` (name -> weight), and by task where a task has its own
-    (an empty one has the common). Raises InputError for an unknown name."""
+    (an empty one has the common). find: a reward by its name, where not `named`. A weight of 0 watches:
+    computed and logged, never paid. Raises InputError for an unknown name."""
+    find = find or named
     if not any(by_task.values()):
-        return select(common)
-    return select_by_task({task: own or common for task, own in by_task.items()})
+        functions, weights = [find(name) for name in common], list(common.values())
+        names = list(common)
+    else:
+        functions, weights, names = _by_task({task: own or common for task, own in by_task.items()}, find)
+    return _apart(functions, names), weights
 
 
 def select(weights: dict[str, float]) -> tuple[list[Reward], list[float]]:
     """Rewards and weights named by a configuration. Raises InputError for an unknown name."""
-    return [named(name) for name in weights], list(weights.values())
+    return rewards_of(weights, {})
 
 
-def select_by_task(by_task: dict[str, dict[str, float]]) -> tuple[list[Reward], list[float]]:
-    """Rewards and weights where tasks have their own: a reward that a task does not name is None there.
-    Weights that differ between tasks are multiplied into the values."""
-    functions, weights = [], []
+def _by_task(
+    by_task: dict[str, dict[str, float]], find: Callable[[str], Reward]
+) -> tuple[list[Reward], list[float], list[str]]:
+    """Rewards, weights and names where tasks have their own: a reward is asked about the rows of the tasks
+    that name it, and is None elsewhere. Weights that differ between tasks are multiplied into the values."""
+    functions, weights, names = [], [], []
     for name in dict.fromkeys(name for rewards in by_task.values() for name in rewards):
+        inner = find(name)
         own = {task: rewards[name] for task, rewards in by_task.items() if name in rewards}
-        same = set(own.values()) if len(own) == len(by_task) else set()
-        functions.append(named(name) if len(same) == 1 else _limited(name, own))
-        weights.append(same.pop() if len(same) == 1 else 1.0)
-    return functions, weights
+        paid = {task: weight for task, weight in own.items() if weight}
+        watched = dict.fromkeys(own.keys() - paid.keys(), 1.0)
+        for shares, weight, called in (
+            (dict.fromkeys(paid, 1.0), next(iter(paid.values()), 0.0), "")
+            if len(set(paid.values())) == 1
+            else (paid, 1.0, ""),
+            (watched, 0.0, WATCHED if paid else ""),
+        ):
+            if shares:
+                functions.append(
+                    inner if shares == dict.fromkeys(by_task, 1.0) else _limited(inner, shares, called)
+                )
+                weights.append(weight)
+                names.append(name + called)
+    return functions, weights, names
+
+
+def _apart(functions: list[Reward], names: list[str]) -> list[Reward]:
+    """The functions, those that share a name under their whole one: the log would mix them."""
+    often = Counter(function.__name__ for function in functions)
+    return [
+        _renamed(function, name) if often[function.__name__] > 1 else function
+        for function, name in zip(functions, names, strict=True)
+    ]
+
+
+def _renamed(function: Reward, name: str) -> Reward:
+    @wraps(function)
+    def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        return function(completions, **columns)
+
+    reward.__name__ = name.replace("/", ".")
+    return reward
+
+
+def is_own(name: str) -> bool:
+    """Is it one of the project's, and not somebody's module?"""
+    return ":" not in name
 
 
 def named(name: str) -> Reward:
-    """A reward by its name: one of `OWN`, `vau_r1.TASK.PART`, or `package.module:function` of one's own in
-    TRL's signature. Raises InputError for an unknown one. Code is imported only because the person who
-    writes the configuration names it."""
+    """A reward by its name: one of `OWN`, `overlong.TOKENS`, `vau_r1.TASK.PART`, or `package.module:function`
+    of one's own in TRL's signature. Raises InputError for an unknown one. Code is imported only because the
+    person who writes the configuration names it."""
     if name in OWN:
         return OWN[name]
+    if name.startswith("overlong."):
+        return overlong(name.partition(".")[2])
     if name.startswith("vau_r1."):
         _, _, rest = name.partition(".")
         task, _, part = rest.partition(".")
         parts = vau_r1(task)
         if part in parts:
-            return _over_protocol(parts[part])
+            return _limited(_over_protocol(parts[part]), {VAU_R1[task]: 1.0})
         raise InputError(
             f"rewards: {name!r}: expected one of {', '.join(f'vau_r1.{task}.{known}' for known in parts)}"
         )
@@ -77,8 +133,10 @@ def named(name: str) -> Reward:
         module, _, function = name.partition(":")
         try:
             found = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"rewards: {name!r} cannot be imported ({error})") from error
+        except Exception as error:  # whatever somebody's module raises as it is imported
+            raise InputError(
+                f"rewards: {name!r} cannot be imported ({type(error).__name__}: {error})"
+            ) from error
         if not callable(found) or not any(
             p.kind is p.VAR_KEYWORD for p in inspect.signature(found).parameters.values()
         ):
@@ -87,7 +145,7 @@ def named(name: str) -> Reward:
             )
         return found
     raise InputError(
-        f"rewards: unknown reward {name!r}; known: {', '.join(OWN)}, vau_r1.TASK.PART,"
+        f"rewards: unknown reward {name!r}; known: {', '.join(OWN)}, overlong.TOKENS, vau_r1.TASK.PART,"
         " package.module:function"
     )
 
@@ -114,16 +172,28 @@ def _over_protocol(reward: Reward) -> Reward:
     return converted
 
 
-def _limited(name: str, weights: dict[str, float]) -> Reward:
-    """A reward by its name for the tasks in `weights` alone, times the task's weight."""
-    inner = named(name)
+def _limited(inner: Reward, weights: dict[str, float], called: str = "") -> Reward:
+    """A reward that is asked about the rows of the tasks in `weights` alone, times the task's weight; None
+    for the others."""
 
     @wraps(inner)
     def reward(completions: Sequence[Any], *, task: Sequence[str], **columns: Any) -> list[float | None]:
-        values = inner(completions, task=task, **columns)
-        return [
-            None if v is None or kind not in weights else weights[kind] * v
-            for v, kind in zip(values, task, strict=True)
-        ]
+        count = len(completions)
+        rows = [n for n, kind in enumerate(task) if kind in weights]
+        values: list[float | None] = [None] * count
+        if not rows:
+            return values
+        theirs = wire.of_rows(columns | {"task": list(task)}, rows, count)
+        if log_extra := columns.get("log_extra"):  # a column of the table of completions has all of them
+            theirs["log_extra"] = lambda column, found: log_extra(column, _spread(found, rows, count))
+        for n, value in zip(rows, inner([completions[n] for n in rows], **theirs), strict=True):
+            values[n] = None if value is None else weights[task[n]] * value
+        return values
 
+    reward.__name__ = inner.__name__ + called
     return reward
+
+
+def _spread(found: Sequence[Any], rows: Sequence[int], count: int) -> list[Any]:
+    of_row = dict(zip(rows, found, strict=True))
+    return [of_row.get(n) for n in range(count)]

@@ -2,8 +2,10 @@
 paper-comparable training only; golden values of the published code hold them to it. Where they pay for what
 the project's own refuse, they still do so."""
 
+import ast
 import itertools
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,11 +34,14 @@ def _first(tag: str, text: str) -> str | None:
 
 
 def _interval(text: str | None) -> tuple[float, float] | None:
-    """`[start, end]` as VAU-R1 accepts it: numbers that are Python literals (05 is none), start <= end."""
-    match = _INTERVAL.fullmatch(text) if text is not None else None
-    if match is None or any(re.fullmatch(r"-?0\d+", part) for part in match.groups()):
+    """`[start, end]` as VAU-R1 accepts it: the pattern, whose digits and blanks are Unicode's, and a Python
+    literal, whose digits and blanks are ASCII's (05 is none, 00 is one); start <= end."""
+    if text is None or not _INTERVAL.fullmatch(text):
         return None
-    start, end = (float(part) for part in match.groups())
+    try:
+        start, end = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return None
     return (start, end) if start <= end else None
 
 
@@ -114,7 +119,7 @@ def vau_r1(task: str) -> dict[str, Reward]:
         wanted = [
             tuple(map(float, part)) for part in (glue if isinstance(glue[0], (list, tuple)) else [glue])
         ]
-        if span is None:
+        if span is None or not all(abs(bound) <= sys.float_info.max for bound in span):
             return 0.0
         normal = (span == (-1.0, -1.0), wanted == [(-1.0, -1.0)])
         if any(normal):

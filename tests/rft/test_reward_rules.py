@@ -49,3 +49,5 @@ def test_rewards_add_up_as_trl_adds_them():
     values = torch.tensor([[1.0, nan, 0.5], [nan, nan, nan], [0.0, 0.0, 0.0]])
     found = mix.total(values, torch.tensor([0.5, 1.0, 2.0]))
     assert found[0] == 1.5 and found[1].isnan() and found[2] == 0.0
+    watched = mix.total(torch.tensor([[nan, 1.0], [0.5, 1.0]]), torch.tensor([1.0, 0.0]))
+    assert watched[0].isnan() and watched[1] == 0.5, "what is only watched is not earned"

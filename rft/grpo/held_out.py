@@ -1,0 +1,43 @@
+"""Held-out prompts: which are asked, and an evaluation by TRL that leaves training as it was."""
+
+import copy
+from typing import Any
+
+from bench.suite import resolved
+from rft.grpo import mixture
+from rft.grpo.config import GrpoRun
+from tvad.common.errors import InputError
+from tvad.data import load_checked
+
+
+class Watches:
+    """A trainer that goes on, after an evaluation, with the rollout that it was at: its buffered rows are
+    about the clips of that one."""
+
+    _rollout: Any
+    _logs: dict[str, Any]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        kept = self._rollout, {name: copy.deepcopy(rows) for name, rows in self._logs.items()}
+        try:
+            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._rollout, self._logs = kept
+
+
+def held_out_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[dict[str, Any]] | None:
+    """The rows on which the rewards are watched: whole batches. Raises InputError where there is not one, and
+    for videos that the run trains on."""
+    plan = run.held_out
+    if plan is None:
+        return None
+    samples = load_checked(plan.data, drop=run.drop_bad_rows)
+    known = {name: task for name, task in tasks.items() if mixture.pool_of(samples, name, run.topics)}
+    every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in known)
+    batch = arguments.per_device_eval_batch_size * arguments.world_size // arguments.num_generations_eval
+    asked = min(plan.prompts, every)
+    if not (count := asked // batch * batch):
+        raise InputError(f"held_out: {asked} questions of the run's tasks, a batch takes {batch}")
+    reading = resolved(run.reading, samples, run.prompt, known)
+    rows = mixture.rows(samples, known, count, run.seed, run.topics, run.prompt, None, reading)
+    return rows[:count]
