@@ -68,6 +68,9 @@ class VllmModel:
                 # CPU cannot ("does not use offset").
                 enable_chunked_prefill=None if on_gpu else False,
                 logprobs_mode="processed_logprobs",
+                # Of the checkpoint's generation_config.json only the tokens that end an answer, as
+                # `tvad.model.generation` has it for transformers.
+                generation_config="vllm",
                 disable_log_stats=True,
                 tensor_parallel_size=tensor_parallel,
                 enable_sleep_mode=sleep and on_gpu,

@@ -35,6 +35,7 @@ from tvad.common.files import made, write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.model.generation import plain_config
 
 
 def prompts_of(
@@ -90,6 +91,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     dtype = "bfloat16" if arguments.bf16 else "float32"
     model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
     processor = AutoProcessor.from_pretrained(run.model)
+    model.generation_config = plain_config(model.generation_config, processor.tokenizer)
     learned = select_trainable(model, run.trains)
     tuner = add_lora(model, run.lora) if run.lora else None
     features = features_of(run, model, learned)

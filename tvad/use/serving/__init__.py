@@ -54,5 +54,9 @@ def command(model: str, host: str, port: int, rate: float, max_frames: int, extr
         WORKER,
         "--shutdown-timeout",
         str(DRAINING),
+        # A chat is answered as it asks to be: the checkpoint's own sampling (a repetition penalty, say) would
+        # be applied to every request in silence.
+        "--generation-config",
+        "vllm",
         *extra,
     ]
