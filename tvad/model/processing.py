@@ -7,6 +7,7 @@ from transformers.video_utils import VideoMetadata
 
 from tvad.data.video import Frames
 from tvad.model.configuration import ANOMALY_TOKENS
+from tvad.model.positions import step_seconds
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{%"
@@ -68,10 +69,8 @@ class TvadProcessing(ProcessorMixin):
         out = self.video_processor(
             videos=_tensors(clips), do_sample_frames=False, return_tensors="pt", **steps
         )
-        # From one time step to the next: temporal_patch_size sampled frames.
-        seconds = torch.tensor(
-            [self.video_processor.temporal_patch_size / clip.sampled_fps for clip in clips]
-        )
+        frames = self.video_processor.temporal_patch_size
+        seconds = step_seconds(frames, (clip.sampled_fps for clip in clips))
         return {
             "pixel_values_videos": out["pixel_values_videos"],
             "video_grid_thw": out["video_grid_thw"],
