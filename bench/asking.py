@@ -7,7 +7,7 @@ it still holds.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -118,8 +118,7 @@ class Asking:
             yield batch[n], requests[n], completions
 
     def _request(self, item: Item, replies: dict[str, str]) -> Request:
-        turns = (item.sample.dialogue or ())[: item.turn]
-        history = tuple((turn, replies[f"{item.sample.id}@{n}"]) for n, (turn, _) in enumerate(turns))
+        history = history_of(item, lambda n: replies[f"{item.sample.id}@{n}"])
         clip = self.store.frames(item.sample)
         clip = masked(clip, item.sample.spans or ()) if item.masked else clip
         messages = asked(item.question, self.suite.prompt, str(item.sample.video.path), history)
@@ -155,6 +154,12 @@ class Asking:
                 for item, options, values in zip(batch, choices, found, strict=True):
                     out.write(json.dumps(_odds_line(item, options, values), allow_nan=False) + "\n")
                 out.flush()
+
+
+def history_of(item: Item, reply: Callable[[int], str]) -> tuple[tuple[str, str], ...]:
+    """(asked, replied) of the turns before an item; reply: of the turn of that number."""
+    turns = (item.sample.dialogue or ())[: item.turn]
+    return tuple((asked, reply(n)) for n, (asked, _) in enumerate(turns))
 
 
 def _choices(item: Item) -> list[str]:

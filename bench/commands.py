@@ -3,12 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from bench.suite import Suite
+from bench.suite import Item, Suite
 from tvad.common import cli
 from tvad.common.errors import InputError
+from tvad.common.shipped import checkpoint
 from tvad.data.sample import Sample
+from tvad.data.video import Budget
 
 
 def run(
@@ -39,11 +41,19 @@ def run(
     from bench.report import write_report
     from bench.run import run as run_suite
 
-    _say_tasks(suite, suites.load(suite)[0])  # bad data is refused before a model is loaded
-    options = {k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None}
+    samples, items = suites.load(suite)
+    _say_tasks(suite, samples)  # bad data is refused before a model is loaded
+    pixels = Budget.of(suite).given
+    options: dict[str, Any] = {
+        k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None
+    }
     if options and not model.startswith("openai:"):
         raise InputError(f"--{next(iter(options))} is for openai: models")
-    answers = ResponseCache(cache, model) if cache else None
+    if models.is_checkpoint(model):
+        options |= pixels
+    if model.startswith("vllm:"):
+        options |= _room(model, suite, items)
+    answers = ResponseCache(cache, model, pixels) if cache else None
     if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
         print(table(metrics))
         _warn_of_blind_baselines(out)
@@ -230,6 +240,31 @@ def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -
     }
     print("\n".join(found[what]()))
     return 0
+
+
+def _room(model: str, suite: Suite, items: list[Item]) -> dict[str, int]:
+    """{"max_model_len": tokens of the suite's longest prompt and its answer}; {} for a model of which it is
+    not known. Raises InputError where the model has no room for it."""
+    from transformers import AutoConfig, AutoProcessor
+
+    import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
+    from bench.lengths import longest_of
+    from tvad.model.room import context_of, is_known
+
+    path = checkpoint(model.partition(":")[2])
+    try:
+        config, processor = AutoConfig.from_pretrained(path), AutoProcessor.from_pretrained(path)
+    except (OSError, ValueError):
+        return {}  # the engine says what is wrong with it
+    if not is_known(processor) or (found := longest_of(suite, items, processor)) is None:
+        return {}
+    wanted = found.tokens + max(suite.decode.max_tokens, 16)  # an answer, or the options of `odds`
+    if wanted > (context := context_of(config)):
+        raise InputError(
+            f"{found} and up to {suite.decode.max_tokens} more (decode.max_tokens), {model} has {context}"
+            " positions; give max_frames, max_pixels or total_pixels less"
+        )
+    return {"max_model_len": wanted}
 
 
 def _say_tasks(suite: Suite, samples: list[Sample]) -> None:

@@ -11,7 +11,7 @@ os.environ.setdefault(
 )  # TRL notes at every start that rollouts are experimental
 
 from datasets import Dataset
-from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, set_seed
+from transformers import AutoModelForImageTextToText, PrinterCallback, set_seed
 
 from bench.models.base import HoldsModel
 from bench.suite import resolved
@@ -25,6 +25,7 @@ from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, weights_hash
+from rft.grpo.room import processor_of, room_for
 from rft.grpo.run_page import write_run_page
 from rft.grpo.video_grpo import (
     VideoGRPOTrainer,
@@ -87,19 +88,19 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     rows = prompts_of(run, samples, tasks, arguments)
     standing = _standing(run, arguments, samples, resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
+    processor, completion = processor_of(run), arguments.max_completion_length
+    watched = (evaluation.suite, evaluation.items) if evaluation else None
+    room = room_for(run, processor, rows, samples, completion, watched)
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
     dtype = "bfloat16" if arguments.bf16 else "float32"
     model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
-    processor = AutoProcessor.from_pretrained(run.model)
     model.generation_config = plain_config(model.generation_config, processor.tokenizer)
     learned = select_trainable(model, run.trains)
     tuner = add_lora(model, run.lora) if run.lora else None
     features = features_of(run, model, learned)
     out = made(run.out)
     if engine is None:
-        engine = engine_of(
-            run, model, processor, arguments.generation_batch_size, arguments.max_completion_length
-        )
+        engine = engine_of(run, model, processor, arguments.generation_batch_size, room, completion)
     elif isinstance(engine, HoldsModel):
         engine.model = model
     log, collapse, store = RunLog(out), CollapseStop(run.watch), ClipStore(run.rate, run.max_frames)

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 import transformers as T
 import trl
-
 from conftest import ROOT
 
 # generation_config.json of Qwen/Qwen2.5-VL-7B-Instruct; its two ends are this tokenizer's here.

@@ -1,5 +1,5 @@
-"""The pixel budget of a clip: each bound changes the grid, as the published tool reckons it, and stays with the
-checkpoint."""
+"""The pixel budget of a clip: each bound changes the grid, as the published tool reckons it, and stays with
+the checkpoint."""
 
 import math
 from dataclasses import replace
@@ -10,8 +10,8 @@ import transformers as T
 from stock_checkpoint import stock
 
 from tvad.common.errors import InputError
-from tvad.data.video import Frames
-from tvad.model.budget import Budget, clip_grid, keep
+from tvad.data.video import Budget, Frames
+from tvad.model.budget import clip_grid, keep
 from tvad.model.start import load, start_from
 
 VAU_R1 = Budget(min_pixels=16 * 28 * 28, total_pixels=3584 * 28 * 28)
@@ -31,10 +31,11 @@ def published(frames: int, height: int, width: int, least: int, most: int, total
     return h, w
 
 
-
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_published_budget_gives_the_published_grid(size):
-    processor = type("Processor", (), {"video_processor": T.Qwen2VLVideoProcessor(cap_pixels_per_frame=False)})
+    processor = type(
+        "Processor", (), {"video_processor": T.Qwen2VLVideoProcessor(cap_pixels_per_frame=False)}
+    )
     keep(processor, VAU_R1)
     for frames in range(2, 65, 2):
         h, w = published(frames, *size, 16 * 784, 768 * 784, 3584 * 784)

@@ -1,5 +1,5 @@
-"""Both engines put a clip's video tokens at the same times: positions of vLLM's own code and of ours, compared
-directly over odd rates, lengths, caps and sizes, whatever type the weights have."""
+"""Both engines put a clip's video tokens at the same times: positions of vLLM's own code and of ours,
+compared directly over odd rates, lengths, caps and sizes, whatever type the weights have."""
 
 import itertools
 

@@ -1,12 +1,11 @@
 """How large a clip's frames are made for a model, and how many tokens that is.
 
-Decided in one place, the video processor that a checkpoint keeps: its fields are transformers' own, so that both
-engines, and whoever else opens the checkpoint, resize alike (Qwen-VL's `smart_resize` under qwen-vl-utils'
-bounds). `Budget` is what a configuration says of them, `clip_grid` asks the processor without any pixels.
-"""
+Decided in one place, the video processor that a checkpoint keeps: its fields are transformers' own, so that
+both engines, and whoever else opens the checkpoint, resize alike (Qwen-VL's `smart_resize` under
+qwen-vl-utils' bounds). `Budget` is what a configuration says of them, `clip_grid` asks the processor without
+any pixels."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,40 +14,10 @@ from transformers.image_utils import SizeDict
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
 from tvad.common.errors import InputError
+from tvad.data.video import Budget
 
 # Of `max_video_tokens` of Qwen2-VL's processor so much is a clip's (its `resize`).
 SHARE = 0.9
-KEYS = ("min_pixels", "max_pixels", "total_pixels")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Bounds of a clip's frames after resizing; None: as the checkpoint has it. min_pixels, max_pixels: of a
-    frame. total_pixels: of a clip, each time step (two frames) counted once: 3584 x 28 x 28 are 3584 video
-    tokens of Qwen2.5-VL. Every frame gets an even share of it, but at least 1.05 x min_pixels. (Qwen3-VL's
-    processor enlarges frames only where all of a clip together have less than min_pixels.) Raises InputError
-    for what no frame can have."""
-
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    total_pixels: int | None = None
-
-    def __post_init__(self) -> None:
-        for key in KEYS:
-            if (value := getattr(self, key)) is not None and value < 1:
-                raise InputError(f"{key}: {value}, expected at least 1")
-        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
-            raise InputError(f"min_pixels: {self.min_pixels} is above max_pixels, {self.max_pixels}")
-
-    @classmethod
-    def of(cls, plan: Any) -> "Budget":
-        """Of a configuration with these keys."""
-        return cls(*(getattr(plan, key) for key in KEYS))
-
-    @property
-    def given(self) -> dict[str, int]:
-        """The bounds that are stated."""
-        return {key: value for key in KEYS if (value := getattr(self, key)) is not None}
 
 
 def fields_of(video_processor: Any, budget: Budget) -> dict[str, Any]:
@@ -86,8 +55,20 @@ def fields_of(video_processor: Any, budget: Budget) -> dict[str, Any]:
 
 def keep(processor: Any, budget: Budget) -> None:
     """Make a processor keep a budget, and with it the checkpoint that it is saved with."""
-    for name, value in fields_of(processor.video_processor, budget).items():
-        setattr(processor.video_processor, name, SizeDict(**value) if name == "size" else value)
+    set_fields(processor.video_processor, fields_of(processor.video_processor, budget))
+
+
+def set_fields(video_processor: Any, fields: dict[str, Any]) -> None:
+    """Give a video processor fields as `fields_of` states them."""
+    for name, value in fields.items():
+        setattr(video_processor, name, SizeDict(**value) if name == "size" else value)
+
+
+def keep_clips(processor: Any, plan: Any) -> None:
+    """Make the processor of a training keep how clips are shown in it: `rate`, `max_frames` and the bounds of
+    a configuration. Its checkpoints then say so."""
+    keep(processor, Budget.of(plan))
+    processor.clip_rate, processor.clip_frames = plan.rate, plan.max_frames
 
 
 def clip_grid(video_processor: Any, frames: int, height: int, width: int) -> tuple[int, int, int]:

@@ -1,8 +1,8 @@
 """What of a checkpoint's generation_config.json is used: the tokens that end an answer, and nothing else.
 
-A published one carries the sampling of its chats (Qwen2.5-VL: repetition_penalty 1.05, temperature 1e-6). Kept,
-it changes greedy answers, and completions are drawn from another distribution than their log-probs are of.
-How an answer is drawn is said by whoever asks, to both engines alike.
+A published one carries the sampling of its chats (Qwen2.5-VL: repetition_penalty 1.05, temperature 1e-6).
+Kept, it changes greedy answers, and completions are drawn from another distribution than their log-probs are
+of. How an answer is drawn is said by whoever asks, to both engines alike.
 """
 
 from collections.abc import Iterator

@@ -22,7 +22,8 @@ class TvadProcessing(ProcessorMixin):
     """What T-VAD adds to a backbone's processor.
 
     `anomaly_prompts_per_step`: soft tokens of one temporal difference, as in the model's configuration (20; 0
-    without RAE).
+    without RAE). `clip_rate`, `clip_frames`: frames a second and most frames of the clips that the model was
+    trained on, None where that is not known; how large they are, the video processor says.
     """
 
     video_token: str
@@ -34,8 +35,11 @@ class TvadProcessing(ProcessorMixin):
         video_processor=None,
         chat_template=None,
         anomaly_prompts_per_step=20,
+        clip_rate=None,
+        clip_frames=None,
         **kwargs,
     ):
+        self.clip_rate, self.clip_frames = clip_rate, clip_frames
         self.anomaly_prompts_per_step = anomaly_prompts_per_step
         super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
 

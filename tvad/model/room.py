@@ -1,7 +1,8 @@
-"""How many tokens a prompt takes, from the size of its clip and its text: nothing is decoded, no pixels are made.
+"""How many tokens a prompt takes, from the size of its clip and its text: nothing is decoded, no pixels are
+made.
 
-What an engine must have room for follows from it, and a row that is too long is named before anything is loaded.
-"""
+What an engine must have room for follows from it, and a row that is too long is named before anything is
+loaded."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ class Longest:
 
     def __str__(self) -> str:
         clip = self.clip
-        return f"{self.name} takes {self.tokens} tokens ({clip.frames} frames of {clip.width} x {clip.height})"
+        return (
+            f"{self.name} takes {self.tokens} tokens ({clip.frames} frames of {clip.width} x {clip.height})"
+        )
 
 
 def shown(sample: Sample, rate: float, most: int) -> Shown:
@@ -70,19 +73,27 @@ def _looked_at(source: str) -> tuple[Clock, int, int]:
         return clock, *reader.size
 
 
+def is_known(processor: Any) -> bool:
+    """Whether a processor writes a clip's placeholders out as Qwen-VL's do."""
+    looks = getattr(processor, "video_processor", None)
+    return hasattr(processor, "replace_video_token") and hasattr(looks, "cap_pixels_per_frame")
+
+
 def prompt_tokens(processor: Any, messages: list[dict], clip: Shown) -> int:
     """Tokens of chat messages about one clip, its placeholders written out. Raises InputError for a processor
     that does not write them out as Qwen-VL's do."""
-    writes, looks = getattr(processor, "replace_video_token", None), getattr(processor, "video_processor", None)
-    if writes is None or not hasattr(looks, "cap_pixels_per_frame"):
+    if not is_known(processor):
         raise InputError(f"{type(processor).__name__}: how many tokens a clip takes is not known of it")
+    looks = processor.video_processor
     t, h, w = clip_grid(looks, clip.frames, clip.height, clip.width)
     merge, frames = looks.merge_size, max(2, clip.frames)
     rate = (clip.frames - 1) / clip.seconds if clip.seconds > 0 else 1.0
     metadata = VideoMetadata(frames, rate, duration=frames / rate, frames_indices=list(range(frames)))
     # With one token a step in place of all: the text is short, and each of them counts as one.
     inputs = {"video_grid_thw": torch.tensor([[t, merge, merge]]), "video_metadata": [metadata]}
-    text = chat(processor, messages).replace(processor.video_token, writes(inputs, 0), 1)
+    text = chat(processor, messages).replace(
+        processor.video_token, processor.replace_video_token(inputs, 0), 1
+    )
     return len(processor.tokenizer(text)["input_ids"]) + t * (h * w // merge**2 - 1)
 
 

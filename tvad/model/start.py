@@ -73,6 +73,8 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         processor.video_processor,
         chat_template=processor.chat_template,
         anomaly_prompts_per_step=config.prompts_per_step,
+        clip_rate=getattr(processor, "clip_rate", None),
+        clip_frames=getattr(processor, "clip_frames", None),
     )
     return model, processor
 
