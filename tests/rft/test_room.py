@@ -106,6 +106,7 @@ def test_a_row_that_is_too_long_is_refused_before_anything_is_loaded(ordinary, t
     run = replace(
         run_of(ordinary, SHIPPED, tmp_path, max_steps=1),
         tasks={"mcq": 1},
+        topics=None,
         rewards={"answer": 1.0},
         max_pixels=320 * 240,
         prompt_tokens=300,
