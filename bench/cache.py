@@ -52,7 +52,9 @@ class ResponseCache:
     the bounds of a clip that it was opened with. Raises InputError for another file."""
 
     def __init__(self, path: str | Path, model: str, pixels: dict[str, int] | None = None):
-        self.model = identity(model) + (f" {json.dumps(pixels, sort_keys=True)}" if pixels else "")
+        self.model = identity(model) + (
+            f" {json.dumps(pixels, sort_keys=True, allow_nan=False)}" if pixels else ""
+        )
         made(Path(path).parent)
         try:
             self._database = sqlite3.connect(path, timeout=60, isolation_level=None)

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from bench.suite import Item, Suite
+from bench.suite import Suite
 from tvad.common import cli
 from tvad.common.errors import InputError
-from tvad.common.shipped import checkpoint
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
 
@@ -38,6 +37,7 @@ def run(
     from bench import suite as suites
     from bench.cache import ResponseCache
     from bench.intervals import table
+    from bench.models.lengths import room_for
     from bench.report import write_report
     from bench.run import run as run_suite
 
@@ -52,7 +52,7 @@ def run(
     if models.is_checkpoint(model):
         options |= pixels
     if model.startswith("vllm:"):
-        options |= _room(model, suite, items)
+        options |= room_for(model, suite, items)
     answers = ResponseCache(cache, model, pixels) if cache else None
     if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
         print(table(metrics))
@@ -240,31 +240,6 @@ def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -
     }
     print("\n".join(found[what]()))
     return 0
-
-
-def _room(model: str, suite: Suite, items: list[Item]) -> dict[str, int]:
-    """{"max_model_len": tokens of the suite's longest prompt and its answer}; {} for a model of which it is
-    not known. Raises InputError where the model has no room for it."""
-    from transformers import AutoConfig, AutoProcessor
-
-    import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-    from bench.lengths import longest_of
-    from tvad.model.room import context_of, is_known
-
-    path = checkpoint(model.partition(":")[2])
-    try:
-        config, processor = AutoConfig.from_pretrained(path), AutoProcessor.from_pretrained(path)
-    except (OSError, ValueError):
-        return {}  # the engine says what is wrong with it
-    if not is_known(processor) or (found := longest_of(suite, items, processor)) is None:
-        return {}
-    wanted = found.tokens + max(suite.decode.max_tokens, 16)  # an answer, or the options of `odds`
-    if wanted > (context := context_of(config)):
-        raise InputError(
-            f"{found} and up to {suite.decode.max_tokens} more (decode.max_tokens), {model} has {context}"
-            " positions; give max_frames, max_pixels or total_pixels less"
-        )
-    return {"max_model_len": wanted}
 
 
 def _say_tasks(suite: Suite, samples: list[Sample]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig, AutoProcessor
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-from bench.lengths import longest_of
+from bench.models.lengths import longest_of
 from bench.suite import Item, Suite
 from rft.grpo.config import GrpoRun
 from tvad.common.errors import InputError
@@ -40,7 +40,7 @@ def room_for(
         name: shown(known[name], run.rate, run.max_frames) for name in {row["sample_id"] for row in rows}
     }
     prompts = {
-        json.dumps(row["prompt"]): (
+        json.dumps(row["prompt"], allow_nan=False): (
             f"{row['sample_id']} ({row['task']})",
             row["prompt"],
             clips[row["sample_id"]],

@@ -15,8 +15,8 @@ from grpo_runs import run_of
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from bench import models
-from bench.commands import _room
 from bench.models.hf import HfModel
+from bench.models.lengths import room_for as suite_room
 from bench.run import run as run_suite
 from bench.suite import Suite
 from bench.suite import load as load_suite
@@ -177,10 +177,10 @@ def test_a_suites_bounds_reach_its_engine(ordinary, tmp_path):
     plain = replace(suite, max_pixels=None)
     samples, items = load_suite(suite)
     assert suite.digest(samples) != plain.digest(samples)
-    rooms = [_room(f"vllm:{SHIPPED}", s, items)["max_model_len"] for s in (plain, suite)]
+    rooms = [suite_room(f"vllm:{SHIPPED}", s, items)["max_model_len"] for s in (plain, suite)]
     assert rooms[0] < 400 < rooms[1]
     with pytest.raises(InputError, match="v0#0 takes .* 4096 positions"):
-        _room(f"vllm:{SHIPPED}", replace(suite, rate=25.0, max_frames=75, min_pixels=320 * 240), items)
+        suite_room(f"vllm:{SHIPPED}", replace(suite, rate=25.0, max_frames=75, min_pixels=320 * 240), items)
 
 
 def test_an_endpoint_cannot_be_told_a_suites_bounds(ordinary, tmp_path):
