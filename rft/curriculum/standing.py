@@ -42,7 +42,7 @@ class Plan:
     max_frames: int
     prompts: dict[str, list[str]] | None = None
     start: str | None = None
-    pixels: Budget = Budget()
+    pixels: Budget = Budget()  # noqa: RUF009  frozen
 
 
 def _loaded(path: str | None, stage: Stage) -> list[Sample] | None:

@@ -118,7 +118,7 @@ def test_drawn_log_probs_are_the_trainers(started, tmp_path):
 
 
 def test_a_start_says_what_it_leaves_out_and_keeps_the_ends(tmp_path, capsys):
-    model, processor = start_from(str(stock(tmp_path)))
+    model, _ = start_from(str(stock(tmp_path)))
     assert "repetition_penalty 1.05, temperature 1e-06" in capsys.readouterr().err
     assert left_out(model.generation_config) == ""
     assert set(model.generation_config.eos_token_id) == {0, 2}

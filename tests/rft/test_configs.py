@@ -69,7 +69,10 @@ def test_every_shipped_file_has_its_golden_values():
 @pytest.mark.parametrize("path", GOLDEN["resolved"])
 def test_shipped_files_resolve_to_the_values_they_had(path):
     found = dataclasses.asdict(resolved(path))
-    assert {key: value for key, value in found.items() if key not in SINCE} == today(GOLDEN["resolved"][path])
+    for plan in (found, found.get("backbone") or {}):
+        for key in SINCE & plan.keys():
+            del plan[key]
+    assert found == today(GOLDEN["resolved"][path])
 
 
 @pytest.mark.parametrize("name", GOLDEN["training"])

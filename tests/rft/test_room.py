@@ -179,7 +179,7 @@ def test_a_suites_bounds_reach_its_engine(ordinary, tmp_path):
     assert suite.digest(samples) != plain.digest(samples)
     rooms = [suite_room(f"vllm:{SHIPPED}", s, items)["max_model_len"] for s in (plain, suite)]
     assert rooms[0] < 400 < rooms[1]
-    with pytest.raises(InputError, match="v0#0 takes .* 4096 positions"):
+    with pytest.raises(InputError, match=r"v0#0 takes .* 4096 positions"):
         suite_room(f"vllm:{SHIPPED}", replace(suite, rate=25.0, max_frames=75, min_pixels=320 * 240), items)
 
 
