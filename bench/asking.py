@@ -7,7 +7,7 @@ it still holds.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -118,7 +118,7 @@ class Asking:
             yield batch[n], requests[n], completions
 
     def _request(self, item: Item, replies: dict[str, str]) -> Request:
-        history = tuple((text, replies[name]) for name, text in item.earlier)
+        history = history_of(item, lambda name: replies[name])
         clip = self.store.frames(item.sample)
         clip = masked(clip, item.sample.spans or ()) if item.masked else clip
         messages = asked(item.question, self.suite.prompt, str(item.sample.video.path), history)
@@ -154,6 +154,11 @@ class Asking:
                 for item, options, values in zip(batch, choices, found, strict=True):
                     out.write(json.dumps(_odds_line(item, options, values), allow_nan=False) + "\n")
                 out.flush()
+
+
+def history_of(item: Item, reply: Callable[[str], str]) -> tuple[tuple[str, str], ...]:
+    """(asked, replied) of the turns before an item; reply: to the item of that name."""
+    return tuple((text, reply(name)) for name, text in item.earlier)
 
 
 def _choices(item: Item) -> list[str]:

@@ -48,11 +48,13 @@ def identity(spec: str) -> str:
 
 
 class ResponseCache:
-    """`path`: the SQLite file, made where it is missing. `model`: the model's spec (`identity`). Raises
-    InputError for another file."""
+    """`path`: the SQLite file, made where it is missing. `model`: the model's spec (`identity`); `pixels`:
+    the bounds of a clip that it was opened with. Raises InputError for another file."""
 
-    def __init__(self, path: str | Path, model: str):
-        self.model = identity(model)
+    def __init__(self, path: str | Path, model: str, pixels: dict[str, int] | None = None):
+        self.model = identity(model) + (
+            f" {json.dumps(pixels, sort_keys=True, allow_nan=False)}" if pixels else ""
+        )
         made(Path(path).parent)
         try:
             self._database = sqlite3.connect(path, timeout=60, isolation_level=None)

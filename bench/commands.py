@@ -3,12 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from bench.suite import Suite
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
+from tvad.data.video import Budget
 
 
 def run(
@@ -36,14 +37,23 @@ def run(
     from bench import suite as suites
     from bench.cache import ResponseCache
     from bench.intervals import table
+    from bench.models.lengths import room_for
     from bench.report import write_report
     from bench.run import run as run_suite
 
-    _say_tasks(suite, suites.load(suite)[0])  # bad data is refused before a model is loaded
-    options = {k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None}
+    samples, items = suites.load(suite)
+    _say_tasks(suite, samples)  # bad data is refused before a model is loaded
+    pixels = Budget.of(suite).given
+    options: dict[str, Any] = {
+        k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None
+    }
     if options and not model.startswith("openai:"):
         raise InputError(f"--{next(iter(options))} is for openai: models")
-    answers = ResponseCache(cache, model) if cache else None
+    if models.is_checkpoint(model):
+        options |= pixels
+    if model.startswith("vllm:"):
+        options |= room_for(model, suite, items)
+    answers = ResponseCache(cache, model, pixels) if cache else None
     if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
         print(table(metrics))
         _warn_of_blind_baselines(out)

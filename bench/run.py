@@ -18,7 +18,7 @@ from bench.asking import ODDS_TASKS, Asking
 from bench.cache import ResponseCache
 from bench.intervals import odds_metrics, summarise
 from bench.metrics.stats import Interval
-from bench.models.base import Engine, GivesOdds
+from bench.models.base import Engine, GivesOdds, Resizes
 from bench.run_folder import (
     ANSWERS,
     MAPS,
@@ -43,6 +43,7 @@ from tvad.common.files import made
 from tvad.common.places import public
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.data.video import Budget
 
 
 def run(
@@ -56,6 +57,10 @@ def run(
     named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)
     _refuse_another(out, model_name, suite, digest)
+    if isinstance(model, Resizes) and (asked := Budget.of(suite)).given and asked != model.pixels:
+        raise InputError(
+            f"{suite.name}: asks for {asked.stated}, {model_name} was opened with {model.pixels.stated}"
+        )
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
     mine = [item for item in items if item.sample.id in own]
     kept, kept_odds = read_all(out / ANSWERS), read_all(out / ODDS)

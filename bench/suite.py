@@ -24,7 +24,7 @@ from tvad.data.digest import masks_hash, spelt
 from tvad.data.faults import names_others
 from tvad.data.questions import TOPICS
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
-from tvad.data.video import MAX_FRAMES, RATE, check_sampling
+from tvad.data.video import MAX_FRAMES, RATE, Budget, check_sampling
 from tvad.prompts import STYLES, VAU_R1_CLASSES
 
 # Tasks that ask once more what others have asked: only where they are named.
@@ -63,6 +63,13 @@ class Suite:
     """Frames a second that are shown."""
     max_frames: int = MAX_FRAMES
     """Frames of a clip, at most; longer videos are sampled more thinly."""
+    min_pixels: int | None = None
+    """At least so many pixels of a frame after resizing; by default as the checkpoint has it."""
+    max_pixels: int | None = None
+    """At most so many pixels of a frame after resizing; by default as the checkpoint has it."""
+    total_pixels: int | None = None
+    """At most so many pixels of a clip, counted once a time step: 3584 x 28 x 28 are 3584 video tokens of
+    Qwen2.5-VL, whatever the number of frames."""
     max_videos: int | None = None
     """Only the first so many videos; default all."""
     decode: Decode = field(default_factory=Decode)
@@ -98,6 +105,7 @@ class Suite:
             if value is not None and not least <= value < math.inf:
                 raise InputError(f"{key} is {value:g}, expected {least} or more")
         check_sampling(self.rate, self.max_frames)
+        Budget.of(self)
         if self.decode.n > 1 and self.decode.temperature == 0:
             raise InputError(
                 f"decode.n is {self.decode.n}, but temperature 0 gives the same answer each time"
@@ -116,6 +124,7 @@ class Suite:
         fixed |= {
             k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
         }
+        fixed |= Budget.of(self).given
         fixed |= {"reading": asdict(self.reading)} if self.reading != Reading() else {}
         found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True, allow_nan=False)}, [".encode())
         for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text

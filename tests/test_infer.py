@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, SHIPPED, shared
+from transformers import GenerationConfig
 
 from tvad.__main__ import main
 from tvad.answer import parse
@@ -287,7 +288,7 @@ def test_reasoning_that_the_prompt_has_opened_is_no_answer(monkeypatch, long_vid
     said = "First I look at the man. He might steal from 1 to 2 s, or maybe nothing"
 
     class Processor:
-        tokenizer = None
+        tokenizer, eos_token_id = None, 2
 
         def encode(self, prompts, clips, **_):
             return Inputs(input_ids=np.zeros((len(prompts), 1), int))
@@ -300,7 +301,7 @@ def test_reasoning_that_the_prompt_has_opened_is_no_answer(monkeypatch, long_vid
             return self
 
     class Model:
-        device = "cpu"
+        device, generation_config = "cpu", GenerationConfig()
 
         def generate(self, input_ids, **_):
             return input_ids

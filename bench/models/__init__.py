@@ -14,6 +14,7 @@ from typing import Any
 from bench.models.base import Engine
 from tvad.common.errors import InputError
 from tvad.common.shipped import checkpoint
+from tvad.data.video import Budget
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,14 @@ def open_engine(
     sequences: int = 64,
     length: int = 1024,
     seed: int = 0,
+    pixels: Budget = Budget(),  # noqa: B008  frozen
     **options: Any,
 ) -> Engine:
     """An engine whose weights a training replaces: of KINDS those with checkpoints, or auto (vllm where
     installed, else hf, which is said on stderr). hf samples from `model` itself where it is given; vllm opens
-    `path`, answers `sequences` prompts of `length` tokens at a time and draws from `seed`. options: of the
-    engine's class. Raises InputError for another kind and for an option that it does not take."""
+    `path`, answers `sequences` prompts of `length` tokens at a time and draws from `seed`. pixels: bounds of
+    a clip, which a given `processor` keeps already. options: of the engine's class. Raises InputError for
+    another kind and for an option that it does not take."""
     kind = ALIASES.get(kind, kind)
     trainable = [name for name, entry in KINDS.items() if entry.checkpoint]
     if kind not in (AUTO, *trainable):
@@ -106,15 +109,18 @@ def open_engine(
                 file=sys.stderr,
             )
     if kind == "vllm":
-        options = {"max_model_len": length, "max_num_seqs": sequences, "seed": seed, **options}
+        length_of = {"max_model_len": length, "max_num_seqs": sequences, "seed": seed}
+        options = length_of | pixels.given | options
     if kind == "hf" and model is not None:
         from bench.models.hf import HfModel
 
-        return _call(kind, HfModel, (model, processor), options)
+        engine = _call(kind, HfModel, (model, processor), options)
+        engine.pixels = pixels
+        return engine
     return _call(kind, KINDS[kind].opens(), (path,), options)
 
 
-def _call(kind: str, opener: Callable[..., Engine], given: tuple, options: dict[str, Any]) -> Engine:
+def _call(kind: str, opener: Callable[..., Any], given: tuple, options: dict[str, Any]) -> Any:
     known = list(inspect.signature(opener).parameters)[len(given) :]
     for key in options:
         if key not in known:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tvad.data.video import Frames
+from tvad.data.video import Budget, Frames
 
 if TYPE_CHECKING:
     import torch
@@ -102,6 +102,14 @@ class HoldsModel(Protocol):
     processor: Any
 
     def sync(self, weights: Iterable[tuple[str, "torch.Tensor"]]) -> None: ...
+
+
+@runtime_checkable
+class Resizes(Protocol):
+    """Makes a clip's frames as large as its model takes them. `pixels`: the bounds that it was opened with,
+    beside the checkpoint's own."""
+
+    pixels: Budget
 
 
 @runtime_checkable

@@ -19,7 +19,9 @@ import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, batches, seeds_of
 from tvad.common.errors import InputError
 from tvad.control import chat
-from tvad.data.video import Frames
+from tvad.data.video import Budget, Frames
+from tvad.model.budget import keep
+from tvad.model.generation import ends_of, plain_generation
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
 # near enough for others, since it only decides how many requests share a pass).
@@ -63,17 +65,29 @@ class HfModel:
 
     def __init__(self, model: Any, processor: Any, budget: int = BUDGET):
         self.model, self.processor, self.budget = model, processor, budget
+        self.pixels = Budget()
         self.shares_clips = "clip_index" in inspect.signature(type(model).forward).parameters
 
     @classmethod
-    def open(cls, path: str, budget: int = BUDGET) -> "HfModel":
-        """Of a checkpoint's folder. Raises InputError where it cannot be loaded."""
+    def open(
+        cls,
+        path: str,
+        budget: int = BUDGET,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        total_pixels: int | None = None,
+    ) -> "HfModel":
+        """Of a checkpoint's folder, with bounds of a clip's pixels (`tvad.data.video.Budget`) where not the
+        checkpoint's. Raises InputError where it cannot be loaded."""
         try:
             model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
             model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-            return cls(model, AutoProcessor.from_pretrained(path), budget)
+            opened = cls(model, AutoProcessor.from_pretrained(path), budget)
         except (OSError, ValueError) as error:
             raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        opened.pixels = Budget(min_pixels, max_pixels, total_pixels)
+        keep(opened.processor, opened.pixels)
+        return opened
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Nothing to do: it samples from the model that it was given."""
@@ -146,15 +160,16 @@ class HfModel:
             # `Draws` has applied temperature and top-p already.
             knobs |= {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
             knobs |= {"logits_processor": LogitsProcessorList([draws])}
-        out = self.model.generate(
-            **inputs,
-            do_sample=not greedy,
-            max_new_tokens=sampling.max_tokens,
-            return_dict_in_generate=True,
-            output_logits=True,
-            pad_token_id=tokenizer.pad_token_id,
-            **knobs,
-        )
+        with plain_generation(self.model, tokenizer) as settings:
+            out = self.model.generate(
+                **inputs,
+                do_sample=not greedy,
+                max_new_tokens=sampling.max_tokens,
+                return_dict_in_generate=True,
+                output_logits=True,
+                pad_token_id=tokenizer.pad_token_id,
+                **knobs,
+            )
         tokens = out.sequences[:, prompt_length:].cpu()
         # Logits are those before top_p, (steps, B * n, V): log-probs of the distribution that a trainer
         # computes.
@@ -162,8 +177,7 @@ class HfModel:
             (step.float() / (sampling.temperature or 1.0)).log_softmax(-1).cpu() for step in out.logits
         ]
         values = torch.stack([lp.gather(-1, tokens[:, i : i + 1])[:, 0] for i, lp in enumerate(logprobs)], 1)
-        ends = self.model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
+        ends = ends_of(settings)
         rows = []
         # Up to and with the first end token: what follows is padding of shorter answers.
         for ids, lps in zip(tokens.tolist(), values.tolist(), strict=True):

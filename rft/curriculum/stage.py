@@ -27,6 +27,7 @@ from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.data.truth import pixels_known
+from tvad.data.video import Budget
 
 
 @dataclass
@@ -121,10 +122,12 @@ def run(
     log=print,
     start: str | None = None,
     resume_with: resume.With = "same",
+    pixels: Budget = Budget(),  # noqa: B008  frozen
 ):
     """Train `model` by `stage`, resuming from checkpoints in `out`; the merged model is saved there as
     `model/`, with a report. prompts: AHD's, for text_features; start: hash of the model's weights as they lie
-    in a folder; resume_with: whether a stage that has begun goes on with other settings (new) or not (same).
+    in a folder; resume_with: whether a stage that has begun goes on with other settings (new) or not (same);
+    pixels: the bounds of a clip that `processor` keeps.
 
     Raises InputError for a bad stage and for one that cannot go on, RuntimeError where something changed that
     was not to be trained.
@@ -135,7 +138,7 @@ def run(
         log(f"stage {stage.name}: already done in {done}")
         return AutoModelForImageTextToText.from_pretrained(done, dtype="auto").to(model.device)
     stage.check()
-    plan = Plan(seed, rate, max_frames, prompts, start)
+    plan = Plan(seed, rate, max_frames, prompts, start, pixels)
     found = standing(stage, plan, facts_of(stage, plan), out, resume_with)
     if stage.options.get("save_only_model") or stage.options.get("save_strategy") == "no":
         log(f"stage {stage.name}: without whole checkpoints (options) it cannot be resumed")

@@ -17,6 +17,7 @@ from tvad.common.files import json_text, made
 from tvad.data import load_checked
 from tvad.data.digest import data_hash
 from tvad.data.sample import Sample
+from tvad.data.video.budget import KEYS, Budget
 
 # What may differ in a stage that goes on: it changes no result. Data is compared by what it is.
 FREE = (
@@ -34,13 +35,14 @@ FIXED = (
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What decides a stage beside its own settings. start: hash of the weights that it begins with, where
-    they lie in a folder."""
+    they lie in a folder; pixels: bounds of a clip where not the start's."""
 
     seed: int
     rate: float
     max_frames: int
     prompts: dict[str, list[str]] | None = None
     start: str | None = None
+    pixels: Budget = Budget()  # noqa: RUF009  frozen
 
 
 def _loaded(path: str | None, stage: Stage) -> list[Sample] | None:
@@ -74,6 +76,7 @@ def check_clips(stage: Stage, clips: int) -> None:
 
 def _settings(stage: Stage, plan: Plan) -> dict[str, Any]:
     own = {key: getattr(plan, key) for key in ("seed", "rate", "max_frames")}
+    own |= dataclasses.asdict(plan.pixels)
     return json.loads(json_text(own | {"stage": dataclasses.asdict(stage)}, f"stage {stage.name}"))
 
 
@@ -81,7 +84,7 @@ def _compared(record: dict[str, Any], known: set[str]) -> dict[str, Any]:
     """The settings of a record in one mapping, with those facts that are `known` on both sides: older records
     have none."""
     facts = {key: value for key, value in record.get("made_of", {}).items() if key in known}
-    own = {key: record[key] for key in ("seed", "rate", "max_frames") if key in record}
+    own = {key: record[key] for key in ("seed", "rate", "max_frames", *KEYS) if key in record}
     return own | record["stage"] | facts
 
 

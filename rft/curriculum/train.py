@@ -13,7 +13,9 @@ from rft.curriculum.config import Curriculum, applicable
 from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
 from tvad.common.files import check_folder, whole_folder
+from tvad.data.video import Budget, check_sampling
 from tvad.model import prompt_sets
+from tvad.model.budget import keep_clips
 from tvad.model.start import located, prompts_of, start_from
 
 
@@ -31,6 +33,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     model, processor = start_from(
         plan.start, plan.seed, plan.dtype, plan.attention, use_ahd=plan.use_ahd, use_rae=plan.use_rae
     )
+    keep_clips(processor, plan)
     if torch.cuda.is_available():
         model.to("cuda")
     folder, start = None, content(located(plan.start))
@@ -55,6 +58,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
             log,
             start,
             resume_with,
+            Budget.of(plan),
         )
         start = content(folder / "model")
     if folder is None:
@@ -68,11 +72,12 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
     """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
     check_folder(plan.out)
+    check_sampling(plan.rate, plan.max_frames)
     start = content(located(plan.start))
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
             folder = Path(plan.out) / f"{number}-{stage.name}"
-            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start)
+            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start, Budget.of(plan))
             # A finished stage's data may be gone.
             finished, train = (folder / "model" / NAME).exists(), fitting.data.train
             facts = {} if finished and not Path(train).exists() else facts_of(fitting, own)

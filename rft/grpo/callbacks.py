@@ -93,7 +93,7 @@ class BenchEvaluation(TrainerCallback):
 
         self.plan, self.out = plan, out
         self.suite = suite.read(plan.suite, list(plan.overrides or []))
-        suite.load(self.suite)  # bad data is refused before training
+        self.items = suite.load(self.suite)[1]  # bad data is refused before training
         self.trainer: Any = None
 
     def on_train_begin(self, args, state, control, **kwargs):

@@ -15,7 +15,7 @@ from tvad.common.config import Behind, behind, of_library
 from tvad.common.errors import InputError
 from tvad.common.files import check_folder
 from tvad.common.shipped import checkpoint
-from tvad.data.video import MAX_FRAMES, RATE
+from tvad.data.video import MAX_FRAMES, RATE, Budget, check_sampling
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -231,9 +231,10 @@ class GrpoRun:
     from the policy itself), server:URL,URL."""
     engine_options: dict[str, Any] = field(default_factory=dict)
     """Parameters of the engine's class, e.g. {sleep: true} of `bench.models.vllm.VllmModel`."""
-    prompt_tokens: int = 1024
-    """Room for a prompt, its video tokens included: an engine in this process takes sequences of so many
-    tokens and `training.max_completion_length` more."""
+    prompt_tokens: int | None = None
+    """Most tokens of a prompt, its video tokens included; a row that takes more is refused by name. By
+    default what the longest row takes. An engine in this process has room for so many and
+    `training.max_completion_length` more."""
     trains: list[str] = field(default_factory=lambda: ["*"])
     """Name patterns of the parameters that learn."""
     lora: LoraSpec | None = None
@@ -250,6 +251,13 @@ class GrpoRun:
     """Frames a second given to the model."""
     max_frames: int = MAX_FRAMES
     """At most so many frames of a clip."""
+    min_pixels: int | None = None
+    """At least so many pixels of a frame after resizing; by default as the checkpoint has it."""
+    max_pixels: int | None = None
+    """At most so many pixels of a frame after resizing; by default as the checkpoint has it."""
+    total_pixels: int | None = None
+    """At most so many pixels of a clip, counted once a time step: 3584 x 28 x 28 are 3584 video tokens of
+    Qwen2.5-VL, whatever the number of frames."""
     decoders: int = 1
     """Threads that decode clips ahead of use; 0: when they are used."""
     tokens: int = TOKENS
@@ -306,6 +314,10 @@ def check(run: GrpoRun) -> None:
     own = [plan.get("rewards") or {} for plan in run.tasks.values() if isinstance(plan, dict)]
     if any("evidence" in rewards for rewards in (run.rewards, *own)) and not _has_ahd(run.model):
         raise InputError(f"rewards: evidence reads heatmaps, and {run.model} makes none (use_ahd is false)")
+    check_sampling(run.rate, run.max_frames)
+    Budget.of(run)
+    if run.prompt_tokens is not None and run.prompt_tokens < 1:
+        raise InputError(f"prompt_tokens: {run.prompt_tokens}, expected at least 1")
     if run.prompts is not None and run.prompts < 1:
         raise InputError(f"prompts: {run.prompts}, expected at least 1")
 

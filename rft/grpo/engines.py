@@ -5,17 +5,27 @@ from typing import TYPE_CHECKING, Any
 from bench import models
 from bench.models.base import Engine
 from tvad.common.errors import InputError
+from tvad.data.video import Budget
 
 if TYPE_CHECKING:
     from rft.grpo.config import GrpoRun
 
 
 def open_engine(
-    kind: str, path: str, model, processor, sequences: int, length: int, seed: int, **options: Any
+    kind: str,
+    path: str,
+    model,
+    processor,
+    sequences: int,
+    length: int,
+    seed: int,
+    pixels: Budget = Budget(),  # noqa: B008  frozen
+    **options: Any,
 ) -> Engine:
     """kind: as `bench.models.open_engine` takes it (hf samples from the trainer's own `model`), or
-    server:URL,URL. sequences: completions drawn at a time; length: tokens of a prompt and its completion.
-    Raises InputError for an unknown kind and for an option that it does not take."""
+    server:URL,URL. sequences: completions drawn at a time; length: tokens of a prompt and its completion;
+    pixels: bounds of a clip. Raises InputError for an unknown kind, for an option that it does not take, and
+    for servers that were started with less room or other bounds."""
     if kind.startswith("server:"):
         from rft.grpo.server import RolloutClient
 
@@ -23,13 +33,16 @@ def open_engine(
             raise InputError(
                 f"engine_options: {', '.join(options)}: rollout servers take theirs at their start"
             )
-        return RolloutClient(kind.partition(":")[2])
-    return models.open_engine(kind, path, model, processor, sequences, length, seed, **options)
+        client = RolloutClient(kind.partition(":")[2])
+        client.check(length, pixels)
+        return client
+    return models.open_engine(kind, path, model, processor, sequences, length, seed, pixels, **options)
 
 
-def engine_of(run: "GrpoRun", model, processor, sequences: int, completion_tokens: int) -> Engine:
-    """The engine that a run names, with room for its prompts and completions of so many tokens."""
-    length = run.prompt_tokens + completion_tokens
+def engine_of(run: "GrpoRun", model, processor, sequences: int, prompt: int, completion: int) -> Engine:
+    """The engine that a run names, with room for prompts and completions of so many tokens, and with the
+    run's bounds of a clip."""
+    length, pixels = prompt + completion, Budget.of(run)
     return open_engine(
-        run.engine, run.model, model, processor, sequences, length, run.seed, **run.engine_options
+        run.engine, run.model, model, processor, sequences, length, run.seed, pixels, **run.engine_options
     )

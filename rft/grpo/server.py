@@ -34,7 +34,7 @@ from bench.models.base import Completion, Request, Sampling
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.shipped import checkpoint
-from tvad.data.video import Frames
+from tvad.data.video import Budget, Frames
 
 TOKEN = "ROLLOUT_TOKEN"
 PART = 1 << 30  # bytes of weights sent at a time
@@ -97,8 +97,23 @@ class RolloutClient:
         self._client = httpx.Client(
             timeout=httpx.Timeout(timeout, connect=10.0), headers=headers, trust_env=False
         )
-        for url in self.urls:
-            self._post(url, "health", b"")
+        self.pixels = Budget()
+        self._health = {url: self._post(url, "health", b"").json() for url in self.urls}
+
+    def check(self, length: int, pixels: Budget) -> None:
+        """Keep to `pixels`. Raises InputError for a server that has not room for sequences of so many tokens,
+        or makes clips of other sizes."""
+        for url, found in self._health.items():
+            if found["max_model_len"] < length:
+                raise InputError(
+                    f"rollout server {url} has room for {found['max_model_len']} tokens, a prompt and its"
+                    f" completion take {length}: start it with --max-model-len {length}"
+                )
+            if (theirs := Budget(**found["pixels"])) != pixels:
+                raise InputError(
+                    f"rollout server {url} was started with {theirs.stated}, the run has {pixels.stated}"
+                )
+        self.pixels = pixels
 
     def _post(self, url: str, path: str, body: bytes, **query: Any) -> httpx.Response:
         try:
@@ -212,7 +227,11 @@ def build_app(engine):
     @app.post("/health")
     async def health(request: HttpRequest):
         await body_of(request)
-        return {"engine": engine.name}
+        return {
+            "engine": engine.name,
+            "max_model_len": engine.max_model_len,
+            "pixels": engine.pixels.given,
+        }
 
     @app.post("/sample")
     async def sample(request: HttpRequest):
@@ -265,6 +284,9 @@ def serve(
     memory: float = 0.9,
     tensor_parallel: int = 1,
     dtype: str | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    total_pixels: int | None = None,
 ) -> int:
     """Serve rollouts until interrupted.
 
@@ -277,6 +299,9 @@ def serve(
         memory: Share of a GPU's memory.
         tensor_parallel: GPUs that one engine is split over.
         dtype: As vLLM names it.
+        min_pixels: At least so many pixels of a frame, as in the run's configuration.
+        max_pixels: At most so many pixels of a frame.
+        total_pixels: At most so many pixels of a clip.
     """
     path = checkpoint(model)
     if not Path(path, "config.json").is_file():
@@ -285,7 +310,10 @@ def serve(
 
     from bench.models.vllm import VllmModel
 
-    engine = VllmModel(path, dtype, max_model_len, max_num_seqs, memory, tensor_parallel=tensor_parallel)
+    bounds: dict[str, Any] = Budget(min_pixels, max_pixels, total_pixels).given
+    engine = VllmModel(
+        path, dtype, max_model_len, max_num_seqs, memory, tensor_parallel=tensor_parallel, **bounds
+    )
     print(f"rollout server for {model} on http://{host}:{port}", flush=True)
     uvicorn.run(build_app(engine), host=host, port=port, log_level="warning")
     return 0

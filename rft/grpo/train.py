@@ -12,7 +12,7 @@ os.environ.setdefault(
 )  # TRL notes at every start that rollouts are experimental
 
 from datasets import Dataset
-from transformers import AutoProcessor, PrinterCallback, set_seed
+from transformers import PrinterCallback, set_seed
 
 from bench.models.base import HoldsModel
 from bench.suite import resolved
@@ -25,8 +25,9 @@ from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, weights_hash
-from rft.grpo.idle import check_idle
 from rft.grpo.held_out import held_out_of
+from rft.grpo.idle import check_idle
+from rft.grpo.room import processor_of, room_for
 from rft.grpo.run_page import write_run_page
 from rft.grpo.skipping import BadClips
 from rft.grpo.video_grpo import (
@@ -39,6 +40,7 @@ from tvad.common.files import made, write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.model.generation import plain_config
 
 
 def prompts_of(
@@ -106,16 +108,18 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
         raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
     standing = _standing(run, arguments, samples, resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
+    processor, completion = processor_of(run), arguments.max_completion_length
+    watched = (evaluation.suite, evaluation.items) if evaluation else None
+    room = room_for(run, processor, rows, samples, completion, watched)
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
     model = weights.loaded(run.model, arguments)
-    dtype, processor = model.dtype, AutoProcessor.from_pretrained(run.model)
+    model.generation_config = plain_config(model.generation_config, processor.tokenizer)
+    dtype = model.dtype
     tuner, learned = weights.made_trainable(model, run.trains, run.lora, arguments)
     features = features_of(run, model, learned)
     out = made(run.out)
     if engine is None:
-        engine = engine_of(
-            run, model, processor, arguments.generation_batch_size, arguments.max_completion_length
-        )
+        engine = engine_of(run, model, processor, arguments.generation_batch_size, room, completion)
     elif isinstance(engine, HoldsModel):
         engine.model = model
     log, collapse, store = RunLog(out), CollapseStop(run.watch), ClipStore(run.rate, run.max_frames)

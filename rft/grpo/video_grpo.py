@@ -35,14 +35,14 @@ from rft.common.restored import GoesOn
 from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_hash, seen_clips
-from rft.grpo.importance import compared, correction_of
 from rft.grpo.held_out import Watches
+from rft.grpo.importance import compared, correction_of
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.redraw import replaced, without_signal
 from rft.grpo.reg_grpo import regression_loss
 from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
-from rft.grpo.weights import whole
 from rft.grpo.skipping import BadClips
+from rft.grpo.weights import whole
 from rft.rewards.base import completion_text, needs_of, parsed
 from rft.rewards.mix import total, unpaid
 from tvad.common.errors import InputError

@@ -17,6 +17,7 @@ RUNS = {"greedy": (1, 0.0), "sampled": (4, 1.0)}  # decoding: answers a question
 TASKS = ["mcq", "temporal", "spatial", "judgement"]
 ANSWER_TOKENS = 64
 SEQUENCES = 128  # completions drawn at a time
+PROMPT_TOKENS = 1024  # more than any prompt about a generated scene takes
 
 
 def suites_on(data: Path, tasks: list[str]) -> "dict[str, Suite]":
@@ -41,7 +42,7 @@ def open_for(run: "GrpoRun", model, processor):
     from rft.grpo.engines import engine_of
 
     trained = settings_of(run, []).max_completion_length or 0
-    return engine_of(run, model, processor, SEQUENCES, max(ANSWER_TOKENS, trained))
+    return engine_of(run, model, processor, SEQUENCES, PROMPT_TOKENS, max(ANSWER_TOKENS, trained))
 
 
 def give(engine, checkpoint: str | Path):

@@ -7,10 +7,20 @@ max(h, w) instead, which is smaller where a clip spans more positions in time th
 vLLM computes its own; `vllm_model.iter_mm_grid_thw` shifts Qwen2.5-VL's clip behind the anomaly prompts.
 """
 
+from collections.abc import Iterable
+
 import torch
 
 # A run of video or image tokens: (t, h, w) in merged patches, and the step of positions from t to t + 1.
 Block = tuple[int, int, int, float]
+
+
+def step_seconds(frames_per_step: int, rates: Iterable[float]) -> torch.Tensor:
+    """(clips,) float32: seconds from one time step to the next of clips of so many sampled frames a second.
+
+    In this type wherever positions are made of them, whatever the model's: bfloat16, to which vLLM rounds all
+    that a processor gives, has 8 significant bits, and one clip in two then lies elsewhere in time."""
+    return torch.tensor([frames_per_step / rate for rate in rates], dtype=torch.float32)
 
 
 def block_positions(block: Block) -> torch.Tensor:

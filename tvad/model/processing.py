@@ -7,6 +7,7 @@ from transformers.video_utils import VideoMetadata
 
 from tvad.data.video import Frames
 from tvad.model.configuration import ANOMALY_TOKENS
+from tvad.model.positions import step_seconds
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{%"
@@ -21,7 +22,8 @@ class TvadProcessing(ProcessorMixin):
     """What T-VAD adds to a backbone's processor.
 
     `anomaly_prompts_per_step`: soft tokens of one temporal difference, as in the model's configuration (20; 0
-    without RAE).
+    without RAE). `clip_rate`, `clip_frames`: frames a second and most frames of the clips that the model was
+    trained on, None where that is not known; how large they are, the video processor says.
     """
 
     video_token: str
@@ -33,8 +35,11 @@ class TvadProcessing(ProcessorMixin):
         video_processor=None,
         chat_template=None,
         anomaly_prompts_per_step=20,
+        clip_rate=None,
+        clip_frames=None,
         **kwargs,
     ):
+        self.clip_rate, self.clip_frames = clip_rate, clip_frames
         self.anomaly_prompts_per_step = anomaly_prompts_per_step
         super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
 
@@ -68,10 +73,8 @@ class TvadProcessing(ProcessorMixin):
         out = self.video_processor(
             videos=_tensors(clips), do_sample_frames=False, return_tensors="pt", **steps
         )
-        # From one time step to the next: temporal_patch_size sampled frames.
-        seconds = torch.tensor(
-            [self.video_processor.temporal_patch_size / clip.sampled_fps for clip in clips]
-        )
+        frames = self.video_processor.temporal_patch_size
+        seconds = step_seconds(frames, (clip.sampled_fps for clip in clips))
         return {
             "pixel_values_videos": out["pixel_values_videos"],
             "video_grid_thw": out["video_grid_thw"],

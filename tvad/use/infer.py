@@ -17,6 +17,7 @@ from tvad.data import video
 from tvad.data.questions import ASKED, FORMS
 from tvad.data.sample import Sample
 from tvad.detections import objects_of
+from tvad.model.generation import plain_generation
 from tvad.prompts import messages
 from tvad.use import drawing
 from tvad.use.analysis import Analysis
@@ -37,7 +38,8 @@ def ask(
     inputs = processor.encode([prompt] * len(clips), clips, padding=True, padding_side="left").to(
         model.device
     )
-    out = model.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
+    with plain_generation(model, processor.tokenizer):
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
     new = out[:, inputs["input_ids"].shape[1] :]
     return processor.tokenizer.batch_decode(new, skip_special_tokens=True), ends_open(prompt)
 

@@ -7,6 +7,7 @@ worker gives heatmaps (`heatmaps`), and every request is looked at before it cos
 """
 
 import json
+from typing import Any
 
 from tvad.common.errors import InputError
 from tvad.data.video import check_sampling
@@ -26,11 +27,20 @@ TAKEN = {
 }
 
 
-def command(model: str, host: str, port: int, rate: float, max_frames: int, extra: list[str]) -> list[str]:
+def command(
+    model: str,
+    host: str,
+    port: int,
+    rate: float,
+    max_frames: int,
+    extra: list[str],
+    pixels: dict[str, Any] | None = None,
+) -> list[str]:
     """Options of vLLM's server for a checkpoint folder with all of it (after `vllm serve MODEL` they are the
     same). Clips: `rate` frames a second, longer videos thinned out evenly to `max_frames`; a request may ask
-    for fewer. Raises InputError for a rate or a number of frames that gives none, and for an option of vLLM's
-    in `extra` that cannot be honoured."""
+    for fewer. pixels: fields of the video processor (`tvad.model.budget.fields_of`) where not the
+    checkpoint's. Raises InputError for a rate or a number of frames that gives none, and for an option of
+    vLLM's in `extra` that cannot be honoured."""
     check_sampling(rate, max_frames)
     for option in extra:
         name = option.partition("=")[0].replace("_", "-")
@@ -54,5 +64,10 @@ def command(model: str, host: str, port: int, rate: float, max_frames: int, extr
         WORKER,
         "--shutdown-timeout",
         str(DRAINING),
+        # A chat is answered as it asks to be: the checkpoint's own sampling (a repetition penalty, say) would
+        # be applied to every request in silence.
+        "--generation-config",
+        "vllm",
+        *(["--mm-processor-kwargs", json.dumps(pixels)] if pixels else []),
         *extra,
     ]

@@ -70,7 +70,12 @@ class Heatmaps:
         if self._processor is None:
             from transformers import AutoProcessor
 
+            from tvad.model.budget import set_fields
+
             self._processor = AutoProcessor.from_pretrained(self._state.args.model)
+            told = getattr(self._state.args, "mm_processor_kwargs", None) or {}
+            fields = {k: told[k] for k in ("size", "cap_pixels_per_frame", "max_video_tokens") if k in told}
+            set_fields(self._processor.video_processor, fields)
         assert self._takes is not None
         vision = self._processor.vision_inputs([clip], raw=self._takes["raw"])
         pixels = vision["pixel_values_videos"].numpy()

@@ -1,0 +1,56 @@
+"""How long a suite's prompts are, from the sizes of its clips and its texts: an engine gets the room that
+they need, whatever its default."""
+
+from transformers import AutoConfig, AutoProcessor
+
+import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
+from bench.asking import history_of
+from bench.suite import Item, Suite
+from tvad.common.errors import InputError
+from tvad.common.shipped import checkpoint
+from tvad.data.video import Budget
+from tvad.model.budget import keep
+from tvad.model.room import Longest, context_of, is_known, longest, shown
+from tvad.prompts import asked
+
+ODDS = 16  # tokens that the options of `odds` take, at most
+
+
+def longest_of(suite: Suite, items: list[Item], processor) -> Longest | None:
+    """The longest prompt of a suite as a processor writes it, by its item; the model's earlier replies in a
+    dialogue are reckoned at their limit. None where it asks nothing. Raises InputError for a processor that
+    it is not known of."""
+    keep(processor, Budget.of(suite))
+    clips = {item.sample.id: item.sample for item in items}
+    seen = {name: shown(sample, suite.rate, suite.max_frames) for name, sample in clips.items()}
+    return longest(
+        processor,
+        (
+            (
+                item.id,
+                asked(item.question, suite.prompt, "clip", history_of(item, lambda name: "")),
+                seen[item.sample.id],
+                len(item.earlier) * suite.decode.max_tokens,
+            )
+            for item in items
+        ),
+    )
+
+
+def room_for(model: str, suite: Suite, items: list[Item]) -> dict[str, int]:
+    """{"max_model_len": tokens of the suite's longest prompt and its answer} for a KIND:PATH; {} for a model
+    of which it is not known. Raises InputError where it has no positions for so many."""
+    path = checkpoint(model.partition(":")[2])
+    try:
+        config, processor = AutoConfig.from_pretrained(path), AutoProcessor.from_pretrained(path)
+    except (OSError, ValueError):
+        return {}  # the engine says what is wrong with it
+    if not is_known(processor) or (found := longest_of(suite, items, processor)) is None:
+        return {}
+    wanted = found.tokens + max(suite.decode.max_tokens, ODDS)
+    if wanted > (context := context_of(config)):
+        raise InputError(
+            f"{found} and up to {suite.decode.max_tokens} more (decode.max_tokens), {model} has {context}"
+            " positions; give max_frames, max_pixels or total_pixels less"
+        )
+    return {"max_model_len": wanted}
