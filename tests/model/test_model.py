@@ -255,7 +255,7 @@ def test_a_bright_patch_lights_its_place_in_the_heatmap(model, t, h, w, data):
     with torch.no_grad():
         decoder.layer_weights.copy_(torch.tensor([1.0, 0, 0, 0]))
         decoder.text_features.copy_(torch.stack([decoder.mlps[0](plain), decoder.mlps[0](bright)]))
-        heat = heatmap(decoder([core.raster(features, grid)] * 4), *grid)
+        heat = heatmap(decoder([core.raster(features, grid)] * 4, [grid]).logits, *grid)
     lit = (heat > 0.5).nonzero().tolist()
     assert lit == [list(place)]
 
@@ -442,17 +442,17 @@ def test_a_heatmaps_change_keeps_its_size_on_the_way_through_an_untrained_rae(fo
     ) = 0.02  # a real backbone's
     torch.manual_seed(0)
     rae = AutoModelForImageTextToText.from_config(config).model.rae
-    heat = torch.zeros(2, 16, 16)
-    heat[1, 4:10, 4:10] = 1.0
+    maps = torch.zeros(2, rae.inputs, 16, 16)
+    maps[1, -1, 4:10, 4:10] = 1.0
     with torch.no_grad():
-        features = rae.convs((heat[1:] - heat[:-1])[:, None])
+        features = rae.convs(maps[1:] - maps[:-1])
     assert 0.1 < float(features[..., 4:10, 4:10].abs().mean()) < 2.0
 
 
 def test_rae_tokens_follow_the_change_and_vanish_without_one():
     rae = RegionAwareAnomalyEncoder(16, hidden=8)
-    assert rae(torch.rand(5, 9, 7)).shape == (4 * 20, 16)
-    assert rae(torch.rand(1, 9, 7)).shape == (0, 16)
+    assert rae(torch.rand(5, 2, 9, 7)).shape == (4 * 20, 16)
+    assert rae(torch.rand(1, 2, 9, 7)).shape == (0, 16)
 
 
 def test_targets_mark_a_step_where_either_frame_is_anomalous():
