@@ -20,6 +20,7 @@ from bench.models.base import Completion, Request, Sampling, batches, seeds_of
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Frames
+from tvad.model.processing import check_order
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
 # near enough for others, since it only decides how many requests share a pass).
@@ -71,7 +72,9 @@ class HfModel:
         try:
             model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
             model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-            return cls(model, AutoProcessor.from_pretrained(path), budget)
+            processor = AutoProcessor.from_pretrained(path)
+            check_order(path, model, processor)
+            return cls(model, processor, budget)
         except (OSError, ValueError) as error:
             raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
 

@@ -9,7 +9,7 @@ from bench.cache import content
 from rft.common import resume
 from rft.common.stage_record import NAME
 from rft.curriculum import stage as stages
-from rft.curriculum.config import Curriculum, applicable
+from rft.curriculum.config import Curriculum, applicable, form_of
 from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
 from tvad.common.files import check_folder, whole_folder
@@ -29,11 +29,17 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     out = Path(plan.out)
     _check(plan, prompts, resume_with)
     model, processor = start_from(
-        plan.start, plan.seed, plan.dtype, plan.attention, use_ahd=plan.use_ahd, use_rae=plan.use_rae
+        plan.start,
+        plan.seed,
+        plan.dtype,
+        plan.attention,
+        use_ahd=plan.use_ahd,
+        use_rae=plan.use_rae,
+        **form_of(plan),
     )
     if torch.cuda.is_available():
         model.to("cuda")
-    folder, start = None, content(located(plan.start))
+    folder, start = None, _start_of(plan)
     for number, stage in enumerate(plan.stages):
         fitting = applicable(stage, plan)
         if fitting is None:
@@ -65,10 +71,16 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     return final
 
 
+def _start_of(plan: Curriculum) -> str:
+    """What the first stage begins with: the hash of the start's weights, and the form that is set."""
+    form = form_of(plan)
+    return content(located(plan.start)) + "".join(f", {key} {value}" for key, value in form.items())
+
+
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
     """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
     check_folder(plan.out)
-    start = content(located(plan.start))
+    start = _start_of(plan)
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
             folder = Path(plan.out) / f"{number}-{stage.name}"

@@ -214,7 +214,10 @@ def test_a_malicious_pth_is_refused_in_one_line_and_not_executed(protocol, weigh
 def test_what_is_no_decoder_is_refused_by_name(data, words, tmp_path, capsys):
     torch.save(data, tmp_path / "x.pth")
     assert (
-        tvad(["convert", "--weights", str(tmp_path / "x.pth"), "--out", str(tmp_path / "x.safetensors")]) == 2
+        cli.guard(
+            tvad, ["convert", "--weights", str(tmp_path / "x.pth"), "--out", str(tmp_path / "x.safetensors")]
+        )
+        == 2
     )
     assert words in capsys.readouterr().err and not (tmp_path / "x.safetensors").exists()
 

@@ -39,10 +39,11 @@ CLASSES = {
 }
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
+@pytest.fixture(scope="module", params=["checkpoint", "checkpoint_published", "checkpoint_qwen3"])
 def folder(request):
-    """A checkpoint of each backbone family."""
-    return request.getfixturevalue("checkpoint" if request.param == "qwen2_5_vl" else "checkpoint_qwen3")
+    """A checkpoint of each backbone family, Qwen2.5-VL as the first ones were made and in the published
+    form."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,15 @@ def seven_billion(hidden=3584, layers=28, heads=28, tie=False):
 
 
 def test_parameter_counts_on_the_7b_dimensions_are_the_papers():
-    counts = {name: round(value / 1e6, 2) for name, value in count_parameters(seven_billion()).items()}
+    found = count_parameters(seven_billion())
+    counts = {name: round(value / 1e6, 2) for name, value in found.items()}
     assert counts == {"ahd": 24.96, "rae": 7.54, "base": 8292.17, "total": 8324.67}
+    assert (found["ahd"], found["rae"]) == (24_962_053, 7_539_600)
+
+
+def test_parameter_counts_of_the_other_forms_on_the_7b_dimensions():
+    assert count_parameters(seven_billion(), rae_input="abnormal")["rae"] == 7_539_456
+    assert count_parameters(seven_billion(), ahd_layout="thesis")["ahd"] == 24_926_725
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from transformers import ProcessorMixin, Qwen2_5_VLProcessor, Qwen3VLProcessor
 from transformers.video_utils import VideoMetadata
 
+from tvad.common.errors import InputError
 from tvad.data.video import Frames
 from tvad.model.configuration import anomaly_tokens
 
@@ -113,6 +114,17 @@ class TvadProcessing(ProcessorMixin):
         if not marker or self.video_token in tail:
             raise ValueError(f"the text must hold exactly one {self.video_token}")
         return head + placeholders + tail
+
+
+def check_order(path: str, model, processor) -> None:
+    """Raise InputError where a T-VAD folder's processor writes another order of prompt than its model was
+    trained on: vLLM follows the model's, transformers the processor's."""
+    order = getattr(model.config, "prompt_order", None)
+    if isinstance(processor, TvadProcessing) and processor.prompt_order != order:
+        raise InputError(
+            f"{path}: prompt_order is {processor.prompt_order} in processor_config.json and {order} in"
+            " config.json"
+        )
 
 
 class TvadProcessor(TvadProcessing, Qwen2_5_VLProcessor):

@@ -13,6 +13,7 @@ from tvad.model import precursor, tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.modeling import class_for, config_from, untrained
+from tvad.model.processing import check_order
 
 
 def located(path: str) -> str:
@@ -145,7 +146,9 @@ def load(path: str):
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
-        return model.to(device).eval(), AutoProcessor.from_pretrained(path)
+        processor = AutoProcessor.from_pretrained(path)
+        check_order(path, model, processor)
+        return model.to(device).eval(), processor
     except InputError:
         raise
     except (OSError, ValueError) as error:
