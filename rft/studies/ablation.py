@@ -122,8 +122,8 @@ def parameters_of(plan: Ablation, variant: str) -> int:
 
 
 def write_table(plan: Ablation) -> Path:
-    """The table (percent, mean over seeds; millions of parameters) and the paired differences of the full model from each ablation,
-    seed by seed."""
+    """The table (percent, mean over seeds; millions of parameters) and the paired differences of the full
+    model from each ablation, seed by seed."""
     from bench.compare import compare
     from bench.run_folder import open_run
 
