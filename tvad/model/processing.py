@@ -72,8 +72,14 @@ class TvadProcessing(ProcessorMixin):
             raise ValueError(f"the chat template must write {VISION_END} behind {self.video_token}")
         return text.replace(self.video_token + VISION_END, self.video_token)
 
-    def get_text_with_replacements(self, text, *args, **kwargs):
-        return super().get_text_with_replacements([self._opened(one) for one in text], *args, **kwargs)
+    def get_text_with_replacements(
+        self, text, images_replacements=(), videos_replacements=(), audio_replacements=()
+    ):
+        if videos_replacements:
+            text = [self._opened(one) for one in text]
+        return super().get_text_with_replacements(
+            text, list(images_replacements), list(videos_replacements), list(audio_replacements)
+        )
 
     def encode(self, texts: list[str], clips: list[Frames], **kwargs):
         """Templated texts with one clip each -> model inputs."""
