@@ -71,10 +71,11 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     return final
 
 
-def _start_of(plan: Curriculum) -> str:
-    """What the first stage begins with: the hash of the start's weights, and the form that is set."""
-    form = form_of(plan)
-    return content(located(plan.start)) + "".join(f", {key} {value}" for key, value in form.items())
+def _start_of(plan: Curriculum) -> str | None:
+    """What the first stage begins with: the hash of the start's weights where they lie in a folder, and the
+    form that is set."""
+    start, form = content(located(plan.start)), form_of(plan)
+    return ", ".join([start or plan.start, *map(" ".join, form.items())]) if form else start
 
 
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:

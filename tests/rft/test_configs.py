@@ -17,6 +17,7 @@ from bench.suite import Suite
 from leaderboard.board.config import Board
 from rft.common import moved
 from rft.common.stage_record import RECORD, read_record, write_record
+from rft.curriculum import train as training
 from rft.curriculum.arguments import arguments_of
 from rft.curriculum.config import Curriculum, Data, Optimiser, Stage
 from rft.grpo.config import OWNED, GrpoRun, Watch, settings_of
@@ -187,3 +188,26 @@ def test_what_the_paper_leaves_open_is_written_out_and_marked_in_a_7b_file(path)
 def test_adamws_second_decay_is_a_key(tmp_path):
     stage = Stage("x", ["*"], Data("symbols"), optimiser=Optimiser(steps=1, adam_beta2=0.9))
     assert arguments_of(stage, 1, tmp_path, 0, False).adam_beta2 == 0.9
+
+
+def test_a_curriculum_hands_the_models_form_on(monkeypatch, tmp_path):
+    form = {
+        "rae_input": "abnormal",
+        "prompt_order": "anomaly_first",
+        "ahd_layout": "thesis",
+        "prompt_features": "embeddings",
+    }
+    stage = {"name": "x", "trains": ["*"], "data": {"train": "symbols"}, "optimiser": {"steps": 1}}
+    plain = {"out": str(tmp_path), "start": str(ROOT / "configs/model/tiny.yaml"), "stages": [stage]}
+    given = []
+
+    def stopped(*args, **switches):
+        given.append(switches)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(training, "start_from", stopped)
+    for keys in ({}, form):
+        with pytest.raises(InputError, match="far enough"):
+            training.train(config.build(Curriculum, plain | keys, "x"))
+    ablations = {"use_ahd": True, "use_rae": True}
+    assert given == [ablations, ablations | form]
