@@ -84,11 +84,11 @@ def scenes(tmp_path_factory) -> Path:
     return folder
 
 
-def untrained(config: str, folder: Path) -> Path:
+def untrained(config: str, folder: Path, **switches) -> Path:
     """An untrained tiny T-VAD, with weights large enough that every module moves the logits."""
     from tvad.model.tiny import build
 
-    model, processor = build(ROOT / "configs/model" / config)
+    model, processor = build(ROOT / "configs/model" / config, **switches)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -102,6 +102,13 @@ def untrained(config: str, folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     return untrained("tiny.yaml", tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint_published(tmp_path_factory) -> Path:
+    """As `checkpoint`, which is made as the shipped ones were, in the published form."""
+    form = {"rae_input": "classes", "prompt_order": "video_first"}
+    return untrained("tiny.yaml", tmp_path_factory.mktemp("published"), **form)
 
 
 @pytest.fixture(scope="session")

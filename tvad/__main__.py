@@ -13,6 +13,7 @@ COMMANDS: cli.Commands = {
     "demo": use.demo,
     "serve": use.serve,
     "start": use.start,
+    "convert": use.convert,
     "list": use.names,
 }
 

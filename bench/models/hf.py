@@ -22,6 +22,7 @@ from tvad.control import chat
 from tvad.data.video import Budget, Frames
 from tvad.model.budget import keep
 from tvad.model.generation import ends_of, plain_generation
+from tvad.model.processing import check_order
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
 # near enough for others, since it only decides how many requests share a pass).
@@ -82,7 +83,9 @@ class HfModel:
         try:
             model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
             model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-            opened = cls(model, AutoProcessor.from_pretrained(path), budget)
+            processor = AutoProcessor.from_pretrained(path)
+            check_order(path, model, processor)
+            opened = cls(model, processor, budget)
         except (OSError, ValueError) as error:
             raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
         opened.pixels = Budget(min_pixels, max_pixels, total_pixels)

@@ -40,7 +40,7 @@ def arguments_of(stage: Stage, steps: int, out: Path, seed: int, evaluates: bool
             "lr_scheduler_type": "cosine_with_min_lr",
             "lr_scheduler_kwargs": {"min_lr_rate": plan.lr_floor},
             "weight_decay": plan.weight_decay,
-            "adam_beta2": 0.98,
+            "adam_beta2": plan.adam_beta2,
             "max_grad_norm": 1.0,
             "logging_steps": max(1, min(25, steps // 4)),
             "save_steps": selection.save_steps,

@@ -20,6 +20,7 @@ OWNED = {
     "lr_scheduler_*": "set `optimiser.lr_floor`",
     "warmup_*": "set `optimiser.warmup`",
     "weight_decay": "set `optimiser.weight_decay`",
+    "adam_beta2": "set `optimiser.adam_beta2`",
     "max_steps": "set `optimiser.steps`",
     "num_train_epochs": "set `optimiser.epochs`",
     "per_device_*_batch_size": "set `optimiser.batch`",
@@ -120,6 +121,8 @@ class Optimiser:
     """Share of the rate at which the cosine ends."""
     weight_decay: float = 0.01
     """Of AdamW and Muon."""
+    adam_beta2: float = 0.98
+    """AdamW's second decay (ours)."""
     muon: float | None = None
     """Muon's learning rate for the matrices of layers, on the same schedule; without, AdamW has them too."""
 
@@ -228,12 +231,27 @@ class Curriculum:
     """Ablation: with the heatmap decoder."""
     use_rae: bool = True
     """Ablation: with the anomaly tokens' encoder."""
+    rae_input: Literal["classes", "abnormal"] | None = None
+    """What RAE differences: both class heatmaps before the softmax or the abnormal one after it. By default,
+    as for the next three, what the start has, of a backbone the published form: the first."""
+    prompt_order: Literal["video_first", "anomaly_first"] | None = None
+    """Where the anomaly prompts stand: behind the video or before it."""
+    ahd_layout: Literal["paper", "thesis"] | None = None
+    """AHD of the paper or of its precursor."""
+    prompt_features: Literal["hidden", "embeddings"] | None = None
+    """What AHD's text features are means of: hidden states or input embeddings."""
     prompts: str | None = None
     """YAML file of AHD's prompt set, or the name of a shipped one, where not the start's."""
     attention: str | None = None
     """eager, sdpa or flash_attention_2, where not the library's choice."""
     threads: int | None = None
     """Of torch on the CPU; by default its own choice."""
+
+
+def form_of(plan: Curriculum) -> dict[str, str]:
+    """The keys of the model's form that a curriculum sets."""
+    keys = ("rae_input", "prompt_order", "ahd_layout", "prompt_features")
+    return {key: value for key in keys if (value := getattr(plan, key)) is not None}
 
 
 def applicable(stage: Stage, plan: Curriculum) -> Stage | None:

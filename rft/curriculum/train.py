@@ -9,7 +9,7 @@ from bench.cache import content
 from rft.common import resume
 from rft.common.stage_record import NAME
 from rft.curriculum import stage as stages
-from rft.curriculum.config import Curriculum, applicable
+from rft.curriculum.config import Curriculum, applicable, form_of
 from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
 from tvad.common.files import check_folder, whole_folder
@@ -31,12 +31,18 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     out = Path(plan.out)
     _check(plan, prompts, resume_with)
     model, processor = start_from(
-        plan.start, plan.seed, plan.dtype, plan.attention, use_ahd=plan.use_ahd, use_rae=plan.use_rae
+        plan.start,
+        plan.seed,
+        plan.dtype,
+        plan.attention,
+        use_ahd=plan.use_ahd,
+        use_rae=plan.use_rae,
+        **form_of(plan),
     )
     keep_clips(processor, plan)
     if torch.cuda.is_available():
         model.to("cuda")
-    folder, start = None, content(located(plan.start))
+    folder, start = None, _start_of(plan)
     for number, stage in enumerate(plan.stages):
         fitting = applicable(stage, plan)
         if fitting is None:
@@ -69,11 +75,18 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     return final
 
 
+def _start_of(plan: Curriculum) -> str | None:
+    """What the first stage begins with: the hash of the start's weights where they lie in a folder, and the
+    form that is set."""
+    start, form = content(located(plan.start)), form_of(plan)
+    return ", ".join([start or plan.start, *map(" ".join, form.items())]) if form else start
+
+
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
     """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
     check_folder(plan.out)
     check_sampling(plan.rate, plan.max_frames)
-    start = content(located(plan.start))
+    start = _start_of(plan)
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
             folder = Path(plan.out) / f"{number}-{stage.name}"

@@ -3,9 +3,9 @@ one backbone.
 
     python -m rft.studies.ablation --config configs/stage/ablation.yaml
 
-The backbone is trained once, without AHD and RAE, as a real one would come; every variant starts from it,
-goes through the same stages with what it has, and answers the same suite. Metrics that a variant cannot have
-print as "--". A killed run continues.
+The backbone is trained once, without AHD and RAE, or taken as it is published where its curriculum has no
+stages; every variant starts from it, goes through the same stages with what it has, and answers the same
+suite. Metrics that a variant cannot have print as "--". A killed run continues.
 """
 
 import dataclasses
@@ -51,7 +51,8 @@ class Ablation:
     out: str
     """Folder of the variants' runs and of the table."""
     backbone: Curriculum
-    """The curriculum before the variants part, trained without RAE (its own `out` and `start`)."""
+    """The curriculum before the variants part, trained without RAE (its own `out` and `start`). Without
+    stages the variants begin with its start; its other keys are theirs."""
     stages: list[Stage]
     """What every variant goes through."""
     suite: str
@@ -69,14 +70,17 @@ def folder_of(out: Path, variant: str, seed: int) -> Path:
 def run(plan: Ablation) -> Path:
     """Train and measure what is missing; write ablation.md, ablation.json and return the former."""
     out = made(plan.out)
-    check_folder(plan.backbone.out)
-    _trained("backbone", plan.backbone)
+    start = plan.backbone.start
+    if plan.backbone.stages:
+        check_folder(plan.backbone.out)
+        _trained("backbone", plan.backbone)
+        start = str(Path(plan.backbone.out) / "model")
     for seed in plan.seeds:
         for variant, switches in VARIANTS.items():
             curriculum = dataclasses.replace(
                 plan.backbone,
                 out=str(folder_of(out, variant, seed)),
-                start=str(Path(plan.backbone.out) / "model"),
+                start=start,
                 stages=plan.stages,
                 seed=seed,
                 use_ahd=switches["use_ahd"],
@@ -107,20 +111,33 @@ def _cell(values: list[float | None]) -> str:
     return "--" if not known else f"{100 * sum(known) / len(known):.1f}"
 
 
+def parameters_of(plan: Ablation, variant: str) -> int:
+    """Parameters of a variant's model, as its configuration gives them."""
+    from transformers import AutoConfig
+
+    from tvad.model import count_parameters
+
+    model = folder_of(Path(plan.out), variant, plan.seeds[0]) / "model"
+    return count_parameters(AutoConfig.from_pretrained(model))["total"]
+
+
 def write_table(plan: Ablation) -> Path:
-    """The table (percent, mean over seeds) and the paired differences of the full model from each ablation,
-    seed by seed."""
+    """The table (percent, mean over seeds; millions of parameters) and the paired differences of the full
+    model from each ablation, seed by seed."""
     from bench.compare import compare
     from bench.run_folder import open_run
 
     out = Path(plan.out)
-    lines = ["| variant | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    record: dict = {"rows": {}, "differences": {}}
+    head = [*COLUMNS.values(), "parameters"]
+    lines = ["| variant | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
+    record: dict = {"rows": {}, "parameters": {}, "differences": {}}
     for variant in VARIANTS:
         metrics = [open_run(folder_of(out, variant, seed) / "bench")[2] for seed in plan.seeds]
         row = {column: [m.get(column, {}).get("value") for m in metrics] for column in COLUMNS}
         record["rows"][variant] = row
-        lines.append(f"| {variant} | " + " | ".join(_cell(values) for values in row.values()) + " |")
+        count = record["parameters"][variant] = parameters_of(plan, variant)
+        cells = [*map(_cell, row.values()), f"{count / 1e6:.2f} M"]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     lines += ["", "T-VAD minus each ablation, paired over videos, 95 % intervals:", ""]
     lines += [
         "| against | seed | metric | ablation | T-VAD | change | interval | verdict |",

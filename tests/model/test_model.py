@@ -39,10 +39,11 @@ CLASSES = {
 }
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl"])
+@pytest.fixture(scope="module", params=["checkpoint", "checkpoint_published", "checkpoint_qwen3"])
 def folder(request):
-    """A checkpoint of each backbone family."""
-    return request.getfixturevalue("checkpoint" if request.param == "qwen2_5_vl" else "checkpoint_qwen3")
+    """A checkpoint of each backbone family, Qwen2.5-VL as the first ones were made and in the published
+    form."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,15 @@ def seven_billion(hidden=3584, layers=28, heads=28, tie=False):
 
 
 def test_parameter_counts_on_the_7b_dimensions_are_the_papers():
-    counts = {name: round(value / 1e6, 2) for name, value in count_parameters(seven_billion()).items()}
+    found = count_parameters(seven_billion())
+    counts = {name: round(value / 1e6, 2) for name, value in found.items()}
     assert counts == {"ahd": 24.96, "rae": 7.54, "base": 8292.17, "total": 8324.67}
+    assert (found["ahd"], found["rae"]) == (24_962_053, 7_539_600)
+
+
+def test_parameter_counts_of_the_other_forms_on_the_7b_dimensions():
+    assert count_parameters(seven_billion(), rae_input="abnormal")["rae"] == 7_539_456
+    assert count_parameters(seven_billion(), ahd_layout="thesis")["ahd"] == 24_926_725
 
 
 @pytest.mark.parametrize(
@@ -255,7 +263,7 @@ def test_a_bright_patch_lights_its_place_in_the_heatmap(model, t, h, w, data):
     with torch.no_grad():
         decoder.layer_weights.copy_(torch.tensor([1.0, 0, 0, 0]))
         decoder.text_features.copy_(torch.stack([decoder.mlps[0](plain), decoder.mlps[0](bright)]))
-        heat = heatmap(decoder([core.raster(features, grid)] * 4), *grid)
+        heat = heatmap(decoder([core.raster(features, grid)] * 4, [grid]).logits, *grid)
     lit = (heat > 0.5).nonzero().tolist()
     assert lit == [list(place)]
 
@@ -442,17 +450,17 @@ def test_a_heatmaps_change_keeps_its_size_on_the_way_through_an_untrained_rae(fo
     ) = 0.02  # a real backbone's
     torch.manual_seed(0)
     rae = AutoModelForImageTextToText.from_config(config).model.rae
-    heat = torch.zeros(2, 16, 16)
-    heat[1, 4:10, 4:10] = 1.0
+    maps = torch.zeros(2, rae.inputs, 16, 16)
+    maps[1, -1, 4:10, 4:10] = 1.0
     with torch.no_grad():
-        features = rae.convs((heat[1:] - heat[:-1])[:, None])
+        features = rae.convs(maps[1:] - maps[:-1])
     assert 0.1 < float(features[..., 4:10, 4:10].abs().mean()) < 2.0
 
 
 def test_rae_tokens_follow_the_change_and_vanish_without_one():
     rae = RegionAwareAnomalyEncoder(16, hidden=8)
-    assert rae(torch.rand(5, 9, 7)).shape == (4 * 20, 16)
-    assert rae(torch.rand(1, 9, 7)).shape == (0, 16)
+    assert rae(torch.rand(5, 2, 9, 7)).shape == (4 * 20, 16)
+    assert rae(torch.rand(1, 2, 9, 7)).shape == (0, 16)
 
 
 def test_targets_mark_a_step_where_either_frame_is_anomalous():

@@ -50,6 +50,7 @@ from tvad.data.sample import Track
 from tvad.data.scenes.dataset import ScenesConfig, generate
 from tvad.model import TvadForConditionalGeneration, TvadProcessor, prompt_sets
 from tvad.model.ahd import patch_targets
+from tvad.model.configuration import ANOMALY_TOKENS
 from tvad.model.start import start_from
 from tvad.model.tiny import build
 from tvad.prompts import messages
@@ -400,7 +401,7 @@ def bare_backbone(folder, family):
     plain.load_state_dict(kept)
     plain.save_pretrained(folder)
     vocabulary = json.loads(processor.tokenizer.backend_tokenizer.to_str())
-    names = {f"<|anomaly_{part}|>" for part in ("start", "pad", "end")}
+    names = set(ANOMALY_TOKENS)
     vocabulary["added_tokens"] = [t for t in vocabulary["added_tokens"] if t["content"] not in names]
     for name in names:
         vocabulary["model"]["vocab"][f"unused {name}"] = vocabulary["model"]["vocab"].pop(name)

@@ -1,18 +1,22 @@
 """What the studies say about a run."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from conftest import SHIPPED
+from conftest import ROOT, SHIPPED
 from grpo_runs import run_of
 
 from bench.metrics.stats import Interval
 from bench.suite import Item
+from rft.studies import ablation
 from rft.studies.common import interval
 from rft.studies.demo import reward_difference
+from tvad.common import config
 from tvad.data import load
+from tvad.model.start import load as load_model
 
 SUITE = SimpleNamespace(resamples=20, seed=0)
 
@@ -49,3 +53,25 @@ def test_the_demo_pays_what_the_run_pays(scenes, tmp_path):
 def test_an_interval_that_cannot_be_had_is_shown_as_missing():
     assert interval(Interval(0.1, None, None, 1)) == "--"
     assert interval(Interval(0.1, -0.1, 0.3, 9)) == "[-0.100, +0.300]"
+
+
+def seven_billion(out):
+    file = ROOT / "configs/stage/tvad-7b-ablation.yaml"
+    return replace(config.build(ablation.Ablation, config.read_yaml(file), file), out=str(out))
+
+
+def test_every_variant_of_the_7b_ablation_starts_from_the_published_backbone(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(ablation, "_trained", lambda name, plan: trained.append(plan))
+    monkeypatch.setattr(ablation, "in_process", lambda *asked: None)
+    monkeypatch.setattr(ablation, "write_table", lambda plan: None)
+    ablation.run(seven_billion(tmp_path))
+    assert [plan.start for plan in trained] == ["models/Qwen2.5-VL-7B-Instruct"] * 4
+    assert [{"use_ahd": p.use_ahd, "use_rae": p.use_rae} for p in trained] == [*ablation.VARIANTS.values()]
+
+
+def test_the_ablations_table_counts_a_variants_parameters(tmp_path):
+    plan = seven_billion(tmp_path)
+    shutil.copytree(SHIPPED, ablation.folder_of(tmp_path, "T-VAD", 0) / "model")
+    parameters = load_model(str(SHIPPED))[0].parameters()
+    assert ablation.parameters_of(plan, "T-VAD") == sum(p.numel() for p in parameters)

@@ -2,8 +2,8 @@
 transformers' Auto classes.
 
 The authors published no code of this model. The first author's thesis repository (momiji-bit/PG-Thesis-PGADV,
-August 2025) holds a precursor with another decoder, another encoder and the prompts behind the video; nothing
-here is taken from it, and its checkpoints do not load.
+August 2025) holds a precursor with another decoder and another encoder; its code is not here, its decoder's
+layout is (`ahd_thesis`), and that loads its weights (`precursor`).
 """
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor

@@ -1,14 +1,20 @@
 """Anomaly Heatmap Decoder: which patches of a clip are anomalous (arXiv 2511.00524, section 3.2).
 
-    H_c[t, y, x] = scale * sum_i w_i cos(MLP_i(V_i[t, y, x]), s_c)     c in {normal, abnormal}, i over layers
+    H_c[t, y, x] = sum_i w_i cos(MLP_i(V_i[t, y, x]), s_c)     c in {normal, abnormal}, i over layers
+    logits = scale * H_c
 
 Plain torch without the backbone, so that transformers and vLLM run the same code. (ours) marks what the paper
 leaves open.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+Grid = tuple[int, int, int]  # (t, h, w) of a clip in patches: temporal steps, rows, columns
 
 # (ours) Learned on a log scale as in CLIP (whose 1/0.07 this is): pooled prompt features lie close together,
 # cosines alone stay flat. Not clamped, whereas CLIP bounds exp() at 100.
@@ -35,6 +41,13 @@ def to_raster(
     return groups.reshape(t, h // merge, w // merge, merge, merge, d).transpose(2, 3).reshape(t * h * w, d)
 
 
+class Decoded(NamedTuple):
+    """maps: H_c (N, 2), normal and anomalous; logits (N, 2): maps times the scale, for the softmax."""
+
+    maps: torch.Tensor
+    logits: torch.Tensor
+
+
 class AnomalyHeatmapDecoder(nn.Module):
     """Per layer an MLP into the language model's space, cosine similarity with the class prompts' features,
     weighted sum.
@@ -47,6 +60,11 @@ class AnomalyHeatmapDecoder(nn.Module):
 
     def __init__(self, vision_dim: int, text_dim: int, layers: int):
         super().__init__()
+        self._build(vision_dim, text_dim, layers)
+        self.register_buffer("text_features", torch.empty(2, text_dim))
+        self.reset_parameters()
+
+    def _build(self, vision_dim: int, text_dim: int, layers: int) -> None:
         self.mlps = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(vision_dim),
@@ -59,8 +77,6 @@ class AnomalyHeatmapDecoder(nn.Module):
         )
         self.layer_weights = nn.Parameter(torch.empty(layers))
         self.log_scale = nn.Parameter(torch.empty(1))  # one-dimensional: sharded training takes no scalars
-        self.register_buffer("text_features", torch.empty(2, text_dim))
-        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """The start of what is not one of the MLPs; `VisionMixin._init_weights` calls it for what a
@@ -69,17 +85,22 @@ class AnomalyHeatmapDecoder(nn.Module):
         nn.init.constant_(self.log_scale, LOG_SCALE)
         nn.init.zeros_(self.text_features)
 
-    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """features: per layer (N, d) in raster order -> logits (N, 2), normal and anomalous."""
+    def forward(self, features: list[torch.Tensor], grids: Sequence[Grid]) -> Decoded:
+        """features: per layer (N, d) of clips of these grids, one behind the other and in raster order.
+
+        Both results come from here: sharded weights are whole only while their own module runs."""
         s = F.normalize(self.text_features, dim=-1).to(features[0].dtype)
         # Without gradients nothing of the wide projections need stay: in parts they take a tenth of the
         # memory.
         parts = CHUNK if not torch.is_grad_enabled() else max(1, len(features[0]))
-        fused = sum(
-            w * torch.cat([F.normalize(mlp(part), dim=-1) @ s.T for part in f.split(parts)])
-            for w, mlp, f in zip(self.layer_weights, self.mlps, features, strict=True)
+        fused = cast(
+            torch.Tensor,
+            sum(
+                w * torch.cat([F.normalize(mlp(part), dim=-1) @ s.T for part in f.split(parts)])
+                for w, mlp, f in zip(self.layer_weights, self.mlps, features, strict=True)
+            ),
         )
-        return self.log_scale.exp() * fused
+        return Decoded(fused, self.log_scale.exp() * fused)
 
 
 def heatmap(logits: torch.Tensor, t: int, h: int, w: int) -> torch.Tensor:

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tvad.model.ahd import AnomalyHeatmapDecoder, heatmap
+from tvad.model.ahd import AnomalyHeatmapDecoder, Decoded, Grid, heatmap
+from tvad.model.ahd_thesis import ThesisHeatmapDecoder
 from tvad.model.configuration import TvadConfig, TvadQwen3Config
 from tvad.model.rae import RegionAwareAnomalyEncoder
 from tvad.model.vision_attention import VisionTower, attend_by_length
 
-Grid = tuple[int, int, int]  # (t, h, w) of a clip in patches: temporal steps, rows, columns
+DECODERS = {"paper": AnomalyHeatmapDecoder, "thesis": ThesisHeatmapDecoder}  # by the key `ahd_layout`
 
 
 @dataclass
@@ -77,21 +78,25 @@ def outputs_of(blocks: nn.ModuleList, wanted: list[int]) -> Iterator[dict[int, t
 def anomaly_modules(config) -> tuple[AnomalyHeatmapDecoder | None, RegionAwareAnomalyEncoder | None]:
     """AHD and RAE of a configuration; None for what it goes without. Both engines build them here."""
     vision, text = config.vision_config.hidden_size, config.text_config.hidden_size
-    ahd = AnomalyHeatmapDecoder(vision, text, len(config.ahd_layers)) if config.use_ahd else None
+    ahd = DECODERS[config.ahd_layout](vision, text, len(config.ahd_layers)) if config.use_ahd else None
     sizes = (config.rae_base_prompts, config.rae_region_grid, config.rae_channels, config.rae_hidden)
-    return ahd, RegionAwareAnomalyEncoder(text, *sizes) if config.use_rae else None
+    return ahd, RegionAwareAnomalyEncoder(text, *sizes, config.heat_channels) if config.use_rae else None
 
 
 def anomaly_prompts(
-    rae: RegionAwareAnomalyEncoder | None, logits: torch.Tensor | None, grid: Grid, like: torch.Tensor
+    rae: RegionAwareAnomalyEncoder | None, found: Decoded | None, grid: Grid, like: torch.Tensor
 ) -> torch.Tensor:
-    """AHD's logits (t*h*w, 2) of one clip -> soft prompts (n, D), none without RAE. Without AHD (None), RAE
+    """What AHD found in one clip (t*h*w, 2) -> soft prompts (n, D), none without RAE. Without AHD (None), RAE
     sees a constant map.
 
     `like`: the clip's video tokens, for the width and type of an empty result."""
     if rae is None:
         return like.new_zeros(0, like.shape[-1])
-    return rae(like.new_full(grid, 0.5) if logits is None else heatmap(logits, *grid))
+    if found is None:
+        return rae(like.new_zeros(grid[0], rae.inputs, *grid[1:]))
+    if rae.inputs == 1:
+        return rae(heatmap(found.logits, *grid)[:, None])
+    return rae(found.maps.float().reshape(*grid, 2).permute(0, 3, 1, 2))
 
 
 class VisionMixin(PreTrainedModel):
@@ -157,23 +162,25 @@ class VisionMixin(PreTrainedModel):
 
     def understand_clips(self, seen: list[SeenClip]) -> list[EncodedClip]:
         """AHD, over all clips at once, and RAE over what the tower has seen."""
-        logits: list[torch.Tensor | None] = [None] * len(seen)
+        found: list[Decoded | None] = [None] * len(seen)
         if self.ahd is not None and seen:
             layers = (
                 seen[0].layers
                 if len(seen) == 1
                 else [torch.cat(level) for level in zip(*(clip.layers for clip in seen), strict=True)]
             )
-            logits = list(self.ahd(layers).split([len(clip.layers[0]) for clip in seen]))
+            sizes = [len(clip.layers[0]) for clip in seen]
+            parts = (whole.split(sizes) for whole in self.ahd(layers, [clip.grid for clip in seen]))
+            found = [Decoded(*part) for part in zip(*parts, strict=True)]
         return [
             EncodedClip(
-                anomaly_prompts(self.rae, found, clip.grid, clip.video),
+                anomaly_prompts(self.rae, decoded, clip.grid, clip.video),
                 clip.video,
-                found,
+                None if decoded is None else decoded.logits,
                 clip.grid,
                 clip.deep,
             )
-            for clip, found in zip(seen, logits, strict=True)
+            for clip, decoded in zip(seen, found, strict=True)
         ]
 
     def encode_clips(

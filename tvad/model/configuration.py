@@ -6,20 +6,45 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig, Qwen2_5_VLConfig, Qwen3VLConfig
 
+from tvad.common.errors import InputError
 from tvad.common.formats import Format
 
-# Tokens of T-VAD that only the processor may write.
-ANOMALY_TOKENS = ("<|anomaly_start|>", "<|anomaly_pad|>", "<|anomaly_end|>")
+# Tokens of T-VAD that only the processor may write, by the names of the authors' code.
+ANOMALY_TOKENS = ("<|anomaly_prompt_start|>", "<|anomaly_prompt_pad|>", "<|anomaly_prompt_end|>")
+EARLIER_TOKENS = ("<|anomaly_start|>", "<|anomaly_pad|>", "<|anomaly_end|>")  # of the first shipped ones
 # Logit of a token that must not be generated: exp() is 0 in every dtype, and 0 * NEVER is not NaN.
 NEVER = -1e4
-# Version 1: the fields below and the weights' names `model.{ahd,rae}.*`.
-CHECKPOINT = Format("tvad-checkpoint", key="tvad_format")
+# What a checkpoint is made as and then stays: field -> its values, the published one, which is the default,
+# first.
+FORM = {
+    "rae_input": ("classes", "abnormal"),
+    "prompt_order": ("video_first", "anomaly_first"),
+    "ahd_layout": ("paper", "thesis"),
+    "prompt_features": ("hidden", "embeddings"),
+}
+BLOCKS = {"paper": (1, 8, 16, 32), "thesis": (1, 8, 16, 24, 32)}  # that AHD reads, of 32, counted from one
 
 
-def relative_layers(depth: int) -> list[int]:
-    """The blocks that AHD reads, 0-based: 1, 8, 16, 32 of 32 (counted from one), the same relative depths
-    elsewhere."""
-    return [min(depth - 1, max(0, round(depth * block / 32) - 1)) for block in (1, 8, 16, 32)]
+def _first_form(data: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of version 1, with what its checkpoint was trained as."""
+    return {"rae_input": "abnormal", "prompt_order": "anomaly_first"} | data
+
+
+# Version 1: without the fields of `FORM`. Version 2: with them. Weights are named `model.{ahd,rae}.*`.
+CHECKPOINT = Format("tvad-checkpoint", version=2, migrations={1: _first_form}, key="tvad_format")
+
+
+def relative_layers(depth: int, layout: str = "paper") -> list[int]:
+    """The blocks that AHD reads, 0-based: those of `BLOCKS`, at the same relative depths in a tower of
+    another depth."""
+    return [min(depth - 1, max(0, round(depth * block / 32) - 1)) for block in BLOCKS[layout]]
+
+
+def anomaly_tokens(tokenizer) -> tuple[str, ...]:
+    """Start, pad and end of the anomaly prompts, as a tokenizer names them; the names of today where it has
+    none."""
+    known = tokenizer.get_vocab()
+    return EARLIER_TOKENS if EARLIER_TOKENS[1] in known and ANOMALY_TOKENS[1] not in known else ANOMALY_TOKENS
 
 
 class TvadFields(PreTrainedConfig):
@@ -53,19 +78,43 @@ class TvadFields(PreTrainedConfig):
     """Without RAE there are no soft prompts."""
     dialogue: str = "protocol"
     """Form of the dialogue that was learned (`tvad.data.questions`), in whose words `tvad infer` asks."""
+    rae_input: str = "classes"
+    """What RAE differences: both class heatmaps before the softmax (classes), or the abnormal one after it
+    (abnormal)."""
+    prompt_order: str = "video_first"
+    """Whether a clip's anomaly prompts stand behind its video tokens (video_first) or before them
+    (anomaly_first)."""
+    ahd_layout: str = "paper"
+    """AHD as the paper has it (paper) or as its precursor (thesis)."""
+    prompt_features: str = "hidden"
+    """What AHD's text features are means of: the language model's hidden states (hidden) or its input
+    embeddings (embeddings)."""
     text_prompts: dict = field(default_factory=dict)
     """The prompt set {"normal": [...], "abnormal": [...]} from which AHD's stored text features were made."""
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        for key, values in FORM.items():
+            if (found := getattr(self, key)) not in values:
+                raise InputError(f"{key} is {found!r}, expected {' or '.join(values)}")
         if self.ahd_layers is None:
-            self.ahd_layers = relative_layers(self.vision_config.depth)
+            self.ahd_layers = relative_layers(self.vision_config.depth, self.ahd_layout)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         """As the backbone's; an older checkpoint's fields are migrated. Raises InputError for a newer one."""
         where = str(config_dict.get("_name_or_path") or kwargs.get("name_or_path") or "config.json")
         return super().from_dict(CHECKPOINT.check(config_dict, where), **kwargs)
+
+    @property
+    def form(self) -> dict[str, str]:
+        """What the checkpoint was made as, by the fields of `FORM`."""
+        return {key: getattr(self, key) for key in FORM}
+
+    @property
+    def heat_channels(self) -> int:
+        """Channels of what RAE differences."""
+        return 2 if self.rae_input == "classes" else 1
 
     @property
     def prompts_per_step(self) -> int:

@@ -1,9 +1,11 @@
-"""What T-VAD adds to a Qwen-VL backbone: [anomaly prompts; video tokens; dialogue] (arXiv 2511.00524, eq.
-13; the authors' talk on the later workshop version puts the video tokens first).
+"""What T-VAD adds to a Qwen-VL backbone: [video tokens; anomaly prompts; dialogue], as in the authors' talk
+on the workshop version, or [anomaly prompts; video tokens; dialogue] (arXiv 2511.00524, eq. 13), as the
+processor writes them.
 
-Mixins, used by `modeling` for each backbone family: the video part of the prompt starts with RAE's soft
-tokens (`_embed`), position ids follow the original Qwen code and vLLM instead of transformers (`positions`),
-one encoded clip may serve many rows (`clip_index`), and tokens that stand for pixels cannot be generated.
+Mixins, used by `modeling` for each backbone family: RAE's soft tokens take their places in the text by their
+ids, in either order (`_embed`), position ids follow the original Qwen code and vLLM instead of transformers
+(`positions`), one encoded clip may serve many rows (`clip_index`), and tokens that stand for pixels cannot be
+generated.
 """
 
 from collections.abc import Callable, Sequence
@@ -335,8 +337,9 @@ class TvadLMMixin(PreTrainedModel):
     @torch.no_grad()
     def set_text_features(self, processor, prompts: dict[str, list[str]]) -> bool:
         """Make AHD's class features from `prompts` {"normal": [...], "abnormal": [...]} with the frozen
-        language model: mean over tokens, then over prompts (section 3.1). Stored with the weights and the
-        prompt set; False where they were made before from the same prompts and kept."""
+        language model: mean over tokens, then over prompts (section 3.1), of its hidden states or, as the
+        precursor has it, of its input embeddings (`prompt_features`). Stored with the weights and the prompt
+        set; False where they were made before from the same prompts and kept."""
         if self.model.ahd is None or (
             self.config.text_prompts == prompts and bool(self.model.ahd.text_features.any())
         ):
@@ -347,7 +350,11 @@ class TvadLMMixin(PreTrainedModel):
             for text in prompts[name]:
                 text = plain(text, tokens_of(processor))
                 ids = torch.tensor([processor.tokenizer(text)["input_ids"]], device=self.device)
-                features.append(self.model.language_model(input_ids=ids).last_hidden_state[0].float().mean(0))
+                if self.config.prompt_features == "embeddings":
+                    states = self.get_input_embeddings()(ids)
+                else:
+                    states = self.model.language_model(input_ids=ids).last_hidden_state
+                features.append(states[0].float().mean(0))
             pooled.append(torch.stack(features).mean(0))
         self.model.ahd.text_features.copy_(torch.stack(pooled))
         self.config.text_prompts = prompts

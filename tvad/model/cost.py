@@ -101,10 +101,12 @@ class Account:
         return self.model.lm_head(hidden)
 
     def _ahd(self):
-        return self.model.model.ahd(self._layers())
+        return self.model.model.ahd(self._layers(), [self.grid]).logits
 
     def _rae(self):
-        return self.model.model.rae(torch.zeros(self.grid, dtype=torch.bfloat16, device="meta"))
+        t, h, w = self.grid
+        maps = torch.zeros(t, self.config.heat_channels, h, w, dtype=torch.bfloat16, device="meta")
+        return self.model.model.rae(maps)
 
     def flops(self) -> dict[str, int]:
         """Of one forward pass: {"vision", "language", "ahd", "rae"}; "language" without the soft prompts, and

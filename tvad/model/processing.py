@@ -1,13 +1,20 @@
-"""Processors of T-VAD: the backbone's, with the anomaly prompts' placeholders in front of every clip's video
-tokens."""
+"""Processors of T-VAD: the backbone's, with the anomaly prompts' placeholders beside every clip's video
+tokens.
+
+video_first     <|vision_start|> video <|vision_end|> start prompts end
+anomaly_first   <|vision_start|> start prompts end video <|vision_end|>
+"""
 
 import torch
 from transformers import ProcessorMixin, Qwen2_5_VLProcessor, Qwen3VLProcessor
 from transformers.video_utils import VideoMetadata
 
+from tvad.common.errors import InputError
 from tvad.data.video import Frames
-from tvad.model.configuration import ANOMALY_TOKENS
+from tvad.model.configuration import anomaly_tokens
 from tvad.model.positions import step_seconds
+
+VISION_END = "<|vision_end|>"
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{%"
@@ -22,8 +29,9 @@ class TvadProcessing(ProcessorMixin):
     """What T-VAD adds to a backbone's processor.
 
     `anomaly_prompts_per_step`: soft tokens of one temporal difference, as in the model's configuration (20; 0
-    without RAE). `clip_rate`, `clip_frames`: frames a second and most frames of the clips that the model was
-    trained on, None where that is not known; how large they are, the video processor says.
+    without RAE). `prompt_order` as there; processors that were stored before it have anomaly_first.
+    `clip_rate`, `clip_frames`: frames a second and most frames of the clips that the model was trained on,
+    None where that is not known; how large they are, the video processor says.
     """
 
     video_token: str
@@ -37,10 +45,12 @@ class TvadProcessing(ProcessorMixin):
         anomaly_prompts_per_step=20,
         clip_rate=None,
         clip_frames=None,
+        prompt_order="anomaly_first",
         **kwargs,
     ):
         self.clip_rate, self.clip_frames = clip_rate, clip_frames
         self.anomaly_prompts_per_step = anomaly_prompts_per_step
+        self.prompt_order = prompt_order
         super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
 
     def replace_video_token(self, video_inputs: dict, video_idx: int, **kwargs) -> str:
@@ -49,8 +59,33 @@ class TvadProcessing(ProcessorMixin):
             return video
         # As many as RAE gives: one set for each of the t - 1 differences between the clip's t steps.
         steps = int(video_inputs["video_grid_thw"][video_idx][0])
-        start, pad, end = ANOMALY_TOKENS
-        return start + pad * ((steps - 1) * self.anomaly_prompts_per_step) + end + video
+        start, pad, end = anomaly_tokens(self.tokenizer)
+        prompts = start + pad * ((steps - 1) * self.anomaly_prompts_per_step) + end
+        return video + VISION_END + prompts if self._closes else prompts + video
+
+    @property
+    def _closes(self) -> bool:
+        """Whether the prompts stand behind the end of the video, so that what replaces the one video token
+        replaces the end behind it as well."""
+        return bool(self.anomaly_prompts_per_step) and self.prompt_order == "video_first"
+
+    def _opened(self, text: str) -> str:
+        """A templated text without the ends of videos that the replacement brings. Raises ValueError where a
+        video has none."""
+        if not self._closes:
+            return text
+        if text.count(self.video_token) != text.count(self.video_token + VISION_END):
+            raise ValueError(f"the chat template must write {VISION_END} behind {self.video_token}")
+        return text.replace(self.video_token + VISION_END, self.video_token)
+
+    def get_text_with_replacements(
+        self, text, images_replacements=(), videos_replacements=(), audio_replacements=()
+    ):
+        if videos_replacements:
+            text = [self._opened(one) for one in text]
+        return super().get_text_with_replacements(
+            text, list(images_replacements), list(videos_replacements), list(audio_replacements)
+        )
 
     def encode(self, texts: list[str], clips: list[Frames], **kwargs):
         """Templated texts with one clip each -> model inputs."""
@@ -85,10 +120,21 @@ class TvadProcessing(ProcessorMixin):
         """Write out the placeholders of the one clip in a templated `text`; grid (3,) in patches."""
         inputs = {"video_grid_thw": grid[None], "video_metadata": [VideoMetadata(**clip.metadata)]}
         placeholders = self.replace_video_token(inputs, 0)
-        head, marker, tail = text.partition(self.video_token)
+        head, marker, tail = self._opened(text).partition(self.video_token)
         if not marker or self.video_token in tail:
             raise ValueError(f"the text must hold exactly one {self.video_token}")
         return head + placeholders + tail
+
+
+def check_order(path: str, model, processor) -> None:
+    """Raise InputError where a T-VAD folder's processor writes another order of prompt than its model was
+    trained on: vLLM follows the model's, transformers the processor's."""
+    order = getattr(model.config, "prompt_order", None)
+    if isinstance(processor, TvadProcessing) and processor.prompt_order != order:
+        raise InputError(
+            f"{path}: prompt_order is {processor.prompt_order} in processor_config.json and {order} in"
+            " config.json"
+        )
 
 
 class TvadProcessor(TvadProcessing, Qwen2_5_VLProcessor):

@@ -10,11 +10,12 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tvad.common.errors import InputError
 from tvad.common.shipped import checkpoint, configuration, configurations
-from tvad.model import tiny
+from tvad.model import precursor, tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.generation import left_out, plain_config
 from tvad.model.modeling import class_for, config_from, untrained
+from tvad.model.processing import check_order
 
 
 def located(path: str) -> str:
@@ -24,16 +25,26 @@ def located(path: str) -> str:
     return checkpoint(path)
 
 
-def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | None = None, **switches):
+def start_from(
+    path: str,
+    seed: int = 0,
+    dtype: str = "auto",
+    attention: str | None = None,
+    decoder: str | None = None,
+    **switches,
+):
     """Model and processor to train.
 
     path: a checkpoint folder of T-VAD or of a Qwen2.5-VL or Qwen3-VL backbone, or a YAML file
     (`tvad.model.tiny`). A backbone gets the three special tokens (their embeddings start at the mean of all),
-    AHD and RAE with seeded random weights. switches: fields of T-VAD such as use_ahd=False; modules that a
-    checkpoint lacks start random, those that are switched off are left out. attention: transformers'
-    attn_implementation. What the checkpoint says of sampling is left out (`tvad.model.generation`), which
-    is said on stderr. Raises InputError that names the path.
+    AHD and RAE with seeded random weights; one that carries the precursor's tokens and decoder keeps them.
+    switches: fields of T-VAD such as use_ahd=False; None for a field of `configuration.FORM` is the published
+    value, or what the checkpoint has; modules that a checkpoint lacks start random, those that are switched
+    off are left out. attention: transformers' attn_implementation; decoder: safetensors of the precursor's
+    decoder, for a backbone that has none. What the checkpoint says of sampling is left out
+    (`tvad.model.generation`), which is said on stderr. Raises InputError that names the path.
     """
+    switches = {key: value for key, value in switches.items() if value is not None}
     path = located(path)
     if path.endswith((".yaml", ".yml")):
         model, processor = tiny.build(path, **switches)
@@ -46,6 +57,13 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         family = class_for(found)
         torch.manual_seed(seed)
         if isinstance(found, TvadFields):
+            if decoder is not None:
+                raise InputError(f"{path}: has a decoder already; give a backbone's folder with `decoder`")
+            for key, value in found.form.items():
+                if switches.get(key, value) != value:
+                    raise InputError(
+                        f"{path}: was made with {key} {value}, which cannot become {switches[key]}"
+                    )
             config = type(found).from_pretrained(path, **switches)
             model = family.from_pretrained(path, config=config, dtype=dtype, attn_implementation=attention)
         else:
@@ -53,6 +71,7 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
                 AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention),
                 processor.tokenizer,
                 switches,
+                precursor.weights_in(decoder or path),
             )
             config = model.config
     except InputError:
@@ -75,14 +94,16 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         anomaly_prompts_per_step=config.prompts_per_step,
         clip_rate=getattr(processor, "clip_rate", None),
         clip_frames=getattr(processor, "clip_frames", None),
+        prompt_order=config.prompt_order,
     )
     return model, processor
 
 
-def _grown(base, tokenizer, switches: dict):
-    """A backbone with AHD, RAE and the three tokens. Its modules are taken over as they are: transformers
-    maps the names in published checkpoints by the backbone's class, so that loading them by another class
-    would leave the language model random."""
+def _grown(base, tokenizer, switches: dict, decoder: dict[str, torch.Tensor]):
+    """A backbone with AHD, RAE and the three tokens; decoder: the precursor's weights, {} for none. Its
+    modules are taken over as they are: transformers maps the names in published checkpoints by the backbone's
+    class, so that loading them by another class would leave the language model random."""
+    new = [name for name in ANOMALY_TOKENS if name not in tokenizer.get_vocab()]
     tokenizer.add_special_tokens(
         {"additional_special_tokens": list(ANOMALY_TOKENS)}, replace_extra_special_tokens=False
     )
@@ -91,9 +112,12 @@ def _grown(base, tokenizer, switches: dict):
         base.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
     # A published vocabulary is padded beyond its tokens, so that the three new ones mostly find a row; as
     # random rows they would push the frozen language model about, as the mean of all they say little.
-    with torch.no_grad():
-        table = base.get_input_embeddings().weight
-        table[ids] = table[: min(ids)].mean(0)
+    if new:
+        with torch.no_grad():
+            table = base.get_input_embeddings().weight
+            table[tokenizer.convert_tokens_to_ids(new)] = table[: min(ids)].mean(0)
+    if decoder:  # what its class texts are means of goes with it
+        switches = {"ahd_layout": "thesis", "prompt_features": "embeddings"} | switches
     names = ("anomaly_start_token_id", "anomaly_pad_token_id", "anomaly_end_token_id")
     config = config_from(base.config, **dict(zip(names, ids, strict=True)), **switches)
     with torch.device("meta"):  # the class without memory for weights: all of them are put in below
@@ -108,6 +132,8 @@ def _grown(base, tokenizer, switches: dict):
         if part is not None:
             part.apply(model.model._init_weights)
             part.to(base.dtype)
+    if decoder and config.ahd_layout == "thesis" and model.model.ahd is not None:
+        precursor.put_in(decoder, model.model.ahd)
     model.generation_config = base.generation_config
     return model
 
@@ -128,7 +154,9 @@ def load(path: str):
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
-        return model.to(device).eval(), AutoProcessor.from_pretrained(path)
+        processor = AutoProcessor.from_pretrained(path)
+        check_order(path, model, processor)
+        return model.to(device).eval(), processor
     except InputError:
         raise
     except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoP
 
 from tvad.common import config
 from tvad.data.scenes.describe import symbolic_questions
-from tvad.model.configuration import ANOMALY_TOKENS, TvadConfig, TvadQwen3Config
+from tvad.model.configuration import ANOMALY_TOKENS, FORM, TvadConfig, TvadQwen3Config
 from tvad.model.modeling import untrained
 from tvad.model.processing import CHAT_TEMPLATE, TvadProcessor, TvadQwen3Processor
 from tvad.prompts import SYSTEM, question_text
@@ -72,6 +72,14 @@ class TinyModel:
     """What AHD's text features of the normal class are made from."""
     abnormal_prompts: list[str]
     """The same of the anomalous class."""
+    rae_input: Literal["classes", "abnormal"] = "classes"
+    """What RAE differences: both class heatmaps before the softmax, or the abnormal one after it."""
+    prompt_order: Literal["video_first", "anomaly_first"] = "video_first"
+    """Where the anomaly prompts stand: behind the video tokens or before them."""
+    ahd_layout: Literal["paper", "thesis"] = "paper"
+    """AHD as in the paper or as in its precursor."""
+    prompt_features: Literal["hidden", "embeddings"] = "hidden"
+    """What AHD's text features are means of: hidden states or input embeddings."""
     max_frames: int = 16
     """Frames that the pixels of a clip are reckoned for (Qwen3-VL)."""
 
@@ -130,7 +138,7 @@ def _without_tags(text: str) -> list[str]:
 
 
 def build_processor(
-    spec: TinyModel, tokenizer: PreTrainedTokenizerFast, prompts_per_step: int
+    spec: TinyModel, tokenizer: PreTrainedTokenizerFast, built: TvadConfig | TvadQwen3Config
 ) -> TvadProcessor | TvadQwen3Processor:
     family = FAMILIES[spec.family]
     pixels = spec.size**2
@@ -147,7 +155,8 @@ def build_processor(
         video_processor=family.video_processor(size=edges, cap_pixels_per_frame=False, **size),
         tokenizer=tokenizer,
         chat_template=CHAT_TEMPLATE,
-        anomaly_prompts_per_step=prompts_per_step,
+        anomaly_prompts_per_step=built.prompts_per_step,
+        prompt_order=built.prompt_order,
     )
 
 
@@ -186,7 +195,7 @@ def build_config(
         anomaly_end_token_id=token(ANOMALY_TOKENS[2]),
         rae_hidden=spec.rae_hidden,
         tie_word_embeddings=False,
-        **switches,
+        **{key: getattr(spec, key) for key in FORM} | switches,
     )
     built.initializer_range = spec.text["initializer_range"]
     return built
@@ -203,7 +212,7 @@ def build(path: str | Path, **switches):
     spec = read(path)
     tokenizer = build_tokenizer(spec.vocab_size, spec.seed)
     built = build_config(spec, tokenizer, **switches)
-    processor = build_processor(spec, tokenizer, built.prompts_per_step)
+    processor = build_processor(spec, tokenizer, built)
     torch.manual_seed(spec.seed)
     model = untrained(built).float()
     eos, pad = built.text_config.eos_token_id, built.text_config.pad_token_id

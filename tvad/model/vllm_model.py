@@ -41,7 +41,7 @@ MAPPER = WeightsMapper(
 
 
 class TvadPromptUpdates:
-    """For a backbone's multimodal processor: the anomaly prompts' placeholders before every clip's own."""
+    """For a backbone's multimodal processor: the anomaly prompts' placeholders beside every clip's own."""
 
     def _get_prompt_updates(self, mm_items, hf_processor_mm_kwargs, out_mm_kwargs):
         updates = super()._get_prompt_updates(mm_items, hf_processor_mm_kwargs, out_mm_kwargs)
@@ -50,27 +50,31 @@ class TvadPromptUpdates:
         backbone = next(update for update in updates if update.modality == "video")
 
         # One <|video_pad|> in the text becomes [start, prompts, end] and the backbone's own expansion of it,
-        # which Qwen3-VL fills with timestamps.
+        # which Qwen3-VL fills with timestamps; where the video comes first, <|video_pad|><|vision_end|>
+        # becomes the expansion, <|vision_end|> and [start, prompts, end].
+        video_first = config.use_rae and config.prompt_order == "video_first"
+        target = [video, config.vision_end_token_id] if video_first else [video]
+
         def replacement(index):
             found = backbone.replacement(index) if callable(backbone.replacement) else backbone.replacement
             ids = list(found.full if isinstance(found, PromptUpdateDetails) else found)
             if config.use_rae:
                 steps = int(out_mm_kwargs["video"][index]["video_grid_thw"].data[0])
-                ids = [
+                prompts = [
                     config.anomaly_start_token_id,
                     *[pad] * ((steps - 1) * config.prompts_per_step),
                     config.anomaly_end_token_id,
-                    *ids,
                 ]
-            # The item's embeddings, [prompts; video features] as `_encode` gives them, go to these tokens in
-            # order; the start and end tokens between them keep their own.
+                ids = [*ids, target[-1], *prompts] if video_first else [*prompts, *ids]
+            # The item's embeddings, prompts and video features in the order in which `_encode` gives them, go
+            # to these tokens in order; the start and end tokens between them keep their own.
             wanted = torch.tensor([pad, video] if config.use_rae else [video])
             return PromptUpdateDetails(
                 full=ids, is_embed=lambda full: torch.isin(torch.as_tensor(full), wanted)
             )
 
         kept = [update for update in updates if update.modality != "video"]
-        return [*kept, PromptReplacement(modality="video", target=[video], replacement=replacement)]
+        return [*kept, PromptReplacement(modality="video", target=target, replacement=replacement)]
 
 
 class TvadEngineMixin(nn.Module):
@@ -117,21 +121,23 @@ class TvadEngineMixin(nn.Module):
                 self.ahd.text_features.copy_(tensor)
 
     def _encode(self, pixels: torch.Tensor, grid: list[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Pixels of one clip -> [prompts; video features] (n + m, width), heatmap (t, h, w) or None."""
+        """Pixels of one clip -> prompts and video features (n + m, width) in the order of `prompt_order`,
+        heatmap (t, h, w) or None."""
         # vLLM's blocks give (t*h*w, 1, d); what an earlier run was captured of must not be read.
         self.captured.clear()
         embeds = self.visual(pixels, grid_thw=[grid])
         dim = self.config.text_config.hidden_size
-        logits = None
+        t, h, w = grid
+        found = None
         if self.ahd is not None:
             layers = [self.captured[i][:, 0] for i in self.config.ahd_layers or ()]
-            logits = self.ahd([self.raster(features, grid) for features in layers])
+            found = self.ahd([self.raster(features, grid) for features in layers], [(t, h, w)])
         self.captured.clear()
-        t, h, w = grid
-        prompts = anomaly_prompts(self.rae, logits, (t, h, w), embeds[:, :dim])
+        prompts = anomaly_prompts(self.rae, found, (t, h, w), embeds[:, :dim])
         # DeepStack levels lie behind the features; prompts have none.
         prompts = torch.nn.functional.pad(prompts.to(embeds.dtype), (0, embeds.shape[1] - dim))
-        return torch.cat([prompts, embeds]), None if logits is None else heatmap(logits, t, h, w)
+        parts = [embeds, prompts] if self.config.prompt_order == "video_first" else [prompts, embeds]
+        return torch.cat(parts), None if found is None else heatmap(found.logits, t, h, w)
 
     def _process_video_input(self, video_input):
         grids = video_input["video_grid_thw"].tolist()
@@ -192,16 +198,15 @@ class TvadForConditionalGeneration(TvadEngineMixin, Qwen2_5_VLForConditionalGene
         return to_raster(features, window, *grid, self.visual.spatial_merge_size)
 
     def iter_mm_grid_thw(self, mm_features):
-        # The backbone counts from where the item begins, and there the anomaly prompts stand, which are text
-        # to it: start, (t - 1) * prompts_per_step, end. Its positions of the clip begin so many tokens later.
+        # The backbone counts from where the item begins. Where the anomaly prompts stand there, which are
+        # text to it (start, (t - 1) * prompts_per_step, end), the clip begins so many tokens later.
+        shifted = self.config.use_rae and self.config.prompt_order == "anomaly_first"
         ordered = sorted(mm_features, key=lambda f: f.mm_position.offset)
         for (offset, t, h, w, factor), feature in zip(
             super().iter_mm_grid_thw(mm_features), ordered, strict=True
         ):
             before = (
-                (t - 1) * self.config.prompts_per_step + 2
-                if feature.modality == "video" and self.config.use_rae
-                else 0
+                (t - 1) * self.config.prompts_per_step + 2 if feature.modality == "video" and shifted else 0
             )
             yield offset + before, t, h, w, factor
 
@@ -215,7 +220,7 @@ class TvadQwen3MultiModalProcessor(TvadPromptUpdates, Qwen3VLMultiModalProcessor
 )
 class TvadQwen3ForConditionalGeneration(TvadEngineMixin, Qwen3VLForConditionalGeneration):
     """Needs no shift of positions: vLLM looks for this family's video tokens in the prompt, and so finds them
-    behind the anomaly prompts, where Qwen2.5-VL counts from where the item begins."""
+    also behind the anomaly prompts, where Qwen2.5-VL counts from where the item begins."""
 
     config: TvadQwen3Config
     visual: Qwen3_VisionTransformer

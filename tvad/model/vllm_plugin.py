@@ -1,7 +1,8 @@
 """T-VAD as out-of-tree vLLM models (entry point `vllm.general_plugins`): AHD and RAE run inside the engine.
 
-One video item embeds as [anomaly prompts; video tokens]. Same modules as the transformers models; what ties
-them to vLLM's Qwen-VL classes is in `vllm_model`. `sync_weights` replaces the weights of a running engine.
+One video item embeds as its video tokens and anomaly prompts, in the checkpoint's `prompt_order`. Same
+modules as the transformers models; what ties them to vLLM's Qwen-VL classes is in `vllm_model`.
+`sync_weights` replaces the weights of a running engine.
 """
 
 from collections.abc import Iterable

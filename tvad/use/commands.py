@@ -211,6 +211,12 @@ def start(
     seed: int = 0,
     without_ahd: bool = False,
     without_rae: bool = False,
+    rae_input: Literal["classes", "abnormal"] | None = None,
+    prompt_order: Literal["video_first", "anomaly_first"] | None = None,
+    ahd_layout: Literal["paper", "thesis"] | None = None,
+    prompt_features: Literal["hidden", "embeddings"] | None = None,
+    decoder: str | None = None,
+    prompts: str | None = None,
 ) -> int:
     """A T-VAD checkpoint from a published Qwen-VL backbone, untrained where T-VAD adds to it.
 
@@ -220,20 +226,59 @@ def start(
         seed: Of the new modules' weights.
         without_ahd: No heatmaps.
         without_rae: No soft prompts; with --without_ahd the backbone as it is.
+        rae_input: What RAE differences: both class heatmaps before the softmax (the published form), or the
+            abnormal one after it.
+        prompt_order: Where the anomaly prompts stand: behind the video (the published form) or before it.
+        ahd_layout: AHD of the paper, or of its precursor (where the backbone or --decoder has its weights).
+        prompt_features: What AHD's text features are means of: hidden states (the paper's), or input
+            embeddings (the precursor's).
+        decoder: Safetensors of the precursor's decoder, made by `tvad convert`.
+        prompts: Prompt set of AHD, a YAML file or a shipped name: its text features are made at once.
 
     Example:
         tvad start --backbone checkpoints/Qwen2.5-VL-7B-Instruct --out checkpoints/start
     """
+    from tvad.model import prompt_sets
     from tvad.model.start import start_from
 
     target = Path(out)
     if target.exists():
         raise InputError(f"--out: {out} exists already")
-    model, processor = start_from(backbone, seed, use_ahd=not without_ahd, use_rae=not without_rae)
+    sets = prompt_sets.read(prompts) if prompts else None
+    model, processor = start_from(
+        backbone,
+        seed,
+        decoder=decoder,
+        use_ahd=not without_ahd,
+        use_rae=not without_rae,
+        rae_input=rae_input,
+        prompt_order=prompt_order,
+        ahd_layout=ahd_layout,
+        prompt_features=prompt_features,
+    )
+    if sets:
+        model.set_text_features(processor, sets)
     with whole_folder(target) as temporary:
         for part in (model, processor):
             part.save_pretrained(temporary)
     print(f"{sum(p.numel() for p in model.parameters()):,d} parameters in {target}")
+    return 0
+
+
+def convert(weights: str, out: Annotated[str, cli.FILE]) -> int:
+    """The heatmap decoder of T-VAD's precursor from its published .pth, as safetensors for `tvad start`.
+
+    Args:
+        weights: File of torch.save with its state_dict; refused where it holds anything but tensors.
+        out: The safetensors file.
+
+    Example:
+        tvad convert --weights downloads/thesis.pth --out checkpoints/thesis.safetensors
+    """
+    from tvad.model import precursor
+
+    written, others = precursor.convert(weights, out)
+    print(f"{written} tensors of the decoder in {out}; {others} other{'s' * (others != 1)} left out")
     return 0
 
 
