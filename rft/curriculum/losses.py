@@ -72,7 +72,7 @@ def _arguments(core, inputs: dict, learn: torch.Tensor | None) -> dict:
         prefix_positions = torch.arange(prefix_length, device=ids.device).expand(3, len(ids), -1)
     return call | {
         "input_ids": ids,
-        "attention_mask": packed.attention_mask(),
+        "attention_mask": packed.attention_mask(core.model.language_model),
         "position_ids": packed.position_ids(prefix_positions),
         "logits_to_keep": F.pad(learn, (0, 1)),
         "use_cache": False,

@@ -125,10 +125,12 @@ def run(
     log=print,
     start: str | None = None,
     resume_with: resume.With = "same",
+    attention: str | None = None,
 ):
     """Train `model` by `stage`, resuming from checkpoints in `out`; the merged model is saved there as
     `model/`, with a report. prompts: AHD's, for text_features; start: hash of the model's weights as they lie
-    in a folder; resume_with: whether a stage that has begun goes on with other settings (new) or not (same).
+    in a folder; resume_with: whether a stage that has begun goes on with other settings (new) or not (same);
+    attention: what the curriculum names, for the record.
 
     Raises InputError for a bad stage and for one that cannot go on, RuntimeError where something changed that
     was not to be trained.
@@ -137,9 +139,11 @@ def run(
     if (done / NAME).exists():
         read_record(done / NAME)
         log(f"stage {stage.name}: already done in {done}")
-        return AutoModelForImageTextToText.from_pretrained(done, dtype="auto").to(model.device)
+        return AutoModelForImageTextToText.from_pretrained(
+            done, dtype="auto", attn_implementation=model.config._attn_implementation
+        ).to(model.device)
     stage.check()
-    plan = Plan(seed, rate, max_frames, prompts, start)
+    plan = Plan(seed, rate, max_frames, prompts, start, attention)
     found = standing(stage, plan, facts_of(stage, plan), out, resume_with)
     if stage.options.get("save_only_model") or stage.options.get("save_strategy") == "no":
         log(f"stage {stage.name}: without whole checkpoints (options) it cannot be resumed")

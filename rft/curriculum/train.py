@@ -14,6 +14,7 @@ from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
 from tvad.common.files import check_folder, whole_folder
 from tvad.model import prompt_sets
+from tvad.model.packing import check_attention
 from tvad.model.start import located, prompts_of, start_from
 
 
@@ -55,6 +56,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
             log,
             start,
             resume_with,
+            plan.attention,
         )
         start = content(folder / "model")
     if folder is None:
@@ -71,8 +73,10 @@ def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: 
     start = content(located(plan.start))
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
+            if fitting.losses.text:
+                check_attention(plan.attention)
             folder = Path(plan.out) / f"{number}-{stage.name}"
-            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start)
+            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start, plan.attention)
             # A finished stage's data may be gone.
             finished, train = (folder / "model" / NAME).exists(), fitting.data.train
             facts = {} if finished and not Path(train).exists() else facts_of(fitting, own)

@@ -35,6 +35,7 @@ from tvad.common.files import made, write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.model.packing import check_attention
 
 
 def prompts_of(
@@ -78,6 +79,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     run, and for one that cannot go on.
     """
     check(run)
+    check_attention(run.attention)
     tasks = mixture.tasks_of(run.tasks)
     functions, weights = rewards_of(run.rewards, {name: task.rewards for name, task in tasks.items()})
     arguments: Any = settings_of(run, weights)  # Any: TRL types as optional what it has filled in
@@ -88,7 +90,8 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
     dtype = "bfloat16" if arguments.bf16 else "float32"
-    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
+    loading = {"dtype": dtype, "attn_implementation": run.attention}
+    model = AutoModelForImageTextToText.from_pretrained(run.model, **loading)
     processor = AutoProcessor.from_pretrained(run.model)
     learned = select_trainable(model, run.trains)
     tuner = add_lora(model, run.lora) if run.lora else None
@@ -119,7 +122,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             tokens=run.tokens,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
             reference=(
-                AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
+                AutoModelForImageTextToText.from_pretrained(run.model, **loading)
                 if arguments.beta
                 else None
             ),

@@ -13,6 +13,7 @@ from tvad.model import tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.modeling import class_for, config_from, untrained
+from tvad.model.vision_attention import attend_by_length
 
 
 def located(path: str) -> str:
@@ -34,6 +35,7 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
     path = located(path)
     if path.endswith((".yaml", ".yml")):
         model, processor = tiny.build(path, **switches)
+        _attend(model, attention, path)
         return model, processor
     if not Path(path, "config.json").is_file():
         raise InputError(f"{path}: not a checkpoint folder (no config.json) and not a YAML file")
@@ -44,22 +46,19 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         torch.manual_seed(seed)
         if isinstance(found, TvadFields):
             config = type(found).from_pretrained(path, **switches)
-            model = family.from_pretrained(path, config=config, dtype=dtype, attn_implementation=attention)
+            model = family.from_pretrained(path, config=config, dtype=dtype)
         else:
             model = _grown(
-                AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention),
+                AutoModelForImageTextToText.from_pretrained(path, dtype=dtype),
                 processor.tokenizer,
                 switches,
             )
             config = model.config
     except InputError:
         raise
-    except (
-        OSError,
-        ValueError,
-        ImportError,
-    ) as error:  # ImportError: an attention implementation that is not installed
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    _attend(model, attention, path)
     kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"].processor
     processor = kind(
         processor.image_processor,
@@ -69,6 +68,19 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         anomaly_prompts_per_step=config.prompts_per_step,
     )
     return model, processor
+
+
+def _attend(model, attention: str | None, path: str) -> None:
+    """Let vision tower and language model attend by `attention`, None for what they have. Once the model is
+    whole: a grown backbone's parts have configurations of their own, and untrained models load nothing."""
+    if attention is None:
+        return
+    try:
+        model.set_attn_implementation(attention)
+    except (ValueError, ImportError) as error:  # ImportError: not installed
+        raise InputError(
+            f"{path}: cannot be loaded with attention {attention} ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _grown(base, tokenizer, switches: dict):
@@ -95,6 +107,7 @@ def _grown(base, tokenizer, switches: dict):
         base.model.language_model,
         base.lm_head,
     )
+    attend_by_length(model.model.visual)
     for name, part in zip(("ahd", "rae"), anomaly_modules(config), strict=True):
         setattr(model.model, name, part)
         if part is not None:
