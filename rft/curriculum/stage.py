@@ -13,7 +13,7 @@ from rft.common.run_log import RunLog, save_whole
 from rft.common.stage_record import NAME, read_record, write_record
 from rft.common.trainable import add_lora, select_trainable
 from rft.curriculum import read_outs
-from rft.curriculum.arguments import arguments_of, steps_of
+from rft.curriculum.arguments import arguments_of, clips_a_step, steps_of
 from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
 from rft.curriculum.data import Branches, ClipCollator, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
@@ -44,7 +44,7 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     branches = Branches(processor, stage.losses.answer_weight)
     data, plan = stage.data, stage.optimiser
     if data.train == SYMBOLS:
-        numbers = list(range(steps_of(stage, 0) * plan.batch * plan.accumulate))
+        numbers = list(range(steps_of(stage, 0) * clips_a_step(stage)))
         return Batches(numbers, TextCollator(branches, seed), [], None)
     train = load_checked(data.train, drop=data.drop_bad_rows)
     if stage.read_outs.attributes or stage.read_outs.objects:
@@ -182,25 +182,31 @@ def run(
     if found.changes:
         log(f"stage {stage.name}: " + "; ".join(resume.told(found.record, steps)))
     trainer.train(resume_from_checkpoint=found.checkpoint)
-    if not trainer.is_world_process_zero():
-        return model
+    # Every process goes on with the next stage: each merges what it has, which is the same.
     model = merged(stage, model, inside)
     frozen.check(stage.name, model, stage.lora, inside.rows)
     model.to(dtype)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    save_whole(done, model, processor)
-    record = found.record | {
-        "steps": steps,
-        "parameters": parts,
-        "best": trainer.state.best_metric,
-        "history": trainer.state.log_history,
-    }
-    changed = {f"changed {n}": line for n, line in enumerate(resume.told(record, steps), 1)}
-    shown = record | {"stage": changed | _dotted(stage)}
-    write_stage_report(out / "report.html", shown, model.eval(), processor, batches.validation, store)
-    write_record(done, record)  # last: what marks the stage as done
+    if trainer.is_world_process_zero():
+        record = found.record | {
+            "steps": steps,
+            "parameters": parts,
+            "best": trainer.state.best_metric,
+            "history": trainer.state.log_history,
+        }
+        _keep(stage, model, processor, out, record, batches.validation, store)
+    trainer.accelerator.wait_for_everyone()  # the next stage asks what lies there
     return model
+
+
+def _keep(stage: Stage, model, processor, out: Path, record: dict[str, Any], samples, store) -> None:
+    """Write the model of a stage, its report and, last, its record: what marks the stage as done."""
+    save_whole(out / "model", model, processor)
+    changed = {f"changed {n}": line for n, line in enumerate(resume.told(record, record["steps"]), 1)}
+    shown = record | {"stage": changed | _dotted(stage)}
+    write_stage_report(out / "report.html", shown, model.eval(), processor, samples, store)
+    write_record(out / "model", record)
 
 
 def _dotted(stage: Stage) -> dict[str, Any]:

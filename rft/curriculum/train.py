@@ -1,9 +1,11 @@
 """Carries out a curriculum: the stages in a row, each beginning where the last one ended."""
 
+import os
 import shutil
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from bench.cache import content
 from rft.common import resume
@@ -33,7 +35,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
         plan.start, plan.seed, plan.dtype, plan.attention, use_ahd=plan.use_ahd, use_rae=plan.use_rae
     )
     if torch.cuda.is_available():
-        model.to("cuda")
+        model.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
     folder, start = None, content(located(plan.start))
     for number, stage in enumerate(plan.stages):
         fitting = applicable(stage, plan)
@@ -61,9 +63,11 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
         start = content(folder / "model")
     if folder is None:
         raise InputError(f"{plan.out}: no stage has anything to train")
-    final = out / "model"
-    with whole_folder(final) as temporary:
-        shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
+    final, processes = out / "model", PartialState()
+    if processes.is_main_process:
+        with whole_folder(final) as temporary:
+            shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
+    processes.wait_for_everyone()
     return final
 
 

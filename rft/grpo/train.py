@@ -122,9 +122,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             tokens=run.tokens,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
             reference=(
-                AutoModelForImageTextToText.from_pretrained(run.model, **loading)
-                if arguments.beta
-                else None
+                AutoModelForImageTextToText.from_pretrained(run.model, **loading) if arguments.beta else None
             ),
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
         )

@@ -20,7 +20,9 @@ def attentions(model):
 
 def heat(name, scenes):
     silent, losses = Texts(kinds=[]), Losses(text=0.0, heatmap=1.0)
-    return Stage(name, ["model.ahd.*"], Data(str(scenes)), silent, losses, optimiser=Optimiser(steps=1, batch=2))
+    return Stage(
+        name, ["model.ahd.*"], Data(str(scenes)), silent, losses, optimiser=Optimiser(steps=1, batch=2)
+    )
 
 
 def test_a_curriculum_that_goes_on_attends_as_before(checkpoint, scenes, tmp_path, monkeypatch):
