@@ -221,7 +221,7 @@ class Curriculum:
     prompts: str | None = None
     """YAML file of AHD's prompt set, or the name of a shipped one, where not the start's."""
     attention: str | None = None
-    """How vision tower and language model attend: eager or sdpa, without text losses flash_attention_2 too; by
+    """How vision tower and language model attend: eager or sdpa, flash_attention_2 without text losses; by
     default the library's choice."""
     threads: int | None = None
     """Of torch on the CPU; by default its own choice."""

@@ -42,7 +42,7 @@ class Batches:
 def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) -> Batches:
     """The batches of a stage. Raises InputError for data that it cannot use."""
     branches = Branches(processor, stage.losses.answer_weight)
-    data, plan = stage.data, stage.optimiser
+    data = stage.data
     if data.train == SYMBOLS:
         numbers = list(range(steps_of(stage, 0) * clips_a_step(stage)))
         return Batches(numbers, TextCollator(branches, seed), [], None)
@@ -113,6 +113,21 @@ def merged(stage: Stage, model, inside: PutIn):
     return model
 
 
+def check_launch(stage: Stage, trainer) -> None:
+    """Raise InputError for a launch in which a stage cannot train: its weights are merged where they are, and
+    Muon takes matrices, which DeepSpeed lays flat."""
+    stage_of_zero = (
+        trainer.accelerator.state.deepspeed_plugin.zero_stage if trainer.is_deepspeed_enabled else 0
+    )
+    if trainer.is_fsdp_enabled or stage_of_zero == 3:
+        raise InputError(
+            f"stage {stage.name}: weights shared out over processes (FSDP, ZeRO-3) cannot be merged; launch"
+            " with configs/accelerate/ddp.yaml or zero2.yaml"
+        )
+    if trainer.is_deepspeed_enabled and stage.optimiser.muon is not None:
+        raise InputError(f"stage {stage.name}: optimiser.muon does not work under DeepSpeed; leave it out")
+
+
 def run(
     stage: Stage,
     model,
@@ -174,6 +189,7 @@ def run(
         heatmap_eval=(processor, store) if stage.selection.select in HEATMAP_METRICS else None,
         callbacks=[RunLog(out), Draws(batches.collator)],
     )
+    check_launch(stage, trainer)
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
     trainer.new_settings = bool(found.changes)
     trainer.accelerator.wait_for_everyone()  # all have read what stood there

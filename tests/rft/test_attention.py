@@ -45,7 +45,7 @@ def test_flash_attention_is_refused_where_branches_are_packed(checkpoint, scenes
     plan = Curriculum(str(tmp_path), str(checkpoint), [words], attention="flash_attention_2")
     run = replace(run_of(scenes, checkpoint, tmp_path), attention="flash_attention_2")
     for trained in (lambda: train_stages(plan), lambda: train_grpo(run)):
-        with pytest.raises(InputError, match="attention: flash_attention_2 takes no mask.*eager, sdpa"):
+        with pytest.raises(InputError, match=r"attention: flash_attention_2 takes no mask.*eager, sdpa"):
             trained()
 
 
@@ -54,5 +54,5 @@ def test_grpo_attends_as_it_is_told(checkpoint, scenes, tmp_path):
     trainer = train_grpo(replace(run, tasks={"mcq": 1}, attention="eager"))
     assert attentions(trainer.core) == attentions(trainer.ref_model) == {"eager"}
     row = trainer.state.log_history[0]
-    # Untrained nothing is learned from: the policy is still its reference, and the engine's log-probs are its.
+    # In the first step the policy is still its reference, and the engine's log-probs are its own.
     assert abs(row["kl"]) < 1e-5 and row["sampler_gap/max"] < 1e-3
