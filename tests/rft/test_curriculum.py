@@ -81,7 +81,7 @@ def test_two_processes_train_a_curriculum_as_one(names, checkpoint, scenes, tmp_
 
     file = tmp_path / "curriculum.yaml"
     file.write_text(yaml.safe_dump({"version": 1, **dataclasses.asdict(plan(1, "two"))}))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*launch, "rft/train_stage.py", "--config", str(file)],
         capture_output=True,
