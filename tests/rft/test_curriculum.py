@@ -22,6 +22,7 @@ from tvad.common.errors import InputError
 
 PROMPTS = str(ROOT / "configs/prompts/surveillance.yaml")
 SILENT = Texts(kinds=[])
+CLOCK = ("epoch", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
 
 
 def stages(data, accumulate: int) -> list[Stage]:
@@ -97,12 +98,11 @@ def test_two_processes_train_a_curriculum_as_one(names, checkpoint, scenes, tmp_
         one, two = (tmp_path / out / f"{number}-{name}" for out in ("one", "two"))
         assert json.loads((two / "model/stage.json").read_text())["made_of"]["processes"] == 2
         for alone, together in zip(lines(one), lines(two), strict=True):
-            measured = {
-                key: value for key, value in alone.items() if "_per_" not in key and "runtime" not in key
-            }
-            assert measured == pytest.approx({key: together[key] for key in measured}, abs=2e-3, rel=2e-3), (
-                name
-            )
+            # An epoch's last batch is filled up so that all processes have one; the rest is of the clock.
+            measured = [key for key in alone if key not in CLOCK]
+            assert [alone[key] for key in measured] == pytest.approx(
+                [together[key] for key in measured], abs=1e-4
+            ), name
     one, two = (load_file(tmp_path / out / "model/model.safetensors") for out in ("one", "two"))
     assert one.keys() == two.keys() and {v.dtype for v in two.values()} == {torch.float32}
     # Adam moves a weight whose gradient is nothing but rounding by its rate, up or down.
