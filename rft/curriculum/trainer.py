@@ -42,6 +42,10 @@ class StageTrainer(GoesOn):
     ):
         self.weights, self.heatmap_eval, self.muon = weights, heatmap_eval, muon
         self.parts: dict[str, list[float]] = {}
+        # A batch may use less than all that trains (no colour is asked, a clip of one step has no change),
+        # also with gradient checkpointing, for which transformers would not look.
+        if kwargs["args"].ddp_find_unused_parameters is None:
+            kwargs["args"].ddp_find_unused_parameters = True
         super().__init__(*args, **kwargs)
         self.eval_collator = eval_collator or self.data_collator
 

@@ -32,9 +32,10 @@ def stages(data, accumulate: int) -> list[Stage]:
     shown, seen = Data(str(data)), Data(str(data), str(data), validation_clips=8)
     heat, rae = Losses(text=0.0, heatmap=1.0, frame=0.3), ["model.rae.*"]
     zero = dataclasses.replace(plan, muon=0.02)
+    unused = ["model.visual.*", "model.ahd.*", "model.rae.base"]  # the last learns from text alone
     both = ReadOuts(attributes=True, objects=True)
     return [
-        Stage("zero", ["model.visual.*", "model.ahd.*"], shown, SILENT, heat, both, zero),
+        Stage("zero", unused, shown, SILENT, heat, both, zero, options=dict(gradient_checkpointing=True)),
         Stage(
             "one", ["model.ahd.*"], seen, SILENT, heat, optimiser=plan, selection=Selection("micro_auc", 1)
         ),
