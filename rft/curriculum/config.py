@@ -243,7 +243,8 @@ class Curriculum:
     prompts: str | None = None
     """YAML file of AHD's prompt set, or the name of a shipped one, where not the start's."""
     attention: str | None = None
-    """eager, sdpa or flash_attention_2, where not the library's choice."""
+    """How vision tower and language model attend: eager or sdpa, flash_attention_2 without text losses; by
+    default the library's choice."""
     threads: int | None = None
     """Of torch on the CPU; by default its own choice."""
 

@@ -1,10 +1,29 @@
 """The losses of a supervised stage over one packed batch: text, heatmaps, read-outs."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from rft.curriculum.config import Losses
 from tvad.model.clips import outputs_of
+
+
+@contextmanager
+def ending_in(module: nn.Module, made: Callable[[Any], Any]) -> Iterator[None]:
+    """While the block lasts, a call of `module` returns what `made` makes of its output.
+
+    DDP looks for what a pass has used in what its forward returns: losses, not what might have become one,
+    and heads that only losses call have to be called within.
+    """
+    handle = module.register_forward_hook(lambda module, inputs, output: made(output))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def stage_losses(model, core, inputs: dict, weigh: Losses) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -15,8 +34,17 @@ def stage_losses(model, core, inputs: dict, weigh: Losses) -> tuple[torch.Tensor
     """
     learn = inputs["weights"][:, 1:] > 0 if "packed" in inputs else None
     last = core.config.ahd_layers[-1]
-    with outputs_of(core.model.visual.blocks, [last] if "object_targets" in inputs else []) as kept:
-        out = model(**_arguments(core, inputs, learn))
+    with (
+        outputs_of(core.model.visual.blocks, [last] if "object_targets" in inputs else []) as kept,
+        ending_in(core, lambda out: _losses(core, out, kept.get(last), inputs, weigh, learn)),
+    ):
+        return model(**_arguments(core, inputs, learn))
+
+
+def _losses(
+    core, out, patches: torch.Tensor | None, inputs: dict, weigh: Losses, learn: torch.Tensor | None
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """What `stage_losses` returns, of the model's output and the tower's `patches` (n, d) for read-outs."""
     parts: dict[str, torch.Tensor] = {}
     total = torch.zeros((), device=core.device)
     if weigh.heatmap:
@@ -28,9 +56,9 @@ def stage_losses(model, core, inputs: dict, weigh: Losses) -> tuple[torch.Tensor
         if weigh.frame:
             parts["frame_loss"] = _frame_loss(logits, targets, [clip.grid for clip in out.clips])
             total = total + weigh.frame * parts["frame_loss"]
-    if "object_targets" in inputs:
-        order = core.model.raster_order([clip.grid for clip in out.clips]).to(kept[last].device)
-        parts["object_loss"] = core.object_heads(kept[last][order].float(), inputs["object_targets"])
+    if patches is not None:
+        order = core.model.raster_order([clip.grid for clip in out.clips]).to(patches.device)
+        parts["object_loss"] = core.object_heads(patches[order].float(), inputs["object_targets"])
         total = total + parts["object_loss"]
     if "token_targets" in inputs:
         parts["attribute_loss"] = core.attribute_heads(
@@ -72,7 +100,7 @@ def _arguments(core, inputs: dict, learn: torch.Tensor | None) -> dict:
         prefix_positions = torch.arange(prefix_length, device=ids.device).expand(3, len(ids), -1)
     return call | {
         "input_ids": ids,
-        "attention_mask": packed.attention_mask(),
+        "attention_mask": packed.attention_mask(core.model.language_model),
         "position_ids": packed.position_ids(prefix_positions),
         "logits_to_keep": F.pad(learn, (0, 1)),
         "use_cache": False,

@@ -13,7 +13,7 @@ from rft.common.run_log import RunLog, save_whole
 from rft.common.stage_record import NAME, read_record, write_record
 from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.curriculum import read_outs
-from rft.curriculum.arguments import arguments_of, steps_of
+from rft.curriculum.arguments import arguments_of, clips_a_step, steps_of
 from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
 from rft.curriculum.data import Branches, ClipCollator, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
@@ -43,9 +43,9 @@ class Batches:
 def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) -> Batches:
     """The batches of a stage. Raises InputError for data that it cannot use."""
     branches = Branches(processor, stage.losses.answer_weight)
-    data, plan = stage.data, stage.optimiser
+    data = stage.data
     if data.train == SYMBOLS:
-        numbers = list(range(steps_of(stage, 0) * plan.batch * plan.accumulate))
+        numbers = list(range(steps_of(stage, 0) * clips_a_step(stage)))
         return Batches(numbers, TextCollator(branches, seed), [], None)
     train = load_checked(data.train, drop=data.drop_bad_rows)
     if stage.read_outs.attributes or stage.read_outs.objects:
@@ -110,6 +110,21 @@ def merged(stage: Stage, model, inside: PutIn):
     return model
 
 
+def check_launch(stage: Stage, trainer) -> None:
+    """Raise InputError for a launch in which a stage cannot train: its weights are merged where they are, and
+    Muon takes matrices, which DeepSpeed lays flat."""
+    stage_of_zero = (
+        trainer.accelerator.state.deepspeed_plugin.zero_stage if trainer.is_deepspeed_enabled else 0
+    )
+    if trainer.is_fsdp_enabled or stage_of_zero == 3:
+        raise InputError(
+            f"stage {stage.name}: weights shared out over processes (FSDP, ZeRO-3) cannot be merged; launch"
+            " with configs/accelerate/ddp.yaml or zero2.yaml"
+        )
+    if trainer.is_deepspeed_enabled and stage.optimiser.muon is not None:
+        raise InputError(f"stage {stage.name}: optimiser.muon does not work under DeepSpeed; leave it out")
+
+
 def run(
     stage: Stage,
     model,
@@ -123,11 +138,13 @@ def run(
     start: str | None = None,
     resume_with: resume.With = "same",
     pixels: Budget = Budget(),  # noqa: B008  frozen
+    attention: str | None = None,
 ):
     """Train `model` by `stage`, resuming from checkpoints in `out`; the merged model is saved there as
     `model/`, with a report. prompts: AHD's, for text_features; start: hash of the model's weights as they lie
     in a folder; resume_with: whether a stage that has begun goes on with other settings (new) or not (same);
     pixels: the bounds of a clip that `processor` keeps.
+    attention: what the curriculum names, for the record.
 
     Raises InputError for a bad stage and for one that cannot go on, RuntimeError where something changed that
     was not to be trained.
@@ -136,9 +153,11 @@ def run(
     if (done / NAME).exists():
         read_record(done / NAME)
         log(f"stage {stage.name}: already done in {done}")
-        return AutoModelForImageTextToText.from_pretrained(done, dtype="auto").to(model.device)
+        return AutoModelForImageTextToText.from_pretrained(
+            done, dtype="auto", attn_implementation=model.config._attn_implementation
+        ).to(model.device)
     stage.check()
-    plan = Plan(seed, rate, max_frames, prompts, start, pixels)
+    plan = Plan(seed, rate, max_frames, prompts, start, pixels, attention)
     found = standing(stage, plan, facts_of(stage, plan), out, resume_with)
     if stage.options.get("save_only_model") or stage.options.get("save_strategy") == "no":
         log(f"stage {stage.name}: without whole checkpoints (options) it cannot be resumed")
@@ -169,6 +188,7 @@ def run(
         heatmap_eval=(processor, store) if stage.selection.select in HEATMAP_METRICS else None,
         callbacks=[RunLog(out), Draws(batches.collator)],
     )
+    check_launch(stage, trainer)
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
     trainer.new_settings = bool(found.changes)
     trainer.accelerator.wait_for_everyone()  # all have read what stood there
@@ -177,8 +197,7 @@ def run(
     if found.changes:
         log(f"stage {stage.name}: " + "; ".join(resume.told(found.record, steps)))
     trainer.train(resume_from_checkpoint=found.checkpoint)
-    if not trainer.is_world_process_zero():
-        return model
+    # Every process goes on with the next stage: each merges what it has, which is the same.
     model = merged(stage, model, inside)
     frozen.check(stage.name, model, stage.lora, inside.rows)
     model.to(dtype)
@@ -186,18 +205,25 @@ def run(
         model.config.dialogue = "protocol" if stage.texts.form == "stored" else stage.texts.form
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    save_whole(done, model, processor)
-    record = found.record | {
-        "steps": steps,
-        "parameters": parts,
-        "best": trainer.state.best_metric,
-        "history": trainer.state.log_history,
-    }
-    changed = {f"changed {n}": line for n, line in enumerate(resume.told(record, steps), 1)}
-    shown = record | {"stage": changed | _dotted(stage)}
-    write_stage_report(out / "report.html", shown, model.eval(), processor, batches.validation, store)
-    write_record(done, record)  # last: what marks the stage as done
+    if trainer.is_world_process_zero():
+        record = found.record | {
+            "steps": steps,
+            "parameters": parts,
+            "best": trainer.state.best_metric,
+            "history": trainer.state.log_history,
+        }
+        _keep(stage, model, processor, out, record, batches.validation, store)
+    trainer.accelerator.wait_for_everyone()  # the next stage asks what lies there
     return model
+
+
+def _keep(stage: Stage, model, processor, out: Path, record: dict[str, Any], samples, store) -> None:
+    """Write the model of a stage, its report and, last, its record: what marks the stage as done."""
+    save_whole(out / "model", model, processor)
+    changed = {f"changed {n}": line for n, line in enumerate(resume.told(record, record["steps"]), 1)}
+    shown = record | {"stage": changed | _dotted(stage)}
+    write_stage_report(out / "report.html", shown, model.eval(), processor, samples, store)
+    write_record(out / "model", record)
 
 
 def _dotted(stage: Stage) -> dict[str, Any]:

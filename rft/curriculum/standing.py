@@ -35,7 +35,8 @@ FIXED = (
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What decides a stage beside its own settings. start: hash of the weights that it begins with, where
-    they lie in a folder; pixels: bounds of a clip where not the start's."""
+    they lie in a folder; pixels: bounds of a clip where not the start's; attention: what the curriculum
+    names, None for the library's choice."""
 
     seed: int
     rate: float
@@ -43,6 +44,7 @@ class Plan:
     prompts: dict[str, list[str]] | None = None
     start: str | None = None
     pixels: Budget = Budget()  # noqa: RUF009  frozen
+    attention: str | None = None
 
 
 def _loaded(path: str | None, stage: Stage) -> list[Sample] | None:
@@ -60,6 +62,7 @@ def facts_of(stage: Stage, plan: Plan) -> dict[str, Any]:
         "validation": None if validation is None else data_hash(validation),
         "prompts": plan.prompts if stage.text_features else None,
         "start": plan.start,
+        "attention": plan.attention,
         "versions": resume.deciding_versions(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
     }
@@ -116,7 +119,7 @@ def standing(
     done = folder / "model" / NAME
     if done.exists():
         # What is finished stays what it is, whatever is installed since.
-        if found := differing(read_record(done), ("versions", "processes")):
+        if found := differing(read_record(done), ("versions", "processes", "attention")):
             listed = "; ".join(map(str, found[:8]))
             raise InputError(
                 f"{folder}: stage {stage.name} is finished, with other settings ({listed}); give another"

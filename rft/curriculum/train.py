@@ -1,9 +1,11 @@
 """Carries out a curriculum: the stages in a row, each beginning where the last one ended."""
 
+import os
 import shutil
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from bench.cache import content
 from rft.common import resume
@@ -16,6 +18,7 @@ from tvad.common.files import check_folder, whole_folder
 from tvad.data.video import Budget, check_sampling
 from tvad.model import prompt_sets
 from tvad.model.budget import keep_clips
+from tvad.model.packing import check_attention
 from tvad.model.start import located, prompts_of, start_from
 
 
@@ -41,7 +44,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     )
     keep_clips(processor, plan)
     if torch.cuda.is_available():
-        model.to("cuda")
+        model.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
     folder, start = None, _start_of(plan)
     for number, stage in enumerate(plan.stages):
         fitting = applicable(stage, plan)
@@ -65,13 +68,16 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
             start,
             resume_with,
             Budget.of(plan),
+            plan.attention,
         )
         start = content(folder / "model")
     if folder is None:
         raise InputError(f"{plan.out}: no stage has anything to train")
-    final = out / "model"
-    with whole_folder(final) as temporary:
-        shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
+    final, processes = out / "model", PartialState()
+    if processes.is_main_process:
+        with whole_folder(final) as temporary:
+            shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
+    processes.wait_for_everyone()
     return final
 
 
@@ -89,8 +95,10 @@ def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: 
     start = _start_of(plan)
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
+            if fitting.losses.text:
+                check_attention(plan.attention)
             folder = Path(plan.out) / f"{number}-{stage.name}"
-            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start, Budget.of(plan))
+            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start, Budget.of(plan), plan.attention)
             # A finished stage's data may be gone.
             finished, train = (folder / "model" / NAME).exists(), fitting.data.train
             facts = {} if finished and not Path(train).exists() else facts_of(fitting, own)

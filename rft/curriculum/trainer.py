@@ -42,6 +42,10 @@ class StageTrainer(GoesOn):
     ):
         self.weights, self.heatmap_eval, self.muon = weights, heatmap_eval, muon
         self.parts: dict[str, list[float]] = {}
+        # A batch may use less than all that trains (no colour is asked, a clip of one step has no change),
+        # also with gradient checkpointing, for which transformers would not look.
+        if kwargs["args"].ddp_find_unused_parameters is None:
+            kwargs["args"].ddp_find_unused_parameters = True
         super().__init__(*args, **kwargs)
         self.eval_collator = eval_collator or self.data_collator
 
@@ -68,12 +72,13 @@ class StageTrainer(GoesOn):
         return (total, parts) if return_outputs else total
 
     def log(self, logs, *args, **kwargs):
-        # Means over the forward passes since the last line; an evaluation's have names and lines of their
-        # own.
+        # Means over the forward passes of all processes since the last line; an evaluation's have names and
+        # lines of their own.
         evaluates = any(name.startswith("eval_") for name in logs)
-        for name in [name for name in self.parts if name.startswith("eval_") == evaluates]:
+        for name in sorted(name for name in self.parts if name.startswith("eval_") == evaluates):
             values = self.parts.pop(name)
-            logs[name] = round(sum(values) / len(values), 4)
+            own = torch.tensor(sum(values) / len(values), device=self.accelerator.device)
+            logs[name] = round(float(self.accelerator.reduce(own, "mean")), 4)
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs):

@@ -245,6 +245,8 @@ class GrpoRun:
     """reg_grpo: how much a log ratio counts as advantage."""
     redraws: int = 0
     """Rounds in which groups without signal are replaced by other prompts (dynamic sampling)."""
+    attention: str | None = None
+    """How policy and reference attend: eager or sdpa; by default the library's choice."""
     once_per_group: bool = True
     """Encode a clip and its prompt once per group; false: once per completion, for comparison."""
     rate: float = RATE

@@ -92,7 +92,7 @@ def group_logprobs(
     logits = (
         model(
             input_ids=packed.input_ids.to(device),
-            attention_mask=packed.attention_mask().to(device),
+            attention_mask=packed.attention_mask(core.model.language_model).to(device),
             position_ids=packed.position_ids(positions).to(device),
             clip_index=index.to(device),
             logits_to_keep=keep.to(device),

@@ -41,6 +41,7 @@ from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.model.generation import plain_config
+from tvad.model.packing import check_attention
 
 
 def prompts_of(
@@ -90,6 +91,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     run, and for one that cannot go on.
     """
     check(run)
+    check_attention(run.attention)
     with BoundedRewards(**dataclasses.asdict(run.reward_limits)) as bounded:
         return _train(run, engine, resume_with, bounded)
 
@@ -112,7 +114,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     watched = (evaluation.suite, evaluation.items) if evaluation else None
     room = room_for(run, processor, rows, samples, completion, watched)
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
-    model = weights.loaded(run.model, arguments)
+    model = weights.loaded(run.model, arguments, run.attention)
     model.generation_config = plain_config(model.generation_config, processor.tokenizer)
     dtype = model.dtype
     tuner, learned = weights.made_trainable(model, run.trains, run.lora, arguments)
@@ -144,7 +146,11 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
             dtype=dtype,
             bad_clips=bad_clips,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
-            reference=weights.like(weights.loaded(run.model, arguments), model) if arguments.beta else None,
+            reference=(
+                weights.like(weights.loaded(run.model, arguments, run.attention), model)
+                if arguments.beta
+                else None
+            ),
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
         )
         log.trainer, trainer.new_settings = trainer, bool(standing.changes)

@@ -10,12 +10,12 @@ from transformers import AutoModelForImageTextToText
 from rft.common.trainable import LoraSpec, add_lora, in_float32, select_trainable
 
 
-def loaded(path: str, arguments: Any) -> Any:
+def loaded(path: str, arguments: Any, attention: str | None = None) -> Any:
     """A start, before it is known what of it trains. `bf16` computes in bfloat16 by autocast over weights as
     they lie; DeepSpeed casts them and keeps float32 masters itself. Without it all is float32."""
     sharded = getattr(arguments, "deepspeed_plugin", None) is not None
     dtype = ("bfloat16" if sharded else "auto") if arguments.bf16 else "float32"
-    return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
+    return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention)
 
 
 def made_trainable(model: Any, trains: list[str], lora: LoraSpec | None, arguments: Any) -> tuple[Any, list]:

@@ -410,7 +410,7 @@ def test_branches_that_share_a_prefix_equal_separate_rows(model, processor):
     with torch.no_grad():
         together = model(
             input_ids=packed.input_ids,
-            attention_mask=packed.attention_mask(),
+            attention_mask=packed.attention_mask(model.model.language_model),
             position_ids=packed.position_ids(positions),
             clip_index=torch.tensor([0]),
             **inputs,

@@ -29,9 +29,9 @@ from tvad.common import config
 from tvad.common.errors import InputError
 
 GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(encoding="utf-8"))
-# Keys that have come since the golden values were taken, at any depth.
+# Keys that have come since the golden values were taken, at any depth (attention: to GRPO).
 SINCE = {"prompt_tokens", "reading", "classes", "form", "reward_limits", "held_out", "skip_bad_clips"}
-SINCE |= {"min_pixels", "max_pixels", "total_pixels", "adam_beta2"}
+SINCE |= {"min_pixels", "max_pixels", "total_pixels", "adam_beta2", "attention"}
 SINCE |= {"rae_input", "prompt_order", "ahd_layout", "prompt_features"}
 MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
 FOLDERS = {cls.FOLDER: cls for cls in (Curriculum, GrpoRun, Suite, Gate, Board)}

@@ -8,6 +8,12 @@ training (prefix: clip, branches: questions with answers). Equal to separate row
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
+
+from tvad.common.errors import InputError
+
+# transformers' attentions that take any mask. Flash attention knows causal rows and padding, no branches.
+MASKED = ("eager", "sdpa")
 
 
 @dataclass
@@ -19,7 +25,18 @@ class Packed:
     segment: torch.Tensor
     step: torch.Tensor
 
-    def attention_mask(self) -> torch.Tensor:
+    def attention_mask(self, decoder: PreTrainedModel) -> torch.Tensor:
+        """`allowed` as the language model `decoder` takes it: (B, 1, L, L) bool for SDPA, else float32 that
+        is added to the scores, 0 where a token may look. Raises InputError for an attention without masks."""
+        check_attention(decoder.config._attn_implementation)
+        allowed = self.allowed()
+        if decoder.config._attn_implementation == "sdpa":
+            return allowed
+        # transformers hands a mask of four axes to the attention as it is. The eager one adds it: True would
+        # be a score of 1 more, and nothing would be hidden.
+        return torch.zeros_like(allowed, dtype=torch.float32).masked_fill(~allowed, torch.finfo().min)
+
+    def allowed(self) -> torch.Tensor:
         """(B, 1, L, L) bool, True where the row's token may look: itself, its prefix, and earlier tokens of
         its own branch."""
         # Row i may look at column j where j is not later and in i's segment or in the prefix (segment 0).
@@ -44,6 +61,16 @@ class Packed:
         head = positions[:, :, : prefix_positions.shape[2]]
         head.copy_(torch.where(in_prefix, prefix_positions, head))
         return positions
+
+
+def check_attention(name: str | None) -> None:
+    """Raises InputError for one of transformers' attentions (None: its choice, SDPA) that cannot keep the
+    branches of a row apart."""
+    if name is not None and name not in MASKED:
+        raise InputError(
+            f"attention: {name} takes no mask that keeps the branches of a packed row apart, expected one of"
+            f" {', '.join(MASKED)}"
+        )
 
 
 def pack(prefixes: list[torch.Tensor], branches: list[list[torch.Tensor]], pad_id: int) -> Packed:

@@ -16,6 +16,7 @@ from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.generation import left_out, plain_config
 from tvad.model.modeling import class_for, config_from, untrained
 from tvad.model.processing import check_order
+from tvad.model.vision_attention import attend_by_length
 
 
 def located(path: str) -> str:
@@ -48,6 +49,7 @@ def start_from(
     path = located(path)
     if path.endswith((".yaml", ".yml")):
         model, processor = tiny.build(path, **switches)
+        _attend(model, attention, path)
         return model, processor
     if not Path(path, "config.json").is_file():
         raise InputError(f"{path}: not a checkpoint folder (no config.json) and not a YAML file")
@@ -65,10 +67,10 @@ def start_from(
                         f"{path}: was made with {key} {value}, which cannot become {switches[key]}"
                     )
             config = type(found).from_pretrained(path, **switches)
-            model = family.from_pretrained(path, config=config, dtype=dtype, attn_implementation=attention)
+            model = family.from_pretrained(path, config=config, dtype=dtype)
         else:
             model = _grown(
-                AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention),
+                AutoModelForImageTextToText.from_pretrained(path, dtype=dtype),
                 processor.tokenizer,
                 switches,
                 precursor.weights_in(decoder or path),
@@ -76,12 +78,9 @@ def start_from(
             config = model.config
     except InputError:
         raise
-    except (
-        OSError,
-        ValueError,
-        ImportError,
-    ) as error:  # ImportError: an attention implementation that is not installed
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    _attend(model, attention, path)
     if dropped := left_out(model.generation_config):
         print(f"{path}: left out of its generation_config.json: {dropped}", file=sys.stderr)
     model.generation_config = plain_config(model.generation_config, processor.tokenizer)
@@ -97,6 +96,19 @@ def start_from(
         prompt_order=config.prompt_order,
     )
     return model, processor
+
+
+def _attend(model, attention: str | None, path: str) -> None:
+    """Let vision tower and language model attend by `attention`, None for what they have. Once the model is
+    whole: a grown backbone's parts have configurations of their own, and untrained models load nothing."""
+    if attention is None:
+        return
+    try:
+        model.set_attn_implementation(attention)
+    except (ValueError, ImportError) as error:  # ImportError: not installed
+        raise InputError(
+            f"{path}: cannot be loaded with attention {attention} ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _grown(base, tokenizer, switches: dict, decoder: dict[str, torch.Tensor]):
@@ -127,6 +139,7 @@ def _grown(base, tokenizer, switches: dict, decoder: dict[str, torch.Tensor]):
         base.model.language_model,
         base.lm_head,
     )
+    attend_by_length(model.model.visual)
     for name, part in zip(("ahd", "rae"), anomaly_modules(config), strict=True):
         setattr(model.model, name, part)
         if part is not None:
