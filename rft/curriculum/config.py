@@ -2,6 +2,7 @@
 ablation leaves. Imports no torch."""
 
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from typing import Any, ClassVar
 
 from rft.common import moved
@@ -49,7 +50,7 @@ class Data:
     validation: str | None = None
     """A data set folder, evaluated every selection.save_steps steps."""
     validation_clips: int = 120
-    """At most so many of its clips."""
+    """At most so many of its clips: of each label its share, drawn by the seed."""
     drop_bad_rows: bool = False
     """Leave bad rows out and say which, instead of refusing."""
     crop: int | None = None
@@ -164,6 +165,10 @@ class Stage:
         default_factory=dict, metadata=behind("transformers:TrainingArguments", OWNED)
     )
     """Further fields of transformers' TrainingArguments: bf16, gradient_checkpointing, …"""
+
+    def learns(self, name: str) -> bool:
+        """Whether a parameter of this name is trained."""
+        return any(fnmatch(name, pattern) for pattern in self.trains)
 
     def check(self) -> None:
         """Raise InputError for what cannot work together."""

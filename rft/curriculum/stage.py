@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback
 
@@ -15,12 +16,12 @@ from rft.common.trainable import add_lora, select_trainable
 from rft.curriculum import read_outs
 from rft.curriculum.arguments import arguments_of, steps_of
 from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
-from rft.curriculum.data import Branches, ClipCollator, TextCollator
+from rft.curriculum.data import Branches, ClipCollator, DrawnSamples, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
 from rft.curriculum.report import write_stage_report
 from rft.curriculum.standing import Plan, begin, check_clips, facts_of, standing
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
-from rft.curriculum.trainer import Draws, StageTrainer
+from rft.curriculum.trainer import StageTrainer
 from rft.curriculum.views import NO_MASK
 from tvad.common.errors import InputError
 from tvad.data import load_checked
@@ -33,7 +34,7 @@ from tvad.data.truth import pixels_known
 class Batches:
     """What a stage trains and is evaluated on: data sets, and the collators that make batches of them."""
 
-    train: list[Any]
+    train: list[Any] | DrawnSamples
     collator: ClipCollator | TextCollator
     validation: list[Sample]
     eval_collator: ClipCollator | None
@@ -59,7 +60,35 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     if stage.losses.text:
         train = _with_words(train, collator, stage.name, log)
         validation = validation and _with_words(validation, collator, stage.name, log)
-    return Batches(train, collator, validation[: data.validation_clips], eval_collator)
+    validation = shown_of(validation, data.validation_clips, seed)
+    if validation:
+        counts = [f"{len(part)} {name}" for name, part in by_label(validation).items()]
+        log(f"stage {stage.name}: evaluated on {len(validation)} clips ({', '.join(counts)})")
+    return Batches(DrawnSamples(train), collator, validation, eval_collator)
+
+
+def by_label(samples: list[Sample]) -> dict[str, list[Sample]]:
+    """Samples by what is known of them."""
+    names = {True: "anomalous", False: "normal", None: "without a label"}
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(names[sample.anomalous], []).append(sample)
+    return found
+
+
+def shown_of(samples: list[Sample], count: int, seed: int) -> list[Sample]:
+    """At most `count` of the samples, in their order: of every label its share (one at least, where there is
+    room), drawn by the seed. Data often lies ordered by label, and its beginning alone would have one."""
+    if len(samples) <= count:
+        return samples
+    groups = sorted(by_label(samples).values(), key=len)
+    rng, chosen, left = np.random.default_rng(seed), set[str](), count
+    for n, group in enumerate(groups):  # the rarest first, so that what rounding gives it is there
+        rest = sum(map(len, groups[n:]))
+        take = min(left, max(1, round(left * len(group) / rest)))
+        chosen |= {group[i].id for i in rng.choice(len(group), take, replace=False)}
+        left -= take
+    return [sample for sample in samples if sample.id in chosen]
 
 
 def _with_words(samples: list[Sample], collator: ClipCollator, stage: str, log) -> list[Sample]:
@@ -168,7 +197,7 @@ def run(
         eval_collator=batches.eval_collator,
         muon=stage.optimiser.muon,
         heatmap_eval=(processor, store) if stage.selection.select in HEATMAP_METRICS else None,
-        callbacks=[RunLog(out), Draws(batches.collator)],
+        callbacks=[RunLog(out)],
     )
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
     trainer.new_settings = bool(found.changes)
@@ -181,7 +210,8 @@ def run(
     if not trainer.is_world_process_zero():
         return model
     model = merged(stage, model, inside)
-    frozen.check(stage.name, model, stage.lora, inside.rows)
+    adapted = inside.tuner.targeted_module_names if inside.tuner is not None else []
+    frozen.check(stage.name, model, adapted, inside.rows)
     model.to(dtype)
     for parameter in model.parameters():
         parameter.requires_grad_(True)

@@ -9,6 +9,7 @@ from bench.cache import content
 from rft.common import resume
 from rft.common.stage_record import NAME
 from rft.curriculum import stage as stages
+from rft.curriculum import text_features
 from rft.curriculum.config import Curriculum, applicable
 from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
@@ -43,6 +44,8 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
             )
             continue
         folder = out / f"{number}-{stage.name}"
+        if not (folder / "model" / NAME).exists():
+            text_features.check(fitting, model, processor)
         model = stages.run(
             fitting,
             model,
@@ -59,6 +62,8 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
         start = content(folder / "model")
     if folder is None:
         raise InputError(f"{plan.out}: no stage has anything to train")
+    if (told := text_features.told(model, processor)) is not None:
+        log(told)
     final = out / "model"
     with whole_folder(final) as temporary:
         shutil.copytree(folder / "model", temporary, dirs_exist_ok=True)
@@ -69,6 +74,8 @@ def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: 
     """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
     check_folder(plan.out)
     start = content(located(plan.start))
+    fittings = [fitting for stage in plan.stages if (fitting := applicable(stage, plan)) is not None]
+    text_features.check_recorded(fittings, prompts_of(plan.start) is not None)
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
             folder = Path(plan.out) / f"{number}-{stage.name}"

@@ -70,13 +70,15 @@ class AnomalyHeatmapDecoder(nn.Module):
         nn.init.zeros_(self.text_features)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """features: per layer (N, d) in raster order -> logits (N, 2), normal and anomalous."""
-        s = F.normalize(self.text_features, dim=-1).to(features[0].dtype)
+        """features: per layer (N, d) in raster order, of any type -> logits (N, 2), normal and anomalous."""
+        # The decoder's own type: while it trains it is float32 behind a frozen tower in bfloat16.
+        own = self.layer_weights.dtype
+        s = F.normalize(self.text_features, dim=-1).to(own)
         # Without gradients nothing of the wide projections need stay: in parts they take a tenth of the
         # memory.
         parts = CHUNK if not torch.is_grad_enabled() else max(1, len(features[0]))
         fused = sum(
-            w * torch.cat([F.normalize(mlp(part), dim=-1) @ s.T for part in f.split(parts)])
+            w * torch.cat([F.normalize(mlp(part.to(own)), dim=-1) @ s.T for part in f.split(parts)])
             for w, mlp, f in zip(self.layer_weights, self.mlps, features, strict=True)
         )
         return self.log_scale.exp() * fused
