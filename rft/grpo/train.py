@@ -56,14 +56,15 @@ def prompts_of(
     return rows
 
 
-def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
-    """The cache of vision features; InputError where the tower trains, whose features would change."""
+def features_of(run: GrpoRun, model) -> FeatureCache | None:
+    """The cache of vision features; InputError where the tower trains, by itself or by LoRA: its features
+    would change."""
     if run.features is None:
         return None
-    if any(name.startswith("model.visual.") for name in learned):
+    if any(p.requires_grad for p in model.model.visual.parameters()):
         raise InputError(
-            "features: the vision tower trains, so its features change; leave it out of `trains` or leave"
-            " out `features`"
+            "features: the vision tower trains, so its features change; leave it out of `trains` and of"
+            " `lora.targets`, or leave out `features`"
         )
     return FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
 
@@ -90,9 +91,9 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     dtype = "bfloat16" if arguments.bf16 else "float32"
     model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
     processor = AutoProcessor.from_pretrained(run.model)
-    learned = select_trainable(model, run.trains)
+    select_trainable(model, run.trains)
     tuner = add_lora(model, run.lora) if run.lora else None
-    features = features_of(run, model, learned)
+    features = features_of(run, model)
     out = made(run.out)
     if engine is None:
         engine = engine_of(

@@ -28,13 +28,13 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
     path: a checkpoint folder of T-VAD or of a Qwen2.5-VL or Qwen3-VL backbone, or a YAML file
     (`tvad.model.tiny`). A backbone gets the three special tokens (their embeddings start at the mean of all),
     AHD and RAE with seeded random weights. switches: fields of T-VAD such as use_ahd=False; modules that a
-    checkpoint lacks start random, those that are switched off are left out. attention: transformers'
-    attn_implementation. Raises InputError that names the path.
+    checkpoint lacks start random, those that are switched off are left out. seed: of all random weights;
+    dtype: auto is as stored, float32 of a YAML file; attention: transformers' attn_implementation. Raises
+    InputError that names the path.
     """
     path = located(path)
     if path.endswith((".yaml", ".yml")):
-        model, processor = tiny.build(path, **switches)
-        return model, processor
+        return _untrained(path, seed, dtype, attention, switches)
     if not Path(path, "config.json").is_file():
         raise InputError(f"{path}: not a checkpoint folder (no config.json) and not a YAML file")
     try:
@@ -69,6 +69,20 @@ def start_from(path: str, seed: int = 0, dtype: str = "auto", attention: str | N
         anomaly_prompts_per_step=config.prompts_per_step,
     )
     return model, processor
+
+
+def _untrained(path: str, seed: int, dtype: str, attention: str | None, switches: dict):
+    """The model of a YAML file, with all that holds for one of a folder."""
+    kind = torch.float32 if dtype == "auto" else getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype):
+        raise InputError(f"{path}: dtype is {dtype!r}, expected auto, float32 or bfloat16")
+    model, processor = tiny.build(path, seed, **switches)
+    try:
+        if attention is not None:
+            model.set_attn_implementation(attention)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    return model.to(kind), processor
 
 
 def _grown(base, tokenizer, switches: dict):
