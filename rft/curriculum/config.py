@@ -160,7 +160,9 @@ class Stage:
     text_features: bool = False
     """Encode AHD's prompts anew before the stage."""
     lora: LoraSpec | None = None
-    """Adapters on the last decoder layers, merged into the weights at the end."""
+    """Adapters, on the last decoder layers unless told otherwise, merged into the weights at the end."""
+    load_in_4bit: bool = False
+    """The decoder's frozen linear layers in NF4 while the stage trains (`rft.common.four_bit`)."""
     options: dict[str, Any] = field(
         default_factory=dict, metadata=behind("transformers:TrainingArguments", OWNED)
     )
@@ -193,6 +195,10 @@ class Stage:
             raise InputError(
                 f"stage {self.name}: data.crop and data.mirror need losses.text 0 and no"
                 " read_outs.attributes: words would tell of the whole clip"
+            )
+        if self.load_in_4bit and self.losses.heatmap:
+            raise InputError(
+                f"stage {self.name}: load_in_4bit is for stages of words: AHD's heatmaps need no decoder"
             )
         if self.data.crop is not None and self.data.crop < 1:
             raise InputError(f"stage {self.name}: data.crop is {self.data.crop}, expected at least 1 frame")

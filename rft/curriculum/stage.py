@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback
 
 from rft.common import resume
+from rft.common.four_bit import frozen_linear, quantise, restore
 from rft.common.run_log import RunLog, save_whole
 from rft.common.stage_record import NAME, read_record, write_record
 from rft.common.trainable import add_lora, select_trainable
@@ -61,6 +62,11 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
         train = _with_words(train, collator, stage.name, log)
         validation = validation and _with_words(validation, collator, stage.name, log)
     validation = shown_of(validation, data.validation_clips, seed)
+    if stage.selection.select in HEATMAP_METRICS and not any(sample.anomalous for sample in validation):
+        raise InputError(
+            f"stage {stage.name}: selection.select is {stage.selection.select}, which the validation data do"
+            " not give: no clip is anomalous"
+        )
     if validation:
         counts = [f"{len(part)} {name}" for name, part in by_label(validation).items()]
         log(f"stage {stage.name}: evaluated on {len(validation)} clips ({', '.join(counts)})")
@@ -106,18 +112,24 @@ def _with_words(samples: list[Sample], collator: ClipCollator, stage: str, log) 
 
 @dataclass
 class PutIn:
-    """What a stage has put into a model, to be taken out by `merged`."""
+    """What a stage has put into a model, to be taken out by `merged`. whole: the weights that are in four
+    bits meanwhile, as they were."""
 
     tuner: Any
     rows: list[int]
+    whole: dict[str, torch.Tensor]
 
 
 def put_in(stage: Stage, model) -> tuple[PutIn, Frozen]:
-    """Make a model ready for a stage: heads, what trains, LoRA, the special tokens' rows; and the proof of
-    what must not change. What trains becomes float32, frozen weights keep their type."""
+    """Make a model ready for a stage: heads, what trains, four bits, LoRA, the special tokens' rows; and the
+    proof of what must not change. What trains becomes float32, frozen weights keep their type."""
     heads = read_outs.attach(model, stage.read_outs)
     select_trainable(model, [*stage.trains, *heads])
     frozen = Frozen(model)
+    whole: dict[str, torch.Tensor] = {}
+    if stage.load_in_4bit:
+        whole = {f"{name}.weight": frozen.parameters[f"{name}.weight"] for name in frozen_linear(model)}
+        quantise(model, torch.bfloat16 if stage.options.get("bf16") else model.dtype)
     tuner = add_lora(model, stage.lora) if stage.lora is not None else None
     rows: list[int] = []
     if stage.special_tokens:
@@ -128,11 +140,12 @@ def put_in(stage: Stage, model) -> tuple[PutIn, Frozen]:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return PutIn(tuner, rows), frozen
+    return PutIn(tuner, rows, whole), frozen
 
 
 def merged(stage: Stage, model, inside: PutIn):
-    """The model with LoRA and rows in its weights, without the heads."""
+    """The model with LoRA and rows in its weights, all of them whole, without the heads."""
+    restore(model, inside.whole)
     if inside.tuner is not None:
         model = inside.tuner.merge_and_unload()
     if inside.rows:
@@ -200,6 +213,10 @@ def run(
         callbacks=[RunLog(out)],
     )
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
+    if stage.load_in_4bit and (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+        raise InputError(
+            f"stage {stage.name}: load_in_4bit: what is in four bits is not sharded; leave out DeepSpeed and FSDP"
+        )
     trainer.new_settings = bool(found.changes)
     trainer.accelerator.wait_for_everyone()  # all have read what stood there
     if trainer.is_world_process_zero():

@@ -10,6 +10,7 @@ os.environ.setdefault(
     "TRL_EXPERIMENTAL_SILENCE", "1"
 )  # TRL notes at every start that rollouts are experimental
 
+import torch
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, set_seed
 
@@ -17,6 +18,7 @@ from bench.models.base import HoldsModel
 from bench.suite import resolved
 from rft.common import resume
 from rft.common.adapter import adapter_of, save_adapter
+from rft.common.four_bit import own_weights, quantise
 from rft.common.model_card import rft_card
 from rft.common.run_log import RunLog
 from rft.common.trainable import add_lora, select_trainable
@@ -92,6 +94,10 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
     processor = AutoProcessor.from_pretrained(run.model)
     select_trainable(model, run.trains)
+    whole: dict[str, Any] = {}
+    if run.load_in_4bit:
+        whole = own_weights(model)
+        quantise(model, torch.bfloat16 if arguments.bf16 else model.dtype)
     tuner = add_lora(model, run.lora) if run.lora else None
     features = features_of(run, model)
     out = made(run.out)
@@ -117,13 +123,10 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
             redraws=run.redraws,
             features=features,
             tuner=tuner,
+            whole=whole,
             tokens=run.tokens,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
-            reference=(
-                AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
-                if arguments.beta
-                else None
-            ),
+            reference=_reference(run, dtype) if arguments.beta else None,
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
         )
         log.trainer, trainer.new_settings = trainer, bool(standing.changes)
@@ -154,6 +157,14 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     if collapse.reason:
         raise Stopped(f"stopped early: {collapse.reason}; see {out / 'run.html'}", 3)
     return trainer
+
+
+def _reference(run: GrpoRun, dtype: str):
+    """The start, as the policy began."""
+    model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype).requires_grad_(False)
+    if run.load_in_4bit:
+        quantise(model, model.dtype)
+    return model
 
 
 def _standing(run: GrpoRun, arguments, samples: list[Sample], resume_with: resume.With) -> record.Standing:

@@ -16,7 +16,7 @@ What is taken over from TRL, and how:
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.models.utils import unwrap_model_for_generation
 
 from bench.models.base import Completion, HoldsModel, KeepsPrompts, Request, Sampling, Shared, Sleeps, batches
+from rft.common.four_bit import merged_weights
 from rft.common.restored import GoesOn
 from rft.common.run_log import save_whole
 from rft.grpo.config import TOKENS
@@ -58,8 +59,9 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
     per group (False: once per completion, as TRL does; kept for comparison). method: grpo (TRL's losses) or
     reg_grpo with `reg_scale`. redraws: how often groups whose completions all earn the same are replaced by
     other prompts in a step (dynamic sampling, as DAPO's; 0 never). features: where to keep what a frozen
-    vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains. tokens: of a
-    log-prob pass; groups of similar length share one. reference: the model that `beta` keeps the policy near.
+    vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains. whole: the
+    weights that the policy holds in four bits, as they were. tokens: of a log-prob pass; groups of similar
+    length share one. reference: the model that `beta` keeps the policy near.
 
     Raises InputError for settings that cannot work together.
     """
@@ -85,13 +87,14 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         redraws: int = 0,
         features: FeatureCache | None = None,
         tuner=None,
+        whole: dict[str, torch.Tensor] | None = None,
         tokens: int = TOKENS,
         reference=None,
         **kwargs,
     ):
         self.engine, self.store, self.features, self.tuner = engine, store, features, tuner
         self.once_per_group, self.method, self.reg_scale = once_per_group, method, reg_scale
-        self.redraws, self.tokens = redraws, tokens
+        self.redraws, self.tokens, self.whole = redraws, tokens, whole or {}
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
         self._micro: MicroBatch | None = (
             None  # what the loss at hand is about; None while rollouts are scored
@@ -107,6 +110,8 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         beta, args.beta = args.beta, 0.0
         super().__init__(args=args, rollout_func=lambda prompts, _: self.rollout(prompts), **kwargs)
         self.beta = self.args.beta = beta
+        if self.whole and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            raise InputError("load_in_4bit: what is in four bits is not sharded; leave out DeepSpeed and FSDP")
         if beta:
             self.ref_model = self._prepared(reference.eval().requires_grad_(False))
 
@@ -138,9 +143,12 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         return nullcontext()
 
     @contextmanager
-    def _whole_weights(self) -> Iterator[list[tuple[str, torch.Tensor]]]:
-        """The policy's weights as an engine takes them: gathered where they are sharded (ZeRO-3, FSDP2), LoRA
-        merged into them."""
+    def _whole_weights(self) -> Iterator[Iterable[tuple[str, torch.Tensor]]]:
+        """The policy's weights as an engine takes them: gathered where they are sharded (ZeRO-3, FSDP2), out
+        of four bits, LoRA merged into them."""
+        if self.whole:
+            yield merged_weights(self.core.engine_weights(), self.core, self.whole)
+            return
         with self.gathered():
             # W + (alpha / r) B A while the block lasts. The merged weight is PEFT's `….base_layer.weight`;
             # the engine knows it without that part, and no adapters.
@@ -162,8 +170,8 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
     def sync_weights(self) -> None:
         """Give the engine the current weights, once per optimiser step. A shared engine gets them from the
         first process."""
-        if self.state.global_step == self._synced_step:
-            return
+        if self.state.global_step == self._synced_step or self.whole:
+            return  # of four bits the policy itself draws
         with self._whole_weights() as weights:  # gathering is a common affair, sending is not
             if self.accelerator.is_main_process or not isinstance(self.engine, Shared):
                 self.engine.sync(weights)

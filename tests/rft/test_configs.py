@@ -28,7 +28,7 @@ from tvad.common import config
 from tvad.common.errors import InputError
 
 GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(encoding="utf-8"))
-SINCE = {"prompt_tokens", "reading", "classes"}  # keys that have come since the golden values were taken
+SINCE = {"prompt_tokens", "reading", "classes", "load_in_4bit"}  # keys that have come since the golden values were taken
 MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
 FOLDERS = {cls.FOLDER: cls for cls in (Curriculum, GrpoRun, Suite, Gate, Board)}
 CLASSES = {
