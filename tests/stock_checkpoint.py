@@ -50,7 +50,7 @@ class Sizes:
     pixels: int = 112 * 112
 
 
-SMALL = Sizes(768, None, 64, 128, 4, 2, (2, 3, 3), 4, 64, 128, 4, 56)
+SMALL = Sizes(768, None, 128, 256, 4, 2, (4, 6, 6), 4, 128, 256, 4, 56)
 # Those of Qwen2.5-VL-7B, but for the number of layers.
 WIDE = Sizes(152_064, FIRST_SPECIAL, 3584, 18_944, 28, 4, (16, 24, 24), 2, 1280, 3420, 16, 112)
 

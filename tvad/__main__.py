@@ -13,6 +13,7 @@ COMMANDS: cli.Commands = {
     "demo": use.demo,
     "serve": use.serve,
     "start": use.start,
+    "plain": use.plain,
     "list": use.names,
 }
 

@@ -204,6 +204,31 @@ def start(
     return 0
 
 
+def plain(model: str, out: Annotated[str, cli.FOLDER]) -> int:
+    """A Qwen-VL checkpoint in the published layout, from a T-VAD model without AHD and RAE: stock transformers
+    and vLLM load it.
+
+    Args:
+        model: Checkpoint folder of a model that has neither.
+        out: Folder of the new checkpoint.
+
+    Example:
+        tvad plain --model runs/mine/model --out checkpoints/mine
+    """
+    from tvad.model import plain as layout
+    from tvad.model.start import load
+
+    target = Path(out)
+    if target.exists():
+        raise InputError(f"--out: {out} exists already")
+    found = layout.plain(*load(model), model)
+    with whole_folder(target) as temporary:
+        for part in found:
+            part.save_pretrained(temporary)
+    print(f"a plain Qwen-VL checkpoint in {target}")
+    return 0
+
+
 def names(what: Literal["configs", "models"], /) -> int:
     """Names that commands take in place of a path.
 
