@@ -59,7 +59,9 @@ def stock_tokenizer(first: int | None) -> PreTrainedTokenizerFast:
     """Byte-level BPE with the tiny checkpoint's merges; unused words fill it up to `first`."""
     spec = json.loads((SHIPPED / "tokenizer.json").read_text(encoding="utf-8"))
     ours = {token["content"] for token in spec["added_tokens"]}
-    words = [word for word in sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get) if word not in ours]
+    words = [
+        word for word in sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get) if word not in ours
+    ]
     words += [f"\u0120unused{n}" for n in range(0 if first is None else first - len(words))]
     spec["model"]["vocab"] = {word: n for n, word in enumerate(words)}
     plain = spec["added_tokens"][0]

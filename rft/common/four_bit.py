@@ -1,4 +1,4 @@
-"""The decoder's frozen linear layers in four bits (NF4, QLoRA: arXiv 2305.14314) while adapters train on them.
+"""The decoder's frozen linear layers in four bits (NF4; QLoRA, arXiv 2305.14314) while adapters train.
 
 What is saved is not in four bits: every weight is the start's own, bit by bit, with the adapters added. So
 `model/` is the start and `adapter/`, as without; it differs from the policy that trained by NF4's rounding.
@@ -35,9 +35,7 @@ def quantise(model: nn.Module, compute: torch.dtype) -> None:
     try:
         from bitsandbytes.nn import Linear4bit, Params4bit
     except ImportError as error:
-        raise InputError(
-            "load_in_4bit needs bitsandbytes: pip install 'tvad[four-bit]'"
-        ) from error
+        raise InputError("load_in_4bit needs bitsandbytes: pip install 'tvad[four-bit]'") from error
     for name, module in frozen_linear(model).items():
         # Empty, on no device: its weight is put in below.
         with torch.device("meta"):
@@ -47,8 +45,8 @@ def quantise(model: nn.Module, compute: torch.dtype) -> None:
             module.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True, module=small
         ).to(device)
         small.bias = module.bias
-        # On a CPU with AVX512-BF16 an evaluation would repack the weight for a kernel that gives no gradients,
-        # and training would go on with it.
+        # On a CPU with AVX512-BF16 an evaluation would repack the weight for a kernel that gives no
+        # gradients, and training would go on with it.
         small.support_avx512bf16_for_cpu = False
         _put(model, name, small)
 

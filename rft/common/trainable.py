@@ -98,9 +98,7 @@ def add_lora(model: "PreTrainedModel", spec: LoraSpec) -> "LoraModel":
         lora_dropout=spec.dropout,
         # In full where patterns say so; of the last layers alone one expression, as adapters always had it.
         target_modules=(
-            adapted
-            if spec.targets
-            else last_layers(spec.layers, model.config.text_config.num_hidden_layers)
+            adapted if spec.targets else last_layers(spec.layers, model.config.text_config.num_hidden_layers)
         ),
     )
     # A layer W becomes W x + (alpha / r) B A x: its own weight is then called `base_layer.weight`, and PEFT

@@ -215,7 +215,8 @@ def run(
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
     if stage.load_in_4bit and (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
         raise InputError(
-            f"stage {stage.name}: load_in_4bit: what is in four bits is not sharded; leave out DeepSpeed and FSDP"
+            f"stage {stage.name}: load_in_4bit: what is in four bits is not sharded; leave out"
+            " DeepSpeed and FSDP"
         )
     trainer.new_settings = bool(found.changes)
     trainer.accelerator.wait_for_everyone()  # all have read what stood there

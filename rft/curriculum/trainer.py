@@ -1,5 +1,5 @@
 """The trainer of supervised stages: transformers' Trainer with the losses of `rft.curriculum.losses`, each
-logged, and the benchmark's heatmap metrics at evaluations, which come after the checkpoint that they are of."""
+logged, and the benchmark's heatmap metrics at evaluations, which come after the checkpoint they are of."""
 
 from pathlib import Path
 

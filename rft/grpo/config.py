@@ -222,8 +222,8 @@ def check(run: GrpoRun) -> None:
         raise InputError(f"engine: {run.engine!r} is none of {', '.join(ROLLOUTS)}, server:URL,URL")
     if run.load_in_4bit and run.engine not in ("hf", "transformers"):
         raise InputError(
-            f"load_in_4bit: completions are drawn from the policy itself, set engine: hf; with {run.engine} it"
-            " was not run"
+            f"load_in_4bit: completions are drawn from the policy itself, set engine: hf; with {run.engine}"
+            " it was not run"
         )
     for name in run.loggers:
         if name not in LOGGERS:

@@ -111,7 +111,9 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         super().__init__(args=args, rollout_func=lambda prompts, _: self.rollout(prompts), **kwargs)
         self.beta = self.args.beta = beta
         if self.whole and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
-            raise InputError("load_in_4bit: what is in four bits is not sharded; leave out DeepSpeed and FSDP")
+            raise InputError(
+                "load_in_4bit: what is in four bits is not sharded; leave out DeepSpeed and FSDP"
+            )
         if beta:
             self.ref_model = self._prepared(reference.eval().requires_grad_(False))
 

@@ -75,9 +75,7 @@ def test_a_trained_backbone_leaves_in_the_layout_that_it_came_in(scenes, tmp_pat
     positions = model.model.get_rope_index(inputs["input_ids"], **grids)[0]
     np.savez(tmp_path / "given.npz", clip=frames, text=text, positions=positions.numpy())
     command = [sys.executable, "-c", STRANGER, str(tmp_path / "plain"), str(tmp_path / "given.npz")]
-    done = subprocess.run(
-        [*command, str(tmp_path / "out.npz")], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, str(tmp_path / "out.npz")], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLProcessor"]
     theirs = np.load(tmp_path / "out.npz")

@@ -28,7 +28,21 @@ from tvad.common import config
 from tvad.common.errors import InputError
 
 GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(encoding="utf-8"))
-SINCE = {"prompt_tokens", "reading", "classes", "load_in_4bit"}  # keys that have come since the golden values were taken
+SINCE = {
+    "prompt_tokens",
+    "reading",
+    "classes",
+    "load_in_4bit",
+    "targets",
+}  # keys that have come since the golden values were taken
+# What files say otherwise since then, and why.
+CHANGED = {
+    # AHD is no longer trained against text features of which nobody recorded the prompts.
+    "configs/stage/closed.yaml": {
+        ("prompts",): "configs/prompts/surveillance.yaml",
+        ("stages", 0, "text_features"): True,
+    },
+}
 MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
 FOLDERS = {cls.FOLDER: cls for cls in (Curriculum, GrpoRun, Suite, Gate, Board)}
 CLASSES = {
@@ -42,9 +56,14 @@ def resolved(path: str):
     return config.read(CLASSES.get(path) or FOLDERS[path.split("/")[1]], ROOT / path)
 
 
-def today(old: dict) -> dict:
+def today(old: dict, path: str = "") -> dict:
     """Old values at their places of today."""
     old = copy.deepcopy(old)
+    for keys, value in CHANGED.get(path, {}).items():
+        place = old
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
     for plan in (old, old.get("backbone")):
         if plan and "stages" in plan:
             plan["stages"] = [moved.brought_over(stage, moved.STAGE) for stage in plan["stages"]]
@@ -54,19 +73,26 @@ def today(old: dict) -> dict:
     return old
 
 
-def test_every_shipped_file_has_its_golden_values():
+def test_every_file_of_the_golden_values_is_shipped():
     shipped = {
         str(path.relative_to(ROOT))
         for folder in ("grpo", "stage", "bench", "gate", "leaderboard")
         for path in (ROOT / "configs" / folder).glob("*.yaml")
     }
-    assert shipped == set(GOLDEN["resolved"])
+    assert set(GOLDEN["resolved"]) <= shipped  # later files have come since
 
 
 @pytest.mark.parametrize("path", GOLDEN["resolved"])
 def test_shipped_files_resolve_to_the_values_they_had(path):
-    found = dataclasses.asdict(resolved(path))
-    assert {key: value for key, value in found.items() if key not in SINCE} == today(GOLDEN["resolved"][path])
+    found = without_new_keys(dataclasses.asdict(resolved(path)))
+    assert found == today(GOLDEN["resolved"][path], path)
+
+
+def without_new_keys(found):
+    """A configuration as it read when the golden values were taken."""
+    if isinstance(found, dict):
+        return {key: without_new_keys(value) for key, value in found.items() if key not in SINCE}
+    return [without_new_keys(value) for value in found] if isinstance(found, list) else found
 
 
 @pytest.mark.parametrize("name", GOLDEN["training"])

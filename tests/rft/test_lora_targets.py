@@ -44,7 +44,10 @@ def test_patterns_name_all_linear_layers_and_stand_beside_the_last_ones(folder):
 @pytest.mark.parametrize(
     "spec, words",
     [
-        (LoraSpec(0, targets=["model.visual.heads.*"]), r"no linear layer matches 'model\.visual\.heads\.\*'"),
+        (
+            LoraSpec(0, targets=["model.visual.heads.*"]),
+            r"no linear layer matches 'model\.visual\.heads\.\*'",
+        ),
         (LoraSpec(0), "nothing to adapt"),
         (LoraSpec(0, targets=["model.rae.*"]), "nothing to adapt"),
     ],

@@ -70,7 +70,9 @@ def test_the_trainers_loader_tells_the_epoch(parts, scenes, tmp_path, monkeypatc
     seen = []
     of = ClipCollator.view
     monkeypatch.setattr(
-        ClipCollator, "view", lambda self, given: (seen.append(getattr(given, "key", None)), of(self, given))[1]
+        ClipCollator,
+        "view",
+        lambda self, given: (seen.append(getattr(given, "key", None)), of(self, given))[1],
     )
     stage = replace(heat_stage(scenes, steps=10), data=Data(str(scenes)), selection=Selection())
     run(stage, *parts, tmp_path, 0, 2.0, 8, PROMPTS, log=lambda text: None)
@@ -86,7 +88,9 @@ def test_validation_shows_every_label_where_the_data_lie_ordered(scenes):
     rare = [*[s for s in samples if not s.anomalous], anomalous[0]]
     assert anomalous[0] in shown_of(rare, 2, seed=0)
     assert shown_of(samples, 5, 1) == shown_of(samples, 5, 1) and len(shown_of(samples, 5, 1)) == 5
-    assert {tuple(s.id for s in shown_of(samples, 4, seed)) for seed in range(6)} != {tuple(s.id for s in kept)}
+    assert {tuple(s.id for s in shown_of(samples, 4, seed)) for seed in range(6)} != {
+        tuple(s.id for s in kept)
+    }
     assert shown_of(samples, 99, 0) == samples
 
 

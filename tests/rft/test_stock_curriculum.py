@@ -20,7 +20,7 @@ SHIPPED = ("tvad-7b-ubnormal", "tvad-7b-shanghaitech")
 
 
 def on_this_machine(name: str, start, data, out):
-    """A shipped stage file with other paths, two steps a stage and an evaluation after each, of four clips."""
+    """A shipped stage file with other paths, two steps a stage, an evaluation of four clips after each."""
     spec = yaml.safe_load((ROOT / f"configs/stage/{name}.yaml").read_text())
     spec |= {"start": str(start), "out": str(out / name)}
     for stage in spec["stages"]:

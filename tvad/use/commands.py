@@ -205,8 +205,8 @@ def start(
 
 
 def plain(model: str, out: Annotated[str, cli.FOLDER]) -> int:
-    """A Qwen-VL checkpoint in the published layout, from a T-VAD model without AHD and RAE: stock transformers
-    and vLLM load it.
+    """A Qwen-VL checkpoint in the published layout, from a T-VAD model without AHD and RAE: stock
+    transformers and vLLM load it.
 
     Args:
         model: Checkpoint folder of a model that has neither.
