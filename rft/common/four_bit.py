@@ -6,6 +6,7 @@ The vision tower stays whole, and with it every heatmap.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,10 +41,10 @@ def quantise(model: nn.Module, compute: torch.dtype) -> None:
         # Empty, on no device: its weight is put in below.
         with torch.device("meta"):
             small = Linear4bit(module.in_features, module.out_features, bias=False, compute_dtype=compute)
-        device = module.weight.device
-        small.weight = Params4bit(
+        weight: Any = Params4bit(
             module.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True, module=small
-        ).to(device)
+        )
+        small.weight = weight.to(module.weight.device)  # which rounds it
         small.bias = module.bias
         # On a CPU with AVX512-BF16 an evaluation would repack the weight for a kernel that gives no
         # gradients, and training would go on with it.
@@ -56,8 +57,8 @@ def restore(model: nn.Module, whole: Mapping[str, torch.Tensor]) -> None:
     taken out."""
     for weight, own in whole.items():
         name = weight.removesuffix(".weight")
-        module = model.get_submodule(name)
-        base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
+        module: Any = model.get_submodule(name)
+        base: Any = module.get_base_layer() if hasattr(module, "get_base_layer") else module
         device = next(module.parameters()).device
         layer = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
         layer.weight = nn.Parameter(_added(module, own.to(device)), requires_grad=False)
@@ -79,7 +80,7 @@ def merged_weights(
         yield plain, _added(owner, tensor) if plain.endswith(".weight") else tensor
 
 
-def _added(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
+def _added(module: Any, weight: torch.Tensor) -> torch.Tensor:
     """weight + (alpha / r) B A of its adapter, where it has one."""
     if not hasattr(module, "get_delta_weight"):
         return weight
