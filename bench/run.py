@@ -134,7 +134,7 @@ def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Pat
         if shard.rank == 0:
             _say(f"heatmap: {model.name} gives no heatmaps, its metrics are left out")
         return False
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for start in range(0, len(own), CLIPS):
         part = own[start : start + CLIPS]
         maps = model.heatmaps([store.frames(sample) for sample in part]) or []

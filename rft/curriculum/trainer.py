@@ -2,6 +2,7 @@
 logged, and the benchmark's heatmap metrics at evaluations, which come after the checkpoint they are of."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,8 @@ class StageTrainer(GoesOn):
         """Of one video after the other: what metrics need of it is small, its frames are not."""
         engine = HfModel(self.accelerator.unwrap_model(self.model).eval(), processor)
         videos: dict[str, heatmap.VideoScores] = {}
-        for sample in self.eval_dataset:
+        samples: Any = self.eval_dataset  # a list of them, `stage.Batches`
+        for sample in samples:
             clip = store.frames(sample)
             with self.accelerator.autocast():  # as the losses are evaluated
                 maps = engine.heatmaps([clip])

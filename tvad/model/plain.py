@@ -1,6 +1,8 @@
 """A T-VAD model without AHD and RAE as what it then is: a Qwen-VL checkpoint in the published layout, which
 stock transformers, vLLM and everything built on them load without this project."""
 
+from typing import Any
+
 import torch
 from transformers import (
     Qwen2_5_VLForConditionalGeneration,
@@ -24,7 +26,7 @@ def plain(model, processor, where: str):
             " (tvad start --without-ahd --without-rae, or use_ahd and use_rae of a curriculum)"
         )
     third = isinstance(model.config, TvadQwen3Config)
-    family = Qwen3VLForConditionalGeneration if third else Qwen2_5_VLForConditionalGeneration
+    family: Any = Qwen3VLForConditionalGeneration if third else Qwen2_5_VLForConditionalGeneration
     ours = {"model_type", "architectures", "transformers_version", *TvadFields.__annotations__}
     values = {key: value for key, value in model.config.to_dict().items() if key not in ours}
     with torch.device("meta"):  # the class without memory for weights: all of them are put in below

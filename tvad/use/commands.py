@@ -215,13 +215,13 @@ def plain(model: str, out: Annotated[str, cli.FOLDER]) -> int:
     Example:
         tvad plain --model runs/mine/model --out checkpoints/mine
     """
-    from tvad.model import plain as layout
+    from tvad.model.plain import plain as backbone_of
     from tvad.model.start import load
 
     target = Path(out)
     if target.exists():
         raise InputError(f"--out: {out} exists already")
-    found = layout.plain(*load(model), model)
+    found = backbone_of(*load(model), model)
     with whole_folder(target) as temporary:
         for part in found:
             part.save_pretrained(temporary)
