@@ -221,9 +221,9 @@ def plain(model: str, out: Annotated[str, cli.FOLDER]) -> int:
     target = Path(out)
     if target.exists():
         raise InputError(f"--out: {out} exists already")
-    found = backbone_of(*load(model), model)
+    loaded, processor = load(model)
     with whole_folder(target) as temporary:
-        for part in found:
+        for part in backbone_of(loaded, processor, model):
             part.save_pretrained(temporary)
     print(f"a plain Qwen-VL checkpoint in {target}")
     return 0
