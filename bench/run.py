@@ -45,6 +45,8 @@ from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
 
+CLIPS = 16  # whose frames are held at a time while heatmaps are made
+
 
 def run(
     model: Engine, model_name: str, suite: Suite, out: str | Path, cache: ResponseCache | None = None
@@ -134,13 +136,15 @@ def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Pat
     none."""
     own = samples[shard.rank :: shard.world]
     # Asked without a clip first: a model that has none does not need them all decoded.
-    none = model.heatmaps([]) is None
-    maps = None if none else model.heatmaps([store.frames(sample) for sample in own])
-    if maps is None:
+    if model.heatmaps([]) is None:
         if shard.rank == 0:
             _say(f"heatmap: {model.name} gives no heatmaps, its metrics are left out")
         return False
-    found = {s.id: m.astype(np.float16) for s, m in zip(own, maps, strict=True)}
+    found: dict[str, np.ndarray] = {}
+    for start in range(0, len(own), CLIPS):
+        part = own[start : start + CLIPS]
+        maps = model.heatmaps([store.frames(sample) for sample in part]) or []
+        found |= {s.id: m.astype(np.float16) for s, m in zip(part, maps, strict=True)}
     write_maps(shard.file(out / MAPS), found)
     return True
 

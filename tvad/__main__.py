@@ -14,6 +14,7 @@ COMMANDS: cli.Commands = {
     "serve": use.serve,
     "start": use.start,
     "convert": use.convert,
+    "plain": use.plain,
     "list": use.names,
 }
 

@@ -2,7 +2,8 @@
 stages and by GRPO."""
 
 import fnmatch
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tvad.common.errors import InputError
@@ -18,16 +19,19 @@ LORA_TARGETS = ("q_proj", "v_proj")
 @dataclass
 class LoraSpec:
     """LoRA on q_proj and v_proj of the last decoder layers (T-VAD: r 16, alpha 32, dropout 0.05, four
-    layers)."""
+    layers), and on what `targets` name."""
 
     layers: int = 4
-    """How many of the last decoder layers are adapted."""
+    """How many of the last decoder layers are adapted in q_proj and v_proj; 0 none."""
     r: int = 16
     """Rank of an adapter."""
     alpha: int = 32
     """An adapter's product counts alpha / r times."""
     dropout: float = 0.05
     """Share of an adapter's inputs that are dropped in training."""
+    targets: list[str] = field(default_factory=list)
+    """Name patterns of further linear layers: model.language_model.layers.* (all of the decoder),
+    model.visual.blocks.* (the tower), model.visual.merger.*, … One whose own weights train is left out."""
 
 
 def select_trainable(model: "torch.nn.Module", patterns: list[str]) -> list[str]:
@@ -53,10 +57,35 @@ def in_float32(model: "torch.nn.Module") -> None:
             parameter.data = parameter.data.float()
 
 
-def lora_pattern(layers: int, total: int) -> str:
-    """Regular expression of the modules that LoRA adapts: the last `layers` of `total` decoder layers."""
-    wanted = "|".join(str(i) for i in range(max(0, total - layers), total))
+def last_layers(layers: int, total: int) -> str:
+    """Regular expression of q_proj and v_proj in the last `layers` of `total` decoder layers; of 0 it matches
+    nothing."""
+    wanted = "|".join(str(i) for i in range(max(0, total - layers), total)) or "none"
     return rf".*language_model\.layers\.({wanted})\.self_attn\.({'|'.join(LORA_TARGETS)})"
+
+
+def lora_modules(model: "PreTrainedModel", spec: LoraSpec) -> list[str]:
+    """Names of the linear layers that LoRA adapts. Raises InputError for a pattern without one, and where
+    none is left."""
+    from torch.nn import Linear
+
+    last = re.compile(last_layers(spec.layers, model.config.text_config.num_hidden_layers))
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, Linear)}
+    for pattern in spec.targets:
+        if not fnmatch.filter(linear, pattern):
+            raise InputError(f"lora: targets: no linear layer matches {pattern!r}")
+    found = [
+        name
+        for name, module in linear.items()
+        if last.fullmatch(name)
+        or (
+            any(fnmatch.fnmatch(name, pattern) for pattern in spec.targets)
+            and not module.weight.requires_grad
+        )
+    ]
+    if not found:
+        raise InputError("lora: nothing to adapt: layers is 0, and targets name no layer that does not train")
+    return found
 
 
 def add_lora(model: "PreTrainedModel", spec: LoraSpec) -> "LoraModel":
@@ -64,17 +93,21 @@ def add_lora(model: "PreTrainedModel", spec: LoraSpec) -> "LoraModel":
     result undoes it.
 
     In place and not as a PeftModel, whose checkpoints hold adapters only: RAE trains beside them and must be
-    resumed with them.
+    resumed with them. Raises InputError where there is nothing to adapt.
     """
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
 
     training = {name for name, p in model.named_parameters() if p.requires_grad}
+    adapted = lora_modules(model, spec)
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
-        target_modules=lora_pattern(spec.layers, model.config.text_config.num_hidden_layers),
+        # In full where patterns say so; of the last layers alone one expression, as adapters always had it.
+        target_modules=(
+            adapted if spec.targets else last_layers(spec.layers, model.config.text_config.num_hidden_layers)
+        ),
     )
     # A layer W becomes W x + (alpha / r) B A x: its own weight is then called `base_layer.weight`, and PEFT
     # freezes all that is not an adapter, RAE too, which is undone here.

@@ -2,6 +2,7 @@
 ablation leaves. Imports no torch."""
 
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from typing import Any, ClassVar, Literal
 
 from rft.common import moved
@@ -50,7 +51,7 @@ class Data:
     validation: str | None = None
     """A data set folder, evaluated every selection.save_steps steps."""
     validation_clips: int = 120
-    """At most so many of its clips."""
+    """At most so many of its clips: of each label its share, drawn by the seed."""
     drop_bad_rows: bool = False
     """Leave bad rows out and say which, instead of refusing."""
     crop: int | None = None
@@ -165,11 +166,17 @@ class Stage:
     text_features: bool = False
     """Encode AHD's prompts anew before the stage."""
     lora: LoraSpec | None = None
-    """Adapters on the last decoder layers, merged into the weights at the end."""
+    """Adapters, on the last decoder layers unless told otherwise, merged into the weights at the end."""
+    load_in_4bit: bool = False
+    """The decoder's frozen linear layers in NF4 while the stage trains (`rft.common.four_bit`)."""
     options: dict[str, Any] = field(
         default_factory=dict, metadata=behind("transformers:TrainingArguments", OWNED)
     )
     """Further fields of transformers' TrainingArguments: bf16, gradient_checkpointing, …"""
+
+    def learns(self, name: str) -> bool:
+        """Whether a parameter of this name is trained."""
+        return any(fnmatch(name, pattern) for pattern in self.trains)
 
     def check(self) -> None:
         """Raise InputError for what cannot work together."""
@@ -194,6 +201,10 @@ class Stage:
             raise InputError(
                 f"stage {self.name}: data.crop and data.mirror need losses.text 0 and no"
                 " read_outs.attributes: words would tell of the whole clip"
+            )
+        if self.load_in_4bit and self.losses.heatmap:
+            raise InputError(
+                f"stage {self.name}: load_in_4bit is for stages of words: AHD's heatmaps need no decoder"
             )
         if self.data.crop is not None and self.data.crop < 1:
             raise InputError(f"stage {self.name}: data.crop is {self.data.crop}, expected at least 1 frame")

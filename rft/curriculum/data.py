@@ -1,10 +1,12 @@
 """Batches for supervised stages: one row per clip, its questions and its dialogue as branches behind the clip
 (`tvad.model.packing`)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from rft.curriculum.config import ReadOuts, Texts
 from rft.curriculum.read_outs import object_targets, token_targets
@@ -105,13 +107,38 @@ class Branches:
         }
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A sample of which a batch shows what the numbers `key` draw."""
+
+    sample: Sample
+    key: tuple[int, ...]
+
+
+class DrawnSamples(Dataset):
+    """Samples for training, each drawn by its epoch and its number in the data: neither the workers of a
+    loader nor the processes that share a step, nor where a run was resumed, change what is seen of it."""
+
+    def __init__(self, samples: list[Sample]):
+        self.samples = samples
+        # Shared memory: workers that stay from one epoch to the next hold a copy of all else.
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the loader (accelerate's `DataLoaderShard`) as an epoch begins."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, number: int) -> Drawn:
+        return Drawn(self.samples[number], (int(self._epoch), number))
+
+
 class ClipCollator:
     """Samples -> a packed batch with pixels, token weights and targets of heatmaps and read-outs. A batch
-    that asks nothing has no text.
-
-    What a batch shows depends on `seed`, `process` and its number `drawn` alone: loaders collate ahead, so
-    the state of a generator at a checkpoint would be that of a later batch.
-    """
+    that asks nothing has no text. What it shows of a `Drawn` sample depends on `seed` and its key alone, of
+    another it shows all."""
 
     def __init__(
         self,
@@ -126,27 +153,27 @@ class ClipCollator:
     ):
         self.branches, self.store, self.texts, self.heatmap = branches, store, texts or Texts(), heatmap
         self.read_outs, self.crop, self.mirror = read_outs or ReadOuts(), crop, mirror
-        self.seed, self.process, self.drawn = seed, 0, 0
+        self.seed = seed
 
     @property
     def wants_masks(self) -> bool:
         """Whether it must be known which pixels of every clip are anomalous."""
         return bool(self.heatmap or self.read_outs.attributes or self.read_outs.objects)
 
-    def view(self, sample: Sample, generator: torch.Generator) -> View:
+    def view(self, given: Sample | Drawn) -> View:
         """What the batch shows of a sample; ValueError where it lacks the mask that this stage needs."""
+        sample = given.sample if isinstance(given, Drawn) else given
         mask = self.store.mask(sample) if self.wants_masks else None
         view = View(sample, self.store.frames(sample), mask, sample.tracks or ())
         if self.wants_masks:
             view.masked()
-        return draw_view(view, self.crop, self.mirror, generator)
+        if not isinstance(given, Drawn):
+            return view
+        seed = int(np.random.SeedSequence([self.seed, *given.key]).generate_state(1)[0])
+        return draw_view(view, self.crop, self.mirror, torch.Generator().manual_seed(seed))
 
-    def __call__(self, samples: list[Sample]) -> dict:
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence([self.seed, self.process, self.drawn]).generate_state(1)[0])
-        )
-        self.drawn += 1
-        views = [self.view(sample, generator) for sample in samples]
+    def __call__(self, given: Sequence[Sample | Drawn]) -> dict:
+        views = [self.view(each) for each in given]
         frames = [view.frames for view in views]
         vision = self.branches.processor.vision_inputs(frames)
         grids = vision["video_grid_thw"]
@@ -171,7 +198,7 @@ class ClipCollator:
             return batch
         # One row a clip: the frames are encoded once for all that is asked about them.
         prefixes = [self.branches.prefix(grid, clip) for grid, clip in zip(grids, frames, strict=True)]
-        return batch | self.branches.batch(prefixes, [self.conversations(sample) for sample in samples])
+        return batch | self.branches.batch(prefixes, [self.conversations(view.sample) for view in views])
 
     def conversations(self, sample: Sample) -> list[tuple[Turns, int]]:
         """What this stage says about a sample: turns, and whether letters weigh more."""

@@ -1,10 +1,6 @@
 """What a stage trains, counted, and the proof that nothing else changed."""
 
-import re
-
 import torch
-
-from rft.common.trainable import LoraSpec, lora_pattern
 
 
 class Frozen:
@@ -23,16 +19,12 @@ class Frozen:
             if name.endswith("text_features")
         }
 
-    def check(self, stage: str, model, lora: LoraSpec | None, rows: list[int]) -> None:
-        """Raise RuntimeError where a merged model differs bit by bit from what it was, but for the weights
-        that `lora` adapts and the `rows` of the embedding."""
-        adapted = (
-            re.compile(lora_pattern(lora.layers, model.config.text_config.num_hidden_layers) + r"\.weight")
-            if lora
-            else None
-        )
+    def check(self, stage: str, model, adapted: list[str], rows: list[int]) -> None:
+        """Raise RuntimeError where a merged model differs bit by bit from what it was, but for the weights of
+        the layers `adapted` by LoRA and the `rows` of the embedding."""
+        free = {f"{name}.weight" for name in adapted}
         for name, parameter in model.named_parameters():
-            if name not in self.parameters or (adapted is not None and adapted.fullmatch(name)):
+            if name not in self.parameters or name in free:
                 continue
             same = parameter.detach().cpu() == self.parameters[name]
             # same (V, D): the rows of the three tokens are what this stage trains of the table.

@@ -5,22 +5,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback
 
 from rft.common import resume
+from rft.common.four_bit import frozen_linear, quantise, restore
 from rft.common.run_log import RunLog, save_whole
 from rft.common.stage_record import NAME, read_record, write_record
 from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.curriculum import read_outs
 from rft.curriculum.arguments import arguments_of, clips_a_step, steps_of
 from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
-from rft.curriculum.data import Branches, ClipCollator, TextCollator
+from rft.curriculum.data import Branches, ClipCollator, DrawnSamples, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
 from rft.curriculum.report import write_stage_report
 from rft.curriculum.standing import Plan, begin, check_clips, facts_of, standing
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
-from rft.curriculum.trainer import Draws, StageTrainer
+from rft.curriculum.trainer import StageTrainer
 from rft.curriculum.views import NO_MASK
 from tvad.common.errors import InputError
 from tvad.data import load_checked
@@ -34,7 +36,7 @@ from tvad.data.video import Budget
 class Batches:
     """What a stage trains and is evaluated on: data sets, and the collators that make batches of them."""
 
-    train: list[Any]
+    train: list[Any] | DrawnSamples
     collator: ClipCollator | TextCollator
     validation: list[Sample]
     eval_collator: ClipCollator | None
@@ -60,7 +62,40 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     if stage.losses.text:
         train = _with_words(train, collator, stage.name, log)
         validation = validation and _with_words(validation, collator, stage.name, log)
-    return Batches(train, collator, validation[: data.validation_clips], eval_collator)
+    validation = shown_of(validation, data.validation_clips, seed)
+    if stage.selection.select in HEATMAP_METRICS and not any(sample.anomalous for sample in validation):
+        raise InputError(
+            f"stage {stage.name}: selection.select is {stage.selection.select}, which the validation data do"
+            " not give: no clip is anomalous"
+        )
+    if validation:
+        counts = [f"{len(part)} {name}" for name, part in by_label(validation).items()]
+        log(f"stage {stage.name}: evaluated on {len(validation)} clips ({', '.join(counts)})")
+    return Batches(DrawnSamples(train), collator, validation, eval_collator)
+
+
+def by_label(samples: list[Sample]) -> dict[str, list[Sample]]:
+    """Samples by what is known of them."""
+    names = {True: "anomalous", False: "normal", None: "without a label"}
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(names[sample.anomalous], []).append(sample)
+    return found
+
+
+def shown_of(samples: list[Sample], count: int, seed: int) -> list[Sample]:
+    """At most `count` of the samples, in their order: of every label its share (one at least, where there is
+    room), drawn by the seed. Data often lies ordered by label, and its beginning alone would have one."""
+    if len(samples) <= count:
+        return samples
+    groups = sorted(by_label(samples).values(), key=len)
+    rng, chosen, left = np.random.default_rng(seed), set[str](), count
+    for n, group in enumerate(groups):  # the rarest first, so that what rounding gives it is there
+        rest = sum(map(len, groups[n:]))
+        take = min(left, max(1, round(left * len(group) / rest)))
+        chosen |= {group[i].id for i in rng.choice(len(group), take, replace=False)}
+        left -= take
+    return [sample for sample in samples if sample.id in chosen]
 
 
 def _with_words(samples: list[Sample], collator: ClipCollator, stage: str, log) -> list[Sample]:
@@ -78,29 +113,36 @@ def _with_words(samples: list[Sample], collator: ClipCollator, stage: str, log) 
 
 @dataclass
 class PutIn:
-    """What a stage has put into a model, to be taken out by `merged`."""
+    """What a stage has put into a model, to be taken out by `merged`. whole: the weights that are in four
+    bits meanwhile, as they were."""
 
     tuner: Any
     rows: list[int]
+    whole: dict[str, torch.Tensor]
 
 
 def put_in(stage: Stage, model) -> tuple[PutIn, Frozen]:
-    """Make a model ready for a stage: heads, what trains, LoRA, the special tokens' rows; and the proof of
-    what must not change. What trains becomes float32, frozen weights keep their type."""
+    """Make a model ready for a stage: heads, what trains, four bits, LoRA, the special tokens' rows; and the
+    proof of what must not change. What trains becomes float32, frozen weights keep their type."""
     heads = read_outs.attach(model, stage.read_outs)
     select_trainable(model, [*stage.trains, *heads])
     frozen = Frozen(model)
+    whole: dict[str, torch.Tensor] = {}
+    if stage.load_in_4bit:
+        whole = {f"{name}.weight": frozen.parameters[f"{name}.weight"] for name in frozen_linear(model)}
+        quantise(model, torch.bfloat16 if stage.options.get("bf16") else model.dtype)
     tuner = add_lora(model, stage.lora) if stage.lora is not None else None
     rows: list[int] = []
     if stage.special_tokens:
         rows = anomaly_tokens(model.config)
         model.special_rows = TokenRows(model.get_input_embeddings(), rows)
     in_float32(model)
-    return PutIn(tuner, rows), frozen
+    return PutIn(tuner, rows, whole), frozen
 
 
 def merged(stage: Stage, model, inside: PutIn):
-    """The model with LoRA and rows in its weights, without the heads."""
+    """The model with LoRA and rows in its weights, all of them whole, without the heads."""
+    restore(model, inside.whole)
     if inside.tuner is not None:
         model = inside.tuner.merge_and_unload()
     if inside.rows:
@@ -186,10 +228,15 @@ def run(
         eval_collator=batches.eval_collator,
         muon=stage.optimiser.muon,
         heatmap_eval=(processor, store) if stage.selection.select in HEATMAP_METRICS else None,
-        callbacks=[RunLog(out), Draws(batches.collator)],
+        callbacks=[RunLog(out)],
     )
     check_launch(stage, trainer)
     trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
+    if stage.load_in_4bit and (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+        raise InputError(
+            f"stage {stage.name}: load_in_4bit: what is in four bits is not sharded; leave out"
+            " DeepSpeed and FSDP"
+        )
     trainer.new_settings = bool(found.changes)
     trainer.accelerator.wait_for_everyone()  # all have read what stood there
     if trainer.is_world_process_zero():
@@ -199,7 +246,8 @@ def run(
     trainer.train(resume_from_checkpoint=found.checkpoint)
     # Every process goes on with the next stage: each merges what it has, which is the same.
     model = merged(stage, model, inside)
-    frozen.check(stage.name, model, stage.lora, inside.rows)
+    adapted = inside.tuner.targeted_module_names if inside.tuner is not None else []
+    frozen.check(stage.name, model, adapted, inside.rows)
     model.to(dtype)
     if stage.texts.dialogue and stage.losses.text:  # what data sets hold is the protocol
         model.config.dialogue = "protocol" if stage.texts.form == "stored" else stage.texts.form

@@ -26,7 +26,7 @@ FREE = (
 )
 # What cannot be applied to a stage that has begun: what is in the model, and what its best was chosen by.
 FIXED = (
-    *("trains", "lora", "special_tokens", "text_features", "read_outs", "start", "prompts"),
+    *("trains", "lora", "load_in_4bit", "special_tokens", "text_features", "read_outs", "start", "prompts"),
     *("selection.select", "options.optim*", "options.bf16", "options.fp16", "options.fsdp*"),
     *("options.deepspeed", "options.use_cpu"),
 )

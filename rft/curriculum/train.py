@@ -11,6 +11,7 @@ from bench.cache import content
 from rft.common import resume
 from rft.common.stage_record import NAME
 from rft.curriculum import stage as stages
+from rft.curriculum import text_features
 from rft.curriculum.config import Curriculum, applicable, form_of
 from rft.curriculum.standing import Plan, facts_of, standing
 from tvad.common.errors import InputError
@@ -55,6 +56,8 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
             )
             continue
         folder = out / f"{number}-{stage.name}"
+        if not (folder / "model" / NAME).exists():
+            text_features.check(fitting, model, processor)
         model = stages.run(
             fitting,
             model,
@@ -73,6 +76,8 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
         start = content(folder / "model")
     if folder is None:
         raise InputError(f"{plan.out}: no stage has anything to train")
+    if (told := text_features.told(model, processor)) is not None:
+        log(told)
     final, processes = out / "model", PartialState()
     if processes.is_main_process:
         with whole_folder(final) as temporary:
@@ -93,6 +98,8 @@ def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: 
     check_folder(plan.out)
     check_sampling(plan.rate, plan.max_frames)
     start = _start_of(plan)
+    fittings = [fitting for stage in plan.stages if (fitting := applicable(stage, plan)) is not None]
+    text_features.check_recorded(fittings, prompts_of(plan.start) is not None)
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
             if fitting.losses.text:

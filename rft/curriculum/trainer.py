@@ -1,5 +1,8 @@
 """The trainer of supervised stages: transformers' Trainer with the losses of `rft.curriculum.losses`, each
-logged, and the benchmark's heatmap metrics at evaluations."""
+logged, and the benchmark's heatmap metrics at evaluations, which come after the checkpoint they are of."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -7,6 +10,7 @@ from transformers import TrainerCallback
 
 from bench.models.hf import HfModel
 from bench.tasks import heatmap
+from rft.common.checkpoints import STATE
 from rft.common.restored import GoesOn
 from rft.curriculum.config import HEATMAP_METRICS, Losses
 from rft.curriculum.losses import stage_losses
@@ -14,16 +18,14 @@ from rft.curriculum.optimizer import muon_and_adamw
 from tvad.common.errors import InputError
 
 
-class Draws(TrainerCallback):
-    """Tells a collator which batch comes first: a resumed run draws what the uninterrupted one would have
-    drawn, each process its own."""
+class Owed(TrainerCallback):
+    """Evaluates a checkpoint that a run goes on from, where that was not done."""
 
-    def __init__(self, collator):
-        self.collator = collator
+    def __init__(self, trainer: "StageTrainer"):
+        self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.collator.drawn = state.global_step * args.gradient_accumulation_steps
-        self.collator.process = args.process_index
+        self.trainer.evaluate_what_was_not()
 
 
 class StageTrainer(GoesOn):
@@ -48,6 +50,8 @@ class StageTrainer(GoesOn):
             kwargs["args"].ddp_find_unused_parameters = True
         super().__init__(*args, **kwargs)
         self.eval_collator = eval_collator or self.data_collator
+        self._saved = -1  # the step that was saved last
+        self.add_callback(Owed(self))
 
     def create_optimizer(self, model=None):
         if self.optimizer is None and self.muon is not None:
@@ -83,29 +87,62 @@ class StageTrainer(GoesOn):
 
     def evaluate(self, *args, **kwargs):
         """Losses, and with `heatmap_eval` the benchmark's heatmap metrics over the whole validation set
-        (those that are defined)."""
-        metrics = super().evaluate(*args, **kwargs)
+        (those that are defined). Nothing that training draws later depends on it."""
+        with torch.random.fork_rng():
+            metrics = super().evaluate(*args, **kwargs)
         if self.heatmap_eval is not None:
-            processor, store = self.heatmap_eval
-            core = self.accelerator.unwrap_model(self.model).eval()
-            clips = [store.frames(sample) for sample in self.eval_dataset]
-            maps = HfModel(core, processor).heatmaps(clips)
-            videos = {
-                s.id: heatmap.VideoScores(s, m, f)
-                for s, m, f in zip(self.eval_dataset, maps, clips, strict=True)
-            }
-            figures = heatmap.Figures(list(videos.values()))
-            values = figures.of(np.arange(len(videos)))
-            chosen = (self.args.metric_for_best_model or "").removeprefix("eval_")
-            if chosen in values and values[chosen] is None:
-                note = figures.note(chosen, None, list(videos))
-                raise InputError(
-                    f"selection.select is {chosen}, which the validation data do not give: {note}"
-                )
-            found = {f"eval_{name}": v for name in HEATMAP_METRICS if (v := values[name]) is not None}
+            found = self._heatmap_metrics(*self.heatmap_eval)
             self.log(dict(found))
             metrics |= found
         return metrics
+
+    def _heatmap_metrics(self, processor, store) -> dict[str, float]:
+        """Of one video after the other: what metrics need of it is small, its frames are not."""
+        engine = HfModel(self.accelerator.unwrap_model(self.model).eval(), processor)
+        videos: dict[str, heatmap.VideoScores] = {}
+        samples: Any = self.eval_dataset  # a list of them, `stage.Batches`
+        for sample in samples:
+            clip = store.frames(sample)
+            with self.accelerator.autocast():  # as the losses are evaluated
+                maps = engine.heatmaps([clip])
+            assert maps is not None  # `Stage.check`: these metrics are of a stage that trains on heatmaps
+            videos[sample.id] = heatmap.VideoScores(sample, maps[0], clip)
+        figures = heatmap.Figures(list(videos.values()))
+        values = figures.of(np.arange(len(videos)))
+        chosen = (self.args.metric_for_best_model or "").removeprefix("eval_")
+        if chosen in values and values[chosen] is None:
+            note = figures.note(chosen, None, list(videos))
+            raise InputError(f"selection.select is {chosen}, which the validation data do not give: {note}")
+        return {f"eval_{name}": v for name in HEATMAP_METRICS if (v := values[name]) is not None}
+
+    def _evaluate(self, trial, ignore_keys_for_eval, skip_scheduler=False):
+        # transformers evaluates first and saves then: an evaluation that fails would cost all steps since the
+        # last checkpoint, and again at every start.
+        if self.control.should_save:
+            self._save_checkpoint(self.model, trial)
+        return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+
+    def _save_checkpoint(self, model, trial):
+        step = self.state.global_step
+        if self._saved != step:
+            super()._save_checkpoint(model, trial)
+            self._saved = step
+            return
+        # Saved before it was evaluated: what the evaluation found is added.
+        folder = Path(self.args.output_dir, f"checkpoint-{step}")
+        if self.state.best_global_step == step:
+            self.state.best_model_checkpoint = str(folder)
+        if self.args.should_save:
+            self.state.save_to_json(str(folder / STATE))
+
+    def evaluate_what_was_not(self) -> None:
+        """The evaluation that a run owes which was stopped behind its checkpoint."""
+        step = self.state.global_step
+        done = any("eval_loss" in row for row in self.state.log_history if row["step"] == step)
+        if step and not done and self.args.eval_strategy == "steps" and step % self.state.eval_steps == 0:
+            self._saved = step
+            self._determine_best_metric(self._evaluate(None, None), None)
+            self._save_checkpoint(self.model, None)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         # The loss alone: a packed batch has logits where something is learned, which no metric could read.

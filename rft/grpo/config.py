@@ -238,7 +238,10 @@ class GrpoRun:
     trains: list[str] = field(default_factory=lambda: ["*"])
     """Name patterns of the parameters that learn."""
     lora: LoraSpec | None = None
-    """Adapters on the last decoder layers beside them."""
+    """Adapters beside them, on the last decoder layers unless told otherwise."""
+    load_in_4bit: bool = False
+    """The decoder's frozen linear layers in NF4 while adapters train (`rft.common.four_bit`); completions are
+    drawn by transformers from the policy itself."""
     method: str = "grpo"
     """grpo (TRL's losses, by training.loss_type) or reg_grpo (DeepVideo-R1)."""
     reg_scale: float = 1.0
@@ -300,6 +303,11 @@ def check(run: GrpoRun) -> None:
         raise InputError(f"method: {run.method!r} is none of {', '.join(METHODS)}")
     if not run.engine.startswith("server:") and run.engine not in ROLLOUTS:
         raise InputError(f"engine: {run.engine!r} is none of {', '.join(ROLLOUTS)}, server:URL,URL")
+    if run.load_in_4bit and run.engine not in ("hf", "transformers"):
+        raise InputError(
+            f"load_in_4bit: completions are drawn from the policy itself, set engine: hf; with {run.engine}"
+            " it was not run"
+        )
     for name in run.loggers:
         if name not in LOGGERS:
             raise InputError(f"loggers: {name!r} is none of {', '.join(LOGGERS)}")

@@ -33,7 +33,7 @@ FREE = (
 # What cannot be applied to a run that has begun: other parameters than its optimiser knows, another start or
 # precision than its weights have, another measure than `best/` was chosen by.
 FIXED = (
-    *("model", "trains", "lora", "evaluate.*"),
+    *("model", "trains", "lora", "load_in_4bit", "evaluate.*"),
     *(f"training.{name}" for name in ("optim*", "bf16", "fp16", "tf32", "fsdp*", "deepspeed", "use_cpu")),
 )
 SCHEDULE = tuple(  # DeepSpeed restores these by itself
@@ -80,6 +80,8 @@ def _filled(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
     if "classes" in settings:  # of a record from before `reading` held them
         own["reading"]["classes"] = settings["classes"]
     kept = {key: value for key, value in settings.items() if key != "classes"}
+    if kept.get("lora"):  # of a record from before LoRA had targets
+        kept["lora"] = {"targets": [], **kept["lora"]}
     return own | kept | {"training": training | settings.get("training", {})}
 
 

@@ -69,14 +69,15 @@ def train_set(rows: list[dict[str, Any]]) -> Dataset:
     return Dataset.from_list(rows, on_mixed_types="use_json")
 
 
-def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
-    """The cache of vision features; InputError where the tower trains, whose features would change."""
+def features_of(run: GrpoRun, model) -> FeatureCache | None:
+    """The cache of vision features; InputError where the tower trains, by itself or by LoRA: its features
+    would change."""
     if run.features is None:
         return None
-    if any(name.startswith("model.visual.") for name in learned):
+    if any(p.requires_grad for p in model.model.visual.parameters()):
         raise InputError(
-            "features: the vision tower trains, so its features change; leave it out of `trains` or leave"
-            " out `features`"
+            "features: the vision tower trains, so its features change; leave it out of `trains` and of"
+            " `lora.targets`, or leave out `features`"
         )
     return FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
 
@@ -117,8 +118,8 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     model = weights.loaded(run.model, arguments, run.attention)
     model.generation_config = plain_config(model.generation_config, processor.tokenizer)
     dtype = model.dtype
-    tuner, learned = weights.made_trainable(model, run.trains, run.lora, arguments)
-    features = features_of(run, model, learned)
+    tuner, held = weights.made_trainable(model, run, arguments)
+    features = features_of(run, model)
     out = made(run.out)
     if engine is None:
         engine = engine_of(run, model, processor, arguments.generation_batch_size, room, completion)
@@ -142,15 +143,12 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
             redraws=run.redraws,
             features=features,
             tuner=tuner,
+            held=held,
             tokens=run.tokens,
             dtype=dtype,
             bad_clips=bad_clips,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
-            reference=(
-                weights.like(weights.loaded(run.model, arguments, run.attention), model)
-                if arguments.beta
-                else None
-            ),
+            reference=weights.reference(run, arguments, model) if arguments.beta else None,
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
         )
         log.trainer, trainer.new_settings = trainer, bool(standing.changes)

@@ -63,10 +63,11 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
     per group (False: once per completion, as TRL does; kept for comparison). method: grpo (TRL's losses) or
     reg_grpo with `reg_scale`. redraws: how often groups whose completions all earn the same are replaced by
     other prompts in a step (dynamic sampling, as DAPO's; 0 never). features: where to keep what a frozen
-    vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains. tokens: of a
-    log-prob pass; groups of similar length share one. bad_clips: where clips that cannot be decoded are
-    skipped. reference: the model that `beta` keeps the policy near. dtype: of the policy where engines and
-    checkpoints get it, None as it trains.
+    vision tower makes of clips. tuner: PEFT's LoraModel around the policy, where LoRA trains. held: the
+    weights that the policy has in four bits, as they were. tokens: of a log-prob pass; groups of similar
+    length share one. bad_clips: where clips that cannot be decoded are skipped. reference: the model that
+    `beta` keeps the policy near. dtype: of the policy where engines and checkpoints get it, None as it
+    trains.
 
     Raises InputError for settings that cannot work together.
     """
@@ -92,6 +93,7 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         redraws: int = 0,
         features: FeatureCache | None = None,
         tuner=None,
+        held: dict[str, torch.Tensor] | None = None,
         tokens: int = TOKENS,
         reference=None,
         dtype: torch.dtype | None = None,
@@ -101,6 +103,7 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         self.engine, self.store, self.features, self.tuner = engine, store, features, tuner
         self.once_per_group, self.method, self.reg_scale = once_per_group, method, reg_scale
         self.redraws, self.tokens, self.dtype, self.bad_clips = redraws, tokens, dtype, bad_clips
+        self.held = held or {}
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
         self._micro: MicroBatch | None = (
             None  # what the loss at hand is about; None while rollouts are scored
@@ -117,6 +120,10 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         self.correction = correction_of(args) if method == "grpo" else None
         super().__init__(args=args, rollout_func=lambda prompts, _: self.rollout(prompts), **kwargs)
         self.beta = self.args.beta = beta
+        if self.held and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+            raise InputError(
+                "load_in_4bit: what is in four bits is not sharded; leave out DeepSpeed and FSDP"
+            )
         if beta:
             self.ref_model = self._prepared(reference.eval().requires_grad_(False))
 
@@ -152,7 +159,7 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         """The policy's weights as an engine takes them (`rft.grpo.weights`), gathered while the block
         lasts."""
         with self.gathered():
-            yield list(whole(self.core, self.tuner, self.dtype))
+            yield list(whole(self.core, self.tuner, self.dtype, self.held))
 
     def sync_weights(self) -> None:
         """Give the engine the current weights, once per optimiser step. A shared engine gets them from the

@@ -32,7 +32,15 @@ GOLDEN = json.loads((ROOT / "tests/golden/resolved_configs.json").read_text(enco
 # Keys that have come since the golden values were taken, at any depth (attention: to GRPO).
 SINCE = {"prompt_tokens", "reading", "classes", "form", "reward_limits", "held_out", "skip_bad_clips"}
 SINCE |= {"min_pixels", "max_pixels", "total_pixels", "adam_beta2", "attention"}
-SINCE |= {"rae_input", "prompt_order", "ahd_layout", "prompt_features"}
+SINCE |= {"rae_input", "prompt_order", "ahd_layout", "prompt_features", "load_in_4bit", "targets"}
+# What files say otherwise since then, and why.
+CHANGED = {
+    # AHD is no longer trained against text features of which nobody recorded the prompts.
+    "configs/stage/closed.yaml": {
+        ("prompts",): "configs/prompts/surveillance.yaml",
+        ("stages", 0, "text_features"): True,
+    },
+}
 MACHINE = ("output_dir", "use_cpu", "logging_dir", "hub_token")
 FOLDERS = {cls.FOLDER: cls for cls in (Curriculum, GrpoRun, Suite, Gate, Board)}
 CLASSES = {
@@ -54,9 +62,14 @@ def without_younger(found):
     return [without_younger(value) for value in found] if isinstance(found, list) else found
 
 
-def today(old: dict) -> dict:
+def today(old: dict, path: str = "") -> dict:
     """Old values at their places of today."""
     old = copy.deepcopy(old)
+    for keys, value in CHANGED.get(path, {}).items():
+        place = old
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
     for plan in (old, old.get("backbone")):
         if plan and "stages" in plan:
             plan["stages"] = [moved.brought_over(stage, moved.STAGE) for stage in plan["stages"]]
@@ -80,7 +93,7 @@ def test_every_file_of_the_golden_values_is_shipped():
 @pytest.mark.parametrize("path", GOLDEN["resolved"])
 def test_shipped_files_resolve_to_the_values_they_had(path):
     assert without_younger(dataclasses.asdict(resolved(path))) == without_younger(
-        today(GOLDEN["resolved"][path])
+        today(GOLDEN["resolved"][path], path)
     )
 
 

@@ -86,17 +86,20 @@ class AnomalyHeatmapDecoder(nn.Module):
         nn.init.zeros_(self.text_features)
 
     def forward(self, features: list[torch.Tensor], grids: Sequence[Grid]) -> Decoded:
-        """features: per layer (N, d) of clips of these grids, one behind the other and in raster order.
+        """features: per layer (N, d) of clips of these grids, of any type, one behind the other and in raster
+        order.
 
         Both results come from here: sharded weights are whole only while their own module runs."""
-        s = F.normalize(self.text_features, dim=-1).to(features[0].dtype)
+        # The decoder's own type: while it trains it is float32 behind a frozen tower in bfloat16.
+        own = self.layer_weights.dtype
+        s = F.normalize(self.text_features, dim=-1).to(own)
         # Without gradients nothing of the wide projections need stay: in parts they take a tenth of the
         # memory.
         parts = CHUNK if not torch.is_grad_enabled() else max(1, len(features[0]))
         fused = cast(
             torch.Tensor,
             sum(
-                w * torch.cat([F.normalize(mlp(part), dim=-1) @ s.T for part in f.split(parts)])
+                w * torch.cat([F.normalize(mlp(part.to(own)), dim=-1) @ s.T for part in f.split(parts)])
                 for w, mlp, f in zip(self.layer_weights, self.mlps, features, strict=True)
             ),
         )

@@ -1,6 +1,7 @@
 """Configurations of T-VAD on Qwen2.5-VL and on Qwen3-VL: what the backbones' lack. Source: arXiv 2511.00524,
 section 3."""
 
+import warnings
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,14 @@ class TvadFields(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         """As the backbone's; an older checkpoint's fields are migrated. Raises InputError for a newer one."""
         where = str(config_dict.get("_name_or_path") or kwargs.get("name_or_path") or "config.json")
-        return super().from_dict(CHECKPOINT.check(config_dict, where), **kwargs)
+        config_dict = CHECKPOINT.check(config_dict, where)
+        if config_dict.get("use_ahd", True) and not config_dict.get("text_prompts"):
+            warnings.warn(
+                "a T-VAD checkpoint that does not say from which prompts its AHD's text features were made:"
+                " heatmaps are as it learned them, but AHD can only be trained further with a prompt set",
+                stacklevel=2,
+            )
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def form(self) -> dict[str, str]:

@@ -335,15 +335,10 @@ class TvadLMMixin(PreTrainedModel):
         )
 
     @torch.no_grad()
-    def set_text_features(self, processor, prompts: dict[str, list[str]]) -> bool:
-        """Make AHD's class features from `prompts` {"normal": [...], "abnormal": [...]} with the frozen
-        language model: mean over tokens, then over prompts (section 3.1), of its hidden states or, as the
-        precursor has it, of its input embeddings (`prompt_features`). Stored with the weights and the prompt
-        set; False where they were made before from the same prompts and kept."""
-        if self.model.ahd is None or (
-            self.config.text_prompts == prompts and bool(self.model.ahd.text_features.any())
-        ):
-            return False
+    def own_text_features(self, processor, prompts: dict[str, list[str]]) -> torch.Tensor:
+        """Features (2, D) of `prompts` {"normal": [...], "abnormal": [...]} by the language model as it is:
+        mean over tokens, then over prompts (section 3.1), of its hidden states or, as the precursor has it,
+        of its input embeddings (`prompt_features`)."""
         pooled = []
         for name in ("normal", "abnormal"):
             features = []
@@ -356,7 +351,20 @@ class TvadLMMixin(PreTrainedModel):
                     states = self.model.language_model(input_ids=ids).last_hidden_state
                 features.append(states[0].float().mean(0))
             pooled.append(torch.stack(features).mean(0))
-        self.model.ahd.text_features.copy_(torch.stack(pooled))
+        return torch.stack(pooled)
+
+    @torch.no_grad()
+    def set_text_features(self, processor, prompts: dict[str, list[str]]) -> bool:
+        """Make AHD's class features from `prompts` with the frozen language model. Stored with the weights
+        and the prompt set; False where the same ones are there already, or there is no AHD."""
+        ahd = self.model.ahd
+        if ahd is None:
+            return False
+        # Always anew: prompts that are the same say nothing of the language model that read them.
+        made = self.own_text_features(processor, prompts).to(ahd.text_features)
+        if self.config.text_prompts == prompts and torch.equal(made, ahd.text_features):
+            return False
+        ahd.text_features.copy_(made)
         self.config.text_prompts = prompts
         return True
 

@@ -41,16 +41,15 @@ def start_from(
     AHD and RAE with seeded random weights; one that carries the precursor's tokens and decoder keeps them.
     switches: fields of T-VAD such as use_ahd=False; None for a field of `configuration.FORM` is the published
     value, or what the checkpoint has; modules that a checkpoint lacks start random, those that are switched
-    off are left out. attention: transformers' attn_implementation; decoder: safetensors of the precursor's
-    decoder, for a backbone that has none. What the checkpoint says of sampling is left out
-    (`tvad.model.generation`), which is said on stderr. Raises InputError that names the path.
+    off are left out. seed: of all random weights; dtype: auto is as stored, float32 of a YAML file;
+    attention: transformers' attn_implementation; decoder: safetensors of the precursor's decoder, for a
+    backbone that has none. What the checkpoint says of sampling is left out (`tvad.model.generation`), which
+    is said on stderr. Raises InputError that names the path.
     """
     switches = {key: value for key, value in switches.items() if value is not None}
     path = located(path)
     if path.endswith((".yaml", ".yml")):
-        model, processor = tiny.build(path, **switches)
-        _attend(model, attention, path)
-        return model, processor
+        return _untrained(path, seed, dtype, attention, switches)
     if not Path(path, "config.json").is_file():
         raise InputError(f"{path}: not a checkpoint folder (no config.json) and not a YAML file")
     try:
@@ -96,6 +95,16 @@ def start_from(
         prompt_order=config.prompt_order,
     )
     return model, processor
+
+
+def _untrained(path: str, seed: int, dtype: str, attention: str | None, switches: dict):
+    """The model of a YAML file, with all that holds for one of a folder."""
+    kind = torch.float32 if dtype == "auto" else getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype):
+        raise InputError(f"{path}: dtype is {dtype!r}, expected auto, float32 or bfloat16")
+    model, processor = tiny.build(path, seed, **switches)
+    _attend(model, attention, path)
+    return model.to(kind), processor
 
 
 def _attend(model, attention: str | None, path: str) -> None:

@@ -57,7 +57,7 @@ class TinyModel:
     family: Literal["qwen2_5_vl", "qwen3_vl"]
     """Backbone."""
     seed: int
-    """Of the weights and of the texts that the tokenizer is trained on."""
+    """Of the texts that the tokenizer is trained on, and of the weights where a curriculum has no own."""
     vocab_size: int
     """Of the tokenizer, protocol tags included; the model's is rounded up to a multiple of 64."""
     vision: dict
@@ -206,14 +206,14 @@ def prompts_in(path: str | Path) -> dict[str, list[str]]:
     return read(path).prompts
 
 
-def build(path: str | Path, **switches):
-    """Model with random weights (seeded) and processor from the YAML file `path`. switches: fields of T-VAD,
-    such as use_ahd=False. Raises InputError that names the key."""
+def build(path: str | Path, seed: int | None = None, **switches):
+    """Model with random weights (of `seed`, else of the file's) and processor from the YAML file `path`.
+    switches: fields of T-VAD, such as use_ahd=False. Raises InputError that names the key."""
     spec = read(path)
     tokenizer = build_tokenizer(spec.vocab_size, spec.seed)
     built = build_config(spec, tokenizer, **switches)
     processor = build_processor(spec, tokenizer, built)
-    torch.manual_seed(spec.seed)
+    torch.manual_seed(spec.seed if seed is None else seed)
     model = untrained(built).float()
     eos, pad = built.text_config.eos_token_id, built.text_config.pad_token_id
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = eos, pad

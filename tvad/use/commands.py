@@ -282,6 +282,31 @@ def convert(weights: str, out: Annotated[str, cli.FILE]) -> int:
     return 0
 
 
+def plain(model: str, out: Annotated[str, cli.FOLDER]) -> int:
+    """A Qwen-VL checkpoint in the published layout, from a T-VAD model without AHD and RAE: stock
+    transformers and vLLM load it.
+
+    Args:
+        model: Checkpoint folder of a model that has neither.
+        out: Folder of the new checkpoint.
+
+    Example:
+        tvad plain --model runs/mine/model --out checkpoints/mine
+    """
+    from tvad.model.plain import plain as backbone_of
+    from tvad.model.start import load
+
+    target = Path(out)
+    if target.exists():
+        raise InputError(f"--out: {out} exists already")
+    loaded, processor = load(model)
+    with whole_folder(target) as temporary:
+        for part in backbone_of(loaded, processor, model):
+            part.save_pretrained(temporary)
+    print(f"a plain Qwen-VL checkpoint in {target}")
+    return 0
+
+
 def names(what: Literal["configs", "models"], /) -> int:
     """Names that commands take in place of a path.
 
