@@ -13,11 +13,12 @@ class Rollout:
     """The clips of a rollout, one a group, whatever TRL does with the rows: `group_index` (B,) says which
     clip a completion is about, and travels with it through TRL's shuffling and splitting.
 
-    vision: the clips' pixels, grids (G, 3) and seconds a step (G,), one after the other; keys: hash of every
-    clip, where features are kept, else none.
+    vision: the clips' pixels, grids (G, 3) and seconds a step (G,), one after the other; videos: their files;
+    keys: hash of every clip, where features are kept, else none.
     """
 
     vision: dict[str, torch.Tensor]
+    videos: list[str]
     keys: list[str]
     group_index: torch.Tensor
 
@@ -38,6 +39,7 @@ class Rollout:
         """Both, the clips of `later` behind these: its group indices grow by len(self)."""
         return Rollout(
             {name: torch.cat([value, later.vision[name]]) for name, value in self.vision.items()},
+            self.videos + later.videos,
             self.keys + later.keys,
             torch.cat([self.group_index, later.group_index + len(self)]),
         )

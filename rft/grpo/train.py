@@ -21,10 +21,11 @@ from rft.common.model_card import rft_card
 from rft.common.run_log import RunLog
 from rft.common.trainable import add_lora, select_trainable
 from rft.grpo import difficulty, mixture, record, steps
+from rft.grpo.buffered import lies_in
 from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
-from rft.grpo.features import FeatureCache, weights_hash
+from rft.grpo.features import FeatureCache, tower_hash
 from rft.grpo.run_page import write_run_page
 from rft.grpo.video_grpo import (
     VideoGRPOTrainer,
@@ -56,16 +57,16 @@ def prompts_of(
     return rows
 
 
-def features_of(run: GrpoRun, model, learned: list[str]) -> FeatureCache | None:
+def features_of(run: GrpoRun, model) -> FeatureCache | None:
     """The cache of vision features; InputError where the tower trains, whose features would change."""
     if run.features is None:
         return None
-    if any(name.startswith("model.visual.") for name in learned):
+    if any(parameter.requires_grad for parameter in model.model.visual.parameters()):
         raise InputError(
             "features: the vision tower trains, so its features change; leave it out of `trains` or leave"
             " out `features`"
         )
-    return FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
+    return FeatureCache(run.features.folder, run.features.gigabytes, tower_hash(run.model))
 
 
 def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> VideoGRPOTrainer:
@@ -84,15 +85,15 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     steps.check_numbers(run, arguments)
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     rows = prompts_of(run, samples, tasks, arguments)
-    standing = _standing(run, arguments, samples, resume_with)
+    standing = _standing(run, arguments, samples, len(rows), resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
     dtype = "bfloat16" if arguments.bf16 else "float32"
     model = AutoModelForImageTextToText.from_pretrained(run.model, dtype=dtype)
     processor = AutoProcessor.from_pretrained(run.model)
-    learned = select_trainable(model, run.trains)
+    select_trainable(model, run.trains)
     tuner = add_lora(model, run.lora) if run.lora else None
-    features = features_of(run, model, learned)
+    features = features_of(run, model)
     out = made(run.out)
     if engine is None:
         engine = engine_of(
@@ -155,8 +156,10 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     return trainer
 
 
-def _standing(run: GrpoRun, arguments, samples: list[Sample], resume_with: resume.With) -> record.Standing:
-    """Where the run stands; what will not be able to go on is said on stderr."""
+def _standing(
+    run: GrpoRun, arguments, samples: list[Sample], prompts: int, resume_with: resume.With
+) -> record.Standing:
+    """Where the run over so many prompts stands; what will not be able to go on is said on stderr."""
     if arguments.save_only_model or arguments.save_strategy == "no":
         kept = "hold weights alone" if arguments.save_only_model else "are not written"
         print(f"training: checkpoints {kept}: this run cannot be resumed", file=sys.stderr)
@@ -164,7 +167,8 @@ def _standing(run: GrpoRun, arguments, samples: list[Sample], resume_with: resum
     facts = record.made_of(run, samples, processes)
     standing = record.standing(run, arguments, facts, resume_with)
     cycle = arguments.steps_per_generation * arguments.num_iterations
-    if standing.step * arguments.gradient_accumulation_steps % cycle:
+    inside = steps.passes_done(standing.step, prompts, arguments)[1] % cycle
+    if standing.checkpoint and inside and (standing.changes or not lies_in(standing.checkpoint, processes)):
         print(
             f"{standing.checkpoint}: lies inside a rollout, which serves {cycle} passes: it is drawn anew",
             file=sys.stderr,

@@ -1,7 +1,7 @@
 """Run by tests/rft/test_scale.py in one or more processes: three GRPO steps on scripted completions, losses
 written as JSON.
 
-python scale_run.py CHECKPOINT DATA OUT COMPLETIONS_A_PROCESS
+python scale_run.py CHECKPOINT DATA OUT COMPLETIONS_A_PROCESS [FEATURES]
 """
 
 import json
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.models.base import Completion  # noqa: E402
-from rft.grpo.config import GrpoRun  # noqa: E402
+from rft.grpo.config import Features, GrpoRun  # noqa: E402
 from rft.grpo.train import train  # noqa: E402
 from tvad.common import config  # noqa: E402
 from tvad.model import TvadProcessor  # noqa: E402
@@ -57,7 +57,7 @@ class Scripted:
         return None
 
 
-def main(checkpoint: str, data: str, out: str, batch: str) -> None:
+def main(checkpoint: str, data: str, out: str, batch: str, features: str | None = None) -> None:
     path = ROOT / "configs/grpo/demo.yaml"
     run = config.build(GrpoRun, config.read_yaml(path), str(path))
     training = run.training | {
@@ -79,6 +79,7 @@ def main(checkpoint: str, data: str, out: str, batch: str) -> None:
         topics=None,
         rewards={"format": 0.5, "answer": 1.0},
         training=training,
+        features=Features(features) if features else None,
     )
     engine = Scripted(TvadProcessor.from_pretrained(checkpoint))
     trainer = train(run, engine)

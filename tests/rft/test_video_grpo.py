@@ -182,10 +182,12 @@ def test_joined_rollouts_keep_the_clips_of_their_rows():
             "video_grid_thw": grids,
             "second_per_grid_ts": torch.ones(len(marks)),
         }
-        return Rollout(vision, [str(mark) for mark in marks], torch.arange(len(marks)))
+        keys = [str(mark) for mark in marks]
+        return Rollout(vision, [f"{key}.mp4" for key in keys], keys, torch.arange(len(marks)))
 
     both = rollout(5.0, 6.0).joined(rollout(7.0))
-    assert len(both) == 3 and both.keys == ["5.0", "6.0", "7.0"] and both.group_index.tolist() == [0, 1, 2]
+    assert len(both) == 3 and both.keys == ["5.0", "6.0", "7.0"] and both.videos[2] == "7.0.mp4"
+    assert both.group_index.tolist() == [0, 1, 2]
     chosen = both.clips([2, 1])
     assert chosen["pixel_values_videos"][:, 0].tolist() == [7.0, 6.0, 6.0]
     assert chosen["video_grid_thw"].tolist() == [[1, 1, 1], [1, 1, 2]]
