@@ -6,6 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from tvad.common.errors import InputError
+from tvad.control import chat
+from tvad.data.video import Frames
+from tvad.model.processing import TvadProcessor
+
+ENDS = 60  # characters of a prompt's end that the rewards see
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,15 @@ def video_of(prompt: list[dict]) -> str:
             if part.get("type") == "video":
                 return part["video"]
     raise InputError("a prompt has no video part")
+
+
+def prompt_ids_of(
+    processor: TvadProcessor, prompts: list, clips: list[Frames], grids: torch.Tensor
+) -> tuple[list[list[int]], list[str]]:
+    """Prompts as the model reads them, video tokens expanded, and how their texts end (a template may open
+    the reasoning). grids: (G, 3) of the clips."""
+    texts = [
+        processor.expand(chat(processor, prompt), grid, clip)
+        for prompt, grid, clip in zip(prompts, grids, clips, strict=True)
+    ]
+    return [processor.tokenizer(text)["input_ids"] for text in texts], [text[-ENDS:] for text in texts]

@@ -39,17 +39,14 @@ from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.passes import passes
 from rft.grpo.redraw import redrawn, without_signal
 from rft.grpo.reg_grpo import regression_loss
-from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
+from rft.grpo.rollout import MicroBatch, Rollout, group_starts, prompt_ids_of, video_of
 from rft.rewards.base import defect_shares, needs_of
 from rft.rewards.mix import total
 from tvad.common.errors import InputError
-from tvad.control import chat
 from tvad.data.dataset import ClipStore
 from tvad.data.video import Frames
 from tvad.model.modeling import TvadForConditionalGeneration
 from tvad.model.processing import TvadProcessor
-
-ENDS = 60  # characters of a prompt's end that the rewards see
 
 
 class VideoGRPOTrainer(GoesOn, GRPOTrainer):
@@ -203,7 +200,9 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
         clips = [self.store.load(video_of(prompt)) for prompt in asked]
         found, maps = self._answers(asked, clips, int(counts.max()))
         vision = self.processing_class.vision_inputs(clips)
-        prompt_ids, ends = self._prompt_ids(asked, clips, vision["video_grid_thw"])
+        prompt_ids, ends = prompt_ids_of(self.processing_class, asked, clips, vision["video_grid_thw"])
+        if isinstance(self.engine, KeepsPrompts) and self.engine.prompt_ids != prompt_ids:
+            raise RuntimeError("the engine and the processor expand the prompt differently")
         self._rollout = self._of_clips([video_of(prompt) for prompt in asked], vision, group_index)
         completions = [c for group, count in zip(found, counts, strict=True) for c in group[:count]]
         output = {
@@ -244,22 +243,6 @@ class VideoGRPOTrainer(GoesOn, GRPOTrainer):
             if not any("heat" in needs_of(reward) for reward in self.reward_funcs):
                 return found, None
             return found, self.engine.heatmaps(clips) or [None] * len(clips)
-
-    def _prompt_ids(
-        self, prompts: list, clips: list[Frames], grids: torch.Tensor
-    ) -> tuple[list[list[int]], list[str]]:
-        """Prompts as the model reads them, video tokens expanded, and how their texts end (a template may
-        open the reasoning); RuntimeError where the engine read others: its log-probs would be about another
-        text."""
-        processor = self.processing_class
-        texts = [
-            processor.expand(chat(processor, prompt), grid, clip)
-            for prompt, grid, clip in zip(prompts, grids, clips, strict=True)
-        ]
-        found = [processor.tokenizer(text)["input_ids"] for text in texts]
-        if isinstance(self.engine, KeepsPrompts) and self.engine.prompt_ids != found:
-            raise RuntimeError("the engine and the processor expand the prompt differently")
-        return found, [text[-ENDS:] for text in texts]
 
     def save_policy(self, folder: Path) -> None:
         """A self-contained checkpoint of the policy, sharded weights gathered, LoRA merged; training goes on

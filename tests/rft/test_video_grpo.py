@@ -79,6 +79,16 @@ def test_trl_has_not_moved():
         GRPOTrainer._log_metric
     ) and "self._metrics[mode]" in inspect.getsource(GRPOTrainer.log)
     assert "RepeatSampler(" in inspect.getsource(GRPOTrainer._get_train_sampler)
+    # What `_prepare_inputs` here does in another order of rows, and when.
+    source = inspect.getsource(GRPOTrainer._prepare_inputs)
+    for piece in (
+        "generate_every = self.args.steps_per_generation * self.num_iterations",
+        "if self._step % generate_every == 0 or self._buffered_inputs is None:",
+        "shuffle_sequence_dict(generation_batch)",
+        "split_tensor_dict(generation_batch, self.args.steps_per_generation)",
+        "self._buffered_inputs[self._step % self.args.steps_per_generation]",
+    ):
+        assert piece in source
     # The last thing that a checkpoint gets says that it is whole.
     saving = inspect.getsource(Trainer._save_checkpoint)
     assert saving.index("self._save_rng_state(") < saving.index("TRAINER_STATE_NAME")
