@@ -153,7 +153,8 @@ def curves(run: Path) -> Section | None:
         found.append((drawn, "Frames of all videos whose truth is known in one ROC."))
     points = heatmap.detection_curves(videos)
     for name, area, what in (("rbdr", "RBDC", "regions found"), ("tbdr", "TBDC", "tracks found")):
-        keep = points["fpr"] <= 1
+        # Not a number where no region is anomalous: the metric cannot be had either, and says so in its row.
+        keep = (points["fpr"] <= 1) & np.isfinite(points[name])
         if keep.sum() > 1:
             chosen = np.unique(np.linspace(0, keep.sum() - 1, 200).round().astype(int))
             x, y = points["fpr"][keep][chosen], points[name][keep][chosen]

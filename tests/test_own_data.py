@@ -4,6 +4,7 @@ commands of its first block."""
 import json
 import re
 import shlex
+from pathlib import Path
 
 from clip_files import write_clip
 from conftest import ROOT
@@ -87,3 +88,18 @@ def test_the_table_on_the_page_is_read(tmp_path, monkeypatch):
         write_clip(tmp_path / "clips" / name, "mpeg4" if name.endswith("avi") else "libx264")
     (tmp_path / "my.csv").write_text(re.search(r"```text\n(file,.*?)```", PAGE, re.S)[1])
     assert guard(tvad, documented()[0][1:]) == 0 and len(load("data/own")) == 3
+
+
+def test_a_model_with_heatmaps_on_a_table_without_masks_leads_to_a_report(tmp_path, monkeypatch, capsys):
+    """Normal videos have regions (none), the others have no mask: no curve of regions can be drawn."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cam 1.mp4", "cam 2.mp4", "cam 7.avi"):
+        write_clip(tmp_path / "clips" / name, "mpeg4" if name.endswith("avi") else "libx264")
+    (tmp_path / "my.csv").write_text(re.search(r"```text\n(file,.*?)```", PAGE, re.S)[1])
+    first, second = documented()[:2]
+    assert guard(tvad, first[1:]) == 0
+    model = f"hf:{Path(__file__).parents[1] / 'assets/tvad-tiny'}"
+    assert guard(bench, [model if word == "baseline:random" else word for word in second[1:]]) == 0
+    assert "heatmap.rbdc, heatmap.tbdc: cannot be had" in capsys.readouterr().out
+    page = (tmp_path / "runs/own/report.html").read_text()
+    assert "frame ROC" in page and "regions found" not in page

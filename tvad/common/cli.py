@@ -62,6 +62,8 @@ def guard(main: Callable[..., int], *args) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # half an emoji in somebody's text ends no command
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # ours look themselves
     try:
         return main(*args)
     except InputError as error:
