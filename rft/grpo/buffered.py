@@ -40,7 +40,9 @@ def save(checkpoint: str | Path, accelerator: Any, passes: list[dict[str, Any]],
         for name, value in given.items()
         if value is not None
     }
-    save_file(tensors, _file(checkpoint, accelerator.process_index), {"videos": json.dumps(videos)})
+    save_file(
+        tensors, _file(checkpoint, accelerator.process_index), {"videos": json.dumps(videos, allow_nan=False)}
+    )
 
 
 def load(checkpoint: str | Path, accelerator: Any) -> tuple[list[dict[str, Any]], list[str]]:

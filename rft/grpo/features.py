@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from rft.grpo.passes import most
 from rft.grpo.rollout import Rollout
 from tvad.common.errors import InputError
-from tvad.common.files import made, replacing
+from tvad.common.files import json_text, made, replacing
 from tvad.model.clips import SeenClip
 from tvad.model.modeling import TvadForConditionalGeneration
 
@@ -38,7 +38,8 @@ def tower_hash(checkpoint: str | Path) -> str:
     folder = Path(checkpoint)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     decided = {name: config.get(name) for name in ("vision_config", "ahd_layers", "use_ahd")}
-    found = hashlib.sha256(json.dumps(decided | {"quantization": config.get("quantization_config")}).encode())
+    decided["quantization"] = config.get("quantization_config")
+    found = hashlib.sha256(json_text(decided, str(folder / "config.json")).encode())
     places: dict[str, tuple[Path, str]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as weights:
