@@ -1,7 +1,11 @@
-"""What a checkpoint brings back when a training goes on, and what the settings at hand replace in it."""
+"""What a checkpoint brings back when a training goes on, and what the settings at hand replace in it; that it
+is whole or absent."""
 
 import copy
+import shutil
+from pathlib import Path
 
+from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
@@ -13,6 +17,19 @@ class GoesOn(Trainer):
     at hand."""
 
     new_settings = False
+
+    def _save_checkpoint(self, model, trial):
+        """The trainer's; where it fails, the half-written folder is removed and the error says what to do."""
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+            if self.accelerator.is_main_process:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise InputError(
+                f"{folder}: cannot be written ({' '.join(str(error).split())[:200]}); earlier checkpoints are"
+                " whole: make room, then start again"
+            ) from error
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         # The checkpoint's optimiser brings its own rates, betas and decay beside its moments, its schedule

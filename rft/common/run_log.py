@@ -43,6 +43,8 @@ class RunLog(TrainerCallback):
         self.bar = tqdm(
             total=state.max_steps, initial=state.global_step, unit="step", desc="train", disable=None
         )
+        if not state.is_world_process_zero:
+            return
         # A kill comes between a step's line and the next checkpoint: the steps since then are done again, and
         # their lines too.
         for name in ("log.jsonl", "rollouts.jsonl"):

@@ -117,8 +117,10 @@ class BenchEvaluation(TrainerCallback):
         trainer = self.trainer
         folder = self.out / "evaluations" / f"step-{state.global_step}"
         with trainer.engine_ready():
-            run(trainer.engine, f"{trainer.engine.name}:{self.out}@{state.global_step}", self.suite, folder)
-        trainer.accelerator.wait_for_everyone()
+            if trainer.accelerator.is_main_process:  # one folder, one benchmark; the others wait for it
+                name = f"{trainer.engine.name}:{self.out}@{state.global_step}"
+                run(trainer.engine, name, self.suite, folder)
+            trainer.accelerator.wait_for_everyone()
         metrics = json.loads((folder / "metrics.json").read_text())
         if self.plan.metric not in metrics:
             raise InputError(

@@ -1,50 +1,89 @@
 """What a frozen vision tower makes of a clip, kept on disk across epochs and runs: memory-mapped, bounded,
-shared by processes."""
+shared by processes.
+
+Found again by all that decides it: the tower's weights as the checkpoint's files have them (in memory they
+may be sharded over processes, and empty), what the configuration says of it, the very patches that it is
+given, the precision and attention that it runs in."""
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from rft.grpo.passes import most
 from rft.grpo.rollout import Rollout
-from tvad.common.files import made
-from tvad.data.video import Frames
+from tvad.common.errors import InputError
+from tvad.common.files import json_text, made, replacing
 from tvad.model.clips import SeenClip
 from tvad.model.modeling import TvadForConditionalGeneration
 
+TOWER = "visual."  # in the names of its weights, with or without `model.` before it
 
-def weights_hash(module: torch.nn.Module) -> str:
-    """Hash of a module's weights and buffers, by name and value."""
-    found = hashlib.sha256()
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+
+def _put(found: "hashlib._Hash", name: str, tensor: torch.Tensor) -> None:
+    found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+    found.update(tensor.contiguous().view(torch.uint8).numpy().data)
+
+
+def tower_hash(checkpoint: str | Path) -> str:
+    """Hash of a checkpoint's vision tower: its weights by name and value, its configuration, which layers are
+    read off it. Raises InputError where the files hold no tower."""
+    folder = Path(checkpoint)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    decided = {name: config.get(name) for name in ("vision_config", "ahd_layers", "use_ahd")}
+    decided["quantization"] = config.get("quantization_config")
+    found = hashlib.sha256(json_text(decided, str(folder / "config.json")).encode())
+    places: dict[str, tuple[Path, str]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            names = [name for name in weights.keys() if TOWER in name]  # noqa: SIM118
+            places |= {name.partition(TOWER)[2]: (file, name) for name in names}
+    if not places:
+        raise InputError(f"features: {folder} holds no weights of a vision tower in safetensors")
+    for short, (file, name) in sorted(places.items()):
+        with safe_open(file, "pt") as weights:
+            _put(found, short, weights.get_tensor(name))
     return found.hexdigest()[:24]
 
 
-def clip_hash(clip: Frames) -> str:
-    """Hash of the sampled frames."""
-    found = hashlib.sha256(f"{clip.images.shape}".encode())
-    found.update(np.ascontiguousarray(clip.images).data)
-    return found.hexdigest()[:32]
+def clip_keys(vision: dict[str, torch.Tensor]) -> list[str]:
+    """Hashes of clips as the tower is given them: patches, resized and normalised, and their grids."""
+    grids = vision["video_grid_thw"]
+    keys = []
+    for grid, pixels in zip(grids, vision["pixel_values_videos"].split(grids.prod(-1).tolist()), strict=True):
+        found = hashlib.sha256()
+        _put(found, str(grid.tolist()), pixels.cpu())
+        keys.append(found.hexdigest()[:32])
+    return keys
+
+
+def precision_of(core: TvadForConditionalGeneration) -> str:
+    """In what the tower runs here and now: its weights' type, autocast's, which attention."""
+    kind = core.device.type
+    types = [core.model.visual.dtype]
+    if torch.is_autocast_enabled(kind):
+        types.append(torch.get_autocast_dtype(kind))
+    attention = core.config.vision_config._attn_implementation
+    return "-".join([*(str(t).removeprefix("torch.") for t in types), str(attention)])
 
 
 class FeatureCache:
-    """`folder`/WEIGHTS/CLIP.safetensors, at most `gigabytes` (10^9 bytes) in all; the longest unused go
+    """`folder`/TOWER/CLIP.safetensors, at most `gigabytes` (10^9 bytes) in all; the longest unused go
     first.
 
     A file that cannot be read (cut by a full disk, say) counts as missing and is written again. Writers use a
     temporary name, so that several processes may share a folder.
     """
 
-    def __init__(self, folder: str | Path, gigabytes: float, weights: str):
-        self.folder = made(Path(folder) / weights)
+    def __init__(self, folder: str | Path, gigabytes: float, tower: str):
+        self.folder = made(Path(folder) / tower)
         self.most = int(gigabytes * 1e9)
         self.hits = self.misses = 0
         self._size = sum(f.stat().st_size for f in self._files())
@@ -79,12 +118,8 @@ class FeatureCache:
         if size > self.most:
             return
         path = self.folder / f"{key}.safetensors"
-        temporary = path.with_name(f"{key}.{os.getpid()}.tmp")
-        try:
+        with replacing(path) as temporary:
             save_file(tensors, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         self._size += size
         if self._size > self.most:
             self._shrink()
@@ -105,20 +140,27 @@ class FeatureCache:
 
 
 def seen_clips(
-    cache: FeatureCache, core: TvadForConditionalGeneration, rollout: Rollout, groups: list[int]
+    cache: FeatureCache,
+    core: TvadForConditionalGeneration,
+    rollout: Rollout,
+    groups: list[int],
+    accelerator: Any,
 ) -> list[SeenClip]:
     """What the frozen tower makes of the clips of `groups`: from the cache as far as it goes, the rest anew
     and kept."""
-    device = core.device
-    found = {g: cache.get(rollout.keys[g], device) for g in dict.fromkeys(groups)}
+    device, precision = core.device, precision_of(core)
+    keys = {g: f"{rollout.keys[g]}-{precision}" for g in groups}
+    found = {g: cache.get(key, device) for g, key in keys.items()}
     missing = [g for g, clip in found.items() if clip is None]
-    if missing:
-        vision = rollout.clips(missing)
+    # Sharded weights are gathered by all processes together: where one runs the tower, all do, one that lacks
+    # nothing for a clip that it has.
+    if most(accelerator, len(missing)):
+        vision = rollout.clips(missing or groups[:1])
         with torch.no_grad():
             fresh = core.model.see_clips(
                 vision["pixel_values_videos"].to(device), vision["video_grid_thw"].to(device)
             )
-        for g, seen in zip(missing, fresh, strict=True):
-            cache.put(rollout.keys[g], seen)
+        for g, seen in zip(missing, fresh, strict=bool(missing)):
+            cache.put(keys[g], seen)
             found[g] = seen
     return [clip for g in groups if (clip := found[g]) is not None]

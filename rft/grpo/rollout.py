@@ -7,6 +7,11 @@ from typing import Any
 import torch
 
 from tvad.common.errors import InputError
+from tvad.control import chat
+from tvad.data.video import Frames
+from tvad.model.processing import TvadProcessor
+
+ENDS = 60  # characters of a prompt's end that the rewards see
 
 
 @dataclass(frozen=True)
@@ -14,11 +19,12 @@ class Rollout:
     """The clips of a rollout, one a group, whatever TRL does with the rows: `group_index` (B,) says which
     clip a completion is about, and travels with it through TRL's shuffling and splitting.
 
-    vision: the clips' pixels, grids (G, 3) and seconds a step (G,), one after the other; keys: hash of every
-    clip, where features are kept, else none.
+    vision: the clips' pixels, grids (G, 3) and seconds a step (G,), one after the other; videos: their files;
+    keys: hash of every clip, where features are kept, else none.
     """
 
     vision: dict[str, torch.Tensor]
+    videos: list[str]
     keys: list[str]
     group_index: torch.Tensor
 
@@ -39,6 +45,7 @@ class Rollout:
         """Both, the clips of `later` behind these: its group indices grow by len(self)."""
         return Rollout(
             {name: torch.cat([value, later.vision[name]]) for name, value in self.vision.items()},
+            self.videos + later.videos,
             self.keys + later.keys,
             torch.cat([self.group_index, later.group_index + len(self)]),
         )
@@ -83,3 +90,15 @@ def video_of(prompt: list[dict]) -> str:
             if part.get("type") == "video":
                 return part["video"]
     raise InputError("a prompt has no video part")
+
+
+def prompt_ids_of(
+    processor: TvadProcessor, prompts: list, clips: list[Frames], grids: torch.Tensor
+) -> tuple[list[list[int]], list[str]]:
+    """Prompts as the model reads them, video tokens expanded, and how their texts end (a template may open
+    the reasoning). grids: (G, 3) of the clips."""
+    texts = [
+        processor.expand(chat(processor, prompt), grid, clip)
+        for prompt, grid, clip in zip(prompts, grids, clips, strict=True)
+    ]
+    return [processor.tokenizer(text)["input_ids"] for text in texts], [text[-ENDS:] for text in texts]

@@ -69,6 +69,15 @@ def prompts_wanted(arguments: Any) -> int:
     return math.ceil(passes / served) * rollout_prompts(arguments)
 
 
+def passes_done(steps: int, count: int, arguments: Any) -> tuple[int, int]:
+    """(whole epochs, passes) that lie behind `steps` steps over `count` prompts. An epoch's last step may
+    have fewer passes than the others."""
+    served = arguments.steps_per_generation * arguments.num_iterations
+    epoch = count // rollout_prompts(arguments) * served  # passes
+    epochs, rest = divmod(steps, math.ceil(epoch / arguments.gradient_accumulation_steps))
+    return epochs, epochs * epoch + rest * arguments.gradient_accumulation_steps
+
+
 def check_steps(count: int, arguments: Any) -> None:
     """Whether `count` prompts fill a step; those that every epoch leaves out are said on stderr. Raises
     InputError."""
@@ -91,6 +100,15 @@ def check_steps(count: int, arguments: Any) -> None:
         print(
             f"prompts: the last step of an epoch has {rest} of {accumulated} passes: {count // rollout}"
             " rollouts do not fill whole steps",
+            file=sys.stderr,
+        )
+    own, size = arguments.per_device_train_batch_size, arguments.num_generations
+    if own % size:
+        most = size // own if size % own == 0 else (size - 2) // own + 2
+        print(
+            f"groups: a pass takes {own} completions, a group has {size}: it is torn apart and its clip"
+            f" encoded in up to {most} passes; with per_device_train_batch_size a multiple of num_generations"
+            " once",
             file=sys.stderr,
         )
 

@@ -21,10 +21,11 @@ from rft.common.adapter import adapter_of, save_adapter
 from rft.common.model_card import rft_card
 from rft.common.run_log import RunLog
 from rft.grpo import difficulty, mixture, record, steps, weights
+from rft.grpo.buffered import lies_in
 from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
-from rft.grpo.features import FeatureCache, weights_hash
+from rft.grpo.features import FeatureCache, tower_hash
 from rft.grpo.held_out import held_out_of
 from rft.grpo.idle import check_idle
 from rft.grpo.room import processor_of, room_for
@@ -79,7 +80,7 @@ def features_of(run: GrpoRun, model) -> FeatureCache | None:
             "features: the vision tower trains, so its features change; leave it out of `trains` and of"
             " `lora.targets`, or leave out `features`"
         )
-    return FeatureCache(run.features.folder, run.features.gigabytes, weights_hash(model.model.visual))
+    return FeatureCache(run.features.folder, run.features.gigabytes, tower_hash(run.model))
 
 
 def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> VideoGRPOTrainer:
@@ -109,7 +110,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     held_out = held_out_of(run, tasks, arguments)
     if held_out and (both := {row["video"] for row in held_out} & {sample.clip() for sample in samples}):
         raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
-    standing = _standing(run, arguments, samples, resume_with)
+    standing = _standing(run, arguments, samples, len(rows), resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
     processor, completion = processor_of(run), arguments.max_completion_length
     watched = (evaluation.suite, evaluation.items) if evaluation else None
@@ -183,8 +184,10 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     return trainer
 
 
-def _standing(run: GrpoRun, arguments, samples: list[Sample], resume_with: resume.With) -> record.Standing:
-    """Where the run stands; what will not be able to go on is said on stderr."""
+def _standing(
+    run: GrpoRun, arguments, samples: list[Sample], prompts: int, resume_with: resume.With
+) -> record.Standing:
+    """Where the run over so many prompts stands; what will not be able to go on is said on stderr."""
     if arguments.save_only_model or arguments.save_strategy == "no":
         kept = "hold weights alone" if arguments.save_only_model else "are not written"
         print(f"training: checkpoints {kept}: this run cannot be resumed", file=sys.stderr)
@@ -192,7 +195,8 @@ def _standing(run: GrpoRun, arguments, samples: list[Sample], resume_with: resum
     facts = record.made_of(run, samples, processes)
     standing = record.standing(run, arguments, facts, resume_with)
     cycle = arguments.steps_per_generation * arguments.num_iterations
-    if standing.step * arguments.gradient_accumulation_steps % cycle:
+    inside = steps.passes_done(standing.step, prompts, arguments)[1] % cycle
+    if standing.checkpoint and inside and (standing.changes or not lies_in(standing.checkpoint, processes)):
         print(
             f"{standing.checkpoint}: lies inside a rollout, which serves {cycle} passes: it is drawn anew",
             file=sys.stderr,

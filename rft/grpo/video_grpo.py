@@ -9,14 +9,14 @@ What is taken over from TRL, and how:
   TRL's shuffling and splitting), the group's clip is encoded once and its prompt is computed once
   (`rft.grpo.logprobs`);
 - groups without signal may be drawn again (`_generate_and_score_completions`), rates of parse defects are
-  logged (`_calculate_rewards`), Reg-GRPO replaces the loss (`_compute_loss`), checkpoints are whole or absent
-  (`_save_checkpoint`);
+  logged (`_calculate_rewards`), Reg-GRPO replaces the loss (`_compute_loss`);
+- a rollout that serves several passes keeps its groups whole (`_prepare_inputs`), and lies beside a
+  checkpoint that is written in between (`_save_rng_state`, `_load_optimizer_and_scheduler`);
 - the trainer/sampler gap: log-probs of the engine against those of the first pass, logged at every step, and
   the loss corrected for it (`rft.grpo.importance`).
 """
 
 import math
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -25,35 +25,33 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from safetensors import SafetensorError
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.utils import split_tensor_dict
 
-from bench.models.base import Completion, HoldsModel, KeepsPrompts, Request, Sampling, Shared, Sleeps, batches
+from bench.models.base import Completion, HoldsModel, KeepsPrompts, Request, Sampling, Shared, Sleeps
 from rft.common.restored import GoesOn
 from rft.common.run_log import save_whole
+from rft.grpo import buffered, steps
 from rft.grpo.config import TOKENS
-from rft.grpo.features import FeatureCache, clip_hash, seen_clips
+from rft.grpo.features import FeatureCache, clip_keys, seen_clips
 from rft.grpo.held_out import Watches
 from rft.grpo.importance import compared, correction_of
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
-from rft.grpo.redraw import replaced, without_signal
+from rft.grpo.passes import passes
+from rft.grpo.redraw import redrawn, without_signal
 from rft.grpo.reg_grpo import regression_loss
-from rft.grpo.rollout import MicroBatch, Rollout, group_starts, video_of
+from rft.grpo.rollout import MicroBatch, Rollout, group_starts, prompt_ids_of, video_of
 from rft.grpo.skipping import BadClips
 from rft.grpo.weights import whole
-from rft.rewards.base import completion_text, needs_of, parsed
+from rft.rewards.base import defect_shares, needs_of
 from rft.rewards.mix import total, unpaid
 from tvad.common.errors import InputError
-from tvad.control import chat
 from tvad.data.dataset import ClipStore
-from tvad.data.sample import DIALOGUE_TURN
 from tvad.data.video import Frames
 from tvad.model.modeling import TvadForConditionalGeneration
 from tvad.model.processing import TvadProcessor
-
-ENDS = 60  # characters of a prompt's end that the rewards see
 
 
 class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
@@ -203,9 +201,10 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         clips = [self.store.load(video_of(prompt)) for prompt in asked]
         found, maps = self._answers(asked, clips, int(counts.max()))
         vision = self.processing_class.vision_inputs(clips)
-        prompt_ids, ends = self._prompt_ids(asked, clips, vision["video_grid_thw"])
-        hashes = [clip_hash(clip) for clip in clips] if self.features is not None else []
-        self._rollout = Rollout(vision, hashes, torch.tensor(group_index))
+        prompt_ids, ends = prompt_ids_of(self.processing_class, asked, clips, vision["video_grid_thw"])
+        if isinstance(self.engine, KeepsPrompts) and self.engine.prompt_ids != prompt_ids:
+            raise RuntimeError("the engine and the processor expand the prompt differently")
+        self._rollout = self._of_clips([video_of(prompt) for prompt in asked], vision, group_index)
         completions = [c for group, count in zip(found, counts, strict=True) for c in group[:count]]
         output = {
             "prompt_ids": [prompt_ids[g] for g in group_index],
@@ -220,6 +219,12 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
                 "times": [clips[g].moments for g in group_index],
             }
         return output
+
+    def _of_clips(
+        self, videos: list[str], vision: dict[str, torch.Tensor], group_index: list[int]
+    ) -> Rollout:
+        keys = clip_keys(vision) if self.features is not None else []
+        return Rollout(vision, videos, keys, torch.tensor(group_index))
 
     def _answers(
         self, prompts: list, clips: list[Frames], count: int
@@ -241,22 +246,6 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
                 return found, None
             return found, self.engine.heatmaps(clips) or [None] * len(clips)
 
-    def _prompt_ids(
-        self, prompts: list, clips: list[Frames], grids: torch.Tensor
-    ) -> tuple[list[list[int]], list[str]]:
-        """Prompts as the model reads them, video tokens expanded, and how their texts end (a template may
-        open the reasoning); RuntimeError where the engine read others: its log-probs would be about another
-        text."""
-        processor = self.processing_class
-        texts = [
-            processor.expand(chat(processor, prompt), grid, clip)
-            for prompt, grid, clip in zip(prompts, grids, clips, strict=True)
-        ]
-        found = [processor.tokenizer(text)["input_ids"] for text in texts]
-        if isinstance(self.engine, KeepsPrompts) and self.engine.prompt_ids != found:
-            raise RuntimeError("the engine and the processor expand the prompt differently")
-        return found, [text[-ENDS:] for text in texts]
-
     def save_policy(self, folder: Path) -> None:
         """A self-contained checkpoint of the policy, sharded weights gathered, LoRA merged; training goes on
         as before."""
@@ -273,15 +262,11 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         rewards[unpaid(rewards, self.reward_weights.to(rewards.device))] = math.nan
         if bool(rewards.isnan().all()):
             raise InputError(f"rewards: none applies to any of the {len(rewards)} completions of a rollout")
-        defects = [
-            parsed(completion_text(completion), row, "strict").defects
-            for completion, row in zip(completions, inputs, strict=True)
-            if row["task"] != DIALOGUE_TURN
-        ]
-        if defects:
-            self._log_metric("parse/defective", sum(map(bool, defects)) / len(defects))
-            for name in sorted({name for found in defects for name in found}):
-                self._log_metric(f"parse/{name}", sum(name in found for found in defects) / len(defects))
+        size = self.num_generations if self.model.training else self.num_generations_eval
+        apart = self.multi_objective_aggregation == "normalize_then_sum"
+        self._flat = without_signal(rewards, self.reward_weights.to(rewards.device), size, apart)
+        for name, share in defect_shares(completions, inputs).items():
+            self._log_metric(f"parse/{name}", share)
         start = self.accelerator.process_index * len(prompts)
         own = total(rewards[start : start + len(prompts)], self.reward_weights.to(rewards.device))
         for task in sorted({row["task"] for row in inputs}):
@@ -301,10 +286,37 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
             raise RuntimeError("log-probs are asked for before anything was drawn")
         return self._rollout
 
+    def _prepare_inputs(self, generation_batch):
+        """TRL's, but for the order of a rollout's rows: its groups stay whole."""
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        count = self.args.steps_per_generation
+        if self._step % (count * self.num_iterations) == 0 or self._buffered_inputs is None:
+            output = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_tensor_dict(buffered.by_groups(output), count)
+        return self._buffered_inputs[self._step % count]
+
+    def _get_train_sampler(self, dataset=None):
+        self._sampler = super()._get_train_sampler(dataset)
+        return self._sampler
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        if self._step % (self.args.steps_per_generation * self.num_iterations):
+            buffered.save(output_dir, self.accelerator, self._buffered_inputs, self._last_rollout().videos)
+
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
-        # TRL counts passes from 0 again, and would make rollouts at other steps than an uninterrupted run.
-        self._step = self.state.global_step * self.args.gradient_accumulation_steps
+        # TRL counts passes from 0 again, and would make rollouts at other steps than an uninterrupted run;
+        # its sampler would repeat the order of the first epoch.
+        epochs, self._step = steps.passes_done(self.state.global_step, len(self.train_dataset), self.args)
+        for _ in range(epochs):
+            torch.randperm(len(self.train_dataset), generator=self._sampler.generator)
+        inside = self._step % (self.args.steps_per_generation * self.num_iterations)
+        if inside and not self.new_settings and buffered.lies_in(checkpoint, self.accelerator.num_processes):
+            self._buffered_inputs, videos = buffered.load(checkpoint, self.accelerator)
+            vision = self.processing_class.vision_inputs([self.store.load(video) for video in videos])
+            self._rollout = self._of_clips(videos, vision, [])
 
     def _drawn(self, inputs) -> dict:
         """TRL's rollout, rewards and advantages, and which clip each row is about."""
@@ -312,22 +324,23 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
             inputs = self.bad_clips.replaced(self, inputs)
         output = super()._generate_and_score_completions(inputs)
         output["group_index"] = self._last_rollout().group_index.to(output["completion_ids"].device)
+        # TRL decides by deviations, which rounding keeps from 0.
+        self._metrics[self._mode]["frac_reward_zero_std"][-1] = float(self._flat.float().mean())
         return output
 
+    def _without_signal(self, count: int) -> list[int]:
+        """Which of this process's `count` groups of those just drawn teach nothing."""
+        start = self.accelerator.process_index * count
+        return self._flat[start : start + count].nonzero().flatten().tolist()
+
     def _redrawn(self, output: dict) -> dict:
-        """Replace groups without signal (all advantages 0) by other prompts, as long as there are some and
-        `redraws` allows."""
-        size, count_replaced = self.num_generations, 0
+        """Replace groups without signal by other prompts, as long as there are some and `redraws` allows."""
+        size, pad_id = self.num_generations, self._tokenizer.pad_token_id
         count = len(output["advantages"]) // size
-        rng = np.random.default_rng([self.args.seed, self.state.global_step, self.accelerator.process_index])
-        first = empty = without_signal(output["advantages"], size)
-        for drawing in range(1, self.redraws + 1):
-            # Every process draws as many as the one that lacks most: drawing is a common affair.
-            wanted = int(
-                self.accelerator.gather(torch.tensor([len(empty)], device=self.accelerator.device)).max()
-            )
-            if not wanted:
-                break
+        # By pass and not by step, which may have several rollouts.
+        rng = np.random.default_rng([self.args.seed, self._step, self.accelerator.process_index])
+
+        def draw(drawing: int, wanted: int) -> tuple[dict, list[int]]:
             kept, self._drawing = self._last_rollout(), drawing
             chosen = rng.choice(len(self.train_dataset), wanted, replace=len(self.train_dataset) < wanted)
             fresh = self._drawn([dict(self.train_dataset[int(i)]) for i in chosen for _ in range(size)])
@@ -335,15 +348,15 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
             # rows keep their indices, the new rows' grow by the number of old clips.
             fresh["group_index"] = fresh["group_index"] + len(kept)
             self._rollout = kept.joined(self._last_rollout())
-            dull = set(without_signal(fresh["advantages"], size))
-            good = [g for g in range(wanted) if g not in dull][: len(empty)]
-            output = replaced(output, empty[: len(good)], fresh, good, size, self._tokenizer.pad_token_id)
-            count_replaced += len(good)
-            empty = empty[len(good) :]
+            return fresh, self._without_signal(wanted)
+
+        empty, share = self._without_signal(count), float(self._flat.float().mean())
+        output, found = redrawn(output, empty, self.redraws, size, pad_id, self.accelerator, draw)
         # TRL divides token losses by this; the new completions have other lengths.
         output["num_items_in_batch"] = self.accelerator.gather(output["completion_mask"].sum()).sum()
-        self._metrics["train"]["dynamic/no_signal"].append(len(first) / count)
-        self._metrics["train"]["dynamic/replaced"].append(count_replaced / count)
+        found = self.accelerator.gather(output["advantages"].new_tensor([found / count])).mean()
+        self._metrics["train"]["dynamic/no_signal"].append(share)
+        self._metrics["train"]["dynamic/replaced"].append(float(found))
         return output
 
     def _compute_loss(self, model, inputs):
@@ -394,8 +407,7 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         groups = groups_in(input_ids, attention_mask, logits_to_keep, group_index, self.once_per_group)
         logps, entropies = ([input_ids.new_empty(0)] * len(input_ids) for _ in range(2))
         with self.accelerator.autocast():
-            for part in batches([group.tokens for group in groups], self.tokens):
-                chosen = [groups[n] for n in part]
+            for chosen in passes(groups, self.tokens, self.accelerator):
                 clips = [group.clip for group in chosen]
                 found = group_logprobs(
                     model,
@@ -405,7 +417,11 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
                     rollout.clips(clips),
                     self.temperature,
                     self._tokenizer.pad_token_id,
-                    seen_clips(self.features, self.core, rollout, clips) if self.features else None,
+                    (
+                        seen_clips(self.features, self.core, rollout, clips, self.accelerator)
+                        if self.features
+                        else None
+                    ),
                     compute_entropy and self._entropy_bonus_enabled,
                 )
                 for group, values, spreads in zip(chosen, *found, strict=True):
@@ -425,16 +441,3 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
             if not metrics[name]:
                 del metrics[name]
         super().log(logs, start_time)
-
-    def _save_checkpoint(self, model, trial):
-        """TRL's; where it fails, the half-written folder is removed and the error says what to do."""
-        try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
-            if self.accelerator.is_main_process:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise InputError(
-                f"{folder}: cannot be written ({' '.join(str(error).split())[:200]}); earlier checkpoints are"
-                " whole: make room, then start again"
-            ) from error

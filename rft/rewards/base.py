@@ -89,6 +89,20 @@ def parsed(text: str, row: Mapping[str, Any], mode: Literal["strict", "lenient"]
     return parse(text, mode, reading, opened, timing=timing)
 
 
+def defect_shares(completions: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The share of completions with any defect (`defective`) and with each, of those that have tags."""
+    defects = [
+        parsed(completion_text(completion), row, "strict").defects
+        for completion, row in zip(completions, rows, strict=True)
+        if row["task"] != DIALOGUE_TURN
+    ]
+    if not defects:
+        return {}
+    names = sorted({name for found in defects for name in found})
+    shares = {name: sum(name in found for found in defects) / len(defects) for name in names}
+    return {"defective": sum(map(bool, defects)) / len(defects)} | shares
+
+
 def _end_of(prompt: Any) -> str:
     """The end of a prompt that is text, or whose last message the model is to continue."""
     if isinstance(prompt, list):

@@ -1,7 +1,7 @@
-"""Run by tests/rft/test_scale.py in one or more processes: three GRPO steps on scripted completions, losses
-written as JSON.
+"""Run by tests/rft/test_scale.py in one or more processes: three GRPO steps on scripted completions; losses,
+how many passes each process needed and made and what it lacked in the cache, written as JSON.
 
-python scale_run.py CHECKPOINT DATA OUT COMPLETIONS_A_PROCESS
+python scale_run.py CHECKPOINT DATA OUT COMPLETIONS_A_PROCESS FEATURES TOKENS_A_PASS
 """
 
 import json
@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from accelerate.utils import gather_object
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench.models.base import Completion  # noqa: E402
-from rft.grpo.config import GrpoRun  # noqa: E402
+from bench.models.base import Completion, batches  # noqa: E402
+from rft.grpo import video_grpo  # noqa: E402
+from rft.grpo.config import Features, GrpoRun  # noqa: E402
 from rft.grpo.train import train  # noqa: E402
 from tvad.common import config  # noqa: E402
 from tvad.model import TvadProcessor  # noqa: E402
@@ -57,7 +59,7 @@ class Scripted:
         return None
 
 
-def main(checkpoint: str, data: str, out: str, batch: str) -> None:
+def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens: str) -> None:
     path = ROOT / "configs/grpo/demo.yaml"
     run = config.build(GrpoRun, config.read_yaml(path), str(path))
     training = run.training | {
@@ -80,9 +82,21 @@ def main(checkpoint: str, data: str, out: str, batch: str) -> None:
         topics=None,
         rewards={"format": 0.5, "answer": 1.0},
         training=training,
+        features=Features(features),
+        tokens=int(tokens),
     )
     engine = Scripted(TvadProcessor.from_pretrained(checkpoint))
+    counts, inner = [], video_grpo.passes
+
+    def counted(groups, most, accelerator):
+        found = inner(groups, most, accelerator)
+        counts.append([len(batches([group.tokens for group in groups], most)), len(found)])
+        return found
+
+    video_grpo.passes = counted
     trainer = train(run, engine)
+    own = {"passes": counts, "misses": trainer.features.misses}
+    every = gather_object([own])
     if trainer.accelerator.is_main_process:
         rows = [
             {k: row[k] for k in ("loss", "reward", "grad_norm") if k in row}
@@ -91,7 +105,13 @@ def main(checkpoint: str, data: str, out: str, batch: str) -> None:
         ]
         Path(out, "losses.json").write_text(
             json.dumps(
-                {"rows": rows, "synced": engine.synced, "processes": trainer.accelerator.num_processes}
+                {
+                    "rows": rows,
+                    "synced": engine.synced,
+                    "processes": trainer.accelerator.num_processes,
+                    "passes": [one["passes"] for one in every],
+                    "misses": [one["misses"] for one in every],
+                }
             )
         )
 

@@ -3,14 +3,17 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ROOT, SHIPPED, free_port, until_up
 from grpo_runs import run_of
 
@@ -26,10 +29,13 @@ from tvad.prompts import messages
 SCRIPT = str(ROOT / "tests/rft/scale_run.py")
 
 
-def losses(command: list[str], checkpoint, scenes, out, batch: int) -> dict:
+TOKENS = 547  # two groups of a process fill a pass or not, by a token or two
+
+
+def losses(command: list[str], checkpoint, scenes, out, batch: int, features) -> dict:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [*command, SCRIPT, str(checkpoint), str(scenes), str(out), str(batch)],
+        [*command, SCRIPT, str(checkpoint), str(scenes), str(out), str(batch), str(features), str(TOKENS)],
         capture_output=True,
         text=True,
         timeout=500,
@@ -42,14 +48,40 @@ def losses(command: list[str], checkpoint, scenes, out, batch: int) -> dict:
 
 @pytest.fixture(scope="module")
 def alone(scenes, tmp_path_factory):
-    """Three steps of 16 completions in one process."""
-    return losses([sys.executable], SHIPPED, scenes, tmp_path_factory.mktemp("alone"), 16)
+    """(what three steps of 16 completions in one process gave, folder of its features)"""
+    folder = tmp_path_factory.mktemp("alone")
+    features = folder / "features"
+    return losses([sys.executable], SHIPPED, scenes, folder, 16, features), features
+
+
+def sharded(folder: Path) -> Path:
+    """The shipped ZeRO-3, but with every weight sharded: by default DeepSpeed leaves those of fewer than
+    100,000 values whole, which here are nearly all."""
+    shipped = yaml.safe_load((ROOT / "configs/accelerate/zero3.yaml").read_text())
+    plan = shipped["deepspeed_config"]
+    zero = {"stage": plan["zero_stage"], "stage3_param_persistence_threshold": 0}
+    zero |= {"stage3_gather_16bit_weights_on_model_save": plan["zero3_save_16bit_model"]}
+    auto = dict.fromkeys(
+        ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"), "auto"
+    )
+    own = folder / "zero3.json"
+    own.write_text(
+        json.dumps(auto | {"zero_optimization": zero, "gradient_clipping": plan["gradient_clipping"]})
+    )
+    settings = {k: v for k, v in shipped.items() if k != "mixed_precision"}
+    settings["deepspeed_config"] = {"deepspeed_config_file": str(own), "zero3_init_flag": False}
+    (folder / "zero3.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "zero3.yaml"
 
 
 @pytest.mark.parametrize(
     "how", ["ddp", *(pytest.param(how, marks=pytest.mark.slow) for how in ("zero2", "zero3"))]
 )
 def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
+    """Though one needs more passes than the other, and one lacks the features of a clip."""
+    alone, known = alone
+    features = shutil.copytree(known, tmp_path / "features")
+    sorted(features.rglob("*.safetensors"))[0].unlink()
     if how != "ddp" and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("DeepSpeed is not installed")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
@@ -59,13 +91,17 @@ def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
             "-m",
             "accelerate.commands.launch",
             "--config_file",
-            str(ROOT / f"configs/accelerate/{how}.yaml"),
+            str(sharded(tmp_path) if how == "zero3" else ROOT / f"configs/accelerate/{how}.yaml"),
             "--num_processes",
             "2",
             "--mixed_precision",
             "no",
         ]
-    found = losses(launch, SHIPPED, scenes, tmp_path, 8)
+    found = losses(launch, SHIPPED, scenes, tmp_path, 8, features)
+    one, other = found["passes"]
+    assert any(a[0] != b[0] for a, b in zip(one, other, strict=True)), "processes need the same: no test"
+    assert [a[1] for a in one] == [b[1] for b in other]
+    assert found["misses"][0] != found["misses"][1], "processes lack the same: no test"
     assert found["processes"] == 2 and alone["processes"] == 1 and found["synced"] == 3
     for one, two in zip(alone["rows"], found["rows"], strict=True):
         assert two["reward"] == pytest.approx(one["reward"], abs=1e-6)

@@ -79,6 +79,16 @@ def test_trl_has_not_moved():
         GRPOTrainer._log_metric
     ) and "self._metrics[mode]" in inspect.getsource(GRPOTrainer.log)
     assert "RepeatSampler(" in inspect.getsource(GRPOTrainer._get_train_sampler)
+    # What `_prepare_inputs` here does in another order of rows, and when.
+    source = inspect.getsource(GRPOTrainer._prepare_inputs)
+    for piece in (
+        "generate_every = self.args.steps_per_generation * self.num_iterations",
+        "if self._step % generate_every == 0 or self._buffered_inputs is None:",
+        "shuffle_sequence_dict(generation_batch)",
+        "split_tensor_dict(generation_batch, self.args.steps_per_generation)",
+        "self._buffered_inputs[self._step % self.args.steps_per_generation]",
+    ):
+        assert piece in source
     # The last thing that a checkpoint gets says that it is whole.
     saving = inspect.getsource(Trainer._save_checkpoint)
     assert saving.index("self._save_rng_state(") < saving.index("TRAINER_STATE_NAME")
@@ -182,10 +192,12 @@ def test_joined_rollouts_keep_the_clips_of_their_rows():
             "video_grid_thw": grids,
             "second_per_grid_ts": torch.ones(len(marks)),
         }
-        return Rollout(vision, [str(mark) for mark in marks], torch.arange(len(marks)))
+        keys = [str(mark) for mark in marks]
+        return Rollout(vision, [f"{key}.mp4" for key in keys], keys, torch.arange(len(marks)))
 
     both = rollout(5.0, 6.0).joined(rollout(7.0))
-    assert len(both) == 3 and both.keys == ["5.0", "6.0", "7.0"] and both.group_index.tolist() == [0, 1, 2]
+    assert len(both) == 3 and both.keys == ["5.0", "6.0", "7.0"] and both.videos[2] == "7.0.mp4"
+    assert both.group_index.tolist() == [0, 1, 2]
     chosen = both.clips([2, 1])
     assert chosen["pixel_values_videos"][:, 0].tolist() == [7.0, 6.0, 6.0]
     assert chosen["video_grid_thw"].tolist() == [[1, 1, 1], [1, 1, 2]]

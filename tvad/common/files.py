@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,19 +33,23 @@ def _refuse(name: str) -> float:
 
 def write_whole(path: str | os.PathLike, text: str) -> Path:
     """Write UTF-8 text to a temporary name beside `path`, whose folder is made, then rename; returns the
-    path. Half of a surrogate pair is spelt \\udXXX, which JSON reads back as it was."""
+    path. The name is this call's own: where several processes write one file, the last one's stays. Half of a
+    surrogate pair is spelt \\udXXX, which JSON reads back as it was."""
     path = Path(path)
-    temporary = made(path.parent) / f".{path.name}.tmp"
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    temporary = made(path.parent) / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary name beside `path`, of its kind, which takes its place when the block ends well, and goes
-    when it does not."""
-    temporary = Path(path).with_name(f".tmp.{Path(path).name}")
+    """A temporary name beside `path`, of its kind and this call's own, which takes its place when the block
+    ends well, and goes when it does not."""
+    temporary = Path(path).with_name(f".tmp.{secrets.token_hex(4)}.{Path(path).name}")
     try:
         yield temporary
         temporary.replace(path)

@@ -1,0 +1,91 @@
+"""What several processes of one run do to the files that they share."""
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import bench.run
+from rft.common.run_log import RunLog
+from rft.grpo.callbacks import BenchEvaluation
+from rft.grpo.config import Evaluate
+from tvad.common.files import replacing, write_whole
+
+
+@pytest.mark.parametrize("how", ["write_whole", "replacing"])
+def test_two_processes_that_write_one_file_leave_it_whole_and_nothing_else(tmp_path, monkeypatch, how):
+    """The second writes from beginning to end while the first is about to rename."""
+
+    def write(text):
+        if how == "write_whole":
+            write_whole(tmp_path / "grpo.json", text)
+        else:
+            with replacing(tmp_path / "grpo.json") as temporary:
+                temporary.write_text(text)
+
+    rename, others = Path.replace, ["second"]
+
+    def interrupted(self, target):
+        if others:
+            write(others.pop())
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    write("first")
+    assert os.listdir(tmp_path) == ["grpo.json"]
+    assert (tmp_path / "grpo.json").read_text() == "first", "whose rename came last"
+
+
+def test_one_process_drops_the_lines_of_steps_that_are_done_again(tmp_path):
+    lines = "".join(json.dumps({"step": n}) + "\n" for n in (1, 2, 3))
+    (tmp_path / "log.jsonl").write_text(lines)
+    for first in (False, True):
+        log = RunLog(tmp_path)
+        state = SimpleNamespace(max_steps=4, global_step=2, is_world_process_zero=first)
+        log.on_train_begin(None, state, None)
+        log.on_train_end(None, state, None)
+        kept = (tmp_path / "log.jsonl").read_text()
+        assert kept == (lines[: lines.rindex("{")] if first else lines)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_process_runs_the_benchmark_and_the_others_wait_for_its_figures(
+    scenes, tmp_path, monkeypatch, first
+):
+    """The others read what it wrote, and find the same weights to be the best."""
+    folder, events = tmp_path / "evaluations" / "step-1", []
+
+    def measured(engine, name, suite, out):
+        events.append("run")
+        write_whole(out / "metrics.json", json.dumps({"m": {"value": 0.5}}))
+
+    def waits():
+        events.append("wait")
+        if not first and not folder.exists():
+            measured(None, "", None, folder)  # what the first did meanwhile
+            events.pop()
+
+    class Engine:
+        name = "hf"
+
+    class Ready:
+        def __enter__(self):
+            events.append("ready")
+
+        def __exit__(self, *error):
+            events.append("done")
+
+    accelerator = SimpleNamespace(is_main_process=first, wait_for_everyone=waits)
+    monkeypatch.setattr(bench.run, "run", measured)
+    evaluation = BenchEvaluation(Evaluate("scenes", "m", 1, overrides=["--data", str(scenes)]), tmp_path)
+    evaluation.trainer = SimpleNamespace(
+        engine=Engine(),
+        accelerator=accelerator,
+        engine_ready=Ready,
+        save_policy=lambda out: events.append("save"),
+    )
+    evaluation.on_step_end(None, SimpleNamespace(global_step=1, max_steps=1), None)
+    assert events == ["ready", *(["run"] if first else []), "wait", "done", "wait", "save"]
+    assert (tmp_path / "best.json").exists() == first
