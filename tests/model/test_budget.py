@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import transformers as T
-from stock_checkpoint import stock
+from published_checkpoint import stock
 
 from tvad.common.errors import InputError
 from tvad.data.video import Budget, Frames

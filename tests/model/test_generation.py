@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from stock_checkpoint import PUBLISHED, stock
+from published_checkpoint import PUBLISHED, stock
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from bench.models.base import Request, Sampling
