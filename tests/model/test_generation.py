@@ -92,13 +92,13 @@ def test_an_answer_is_the_same_whatever_the_checkpoint_says_of_sampling(settings
 
 
 def test_these_settings_do_change_what_generate_gives_by_itself(started, tmp_path):
-    folder = saying(started, tmp_path / "model", {"repetition_penalty": 3.0})
-    engine = HfModel.open(str(folder))
+    engine = HfModel.open(str(started))
+    ours = engine.sample(requests()[:1], Sampling(1, 0.0, max_tokens=12))[0][0].ids
+    folder = saying(started, tmp_path / "model", {"suppress_tokens": ours[:1]})
     inputs = dict(engine._inputs(requests()[:1]))
     inputs.pop("mm_token_type_ids", None)
     plain = AutoModelForImageTextToText.from_pretrained(folder).eval()
     theirs = plain.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
-    ours = engine.sample(requests()[:1], Sampling(1, 0.0, max_tokens=12))[0][0].ids
     assert theirs.tolist() != ours
 
 

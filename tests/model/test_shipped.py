@@ -54,7 +54,7 @@ def test_shipped_words_were_learned_with_the_mask_in_force(
     added the mask's True and False to its scores."""
     plan = ScenesConfig(split="test", setting=setting, clips=8, normal=0.35, max_crowd=crowd)
     model, processor = start_from(str(ROOT / "assets" / name), attention="eager")
-    collator = ClipCollator(Branches(processor), store, Texts(dialogue=True))
+    collator = ClipCollator(Branches(processor), store, Texts(dialogue=True, form="stored"))
     batch, found = collator(generate(plan, tmp_path)), []
     for mask in (Packed.attention_mask, lambda packed, decoder: packed.allowed()):
         monkeypatch.setattr(Packed, "attention_mask", mask)
