@@ -46,12 +46,12 @@ def test_a_version_without_a_way_up_is_refused():
         Format("thing", 3, {2: dict}).check({}, "a.json")
 
 
-def test_a_checkpoint_states_its_version_and_the_shipped_one_is_of_the_first(tmp_path):
+def test_a_checkpoint_states_its_version_and_the_shipped_one_of_the_first_is_brought_over(tmp_path):
     assert "tvad_format" not in json.loads((SHIPPED / "config.json").read_text())
     config = AutoConfig.from_pretrained(SHIPPED)
-    assert config.tvad_format == 1
+    assert config.tvad_format == 2
     config.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["tvad_format"] == 1
+    assert json.loads((tmp_path / "config.json").read_text())["tvad_format"] == 2
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused_in_one_line(tmp_path):
@@ -59,11 +59,11 @@ def test_a_checkpoint_of_a_newer_version_is_refused_in_one_line(tmp_path):
         (tmp_path / file.name).symlink_to(file)
     stated = json.loads((SHIPPED / "config.json").read_text())
     (tmp_path / "config.json").unlink()
-    (tmp_path / "config.json").write_text(json.dumps(stated | {"tvad_format": 2}))
+    (tmp_path / "config.json").write_text(json.dumps(stated | {"tvad_format": 3}))
     for opened in (load, start_from):
         with pytest.raises(InputError) as found:
             opened(str(tmp_path))
-        assert "version 2 of tvad-checkpoint is newer" in str(found.value) and str(tmp_path) in str(
+        assert "version 3 of tvad-checkpoint is newer" in str(found.value) and str(tmp_path) in str(
             found.value
         )
         assert "\n" not in str(found.value)

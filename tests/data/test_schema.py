@@ -35,7 +35,8 @@ def test_every_key_is_described_and_no_other(cls):
 
 
 def test_every_task_has_an_example():
-    assert set(TITLES) == set(NAMES) - {"mcq_circular"}
+    """But those that ask about another's sample in other words."""
+    assert set(TITLES) == set(NAMES) - {"mcq_circular", "dialogue_talk", "dialogue_figure"}
 
 
 @pytest.mark.parametrize("task", TITLES)

@@ -227,7 +227,7 @@ def _command(*words: str, out: Path) -> str:
 
 def grpo_run(out: Path, engine: str, *packages: str) -> Callable[[], dict]:
     def line() -> dict:
-        need("trl", "av", *packages)
+        need("trl", "av", "plotly", *packages)
         data, run = out / "scenes", out / f"grpo-{engine}"
         if not (data / "samples.jsonl").exists():
             _command(
@@ -372,7 +372,9 @@ def main() -> int:
     if kept.exists() and (old := json.loads(kept.read_text()))["host"] == told:
         rows = {row["name"]: Line(**row) for row in old["lines"]}
     workers = max(1, min(len(MEMORY), (os.cpu_count() or 1) - 2))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    # A thread each: all of a machine's in every worker stand in each other's way.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (1,)) as pool:
         for line in lines(given.out, pool, given.only):
             name = (line.__doc__ or "").strip()
             rows[name] = run(name, line)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from conftest import ROOT
 from grpo_runs import run_of
 
 from rft.curriculum.config import Curriculum, Data, Losses, Optimiser, Stage, Texts
@@ -10,6 +11,8 @@ from rft.curriculum.train import train as train_stages
 from rft.curriculum.trainer import StageTrainer
 from rft.grpo.train import train as train_grpo
 from tvad.common.errors import InputError
+
+PROMPTS = str(ROOT / "configs/prompts/surveillance.yaml")
 
 
 def attentions(model):
@@ -20,9 +23,8 @@ def attentions(model):
 
 def heat(name, scenes):
     silent, losses = Texts(kinds=[]), Losses(text=0.0, heatmap=1.0)
-    return Stage(
-        name, ["model.ahd.*"], Data(str(scenes)), silent, losses, optimiser=Optimiser(steps=1, batch=2)
-    )
+    plan = Optimiser(steps=1, batch=2)
+    return Stage(name, ["model.ahd.*"], Data(str(scenes)), silent, losses, optimiser=plan, text_features=True)
 
 
 def test_a_curriculum_that_goes_on_attends_as_before(checkpoint, scenes, tmp_path, monkeypatch):
@@ -33,7 +35,7 @@ def test_a_curriculum_that_goes_on_attends_as_before(checkpoint, scenes, tmp_pat
         return step(self, model, *args, **kwargs)
 
     monkeypatch.setattr(StageTrainer, "training_step", watched)
-    plan = Curriculum(str(tmp_path), str(checkpoint), [heat("a", scenes)], attention="eager")
+    plan = Curriculum(str(tmp_path), str(checkpoint), [heat("a", scenes)], attention="eager", prompts=PROMPTS)
     train_stages(plan, log=lambda text: None)
     words = Stage("b", ["model.rae.*"], Data(str(scenes)), optimiser=Optimiser(steps=1, batch=2))
     train_stages(replace(plan, stages=[*plan.stages, words]), log=lambda text: None)

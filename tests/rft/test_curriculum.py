@@ -35,9 +35,26 @@ def stages(data, accumulate: int) -> list[Stage]:
     unused = ["model.visual.*", "model.ahd.*", "model.rae.base"]  # the last learns from text alone
     both = ReadOuts(attributes=True, objects=True)
     return [
-        Stage("zero", unused, shown, SILENT, heat, both, zero, options=dict(gradient_checkpointing=True)),
         Stage(
-            "one", ["model.ahd.*"], seen, SILENT, heat, optimiser=plan, selection=Selection("micro_auc", 1)
+            "zero",
+            unused,
+            shown,
+            SILENT,
+            heat,
+            both,
+            zero,
+            text_features=True,
+            options=dict(gradient_checkpointing=True),
+        ),
+        Stage(
+            "one",
+            ["model.ahd.*"],
+            seen,
+            SILENT,
+            heat,
+            optimiser=plan,
+            selection=Selection("micro_auc", 1),
+            text_features=True,
         ),
         Stage("a", rae, shown, Texts([], narratives=True), optimiser=plan, special_tokens=True),
         Stage(

@@ -150,9 +150,12 @@ def test_a_curriculums_bounds_reach_its_batches_and_its_checkpoint(scenes, tmp_p
         Texts(kinds=[]),
         Losses(text=0.0, heatmap=1.0),
         optimiser=Optimiser(steps=1, batch=2),
+        text_features=True,
     )
     bounds = {"min_pixels": 784, "max_pixels": 56 * 56}
-    plan = Curriculum(str(tmp_path), str(SHIPPED), [stage], rate=1.0, max_frames=6, **bounds)
+    plan = Curriculum(
+        str(tmp_path), str(SHIPPED), [stage], rate=1.0, max_frames=6, prompts="surveillance", **bounds
+    )
     folder = train_stages(plan, log=lambda text: None)
     assert kept_sampling(folder) == (1.0, 6)
     kept = AutoProcessor.from_pretrained(folder)

@@ -25,10 +25,11 @@ def test_the_tracker_finds_weights_gradients_and_moments(small):
     whole = sum(p.numel() for p in model.parameters())
     weights = 2 * (whole - ahd) + 4 * ahd  # bfloat16, what trains in float32
     assert abs(found["Parameter"] / weights - 1) < 0.02
-    assert abs(found["Optstate"] / (8 * ahd) - 1) < 0.02, "two moments in float32"
+    assert 8 * ahd <= found["Optstate"] < 12 * ahd, "two moments in float32, and what a step takes besides"
     assert found["Total"] > weights + 8 * ahd
 
 
+@pytest.mark.slow
 def test_more_completions_need_more(small):
     few, many = (tracked("grpo", small, Shape(4, 112, 112, 60, n, 40))["Total"] for n in (1, 12))
     assert many > few

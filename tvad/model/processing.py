@@ -69,7 +69,7 @@ class TvadProcessing(ProcessorMixin):
         replaces the end behind it as well."""
         return bool(self.anomaly_prompts_per_step) and self.prompt_order == "video_first"
 
-    def _opened(self, text: str) -> str:
+    def opened(self, text: str) -> str:
         """A templated text without the ends of videos that the replacement brings. Raises ValueError where a
         video has none."""
         if not self._closes:
@@ -82,7 +82,7 @@ class TvadProcessing(ProcessorMixin):
         self, text, images_replacements=(), videos_replacements=(), audio_replacements=()
     ):
         if videos_replacements:
-            text = [self._opened(one) for one in text]
+            text = [self.opened(one) for one in text]
         return super().get_text_with_replacements(
             text, list(images_replacements), list(videos_replacements), list(audio_replacements)
         )
@@ -120,7 +120,7 @@ class TvadProcessing(ProcessorMixin):
         """Write out the placeholders of the one clip in a templated `text`; grid (3,) in patches."""
         inputs = {"video_grid_thw": grid[None], "video_metadata": [VideoMetadata(**clip.metadata)]}
         placeholders = self.replace_video_token(inputs, 0)
-        head, marker, tail = self._opened(text).partition(self.video_token)
+        head, marker, tail = self.opened(text).partition(self.video_token)
         if not marker or self.video_token in tail:
             raise ValueError(f"the text must hold exactly one {self.video_token}")
         return head + placeholders + tail

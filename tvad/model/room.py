@@ -18,6 +18,7 @@ from tvad.control import chat
 from tvad.data.sample import Sample, Video
 from tvad.data.video import Clock, Reader
 from tvad.model.budget import clip_grid
+from tvad.model.processing import TvadProcessing
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,10 @@ def prompt_tokens(processor: Any, messages: list[dict], clip: Shown) -> int:
     metadata = VideoMetadata(frames, rate, duration=frames / rate, frames_indices=list(range(frames)))
     # With one token a step in place of all: the text is short, and each of them counts as one.
     inputs = {"video_grid_thw": torch.tensor([[t, merge, merge]]), "video_metadata": [metadata]}
-    text = chat(processor, messages).replace(
-        processor.video_token, processor.replace_video_token(inputs, 0), 1
-    )
+    text = chat(processor, messages)
+    if isinstance(processor, TvadProcessing):
+        text = processor.opened(text)
+    text = text.replace(processor.video_token, processor.replace_video_token(inputs, 0), 1)
     return len(processor.tokenizer(text)["input_ids"]) + t * (h * w // merge**2 - 1)
 
 
