@@ -362,7 +362,7 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
     def _compute_loss(self, model, inputs):
         self._micro = MicroBatch(dict(inputs))
         # TRL multiplies by the ratio, which `compared` adds, for an engine of its own alone.
-        self.use_vllm = self.correction is not None
+        self.use_vllm = self.correction is not None and torch.is_grad_enabled()  # an evaluation's is watched
         try:
             if self.method == "reg_grpo":
                 return self._regression_loss(model, self._micro.inputs)

@@ -40,7 +40,7 @@ from tvad.model.packing import Packed, pack
 GIB = 1 << 30
 STAGES, GRPO = "tvad-7b-shanghaitech", "tvad-7b"
 # The published config.json of Qwen2.5-VL-3B- and -7B-Instruct, where they differ from the library's defaults.
-_VISION = {"hidden_size": 1280, "intermediate_size": 3420, "depth": 32, "num_heads": 16}
+_VISION: dict[str, Any] = {"hidden_size": 1280, "intermediate_size": 3420, "depth": 32, "num_heads": 16}
 _VISION |= {"fullatt_block_indexes": [7, 15, 23, 31], "window_size": 112, "tokens_per_second": 2}
 _TOKENS = {"image_token_id": 151655, "video_token_id": 151656}
 _TOKENS |= {"vision_start_token_id": 151652, "vision_end_token_id": 151653}
@@ -246,8 +246,10 @@ def _places(indices: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
     """Indices of a tensor, a mask as the places that it selects: how many, its contents say."""
     found: list[torch.Tensor | None] = []
     for index in indices:
-        is_mask = index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor)
-        found += index.nonzero().unbind(1) if is_mask else [index]
+        if index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor):
+            found += index.nonzero().unbind(1)
+        else:
+            found.append(index)
     return found
 
 

@@ -5,6 +5,7 @@ import contextlib
 import copy
 import gc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,8 @@ class Small:
         set_seed(0)
         model = copy.deepcopy(self.model)
         reference = copy.deepcopy(self.model) if arguments.beta else None
-        tuner, _ = weights.made_trainable(model, ["model.language_model.*", "lm_head.*"], lora, arguments)
+        learning = replace(run, trains=["model.language_model.*", "lm_head.*"], lora=lora)
+        tuner, _ = weights.made_trainable(model, learning, arguments)
         if reference is not None:  # another model, or there would be no divergence from it
             reference.lm_head.weight.data.mul_(1.1)
         trainer = cls(

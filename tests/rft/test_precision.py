@@ -49,6 +49,7 @@ def test_a_constant_gradient_at_1e_6_moves_every_weight(scenes, start, tmp_path,
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, LoraSpec(1, 4, 8, 0.0)], ids=["plain", "lora"])
 def test_what_is_frozen_stays_bit_for_bit_and_engines_get_what_is_saved(scenes, start, tmp_path, lora):
     engine = Scripted()

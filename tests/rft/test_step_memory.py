@@ -18,6 +18,7 @@ def small(monkeypatch):
     return "small"
 
 
+@pytest.mark.slow
 def test_the_tracker_finds_weights_gradients_and_moments(small):
     found = tracked("stage 1", small, SMALL)
     model = step_memory.model_of(small, "meta")

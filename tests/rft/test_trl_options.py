@@ -207,6 +207,7 @@ def test_every_field_has_been_looked_at():
     assert sum(map(len, groups)) == len(FIELDS)  # each in one place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_field_changes_a_step_or_is_refused_or_says_what_it_waits_for(name, outcomes):
     if name in REFUSED:

@@ -60,6 +60,7 @@ def test_a_task_may_watch_what_another_pays():
     assert found == {"answer": ([1.0, None], 1.0), "answer_watched": ([None, 1.0], 0.0)}
 
 
+@pytest.mark.slow
 def test_what_is_watched_is_logged_and_changes_nothing(scenes, others, tmp_path):
     """Evaluated inside a rollout that serves two steps, to whose second step its own clips must come back."""
     knobs = {"max_steps": 3, "learning_rate": 1e-3, "max_completion_length": 12, "steps_per_generation": 2}
@@ -158,6 +159,7 @@ def test_a_question_about_a_bad_clip_gives_way_to_one_of_its_task(scenes, tmp_pa
         found.readable(rows, Columns(rows), seed=1, step=0)
 
 
+@pytest.mark.slow
 def test_rows_of_pictures_are_clips_of_one_frame_and_rows_without_a_video_are_refused(scenes, tmp_path):
     """A mixture may hold pictures; text alone and several clips are no rows of a data set: said before a
     model is loaded."""

@@ -12,6 +12,7 @@ written with dashes or underscores.
 import dataclasses
 import inspect
 import io
+import logging
 import os
 import sys
 import textwrap
@@ -62,6 +63,8 @@ def guard(main: Callable[..., int], *args) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # half an emoji in somebody's text ends no command
+    # It says at every start which faster kernels are not there.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # ours look themselves
     try:

@@ -5,7 +5,15 @@ import logging
 import os
 import warnings
 
-LOGGERS = ("torch.utils.cpp_extension", "torch.distributed", "vllm", "DeepSpeed", "transformers", "trl")
+LOGGERS = (
+    "bitsandbytes",
+    "torch.utils.cpp_extension",
+    "torch.distributed",
+    "vllm",
+    "DeepSpeed",
+    "transformers",
+    "trl",
+)
 
 
 def quiet() -> None:
