@@ -130,6 +130,7 @@ def test_the_tokenizers_own_end_is_among_the_ends(started):
     assert plain_config(GenerationConfig(), tokenizer).eos_token_id == 2
 
 
+@pytest.mark.slow
 def test_a_served_chat_takes_no_sampling_from_the_checkpoint(started):
     vllm = pytest.importorskip("vllm.config")
     register()

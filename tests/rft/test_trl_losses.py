@@ -125,7 +125,13 @@ def test_every_loss_that_the_installed_trl_knows_is_here():
     assert {name.strip(" '") for name in named.replace("and ", "").split(",")} == set(LOSSES)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+# One of each kind at every commit; all before a release.
+ALWAYS = {"loss dapo", "GSPO", "beta", "several passes a rollout", "entropy", "correction token_truncate"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ALWAYS else pytest.mark.slow) for name in SETTINGS]
+)
 def test_losses_gradients_and_weights_are_trls(name, small, tmp_path):
     ours, weights = done(small, tmp_path / "ours", VideoGRPOTrainer, SETTINGS[name])
     theirs, wanted = done(small, tmp_path / "theirs", AsTRL, SETTINGS[name])
