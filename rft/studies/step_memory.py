@@ -26,7 +26,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
-from rft.common.trainable import LoraSpec, add_lora, select_trainable
+from rft.common.trainable import LoraSpec, add_lora, in_float32, select_trainable
 from rft.curriculum.config import Curriculum, Losses
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
@@ -125,9 +125,7 @@ def _learns(
         add_lora(model, lora)
     if special_tokens:
         model.special_rows = TokenRows(model.get_input_embeddings(), anomaly_tokens(model.config))
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+    in_float32(model)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

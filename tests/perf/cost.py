@@ -11,19 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-SEVEN_B = dict(
-    text_config=dict(
-        vocab_size=152064,
-        hidden_size=3584,
-        intermediate_size=18944,
-        num_hidden_layers=28,
-        num_attention_heads=28,
-        num_key_value_heads=4,
-    ),
-    vision_config=dict(hidden_size=1280, out_hidden_size=3584, fullatt_block_indexes=[7, 15, 23, 31]),
-    tie_word_embeddings=False,
-)
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -36,9 +23,10 @@ def main() -> int:
 
     from transformers import Qwen2_5_VLConfig
 
+    from rft.studies.step_memory import SIZES
     from tvad.model.cost import GIB, Account
 
-    account = Account(Qwen2_5_VLConfig(**SEVEN_B), known.frames, known.size, known.size, known.text)
+    account = Account(Qwen2_5_VLConfig(**SIZES["7b"]), known.frames, known.size, known.size, known.text)
     flops, weights = account.flops(), account.weights()
     base = flops["vision"] + flops["language"]
     print(

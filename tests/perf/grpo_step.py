@@ -56,7 +56,6 @@ class Clock:
 def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     """A trainer of one way, for two steps on the prompts of a turn."""
     import torch
-    from datasets import Dataset
     from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
 
     import tvad.model  # noqa: F401
@@ -64,6 +63,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     from rft.common.trainable import select_trainable
     from rft.grpo import mixture
     from rft.grpo.config import GrpoRun, settings_of
+    from rft.grpo.train import train_set
     from rft.grpo.video_grpo import VideoGRPOTrainer
     from rft.rewards.mix import rewards_of
     from tvad.common import config
@@ -112,7 +112,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
         model=model,
         reward_funcs=functions,
         args=settings_of(run, weights),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=train_set(rows),
         processing_class=processor,
         engine=engine,
         store=ClipStore(run.rate, run.max_frames, max_bytes=0),

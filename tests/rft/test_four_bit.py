@@ -9,6 +9,7 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from grpo_runs import run_of
 from peft import PeftModel
+from stage_kills import killed_in_step_4
 from stock_checkpoint import build_stock
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -121,17 +122,7 @@ def test_a_stage_trains_over_four_bits_resumes_and_merges_into_the_whole_weights
     name = "model.language_model.layers.0.mlp.up_proj.weight"
     assert torch.linalg.matrix_rank(whole[name] - start[name], atol=1e-4) <= 4
 
-    from rft.curriculum.trainer import StageTrainer
-
-    step, calls = StageTrainer.training_step, []
-
-    def killed(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(StageTrainer, "training_step", killed)
+    killed_in_step_4(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         trained("cut")
     monkeypatch.undo()

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from conftest import ROOT
+from stage_kills import killed_in_step_4
 from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
@@ -36,7 +37,6 @@ from rft.curriculum.losses import stage_losses
 from rft.curriculum.optimizer import muon_and_adamw
 from rft.curriculum.read_outs import OBJECTS, object_targets, token_targets
 from rft.curriculum.stage import run
-from rft.curriculum.trainer import StageTrainer
 from rft.curriculum.views import View, draw_view
 from rft.studies import ablation
 from rft.studies.ablation import VARIANTS, Ablation
@@ -192,19 +192,6 @@ def test_merged_equals_unmerged(either, scenes):
     assert float((unmerged - merged).abs().max()) < 1e-5 * max(
         1.0, float(unmerged[unmerged > -1e3].abs().max())
     )
-
-
-def killed_in_step_4(monkeypatch):
-    """Until `monkeypatch.undo()`."""
-    step, calls = StageTrainer.training_step, []
-
-    def killed(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(StageTrainer, "training_step", killed)
 
 
 def test_a_stage_that_was_killed_ends_where_an_uninterrupted_one_does(
