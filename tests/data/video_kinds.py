@@ -2,9 +2,11 @@
 for `test_file_kinds.py` and `tests/perf/file_kinds.py`."""
 
 import io
+import os
 import struct
 import wave
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -51,6 +53,17 @@ def number_of(image: np.ndarray) -> int:
     return sum(1 << b for b in range(8) if row[b * width // 8 + 1 : (b + 1) * width // 8 - 1].mean() > 130)
 
 
+@contextmanager
+def own_priority() -> Iterator[None]:
+    """libsvtav1 run by root leaves the thread that encodes at real-time priority, and with it all that is
+    started later: a browser or a server that is busy then stops the machine."""
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameter)
+
+
 def video(
     path: Path | io.RawIOBase,
     stamps: Iterable[int] = EVEN,
@@ -67,7 +80,7 @@ def video(
     """Write numbered pictures at time stamps in ticks of `base` seconds; `more` adds other streams and gives
     what writes them."""
     target = f"file:{path}" if isinstance(path, Path) else path
-    with av.open(target, "w", format=form, options=container or {}) as out:
+    with own_priority(), av.open(target, "w", format=form, options=container or {}) as out:
         stream = out.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = size
         stream.pix_fmt, stream.codec_context.time_base, stream.thread_count = pix, base, 1
