@@ -27,6 +27,13 @@ SPECIAL = (
     *("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
 )
 FIRST_SPECIAL = 151_643
+# generation_config.json of Qwen2.5-VL, but for its ends, which are the tokenizer's.
+GENERATION = {"do_sample": True, "repetition_penalty": 1.05, "temperature": 0.1, "top_k": 1, "top_p": 0.001}
+TEMPLATES = Path(trl.__file__).with_name("chat_templates")
+# Published templates that write a video as Qwen-VL does.
+FITTING = sorted(
+    path.stem for path in TEMPLATES.glob("qwen*.jinja") if "<|video_pad|>" in path.read_text(encoding="utf-8")
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Sizes:
     pixels: int = 112 * 112
 
 
+TINY = Sizes(704, None, 64, 128, 2, 2, (4, 6, 6), 2, 64, 128, 4, 56, vision_layers=2)
 SMALL = Sizes(768, None, 128, 256, 4, 2, (4, 6, 6), 4, 128, 256, 4, 56)
 # Those of Qwen2.5-VL-7B, but for the number of layers.
 WIDE = Sizes(152_064, FIRST_SPECIAL, 3584, 18_944, 28, 4, (16, 24, 24), 2, 1280, 3420, 16, 112)
@@ -77,13 +85,30 @@ def stock_tokenizer(first: int | None) -> PreTrainedTokenizerFast:
     )
 
 
-def build_stock(folder: Path, sizes: Sizes = SMALL, seed: int = 0) -> Path:
-    """Write such a checkpoint into `folder`."""
+def template(name: str) -> str:
+    """A chat template that TRL carries, as it was published."""
+    return (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def ends(tokenizer) -> dict:
+    """The tokens with which the published generation settings end an answer."""
+    end, pad = (tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("im_end", "endoftext"))
+    return {"bos_token_id": pad, "pad_token_id": pad, "eos_token_id": [end, pad]}
+
+
+def build_stock(
+    folder: Path,
+    sizes: Sizes = SMALL,
+    chat_template: str = "qwen2_5_vl",
+    dtype: torch.dtype = torch.bfloat16,
+    spread: float = 0.02,
+) -> Path:
+    """Write such a checkpoint into `folder`; spread: standard deviation of the weights."""
     tokenizer = stock_tokenizer(sizes.first)
     number = tokenizer.convert_tokens_to_ids
     ids = {f"{name}_token_id": number(f"<|{name}|>") for name in ("vision_start", "vision_end")}
     ids |= {f"{name}_token_id": number(f"<|{name}_pad|>") for name in ("image", "video")}
-    end, pad = number("<|im_end|>"), number("<|endoftext|>")
+    finish = ends(tokenizer)
     config = Qwen2_5_VLConfig(
         text_config=dict(
             vocab_size=sizes.vocabulary,
@@ -98,8 +123,9 @@ def build_stock(folder: Path, sizes: Sizes = SMALL, seed: int = 0) -> Path:
                 "mrope_section": list(sizes.sections),
             },
             max_position_embeddings=128_000,
-            bos_token_id=pad,
-            eos_token_id=end,
+            initializer_range=spread,
+            bos_token_id=finish["bos_token_id"],
+            eos_token_id=finish["eos_token_id"][0],
             tie_word_embeddings=False,
         ),
         vision_config=dict(
@@ -108,37 +134,29 @@ def build_stock(folder: Path, sizes: Sizes = SMALL, seed: int = 0) -> Path:
             intermediate_size=sizes.vision_inner,
             num_heads=sizes.vision_heads,
             out_hidden_size=sizes.hidden,
-            fullatt_block_indexes=[1, 3],
+            fullatt_block_indexes=list(range(1, sizes.vision_layers, 2)),
             window_size=sizes.window,
+            initializer_range=spread,
             tokens_per_second=2,
         ),
         tie_word_embeddings=False,
         **ids,
     )
-    torch.manual_seed(seed)
+    config.initializer_range = spread
+    torch.manual_seed(0)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)  # a wide one in float32 would take twice the memory
+    torch.set_default_dtype(dtype)  # a wide one in float32 would take twice the memory
     try:
         model = Qwen2_5_VLForConditionalGeneration(config)
     finally:
         torch.set_default_dtype(before)
-    model.generation_config = GenerationConfig(
-        bos_token_id=pad,
-        pad_token_id=pad,
-        eos_token_id=[end, pad],
-        do_sample=True,
-        repetition_penalty=1.05,
-        temperature=0.1,
-        top_k=1,
-        top_p=0.001,
-    )
+    model.generation_config = GenerationConfig(**finish, **GENERATION)
     model.save_pretrained(folder, max_shard_size="1GB" if sizes is WIDE else "300KB")
     edges = {"shortest_edge": 56 * 56, "longest_edge": sizes.pixels}
-    template = Path(trl.__file__).with_name("chat_templates") / "qwen2_5_vl.jinja"
     Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=edges),
         tokenizer=tokenizer,
         video_processor=Qwen2VLVideoProcessor(size=edges),
-        chat_template=template.read_text(encoding="utf-8"),
+        chat_template=template(chat_template),
     ).save_pretrained(folder)
     return folder

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import transformers as T
-from published_checkpoint import stock
+from stock_checkpoint import TINY, build_stock
 
 from tvad.common.errors import InputError
 from tvad.data.video import Budget, Frames
@@ -65,7 +65,7 @@ def test_each_bound_changes_the_grid_and_is_kept(family, bound, checkpoint, chec
 
 
 def test_a_start_from_a_stock_checkpoint_takes_a_budget(tmp_path):
-    _, processor = start_from(str(stock(tmp_path)))
+    _, processor = start_from(str(build_stock(tmp_path, TINY)))
     before = clip_grid(processor.video_processor, 64, 240, 320)
     keep(processor, replace(VAU_R1, max_pixels=768 * 28 * 28))
     assert clip_grid(processor.video_processor, 64, 240, 320) != before

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from published_checkpoint import PUBLISHED, stock
+from stock_checkpoint import GENERATION, TINY, build_stock, ends, stock_tokenizer
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from bench.models.base import Request, Sampling
@@ -21,7 +21,7 @@ from tvad.prompts import messages
 from tvad.use.infer import ask
 from tvad.use.serving import command
 
-ENDS = {key: PUBLISHED[key] for key in ("bos_token_id", "pad_token_id", "eos_token_id")}
+ENDS = ends(stock_tokenizer(TINY.first))
 # Each of them alone, strong enough to change any answer.
 SETTINGS = [
     {"repetition_penalty": 3.0},
@@ -30,7 +30,7 @@ SETTINGS = [
     {"begin_suppress_tokens": list(range(10, 500))},
     {"bad_words_ids": [[token] for token in range(10, 500)]},
     {"forced_bos_token_id": 40},
-    {"forced_eos_token_id": 2},
+    {"forced_eos_token_id": ENDS["pad_token_id"]},
     {"min_new_tokens": 8},
     {"max_length": 20},
     {"max_new_tokens": 2},
@@ -40,7 +40,7 @@ SETTINGS = [
     {"num_beams": 3},
     {"do_sample": True, "temperature": 5.0},
     {"do_sample": True, "top_k": 1, "min_p": 0.9, "typical_p": 0.1, "epsilon_cutoff": 0.5, "eta_cutoff": 0.5},
-    PUBLISHED,
+    GENERATION,
 ]
 
 
@@ -53,11 +53,16 @@ def requests() -> list[Request]:
     return found
 
 
+def stock_of(folder):
+    """Weights large enough that a setting of sampling would change an answer."""
+    return build_stock(folder, TINY, dtype=torch.float32, spread=0.2)
+
+
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
     """A T-VAD checkpoint on a stock backbone, as a training leaves one that kept its generation settings."""
     folder = tmp_path_factory.mktemp("started")
-    model, processor = start_from(str(stock(tmp_path_factory.mktemp("stock"))))
+    model, processor = start_from(str(stock_of(tmp_path_factory.mktemp("stock"))))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -103,7 +108,7 @@ def test_these_settings_do_change_what_generate_gives_by_itself(started, tmp_pat
 
 
 def test_drawn_log_probs_are_the_trainers(started, tmp_path):
-    folder = saying(started, tmp_path / "model", PUBLISHED | {"top_k": 3, "repetition_penalty": 2.0})
+    folder = saying(started, tmp_path / "model", GENERATION | {"top_k": 3, "repetition_penalty": 2.0})
     engine = HfModel.open(str(folder))
     found = engine.sample(requests()[:1], Sampling(4, 1.0, max_tokens=12, seed=1))[0]
     prompt = engine._inputs(requests()[:1])["input_ids"][0]
@@ -118,16 +123,17 @@ def test_drawn_log_probs_are_the_trainers(started, tmp_path):
 
 
 def test_a_start_says_what_it_leaves_out_and_keeps_the_ends(tmp_path, capsys):
-    model, _ = start_from(str(stock(tmp_path)))
-    assert "repetition_penalty 1.05, temperature 1e-06" in capsys.readouterr().err
+    model, _ = start_from(str(stock_of(tmp_path)))
+    assert "repetition_penalty 1.05, temperature 0.1" in capsys.readouterr().err
     assert left_out(model.generation_config) == ""
-    assert set(model.generation_config.eos_token_id) == {0, 2}
+    assert set(model.generation_config.eos_token_id) == set(ENDS["eos_token_id"])
 
 
 def test_the_tokenizers_own_end_is_among_the_ends(started):
     tokenizer = load(str(started))[1].tokenizer
-    assert plain_config(GenerationConfig(eos_token_id=7), tokenizer).eos_token_id == [2, 7]
-    assert plain_config(GenerationConfig(), tokenizer).eos_token_id == 2
+    end = tokenizer.eos_token_id
+    assert plain_config(GenerationConfig(eos_token_id=7), tokenizer).eos_token_id == [7, end]
+    assert plain_config(GenerationConfig(), tokenizer).eos_token_id == end
 
 
 @pytest.mark.slow

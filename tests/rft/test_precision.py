@@ -5,11 +5,11 @@ import json
 from dataclasses import replace
 
 import pytest
-import stock
 import torch
 from grpo_runs import run_of
 from grpo_scripted import Scripted, moved
 from safetensors.torch import load_file
+from stock_checkpoint import TINY, build_stock
 
 from rft.common.trainable import LoraSpec
 from rft.grpo.train import train
@@ -21,7 +21,7 @@ from tvad.__main__ import main
 def start(tmp_path_factory):
     """A bfloat16 checkpoint, as the published ones are."""
     folder = tmp_path_factory.mktemp("bf16")
-    stock.qwen25(folder / "stock", dtype=torch.bfloat16)
+    build_stock(folder / "stock", TINY)
     assert main(["start", "--backbone", str(folder / "stock"), "--out", str(folder / "start")]) == 0
     return folder / "start"
 

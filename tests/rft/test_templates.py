@@ -4,10 +4,10 @@ of a Qwen-VL backbone puts the video where it is, once."""
 import json
 
 import pytest
-import stock
 import torch
 from conftest import SHIPPED
 from grpo_runs import run_of
+from stock_checkpoint import FITTING, TINY, build_stock, template
 
 from bench.models.base import Request
 from bench.models.hf import HfModel
@@ -37,14 +37,14 @@ def test_the_trainers_data_set_gives_back_the_rows_that_it_was_given(scenes, sty
 
 
 def test_templates_that_fit_are_known():
-    assert {"qwen2_5_vl", "qwen3_vl", "qwen2_5_vl_training", "qwen3_vl_training"} <= set(stock.FITTING)
+    assert {"qwen2_5_vl", "qwen3_vl", "qwen2_5_vl_training", "qwen3_vl_training"} <= set(FITTING)
 
 
-@pytest.mark.parametrize("name", stock.FITTING)
+@pytest.mark.parametrize("name", FITTING)
 def test_every_published_template_writes_the_video_once_wherever_prompts_are_made(name, scenes):
     """The trainer's rows, the benchmark's engines, the supervised stages and a question of one's own."""
     found = TvadProcessor.from_pretrained(SHIPPED)
-    found.chat_template = stock.template(name)
+    found.chat_template = template(name)
     rows = rows_of(scenes)
     prompts = [row["prompt"] for row in train_set(rows)]
     assert any(len(prompt) > 2 for prompt in prompts)  # a dialogue's later turns
@@ -70,7 +70,7 @@ def test_every_published_template_writes_the_video_once_wherever_prompts_are_mad
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 def test_a_stock_checkpoint_with_its_published_template_does_a_step(name, scenes, tmp_path):
-    stock.qwen25(tmp_path / "stock", name)
+    build_stock(tmp_path / "stock", TINY, name, torch.float32)
     start = tmp_path / "start"
     assert main(["start", "--backbone", str(tmp_path / "stock"), "--out", str(start)]) == 0
     trainer = train(
