@@ -4,17 +4,20 @@ configurations have them, by the code that trains.
     python -m rft.studies.step_memory --size 7b --step grpo --frames 16 --height 720 --width 1280
 
 Without a GPU at full size: PyTorch's memory tracker (`torch.distributed._tools`) follows the step over fake
-tensors, which have sizes and no contents (`tracked`; minutes of one core). On a GPU the same step runs for
-real (`measured`): `make gpu-check` holds both against each other.
+tensors, which have sizes and no contents (`tracked`; minutes of one core). The same step runs for real on a
+GPU or, at sizes that a CPU bears, there (`measured`): `make gpu-check` and a test hold both together.
+`--ranks 8`: what one of eight GPUs holds; GRPO's weights are shared out by FSDP2, a stage runs under DDP.
 """
 
+import ctypes
 import gc
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 from unittest import mock
@@ -32,8 +35,10 @@ from rft.curriculum.losses import stage_losses
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
 from rft.grpo.config import GrpoRun
 from rft.grpo.logprobs import group_logprobs
+from rft.studies.fake_ranks import ShardedPeak, everything_fake, processes, shared_out
 from tvad.common import cli
 from tvad.common import config as configuration
+from tvad.common.errors import InputError
 from tvad.model.modeling import config_from, untrained
 from tvad.model.packing import Packed, pack
 
@@ -74,7 +79,8 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 # Special tokens behind the backbone's own: in the room that both vocabularies have.
 ANOMALY = {"anomaly_start_token_id": 151665, "anomaly_pad_token_id": 151666, "anomaly_end_token_id": 151667}
-STEPS = ("stage 1", "stage 2 A", "stage 2 B", "grpo")
+GRPO_STEP = "grpo"
+STEPS = ("stage 1", "stage 2 A", "stage 2 B", GRPO_STEP)
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,7 @@ def model_of(size: str, device: str, layers: int | None = None) -> Any:
         torch.set_default_dtype(kept)
 
 
-def _learns(
-    model, trains: list[str], lora: LoraSpec | None, special_tokens: bool
-) -> list[torch.nn.Parameter]:
+def _learns(model, trains: list[str], lora: LoraSpec | None, special_tokens: bool) -> None:
     """Make a model ready as a stage or a run does: what trains is float32, the rest stays as it is."""
     select_trainable(model, trains)
     if lora is not None:
@@ -126,7 +130,6 @@ def _learns(
     if special_tokens:
         model.special_rows = TokenRows(model.get_input_embeddings(), anomaly_tokens(model.config))
     in_float32(model)
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _checkpointed(model) -> None:
@@ -166,26 +169,33 @@ def _stage_batch(model, shape: Shape, heatmap: bool) -> dict[str, Any]:
 
 
 def prepared(
-    step: str, size: str, shape: Shape, device: str, layers: int | None = None
+    step: str,
+    size: str,
+    shape: Shape,
+    device: str,
+    layers: int | None = None,
+    spread: Callable[[Any], None] | None = None,
 ) -> tuple[Callable[[], None], Any, Any]:
     """One optimiser step of STEPS at full size on `device`, ready to be called (forward passes, backward,
-    AdamW), its model and its optimiser."""
+    AdamW), its model and its optimiser; `spread` shares a model out over processes, in place."""
     model = model_of(size, device, layers)
     model.train()
-    if step == "grpo":
+    if step == GRPO_STEP:
         run = configuration.read(GrpoRun, GRPO)
         if run.features is not None:
             model.model.visual.requires_grad_(False)
-        parameters = _learns(model, run.trains, run.lora, False)
+        _learns(model, run.trains, run.lora, False)
     else:
         stage = configuration.read(Curriculum, STAGES).stages[STEPS.index(step)]
-        parameters = _learns(model, stage.trains, stage.lora, stage.special_tokens)
+        _learns(model, stage.trains, stage.lora, stage.special_tokens)
     if step != "stage 1":
         _checkpointed(model)
-    optimiser = torch.optim.AdamW(parameters, lr=1e-6)
+    if spread is not None:
+        spread(model)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
 
     def once() -> None:
-        if step == "grpo":
+        if step == GRPO_STEP:
             _grpo(model, shape)
         else:
             weigh = Losses(text=0.0, heatmap=1.0) if step == "stage 1" else Losses()
@@ -270,7 +280,7 @@ class _Fused(torch.autograd.Function):
 
 
 @contextmanager
-def _as_on_gpu() -> Iterator[None]:
+def _as_on(device: str) -> Iterator[None]:
     """What a CPU device of fake tensors does otherwise than a GPU: attention's kernel, and normalisations,
     which autocast computes in float32 there. (The tracker puts hooks on frozen weights too, which take
     none.)"""
@@ -283,11 +293,16 @@ def _as_on_gpu() -> Iterator[None]:
     def hooked(hook):
         return lambda x, call: hook(x, call) if x.requires_grad else SimpleNamespace(remove=lambda: None)
 
-    with (
-        mock.patch.object(F, "scaled_dot_product_attention", attention),
-        mock.patch.object(F, "layer_norm", lambda x, *rest, **named: normal(x.float(), *rest, **named)),
-        mock.patch.multiple(torch.Tensor, **{name: hooked(hook) for name, hook in hooks.items()}),
-    ):
+    with ExitStack() as stack:
+        put = stack.enter_context
+        put(mock.patch.multiple(torch.Tensor, **{name: hooked(hook) for name, hook in hooks.items()}))
+        if device == "cuda":
+            put(mock.patch.object(F, "scaled_dot_product_attention", attention))
+            put(
+                mock.patch.object(
+                    F, "layer_norm", lambda x, *rest, **named: normal(x.float(), *rest, **named)
+                )
+            )
         yield
 
 
@@ -300,44 +315,68 @@ class _Peak(MemTracker):
         super()._pre_fw_hook(module, inputs)
 
 
-def tracked(step: str, size: str, shape: Shape, layers: int | None = None) -> dict[str, int]:
-    """Bytes at the peak of two optimiser steps (the second has the moments), by kind (`MemTracker`'s:
-    parameters, gradients, activations, optimiser states, temporaries), and "Total", of fake tensors."""
-    with SizesOnly() as mode:
+def tracked(
+    step: str, size: str, shape: Shape, layers: int | None = None, ranks: int = 1, like: str = "cuda"
+) -> dict[str, int]:
+    """Bytes at the peak of two optimiser steps (the second has the moments), by kind (the tracker's:
+    parameters, gradients, activations, optimiser states, temporaries), and "Total", of fake tensors; with
+    `ranks` above 1, of one of so many processes. like: whose kernels are meant, "cuda" or "cpu"."""
+    shared = ranks > 1 and step == GRPO_STEP
+    with processes(ranks) if shared else nullcontext() as mesh, SizesOnly() as mode:
         # Moving a fake module is nothing; its weights cannot be exchanged.
         with mock.patch.object(nn.Module, "_apply", lambda self, *_, **__: self):
-            once, model, optimiser = prepared(step, size, shape, "cpu", layers)
+            once, model, optimiser = prepared(
+                step, size, shape, "cpu", layers, (lambda model: shared_out(model, mesh)) if mesh else None
+            )
         mode.everything = False
-        tracker = _Peak()
+        tracker = ShardedPeak(model, optimiser) if shared else _Peak()
         tracker.track_external(model, optimiser)
-        with tracker, _as_on_gpu():
+        with everything_fake(mode) if shared else nullcontext(), tracker, _as_on(like):
             once()
             once()
+        trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     peak = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
-    return {str(getattr(kind, "value", kind)): count for kind, count in peak.items()}
+    found = {str(getattr(kind, "value", kind)): count for kind, count in peak.items()}
+    if ranks > 1 and not shared:
+        # DistributedDataParallel's reducer keeps a second copy of the gradients, in its buckets.
+        found = {"DDP buckets": trained} | found | {"Total": found["Total"] + trained}
+    return found
 
 
 def measured(step: str, size: str, shape: Shape, device: str = "cuda") -> dict[str, float]:
-    """The same on a GPU: {"Total": bytes at the allocator's peak, "reserved": what it held, "seconds": of the
-    second step}."""
+    """The same for real: {"Total": bytes at the peak, "reserved": what was held, "seconds": of the second
+    step}; on a GPU the allocator's, on a CPU what the process grew by (Linux; a fresh process)."""
+    cuda = device.startswith("cuda")
+    before = 0 if cuda else _resident("VmRSS")
     once, model, optimiser = prepared(step, size, shape, device)
     gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()  # a model is made twice over, a checkpoint is loaded once
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()  # a model is made twice over, a checkpoint is loaded once
+    else:
+        ctypes.CDLL(None).malloc_trim(0)  # what making the model left over
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     once()
-    torch.cuda.synchronize()
+    if cuda:
+        torch.cuda.synchronize()
     began = time.perf_counter()
     once()
-    torch.cuda.synchronize()
-    found = {
-        "Total": torch.cuda.max_memory_allocated(),
-        "reserved": torch.cuda.max_memory_reserved(),
-        "seconds": time.perf_counter() - began,
-    }
+    if cuda:
+        torch.cuda.synchronize()
+    took = time.perf_counter() - began
+    peak = torch.cuda.max_memory_allocated() if cuda else _resident("VmHWM") - before
+    held = torch.cuda.max_memory_reserved() if cuda else peak
     del once, model, optimiser
     gc.collect()
-    torch.cuda.empty_cache()
-    return found
+    if cuda:
+        torch.cuda.empty_cache()
+    return {"Total": peak, "reserved": held, "seconds": took}
+
+
+def _resident(name: str) -> int:
+    """VmRSS or VmHWM of this process, bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
 
 
 def show(
@@ -349,6 +388,7 @@ def show(
     text: int = 340,
     group: int = 8,
     completion: int = 512,
+    ranks: int = 1,
 ) -> None:
     """Print what a step needs, GiB at its peak by kind.
 
@@ -361,12 +401,17 @@ def show(
         text: Tokens of questions and answers.
         group: GRPO: completions of a prompt.
         completion: GRPO: tokens of a completion.
+        ranks: GPUs in all; what one of them needs.
     """
+    if ranks < 1:
+        raise InputError(f"--ranks {ranks}: expected 1 or more")
     shape = Shape(frames, height, width, text, group, completion)
     for name in STEPS if step == "all" else (step,):
-        found = {kind: count / GIB for kind, count in tracked(name, size, shape).items()}
+        found = {kind: count / GIB for kind, count in tracked(name, size, shape, ranks=ranks).items()}
         parts = ", ".join(f"{kind.lower()} {value:.2f}" for kind, value in found.items() if kind != "Total")
-        print(f"{size} {name}: {found['Total']:.1f} GiB ({parts})", flush=True)
+        print(
+            f"{size} {name}, {ranks} rank{'s' * (ranks > 1)}: {found['Total']:.1f} GiB ({parts})", flush=True
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

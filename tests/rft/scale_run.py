@@ -40,7 +40,9 @@ class Scripted:
     def sample(self, requests, sampling):
         groups = []
         for request in requests:
-            rng = np.random.default_rng(zlib.crc32(json.dumps(request.messages, default=str).encode()))
+            # Of the words alone: where the videos lie is another folder in every run.
+            words = [part.get("text") for turn in request.messages for part in turn["content"]]
+            rng = np.random.default_rng(zlib.crc32(json.dumps(words).encode()))
             texts = [
                 f"<think>x</think><answer>{rng.choice(list('ABCD'))}</answer>"
                 f"{'!' * int(rng.integers(0, 3))}<|im_end|>"
