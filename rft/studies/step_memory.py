@@ -9,7 +9,6 @@ GPU or, at sizes that a CPU bears, there (`measured`): `make gpu-check` and a te
 `--ranks 8`: what one of eight GPUs holds; GRPO's weights are shared out by FSDP2, a stage runs under DDP.
 """
 
-import ctypes
 import gc
 import math
 import sys
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 from unittest import mock
@@ -27,6 +25,7 @@ from torch import nn
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rft.common.trainable import LoraSpec, add_lora, in_float32, select_trainable
@@ -343,40 +342,51 @@ def tracked(
     return found
 
 
-def measured(step: str, size: str, shape: Shape, device: str = "cuda") -> dict[str, float]:
-    """The same for real: {"Total": bytes at the peak, "reserved": what was held, "seconds": of the second
-    step}; on a GPU the allocator's, on a CPU what the process grew by (Linux; a fresh process)."""
-    cuda = device.startswith("cuda")
-    before = 0 if cuda else _resident("VmRSS")
-    once, model, optimiser = prepared(step, size, shape, device)
+def measured(
+    step: str, size: str, shape: Shape, device: str = "cuda", layers: int | None = None
+) -> dict[str, float]:
+    """The same for real, of the allocator: {"Total": bytes at the peak, "seconds": of the second step}, on a
+    GPU with "reserved", what was held."""
+    if device == "cpu":
+        return _measured_on_cpu(step, size, shape, layers)
+    once, model, optimiser = prepared(step, size, shape, device, layers)
     gc.collect()
-    if cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()  # a model is made twice over, a checkpoint is loaded once
-    else:
-        ctypes.CDLL(None).malloc_trim(0)  # what making the model left over
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()  # a model is made twice over, a checkpoint is loaded once
     once()
-    if cuda:
-        torch.cuda.synchronize()
+    torch.cuda.synchronize()
     began = time.perf_counter()
     once()
-    if cuda:
-        torch.cuda.synchronize()
-    took = time.perf_counter() - began
-    peak = torch.cuda.max_memory_allocated() if cuda else _resident("VmHWM") - before
-    held = torch.cuda.max_memory_reserved() if cuda else peak
+    torch.cuda.synchronize()
+    found = {
+        "Total": torch.cuda.max_memory_allocated(),
+        "reserved": torch.cuda.max_memory_reserved(),
+        "seconds": time.perf_counter() - began,
+    }
     del once, model, optimiser
     gc.collect()
-    if cuda:
-        torch.cuda.empty_cache()
-    return {"Total": peak, "reserved": held, "seconds": took}
+    torch.cuda.empty_cache()
+    return found
 
 
-def _resident(name: str) -> int:
-    """VmRSS or VmHWM of this process, bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
+def _measured_on_cpu(step: str, size: str, shape: Shape, layers: int | None) -> dict[str, float]:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        once, _, _ = prepared(step, size, shape, "cpu", layers)
+        gc.collect()
+        with record_function("steps"):
+            once()
+            began = time.perf_counter()
+            once()
+            took = time.perf_counter() - began
+    results = profiler.profiler.kineto_results  # type: ignore[union-attr]
+    since = next(event.start_ns() for event in results.events() if event.name() == "steps")
+    events = [event for event in results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        if event.start_ns() >= since:
+            peak = max(peak, held)
+    return {"Total": peak, "seconds": took}
 
 
 def show(

@@ -2,10 +2,10 @@
 
 from test_model import seven_billion
 
-from tvad.model.cost import GIB, Account
+from tvad.model.cost import Account
 
 
-def test_ahd_and_rae_are_cheap_and_both_stages_fit_one_card():
+def test_ahd_and_rae_are_cheap():
     account = Account(seven_billion())
     flops, weights = account.flops(), account.weights()
     assert account.tokens == 2048 and account.prompts == 140
@@ -16,5 +16,4 @@ def test_ahd_and_rae_are_cheap_and_both_stages_fit_one_card():
     assert abs(flops["ahd"] / (2 * 4 * (1280 * 1280 + 1280 * 3584) * account.patches) - 1) < 0.01
     base = flops["vision"] + flops["language"]
     assert (flops["ahd"] + flops["rae"]) / base < 0.03
-    assert account.anomaly_memory() / weights["backbone"] < 0.01
-    assert all(15 * GIB < sum(account.training(stage).values()) < 80e9 for stage in (1, 2))
+    assert (weights["ahd"] + weights["rae"]) / weights["backbone"] < 0.01

@@ -1,6 +1,6 @@
-"""What AHD and RAE cost at 7B, against the backbone alone on the same clip: operations of a forward pass,
-memory, and a training step's memory per tensor group. Counted on the meta device (tvad/model/cost.py), so it
-runs anywhere; a GPU's time is measured elsewhere.
+"""What AHD and RAE cost at 7B, against the backbone alone on the same clip: operations of a forward pass and
+weights. Counted on the meta device (tvad/model/cost.py), so it runs anywhere; a GPU's time is measured
+elsewhere, memory by `python -m rft.studies.step_memory`.
 
     python tests/perf/cost.py --frames 16 --size 392
 """
@@ -24,7 +24,7 @@ def main() -> int:
     from transformers import Qwen2_5_VLConfig
 
     from rft.studies.step_memory import SIZES
-    from tvad.model.cost import GIB, Account
+    from tvad.model.cost import Account
 
     account = Account(Qwen2_5_VLConfig(**SIZES["7b"]), known.frames, known.size, known.size, known.text)
     flops, weights = account.flops(), account.weights()
@@ -39,16 +39,7 @@ def main() -> int:
         f"  AHD + RAE {(flops['ahd'] + flops['rae']) / base:.2%}; with the soft prompts' way through the"
         f" language model {(flops['ahd'] + flops['rae'] + flops['prompts']) / base:.2%}"
     )
-    added = account.anomaly_memory()
-    print(
-        f"  memory of a forward pass: + {added / GIB:.3f} GiB, {added / weights['backbone']:.2%} of the"
-        " backbone's weights"
-    )
-    for stage in (1, 2):
-        parts = account.training(stage)
-        print(f"stage {stage}, one step, batch 1: {sum(parts.values()) / GIB:.1f} GiB")
-        for name, size in parts.items():
-            print(f"  {name:58s} {size / GIB:7.3f} GiB")
+    print(f"  weights: {(weights['ahd'] + weights['rae']) / weights['backbone']:.2%} of the backbone's")
     return 0
 
 

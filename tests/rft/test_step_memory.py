@@ -3,7 +3,7 @@
 import pytest
 
 from rft.studies import step_memory
-from rft.studies.step_memory import Shape, tracked
+from rft.studies.step_memory import Shape, measured, tracked
 
 SMALL = Shape(frames=4, height=112, width=112, text=60, group=2, completion=20)
 
@@ -34,3 +34,25 @@ def test_the_tracker_finds_weights_gradients_and_moments(small):
 def test_more_completions_need_more(small):
     few, many = (tracked("grpo", small, Shape(4, 112, 112, 60, n, 40))["Total"] for n in (1, 12))
     assert many > few
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", step_memory.STEPS)
+def test_the_tracker_agrees_with_a_real_step(step, small):
+    shape = Shape(frames=8, height=224, width=224, text=128, group=4, completion=64)
+    real = measured(step, small, shape, "cpu")["Total"]
+    assert tracked(step, small, shape, like="cpu")["Total"] == pytest.approx(real, rel=0.1)
+
+
+@pytest.mark.slow
+def test_ranks_share_weights_and_moments_and_hold_gathered_ones_besides(small):
+    one, two, eight = (tracked("grpo", small, SMALL, ranks=n) for n in (1, 2, 8))
+    assert two["Sharded Param"] == pytest.approx(one["Parameter"] / 2, rel=0.01)
+    assert eight["Sharded Param"] == pytest.approx(one["Parameter"] / 8, rel=0.01)
+    assert eight["OptState"] == pytest.approx(one["Optstate"] / 8, rel=0.05)
+    assert eight["Unsharded Param"] == two["Unsharded Param"] > 0
+    assert eight["Total"] < two["Total"]
+    ddp = tracked("stage 1", small, SMALL, ranks=8)
+    alone = tracked("stage 1", small, SMALL)
+    assert ddp["Total"] == alone["Total"] + ddp["DDP buckets"]
+    assert ddp["DDP buckets"] == pytest.approx(alone["Optstate"] / 2, rel=0.5)

@@ -1,42 +1,21 @@
 """What T-VAD costs at full size, counted on the meta device: floating-point operations of a forward pass and
-a memory account of training, per part. Counts, not measurements: a GPU's time is not proportional to its
-operations."""
+weights, per part. Counts, not measurements: a GPU's time is not proportional to its operations; memory is
+`rft.studies.step_memory`'s."""
 
 from collections.abc import Callable
 
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.vision_utils import get_vision_position_ids
 
-from tvad.model.ahd import CHUNK
 from tvad.model.configuration import TvadConfig, TvadQwen3Config
 from tvad.model.modeling import config_from, untrained
-
-GIB = 1 << 30
 
 
 def _flops(call: Callable) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
-
-
-def _saved(call: Callable, weights: set[int]) -> int:
-    """Bytes that autograd keeps of a forward pass, weights left out, every tensor once."""
-    held: dict[int, int] = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if id(tensor) not in weights and storage._cdata not in held:
-            held[storage._cdata] = storage.nbytes()
-            alive.append(tensor)  # an address must not be used twice
-        return tensor
-
-    alive: list[torch.Tensor] = []
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        call()
-    return sum(held.values())
 
 
 def _numbers(part: torch.nn.Module | None) -> int:
@@ -122,72 +101,3 @@ class Account:
         """Bytes of bfloat16 weights: {"backbone", "ahd", "rae"}."""
         parts = {"ahd": 2 * _numbers(self.model.model.ahd), "rae": 2 * _numbers(self.model.model.rae)}
         return {"backbone": 2 * _numbers(self.model) - sum(parts.values()), **parts}
-
-    def training(self, stage: int, lora_layers: int = 4, rank: int = 16) -> dict[str, int]:
-        """Bytes of one training step, batch 1, per tensor group. Stage 1: AHD trains, the language model does
-        not run. Stage 2: RAE, the three tokens and LoRA train behind a checkpointed language model. Trained
-        weights, gradients and AdamW's two moments in float32."""
-        model = self.model.model
-        account = {"weights, bfloat16": sum(self.weights().values())}
-        width = self.config.text_config.hidden_size
-        ids = {id(p) for p in self.model.parameters()}
-        vision = self.config.vision_config
-        # Frozen: nothing is kept but the four layers that AHD reads; the widest block is what is alive at a
-        # time.
-        account["vision: four layers kept"] = 4 * self.patches * vision.hidden_size * 2
-        account["vision: widest block"] = (
-            self.patches * (2 * vision.intermediate_size + 4 * vision.hidden_size) * 2
-        )
-        if stage == 1:
-            trained = _numbers(model.ahd)
-            account["activations of AHD"] = _saved(self._ahd, ids)
-        else:
-            text = self.config.text_config
-            head = width // text.num_attention_heads
-            # rank * (in + out) each: q_proj is width x width, v_proj width x key-value heads.
-            lora = lora_layers * rank * (2 * width + width + text.num_key_value_heads * head)
-            trained = _numbers(model.rae) + 3 * width + lora
-            account["activations of RAE"] = _saved(self._rae, ids)
-            # With checkpointing a decoder layer keeps its input; one layer at a time is computed again.
-            account["language: layer inputs"] = text.num_hidden_layers * self.tokens * width * 2
-            account["language: one layer again"] = _saved(self._one_layer, ids)
-            account["logits, bfloat16 and float32, and their gradient"] = (
-                self.tokens * text.vocab_size * (2 + 4 + 4)
-            )
-        account["trained weights in float32, gradients, two moments"] = trained * 16
-        return account
-
-    def _one_layer(self):
-        layers = self.model.model.language_model.layers
-        whole = torch.nn.ModuleList(layers)
-        try:
-            self.model.model.language_model.layers = torch.nn.ModuleList(layers[:1])
-            embeds = torch.zeros(
-                1,
-                self.tokens,
-                self.config.text_config.hidden_size,
-                dtype=torch.bfloat16,
-                device="meta",
-                requires_grad=True,
-            )
-            self.model.model.language_model(
-                inputs_embeds=embeds,
-                position_ids=torch.arange(self.tokens).expand(3, 1, -1).to("meta"),
-                use_cache=False,
-            )
-        finally:
-            self.model.model.language_model.layers = whole
-
-    def anomaly_memory(self) -> int:
-        """Bytes that AHD and RAE add to a forward pass without gradients: weights, the layers kept, the
-        widest intermediate, the prompts."""
-        weights = self.weights()
-        kept = 4 * self.patches * self.config.vision_config.hidden_size * 2
-        projected = 3 * min(self.patches, CHUNK) * self.config.text_config.hidden_size * 2
-        return (
-            weights["ahd"]
-            + weights["rae"]
-            + kept
-            + projected
-            + self.prompts * self.config.text_config.hidden_size * 2
-        )
