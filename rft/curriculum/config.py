@@ -37,8 +37,19 @@ OWNED = {
     "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint",
     "ignore_data_skip": "leave it out: a stage goes on where it stopped",
     "auto_find_batch_size": "set `optimiser.batch`",
-    "do_*": "leave it out: it does nothing to a stage",
+    # A stage has losses of its own, reads no logits in evaluations and knows no lengths.
+    **dict.fromkeys(
+        (
+            *("do_*", "label_smoothing_factor", "prediction_loss_only", "batch_eval_metrics", "use_cache"),
+            *("train_sampling_strategy", "length_column_name", "average_tokens_across_devices"),
+            *("include_num_input_tokens_seen", "include_for_metrics", "eval_accumulation_steps"),
+            *("use_liger_kernel", "liger_kernel_config"),
+        ),
+        "leave it out: it does nothing to a stage",
+    ),
 }
+# Options that choose an optimiser.
+OPTIMISER = ("optim", "optim_args", "optim_target_modules")
 HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 
 
@@ -201,6 +212,11 @@ class Stage:
             raise InputError(
                 f"stage {self.name}: data.crop and data.mirror need losses.text 0 and no"
                 " read_outs.attributes: words would tell of the whole clip"
+            )
+        if self.optimiser.muon is not None and (idle := [key for key in self.options if key in OPTIMISER]):
+            raise InputError(
+                f"stage {self.name}: options.{idle[0]}: does nothing beside optimiser.muon, which goes with"
+                " AdamW"
             )
         if self.load_in_4bit and self.losses.heatmap:
             raise InputError(
