@@ -194,6 +194,16 @@ class Stage:
         select, heatmap = self.selection.select, self.losses.heatmap
         if (self.optimiser.steps is None) == (self.optimiser.epochs is None):
             raise InputError(f"stage {self.name}: give either optimiser.steps or optimiser.epochs")
+        plan = self.optimiser
+        # Of 0 steps transformers makes three epochs.
+        for key, value in (
+            ("optimiser.steps", plan.steps),
+            ("optimiser.batch", plan.batch),
+            ("optimiser.accumulate", plan.accumulate),
+            ("selection.save_steps", self.selection.save_steps),
+        ):
+            if value is not None and value < 1:
+                raise InputError(f"stage {self.name}: {key} is {value}, expected at least 1")
         if self.optimiser.steps is None and self.data.train == SYMBOLS:
             raise InputError(f"stage {self.name}: symbols have no epochs, give optimiser.steps")
         known = ("loss", *HEATMAP_METRICS)

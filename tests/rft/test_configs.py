@@ -182,6 +182,14 @@ def test_what_would_do_nothing_to_a_stage_is_refused_under_its_options(key):
         config.build(Stage, {"options": {key: 1}}, "x.yaml")
 
 
+@pytest.mark.parametrize("key", ["steps", "batch", "accumulate"])
+def test_a_stage_of_nothing_is_refused(key):
+    """Of 0 steps transformers made three epochs."""
+    stage = Stage("x", ["*"], Data("d"), optimiser=Optimiser(**{"steps": 2, key: 0}))
+    with pytest.raises(InputError, match=rf"stage x: optimiser\.{key} is 0, expected at least 1"):
+        stage.check()
+
+
 def test_an_optimiser_beside_muon_is_refused():
     plan = Optimiser(lr=1e-3, steps=2, muon=0.02)
     stage = Stage("x", ["*"], Data("d"), optimiser=plan, options={"optim": "sgd"})
