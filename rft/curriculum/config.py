@@ -37,8 +37,19 @@ OWNED = {
     "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint",
     "ignore_data_skip": "leave it out: a stage goes on where it stopped",
     "auto_find_batch_size": "set `optimiser.batch`",
-    "do_*": "leave it out: it does nothing to a stage",
+    # A stage has losses of its own, reads no logits in evaluations and knows no lengths.
+    **dict.fromkeys(
+        (
+            *("do_*", "label_smoothing_factor", "prediction_loss_only", "batch_eval_metrics", "use_cache"),
+            *("train_sampling_strategy", "length_column_name", "average_tokens_across_devices"),
+            *("include_num_input_tokens_seen", "include_for_metrics", "eval_accumulation_steps"),
+            *("use_liger_kernel", "liger_kernel_config"),
+        ),
+        "leave it out: it does nothing to a stage",
+    ),
 }
+# Options that choose an optimiser.
+OPTIMISER = ("optim", "optim_args", "optim_target_modules")
 HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 
 
@@ -183,6 +194,16 @@ class Stage:
         select, heatmap = self.selection.select, self.losses.heatmap
         if (self.optimiser.steps is None) == (self.optimiser.epochs is None):
             raise InputError(f"stage {self.name}: give either optimiser.steps or optimiser.epochs")
+        plan = self.optimiser
+        # Of 0 steps transformers makes three epochs.
+        for key, value in (
+            ("optimiser.steps", plan.steps),
+            ("optimiser.batch", plan.batch),
+            ("optimiser.accumulate", plan.accumulate),
+            ("selection.save_steps", self.selection.save_steps),
+        ):
+            if value is not None and value < 1:
+                raise InputError(f"stage {self.name}: {key} is {value}, expected at least 1")
         if self.optimiser.steps is None and self.data.train == SYMBOLS:
             raise InputError(f"stage {self.name}: symbols have no epochs, give optimiser.steps")
         known = ("loss", *HEATMAP_METRICS)
@@ -201,6 +222,11 @@ class Stage:
             raise InputError(
                 f"stage {self.name}: data.crop and data.mirror need losses.text 0 and no"
                 " read_outs.attributes: words would tell of the whole clip"
+            )
+        if self.optimiser.muon is not None and (idle := [key for key in self.options if key in OPTIMISER]):
+            raise InputError(
+                f"stage {self.name}: options.{idle[0]}: does nothing beside optimiser.muon, which goes with"
+                " AdamW"
             )
         if self.load_in_4bit and self.losses.heatmap:
             raise InputError(

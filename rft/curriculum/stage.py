@@ -181,12 +181,13 @@ def run(
     resume_with: resume.With = "same",
     pixels: Budget = Budget(),  # noqa: B008  frozen
     attention: str | None = None,
+    made: dict[str, Any] | None = None,
 ):
     """Train `model` by `stage`, resuming from checkpoints in `out`; the merged model is saved there as
     `model/`, with a report. prompts: AHD's, for text_features; start: hash of the model's weights as they lie
     in a folder; resume_with: whether a stage that has begun goes on with other settings (new) or not (same);
     pixels: the bounds of a clip that `processor` keeps.
-    attention: what the curriculum names, for the record.
+    attention, made: what the curriculum says of the start (`Plan`), for the record.
 
     Raises InputError for a bad stage and for one that cannot go on, RuntimeError where something changed that
     was not to be trained.
@@ -199,7 +200,7 @@ def run(
             done, dtype="auto", attn_implementation=model.config._attn_implementation
         ).to(model.device)
     stage.check()
-    plan = Plan(seed, rate, max_frames, prompts, start, pixels, attention)
+    plan = Plan(seed, rate, max_frames, prompts, start, pixels, attention, made or {})
     found = standing(stage, plan, facts_of(stage, plan), out, resume_with)
     if stage.options.get("save_only_model") or stage.options.get("save_strategy") == "no":
         log(f"stage {stage.name}: without whole checkpoints (options) it cannot be resumed")

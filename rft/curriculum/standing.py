@@ -28,7 +28,7 @@ FREE = (
 FIXED = (
     *("trains", "lora", "load_in_4bit", "special_tokens", "text_features", "read_outs", "start", "prompts"),
     *("selection.select", "options.optim*", "options.bf16", "options.fp16", "options.fsdp*"),
-    *("options.deepspeed", "options.use_cpu"),
+    *("options.deepspeed", "options.use_cpu", "dtype", "use_ahd", "use_rae"),
 )
 
 
@@ -36,7 +36,7 @@ FIXED = (
 class Plan:
     """What decides a stage beside its own settings. start: hash of the weights that it begins with, where
     they lie in a folder; pixels: bounds of a clip where not the start's; attention: what the curriculum
-    names, None for the library's choice."""
+    names, None for the library's choice; made: what else it makes of the start (dtype, use_ahd, use_rae)."""
 
     seed: int
     rate: float
@@ -45,6 +45,7 @@ class Plan:
     start: str | None = None
     pixels: Budget = Budget()  # noqa: RUF009  frozen
     attention: str | None = None
+    made: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def _loaded(path: str | None, stage: Stage) -> list[Sample] | None:
@@ -65,6 +66,7 @@ def facts_of(stage: Stage, plan: Plan) -> dict[str, Any]:
         "attention": plan.attention,
         "versions": resume.deciding_versions(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        **plan.made,
     }
 
 

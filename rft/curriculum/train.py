@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -72,6 +73,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
             resume_with,
             Budget.of(plan),
             plan.attention,
+            _made_of(plan),
         )
         start = content(folder / "model")
     if folder is None:
@@ -93,10 +95,18 @@ def _start_of(plan: Curriculum) -> str | None:
     return ", ".join([start or plan.start, *map(" ".join, form.items())]) if form else start
 
 
+def _made_of(plan: Curriculum) -> dict[str, Any]:
+    """What a curriculum makes of its start beside the form: a stage that was trained of another is not
+    taken for this one's."""
+    return {"dtype": plan.dtype, "use_ahd": plan.use_ahd, "use_rae": plan.use_rae}
+
+
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
     """Raise InputError for what can be known before a model is loaded: data, and what the folder holds."""
     check_folder(plan.out)
     check_sampling(plan.rate, plan.max_frames)
+    if plan.prompts and not any(stage.text_features for stage in plan.stages):
+        raise InputError("prompts: no stage encodes them; set text_features: true in one")
     start = _start_of(plan)
     fittings = [fitting for stage in plan.stages if (fitting := applicable(stage, plan)) is not None]
     text_features.check_recorded(fittings, prompts_of(plan.start) is not None)
@@ -105,7 +115,16 @@ def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: 
             if fitting.losses.text:
                 check_attention(plan.attention)
             folder = Path(plan.out) / f"{number}-{stage.name}"
-            own = Plan(plan.seed, plan.rate, plan.max_frames, prompts, start, Budget.of(plan), plan.attention)
+            own = Plan(
+                plan.seed,
+                plan.rate,
+                plan.max_frames,
+                prompts,
+                start,
+                Budget.of(plan),
+                plan.attention,
+                _made_of(plan),
+            )
             # A finished stage's data may be gone.
             finished, train = (folder / "model" / NAME).exists(), fitting.data.train
             facts = {} if finished and not Path(train).exists() else facts_of(fitting, own)

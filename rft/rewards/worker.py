@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +39,8 @@ def _called(reward: Callable[..., Any], request: dict[str, Any], notes: list[Any
     found = reward(completions=request["completions"], **columns)
     if inspect.isawaitable(found):
         found = asyncio.run(_awaited(found))
+    if isinstance(found, (str, bytes, Mapping)):  # iterating gives characters and keys
+        raise TypeError(f"returned {type(found).__name__}, expected a list of numbers or None")
     values = [None if value is None or value != value else float(value) for value in found]
     if len(values) != len(request["completions"]):
         raise ValueError(f"returned {len(values)} values for {len(request['completions'])} completions")
@@ -59,11 +61,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except InputError as error:
         return {"refused": str(error)}
     if "completions" not in request:
-        return {"called": reward.__name__, "needs": list(needs_of(reward))}
+        called = getattr(reward, "__name__", request["name"].rpartition(":")[2])  # a partial has no name
+        return {"called": called, "needs": list(needs_of(reward))}
     notes: list[Any] = []
     try:
-        values = _called(reward, request, notes)
-        return {"values": values, "notes": notes}
+        found = {"values": _called(reward, request, notes), "notes": notes}
+        wire.dumps(found)  # what it logs must cross too
+        return found
     except (Exception, SystemExit) as error:
         first = (
             error.__cause__ or error
@@ -75,6 +79,10 @@ def main(channel: int, parent: int) -> None:
     """Answer requests that come through the socket `channel` until it is closed."""
     _end_with(parent)
     sys.path.insert(0, os.getcwd())  # one's own rewards; after this project's packages have been found
+    own = os.getpid()
     with socket.socket(fileno=channel) as link, link.makefile("rb") as requests:
         for line in requests:
-            link.sendall(wire.dumps(answer(wire.loads(line))))
+            found = answer(wire.loads(line))
+            if os.getpid() != own:  # a reward forked: a second answer would be taken for the next request's
+                os._exit(0)
+            link.sendall(wire.dumps(found))

@@ -20,7 +20,7 @@ from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError
 
 OWN = """
-import itertools, os, re, signal
+import functools, itertools, os, re, signal
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -59,6 +59,22 @@ heat.needs = ("heat",)
 
 def too_few(completions, **columns):
     return [1.0]
+
+def forks(completions, **columns):
+    os.fork()
+    return [float(len(text)) for text in completions]
+
+def letters(completions, **columns):
+    return "1" * len(completions)
+
+def mapping(completions, **columns):
+    return {n: 1.0 for n, _ in enumerate(completions)}
+
+def logs_what_cannot_cross(completions, log_extra, **columns):
+    log_extra("column", [object() for _ in completions])
+    return [1.0 for _ in completions]
+
+by_length = functools.partial(length)
 
 def stuck(completions, **columns):
     return [float(all(itertools.repeat(True))) if n == 1 else 1.0 for n, _ in enumerate(completions)]
@@ -127,6 +143,35 @@ def test_one_that_raises_names_its_completion(own, capfd):
             bounded.named("format")(["a", "b"], solution=["", ""], task=["mcq", "poem"])
     said = capfd.readouterr().err
     assert "rewards.py" in said and "1 / len(text)" in said, "the traceback helps its author"
+
+
+def test_one_that_forks_answers_once(own):
+    """The second answer, of the child, would be taken for that of the next request."""
+    with BoundedRewards() as bounded:
+        reward = bounded.named("rewards:forks")
+        found = [reward(["x" * n]) for n in (1, 2, 3)]
+    assert found == [[1.0], [2.0], [3.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("letters", "returned str, expected a list"),
+        ("mapping", "returned dict, expected a list"),
+        ("logs_what_cannot_cross", "object does not reach"),
+    ],
+)
+def test_what_is_no_list_of_numbers_is_refused(own, name, said):
+    with BoundedRewards() as bounded, pytest.raises(InputError, match=said):
+        bounded.named(f"rewards:{name}")(["a", "b"], log_extra=print)
+
+
+def test_one_without_a_name_of_its_own_has_that_of_the_configuration(own):
+    columns = dict.fromkeys(("log_metric", "log_extra"), lambda *_: None)
+    with BoundedRewards() as bounded:
+        reward = bounded.named("rewards:by_length")
+        assert reward.__name__ == "by_length"
+        assert reward(["a", "bb"], trainer_state=SimpleNamespace(global_step=1), **columns) == [1.0, 2.0]
 
 
 def test_completions_are_cut_for_rewards_and_that_is_said(own, capfd):

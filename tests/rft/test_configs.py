@@ -172,6 +172,32 @@ def test_what_a_stage_fills_in_itself_is_refused_under_its_options(key):
         config.build(Stage, {"options": {key: 1}}, "x.yaml")
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["label_smoothing_factor", "prediction_loss_only", "use_cache", "train_sampling_strategy", "do_train"],
+)
+def test_what_would_do_nothing_to_a_stage_is_refused_under_its_options(key):
+    """A stage has losses of its own: labels are not smoothed by transformers', which never sees them."""
+    with pytest.raises(InputError, match=rf"options: '{key}' belongs to the run: leave it out"):
+        config.build(Stage, {"options": {key: 1}}, "x.yaml")
+
+
+@pytest.mark.parametrize("key", ["steps", "batch", "accumulate"])
+def test_a_stage_of_nothing_is_refused(key):
+    """Of 0 steps transformers made three epochs."""
+    stage = Stage("x", ["*"], Data("d"), optimiser=Optimiser(**{"steps": 2, key: 0}))
+    with pytest.raises(InputError, match=rf"stage x: optimiser\.{key} is 0, expected at least 1"):
+        stage.check()
+
+
+def test_an_optimiser_beside_muon_is_refused():
+    plan = Optimiser(lr=1e-3, steps=2, muon=0.02)
+    stage = Stage("x", ["*"], Data("d"), optimiser=plan, options={"optim": "sgd"})
+    with pytest.raises(InputError, match=r"stage x: options\.optim: does nothing beside optimiser\.muon"):
+        stage.check()
+    dataclasses.replace(stage, options={"adam_beta1": 0.8}).check()
+
+
 def test_records_of_stages_carry_a_format_and_old_ones_are_brought_over(tmp_path):
     record = {
         "stage": dataclasses.asdict(Stage("x", ["*"], Data("d"), optimiser=Optimiser(lr=1e-3, steps=2)))

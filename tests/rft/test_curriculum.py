@@ -125,3 +125,20 @@ def test_two_processes_train_a_curriculum_as_one(names, checkpoint, scenes, tmp_
     assert one.keys() == two.keys() and {v.dtype for v in two.values()} == {torch.float32}
     # Adam moves a weight whose gradient is nothing but rounding by its rate, up or down.
     assert all(float((one[key] - two[key]).abs().mean()) < 1e-4 for key in one)
+
+
+def test_a_finished_stage_of_another_start_is_not_taken(checkpoint, scenes, tmp_path):
+    """Its weights' type and its modules are what the curriculum made of the start."""
+    stage = Stage("a", ["model.rae.*"], Data(str(scenes)), optimiser=Optimiser(steps=1, batch=2))
+    plan = Curriculum(str(tmp_path / "out"), str(checkpoint), [stage], max_frames=4)
+    train(plan)
+    train(plan)
+    for key, value in (("dtype", "bfloat16"), ("use_ahd", False)):
+        with pytest.raises(InputError, match=rf"is finished, with other settings \({key} "):
+            train(dataclasses.replace(plan, **{key: value}))
+
+
+def test_prompts_that_no_stage_encodes_are_refused(checkpoint, scenes, tmp_path):
+    stage = Stage("a", ["model.rae.*"], Data(str(scenes)), optimiser=Optimiser(steps=1, batch=2))
+    with pytest.raises(InputError, match="prompts: no stage encodes them"):
+        train(Curriculum(str(tmp_path), str(checkpoint), [stage], prompts=PROMPTS))
