@@ -48,11 +48,17 @@ CLIPS = 16  # whose frames are held at a time while heatmaps are made
 
 
 def run(
-    model: Engine, model_name: str, suite: Suite, out: str | Path, cache: ResponseCache | None = None
+    model: Engine,
+    model_name: str,
+    suite: Suite,
+    out: str | Path,
+    cache: ResponseCache | None = None,
+    shard: Shard | None = None,
 ) -> dict[str, Interval]:
     """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of
-    several processes that share the run, else nothing. Raises InputError where `out` holds another run."""
-    out, shard = Path(out), Shard.here()
+    several processes that share the run, else nothing. shard: this process's part, by default as launched.
+    Raises InputError where `out` holds another run."""
+    out, shard = Path(out), shard or Shard.here()
     made(out)
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)

@@ -246,8 +246,8 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
 
 
 def check_pixels(suite: Suite, name: str, pixels: Budget) -> None:
-    """Raise InputError where a suite states other bounds of a clip than those, `pixels`, that the model `name`
-    was opened with."""
+    """Raise InputError where a suite states other bounds of a clip than `pixels`, with which the model `name`
+    was opened."""
     if (asked := Budget.of(suite)).given and asked != pixels:
         raise InputError(f"{suite.name}: asks for {asked.stated}, {name} was opened with {pixels.stated}")
 
