@@ -36,33 +36,36 @@ from bench.run_folder import (
     write_metrics,
     write_record,
 )
-from bench.suite import Suite, load, settled, with_notes
+from bench.suite import Suite, check_pixels, load, settled, with_notes
 from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
 from tvad.common.files import made
 from tvad.common.places import public
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
-from tvad.data.video import Budget
 
 CLIPS = 16  # whose frames are held at a time while heatmaps are made
 
 
 def run(
-    model: Engine, model_name: str, suite: Suite, out: str | Path, cache: ResponseCache | None = None
+    model: Engine,
+    model_name: str,
+    suite: Suite,
+    out: str | Path,
+    cache: ResponseCache | None = None,
+    shard: Shard | None = None,
 ) -> dict[str, Interval]:
     """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of
-    several processes that share the run, else nothing. Raises InputError where `out` holds another run."""
-    out, shard = Path(out), Shard.here()
+    several processes that share the run, else nothing. shard: this process's part, by default as launched.
+    Raises InputError where `out` holds another run."""
+    out, shard = Path(out), shard or Shard.here()
     made(out)
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)
     _refuse_another(out, model_name, suite, digest)
-    if isinstance(model, Resizes) and (asked := Budget.of(suite)).given and asked != model.pixels:
-        raise InputError(
-            f"{suite.name}: asks for {asked.stated}, {model_name} was opened with {model.pixels.stated}"
-        )
+    if isinstance(model, Resizes):
+        check_pixels(suite, model_name, model.pixels)
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
     mine = [item for item in items if item.sample.id in own]
     kept, kept_odds = read_all(out / ANSWERS), read_all(out / ODDS)

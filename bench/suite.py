@@ -245,6 +245,13 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     return samples, [replace(item, reading=resolve(item.sample)) for item in items]
 
 
+def check_pixels(suite: Suite, name: str, pixels: Budget) -> None:
+    """Raise InputError where a suite states other bounds of a clip than `pixels`, with which the model `name`
+    was opened."""
+    if (asked := Budget.of(suite)).given and asked != pixels:
+        raise InputError(f"{suite.name}: asks for {asked.stated}, {name} was opened with {pixels.stated}")
+
+
 def class_names(samples: list[Sample]) -> list[str]:
     """Classes that the samples and their questions name, in order; an answer of several is their parts."""
     names = dict.fromkeys(n for s in samples for n in (*s.categories, *(s.span_categories or ())))

@@ -17,10 +17,9 @@ ODDS = 16  # tokens that the options of `odds` take, at most
 
 
 def longest_of(suite: Suite, items: list[Item], processor) -> Longest | None:
-    """The longest prompt of a suite as a processor writes it, by its item; the model's earlier replies in a
-    dialogue are reckoned at their limit. None where it asks nothing. Raises InputError for a processor that
-    it is not known of."""
-    keep(processor, Budget.of(suite))
+    """The longest prompt of a suite as a processor, which stays as it is, writes it and makes clips, by its
+    item; the model's earlier replies in a dialogue are reckoned at their limit. None where it asks nothing.
+    Raises InputError for a processor that it is not known of."""
     clips = {item.sample.id: item.sample for item in items}
     seen = {name: shown(sample, suite.rate, suite.max_frames) for name, sample in clips.items()}
     return longest(
@@ -45,7 +44,10 @@ def room_for(model: str, suite: Suite, items: list[Item]) -> dict[str, int]:
         config, processor = AutoConfig.from_pretrained(path), AutoProcessor.from_pretrained(path)
     except (OSError, ValueError):
         return {}  # the engine says what is wrong with it
-    if not is_known(processor) or (found := longest_of(suite, items, processor)) is None:
+    if not is_known(processor):
+        return {}
+    keep(processor, Budget.of(suite))
+    if (found := longest_of(suite, items, processor)) is None:
         return {}
     wanted = found.tokens + max(suite.decode.max_tokens, ODDS)
     if wanted > (context := context_of(config)):

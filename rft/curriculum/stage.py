@@ -30,6 +30,7 @@ from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.data.truth import pixels_known
 from tvad.data.video import Budget
+from tvad.model.modeling import in_type
 
 
 @dataclass
@@ -249,7 +250,7 @@ def run(
     model = merged(stage, model, inside)
     adapted = inside.tuner.targeted_module_names if inside.tuner is not None else []
     frozen.check(stage.name, model, adapted, inside.rows)
-    model.to(dtype)
+    in_type(model, dtype)
     if stage.texts.dialogue and stage.losses.text:  # what data sets hold is the protocol
         model.config.dialogue = "protocol" if stage.texts.form == "stored" else stage.texts.form
     for parameter in model.parameters():

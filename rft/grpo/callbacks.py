@@ -9,6 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.utils import gather
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -59,8 +61,8 @@ class CollapseStop(TrainerCallback):
 
 
 class Terminator(TrainerCallback):
-    """On SIGTERM: finish the step, write a checkpoint, stop. `caught` says that it happened. A context
-    manager: handlers are restored."""
+    """On SIGTERM: finish the step, write a checkpoint, stop, all processes behind the same one. `caught` says
+    that it happened. A context manager: handlers are restored."""
 
     def __init__(self):
         self.caught = False
@@ -80,6 +82,8 @@ class Terminator(TrainerCallback):
         self.caught = True
 
     def on_step_end(self, args, state, control, **kwargs):
+        if args.world_size > 1:  # the signal reaches processes at different moments, some behind this step
+            self.caught = bool(gather(torch.tensor([int(self.caught)], device=args.device)).any())
         if self.caught:
             control.should_save = control.should_training_stop = True
 
@@ -113,13 +117,14 @@ class BenchEvaluation(TrainerCallback):
         if state.global_step % self.plan.every and state.global_step != state.max_steps:
             return
         from bench.run import run
+        from bench.run_folder import Shard
 
         trainer = self.trainer
         folder = self.out / "evaluations" / f"step-{state.global_step}"
         with trainer.engine_ready():
             if trainer.accelerator.is_main_process:  # one folder, one benchmark; the others wait for it
                 name = f"{trainer.engine.name}:{self.out}@{state.global_step}"
-                run(trainer.engine, name, self.suite, folder)
+                run(trainer.engine, name, self.suite, folder, shard=Shard())  # of all videos
             trainer.accelerator.wait_for_everyone()
         metrics = json.loads((folder / "metrics.json").read_text())
         if self.plan.metric not in metrics:

@@ -8,6 +8,7 @@ from rft.grpo import mixture
 from rft.grpo.config import GrpoRun
 from tvad.common.errors import InputError
 from tvad.data import load_checked
+from tvad.data.sample import Sample
 
 
 class Watches:
@@ -25,12 +26,14 @@ class Watches:
             self._rollout, self._logs = kept
 
 
-def held_out_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list[dict[str, Any]] | None:
-    """The rows on which the rewards are watched: whole batches. Raises InputError where there is not one, and
-    for videos that the run trains on."""
+def held_out_of(
+    run: GrpoRun, tasks: dict[str, mixture.Task], arguments
+) -> tuple[list[dict[str, Any]], list[Sample]]:
+    """The rows on which the rewards are watched, whole batches, and the samples that they are of; none where
+    nothing is held out. Raises InputError where there is not one batch."""
     plan = run.held_out
     if plan is None:
-        return None
+        return [], []
     samples = load_checked(plan.data, drop=run.drop_bad_rows)
     known = {name: task for name, task in tasks.items() if mixture.pool_of(samples, name, run.topics)}
     every = sum(len(mixture.pool_of(samples, name, run.topics)) for name in known)
@@ -40,4 +43,4 @@ def held_out_of(run: GrpoRun, tasks: dict[str, mixture.Task], arguments) -> list
         raise InputError(f"held_out: {asked} questions of the run's tasks, a batch takes {batch}")
     reading = resolved(run.reading, samples, run.prompt, known)
     rows = mixture.rows(samples, known, count, run.seed, run.topics, run.prompt, None, reading)
-    return rows[:count]
+    return rows[:count], samples

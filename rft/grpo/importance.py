@@ -6,6 +6,7 @@ TRL computes the trainer's log-probs of a rollout in a pass of its own. Here the
 off-policy to: kept ones where a rollout serves several steps, else the loss's own, which costs no pass.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,21 +61,33 @@ def correction_of(arguments: Any) -> Correction | None:
     )
 
 
-def compared(micro: MicroBatch, logps: torch.Tensor, correction: Correction | None) -> dict[str, float]:
+def compared(
+    micro: MicroBatch, logps: torch.Tensor, correction: Correction | None
+) -> dict[str, torch.Tensor]:
     """How far the engine's log-probs of a loss's tokens are from the trainer's (B, C), in nats, and with a
-    correction its ratios, by the names that they are logged under. The ratio is added to what the loss
-    gets."""
+    correction its ratios, by the names that they are logged under; NaN where a process has no token. The
+    ratio is added to what the loss gets."""
     if micro.sampled is None:
         return {}
     sampled, chosen = micro.sampled.to(logps.device), micro.mask.bool()
     gap = (logps - sampled).abs()[chosen & ~sampled.isnan()]
-    found = {
-        f"sampler_gap/{name}": float(getattr(gap, name)()) if len(gap) else 0.0 for name in ("mean", "max")
-    }
+    found = _figures("sampler_gap", gap, ("mean", "max"))
     if correction is None:
         return found
     ratio = correction.ratio(micro.inputs.get("old_per_token_logps", logps), sampled, micro.mask)
     micro.inputs["importance_sampling_ratio"] = ratio
     seen = ratio if ratio.shape[1] == 1 else ratio[chosen]
-    named = ("min", "mean", "max") if seen.numel() else ()
-    return found | {f"sampling/importance_sampling_ratio/{n}": float(getattr(seen, n)()) for n in named}
+    return found | _figures("sampling/importance_sampling_ratio", seen, ("min", "mean", "max"))
+
+
+def _figures(about: str, values: torch.Tensor, wanted: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    nothing = values.new_full((), math.nan)
+    return {f"{about}/{name}": getattr(values, name)() if values.numel() else nothing for name in wanted}
+
+
+def over_processes(name: str, value: torch.Tensor, accelerator: Any) -> float:
+    """A figure of `compared` over all processes, as TRL has it: the least, the largest, or the mean of their
+    means; NaN where none has one."""
+    every = accelerator.gather(value)
+    every = every[~every.isnan()]
+    return float(getattr(every, name.rpartition("/")[2])()) if every.numel() else math.nan

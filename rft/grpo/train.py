@@ -15,7 +15,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, set_seed
 
 from bench.models.base import HoldsModel
-from bench.suite import resolved
+from bench.suite import check_pixels, resolved
 from rft.common import resume
 from rft.common.adapter import adapter_of, save_adapter
 from rft.common.model_card import rft_card
@@ -41,6 +41,7 @@ from tvad.common.files import made, write_whole
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.data.video import Budget
 from tvad.model.generation import plain_config
 from tvad.model.packing import check_attention
 
@@ -107,14 +108,18 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     check_idle(run, arguments)
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     rows = prompts_of(run, samples, tasks, arguments)
-    held_out = held_out_of(run, tasks, arguments)
-    if held_out and (both := {row["video"] for row in held_out} & {sample.clip() for sample in samples}):
+    held_out, others = held_out_of(run, tasks, arguments)
+    if both := {row["video"] for row in held_out} & {sample.clip() for sample in samples}:
         raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
     standing = _standing(run, arguments, samples, len(rows), resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
+    if evaluation:
+        check_pixels(evaluation.suite, run.model, Budget.of(run))
     processor, completion = processor_of(run), arguments.max_completion_length
     watched = (evaluation.suite, evaluation.items) if evaluation else None
     room = room_for(run, processor, rows, samples, completion, watched)
+    if held_out:
+        room = max(room, room_for(run, processor, held_out, others, completion))
     set_seed(run.seed)  # LoRA starts random, before the trainer seeds itself
     model = weights.loaded(run.model, arguments, run.attention)
     model.generation_config = plain_config(model.generation_config, processor.tokenizer)

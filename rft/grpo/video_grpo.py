@@ -37,7 +37,7 @@ from rft.grpo import buffered, steps
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_keys, seen_clips
 from rft.grpo.held_out import Watches
-from rft.grpo.importance import compared, correction_of
+from rft.grpo.importance import compared, correction_of, over_processes
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.passes import passes
 from rft.grpo.redraw import redrawn, without_signal
@@ -381,8 +381,9 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         # Without old log-probs the policy is the one that drew: rho is 0, its gradient is not.
         old = inputs.get("old_per_token_logps")
         rho = ((logps - (logps.detach() if old is None else old)) * mask).sum(1)
-        self._metrics[self._mode]["entropy"].append(float((entropies * mask).sum() / mask.sum().clamp(min=1)))
-        self._metrics[self._mode]["reg/log_ratio"].append(float(rho.detach().abs().mean()))
+        spread = (entropies * mask).sum() / mask.sum().clamp(min=1)
+        for name, value in (("entropy", spread), ("reg/log_ratio", rho.detach().abs().mean())):
+            self._metrics[self._mode][name].append(float(self.accelerator.gather(value).mean()))
         return regression_loss(rho, inputs["group_index"], inputs["advantages"], self.reg_scale)
 
     def _get_per_token_logps_and_entropies(
@@ -430,7 +431,7 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         per_token = padded(logps, logits_to_keep)
         if torch.is_grad_enabled() and self._micro is not None:
             for name, value in compared(self._micro, per_token.detach(), self.correction).items():
-                self._metrics[self._mode][name].append(value)
+                self._metrics[self._mode][name].append(over_processes(name, value, self.accelerator))
         return per_token, padded(entropies, logits_to_keep) if compute_entropy else None, None
 
     def log(self, logs, start_time=None):

@@ -36,14 +36,15 @@ def made_trainable(model: Any, run: GrpoRun, arguments: Any) -> tuple[Any, dict[
 
 def reference(run: GrpoRun, arguments: Any, policy: Any) -> Any:
     """The start as the policy began, in the policy's types, so that equal weights give equal log-probs."""
-    model = loaded(run.model, arguments, run.attention).requires_grad_(False)
+    model = loaded(run.model, arguments, run.attention)
     types = {name.replace(".base_layer", ""): p.dtype for name, p in policy.named_parameters()}
     for name, parameter in model.named_parameters():
         if types[name].is_floating_point:  # not what is in four bits
             parameter.data = parameter.data.to(types[name])
     if run.load_in_4bit:
+        select_trainable(model, run.trains)  # what trains in the policy is not in four bits there
         quantise(model, torch.bfloat16 if arguments.bf16 else model.dtype)
-    return model
+    return model.requires_grad_(False)
 
 
 def whole(

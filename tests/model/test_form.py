@@ -165,3 +165,12 @@ def test_a_processor_of_another_order_than_its_models_is_refused(tmp_path):
 def test_an_unknown_form_is_refused_by_its_key():
     with pytest.raises(InputError, match="rae_input is 'both', expected classes or abnormal"):
         TvadConfig(rae_input="both")
+
+
+def test_an_untrained_start_in_bfloat16_has_the_buffers_of_its_checkpoint(tmp_path):
+    model, _ = start_from("tiny", dtype="bfloat16")
+    model.save_pretrained(tmp_path)
+    opened = dict(type(model).from_pretrained(tmp_path, dtype="auto").named_buffers())
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    for name, own in model.named_buffers():
+        assert own.dtype == opened[name].dtype and torch.equal(own, opened[name]), name

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.models.base import Completion, batches  # noqa: E402
 from rft.grpo import video_grpo  # noqa: E402
-from rft.grpo.config import Features, GrpoRun  # noqa: E402
+from rft.grpo.config import Evaluate, Features, GrpoRun  # noqa: E402
 from rft.grpo.train import train  # noqa: E402
 from tvad.common import config  # noqa: E402
 from tvad.model import TvadProcessor  # noqa: E402
@@ -86,6 +86,12 @@ def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens
         training=training,
         features=Features(features),
         tokens=int(tokens),
+        evaluate=Evaluate(
+            str(ROOT / "configs/bench/scenes.yaml"),
+            "mcq.accuracy",
+            3,
+            overrides=["--data", data, "--tasks", "[mcq]", "--resamples", "20"],
+        ),
     )
     engine = Scripted(TvadProcessor.from_pretrained(checkpoint))
     counts, inner = [], video_grpo.passes
@@ -101,7 +107,7 @@ def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens
     every = gather_object([own])
     if trainer.accelerator.is_main_process:
         rows = [
-            {k: row[k] for k in ("loss", "reward", "grad_norm") if k in row}
+            {k: row[k] for k in ("loss", "reward", "grad_norm", "sampler_gap/max") if k in row}
             for row in trainer.state.log_history
             if "reward" in row
         ]

@@ -2,6 +2,7 @@
 start with the adapters added, bit by bit. On the CPU, where bitsandbytes quantises too."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from rft.common.four_bit import frozen_linear, own_weights, quantise, restore
 from rft.common.trainable import LoraSpec, add_lora, select_trainable
 from rft.curriculum.config import Data, Losses, Optimiser, Selection, Stage, Texts
 from rft.curriculum.stage import run
+from rft.grpo import weights
+from rft.grpo.config import GrpoRun
 from rft.grpo.train import train
 from tvad.common.errors import InputError
 from tvad.model.start import start_from
@@ -153,6 +156,21 @@ def test_grpo_draws_from_the_policy_in_four_bits_and_keeps_the_start_with_its_ad
     assert kept.keys() == adapted.keys()
     assert all(torch.allclose(value, adapted[name], atol=1e-6) for name, value in kept.items())
     assert AutoProcessor.from_pretrained(tmp_path / "run/model") is not None
+
+
+def test_the_reference_has_in_four_bits_what_the_policy_has(checkpoint):
+    plan = GrpoRun("out", str(checkpoint), "data", {}, lora=LoraSpec(1, 4, 8, 0.0), load_in_4bit=True)
+    plan.trains = ["model.language_model.layers.0.mlp.*"]
+    arguments = SimpleNamespace(bf16=False, deepspeed_plugin=None)
+    policy = weights.loaded(plan.model, arguments)
+    weights.made_trainable(policy, plan, arguments)
+    reference = weights.reference(plan, arguments, policy)
+    assert not any(p.requires_grad for p in reference.parameters())
+    assert any(isinstance(module, Linear4bit) for module in reference.modules())
+    ids = torch.arange(40)[None]
+    with torch.no_grad():
+        found = [model.eval()(input_ids=ids).logits for model in (policy, reference)]
+    assert torch.equal(*found)
 
 
 def test_four_bits_are_refused_where_they_cannot_be(checkpoint, scenes, tmp_path):

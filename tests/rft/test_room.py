@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from bench import models
 from bench.models.hf import HfModel
+from bench.models.lengths import longest_of
 from bench.models.lengths import room_for as suite_room
 from bench.run import run as run_suite
 from bench.suite import Suite
@@ -23,6 +24,7 @@ from bench.suite import load as load_suite
 from rft.curriculum.config import Curriculum, Data, Losses, Optimiser, Stage, Texts
 from rft.curriculum.train import train as train_stages
 from rft.grpo import mixture
+from rft.grpo.config import Evaluate, HeldOut
 from rft.grpo.room import processor_of, room_for
 from rft.grpo.train import train
 from tvad.common.errors import InputError
@@ -201,6 +203,48 @@ def test_a_runs_evaluation_has_room_for_its_suite(ordinary, scenes, tmp_path):
     processor = processor_of(run)
     alone, both = (room_for(run, processor, rows, samples, 8, s) for s in (None, told))
     assert both > alone
+
+
+def test_held_out_prompts_have_room_too(ordinary, scenes, tmp_path, monkeypatch):
+    rooms = []
+
+    def opened(run, model, processor, sequences, prompt, completion):
+        rooms.append(prompt)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rft.grpo.train.engine_of", opened)
+    run = run_of(scenes, SHIPPED, tmp_path, max_steps=1)
+    run = replace(run, tasks={"mcq": 1}, rewards={"answer": 1.0}, topics=None, max_pixels=320 * 240)
+    for held in (None, HeldOut(str(ordinary), prompts=3, generations=8)):
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(run, held_out=held))
+    processor = processor_of(run)
+    asks = {s.id: asked(s.questions[0], "tvad", "clip", ()) for s in load(ordinary)}
+    took = [prompt_tokens(processor, asks[s.id], shown(s, run.rate, run.max_frames)) for s in load(ordinary)]
+    assert rooms[0] < max(took) == rooms[1]
+
+
+def test_a_runs_evaluation_with_other_bounds_is_refused_at_its_start(ordinary, scenes, tmp_path, monkeypatch):
+    def loaded(*_, **__):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", loaded)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"name: s\ndata: {ordinary}\ntasks: [mcq]\nmax_pixels: 76800\n")
+    run = run_of(scenes, SHIPPED, tmp_path / "run", max_steps=1)
+    plan = Evaluate(str(suite), "mcq.accuracy")
+    with pytest.raises(InputError, match=r"s: asks for max_pixels 76800, .* the checkpoint's own pixels"):
+        train(replace(run, evaluate=plan))
+    with pytest.raises(AssertionError, match="a model is loaded"):
+        train(replace(run, evaluate=plan, max_pixels=76800))
+
+
+def test_a_suite_leaves_the_processor_of_a_run_as_it_is(ordinary):
+    suite = Suite("s", str(ordinary), ["mcq"], max_pixels=76800)
+    processor = AutoProcessor.from_pretrained(SHIPPED)
+    before = processor.video_processor.to_dict()
+    longest_of(suite, load_suite(suite)[1], processor)
+    assert processor.video_processor.to_dict() == before
 
 
 @pytest.mark.slow

@@ -102,12 +102,19 @@ def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
     assert any(a[0] != b[0] for a, b in zip(one, other, strict=True)), "processes need the same: no test"
     assert [a[1] for a in one] == [b[1] for b in other]
     assert found["misses"][0] != found["misses"][1], "processes lack the same: no test"
-    assert found["processes"] == 2 and alone["processes"] == 1 and found["synced"] == 3
+    assert found["processes"] == 2 and alone["processes"] == 1
+    assert found["synced"] == 4, "for every step's rollout, and for the evaluation behind the last"
     for one, two in zip(alone["rows"], found["rows"], strict=True):
         assert two["reward"] == pytest.approx(one["reward"], abs=1e-6)
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
+        assert two["sampler_gap/max"] == pytest.approx(one["sampler_gap/max"], rel=1e-3)
     assert any(row["loss"] for row in alone["rows"])
+    measured = [
+        json.loads((folder / "evaluations/step-3/metrics.json").read_text())
+        for folder in (known.parent, tmp_path)
+    ]
+    assert measured[0] == measured[1] and measured[0]["mcq.accuracy"]["n"] > 1
     trained = TvadForConditionalGeneration.from_pretrained(tmp_path / "model")
     assert not torch.equal(
         trained.lm_head.weight, TvadForConditionalGeneration.from_pretrained(SHIPPED).lm_head.weight

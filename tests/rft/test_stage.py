@@ -98,6 +98,24 @@ def different(model, other, tolerance=0.0):
     ]
 
 
+@pytest.mark.parametrize("family", ["checkpoint", "checkpoint_qwen3"])
+def test_the_next_stage_gets_what_the_checkpoint_of_this_one_holds(family, request, scenes, tmp_path):
+    """In bfloat16 too: rotary frequencies are buffers that no checkpoint stores, float32 wherever one is
+    opened."""
+    parts = start_from(str(request.getfixturevalue(family)), dtype="bfloat16")
+    _, trained = carry_out(
+        parts, tmp_path, scenes, ["model.rae.*"], texts=Texts(dialogue=True), options={"bf16": True}
+    )
+    opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "model", dtype="auto")
+    assert {p.dtype for p in trained.parameters()} == {torch.bfloat16}
+    own, kept = dict(trained.named_buffers()), dict(opened.named_buffers())
+    assert own.keys() == kept.keys()
+    assert all(own[name].dtype == kept[name].dtype and torch.equal(own[name], kept[name]) for name in own)
+    ids = torch.arange(200)[None]
+    with torch.no_grad():
+        assert torch.equal(trained.eval()(input_ids=ids).logits, opened.eval()(input_ids=ids).logits)
+
+
 def moved_rows(before, model):
     table = model.get_input_embeddings().weight
     return set(

@@ -2,10 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import ROOT
 
 import bench.run
 from rft.common.run_log import RunLog
@@ -57,7 +60,7 @@ def test_one_process_runs_the_benchmark_and_the_others_wait_for_its_figures(
     """The others read what it wrote, and find the same weights to be the best."""
     folder, events = tmp_path / "evaluations" / "step-1", []
 
-    def measured(engine, name, suite, out):
+    def measured(engine, name, suite, out, shard=None):
         events.append("run")
         write_whole(out / "metrics.json", json.dumps({"m": {"value": 0.5}}))
 
@@ -89,3 +92,31 @@ def test_one_process_runs_the_benchmark_and_the_others_wait_for_its_figures(
     evaluation.on_step_end(None, SimpleNamespace(global_step=1, max_steps=1), None)
     assert events == ["ready", *(["run"] if first else []), "wait", "done", "wait", "save"]
     assert (tmp_path / "best.json").exists() == first
+
+
+ENDED = """
+import torch
+from accelerate import PartialState
+from types import SimpleNamespace
+from rft.grpo.callbacks import Terminator
+state, terminator = PartialState(cpu=True), Terminator()
+for step in range(2):
+    terminator.caught |= step == 1 and state.process_index == 1
+    control = SimpleNamespace(should_training_stop=False)
+    arguments = SimpleNamespace(world_size=state.num_processes, device=state.device)
+    terminator.on_step_end(arguments, None, control)
+    print(f"step {step}: {control.should_training_stop}", flush=True)
+"""
+
+
+def test_a_signal_that_one_process_has_noted_stops_all_behind_that_step(tmp_path):
+    """Else one would wait for the other's next step for ever."""
+    script = tmp_path / "ended.py"
+    script.write_text(ENDED)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*launch, str(script)], capture_output=True, text=True, timeout=120, env=environment, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(done.stdout.splitlines()) == ["step 0: False"] * 2 + ["step 1: True"] * 2

@@ -2,6 +2,7 @@
 families differ."""
 
 import torch
+from torch import nn
 from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLModel,
@@ -109,6 +110,15 @@ def untrained(
     if isinstance(config, TvadQwen3Config):
         return TvadQwen3ForConditionalGeneration(config)
     return TvadForConditionalGeneration(config)
+
+
+def in_type(model: nn.Module, dtype: torch.dtype) -> None:
+    """Make what a checkpoint stores of a model `dtype`, as `from_pretrained` does. `model.to` would round the
+    rotary frequencies too, buffers that no checkpoint stores: positions would be others than after loading
+    it."""
+    for tensor in model.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
 
 
 def config_from(backbone_config, **changes) -> TvadConfig | TvadQwen3Config:

@@ -14,7 +14,7 @@ from tvad.model import precursor, tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.generation import left_out, plain_config
-from tvad.model.modeling import class_for, config_from, untrained
+from tvad.model.modeling import class_for, config_from, in_type, untrained
 from tvad.model.processing import check_order
 from tvad.model.vision_attention import attend_by_length
 
@@ -104,7 +104,8 @@ def _untrained(path: str, seed: int, dtype: str, attention: str | None, switches
         raise InputError(f"{path}: dtype is {dtype!r}, expected auto, float32 or bfloat16")
     model, processor = tiny.build(path, seed, **switches)
     _attend(model, attention, path)
-    return model.to(kind), processor
+    in_type(model, kind)
+    return model, processor
 
 
 def _attend(model, attention: str | None, path: str) -> None:
