@@ -435,6 +435,19 @@ def test_generate_agrees_with_forward_step_by_step(model, processor):
             assert int(logits.argmax()) == int(out[0, ids.shape[1] + i])
 
 
+def test_the_first_token_of_several_rows_takes_no_copies_of_the_weights(model, processor):
+    """A linear layer in bfloat16 on a CPU copies its weights for every row of an input that is a slice: 17 GB
+    for sixteen rows and the vocabulary of Qwen2.5-VL."""
+    inputs = processor.encode([prompt(processor)] * 3, [clip_of(seed=s) for s in (0, 1, 0)])
+    seen = []
+    hook = model.lm_head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        model.generate(**inputs, do_sample=False, max_new_tokens=2)
+    finally:
+        hook.remove()
+    assert seen[0].shape[:2] == (3, 1) and all(hidden.is_contiguous() for hidden in seen)
+
+
 def test_sampling_is_seeded_and_reports_its_own_logprobs(model, processor):
     engine = HfModel(model, processor)
     requests = [Request(messages("What happens in this video?"), clip_of())]

@@ -314,7 +314,8 @@ class TvadLMMixin(PreTrainedModel):
             hidden = hidden[
                 :, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             ]
-        logits = self.lm_head(hidden)
+        # A slice of several rows that is not contiguous would be multiplied by one copy of the weights a row.
+        logits = self.lm_head(hidden.contiguous())
         # Not -inf: a sampler's softmax and GRPO's ratio stay finite, also where a prompt holds such a token.
         never = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
         never[self.config.forbidden_token_ids] = True
