@@ -33,6 +33,17 @@ class LoraSpec:
     """Name patterns of further linear layers: model.language_model.layers.* (all of the decoder),
     model.visual.blocks.* (the tower), model.visual.merger.*, … One whose own weights train is left out."""
 
+    def check(self) -> None:
+        """Raise InputError for numbers that no adapter can have."""
+        for key, value, fits, expected in (
+            ("layers", self.layers, self.layers >= 0, "at least 0"),
+            ("r", self.r, self.r >= 1, "at least 1"),
+            ("alpha", self.alpha, self.alpha > 0, "more than 0"),
+            ("dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and less than 1"),
+        ):
+            if not fits:
+                raise InputError(f"lora: {key} is {value}, expected {expected}")
+
 
 def select_trainable(model: "torch.nn.Module", patterns: list[str]) -> list[str]:
     """Freeze everything but the parameters that match a pattern; returns their names. InputError for a
@@ -65,11 +76,14 @@ def last_layers(layers: int, total: int) -> str:
 
 
 def lora_modules(model: "PreTrainedModel", spec: LoraSpec) -> list[str]:
-    """Names of the linear layers that LoRA adapts. Raises InputError for a pattern without one, and where
-    none is left."""
+    """Names of the linear layers that LoRA adapts. Raises InputError for a pattern without one, where none is
+    left, and for more last layers than there are."""
     from torch.nn import Linear
 
-    last = re.compile(last_layers(spec.layers, model.config.text_config.num_hidden_layers))
+    total = model.config.text_config.num_hidden_layers
+    if spec.layers > total:
+        raise InputError(f"lora: layers is {spec.layers}, the model has {total} decoder layers")
+    last = re.compile(last_layers(spec.layers, total))
     linear = {name: module for name, module in model.named_modules() if isinstance(module, Linear)}
     for pattern in spec.targets:
         if not fnmatch.filter(linear, pattern):

@@ -204,6 +204,13 @@ class Stage:
         ):
             if value is not None and value < 1:
                 raise InputError(f"stage {self.name}: {key} is {value}, expected at least 1")
+        weights = {f"losses.{key}": value for key, value in vars(self.losses).items()}
+        rates = {f"optimiser.{key}": getattr(plan, key) for key in ("lr", "weight_decay", "muon")}
+        for key, value in (weights | rates).items():
+            if value is not None and not value >= 0:
+                raise InputError(f"stage {self.name}: {key} is {value}, expected at least 0")
+        if self.lora is not None:
+            self.lora.check()
         if self.optimiser.steps is None and self.data.train == SYMBOLS:
             raise InputError(f"stage {self.name}: symbols have no epochs, give optimiser.steps")
         known = ("loss", *HEATMAP_METRICS)

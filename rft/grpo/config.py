@@ -303,6 +303,8 @@ def check(run: GrpoRun) -> None:
         raise InputError(f"method: {run.method!r} is none of {', '.join(METHODS)}")
     if not run.engine.startswith("server:") and run.engine not in ROLLOUTS:
         raise InputError(f"engine: {run.engine!r} is none of {', '.join(ROLLOUTS)}, server:URL,URL")
+    if run.lora is not None:
+        run.lora.check()
     if run.load_in_4bit and run.engine not in ("hf", "transformers"):
         raise InputError(
             f"load_in_4bit: completions are drawn from the policy itself, set engine: hf; with {run.engine}"

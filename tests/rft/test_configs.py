@@ -4,6 +4,7 @@ without torch."""
 import copy
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -17,9 +18,10 @@ from bench.suite import Suite
 from leaderboard.board.config import Board
 from rft.common import moved
 from rft.common.stage_record import RECORD, read_record, write_record
+from rft.common.trainable import LoraSpec
 from rft.curriculum import train as training
 from rft.curriculum.arguments import arguments_of
-from rft.curriculum.config import Curriculum, Data, Optimiser, Stage, Texts
+from rft.curriculum.config import Curriculum, Data, Losses, Optimiser, Stage, Texts
 from rft.grpo.config import OWNED, GrpoRun, Watch, settings_of
 from rft.studies.ablation import Ablation
 from rft.studies.experiment import Experiment
@@ -188,6 +190,33 @@ def test_a_stage_of_nothing_is_refused(key):
     stage = Stage("x", ["*"], Data("d"), optimiser=Optimiser(**{"steps": 2, key: 0}))
     with pytest.raises(InputError, match=rf"stage x: optimiser\.{key} is 0, expected at least 1"):
         stage.check()
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"lora": LoraSpec(alpha=0)}, "lora: alpha is 0, expected more than 0"),
+        ({"lora": LoraSpec(r=0)}, "lora: r is 0, expected at least 1"),
+        ({"lora": LoraSpec(dropout=2.0)}, "lora: dropout is 2.0, expected at least 0 and less than 1"),
+        ({"lora": LoraSpec(layers=-1)}, "lora: layers is -1, expected at least 0"),
+        ({"losses": Losses(answer_weight=-1.0)}, "losses.answer_weight is -1.0, expected at least 0"),
+        ({"optimiser": Optimiser(lr=-1.0, steps=2)}, "optimiser.lr is -1.0, expected at least 0"),
+    ],
+)
+def test_numbers_that_no_stage_can_have_are_refused(changes, words):
+    stage = Stage("x", ["*"], Data("d"), optimiser=Optimiser(steps=2))
+    with pytest.raises(InputError, match=re.escape(words)):
+        dataclasses.replace(stage, **changes).check()
+
+
+@pytest.mark.parametrize(
+    "options, words", [({"optim": "nonsense"}, "nonsense"), ({"max_grad_norm": 1.0, "seed_": 1}, "seed_")]
+)
+def test_an_option_that_transformers_refuses_is_one_line(options, words, tmp_path):
+    stage = Stage("x", ["*"], Data("d"), optimiser=Optimiser(steps=2), options=options)
+    with pytest.raises(InputError, match=f"^stage x: options: .*{words}") as refused:
+        arguments_of(stage, 2, tmp_path, 0, evaluates=False)
+    assert "\n" not in str(refused.value)
 
 
 def test_an_optimiser_beside_muon_is_refused():

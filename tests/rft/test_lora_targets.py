@@ -50,6 +50,7 @@ def test_patterns_name_all_linear_layers_and_stand_beside_the_last_ones(folder):
         ),
         (LoraSpec(0), "nothing to adapt"),
         (LoraSpec(0, targets=["model.rae.*"]), "nothing to adapt"),
+        (LoraSpec(99), "lora: layers is 99, the model has"),
     ],
 )
 def test_what_adapts_nothing_is_refused(spec, words, checkpoint):
