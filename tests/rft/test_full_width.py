@@ -18,13 +18,14 @@ LIMIT = 20 * 2**30  # bytes of one process
 # Paths and steps, as somebody without the data and the weeks would have them.
 STEPS = {"optimiser": {"epochs": None, "steps": 1}, "selection": {"save_steps": 1}}
 DATA = {"validation_clips": 4}
+LAYERS = 2  # of LoRA: there are no more
 # Of configs/grpo/tvad-7b.yaml: paths, steps, lengths; and what one machine without a second one forces.
 GRPO = {
     "engine": "hf",  # no rollout server
     "evaluate": None,  # its suite is VAU-Bench's
     "loggers": [],
     "max_frames": 8,
-    "lora": {"layers": 2, "r": 64, "alpha": 128, "dropout": 0.0},  # there are two
+    "lora": {"layers": LAYERS, "r": 64, "alpha": 128, "dropout": 0.0},
 }
 TRAINING = {
     "max_steps": 2,
@@ -58,6 +59,8 @@ def stage_file(scenes, out: Path, start: Path) -> dict:
         stage["data"] |= {"train": str(scenes), "validation": str(scenes), **DATA}
         for group, values in STEPS.items():
             stage[group] |= values
+        if stage.get("lora"):
+            stage["lora"]["layers"] = LAYERS
     return spec
 
 
