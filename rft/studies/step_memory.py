@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
 from unittest import mock
@@ -103,15 +104,11 @@ class Shape:
         return math.ceil(self.frames / vision.temporal_patch_size), h, w
 
 
-def model_of(size: str, device: str, layers: int | None = None) -> Any:
-    """A T-VAD in bfloat16 on a Qwen2.5-VL of published size ("3b", "7b"), its weights not filled in; with
-    `layers`, so many decoder layers only."""
+def model_of(size: str, device: str) -> Any:
+    """A T-VAD in bfloat16 on a Qwen2.5-VL of published size ("3b", "7b"), its weights not filled in."""
     from transformers import Qwen2_5_VLConfig
 
-    values = SIZES[size]
-    if layers is not None:
-        values = values | {"text_config": values["text_config"] | {"num_hidden_layers": layers}}
-    config = config_from(Qwen2_5_VLConfig(**values), **ANOMALY)
+    config = config_from(Qwen2_5_VLConfig(**SIZES[size]), **ANOMALY)
     kept = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -168,16 +165,11 @@ def _stage_batch(model, shape: Shape, heatmap: bool) -> dict[str, Any]:
 
 
 def prepared(
-    step: str,
-    size: str,
-    shape: Shape,
-    device: str,
-    layers: int | None = None,
-    spread: Callable[[Any], None] | None = None,
+    step: str, size: str, shape: Shape, device: str, spread: Callable[[Any], None] | None = None
 ) -> tuple[Callable[[], None], Any, Any]:
     """One optimiser step of STEPS at full size on `device`, ready to be called (forward passes, backward,
     AdamW), its model and its optimiser; `spread` shares a model out over processes, in place."""
-    model = model_of(size, device, layers)
+    model = model_of(size, device)
     model.train()
     if step == GRPO_STEP:
         run = configuration.read(GrpoRun, GRPO)
@@ -314,9 +306,7 @@ class _Peak(MemTracker):
         super()._pre_fw_hook(module, inputs)
 
 
-def tracked(
-    step: str, size: str, shape: Shape, layers: int | None = None, ranks: int = 1, like: str = "cuda"
-) -> dict[str, int]:
+def tracked(step: str, size: str, shape: Shape, ranks: int = 1, like: str = "cuda") -> dict[str, int]:
     """Bytes at the peak of two optimiser steps (the second has the moments), by kind (the tracker's:
     parameters, gradients, activations, optimiser states, temporaries), and "Total", of fake tensors; with
     `ranks` above 1, of one of so many processes. like: whose kernels are meant, "cuda" or "cpu"."""
@@ -324,9 +314,8 @@ def tracked(
     with processes(ranks) if shared else nullcontext() as mesh, SizesOnly() as mode:
         # Moving a fake module is nothing; its weights cannot be exchanged.
         with mock.patch.object(nn.Module, "_apply", lambda self, *_, **__: self):
-            once, model, optimiser = prepared(
-                step, size, shape, "cpu", layers, (lambda model: shared_out(model, mesh)) if mesh else None
-            )
+            spread = partial(shared_out, mesh=mesh) if mesh is not None else None
+            once, model, optimiser = prepared(step, size, shape, "cpu", spread)
         mode.everything = False
         tracker = ShardedPeak(model, optimiser) if shared else _Peak()
         tracker.track_external(model, optimiser)
@@ -342,14 +331,12 @@ def tracked(
     return found
 
 
-def measured(
-    step: str, size: str, shape: Shape, device: str = "cuda", layers: int | None = None
-) -> dict[str, float]:
+def measured(step: str, size: str, shape: Shape, device: str = "cuda") -> dict[str, float]:
     """The same for real, of the allocator: {"Total": bytes at the peak, "seconds": of the second step}, on a
     GPU with "reserved", what was held."""
     if device == "cpu":
-        return _measured_on_cpu(step, size, shape, layers)
-    once, model, optimiser = prepared(step, size, shape, device, layers)
+        return _measured_on_cpu(step, size, shape)
+    once, model, optimiser = prepared(step, size, shape, device)
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()  # a model is made twice over, a checkpoint is loaded once
@@ -369,9 +356,9 @@ def measured(
     return found
 
 
-def _measured_on_cpu(step: str, size: str, shape: Shape, layers: int | None) -> dict[str, float]:
+def _measured_on_cpu(step: str, size: str, shape: Shape) -> dict[str, float]:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        once, _, _ = prepared(step, size, shape, "cpu", layers)
+        once, _, _ = prepared(step, size, shape, "cpu")
         gc.collect()
         with record_function("steps"):
             once()

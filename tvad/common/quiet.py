@@ -5,15 +5,7 @@ import logging
 import os
 import warnings
 
-LOGGERS = (
-    "bitsandbytes",
-    "torch.utils.cpp_extension",
-    "torch.distributed",
-    "vllm",
-    "DeepSpeed",
-    "transformers",
-    "trl",
-)
+LOGGERS = ("torch.utils.cpp_extension", "torch.distributed", "vllm", "DeepSpeed", "transformers", "trl")
 
 
 def quiet() -> None:
