@@ -95,6 +95,7 @@ def test_one_process_runs_the_benchmark_and_the_others_wait_for_its_figures(
 
 
 ENDED = """
+import os
 import torch
 from accelerate import PartialState
 from types import SimpleNamespace
@@ -105,7 +106,8 @@ for step in range(2):
     control = SimpleNamespace(should_training_stop=False)
     arguments = SimpleNamespace(world_size=state.num_processes, device=state.device)
     terminator.on_step_end(arguments, None, control)
-    print(f"step {step}: {control.should_training_stop}", flush=True)
+    # One write: unbuffered, print writes its line's end apart, and two processes share this pipe.
+    os.write(1, f"step {step}: {control.should_training_stop}\\n".encode())
 """
 
 
