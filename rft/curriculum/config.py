@@ -37,13 +37,21 @@ OWNED = {
     "resume_from_checkpoint": "leave it out: the same command goes on from the last checkpoint",
     "ignore_data_skip": "leave it out: a stage goes on where it stopped",
     "auto_find_batch_size": "set `optimiser.batch`",
-    # A stage has losses of its own, reads no logits in evaluations and knows no lengths.
+    "disable_tqdm": "leave it out: a stage shows a bar of its own",
+    "torch_compile*": "leave it out: every pass has another shape and would be compiled anew",
+    # It would end the loop early, and the stage would be merged as if it were done.
+    "enable_jit_checkpoint": "leave it out: a killed stage goes on from its last checkpoint, see"
+    " `selection.save_steps`",
+    # A stage has losses of its own, reads no logits in evaluations, evaluates in the training's own type,
+    # knows no lengths and no loggers.
     **dict.fromkeys(
         (
             *("do_*", "label_smoothing_factor", "prediction_loss_only", "batch_eval_metrics", "use_cache"),
             *("train_sampling_strategy", "length_column_name", "average_tokens_across_devices"),
             *("include_num_input_tokens_seen", "include_for_metrics", "eval_accumulation_steps"),
-            *("use_liger_kernel", "liger_kernel_config"),
+            *("use_liger_kernel", "liger_kernel_config", "*_full_eval", "eval_do_concat_batches"),
+            *("eval_use_gather_object", "run_name", "project", "trackio_*"),
+            "restore_callback_states_from_checkpoint",
         ),
         "leave it out: it does nothing to a stage",
     ),

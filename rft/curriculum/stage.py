@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageTextToText, PrinterCallback, ProgressCallback
+from transformers import AutoModelForImageTextToText, PrinterCallback
 
 from rft.common import resume
 from rft.common.four_bit import frozen_linear, quantise, restore
@@ -233,7 +233,7 @@ def run(
         callbacks=[RunLog(out)],
     )
     check_launch(stage, trainer)
-    trainer.remove_callback(PrinterCallback if trainer.args.disable_tqdm else ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
     if stage.load_in_4bit and (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
         raise InputError(
             f"stage {stage.name}: load_in_4bit: what is in four bits is not sharded; leave out"
