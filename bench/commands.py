@@ -1,6 +1,5 @@
 """The commands of `bench`: each takes what was typed, calls what does the work, prints."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -243,10 +242,10 @@ def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -
 
 
 def _say_tasks(suite: Suite, samples: list[Sample]) -> None:
-    """One line where a suite names no tasks, by the first of several processes."""
+    """One line where a suite names no tasks."""
     from bench.suite import AGAIN, tasks_of
 
-    if not suite.tasks and os.environ.get("RANK", "0") == "0":
+    if not suite.tasks:
         asked, again = ", ".join(tasks_of(suite, samples)), ", ".join(AGAIN)
         print(
             f"suite {suite.name} asks what {suite.data} can answer: {asked} (not {again}, unless named)",

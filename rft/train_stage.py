@@ -4,7 +4,7 @@ model is the result.
     accelerate launch rft/train_stage.py --config configs/stage/tiny.yaml           one process, CPU or GPU
     python -m rft.train_stage --config configs/stage/tiny.yaml --seed 1             the same, a key overridden
     accelerate launch --multi_gpu rft/train_stage.py --config configs/stage/tiny.yaml   several GPUs
-    torchrun --standalone --nproc_per_node 2 rft/train_stage.py --config tiny           several CPU processes
+    torchrun --standalone --nproc_per_node 2 -- rft/train_stage.py --config tiny        several CPU processes
 
 T-VAD's stages (arXiv 2511.00524) are the files tvad-7b-*.yaml; what the paper leaves open is marked there.
 Beyond the paper: stage 0, which makes a tiny backbone out of nothing, Muon, and the check that nothing else

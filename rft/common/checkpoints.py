@@ -3,7 +3,6 @@ optimiser's state, the schedule's and the generators'. Without them the next ste
 
 import json
 import shutil
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 
 STATE = "trainer_state.json"
 
@@ -77,7 +77,7 @@ def last_checkpoint(out: Path, processes: int = 1) -> str | None:
         found = lacks(folder, processes)
         if found is None:
             for other, missing in passed:
-                print(f"{other} has no {missing}: going on from {folder.name}", file=sys.stderr)
+                note(f"{other} has no {missing}: going on from {folder.name}")
             return str(folder)
         passed.append((folder, found))
     if passed:

@@ -4,13 +4,13 @@ refused, or applied where that was asked for, and the record keeps since which s
 import fnmatch
 import importlib.metadata
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.data.digest import MASKS
 
 With = Literal["same", "new"]
@@ -51,7 +51,7 @@ def changes(
         if a == b or matches(key, free):
             continue
         if _without_masks(a, b):
-            print(f"{key}: begun before masks counted; they are taken to be the same", file=sys.stderr)
+            note(f"{key}: begun before masks counted; they are taken to be the same")
             continue
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += changes(a, b, free, f"{key}.")

@@ -2,7 +2,6 @@
 something: all that can be known before a model is loaded."""
 
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from rft.grpo.mixture import Task
 from rft.rewards.length import cache_of
 from rft.rewards.mix import named
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 
 # Least values of TRL's numbers, which takes others and fails later, or does nothing.
 LEAST = {
@@ -91,25 +91,22 @@ def check_steps(count: int, arguments: Any) -> None:
             f" {arguments.world_size} processes / num_generations {arguments.num_generations})"
         )
     if left := count % rollout:
-        print(
+        note(
             f"prompts: {left} of {count} are left out of every epoch, other ones each time: a rollout takes"
-            f" {rollout}",
-            file=sys.stderr,
+            f" {rollout}"
         )
     if rest := count // rollout * served * arguments.num_iterations % accumulated:
-        print(
+        note(
             f"prompts: the last step of an epoch has {rest} of {accumulated} passes: {count // rollout}"
-            " rollouts do not fill whole steps",
-            file=sys.stderr,
+            " rollouts do not fill whole steps"
         )
     own, size = arguments.per_device_train_batch_size, arguments.num_generations
     if own % size:
         most = size // own if size % own == 0 else (size - 2) // own + 2
-        print(
+        note(
             f"groups: a pass takes {own} completions, a group has {size}: it is torn apart and its clip"
             f" encoded in up to {most} passes; with per_device_train_batch_size a multiple of num_generations"
-            " once",
-            file=sys.stderr,
+            " once"
         )
 
 
@@ -143,8 +140,7 @@ def check_paid(rows: list[dict[str, Any]], tasks: Mapping[str, Task], common: Ma
         if seen and silent == len(seen):
             raise InputError(f"tasks: no reward applies to {name!r} (its rewards: {', '.join(rewards)})")
         if silent:
-            print(
+            note(
                 f"rewards: {silent} of {len(seen)} questions of task {name!r} earn nothing whatever is"
-                f" answered ({', '.join(rewards)})",
-                file=sys.stderr,
+                f" answered ({', '.join(rewards)})"
             )

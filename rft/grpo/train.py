@@ -38,6 +38,7 @@ from rft.rewards.bounded import BoundedRewards
 from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError, Stopped
 from tvad.common.files import made, write_whole
+from tvad.common.quiet import note
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
@@ -175,7 +176,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
         finally:
             store.stop_prefetch()
     if bad_clips and bad_clips.found:
-        print(bad_clips.told(), file=sys.stderr)
+        print(bad_clips.told(), file=sys.stderr)  # each process has clips of its own
     if trainer.accelerator.is_main_process:
         write_run_page(out)
     if terminator.caught:
@@ -195,20 +196,17 @@ def _standing(
     """Where the run over so many prompts stands; what will not be able to go on is said on stderr."""
     if arguments.save_only_model or arguments.save_strategy == "no":
         kept = "hold weights alone" if arguments.save_only_model else "are not written"
-        print(f"training: checkpoints {kept}: this run cannot be resumed", file=sys.stderr)
+        note(f"training: checkpoints {kept}: this run cannot be resumed")
     processes = arguments.world_size
     facts = record.made_of(run, samples, processes)
     standing = record.standing(run, arguments, facts, resume_with)
     cycle = arguments.steps_per_generation * arguments.num_iterations
     inside = steps.passes_done(standing.step, prompts, arguments)[1] % cycle
     if standing.checkpoint and inside and (standing.changes or not lies_in(standing.checkpoint, processes)):
-        print(
-            f"{standing.checkpoint}: lies inside a rollout, which serves {cycle} passes: it is drawn anew",
-            file=sys.stderr,
-        )
+        note(f"{standing.checkpoint}: lies inside a rollout, which serves {cycle} passes: it is drawn anew")
     if standing.changes:
         told = "; ".join(map(str, standing.changes))
-        print(f"from step {standing.step + 1} on: {told}", file=sys.stderr)
+        note(f"from step {standing.step + 1} on: {told}")
     return standing
 
 

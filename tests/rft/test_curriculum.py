@@ -99,10 +99,12 @@ def test_two_processes_train_a_curriculum_as_one(names, checkpoint, scenes, tmp_
         )
 
     file = tmp_path / "curriculum.yaml"
-    file.write_text(yaml.safe_dump({"version": 1, **dataclasses.asdict(plan(1, "two"))}))
+    file.write_text(
+        yaml.safe_dump({"version": 1, **dataclasses.asdict(plan(1, "two")), "start": "elsewhere"})
+    )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launch, "rft/train_stage.py", "--config", str(file)],
+        [*launch, "--", "rft/train_stage.py", "--config", str(file), "--start", str(checkpoint)],
         capture_output=True,
         text=True,
         timeout=500,
@@ -110,6 +112,7 @@ def test_two_processes_train_a_curriculum_as_one(names, checkpoint, scenes, tmp_
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.count("the trained model is in") == 1  # one speaks for both
     train(plan(2, "one"), log=lambda text: None)
 
     for number, name in enumerate(names):

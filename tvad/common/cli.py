@@ -28,6 +28,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from tvad.common import config
 from tvad.common.errors import InputError, Stopped
 from tvad.common.files import check_file, check_folder
+from tvad.common.quiet import first
 
 Command = Callable[..., int | None]
 Commands = Mapping[str, "Command | Commands"]
@@ -63,6 +64,8 @@ def guard(main: Callable[..., int], *args) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # half an emoji in somebody's text ends no command
+    if not first():  # what it would say of its work is the first one's line too; errors are its own
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
     # It says at every start which faster kernels are not there.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if not sys.stderr.isatty():

@@ -3,9 +3,21 @@ their errors are not. Called first by commands that people watch, as torch's C++
 
 import logging
 import os
+import sys
 import warnings
 
 LOGGERS = ("torch.utils.cpp_extension", "torch.distributed", "vllm", "DeepSpeed", "transformers", "trl")
+
+
+def first() -> bool:
+    """Whether this process speaks for those that were launched with it (torchrun, accelerate)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def note(text: str) -> None:
+    """A line on stderr, from the first of several processes, which would all say the same."""
+    if first():
+        print(text, file=sys.stderr)
 
 
 def quiet() -> None:

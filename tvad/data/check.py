@@ -1,7 +1,6 @@
 """Opens everything that a data set names and lists every bad row with its reason."""
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
@@ -9,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.data import truth, video
 from tvad.data.sample import Sample, Video, load, numbered, read_row, rows_file, rows_version
 
@@ -177,5 +177,5 @@ def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
         return samples
     samples, problems = readable(path)
     for problem in problems:
-        print(f"dropped {problem}", file=sys.stderr)
+        note(f"dropped {problem}")
     return samples

@@ -51,6 +51,9 @@ class TvadProcessing(ProcessorMixin):
         self.clip_rate, self.clip_frames = clip_rate, clip_frames
         self.anomaly_prompts_per_step = anomaly_prompts_per_step
         self.prompt_order = prompt_order
+        # Not set, it means False in this transformers and True from 5.22 on: clips would change their size.
+        if getattr(video_processor, "cap_pixels_per_frame", False) is None:
+            video_processor.cap_pixels_per_frame = False
         super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template, **kwargs)
 
     def replace_video_token(self, video_inputs: dict, video_idx: int, **kwargs) -> str:

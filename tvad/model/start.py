@@ -2,13 +2,13 @@
 an untrained model."""
 
 import json
-import sys
 from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.common.shipped import checkpoint, configuration, configurations
 from tvad.model import precursor, tiny
 from tvad.model.clips import anomaly_modules
@@ -81,7 +81,7 @@ def start_from(
         raise InputError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
     _attend(model, attention, path)
     if dropped := left_out(model.generation_config):
-        print(f"{path}: left out of its generation_config.json: {dropped}", file=sys.stderr)
+        note(f"{path}: left out of its generation_config.json: {dropped}")
     model.generation_config = plain_config(model.generation_config, processor.tokenizer)
     kind = tiny.FAMILIES["qwen3_vl" if "qwen3" in config.model_type else "qwen2_5_vl"].processor
     processor = kind(
