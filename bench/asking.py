@@ -75,7 +75,7 @@ class Asking:
                         self.model.rendered(request), item.reading.marks
                     )
                     for attempt, completion in enumerate(completions):
-                        line = self._line(item, attempt, completion.text, hashes[item.id], opened)
+                        line = self._line(item, attempt, completion, hashes[item.id], opened)
                         out.write(json.dumps(line, allow_nan=False) + "\n")
                     replies[item.id] = completions[0].text
                     if streams:
@@ -124,7 +124,10 @@ class Asking:
         messages = asked(item.question, self.suite.prompt, str(item.sample.video.path), history)
         return Request(messages, clip, item, item.id)
 
-    def _line(self, item: Item, attempt: int, response: str, prompt: str, opened: bool) -> dict[str, Any]:
+    def _line(
+        self, item: Item, attempt: int, completion: Completion, prompt: str, opened: bool
+    ) -> dict[str, Any]:
+        response = completion.text
         return {
             "id": item.id,
             "task": item.task,
@@ -132,6 +135,7 @@ class Asking:
             "attempt": attempt,
             "prompt_hash": prompt,
             "response": response,
+            **({"cut": completion.cut} if completion.cut else {}),
             **score_item(item, response, self.suite.parse, self.suite.hidden, opened),
         }
 

@@ -8,6 +8,7 @@ and by the item that drew them, and only whole sets of n.
 import hashlib
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,12 +49,13 @@ def identity(spec: str) -> str:
 
 
 class ResponseCache:
-    """`path`: the SQLite file, made where it is missing. `model`: the model's spec (`identity`); `pixels`:
-    the bounds of a clip that it was opened with. Raises InputError for another file."""
+    """`path`: the SQLite file, made where it is missing. `model`: the model's spec (`identity`); `opened`:
+    what it was opened with, the bounds of a clip's pixels and how clips are sent. Raises InputError for
+    another file."""
 
-    def __init__(self, path: str | Path, model: str, pixels: dict[str, int] | None = None):
+    def __init__(self, path: str | Path, model: str, opened: Mapping[str, int | str] | None = None):
         self.model = identity(model) + (
-            f" {json.dumps(pixels, sort_keys=True, allow_nan=False)}" if pixels else ""
+            f" {json.dumps(opened, sort_keys=True, allow_nan=False)}" if opened else ""
         )
         made(Path(path).parent)
         try:
@@ -95,10 +97,21 @@ class ResponseCache:
 
     def get(self, key: str) -> list[Completion] | None:
         row = self._database.execute("SELECT texts FROM responses WHERE key = ?", (key,)).fetchone()
-        return None if row is None else [Completion(text) for text in json.loads(row[0])]
+        if row is None:
+            return None
+        return [
+            Completion(kept) if isinstance(kept, str) else Completion(kept["text"], cut=kept["cut"])
+            for kept in json.loads(row[0])
+        ]
 
     def put(self, key: str, completions: list[Completion]) -> None:
         self._database.execute(
             "INSERT OR IGNORE INTO responses VALUES (?, ?)",
-            (key, json.dumps([c.text for c in completions], allow_nan=False)),
+            (
+                key,
+                json.dumps(
+                    [{"text": c.text, "cut": c.cut} if c.cut else c.text for c in completions],
+                    allow_nan=False,
+                ),
+            ),
         )

@@ -52,7 +52,10 @@ def run(
         options |= pixels
     if model.startswith("vllm:"):
         options |= room_for(model, suite, items)
-    answers = ResponseCache(cache, model, pixels) if cache else None
+    sent: dict[str, Any] = (
+        {"video": video} if video == "frames" else {}
+    )  # a video and its pictures draw other answers
+    answers = ResponseCache(cache, model, {**pixels, **sent}) if cache else None
     if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
         print(table(metrics))
         _warn_of_blind_baselines(out)

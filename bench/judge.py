@@ -35,6 +35,7 @@ ASPECTS = ("classification", "key_object_and_action", "fluency", "informativenes
 VERSION = "1"
 ATTEMPTS = 3  # at a rating, one a call
 MOST = 1 << 14  # characters of a reply that are read, its last
+LONGEST = 6000  # characters of a description or a reference that a judge is shown, its first
 PROMPT = """You compare a description of what happens in a surveillance video with a reference that is known \
 to be right.
 Rate the description from 0 to 10 in five aspects:
@@ -62,6 +63,14 @@ SCHEMA = {
 }
 
 
+def _agreed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a key that it gives two values has both, and so no value that is read."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        found[key] = [found[key], value] if key in found and found[key] != value else value
+    return found
+
+
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The complete JSON objects of a text, in order, those within others before these."""
 
@@ -71,7 +80,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         if isinstance(value, dict):
             yield value
 
-    decoder, at = json.JSONDecoder(), text.find("{")
+    decoder, at = json.JSONDecoder(object_pairs_hook=_agreed), text.find("{")
     while at != -1:
         try:
             found, end = decoder.raw_decode(text, at)
@@ -89,19 +98,26 @@ def _points(value: Any) -> int | None:
     return int(value) if number and 0 <= value <= 10 and value == int(value) else None
 
 
-def read_rating(text: str) -> dict[str, int]:
+def _ratings(text: str) -> list[dict[str, Any]]:
+    return [{a: data[a] for a in ASPECTS} for data in _objects(text) if set(data) >= set(ASPECTS)]
+
+
+def read_rating(text: str, judged: str = "") -> dict[str, int]:
     """A judge's reply -> the five ratings: of the last complete JSON object that has the five keys, behind
-    any reasoning. Raises ValueError, whose text is the reason, for a refusal, malformed JSON, a missing key
-    or a value out of range."""
+    any reasoning; one that stands in the `judged` text is only repeated. Raises ValueError, whose text is the
+    reason, for a refusal, malformed JSON, a missing key or a value out of range."""
     said = split(text)[1][-MOST:]
     if not 0 <= said.find("{") < said.rfind("}"):
         raise ValueError("refused or not JSON")
-    found = list(_objects(said))
-    if not found:
+    if not any(True for _ in _objects(said)):
         raise ValueError("malformed JSON")
-    rated = [data for data in found if set(data) >= set(ASPECTS)]
-    if not rated:
+    found = _ratings(said)
+    if not found:
         raise ValueError("other keys than the five aspects")
+    repeated = [_spelt(data) for data in _ratings(judged[:LONGEST])] if "{" in judged else []
+    rated = [data for data in found if _spelt(data) not in repeated]
+    if not rated:
+        raise ValueError("repeats a rating that stands in the description")
     rating = {}
     for aspect in ASPECTS:
         points = _points(rated[-1][aspect])
@@ -111,9 +127,20 @@ def read_rating(text: str) -> dict[str, int]:
     return rating
 
 
-def _usable(reply: str) -> bool:
+def _spelt(data: dict[str, Any]) -> list[str]:
+    return [str(value if (points := _points(value)) is None else points) for value in data.values()]
+
+
+def _read(kept: dict[str, Any], judged: str) -> dict[str, int]:
+    """The rating of a kept reply. Raises ValueError with the reason."""
+    if cut := kept.get("cut"):  # a draft of a rating may stand before the cut
+        raise ValueError(f"cut ({cut})")
+    return read_rating(kept["reply"], judged)
+
+
+def _usable(kept: dict[str, Any], judged: str) -> bool:
     try:
-        return bool(read_rating(reply))
+        return bool(_read(kept, judged))
     except ValueError:
         return False
 
@@ -121,13 +148,17 @@ def _usable(reply: str) -> bool:
 def prompt_of(description: str, reference: str) -> str:
     """The judge's prompt; the marks cannot be closed from inside."""
     texts = (whole(description), whole(reference))
-    cut = [text.replace("<<<", "< < <").replace(">>>", "> > >")[:6000] for text in texts]
+    cut = [text.replace("<<<", "< < <").replace(">>>", "> > >")[:LONGEST] for text in texts]
     return PROMPT.replace("{reference}", cut[1]).replace("{description}", cut[0])
+
+
+EMPTY = "no description"
 
 
 @dataclass(frozen=True)
 class Rating:
-    """One rated answer; `rating` None where the judge's reply could not be used, for `reason`."""
+    """One rated answer; `rating` None where the judge's reply could not be used, for `reason`. An answer
+    without a description is rated 0 unasked, for the reason EMPTY: who says nothing must not gain by it."""
 
     id: str
     video: str
@@ -138,6 +169,8 @@ class Rating:
 def _rationales(run: Path) -> list[tuple[dict, str, str]]:
     """(line, rationale, reference) of the run's first attempts at rationales."""
     record, lines, _ = open_run(run)
+    if record["suite"].get("hidden"):
+        raise InputError(f"{run}: the references of its suite are hidden; there is nothing to rate by")
     _, items = load(config.build(Suite, record["suite"], str(run / "run.json")))
     by_id = {item.id: item for item in items if item.task == RATIONALE}
     found = []
@@ -162,28 +195,34 @@ def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
     rows_kept = read_lines(kept)
     write_lines(kept, rows_kept)  # a line that a kill cut goes before the next is appended
     attempts = Counter(row["key"] for row in rows_kept)
-    done: dict[str, str] = {row["key"]: row["reply"] for row in rows_kept}
-    prompts = [prompt_of(think, reference) for _, think, reference in rows]
-    keys = [hashlib.sha256(prompt.encode()).hexdigest() for prompt in prompts]
-    missing = {
-        key: prompt
-        for key, prompt in zip(keys, prompts, strict=True)
-        if key not in done or (attempts[key] < ATTEMPTS and not _usable(done[key]))
-    }
-    to_ask = list(missing)
+    done: dict[str, dict[str, Any]] = {row["key"]: row for row in rows_kept}
+    keys = [
+        hashlib.sha256(prompt_of(think, reference).encode()).hexdigest() if think.strip() else ""
+        for _, think, reference in rows
+    ]
+    told = {key: (think, reference) for (_, think, reference), key in zip(rows, keys, strict=True) if key}
+    to_ask = [
+        key
+        for key, (think, _) in told.items()
+        if key not in done or (attempts[key] < ATTEMPTS and not _usable(done[key], think))
+    ]
     with kept.open("a", encoding="utf-8") as out:
-        asked = judge.ask_texts(list(missing.values()), SCHEMA, "vau_eval")
-        for which, reply in tqdm(asked, total=len(missing), unit="rating", desc=judge.model, disable=None):
+        asked = judge.ask_texts([prompt_of(*told[key]) for key in to_ask], SCHEMA, "vau_eval")
+        for which, reply in tqdm(asked, total=len(to_ask), unit="rating", desc=judge.model, disable=None):
             key = to_ask[which]
-            done[key] = reply
-            out.write(json.dumps({"key": key, "reply": reply}, allow_nan=False) + "\n")
+            done[key] = {"key": key, "reply": reply.text} | ({"cut": reply.cut} if reply.cut else {})
+            out.write(json.dumps(done[key], allow_nan=False) + "\n")
             out.flush()
     found = []
-    for (line, _, _), key in zip(rows, keys, strict=True):
-        try:
-            found.append(Rating(line["id"], line["sample"], read_rating(done[key])))
-        except ValueError as error:
-            found.append(Rating(line["id"], line["sample"], None, str(error)))
+    for (line, think, _), key in zip(rows, keys, strict=True):
+        rating: dict[str, int] | None = dict.fromkeys(ASPECTS, 0)
+        reason: str | None = EMPTY
+        if key:
+            try:
+                rating, reason = _read(done[key], think), None
+            except ValueError as error:
+                rating, reason = None, str(error)
+        found.append(Rating(line["id"], line["sample"], rating, reason))
     return found
 
 
@@ -216,13 +255,14 @@ def judge_run(run: str | Path, specs: list[str]) -> dict:
             a: mean_interval(np.array([r.rating[a] for r in rated if r.rating], float), videos).row()
             for a in ASPECTS
         }
-        reasons = Counter(r.reason for r in some if r.reason)
+        reasons = Counter(r.reason for r in some if r.reason and not r.rating)
         result["judges"].append(
             {
                 "judge": f"{judge.model}@{judge.url}",
                 "metrics": means,
                 "rated": len(rated),
                 "unusable": dict(reasons),
+                "empty": sum(r.reason == EMPTY for r in some),
             }
         )
     if len(ratings) == 2:
@@ -239,6 +279,8 @@ def table(result: dict) -> str:
             f" {sum(entry['unusable'].values())} replies unusable"
         )
         lines += [f"  unusable: {count} x {reason}" for reason, count in entry["unusable"].items()]
+        if entry["empty"]:
+            lines.append(f"  {entry['empty']} answers without a description, rated 0")
         if entry["unusable"]:
             lines.append(f"  judge again: each is asked up to {ATTEMPTS} times, once a call")
         for aspect, m in entry["metrics"].items():

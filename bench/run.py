@@ -7,6 +7,7 @@ n-th video each and the first of them makes the metrics.
 import platform
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from bench.asking import ODDS_TASKS, Asking
 from bench.cache import ResponseCache
 from bench.intervals import odds_metrics, summarise
 from bench.metrics.stats import Interval
-from bench.models.base import Engine, GivesOdds, Resizes
+from bench.models.base import Engine, GivesOdds, Resizes, SendsClips
 from bench.run_folder import (
     ANSWERS,
     MAPS,
@@ -63,7 +64,8 @@ def run(
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)
-    _refuse_another(out, model_name, suite, digest)
+    sent = {"clips_as": model.video} if isinstance(model, SendsClips) else {}
+    _refuse_another(out, model_name, suite, digest, sent)
     if isinstance(model, Resizes):
         check_pixels(suite, model_name, model.pixels)
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
@@ -74,7 +76,7 @@ def run(
     if shard.rank == 0:
         record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
         reopened(out)
-        write_record(out, {**record, "tasks_from": "suite" if named else "data"})
+        write_record(out, {**record, **sent, "tasks_from": "suite" if named else "data"})
     asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
     asking.answers(mine, shard.file(out / ANSWERS), kept)
     odds = suite.odds and isinstance(model, GivesOdds)
@@ -87,7 +89,11 @@ def run(
     if shard.rank:
         return {}
     order = [item.id for item in items]
-    metrics = with_notes(summarise(join_lines(out / ANSWERS, shard, order), suite, hits), suite, samples)
+    lines = join_lines(out / ANSWERS, shard, order)
+    if cut := Counter(line["cut"] for line in lines if "cut" in line):
+        why = ", ".join(f"{count} by {reason}" for reason, count in sorted(cut.items()))
+        _say(f"{cut.total()} of {len(lines)} answers were cut, and are read as they stand: {why}")
+    metrics = with_notes(summarise(lines, suite, hits), suite, samples)
     metrics = metrics if suite.hidden else oracle.beside(metrics, items, suite, hits)
     if mapped:
         metrics |= _of_maps(join_maps(out / MAPS, shard), samples, suite, asking.store, out)
@@ -121,7 +127,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str) -> None:
+def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str, sent: dict[str, str]) -> None:
     """Raise InputError where the folder holds a run of something else: its answers would be kept."""
     if not (folder / RECORD).exists():
         return
@@ -131,6 +137,11 @@ def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str) ->
         raise InputError(
             f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
             " another --out"
+        )
+    if sent and (earlier := before.get("clips_as", "file")) != sent["clips_as"]:
+        raise InputError(
+            f"{folder / RECORD}: its clips were sent as {earlier} (--video), not as {sent['clips_as']};"
+            " choose another --out"
         )
 
 

@@ -44,11 +44,13 @@ class Sampling:
 @dataclass
 class Completion:
     """Text, and where the engine has them, token ids (with the end token, unless cut) and their log-probs
-    after temperature."""
+    after temperature. cut: what ended it before its end (`length`, `content_filter`), where an endpoint says
+    so."""
 
     text: str
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    cut: str | None = None
 
 
 class Engine(Protocol):
@@ -110,6 +112,13 @@ class Resizes(Protocol):
     beside the checkpoint's own."""
 
     pixels: Budget
+
+
+@runtime_checkable
+class SendsClips(Protocol):
+    """Sends its clips to another program. `video`: as one video ("file") or as pictures ("frames")."""
+
+    video: str
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ import base64
 import io
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import httpx
 import numpy as np
 
 from bench.models.base import Completion, Request, Sampling, seeds_of
+from tvad.answer.reasoning import OWN
 from tvad.common.errors import InputError
 from tvad.control import plain_shape
 from tvad.data.video import Budget, Frames
@@ -31,6 +33,16 @@ from tvad.pictures import data_url
 REFUSED = (400, 422)
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 KEY = "OPENAI_API_KEY"
+# What an endpoint may not know and is then asked without: words of its refusal, and what that means.
+OPTIONAL = {
+    "seed": (("seed",), "takes no seed: what it draws differs from run to run"),
+    "response_format": (
+        ("response_format", "json_schema"),
+        "takes no JSON schema: its replies are read as they are written",
+    ),
+}
+# `finish_reason` of an answer that is not whole; others ("stop", TGI's "eos_token") are its own end.
+CUT = ("length", "max_tokens", "model_length", "content_filter", "tool_calls", "function_call")
 
 
 def as_mp4(clip: Frames) -> bytes:
@@ -72,6 +84,62 @@ def content_of(clip: Frames, video: str) -> list[dict]:
     return parts
 
 
+def _words(content: Any) -> tuple[str, str]:
+    """(reasoning, answer) of a message's content: text, nothing, or parts (Mistral's `thinking` among them).
+    Raises TypeError for anything else, which must not become an answer."""
+    if content is None or isinstance(content, str):
+        return "", content or ""
+    if not isinstance(content, list):
+        raise TypeError(f"its content is of type {type(content).__name__}")
+    thought, said = "", ""
+    for part in content:
+        kind = part.get("type")
+        if kind in ("text", "output_text"):
+            said += part["text"]
+        elif kind == "refusal":
+            said += part["refusal"]
+        elif kind in ("thinking", "reasoning"):
+            thought += "".join(_words(part.get(kind, part.get("text"))))
+        else:
+            raise TypeError(f"a part of its content is of type {kind!r}")
+    return thought, said
+
+
+def completion_of(choice: dict[str, Any]) -> Completion:
+    """One choice of a reply. Reasoning that the endpoint has parted from the answer comes before it, in the
+    protocol's marks: a rationale is scored alike whoever serves the model."""
+    message, finish = choice["message"], choice.get("finish_reason")
+    if "content" not in message and finish is None:
+        raise KeyError("content")
+    thought, said = _words(message.get("content"))
+    thought = message.get("reasoning_content") or message.get("reasoning") or thought
+    said = said or message.get("refusal") or ""
+    if thought and not said.lstrip().startswith(OWN.open):
+        # Without an answer the reasoning is as a local engine leaves it: open.
+        said = f"{OWN.open}{thought}{OWN.close}{said}" if said else f"{OWN.open}{thought}"
+    return Completion(said, cut=finish if finish in CUT else None)
+
+
+def _failure(answer: httpx.Response) -> int:
+    """Status of a reply, also of an error under status 200, as gateways send those of their providers."""
+    if answer.status_code != 200:
+        return answer.status_code
+    try:
+        data = answer.json()
+        broken = [c["finish_reason"] == "error" for c in data.get("choices") or () if "finish_reason" in c]
+        error = data.get("error")
+    except (ValueError, TypeError, AttributeError):
+        return 200  # `_read` says what is wrong with it
+    if any(broken):
+        return 502
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and code >= 400 else 200
+
+
+def _excerpt(answer: httpx.Response) -> str:
+    return " ".join(answer.text.split())[:200]
+
+
 class OpenAiModel:
     """concurrency: requests in flight. video: "file" or "frames". retries: of a request that failed for the
     moment (busy, timed out, broken connection), with doubling waits. A request that the endpoint refuses
@@ -96,7 +164,11 @@ class OpenAiModel:
         if video not in ("file", "frames"):
             raise InputError(f"openai: video is {video!r}, expected file or frames")
         self.concurrency, self.video, self.retries, self.wait = concurrency, video, retries, wait
-        self._seeds = True  # until the endpoint refuses them
+        try:
+            httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise InputError(f"openai:{spec}: {self.url!r} is no address ({error})") from error
+        self._without: set[str] = set()  # of OPTIONAL, what the endpoint has refused
         headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY)) else {}
         self._client = httpx.Client(
             timeout=timeout, headers=headers, limits=httpx.Limits(max_connections=concurrency)
@@ -133,56 +205,60 @@ class OpenAiModel:
         return self._post(self._body(request, sampling, seed))
 
     def _post(self, body: dict[str, Any]) -> list[Completion]:
-        for attempt in range(self.retries + 1):
+        attempt = 0
+        while True:
             last = attempt == self.retries
-            if not self._seeds:
-                body.pop("seed", None)
+            body = {key: value for key, value in body.items() if key not in self._without}
             try:
                 answer = self._client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
-            except (httpx.TransportError, httpx.TimeoutException) as error:
+            except httpx.RequestError as error:
                 if last:
                     raise InputError(
                         f"openai: {self.url} cannot be reached ({type(error).__name__}), {self.retries + 1}"
                         " attempts"
                     ) from error
                 self._pause(attempt, None)
+                attempt += 1
                 continue
-            if answer.status_code == 200:
+            status = _failure(answer)
+            if status == 200:
                 return self._read(answer, body["n"])
-            if answer.status_code in REFUSED and "seed" in body and "seed" in answer.text.lower():
-                if self._seeds:
-                    print(
-                        f"openai: {self.url} takes no seed: what it draws differs from run to run",
-                        file=sys.stderr,
-                    )
-                self._seeds = False
+            if status in REFUSED and self._leave_out(body, answer.text):
                 continue
-            if answer.status_code not in RETRIED or last:
-                raise InputError(
-                    f"openai: {self.url} answered {answer.status_code}: {' '.join(answer.text.split())[:200]}"
-                )
+            if status not in RETRIED or last:
+                raise InputError(f"openai: {self.url} answered {status}: {_excerpt(answer)}")
             self._pause(attempt, answer.headers.get("retry-after"))
-        raise AssertionError("unreachable")
+            attempt += 1
+
+    def _leave_out(self, body: dict[str, Any], refusal: str) -> bool:
+        """Whether the endpoint has refused something that it can be asked without."""
+        for key, (words, meaning) in OPTIONAL.items():
+            if key in body and any(word in refusal.lower() for word in words):
+                if key not in self._without:
+                    print(f"openai: {self.url} {meaning}", file=sys.stderr)
+                self._without.add(key)
+                return True
+        return False
 
     def _pause(self, attempt: int, wanted: str | None) -> None:
         # Doubling, with up to a quarter more, so that requests refused together do not come back together.
         seconds = min(60.0, self.wait * 2**attempt) * (1 + random.random() / 4)
         # Retry-After in seconds is honoured up to two minutes; its other form, a date, is not read.
-        if wanted and wanted.replace(".", "", 1).isdigit():
+        if wanted and re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", wanted):
             seconds = max(seconds, min(120.0, float(wanted)))
         time.sleep(seconds)
 
     def _read(self, answer: httpx.Response, n: int) -> list[Completion]:
         try:
-            choices = answer.json()["choices"]
-            texts = [choice["message"]["content"] or "" for choice in choices]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            found = [completion_of(choice) for choice in answer.json()["choices"]]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            why = str(error) if type(error) is TypeError else type(error).__name__
             raise InputError(
-                f"openai: {self.url} answered no chat completion ({type(error).__name__})"
+                f"openai: {self.url} answered no chat completion ({why}): {_excerpt(answer)}"
             ) from error
-        if len(texts) != n:
-            raise InputError(f"openai: {self.url} gave {len(texts)} completions, {n} were asked for")
-        return [Completion(str(text)) for text in texts]
+        if len(found) != n:
+            raise InputError(f"openai: {self.url} gave {len(found)} completions, {n} were asked for")
+        return found
 
     def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
         """(number of the request, its completions) as they come in."""
@@ -194,7 +270,7 @@ class OpenAiModel:
             ]
         )
 
-    def ask_texts(self, prompts: list[str], schema: dict, name: str) -> Iterator[tuple[int, str]]:
+    def ask_texts(self, prompts: list[str], schema: dict, name: str) -> Iterator[tuple[int, Completion]]:
         """(number of the prompt, reply) as they come in: one user turn each, temperature 0, by a JSON schema
         where the endpoint has it."""
         form = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
@@ -210,7 +286,7 @@ class OpenAiModel:
             for prompt in prompts
         ]
         for n, found in self._together([partial(self._post, body) for body in bodies]):
-            yield n, found[0].text
+            yield n, found[0]
 
     def _together(
         self, calls: list[Callable[[], list[Completion]]]
