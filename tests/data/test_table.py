@@ -912,3 +912,43 @@ def test_no_text_breaks_the_reader_of_cells(text):
             read()
         except ValueError as error:
             assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["Onset,Offset", "Onset (s),Offset (s)", "onset_sec,offset_sec", "onset1,offset1"],
+)
+def test_an_offset_beside_an_onset_is_an_end(read, head):
+    status, samples, _, err = read(f"file,{head}\ncam 1.mp4,3,5.5\n")
+    assert status == 0 and not err and samples["cam 1"].spans == ((3.0, 5.5),)
+
+
+def test_an_offset_without_an_onset_is_no_end(read):
+    """Of a clock, of frames: as before, it means nothing."""
+    status, samples, _, _ = read("file,start,end,offset,UTC offset\ncam 1.mp4,3,5,7,+2\n")
+    assert status == 0 and samples["cam 1"].spans == ((3.0, 5.0),)
+    status, samples, _, _ = read("file,anomaly,offset\ncam 1.mp4,yes,7\n", out="alone")
+    assert status == 0 and samples["cam 1"].spans is None
+    status, _, _, (error,) = read("file,start,offset\ncam 1.mp4,3,7\n", out="none")
+    assert status == 2 and "no column for end" in error
+    status, _, _, (error,) = read("file,onset,end,offset\ncam 1.mp4,3,5,7\n", out="both")
+    assert status == 2 and "both look like end" in error
+
+
+def test_thousands_with_a_point_are_refused_where_the_comma_begins_decimals(read):
+    status, _, _, err = read("file;start (ms);end (ms)\ncam 1.mp4;3.500;5.250\ncam 2.mp4;3500;5250\n")
+    assert status == 1 and len(err) == 1 and "may be thousands" in err[0]
+
+
+def test_frames_without_a_unit_are_no_seconds_where_some_of_them_fit(read):
+    """UCF-Crime's list of frames with names of columns: the few that end before their video does are frames
+    too."""
+    rows = "cam 1.mp4,Abuse,2,6\ncam 2.mp4,Arson,150,420\ncam 7.avi,Fight,60,75\n"
+    status, _, _, err = read("video,class,start,end\n" + rows)
+    assert status == 2 and "of 3 videos with spans 2 end before theirs do" in err[0] and "frame" in err[0]
+    status, samples, _, _ = read("video,class,start frame,end frame\ncam 1.mp4,Abuse,2,6\n")
+    assert status == 0 and samples["cam 1"].spans[0][1] < 2
+    status, samples, _, err = read(
+        "video,start,end\ncam 1.mp4,2,6\ncam 2.mp4,2,6\ncam 7.avi,60,75\n", out="b"
+    )
+    assert status == 1 and set(samples) == {"cam 1", "cam 2"} and "ends after" in err[0]

@@ -36,7 +36,7 @@ ALIASES = {
     "start": "start|start time|begin|begin time|onset|from|start second|anomaly start|event start|t start"
     "|time start|first frame",
     "end": "end|end time|stop|stop time|finish|to|until|end second|anomaly end|event end|t end|time end"
-    "|last frame",
+    "|last frame|offset",
     "duration": "event duration|anomaly duration|span duration|segment duration",
     "spans": "spans|span|intervals|interval|segments|segment|time spans|time span|time range|anomaly spans"
     "|anomaly span|timestamps|windows|relevant windows|temporal|when||times|time",
@@ -226,6 +226,7 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
     field and for a name that nearly is one of a field without a column."""
     found = dict(given)
     free = [name for name in columns if name not in _taken(given)]
+    free = _without_offsets(free, given)
     asked = "question" in given or any(_match(name, "question") for name in free)
     options = [] if "options" in given else _options(free, asked)
     free = [name for name in free if name not in options]
@@ -271,10 +272,22 @@ def by_name(columns: Sequence[str], given: Fields) -> Fields:
     for name in columns:
         if name not in _taken(found):
             _refuse_unit(name, given)
-    for name in columns:
+    for name in free:
         if name not in _taken(found):
             _refuse_slip(name, [field for field in ALIASES if field not in found and _wanted(field, found)])
     return {field: found[field] for field in ALIASES if found.get(field)}
+
+
+def _without_offsets(columns: Sequence[str], given: Fields) -> list[str]:
+    """The columns, without those called offset where none is called onset: those (of a clock, of frames) are
+    no ends."""
+
+    def says(word: str, names: Sequence[str]) -> list[str]:
+        return [name for name in names if word in "".join(words_of(name))]
+
+    starts = [column.name for column in given.get("start", ())] or columns
+    offsets = [] if says("onset", starts) else says("offset", columns)
+    return [name for name in columns if name not in offsets]
 
 
 def _taken(fields: Fields) -> set[str]:

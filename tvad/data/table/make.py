@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tvad.answer import NONE, Box
@@ -47,6 +48,7 @@ def build_table(
     out = Path(out)
     record = out / RECORD
     text = json.dumps(understood.recipe, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    opened = _in_seconds(understood)
     fresh = not (out / SAMPLES).exists()  # else the builder refuses it
     if fresh:
         if record.exists() and record.read_text(encoding="utf-8") != text:
@@ -62,13 +64,9 @@ def build_table(
     def make(file: str, folder: Path) -> list[Sample]:
         video = understood.files.root / file
         name = f"videos/{ids[file]}{video.suffix}"
-        sample = sample_of(
-            understood.clips[file],
-            ids[file],
-            source,
-            understood.recipe["split"],
-            described(video, name)[0],
-        )
+        found = opened.pop(file, None) or described(video, name)[0]
+        found = replace(found, path=name)
+        sample = sample_of(understood.clips[file], ids[file], source, understood.recipe["split"], found)
         if problems := sample.problems():
             raise InputError("; ".join(problems) + _hint(problems, understood))
         cuts.extend(f"{file!r}: {cut}" for cut in cut_of(understood.clips[file], sample.video))
@@ -97,6 +95,33 @@ def _sources(video: Path, target: Path, root: Path) -> Iterator[tuple[Path, Path
         if not picture.resolve().is_relative_to(root.resolve()):
             raise InputError(f"{picture.name!r:.60} is a link that leaves the folder")
         yield picture.resolve(), made(target) / picture.name
+
+
+def _in_seconds(understood: Understood) -> dict[str, Video]:
+    """The videos with spans in whole numbers without a unit, opened. Raises InputError where most of them end
+    before such a span does: then the numbers are no seconds, those of the other videos neither."""
+    columns = [c for name in ("start", "spans") for c in understood.fields.get(name, ())]
+    spans = {file: clip.spans for file, clip in understood.clips.items() if isinstance(clip.spans, list)}
+    times = [time.value for some in spans.values() for span, _ in some for time in span]
+    if any(column.unit for column in columns) or any(value % 1 for value in times):
+        return {}
+    opened: dict[str, Video] = {}
+    outside = []
+    for file, some in spans.items():
+        try:
+            opened[file] = described(understood.files.root / file, file)[0]
+        except InputError:  # said when the video is built
+            continue
+        duration = opened[file].duration or 0.0
+        if any(cut(a.value, b.value, duration) > duration for (a, b), _ in some if b.unit == "s"):
+            outside.append(file)
+    if len(outside) > 1 and len(outside) * 2 > len(opened):
+        raise InputError(
+            f"{understood.rows.path}: of {len(opened)} videos with spans {len(outside)} end before theirs do,"
+            f" the first {outside[0]!r}: these are no seconds; say what they are, in the column's name or by"
+            f" --columns '{{start: {{column: {columns[0].name}, unit: frame}}, …}}'"
+        )
+    return opened
 
 
 def _hint(problems: list[str], understood: Understood) -> str:

@@ -42,7 +42,6 @@ def _pattern(decimal: str) -> re.Pattern:
 
 
 _EITHER, _POINT = _pattern("[.,]"), _pattern(r"\.")  # decimals with a comma too; without
-_THOUSAND = {"ms": re.compile(r"[1-9]\d{0,2},\d{3}"), "frame": re.compile(r"[1-9]\d{0,2}[.,]\d{3}")}
 _BETWEEN = re.compile(r"-->|->|→|–|—|−|~|〜|\.\.+|\bto\b|\buntil\b|\bbis\b|至|到", re.IGNORECASE)
 _PAIR = r"(?:T-T|\[T[-, ]T\])"
 _SPANS = re.compile(rf"\[?{_PAIR}(?:[;,| ]?{_PAIR})*\]?|\[?T[, ]T(?:[, ]T[, ]T)*\]?")
@@ -98,7 +97,8 @@ def _of_match(match: re.Match, column: Column, comma: bool, value: Any) -> Time:
         raise ValueError(f"is {short(value)}, but the column says {said}; expected one of the two")
     if unit == "clock":
         raise ValueError(f"is {short(value)}; expected a clock time such as 0:03, as the column says")
-    if unit in ("ms", "frame") and _THOUSAND[unit].fullmatch(match["number"]):
+    thousand = r"[1-9]\d{0,2}[.,]\d{3}" if comma or unit == "frame" else r"[1-9]\d{0,2},\d{3}"
+    if unit in ("ms", "frame") and re.fullmatch(thousand, match["number"]):
         raise ValueError(
             f"is {short(value)}: it may be thousands; expected the number without a point or comma"
         )
