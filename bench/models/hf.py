@@ -23,7 +23,6 @@ from tvad.data.video import Budget, Frames
 from tvad.model.budget import keep
 from tvad.model.generation import ends_of, plain_generation
 from tvad.model.processing import check_order
-from tvad.prompts import messages
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
 # near enough for others, since it only decides how many requests share a pass).
@@ -90,27 +89,8 @@ class HfModel:
         except (OSError, ValueError) as error:
             raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
         opened.pixels = Budget(min_pixels, max_pixels, total_pixels)
-        opened._check_sight(path)
         keep(opened.processor, opened.pixels)
         return opened
-
-    def _check_sight(self, path: str) -> None:
-        """Raise InputError where a clip does not come through processor and chat template, as of models of
-        single pictures: such a model would be scored without a pixel reaching it, or fail at the first
-        question."""
-        shades = [np.full((4, 112, 112, 3), value, np.uint8) for value in (40, 200)]
-        clips = [Frames(images, np.arange(4) / 2, np.arange(4), 2.0, 4) for images in shades]
-        try:
-            dark, light = (self._inputs([Request(messages("What happens?"), clip)]) for clip in clips)
-        except Exception as error:  # a foreign processor or template raises what it likes
-            why = str(error).partition("\n")[0][:200]
-            raise InputError(f"hf:{path}: takes no clips ({type(error).__name__}: {why})") from error
-        seen = [key for key in dark if dark[key].is_floating_point() and not dark[key].equal(light[key])]
-        names = [f"{kind}_token_{end}" for kind in ("video", "image") for end in ("id", "index")]
-        pads = {number for name in names if (number := getattr(self.model.config, name, None)) is not None}
-        if not seen or (pads and not pads & set(dark["input_ids"].flatten().tolist())):
-            what = "chat template" if seen else "processor"
-            raise InputError(f"hf:{path}: takes no clips (its {what} leaves them out)")
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Nothing to do: it samples from the model that it was given."""
