@@ -33,6 +33,11 @@ def choice(finish="stop", **message):
     return 200, {"choices": [{"index": 0, "message": message, "finish_reason": finish}]}
 
 
+def bodies(endpoint):
+    """What was asked, but for the look whether it sees."""
+    return [body for _, _, body in endpoint.seen if "logprobs" not in body]
+
+
 def asked(endpoint, *replies, **options):
     endpoint.replies = list(replies)
     model = OpenAiModel(f"m@{endpoint.url}", wait=0.001, concurrency=1, **options)
@@ -120,13 +125,14 @@ def test_cut_answers_are_said_and_kept_as_cut(endpoint, scenes, tmp_path, capsys
     plan = suite.read("scenes", ["--data", str(scenes), "--max_videos", "2", "--tasks", "[judgement]"])
     plan.resamples = 5
     endpoint.replies = [choice("length", content="<answer>No, ye"), choice(content="<answer>No</answer>")]
+    endpoint.replies.insert(0, choice(content="No"))  # the look whether it sees
     for name in ("one", "two"):  # the second from the cache
         cache = ResponseCache(tmp_path / "cache", "openai:m")
         model = OpenAiModel(f"m@{endpoint.url}", concurrency=1)
         run(model, "m", plan, tmp_path / name, cache)
         assert "1 of 2 answers were cut, and are read as they stand: 1 by length" in capsys.readouterr().err
         lines = [json.loads(line) for line in (tmp_path / name / "samples.jsonl").read_text().splitlines()]
-        assert [line.get("cut") for line in lines] == ["length", None] and len(endpoint.seen) == 2
+        assert [line.get("cut") for line in lines] == ["length", None] and len(bodies(endpoint)) == 2
 
 
 def test_pictures_do_not_go_on_where_a_video_began(endpoint, scenes, tmp_path):
@@ -139,7 +145,7 @@ def test_pictures_do_not_go_on_where_a_video_began(endpoint, scenes, tmp_path):
     with pytest.raises(InputError, match="sent as file"):
         commands.run(model, plan, str(tmp_path / "file"), video="frames", cache=cache)
     commands.run(model, plan, str(tmp_path / "frames"), video="frames", cache=cache)
-    kinds = [[part["type"] for part in body["messages"][-1]["content"]] for _, _, body in endpoint.seen]
+    kinds = [[part["type"] for part in body["messages"][-1]["content"]] for body in bodies(endpoint)]
     assert [("video_url" in kind, "image_url" in kind) for kind in kinds] == [(True, False), (False, True)]
 
 
