@@ -66,7 +66,9 @@ def convert(path: str | Path, out: str | Path) -> tuple[int, int]:
         raise InputError(f"{path}: holds no tensor named …{PREFIX}…, as the precursor's decoder has")
     _check(path, kept)
     # Copies: safetensors takes no two names of one memory, as a whole model's file may have them.
-    kept = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in kept.items()}
+    kept = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in kept.items()
+    }
     with replacing(out) as temporary:
         save_file(kept, temporary)
     return len(kept), len(weights) - len(kept)
@@ -96,13 +98,17 @@ def _is_mapped(path: str | Path) -> bool:
     except (zipfile.BadZipFile, *UNREADABLE) as error:
         raise InputError(f"{path}: cannot be read as a file of torch.save") from error
     if packed:
-        raise InputError(f"{path}: is compressed, as torch.save writes none: expected the file as it was saved")
+        raise InputError(
+            f"{path}: is compressed, as torch.save writes none: expected the file as it was saved"
+        )
     return True
 
 
 def _read(path: str | Path) -> dict[str, torch.Tensor]:
     if not Path(path).is_file():
-        raise InputError(f"{path}: {'is a folder, expected a file' if Path(path).is_dir() else 'no such file'}")
+        raise InputError(
+            f"{path}: {'is a folder, expected a file' if Path(path).is_dir() else 'no such file'}"
+        )
     mapped = _is_mapped(path)
     try:
         with warnings.catch_warnings():
