@@ -10,6 +10,7 @@ COMMANDS: cli.Commands = {
     "run": commands.run,
     "score": commands.score,
     "compare": commands.compare,
+    "sight": commands.sight,
     "audit": commands.audit,
     "report": commands.report,
     "judge": commands.judge,

@@ -26,7 +26,8 @@ from tvad.answer import ends_open, judged
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
 from tvad.data.questions import LETTERS
-from tvad.prompts import asked
+from tvad.data.sample import Sample
+from tvad.prompts import asked, messages
 
 BATCH = 64  # questions asked at a time; the unit of resumption
 ODDS_TASKS = ("judgement", "mcq")
@@ -123,6 +124,12 @@ class Asking:
         clip = masked(clip, item.sample.spans or ()) if item.masked else clip
         messages = asked(item.question, self.suite.prompt, str(item.sample.video.path), history)
         return Request(messages, clip, item, item.id)
+
+    def probe(self, samples: list[Sample], items: list[Item]) -> Request:
+        """A question by which to see whether the model sees: the first that stands by itself."""
+        if (item := next((item for item in items if not item.earlier and not item.masked), None)) is not None:
+            return self._request(item, {})
+        return Request(messages("What happens in this video?", "clip"), self.store.frames(samples[0]))
 
     def _line(self, item: Item, attempt: int, response: str, prompt: str, opened: bool) -> dict[str, Any]:
         return {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.suite import Decode
 
 VERSION = 1  # of the file
+ASKED = 2  # since 2 a family without videos is shown the frames as images; before, it was shown none
 WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model")
 
 
@@ -88,7 +89,7 @@ class ResponseCache:
         if clip.clock.rate is None:
             shown.append(clip.moments.tolist())
         found = hashlib.sha256(
-            json.dumps([self.model, words, decoding, shown], sort_keys=True, allow_nan=False).encode()
+            json.dumps([ASKED, self.model, words, decoding, shown], sort_keys=True, allow_nan=False).encode()
         )
         found.update(np.ascontiguousarray(clip.images).data)
         return found.hexdigest()

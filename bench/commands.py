@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tqdm import tqdm
+
 from bench.suite import Suite
 from tvad.common import cli
 from tvad.common.errors import InputError
@@ -112,6 +114,24 @@ def compare(
     from bench.gate import compare_runs
 
     return compare_runs(before, after, gate, junit, markdown)
+
+
+def sight(models: list[str], /) -> int:
+    """Whether models see: how each is given a clip, how much the log-probs of an answer's first token change
+    when the frames are noise (nats; and when it is asked again), whether two questions together are answered
+    as each alone, the first words. Exit status 1 where one cannot be asked or does not see.
+
+    Args:
+        models: hf:PATH, vllm:PATH, openai:NAME@URL.
+
+    Example:
+        bench sight hf:tvad-tiny hf:models/llava-1.5-7b
+    """
+    from bench import sight as sights
+
+    rows = [sights.examined(model) for model in tqdm(models, unit="model", disable=None)]
+    print(sights.table(rows))
+    return int(any("refused" in row for row in rows))
 
 
 def audit(

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from bench import blind, oracle
+from bench import blind, oracle, sight
 from bench.asking import ODDS_TASKS, Asking
 from bench.cache import ResponseCache
 from bench.intervals import odds_metrics, summarise
 from bench.metrics.stats import Interval
-from bench.models.base import Engine, GivesOdds, Resizes
+from bench.models.base import Engine, GivesOdds, Resizes, Streams
 from bench.run_folder import (
     ANSWERS,
     MAPS,
@@ -71,11 +71,15 @@ def run(
     kept, kept_odds = read_all(out / ANSWERS), read_all(out / ODDS)
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
+    asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
+    # A run that goes on does not ask an endpoint again; a checkpoint may have changed.
+    seen = read_record(out).get("sight") if isinstance(model, Streams) and (out / RECORD).exists() else None
+    if seen is None:
+        seen = sight.look(model, model_name, asking.probe(samples, items), suite.seed)
     if shard.rank == 0:
         record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
         reopened(out)
-        write_record(out, {**record, "tasks_from": "suite" if named else "data"})
-    asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
+        write_record(out, {**record, "tasks_from": "suite" if named else "data", "sight": seen})
     asking.answers(mine, shard.file(out / ANSWERS), kept)
     odds = suite.odds and isinstance(model, GivesOdds)
     if odds:

@@ -86,6 +86,16 @@ class GivesOdds(Protocol):
 
 
 @runtime_checkable
+class Peeks(Protocol):
+    """Shows how likely the first tokens of an answer are."""
+
+    def first_token(self, requests: list[Request]) -> list[dict[Any, float]] | None:
+        """{token: log-prob} of the likeliest first tokens of the answer to each request; None where that is
+        not to be had."""
+        ...
+
+
+@runtime_checkable
 class RendersPrompts(Protocol):
     """Renders its prompts in this process, so that one sees how they end."""
 

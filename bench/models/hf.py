@@ -13,21 +13,23 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor, LogitsProcessorList
 from transformers.generation import TopPLogitsWarper
-from transformers.video_utils import VideoMetadata
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, batches, seeds_of
+from bench.models.clips import Given, given_to
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
 from tvad.model.budget import keep
 from tvad.model.generation import ends_of, plain_generation
 from tvad.model.processing import check_order
+from tvad.model.room import context_of
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
 # near enough for others, since it only decides how many requests share a pass).
 MERGED = 28
 BUDGET = 16384
+LIKELIEST = 20  # first tokens whose log-probs are looked at
 
 
 def video_tokens(clip: Frames) -> int:
@@ -66,7 +68,7 @@ class HfModel:
 
     def __init__(self, model: Any, processor: Any, budget: int = BUDGET):
         self.model, self.processor, self.budget = model, processor, budget
-        self.pixels = Budget()
+        self.pixels, self.given = Budget(), Given()
         self.shares_clips = "clip_index" in inspect.signature(type(model).forward).parameters
 
     @classmethod
@@ -88,6 +90,7 @@ class HfModel:
             opened = cls(model, processor, budget)
         except (OSError, ValueError) as error:
             raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        opened.given = given_to(processor, f"hf:{path}")
         opened.pixels = Budget(min_pixels, max_pixels, total_pixels)
         keep(opened.processor, opened.pixels)
         return opened
@@ -97,23 +100,13 @@ class HfModel:
 
     def rendered(self, request: Request) -> str:
         """The prompt as text."""
-        return chat(self.processor, request.messages)
+        return chat(self.processor, self.given.messages(request.messages, request.frames))
 
     def _inputs(self, requests: list[Request]) -> dict:
         return self._encoded([self.rendered(r) for r in requests], [r.frames for r in requests])
 
     def _encoded(self, texts: list[str], clips: list[Frames]) -> dict:
-        videos = [torch.from_numpy(clip.pictures()).permute(0, 3, 1, 2) for clip in clips]
-        metadata = [VideoMetadata(**clip.metadata) for clip in clips]
-        return self.processor(
-            text=texts,
-            videos=videos,
-            video_metadata=metadata,
-            do_sample_frames=False,
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-        ).to(self.model.device)
+        return self.given.encoded(self.processor, texts, clips).to(self.model.device)
 
     @torch.no_grad()
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
@@ -123,11 +116,20 @@ class HfModel:
         lengths = [(self._length(request) + sampling.max_tokens) * drawn for request in requests]
         seeds = seeds_of(requests, sampling.seed)
         with self._evaluating(), torch.random.fork_rng():
-            for group in batches(lengths, self.budget):
+            for group in self._passes(requests, lengths):
                 found = self._sample([requests[i] for i in group], sampling, drawn, [seeds[i] for i in group])
                 for i, completions in zip(group, found, strict=True):
                     done[i] = completions * (sampling.n // drawn)
         return done
+
+    def _passes(self, requests: list[Request], lengths: list[int]) -> Iterator[list[int]]:
+        """Numbers of the requests that share a pass."""
+        kinds: dict[tuple, list[int]] = {}
+        for n, request in enumerate(requests):
+            kinds.setdefault(request.frames.images.shape if self.given.alike else (), []).append(n)
+        for kind in kinds.values():
+            for group in batches([lengths[n] for n in kind], self.budget):
+                yield [kind[n] for n in group]
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -145,18 +147,48 @@ class HfModel:
             request.frames
         )
 
+    def _asked(self, requests: list[Request], n: int = 1) -> tuple[dict, dict]:
+        """Tensors of the prompts, and how `generate` is told to answer each n times."""
+        inputs = dict(self._inputs(requests))
+        if not self.shares_clips:
+            return inputs, {"num_return_sequences": n}
+        # T-VAD: B clips, B * n prompts, each saying which clip is its own.
+        for key in ("input_ids", "attention_mask"):
+            inputs[key] = inputs[key].repeat_interleave(n, 0)
+        inputs.pop("mm_token_type_ids", None)
+        clips = torch.arange(len(requests), device=self.model.device)
+        return inputs, {"clip_index": clips.repeat_interleave(n)}
+
+    @torch.no_grad()
+    def first_token(self, requests: list[Request]) -> list[dict[Any, float]]:
+        """{token id: log-prob} of the likeliest first tokens of the answer to each request."""
+        found = []
+        for request in requests:  # one by one: a pass of several rounds otherwise
+            inputs, knobs = self._asked([request])
+            with self._evaluating(), plain_generation(self.model, self.processor.tokenizer):
+                out = self.model.generate(
+                    **inputs,
+                    do_sample=False,
+                    max_new_tokens=1,
+                    return_dict_in_generate=True,
+                    output_logits=True,
+                    pad_token_id=self.processor.tokenizer.pad_token_id,
+                    **knobs,
+                )
+            likeliest = out.logits[0][0].float().log_softmax(-1).topk(LIKELIEST)
+            found.append(dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)))
+        return found
+
     def _sample(self, requests, sampling, n, seeds):
         tokenizer = self.processor.tokenizer
-        inputs = dict(self._inputs(requests))
+        inputs, knobs = self._asked(requests, n)
         greedy = sampling.temperature == 0
         prompt_length = inputs["input_ids"].shape[1]
-        knobs = {"num_return_sequences": n}
-        if self.shares_clips:
-            # T-VAD: B clips, B * n prompts, each saying which clip is its own.
-            knobs = {"clip_index": torch.arange(len(requests), device=self.model.device).repeat_interleave(n)}
-            for key in ("input_ids", "attention_mask"):
-                inputs[key] = inputs[key].repeat_interleave(n, 0)
-            inputs.pop("mm_token_type_ids", None)
+        if prompt_length + sampling.max_tokens > (context := context_of(self.model.config)):
+            raise InputError(
+                f"hf: a prompt of {prompt_length} tokens and up to {sampling.max_tokens} more, the model has"
+                f" {context} positions; give max_frames, max_pixels or total_pixels less"
+            )
         if not greedy:
             rows = [[seed, attempt] for seed in seeds for attempt in range(n)]
             draws = Draws(rows, sampling.max_tokens, sampling.temperature, sampling.top_p, self.model.device)

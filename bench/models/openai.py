@@ -132,7 +132,26 @@ class OpenAiModel:
     def _ask(self, request: Request, sampling: Sampling, seed: int) -> list[Completion]:
         return self._post(self._body(request, sampling, seed))
 
+    def first_token(self, requests: list[Request]) -> list[dict[Any, float]] | None:
+        """{token: log-prob} of the likeliest first tokens of the answer to each request; None where the
+        endpoint refuses to give them or leaves them out."""
+        found = []
+        for request in requests:
+            body = self._body(request, Sampling(max_tokens=1), 0) | {"logprobs": True, "top_logprobs": 5}
+            try:
+                first = self._answered(body).json()["choices"][0]["logprobs"]["content"][0]
+                found.append({entry["token"]: float(entry["logprob"]) for entry in first["top_logprobs"]})
+            except (InputError, ValueError, KeyError, TypeError, IndexError):
+                return None
+            if not found[-1]:
+                return None
+        return found
+
     def _post(self, body: dict[str, Any]) -> list[Completion]:
+        return self._read(self._answered(body), body["n"])
+
+    def _answered(self, body: dict[str, Any]) -> httpx.Response:
+        """The endpoint's answer, status 200. Raises InputError where it refuses or cannot be reached."""
         for attempt in range(self.retries + 1):
             last = attempt == self.retries
             if not self._seeds:
@@ -148,7 +167,7 @@ class OpenAiModel:
                 self._pause(attempt, None)
                 continue
             if answer.status_code == 200:
-                return self._read(answer, body["n"])
+                return answer
             if answer.status_code in REFUSED and "seed" in body and "seed" in answer.text.lower():
                 if self._seeds:
                     print(

@@ -13,10 +13,13 @@ from transformers import AutoProcessor
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, seeds_of
+from bench.models.clips import given_to
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
 from tvad.model.budget import fields_of, keep
+
+LIKELIEST = 20  # first tokens whose log-probs are looked at; vLLM gives no more
 
 
 class VllmModel:
@@ -62,6 +65,9 @@ class VllmModel:
         threads = torch.get_num_threads()
         try:
             self.processor = AutoProcessor.from_pretrained(path)
+            self.given = given_to(self.processor, f"vllm:{path}")
+            if self.given.form == "images":
+                raise InputError(f"vllm:{path}: takes no videos; hf:{path} shows it the frames as images")
             bounds = fields_of(self.processor.video_processor, self.pixels) if self.pixels.given else None
             named: Any = dtype or ("auto" if on_gpu else "float32")
             self.llm: Any = LLM(
@@ -102,7 +108,7 @@ class VllmModel:
 
     def rendered(self, request: Request) -> str:
         """The prompt as text."""
-        return chat(self.processor, request.messages)
+        return chat(self.processor, self.given.messages(request.messages, request.frames))
 
     def _input(self, request: Request, answered: str = "") -> dict:
         """A prompt as the engine takes it, with the beginning of the answer."""
@@ -150,6 +156,17 @@ class VllmModel:
                 )
                 for o in output.outputs
             ]
+            for output in outputs
+        ]
+
+    def first_token(self, requests: list[Request]) -> list[dict[Any, float]]:
+        """{token id: log-prob} of the likeliest first tokens of the answer to each request."""
+        from vllm import SamplingParams
+
+        wanted = SamplingParams(max_tokens=1, logprobs=LIKELIEST, temperature=0.0, detokenize=False)
+        outputs = self._generate([self._input(request) for request in requests], wanted)
+        return [
+            {token: entry.logprob for token, entry in output.outputs[0].logprobs[0].items()}
             for output in outputs
         ]
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.models.base import Completion, batches  # noqa: E402
+from rft.common.leaving import leave  # noqa: E402
 from rft.grpo import video_grpo  # noqa: E402
 from rft.grpo.config import Evaluate, Features, GrpoRun  # noqa: E402
 from rft.grpo.train import train  # noqa: E402
@@ -126,3 +127,4 @@ def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave()

@@ -55,7 +55,8 @@ def fields_of(video_processor: Any, budget: Budget) -> dict[str, Any]:
 
 def keep(processor: Any, budget: Budget) -> None:
     """Make a processor keep a budget, and with it the checkpoint that it is saved with."""
-    set_fields(processor.video_processor, fields_of(processor.video_processor, budget))
+    looks = getattr(processor, "video_processor", None)  # a family of pictures has none, and no bounds
+    set_fields(looks, fields_of(looks, budget))
 
 
 def set_fields(video_processor: Any, fields: dict[str, Any]) -> None:
