@@ -18,6 +18,19 @@ class GoesOn(Trainer):
 
     new_settings = False
 
+    def _run_epoch(self, *args, **kwargs):
+        # transformers asks behind a step whether it was the last: a run that was stopped behind its last
+        # checkpoint, before its model was written, would do one more.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        # What follows calls the checkpoint whole and removes earlier ones: all have written their parts.
+        self.accelerator.wait_for_everyone()
+
     def _save_checkpoint(self, model, trial):
         """The trainer's; where it fails, the half-written folder is removed and the error says what to do."""
         try:

@@ -31,6 +31,10 @@ def save_whole(target: Path, model, processor, dtype=None, **options) -> None:
         processor.save_pretrained(temporary)
 
 
+def _evaluates(row: dict[str, Any]) -> bool:
+    return any(key.startswith("eval_") for key in row)
+
+
 class RunLog(TrainerCallback):
     """Appends as training goes; a resumed run drops the steps that it does again."""
 
@@ -46,7 +50,8 @@ class RunLog(TrainerCallback):
         if not state.is_world_process_zero:
             return
         # A kill comes between a step's line and the next checkpoint: the steps since then are done again, and
-        # their lines too.
+        # their lines too; between an evaluation's line and its checkpoint's: it is made again.
+        evaluated = {row["step"] for row in state.log_history if _evaluates(row)}
         for name in ("log.jsonl", "rollouts.jsonl"):
             path = self.out / name
             if not path.exists():
@@ -57,7 +62,7 @@ class RunLog(TrainerCallback):
                     row = json.loads(line)
                 except ValueError:
                     continue  # the line that a kill cut
-                if row["step"] <= state.global_step:
+                if row["step"] <= state.global_step and (not _evaluates(row) or row["step"] in evaluated):
                     kept.append(line + "\n")
             write_whole(path, "".join(kept))
 

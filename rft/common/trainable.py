@@ -77,7 +77,7 @@ def last_layers(layers: int, total: int) -> str:
 
 def lora_modules(model: "PreTrainedModel", spec: LoraSpec) -> list[str]:
     """Names of the linear layers that LoRA adapts. Raises InputError for a pattern without one, where none is
-    left, and for more last layers than there are."""
+    left, for more last layers than there are, and for one that is tied to the embedding."""
     from torch.nn import Linear
 
     total = model.config.text_config.num_hidden_layers
@@ -99,6 +99,12 @@ def lora_modules(model: "PreTrainedModel", spec: LoraSpec) -> list[str]:
     ]
     if not found:
         raise InputError("lora: nothing to adapt: layers is 0, and targets name no layer that does not train")
+    embedding = model.get_input_embeddings()
+    if tied := [name for name in found if linear[name].weight is embedding.weight]:
+        raise InputError(
+            f"lora: targets: {tied[0]} has the embedding's weight (tie_word_embeddings), which merging its"
+            " adapter would change with it; name other layers: model.*"
+        )
     return found
 
 

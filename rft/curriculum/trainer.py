@@ -16,6 +16,7 @@ from rft.curriculum.config import HEATMAP_METRICS, Losses
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.optimizer import muon_and_adamw
 from tvad.common.errors import InputError
+from tvad.common.files import replacing
 
 
 class Owed(TrainerCallback):
@@ -133,7 +134,9 @@ class StageTrainer(GoesOn):
         if self.state.best_global_step == step:
             self.state.best_model_checkpoint = str(folder)
         if self.args.should_save:
-            self.state.save_to_json(str(folder / STATE))
+            # Whole or as it was: without it the checkpoint counts for nothing, and earlier ones are gone.
+            with replacing(folder / STATE) as temporary:
+                self.state.save_to_json(str(temporary))
 
     def evaluate_what_was_not(self) -> None:
         """The evaluation that a run owes which was stopped behind its checkpoint."""

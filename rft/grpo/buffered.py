@@ -10,6 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from tvad.common.files import made
+
 
 def by_groups(output: dict[str, Any]) -> dict[str, Any]:
     """A rollout as TRL makes it, all of B rows, with its groups (`group_index` (B,)) in a random order, each
@@ -40,6 +42,7 @@ def save(checkpoint: str | Path, accelerator: Any, passes: list[dict[str, Any]],
         for name, value in given.items()
         if value is not None
     }
+    made(checkpoint)
     save_file(
         tensors, _file(checkpoint, accelerator.process_index), {"videos": json.dumps(videos, allow_nan=False)}
     )

@@ -301,9 +301,9 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         return self._sampler
 
     def _save_rng_state(self, output_dir):
-        super()._save_rng_state(output_dir)
         if self._step % (self.args.steps_per_generation * self.num_iterations):
             buffered.save(output_dir, self.accelerator, self._buffered_inputs, self._last_rollout().videos)
+        super()._save_rng_state(output_dir)  # which waits for all: last
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -137,6 +137,13 @@ def test_a_metric_that_pays_everything_and_one_that_pays_too_little_are_found(sc
     assert len(short) == count and all("the reference earns 0.700 of x" in p.reason for p in short)
 
 
+def test_options_of_yes_and_no_close():
+    """What stands in for a rationale names none of them."""
+    asked = tuple(Question("mcq", "Is it one?", letter, ("Yes", "No")) for letter in "AB")
+    sample = Sample("x", "s", "test", Video("v"), "anomalous", questions=asked)
+    assert gold.check([sample], {"bench": metrics_of([sample]), "rft": rewards_of([sample])})[1] == []
+
+
 def test_a_reference_that_is_not_read_back_is_found():
     """What `Sample.problems` refuses, read without it."""
     asked = Question("judgement", "?", "Yes</answer><answer>No")

@@ -4,6 +4,7 @@ code, read from a folder of Qwen2.5-VL's layout and from a .pth, which is truste
 import json
 import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,48 @@ def test_a_decoder_of_another_backbone_is_refused(stock, weights, tmp_path, caps
     made = ["--decoder", str(tmp_path / "wide.safetensors"), "--out", str(tmp_path / "start")]
     assert cli.guard(tvad, ["start", "--backbone", str(stock), *made]) == 2
     assert "mlps.0.0.weight is (1024, 80), expected (1024, 64)" in capsys.readouterr().err
+
+
+NAME = "model.anomaly_maps_decoder.fuse_weights"
+FOREIGN = {
+    "one value stretched": lambda: torch.ones(1).expand(12_000_000_000),
+    "strides of 0": lambda: torch.ones(4).as_strided((1 << 40, 4), (0, 1)),
+    "no values": lambda: torch.empty(10**12, device="meta"),
+    "sparse": lambda: torch.eye(4).to_sparse(),
+    "complex": lambda: torch.ones(4, dtype=torch.complex128),
+    "truth values": lambda: torch.ones(4, dtype=torch.bool),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_tensors_that_are_no_plain_weights_are_refused_by_name(kind, tmp_path, capsys):
+    torch.save({NAME: FOREIGN[kind]()}, tmp_path / "x.pth")
+    out = tmp_path / "x.safetensors"
+    assert cli.guard(tvad, ["convert", "--weights", str(tmp_path / "x.pth"), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert NAME in said and len(said.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_a_pth_that_was_packed_again_is_refused_and_not_mapped_as_it_lies(weights, tmp_path, capsys):
+    """torch maps the packed bytes as if they were the weights, and says nothing."""
+    torch.save(weights, tmp_path / "whole.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
+        zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for entry in whole.infolist():
+            packed.writestr(entry.filename, whole.read(entry))
+    out = tmp_path / "x.safetensors"
+    assert cli.guard(tvad, ["convert", "--weights", str(tmp_path / "x.pth"), "--out", str(out)]) == 2
+    assert "x.pth: is compressed" in capsys.readouterr().err and not out.exists()
+
+
+def test_names_that_share_memory_are_each_written(tmp_path):
+    table = torch.randn(8, 4)
+    torch.save({f"{NAME}.{n}": part for n, part in enumerate((table, table, table[2:4]))}, tmp_path / "x.pth")
+    assert precursor.convert(tmp_path / "x.pth", tmp_path / "x.safetensors") == (3, 0)
+    found = load_file(tmp_path / "x.safetensors")
+    assert torch.equal(found[f"{NAME}.0"], table) and torch.equal(found[f"{NAME}.2"], table[2:4])

@@ -5,8 +5,9 @@ import torch
 from grpo_runs import run_of
 from peft import PeftModel
 from safetensors.torch import load_file
+from stock_checkpoint import TINY, build_stock
 from torch import nn
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from rft.common.trainable import LoraSpec, add_lora, lora_modules, select_trainable
 from rft.curriculum.config import Data, Optimiser, Stage, Texts
@@ -14,6 +15,7 @@ from rft.curriculum.stage import run
 from rft.grpo.config import Features
 from rft.grpo.train import train
 from tvad.common.errors import InputError
+from tvad.model.start import start_from
 
 PATTERNS = ["model.language_model.layers.*", "model.visual.blocks.*", "model.visual.merger.*"]
 
@@ -58,6 +60,22 @@ def test_what_adapts_nothing_is_refused(spec, words, checkpoint):
     select_trainable(model, ["model.rae.*"])
     with pytest.raises(InputError, match=words):
         add_lora(model, spec)
+
+
+def test_a_head_that_is_tied_to_the_embedding_is_refused(tmp_path):
+    """As Qwen2.5-VL-3B is published: an adapter on the head, merged, would be in the embedding too."""
+    stock = build_stock(tmp_path / "stock", TINY)
+    backbone = Qwen2_5_VLForConditionalGeneration.from_pretrained(stock, dtype="auto")
+    backbone.config.tie_word_embeddings = backbone.config.text_config.tie_word_embeddings = True
+    backbone.lm_head.weight = backbone.get_input_embeddings().weight
+    backbone.save_pretrained(stock)
+    model, _ = start_from(str(stock))
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    select_trainable(model, ["model.rae.*"])
+    for pattern in ("*", "lm_head"):
+        with pytest.raises(InputError, match=r"lm_head has the embedding's weight \(tie_word_embeddings\)"):
+            lora_modules(model, LoraSpec(0, targets=[pattern]))
+    assert lora_modules(model, LoraSpec(0, targets=["model.*"]))
 
 
 def test_a_stage_trains_every_layer_that_is_named_and_merges_it(folder, scenes, tmp_path):

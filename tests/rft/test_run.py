@@ -113,6 +113,17 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(scenes, tmp_path, cap
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_a_run_killed_while_its_model_is_written_does_no_step_more(scenes, tmp_path):
+    """More prompts than its steps take: an epoch would go on."""
+    run = replace(run_of(scenes, SHIPPED, tmp_path, learning_rate=1e-3), prompts=9)
+    train(run)
+    log, trained = (tmp_path / "log.jsonl").read_text(), load_file(tmp_path / "model/model.safetensors")
+    shutil.rmtree(tmp_path / "model")
+    assert train(run).state.global_step == 2 and (tmp_path / "log.jsonl").read_text() == log
+    again = load_file(tmp_path / "model/model.safetensors")
+    assert all(torch.equal(trained[key], again[key]) for key in trained)
+
+
 def test_sigterm_ends_a_run_with_a_checkpoint_and_it_goes_on(scenes, tmp_path):
     command = [
         sys.executable,

@@ -5,16 +5,19 @@ import json
 import pickle
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from conftest import ROOT
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerState
 
 from bench import run as bench_run
 from bench.models.hf import HfModel
 from bench.run_folder import Shard
+from rft.common.checkpoints import last_checkpoint
 from rft.curriculum import text_features
 from rft.curriculum.config import Curriculum, Data, Losses, Optimiser, Selection, Stage, Texts
 from rft.curriculum.data import Branches, ClipCollator, DrawnSamples
@@ -158,6 +161,52 @@ def test_an_evaluation_that_fails_costs_no_step_and_is_made_up_for(checkpoint, s
     kept = [AutoModelForImageTextToText.from_pretrained(tmp_path / f / "model") for f in ("whole", "cut")]
     ours, theirs = (model.state_dict() for model in kept)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.mark.parametrize("where", ["state", "model"])
+def test_a_stage_killed_while_it_writes_ends_where_an_uninterrupted_one_does(
+    checkpoint, scenes, tmp_path, monkeypatch, where
+):
+    """While what an evaluation found is added to its checkpoint, or behind the last, while the model is
+    written: no step more than it has, no line of an evaluation twice."""
+
+    def trained(folder):
+        parts = start_from(str(checkpoint))
+        stage = replace(heat_stage(scenes, validation_clips=4), selection=Selection(save_steps=2))
+        run(stage, *parts, tmp_path / folder, 0, 2.0, 8, PROMPTS, log=lambda text: None)
+        return tmp_path / folder
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    write, calls = TrainerState.save_to_json, []
+
+    def cut(self, path):
+        write(self, path)
+        calls.append(path)
+        if len(calls) == 4:  # of step 4, its evaluation: the checkpoint of step 2 is gone
+            content = Path(path).read_text()
+            Path(path).write_text(content[: len(content) // 2])
+            raise KeyboardInterrupt
+
+    def lines(folder):
+        rows = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+        return [{k: v for k, v in r.items() if not k.endswith(("runtime", "per_second"))} for r in rows]
+
+    whole = trained("whole")
+    if where == "state":
+        monkeypatch.setattr(TrainerState, "save_to_json", cut)
+    else:
+        monkeypatch.setattr("rft.curriculum.stage.save_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained("cut")
+    monkeypatch.undo()
+    assert last_checkpoint(tmp_path / "cut") == str(tmp_path / "cut/checkpoint-4")
+    part = trained("cut")
+    assert lines(part) == lines(whole) and len(lines(whole)) == 6
+    ours, theirs = (load_file(folder / "model/model.safetensors") for folder in (whole, part))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert {path.name for path in part.rglob("*")} == {path.name for path in whole.rglob("*")}
 
 
 def test_a_start_from_yaml_takes_dtype_attention_and_seed():

@@ -46,7 +46,7 @@ def test_one_process_drops_the_lines_of_steps_that_are_done_again(tmp_path):
     (tmp_path / "log.jsonl").write_text(lines)
     for first in (False, True):
         log = RunLog(tmp_path)
-        state = SimpleNamespace(max_steps=4, global_step=2, is_world_process_zero=first)
+        state = SimpleNamespace(max_steps=4, global_step=2, is_world_process_zero=first, log_history=[])
         log.on_train_begin(None, state, None)
         log.on_train_end(None, state, None)
         kept = (tmp_path / "log.jsonl").read_text()
@@ -92,6 +92,59 @@ def test_one_process_runs_the_benchmark_and_the_others_wait_for_its_figures(
     evaluation.on_step_end(None, SimpleNamespace(global_step=1, max_steps=1), None)
     assert events == ["ready", *(["run"] if first else []), "wait", "done", "wait", "save"]
     assert (tmp_path / "best.json").exists() == first
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+import torch
+import transformers.trainer
+from transformers import Trainer, TrainingArguments
+from rft.common.checkpoints import lacks
+from rft.common.restored import GoesOn
+
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return {"loss": (self.weight * x).sum()}
+
+save, rotate = Trainer._save_rng_state, transformers.trainer.rotate_checkpoints
+
+def slow(self, folder):
+    time.sleep(2 * self.args.process_index)
+    save(self, folder)
+
+def told(output_dir, **options):
+    print("lacks", lacks(Path(output_dir, "checkpoint-1"), 2), flush=True)
+    rotate(output_dir=output_dir, **options)
+
+Trainer._save_rng_state, transformers.trainer.rotate_checkpoints = slow, told
+arguments = TrainingArguments(
+    sys.argv[1], max_steps=1, save_steps=1, use_cpu=True, report_to="none", disable_tqdm=True
+)
+GoesOn(Small(), arguments, train_dataset=[{"x": torch.ones(1)}] * 16).train()
+"""
+
+
+def test_a_checkpoint_is_whole_before_earlier_ones_are_removed(tmp_path):
+    """The other process is slow to write its part: whoever is killed then has no checkpoint left."""
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "lacks None" in done.stdout.splitlines(), done.stdout
 
 
 ENDED = """

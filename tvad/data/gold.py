@@ -18,7 +18,8 @@ from tvad.data.questions import LETTERS, TOPICS
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 
 GROUP = "tvad.gold"
-STAND_IN = "The reference gives no reasons."  # for a rationale, which the protocol asks for
+# For a rationale, which the protocol asks for; no word of it is anybody's option ("No").
+STAND_IN = "Reasons are left out here."
 OTHERWISE = "Nothing of the kind occurs"  # for a rationale or a reply that is wrong
 CORNERS = tuple((x, y, x + 10.0, y + 10.0) for x in (0.0, 990.0) for y in (0.0, 990.0))
 EXACT = 1e-9

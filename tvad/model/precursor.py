@@ -59,24 +59,61 @@ def put_in(weights: Mapping[str, torch.Tensor], decoder: nn.Module) -> None:
 def convert(path: str | Path, out: str | Path) -> tuple[int, int]:
     """The decoder's tensors of a .pth, by their names, into the safetensors file `out`; returns how many were
     written, and how many others left out. Raises InputError for a file that holds anything but tensors (none
-    of it is executed), or no decoder."""
+    of it is executed), no decoder, or one whose tensors are no plain weights."""
     weights = _read(path)
-    kept = {name: tensor.contiguous() for name, tensor in weights.items() if PREFIX in name}
+    kept = {name: tensor for name, tensor in weights.items() if PREFIX in name}
     if not kept:
         raise InputError(f"{path}: holds no tensor named …{PREFIX}…, as the precursor's decoder has")
+    _check(path, kept)
+    # Copies: safetensors takes no two names of one memory, as a whole model's file may have them.
+    kept = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in kept.items()
+    }
     with replacing(out) as temporary:
         save_file(kept, temporary)
     return len(kept), len(weights) - len(kept)
 
 
+def _check(path: str | Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise InputError for tensors that are no plain weights, and for more of them than the file can hold: a
+    stride of 0 makes any number of values out of one."""
+    room = Path(path).stat().st_size
+    for name, tensor in weights.items():
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+        if not plain or not tensor.is_floating_point():
+            raise InputError(f"{path}: {name!r:.80} is no plain tensor of floating-point numbers")
+        room -= tensor.numel() * tensor.element_size()
+        if room < 0:
+            raise InputError(f"{path}: {name!r:.80} and those before it are larger than the file")
+
+
+def _is_mapped(path: str | Path) -> bool:
+    """Whether a file can be mapped, so that a whole model's does not fill the memory: old ones cannot. Raises
+    InputError for one that is compressed, whose packed bytes torch would map as if they were weights."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, *UNREADABLE) as error:
+        raise InputError(f"{path}: cannot be read as a file of torch.save") from error
+    if packed:
+        raise InputError(
+            f"{path}: is compressed, as torch.save writes none: expected the file as it was saved"
+        )
+    return True
+
+
 def _read(path: str | Path) -> dict[str, torch.Tensor]:
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(
+            f"{path}: {'is a folder, expected a file' if Path(path).is_dir() else 'no such file'}"
+        )
+    mapped = _is_mapped(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it then refuses
-            # Mapped, so that a whole model's file does not fill the memory; old files cannot be.
-            data: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            data: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: refused: it holds more than tensors, or is no file of torch.save"
