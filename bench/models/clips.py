@@ -36,7 +36,8 @@ class Given:
         found = [self._turn(message, clip) for message in messages]
         if self.folded and found[0]["role"] == "system":
             system, user, *rest = found
-            found = [{**user, "content": [*system["content"], *user["content"]]}, *rest]
+            opening = [{**part, "text": f"{part['text']}\n"} for part in system["content"]]
+            found = [{**user, "content": [*opening, *user["content"]]}, *rest]
         return found
 
     def _turn(self, message: dict, clip: Frames) -> dict:
@@ -53,7 +54,7 @@ class Given:
         """The processor's tensors of prompts and their clips, padded on the left."""
         text = {"text": texts, "return_tensors": "pt", "padding": True, "padding_side": "left"}
         if self.form == "images":
-            return processor(images=[[*map(Image.fromarray, clip.pictures())] for clip in clips], **text)
+            return processor(images=[[*map(Image.fromarray, clip.images)] for clip in clips], **text)
         videos: list[Any] = [torch.from_numpy(clip.pictures()).permute(0, 3, 1, 2) for clip in clips]
         metadata: list[Any] = [VideoMetadata(**clip.metadata) for clip in clips]
         if self.form == "nested":
@@ -65,7 +66,7 @@ def _pictures(clip: Frames) -> list[dict]:
     """The parts that stand for a clip's frames. Many templates put all pictures first, so their times follow
     them in one sentence."""
     times = ", ".join(f"{seconds:.2f}" for seconds in clip.moments)
-    count = len(clip.pictures())
+    count = len(clip.images)
     return [
         *[{"type": "image"} for _ in range(count)],
         {"type": "text", "text": f"These are {count} frames of one video, in order, at {times} s.\n"},
@@ -87,7 +88,9 @@ def made(count: int, size: tuple[int, int], seed: int) -> Frames:
 def given_to(processor: Any, path: str) -> Given:
     """The first form in which a clip reaches the tensors of a processor. Raises InputError, with the reason
     for each form, where none does."""
-    if getattr(processor, "chat_template", None) is None:
+    if getattr(processor, "chat_template", None) is None:  # older checkpoints have it beside the tokenizer
+        processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
+    if processor.chat_template is None:
         raise InputError(
             f"{path}: has no chat template; put the published chat_template.jinja into its folder"
         )

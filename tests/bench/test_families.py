@@ -82,6 +82,20 @@ def test_what_is_said_and_when_frames_are_is_in_the_prompt(family, families):
     )
 
 
+def test_a_clip_of_one_frame_is_one_picture(families):
+    model = opened(families / "llava15")
+    request = Request(messages(QUESTION), made(1, (90, 120), 1))
+    assert "These are 1 frames of one video, in order, at 0.00 s" in model.rendered(request)
+    assert len(model._inputs([request])["pixel_values"]) == 1
+    assert sight.look(model, "llava15", request, 3)["checked"]
+
+
+def test_a_template_beside_the_tokenizer_counts(families):
+    processor = AutoProcessor.from_pretrained(families / "llava15")
+    processor.tokenizer.chat_template, processor.chat_template = processor.chat_template, None
+    assert given_to(processor, "x") == GIVEN["llava15"]
+
+
 def test_a_model_without_a_chat_template_is_refused(families):
     with pytest.raises(InputError, match="paligemma: has no chat template; put the published"):
         HfModel.open(str(families / "paligemma"))

@@ -4,6 +4,7 @@ made.
 What an engine must have room for follows from it, and a row that is too long is named before anything is
 loaded."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -111,5 +112,5 @@ def longest(processor: Any, asked: Iterable[tuple[str, list[dict], Shown, int]])
 
 
 def context_of(config: Any) -> int:
-    """Tokens that a model of this configuration has positions for."""
-    return int(config.get_text_config().max_position_embeddings)
+    """Tokens that a model of this configuration has positions for; without bound where it states none."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", sys.maxsize))
