@@ -171,9 +171,11 @@ def prepared(
     AdamW), its model and its optimiser; `spread` shares a model out over processes, in place."""
     model = model_of(size, device)
     model.train()
+    keeps = False
     if step == GRPO_STEP:
         run = configuration.read(GrpoRun, GRPO)
-        if run.features is not None:
+        keeps = run.features is not None
+        if keeps:
             model.model.visual.requires_grad_(False)
         _learns(model, run.trains, run.lora, False)
     else:
@@ -187,7 +189,7 @@ def prepared(
 
     def once() -> None:
         if step == GRPO_STEP:
-            _grpo(model, shape)
+            _grpo(model, shape, keeps)
         else:
             weigh = Losses(text=0.0, heatmap=1.0) if step == "stage 1" else Losses()
             batch = _stage_batch(model, shape, step == "stage 1")
@@ -200,16 +202,21 @@ def prepared(
     return once, model, optimiser
 
 
-def _grpo(model, shape: Shape) -> None:
-    """One group: its log-probs without and with gradients, a loss over them."""
+def _grpo(model, shape: Shape, keeps: bool) -> None:
+    """One group: its log-probs without and with gradients, a loss over them. keeps: what the frozen tower
+    makes of the clip is made apart, as `rft.grpo.features` does, and in no graph."""
     vision, prefix = clip_of(model, shape)
+    seen = None
+    if keeps:
+        with torch.no_grad():
+            seen = model.model.see_clips(vision["pixel_values_videos"], vision["video_grid_thw"])
     prompt = torch.cat([prefix.cpu(), torch.arange(shape.text) + 1000])
     completions = [torch.arange(shape.completion) + 2000 for _ in range(shape.group)]
     device = torch.device(model.device).type
 
     def logprobs() -> list[torch.Tensor]:
         with torch.autocast(device, torch.bfloat16):
-            return group_logprobs(model, model, [prompt], [completions], vision, 1.0, 0)[0][0]
+            return group_logprobs(model, model, [prompt], [completions], vision, 1.0, 0, seen)[0][0]
 
     with torch.no_grad():
         logprobs()

@@ -549,3 +549,17 @@ def test_clips_encoded_together_equal_clips_encoded_alone(model, processor):
                 (one.prompts, expected.prompts),
             ):
                 assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_frozen_tower_is_in_no_graph_under_gradient_checkpointing_either(folder, processor):
+    model = TvadForConditionalGeneration.from_pretrained(folder)
+    model.train().gradient_checkpointing_enable({"use_reentrant": False})
+    vision = processor.vision_inputs([clip_of()])
+
+    def seen():
+        return model.model.see_clips(vision["pixel_values_videos"], vision["video_grid_thw"])[0]
+
+    tower = model.model.visual.requires_grad_(False)
+    assert not seen().video.requires_grad and not any(layer.requires_grad for layer in seen().layers)
+    next(tower.blocks[0].parameters()).requires_grad_(True)
+    assert seen().video.requires_grad

@@ -146,7 +146,13 @@ class VisionMixin(PreTrainedModel):
         """The vision tower. pixel_values_videos (sum t*h*w, patch values), video_grid_thw (clips, 3)."""
         tower = self.visual
         wanted = (self.config.ahd_layers or []) if self.ahd is not None else []
-        with outputs_of(tower.blocks, wanted) as kept:  # hooks: the tower itself returns its last layer only
+        # Gradient checkpointing makes the embedding's output ask for gradients, of a frozen tower too: its
+        # whole backward pass would be computed, and its activations held, for nothing.
+        learns = pixel_values_videos.requires_grad or any(p.requires_grad for p in tower.parameters())
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and learns),
+            outputs_of(tower.blocks, wanted) as kept,  # hooks: the tower itself returns its last layer only
+        ):
             out = tower(pixel_values_videos.type(tower.dtype), grid_thw=video_grid_thw)
         grids = [cast(Grid, tuple(grid)) for grid in video_grid_thw.tolist()]
         # The blocks work on patches; the merger at the tower's end makes one token of merge x merge of them.
