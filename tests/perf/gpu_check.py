@@ -272,7 +272,7 @@ def engines() -> dict:
     from bench.models.vllm import VllmModel
     from tests.model import agreement
 
-    engine = VllmModel.open(str(CHECKPOINT), sleep=True)
+    engine = VllmModel(str(CHECKPOINT), sleep=True)
     model, processor = agreement.open_both(str(CHECKPOINT))
     before = agreement.gap(engine, model, processor, list(requests()))
     engine.sleep()

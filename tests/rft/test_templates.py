@@ -10,6 +10,7 @@ from grpo_runs import run_of
 from stock_checkpoint import FITTING, TINY, build_stock, template
 
 from bench.models.base import Request
+from bench.models.clips import given_to
 from bench.models.hf import HfModel
 from bench.models.vllm import VllmModel
 from rft.curriculum.data import Branches
@@ -52,7 +53,7 @@ def test_every_published_template_writes_the_video_once_wherever_prompts_are_mad
     clip = ClipStore(2.0, 8).frames(load(scenes)[0])
     engines = [object.__new__(kind) for kind in (VllmModel, HfModel)]
     for engine in engines:
-        engine.processor = found
+        engine.processor, engine.given = found, given_to(found, name)
     grid = found.vision_inputs([clip])["video_grid_thw"][0]
     video = found.tokenizer.convert_tokens_to_ids("<|video_pad|>")
     for prompt in prompts:
