@@ -9,13 +9,14 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
 from rft.grpo.passes import most
 from rft.grpo.rollout import Rollout
@@ -139,6 +140,13 @@ class FeatureCache:
             self._size -= size
 
 
+def sees(core: TvadForConditionalGeneration) -> Callable[..., list[SeenClip]]:
+    """`core.see_clips`; of a model that FSDP2 shares out it gathers first, as its forward does."""
+    if isinstance(core, FSDPModule) and "see_clips" not in vars(core):
+        register_fsdp_forward_method(core, "see_clips")
+    return core.see_clips
+
+
 def seen_clips(
     cache: FeatureCache,
     core: TvadForConditionalGeneration,
@@ -157,9 +165,7 @@ def seen_clips(
     if most(accelerator, len(missing)):
         vision = rollout.clips(missing or groups[:1])
         with torch.no_grad():
-            fresh = core.model.see_clips(
-                vision["pixel_values_videos"].to(device), vision["video_grid_thw"].to(device)
-            )
+            fresh = sees(core)(vision["pixel_values_videos"].to(device), vision["video_grid_thw"].to(device))
         for g, seen in zip(missing, fresh, strict=bool(missing)):
             cache.put(keys[g], seen)
             found[g] = seen

@@ -34,6 +34,7 @@ from rft.curriculum.config import Curriculum, Losses
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
 from rft.grpo.config import GrpoRun
+from rft.grpo.features import sees
 from rft.grpo.logprobs import group_logprobs
 from rft.studies.fake_ranks import ShardedPeak, everything_fake, processes, shared_out
 from tvad.common import cli
@@ -209,7 +210,7 @@ def _grpo(model, shape: Shape, keeps: bool) -> None:
     seen = None
     if keeps:
         with torch.no_grad():
-            seen = model.model.see_clips(vision["pixel_values_videos"], vision["video_grid_thw"])
+            seen = sees(model)(vision["pixel_values_videos"], vision["video_grid_thw"])
     prompt = torch.cat([prefix.cpu(), torch.arange(shape.text) + 1000])
     completions = [torch.arange(shape.completion) + 2000 for _ in range(shape.group)]
     device = torch.device(model.device).type

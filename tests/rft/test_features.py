@@ -2,12 +2,15 @@
 memory."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import SHIPPED
+from conftest import ROOT, SHIPPED
 from safetensors.torch import load_file, save_file
 
 from rft.grpo.features import FeatureCache, clip_keys, precision_of, seen_clips, tower_hash
@@ -121,3 +124,56 @@ def test_a_process_that_lacks_nothing_runs_the_tower_beside_one_that_does(scenes
     assert sorted(tmp_path.rglob("*.safetensors")) == kept
     seen([1, 0], 1)
     assert runs == [2, 1, 1] and cache.misses == 3
+
+
+SHARDED = """
+import sys
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from rft.common.leaving import leave
+from rft.grpo.features import sees
+from tvad.data import load
+from tvad.data.dataset import ClipStore
+from tvad.model import TvadForConditionalGeneration, TvadProcessor
+torch.distributed.init_process_group("gloo")
+core = TvadForConditionalGeneration.from_pretrained(sys.argv[1])
+core.model.visual.requires_grad_(False)
+clip = ClipStore(2.0, 8).frames(load(sys.argv[2])[0])
+vision = TvadProcessor.from_pretrained(sys.argv[1]).vision_inputs([clip])
+given = vision["pixel_values_videos"], vision["video_grid_thw"]
+ids = torch.arange(3, 40)[None]
+with torch.no_grad():
+    expected, logits = core.see_clips(*given)[0].video, core(input_ids=ids).logits
+mesh = init_device_mesh("cpu", (2,))
+for block in [*core.model.visual.blocks, *core.model.language_model.layers]:
+    fully_shard(block, mesh=mesh)
+fully_shard(core, mesh=mesh)
+for _ in range(2):
+    with torch.no_grad():
+        found = sees(core)(*given)[0].video
+    assert torch.allclose(found, expected, atol=1e-5)
+out = core(input_ids=ids).logits
+assert torch.allclose(out, logits, atol=1e-4)
+out.mean().backward()
+assert all(p.grad is None for p in core.model.visual.parameters())
+assert next(core.model.language_model.layers[0].parameters()).grad is not None
+leave()
+"""
+
+
+def test_a_tower_that_is_shared_out_sees_what_a_whole_one_does(scenes, tmp_path):
+    """FSDP2 in two processes: only the whole model gathers what is in no block of its own."""
+    script = tmp_path / "sharded.py"
+    script.write_text(SHARDED)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*launch, str(script), str(SHIPPED), str(scenes)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -336,6 +336,10 @@ class TvadLMMixin(PreTrainedModel):
         )
 
     @torch.no_grad()
+    def see_clips(self, pixel_values_videos: torch.Tensor, video_grid_thw: torch.Tensor) -> list[SeenClip]:
+        """`model.see_clips`, of the whole model, which alone can gather weights that are shared out."""
+        return self.model.see_clips(pixel_values_videos, video_grid_thw)
+
     def own_text_features(self, processor, prompts: dict[str, list[str]]) -> torch.Tensor:
         """Features (2, D) of `prompts` {"normal": [...], "abnormal": [...]} by the language model as it is:
         mean over tokens, then over prompts (section 3.1), of its hidden states or, as the precursor has it,
