@@ -54,9 +54,8 @@ def run(
         options |= pixels
     if model.startswith("vllm:"):
         options |= room_for(model, suite, items)
-    sent: dict[str, Any] = (
-        {"video": video} if video == "frames" else {}
-    )  # a video and its pictures draw other answers
+    # A video and its pictures draw other answers.
+    sent: dict[str, Any] = {"video": video} if video == "frames" else {}
     answers = ResponseCache(cache, model, {**pixels, **sent}) if cache else None
     if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
         print(table(metrics))

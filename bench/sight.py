@@ -1,6 +1,6 @@
 """Whether a model sees: before the first question, the log-probs of an answer's first token must change when
-the frames are noise. A model whose pixels are lost on the way answers as fluently as any and
-would be scored.
+the frames are noise. A model whose pixels are lost on the way answers as fluently as any
+and would be scored.
 """
 
 from collections.abc import Hashable, Mapping

@@ -2,15 +2,13 @@
 memory."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, SHIPPED
+from conftest import SHIPPED
+from outcomes import in_two_processes
 from safetensors.torch import load_file, save_file
 
 from rft.grpo.features import FeatureCache, clip_keys, precision_of, seen_clips, tower_hash
@@ -164,16 +162,4 @@ leave()
 
 def test_a_tower_that_is_shared_out_sees_what_a_whole_one_does(scenes, tmp_path):
     """FSDP2 in two processes: only the whole model gathers what is in no block of its own."""
-    script = tmp_path / "sharded.py"
-    script.write_text(SHARDED)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*launch, str(script), str(SHIPPED), str(scenes)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes(tmp_path / "sharded.py", SHARDED, SHIPPED, scenes, timeout=300)

@@ -4,10 +4,10 @@ show it. A field that a new transformers brings fails here until somebody has lo
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 
 import pytest
+from outcomes import loader_of, untimed, weights_hash
 from transformers import TrainingArguments
 
 from rft.curriculum import stage as stages
@@ -121,31 +121,21 @@ def outcome(checkpoint, scenes, out, settings: dict) -> dict:
 
     class Watched(stages.StageTrainer):
         def train(self, *args, **kwargs):
-            loader = self.get_train_dataloader()
-            names = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "in_order")
-            found.update({name: getattr(loader, name, None) for name in names})
-            found["context"] = type(getattr(loader, "multiprocessing_context", None)).__name__
+            found.update(loader_of(self))
             if LOADER in settings:
                 raise Looked
             super().train(*args, **kwargs)
             core = self.accelerator.unwrap_model(self.model)
             found["recomputes"] = core.is_gradient_checkpointing and self.args.gradient_checkpointing_kwargs
             found["files"] = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
-            timed = ("runtime", "per_second", "flos")
-            found["log"] = [
-                {key: value for key, value in row.items() if not key.endswith(timed)}
-                for row in self.state.log_history
-            ]
+            found["log"] = untimed(self.state.log_history)
 
     model = TvadForConditionalGeneration.from_pretrained(checkpoint)
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Looked):
         patch.setattr(stages, "StageTrainer", Watched)
         processor = TvadProcessor.from_pretrained(checkpoint)
         model = stages.run(stage, model, processor, out, 0, 2.0, 8, log=lambda text: None)
-    weights = hashlib.sha256()
-    for parameter in model.parameters():
-        weights.update(parameter.detach().float().numpy().tobytes())
-    return found | {"weights": weights.hexdigest()}
+    return found | {"weights": weights_hash(model)}
 
 
 class Looked(Exception):

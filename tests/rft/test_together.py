@@ -2,13 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT
+from outcomes import in_two_processes
 
 import bench.run
 from rft.common.run_log import RunLog
@@ -131,20 +129,8 @@ GoesOn(Small(), arguments, train_dataset=[{"x": torch.ones(1)}] * 16).train()
 
 def test_a_checkpoint_is_whole_before_earlier_ones_are_removed(tmp_path):
     """The other process is slow to write its part: whoever is killed then has no checkpoint left."""
-    script = tmp_path / "slow.py"
-    script.write_text(SLOW)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*launch, str(script), str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "lacks None" in done.stdout.splitlines(), done.stdout
+    printed = in_two_processes(tmp_path / "slow.py", SLOW, tmp_path / "out")
+    assert "lacks None" in printed.splitlines(), printed
 
 
 ENDED = """
@@ -166,12 +152,5 @@ for step in range(2):
 
 def test_a_signal_that_one_process_has_noted_stops_all_behind_that_step(tmp_path):
     """Else one would wait for the other's next step for ever."""
-    script = tmp_path / "ended.py"
-    script.write_text(ENDED)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*launch, str(script)], capture_output=True, text=True, timeout=120, env=environment, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert sorted(done.stdout.splitlines()) == ["step 0: False"] * 2 + ["step 1: True"] * 2
+    printed = in_two_processes(tmp_path / "ended.py", ENDED)
+    assert sorted(printed.splitlines()) == ["step 0: False"] * 2 + ["step 1: True"] * 2

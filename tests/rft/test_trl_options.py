@@ -4,11 +4,11 @@ field that a new TRL brings fails here until somebody has looked at it."""
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 
 import pytest
 from grpo_scripted import Small, unswept
+from outcomes import loader_of, untimed, weights_hash
 from trl import GRPOConfig
 
 from rft.common.trainable import LoraSpec
@@ -176,24 +176,14 @@ def outcome(small: Small, out, settings: dict) -> dict:
     knobs = {key: value for key, value in settings.items() if key in FIELDS}
     lora = LoraSpec(2, 4, 8, 0.5) if LORA in settings else None
     trainer = small.trainer(small.run(out, **knobs), lora=lora)
-    loader = trainer.get_train_dataloader()
-    names = ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "in_order")
-    found = {name: getattr(loader, name, None) for name in names}
-    found["context"] = type(getattr(loader, "multiprocessing_context", None)).__name__
+    found = loader_of(trainer)
     if LOADER in settings:
         return found
     with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()):
         trainer.train()
-    timed = ("runtime", "per_second", "step_time", "flos")
-    weights = hashlib.sha256()
-    for parameter in trainer.core.parameters():
-        weights.update(parameter.detach().float().numpy().tobytes())
     return found | {
-        "log": [
-            {key: value for key, value in row.items() if not key.endswith(timed)}
-            for row in trainer.state.log_history
-        ],
-        "weights": weights.hexdigest(),
+        "log": untimed(trainer.state.log_history),
+        "weights": weights_hash(trainer.core),
         "files": sorted(str(path.relative_to(out)) for path in out.rglob("*")),
         "printed": printed.getvalue(),
         "callbacks": [type(callback).__name__ for callback in trainer.callback_handler.callbacks],
