@@ -34,6 +34,7 @@ KEY = "sesame"  # of the server
 OUTSIDE = {
     "data/vau_bench": "three annotation files of VAU-Bench (test_msad.csv, test_ucf_crime.csv, val.csv)",
     "data/ubnormal": "two clips of UBnormal and its official split lists",
+    "data/shanghaitech_tvau": "ShanghaiTech's windows, texts and four clips as T-VAU's authors made them",
     "data/shanghaitech_tracks": "anomaly tracks of 30 ShanghaiTech test videos",
     "foreign": "a script that builds tiny checkpoints of fifteen families",
     "golden/rbdc_tbdc_shanghaitech": "RBDC and TBDC of a public program on those tracks",
