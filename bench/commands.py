@@ -174,7 +174,7 @@ def coverage(
     figure: list[str] | None = None,
     seed: int = 0,
 ) -> int:
-    """How often intervals hold and tests cry wolf, on made-up runs whose truth is known (some ten minutes; a
+    """How often intervals hold and tests cry wolf, on made-up runs whose truth is known (some five minutes; a
     tenth of the runs take a tenth).
 
     Args:

@@ -93,7 +93,7 @@ def verdict(sampled: list, greedy: list) -> str:
         )
     if not names(greedy, "better"):
         lines.append(
-            "greedy answers did not improve beyond their intervals in this short run; docs/measurements.md"
+            "greedy answers did not improve beyond chance in this short run; docs/measurements.md"
             " has a longer one"
         )
     return "\n".join(lines)
