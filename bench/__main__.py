@@ -12,6 +12,8 @@ COMMANDS: cli.Commands = {
     "compare": commands.compare,
     "sight": commands.sight,
     "audit": commands.audit,
+    "coverage": commands.coverage,
+    "power": commands.power,
     "report": commands.report,
     "judge": commands.judge,
     "export": commands.export,

@@ -117,8 +117,9 @@ def compare(
     gate: str | None = None,
     junit: Annotated[str | None, cli.FILE] = None,
     markdown: Annotated[str | None, cli.FILE] = None,
+    json: Annotated[str | None, cli.FILE] = None,
 ) -> int:
-    """Paired differences of two runs on one suite.
+    """Paired differences of two runs on one suite, p-values adjusted within the suite's families of metrics.
 
     Args:
         before: Folder of a run.
@@ -126,6 +127,7 @@ def compare(
         gate: YAML file of tolerated drops, or the name of a shipped one; exit status 1 on a regression.
         junit: With --gate: write the verdicts as JUnit XML.
         markdown: Write the table as Markdown, for a CI summary.
+        json: Write the rows as JSON.
 
     Example:
         bench compare runs/before runs/after
@@ -133,7 +135,7 @@ def compare(
     """
     from bench.gate import compare_runs
 
-    return compare_runs(before, after, gate, junit, markdown)
+    return compare_runs(before, after, gate, junit, markdown, json)
 
 
 def sight(models: list[str], /) -> int:
@@ -181,6 +183,68 @@ def audit(
     if out:
         print(audits.write_page(found, out))
     return 1 if found.flagged else 0
+
+
+def coverage(
+    runs: int = 1000,
+    videos: list[str] | None = None,
+    value: list[str] | None = None,
+    figure: list[str] | None = None,
+    seed: int = 0,
+) -> int:
+    """How often intervals hold and tests cry wolf, on made-up runs whose truth is known (some five minutes; a
+    tenth of the runs take a tenth).
+
+    Args:
+        runs: Made-up runs a scenario.
+        videos: Videos of a run; may be repeated, default 4, 8, 12, 30, 60 and 240.
+        value: True value of a figure, 0.5 to 0.99; may be repeated.
+        figure: mean, score, auc, frames, f1, change, auc-change; may be repeated, default all.
+        seed: Of the made-up runs.
+
+    Example:
+        bench coverage --runs 200 --videos 60 --figure mean --figure change
+    """
+    from bench import coverage as simulation
+
+    print(simulation.table(simulation.asked(runs, videos or [], value or [], figure or [], seed)))
+    return 0
+
+
+def power(
+    what: str,
+    /,
+    data: str | None = None,
+    accuracy: float | None = None,
+    correlation: float | None = None,
+) -> int:
+    """The smallest change of every metric that 80 % of comparisons on a suite would tell from none.
+
+    Args:
+        what: Folder of a finished run, or a suite (YAML file or name) that nobody has run yet.
+        data: Of a suite: data set folder in place of its own.
+        accuracy: Of a suite: for models that are right so often (default 0.8).
+        correlation: Of a suite: of the questions of one video (default 0.3).
+
+    Example:
+        bench power runs/tiny-greedy
+        bench power scenes --data data/mine --accuracy 0.6
+    """
+    from bench import power as powers
+    from bench import suite as suites
+    from bench.run_folder import RECORD
+
+    if (Path(what) / RECORD).exists():
+        for name, value in (("data", data), ("accuracy", accuracy), ("correlation", correlation)):
+            if value is not None:
+                raise InputError(f"--{name} is for a suite; {what} is a run, which says so itself")
+        rows = powers.of_run(what)
+    else:
+        suite = suites.read(what, ["--data", data] if data else [])
+        chance = 0.8 if accuracy is None else accuracy
+        rows = powers.of_suite(suite, chance, 0.3 if correlation is None else correlation)
+    print(powers.table(rows))
+    return 0
 
 
 def report(run: str, /, against: str | None = None) -> int:

@@ -18,11 +18,13 @@ from xml.etree import ElementTree
 
 from bench import compare
 from bench.compare import Pairs, pairs
-from bench.metrics.stats import Interval, holm, paired_interval, share_beyond
+from bench.families import POWER, seen
+from bench.metrics.paired import holm, paired_interval, share_beyond
+from bench.metrics.stats import Interval
 from bench.tasks import lower_is_better
 from tvad.common import config
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import json_text, write_whole
 
 
 @dataclass
@@ -55,7 +57,8 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """drop: tolerated; change: after - before with its interval; p: adjusted p-value of "no regression"."""
+    """drop: tolerated; change: after - before with its interval; p: adjusted p-value of "no regression";
+    sees: the smallest fall that is found in four of five comparisons."""
 
     metric: str
     drop: float
@@ -64,6 +67,7 @@ class Verdict:
     change: Interval
     p: float
     regressed: bool
+    sees: float | None
 
 
 def read(path: str | Path) -> Gate:
@@ -95,7 +99,8 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
 
 
 def _verdict(name: str, gate: Gate, p: Pairs, probability: float) -> Verdict:
-    change = paired_interval(p.before, p.after, p.videos, gate.resamples, gate.seed, gate.confidence)
+    change = paired_interval(p.before, p.after, p.videos, gate.confidence)
+    found = seen(change, len(gate.metrics), gate.confidence, alpha=2 * (1 - gate.confidence))
     return Verdict(
         name,
         float(gate.metrics[name]),
@@ -104,23 +109,27 @@ def _verdict(name: str, gate: Gate, p: Pairs, probability: float) -> Verdict:
         change,
         probability,
         probability < 1 - gate.confidence,
+        None if found is None else found + float(gate.metrics[name]),
     )
 
 
 def table(verdicts: list[Verdict]) -> str:
     """Markdown."""
     lines = [
-        "| metric | before | after | change | interval | tolerated drop | p | verdict |",
-        "|---" * 8 + "|",
+        "| metric | before | after | change | interval | tolerated drop | sees | p | verdict |",
+        "|---" * 9 + "|",
     ]
     for v in verdicts:
         interval = "--" if v.change.low is None else f"[{v.change.low:+.3f}, {v.change.high:+.3f}]"
         verdict = "**regressed**" if v.regressed else "ok"
+        sees = "--" if v.sees is None else f"{v.sees:.3f}"
         lines.append(
             f"| {v.metric} | {v.before:.3f} | {v.after:.3f} | {v.change.value:+.3f} | {interval} | {v.drop:g}"
-            f" | {v.p:.3g} | {verdict} |"
+            f" | {sees} | {v.p:.3g} | {verdict} |"
         )
-    return "\n".join(lines)
+    return "\n".join(
+        [*lines, "", f"sees: the smallest fall that is found in {POWER:.0%} of such comparisons"]
+    )
 
 
 def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:
@@ -141,14 +150,20 @@ def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:
 
 
 def compare_runs(
-    before: str | Path, after: str | Path, gate_file: str | None, junit_file: str | None, markdown: str | None
+    before: str | Path,
+    after: str | Path,
+    gate_file: str | None,
+    junit_file: str | None,
+    markdown: str | None,
+    json_file: str | None = None,
 ) -> int:
     """Print the comparison of two runs, and with a gate its verdicts; exit status 1 on a regression. Raises
     InputError."""
     if junit_file and not gate_file:
         raise InputError("--junit needs --gate")
     shared = compare.pairs(before, after)
-    text, failed = compare.table(compare.compare(before, after, shared=shared)), False
+    differences = compare.compare(before, after, shared=shared)
+    text, failed = compare.table(differences), False
     text += f"\n{shared.told}" if shared.told else ""
     page = f"```\n{text}\n```\n"
     if gate_file:
@@ -160,5 +175,7 @@ def compare_runs(
             write_whole(junit_file, junit(verdicts))
     if markdown:
         write_whole(markdown, page)
+    if json_file:
+        write_whole(json_file, json_text(compare.rows(differences), json_file, indent=1))
     print(text)
     return 1 if failed else 0

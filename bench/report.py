@@ -8,7 +8,8 @@ import numpy as np
 
 from bench.answers import line_scores
 from bench.blind import warnings
-from bench.compare import Difference, compare, pairs
+from bench.compare import compare, pairs
+from bench.families import Difference
 from bench.metrics import frame
 from bench.pages import Section, number, plots, render
 from bench.pages.media import Reel
@@ -42,7 +43,7 @@ def changes(rows: list[Difference]) -> Section:
         return ", ".join(found) or "nothing"
 
     same = sum(row.verdict == "same" for row in rows)
-    words = [f"Better beyond its interval: {told('better')}.", f"Worse: {told('worse')}."]
+    words = [f"Better, p adjusted by family: {told('better')}.", f"Worse: {told('worse')}."]
     words.append(f"Not told apart: {same} of {len(rows)} metrics.")
     return Section("In short", "words.html", {"lines": words})
 
@@ -207,7 +208,6 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
     if against:
         shared = pairs(against, run)
         rows = compare(against, run, shared=shared)
-        rows.sort(key=lambda row: row.metric not in PRIMARIES)
         title = "Before and after, paired" + (f", {shared.told}" if shared.told else "")
         found.append(changes(rows))
         found.append(Section(title, "differences.html", {"rows": rows}))

@@ -178,7 +178,7 @@ def _score_heatmaps(
     kept = {name: m for name, m in found.items() if mapped or name.partition(":")[0] in heatmap.OF_FRAMES}
     # Of every video the share of frames without a score.
     unscored = [float((maps[s.id][1] < 0).mean()) if s.id in maps else 1.0 for s in samples]
-    missing = mean_interval(np.array(unscored), np.arange(len(samples)), suite.resamples, suite.seed)
+    missing = mean_interval(np.array(unscored), np.arange(len(samples)))
     if partly := sum(0 < share < 1 for share in unscored):
         missing = replace(missing, note=f"frames behind the last snippet of {partly} videos take no part")
     missing = replace(missing, oracle=0.0)

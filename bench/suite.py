@@ -75,10 +75,14 @@ class Suite:
     """Only the first so many videos; default all."""
     decode: Decode = field(default_factory=Decode)
     """How answers are drawn."""
+    families: dict[str, list[str]] | None = None
+    """Metrics (task.metric) that are judged together when two runs are compared: family: metrics, the first
+    ones first. Default: primary, the first metrics of the tasks; what no family names is the family other."""
     resamples: int = 2000
-    """Of the bootstrap behind every interval (heatmaps: at most 300)."""
+    """Into so many parts at most the videos are parted, each left out once, for the intervals of what is no
+    mean (heatmaps: at most 300 parts)."""
     seed: int = 0
-    """Of the bootstrap and of the blind baselines."""
+    """Of those parts, where there are more videos, and of the blind baselines."""
     drop_bad_rows: bool = False
     """Leave bad rows out and name them, in place of refusing the data set."""
     prompt: str = "tvad"
@@ -96,6 +100,13 @@ class Suite:
         for task in self.tasks or ():
             if task not in NAMES:
                 raise InputError(f"tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
+        named: dict[str, str] = {}
+        for family, metrics in (self.families or {}).items():
+            for metric in metrics:
+                if metric.partition(".")[0] not in NAMES or not metric.partition(".")[2]:
+                    raise InputError(f"families.{family}: {metric!r} is no task.metric of a known task")
+                if (first := named.setdefault(metric, family)) != family or metrics.count(metric) > 1:
+                    raise InputError(f"families.{family}: {metric!r} is in {first} already")
         for key, value, least in (
             ("resamples", self.resamples, 1),
             ("decode.n", self.decode.n, 1),
