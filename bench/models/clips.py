@@ -79,9 +79,10 @@ def noise(clip: Frames, seed: int) -> Frames:
     return replace(clip, images=drawn)
 
 
-def made(count: int, size: tuple[int, int], seed: int) -> Frames:
-    """A clip of noise, `count` frames of `size` pixels (height, width), two a second."""
-    blank = Frames(np.zeros((count, *size, 3), np.uint8), np.arange(count) / 2, np.arange(count), 2.0, count)
+def made(count: int, size: tuple[int, int], seed: int, rate: float = 2.0) -> Frames:
+    """A clip of noise, `count` frames of `size` pixels (height, width), `rate` a second."""
+    empty = np.zeros((count, *size, 3), np.uint8)
+    blank = Frames(empty, np.arange(count) / rate, np.arange(count), rate, count)
     return noise(blank, seed)
 
 

