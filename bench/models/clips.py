@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 from PIL import Image
 from transformers.video_utils import VideoMetadata
 
+from bench.models.base import times_of
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Frames
@@ -65,12 +66,7 @@ class Given:
 def _pictures(clip: Frames) -> list[dict]:
     """The parts that stand for a clip's frames. Many templates put all pictures first, so their times follow
     them in one sentence."""
-    times = ", ".join(f"{seconds:.2f}" for seconds in clip.moments)
-    count = len(clip.images)
-    return [
-        *[{"type": "image"} for _ in range(count)],
-        {"type": "text", "text": f"These are {count} frames of one video, in order, at {times} s.\n"},
-    ]
+    return [*[{"type": "image"} for _ in clip.images], {"type": "text", "text": f"{times_of(clip)}\n"}]
 
 
 def noise(clip: Frames, seed: int) -> Frames:

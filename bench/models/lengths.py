@@ -1,15 +1,19 @@
 """How long a suite's prompts are, from the sizes of its clips and its texts: an engine gets the room that
 they need, whatever its default."""
 
+from functools import partial
+
 from transformers import AutoConfig, AutoProcessor
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.asking import history_of
+from bench.models.by_family import read_as
+from bench.models.families import known
 from bench.suite import Item, Suite
 from tvad.common.errors import InputError
-from tvad.common.shipped import checkpoint
+from tvad.common.hub import folder
 from tvad.data.video import Budget
-from tvad.model.budget import keep
+from tvad.model.budget import keep, seen_size
 from tvad.model.room import Longest, context_of, is_known, longest, shown
 from tvad.prompts import asked
 
@@ -27,7 +31,9 @@ def longest_of(suite: Suite, items: list[Item], processor) -> Longest | None:
         (
             (
                 item.id,
-                asked(item.question, suite.prompt, "clip", history_of(item, lambda name: "")),
+                asked(
+                    item.question, suite.prompt, "clip", history_of(item, lambda name: ""), item.reading.boxes
+                ),
                 seen[item.sample.id],
                 len(item.earlier) * suite.decode.max_tokens,
             )
@@ -39,14 +45,16 @@ def longest_of(suite: Suite, items: list[Item], processor) -> Longest | None:
 def room_for(model: str, suite: Suite, items: list[Item]) -> dict[str, int]:
     """{"max_model_len": tokens of the suite's longest prompt and its answer} for a KIND:PATH; {} for a model
     of which it is not known. Raises InputError where it has no positions for so many."""
-    path = checkpoint(model.partition(":")[2])
+    path, trusted = folder(model.partition(":")[2]), suite.model.trust_remote_code
     try:
-        config, processor = AutoConfig.from_pretrained(path), AutoProcessor.from_pretrained(path)
-    except (OSError, ValueError):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trusted)
+        processor = AutoProcessor.from_pretrained(path, trust_remote_code=trusted)
+    except (OSError, ValueError, ImportError):
         return {}  # the engine says what is wrong with it
     if not is_known(processor):
         return {}
     keep(processor, Budget.of(suite))
+    items = read_as(items, suite, known(suite.model.family, config), partial(seen_size, processor))
     if (found := longest_of(suite, items, processor)) is None:
         return {}
     wanted = found.tokens + max(suite.decode.max_tokens, ODDS)

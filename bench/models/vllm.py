@@ -14,10 +14,12 @@ from transformers import AutoProcessor
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, seeds_of
 from bench.models.clips import given_to
+from bench.models.families import known
+from bench.models.opening import check_dtype, not_loaded
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
-from tvad.model.budget import fields_of, keep
+from tvad.model.budget import fields_of, keep, seen_size
 from tvad.model.stock import keep_time_in_vllm
 
 LIKELIEST = 20  # first tokens whose log-probs are looked at; vLLM gives no more
@@ -44,7 +46,14 @@ class VllmModel:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         total_pixels: int | None = None,
+        attention: str | None = None,
+        trust_remote_code: bool = False,
+        family: str | None = None,
     ):
+        if dtype is not None:
+            check_dtype("vllm", dtype)
+        if not 0 < memory <= 1:
+            raise InputError(f"vllm: memory is {memory:g}, expected a share of 0 to 1")
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = (
             "0"  # weights and heatmaps are exchanged inside this process
         )
@@ -66,7 +75,7 @@ class VllmModel:
         on_gpu = torch.cuda.is_available()
         threads = torch.get_num_threads()
         try:
-            self.processor = AutoProcessor.from_pretrained(path)
+            self.processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
             self.given = given_to(self.processor, f"vllm:{path}")
             if self.given.form == "images":
                 raise InputError(f"vllm:{path}: takes no videos; hf:{path} shows it the frames as images")
@@ -94,9 +103,14 @@ class VllmModel:
                 tensor_parallel_size=tensor_parallel,
                 enable_sleep_mode=sleep and on_gpu,
                 mm_processor_kwargs=bounds,
+                attention_backend=attention,
+                trust_remote_code=trust_remote_code,
             )
-        except (OSError, ValueError) as error:
-            raise InputError(f"vllm:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        except InputError:
+            raise
+        except (OSError, ValueError, ImportError) as error:
+            raise not_loaded(f"vllm:{path}", error) from error
+        self.known = known(family, self.llm.llm_engine.vllm_config.model_config.hf_config)
         torch.set_num_threads(threads)  # the CPU worker sets its own number
         self._sleeps = sleep and on_gpu
         keep(self.processor, self.pixels)
@@ -107,6 +121,9 @@ class VllmModel:
         from tvad.model.vllm_plugin import sync_weights
 
         sync_weights(self.llm, weights)
+
+    def picture(self, count: int, height: int, width: int) -> tuple[int, int] | None:
+        return seen_size(self.processor, count, height, width)
 
     def rendered(self, request: Request) -> str:
         """The prompt as text."""

@@ -3,15 +3,13 @@ published structure): frames reach each, or it is refused in one line; none is s
 
 import contextlib
 import json
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
-from conftest import SHIPPED, shared
+from conftest import SHIPPED
 from stock_checkpoint import build_stock
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -34,16 +32,6 @@ GIVEN = {
     **dict.fromkeys(("llava15", "llava_next", "gemma3"), Given("images")),
 }
 QUESTION = "Is there an anomaly?"
-
-
-@pytest.fixture(scope="session")
-def families(tmp_path_factory):
-    script = shared("foreign/build_checkpoints.py")
-    out = tmp_path_factory.mktemp("families")
-    command = [sys.executable, str(script), "--out", str(out), "--tokenizer", str(SHIPPED / "tokenizer.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
-    return out
 
 
 def opened(folder) -> HfModel:
