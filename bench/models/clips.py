@@ -82,9 +82,9 @@ def made(count: int, size: tuple[int, int], seed: int, rate: float = 2.0) -> Fra
     return noise(blank, seed)
 
 
-def given_to(processor: Any, path: str) -> Given:
-    """The first form in which a clip reaches the tensors of a processor. Raises InputError, with the reason
-    for each form, where none does."""
+def given_to(processor: Any, path: str, forms: Sequence[str] = FORMS) -> Given:
+    """The first of the forms in which a clip reaches the tensors of a processor. Raises InputError, with the
+    reason for each form, where none does."""
     if getattr(processor, "chat_template", None) is None:  # older checkpoints have it beside the tokenizer
         processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
     if processor.chat_template is None:
@@ -94,7 +94,7 @@ def given_to(processor: Any, path: str) -> Given:
     if processor.tokenizer.pad_token is None:  # prompts of several lengths share a pass
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     clips, reasons = [made(4, (64, 64), 0), made(6, (64, 96), 1)], []
-    for form in FORMS:
+    for form in forms:
         reason: str | int = "takes no videos"
         if form == "images" or getattr(processor, "video_processor", None) is not None:
             for folded in (False, True):

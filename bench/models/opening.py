@@ -17,4 +17,4 @@ def not_loaded(spec: str, error: Exception) -> InputError:
     if "trust_remote_code" in text:
         return InputError(f"{spec}: brings code of its own, which --model.trust_remote_code true would run")
     lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return InputError(f"{spec}: cannot be loaded ({lines[0]})")
+    return InputError(f"{spec}: cannot be loaded ({lines[0][:300]})")

@@ -201,7 +201,7 @@ def test_code_that_a_checkpoint_brings_runs_only_when_asked_for(families, tmp_pa
     told |= {"model_type": "odd_llava", "architectures": ["OddModel"]}
     told["auto_map"] = {"AutoConfig": "odd.OddConfig", "AutoModelForImageTextToText": "odd.OddModel"}
     (folder / "config.json").write_text(json.dumps(told))
-    for kind in ("hf",):
+    for kind in ("hf", "vllm"):
         with pytest.raises(
             InputError, match=r"brings code of its own, which --model\.trust_remote_code true would"
         ):
