@@ -171,7 +171,7 @@ def _refuse_another(
 
 
 def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Path, shard: Shard) -> bool:
-    """Write the heatmaps of this process's videos, float16 (T', h, w) each; False for a model that has
+    """Write the heatmaps of this process's videos, float32 (T', h, w) each; False for a model that has
     none."""
     own = samples[shard.rank :: shard.world]
     # Asked without a clip first: a model that has none does not need them all decoded.
@@ -183,7 +183,8 @@ def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Pat
     for start in range(0, len(own), CLIPS):
         part = own[start : start + CLIPS]
         maps = model.heatmaps([store.frames(sample) for sample in part]) or []
-        found |= {s.id: m.astype(np.float16) for s, m in zip(part, maps, strict=True)}
+        # Half precision has few numbers near 1, where maps of sure models lie: their order would be lost.
+        found |= {s.id: m.astype(np.float32) for s, m in zip(part, maps, strict=True)}
     write_maps(shard.file(out / MAPS), found)
     return True
 

@@ -1,5 +1,7 @@
 """`baseline:` answers without looking: random, prior (the most frequent answer), longest option, text=DATA (a
 bag of words over question and options, learned on the data set or CSV DATA); oracle gives the reference.
+Three more answer as prior does and give heatmaps that know nothing of the pixels: constant (a number a video,
+drawn by its name), centre (brightest in the middle), length (longer videos are brighter).
 
 Which answers there are is read off the whole data set of a question, not off those that are asked beside
 it."""
@@ -15,8 +17,12 @@ from tvad.common.errors import InputError
 from tvad.data.check import readable
 from tvad.data.questions import LETTERS
 from tvad.data.sample import DIALOGUE_TURN
+from tvad.data.video import Frames
 
-NAMES = ("random", "prior", "longest", "oracle", "text")
+MAPS = ("constant", "centre", "length")
+NAMES = ("random", "prior", "longest", "oracle", *MAPS, "text")
+SIDE = 32  # cells of a map's side: squares of a wide picture are as wide as it
+SPREAD = 0.25  # standard deviation of `centre`, in sides of the picture
 
 
 class Baseline:
@@ -99,4 +105,15 @@ class Baseline:
         return done
 
     def heatmaps(self, frames):
-        return None
+        if self.which not in MAPS:
+            return None
+        return [np.broadcast_to(self._map(clip), (-(-len(clip.images) // 2), SIDE, SIDE)) for clip in frames]
+
+    def _map(self, clip: Frames) -> np.ndarray:
+        """A map that is shown at every step, 0..1, (SIDE, SIDE) or one number."""
+        if self.which == "length":
+            return np.array(clip.duration / (1 + clip.duration))  # rising, whatever the longest is
+        if self.which == "constant":
+            return np.random.default_rng(list(clip.name.encode(errors="backslashreplace"))).random(())
+        away = (np.arange(SIDE) + 0.5) / SIDE - 0.5
+        return np.exp(-(away[:, None] ** 2 + away**2) / (2 * SPREAD**2))

@@ -238,10 +238,15 @@ class SizesOnly(FakeTensorMode):
         if any(isinstance(tensor, FakeTensor) for tensor in tensors):
             if func is torch.ops.aten.index.Tensor:
                 args = (args[0], _places(args[1]))
-            return super().__torch_dispatch__(func, types, *tree_map(self._beside, (args, kwargs)))
-        if self.everything:
+            args, kwargs = tree_map(self._beside, (args, kwargs))
+        elif not self.everything:
+            return func(*args, **kwargs)
+        # Some operations are taken apart: what they make on the way has no contents either.
+        outer, self.everything = self.everything, True
+        try:
             return super().__torch_dispatch__(func, types, args, kwargs)
-        return func(*args, **kwargs)
+        finally:
+            self.everything = outer
 
     def _beside(self, value):
         if isinstance(value, torch.Tensor) and not isinstance(value, FakeTensor):
@@ -266,7 +271,9 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, mask):
         out = torch.empty_like(query)
-        bias = [] if mask is None else [mask.to(query.dtype)]  # SDPA adds a mask of booleans as numbers
+        bias = (
+            [] if mask is None else [query.new_empty(mask.shape)]
+        )  # SDPA adds a mask of booleans as numbers
         ctx.save_for_backward(
             query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32), *bias
         )

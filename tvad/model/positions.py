@@ -44,9 +44,10 @@ def row_positions(
     """
     parts: list[torch.Tensor] = []
     at = done = 0  # next position; tokens that have one
-    for start in ((ids == video) | (ids == image)).nonzero().flatten().tolist():
+    tokens = ((ids == video) | (ids == image)).nonzero().flatten()
+    for start, is_video in zip(tokens.tolist(), (ids[tokens] == video).tolist(), strict=True):
         # Tokens of the block just placed, and tokens that no block is left for, are passed over.
-        queue = videos if int(ids[start]) == video else images
+        queue = videos if is_video else images
         if start < done or not queue:
             continue
         grid = block_positions(queue.pop(0))
