@@ -15,6 +15,7 @@ COMMANDS: cli.Commands = {
     "report": commands.report,
     "judge": commands.judge,
     "export": commands.export,
+    "handout": commands.handout,
     "import": commands.import_log,
     "list": commands.names,
 }

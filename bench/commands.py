@@ -244,6 +244,26 @@ def export(run: str, /, out: Annotated[str, cli.FILE]) -> int:
     return 0
 
 
+def handout(
+    suite: Suite, task: str, out: Annotated[str, cli.FOLDER], format: Literal["lmms-eval", "inspect"]
+) -> int:
+    """Write a suite's questions as a task of another harness, whose log `bench score --format` reads.
+
+    Args:
+        task: The suite's task.
+        out: Folder of the harness's task.
+        format: Which harness.
+
+    Example:
+        bench handout --suite scenes --task mcq --format lmms-eval --out tasks/scenes
+    """
+    from bench.handout import hand_out
+
+    file, count = hand_out(suite, task, format, out)
+    print(f"{count} questions in {file}")
+    return 0
+
+
 def import_log(
     log: str,
     /,

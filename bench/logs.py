@@ -7,11 +7,12 @@ question, a video that is not asked: the line is left out with its reason, never
 
 import csv
 import io
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from bench.suite import Item
 from bench.tasks import TASKS
@@ -20,6 +21,8 @@ from tvad.common.errors import InputError
 from tvad.common.files import parse_json
 from tvad.data.check import Problem
 
+ZSTANDARD = 93  # a zip's method
+UNPACKING = (struct.error, zipfile.BadZipFile, NotImplementedError)
 MOST = 1 << 30  # bytes of a log, unpacked
 NAMES = ("video", "Video Name", "video_name", "video_path", "video_id", "videoID", "vid", "path", "file_name")
 QUESTIONS = ("question", "Question", "query", "problem")
@@ -198,6 +201,20 @@ def _inspect(path: Path, problems: list[Problem]) -> Iterator[Row]:
         )
 
 
+def _unpacked(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Inspect packs with Zstandard, which zipfile knows from Python 3.14 on."""
+    if entry.compress_type != ZSTANDARD:
+        return packed.read(entry)
+    import pyarrow
+
+    file = cast(BinaryIO, packed.fp)
+    file.seek(entry.header_offset)
+    name, extra = struct.unpack("<26x2H", file.read(30))  # lengths at the end of a file's own header
+    file.seek(name + extra, io.SEEK_CUR)
+    with pyarrow.CompressedInputStream(io.BytesIO(file.read(entry.compress_size)), "zstd") as stream:
+        return stream.read(entry.file_size)
+
+
 def _inspect_samples(path: Path) -> Iterator[Any]:
     try:
         if not zipfile.is_zipfile(path):
@@ -210,8 +227,15 @@ def _inspect_samples(path: Path) -> Iterator[Any]:
                 if entry.filename.startswith("samples/") and entry.filename.endswith(".json"):
                     if (left := left - entry.file_size) < 0:
                         raise InputError(f"{path}: more than {MOST >> 20} MiB unpacked")
-                    yield parse_json(packed.read(entry))
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError) as error:
+                    yield parse_json(_unpacked(packed, entry))
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        struct.error,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
         raise InputError(f"{path}: not an Inspect log ({error})") from error
 
 

@@ -4,6 +4,7 @@ other, whatever the order of its lines."""
 import csv
 import json
 import random
+import struct
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,29 @@ def inspect(items, path: Path) -> Path:
 
 
 LOGS = {"lmms-eval": lmms_eval, "vlmevalkit": vlmevalkit, "inspect": inspect}
+
+
+def test_an_archive_packed_as_inspect_packs_it(plan, asked, tmp_path):
+    """With Zstandard, method 93: written by hand here, since zipfile writes it from Python 3.14 on only."""
+    import pyarrow
+
+    stored = inspect(asked[:2], tmp_path / "log.eval")
+    packed = b""
+    table = b""
+    with zipfile.ZipFile(stored) as archive:
+        names = archive.namelist()
+        for name in names:
+            text = archive.read(name)
+            body = pyarrow.compress(text, "zstd", asbytes=True)
+            sizes = (archive.getinfo(name).CRC, len(body), len(text), len(name))
+            common = struct.pack("<HHHHHIIIHH", 63, 0, 93, 0, 0, *sizes, 0)
+            table += b"PK\x01\x02" + b"\x3f\x00" + common
+            table += struct.pack("<HHHII", 0, 0, 0, 0, len(packed)) + name.encode()
+            packed += b"PK\x03\x04" + common + name.encode() + body
+    end = struct.pack("<HHHHIIH", 0, 0, len(names), len(names), len(table), len(packed), 0)
+    stored.write_bytes(packed + table + b"PK\x05\x06" + end)
+    assert {i.compress_type for i in zipfile.ZipFile(stored).infolist()} == {93}
+    assert from_log(stored, plan, "inspect", "mcq", tmp_path / "answers.jsonl")[0] == 2
 
 
 @pytest.mark.parametrize("form", LOGS)
@@ -206,3 +230,62 @@ def test_what_cannot_be_asked(plan, asked, tmp_path, scenes, capsys):
         from_log(tmp_path / "bad.eval", plan, "inspect", "mcq", tmp_path / "x.jsonl")
     with pytest.raises(InputError, match=r"missing.tsv: cannot be read"):
         from_log(tmp_path / "missing.tsv", plan, "vlmevalkit", "mcq", tmp_path / "x.jsonl")
+
+
+def test_a_handed_out_task_of_lmms_eval_comes_back(plan, asked, tmp_path, scenes, monkeypatch):
+    """Read as lmms-eval does: YAML with functions of the file beside it, rows by the data sets library."""
+    import datasets
+    import yaml
+
+    from bench.handout import hand_out
+
+    file, count = hand_out(plan, "mcq", "lmms-eval", tmp_path / "task")
+    functions = {}
+    exec(compile((tmp_path / "task/utils.py").read_text(), "utils.py", "exec"), functions)
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda loader, node: functions[node.value.removeprefix("utils.")])
+    task = yaml.load(file.read_text(), Loader)
+    data = datasets.load_dataset(
+        task["dataset_path"], **task["dataset_kwargs"], cache_dir=str(tmp_path / "cache")
+    )
+    rows = list(data[task["test_split"]])
+    assert len(rows) == count == len(asked)
+    for row, item in zip(rows, asked, strict=True):
+        (video,) = task["doc_to_visual"](row)
+        assert Path(video) == item.sample.path(item.sample.video.path).resolve() and Path(video).exists()
+        prompt = task["doc_to_text"](row)
+        assert item.question.text in prompt and item.question.options[0] in prompt and "<answer>" in prompt
+    shuffled = random.Random(0).sample(rows, len(rows))
+    log = tmp_path / "samples.jsonl"
+    log.write_text(
+        "".join(json.dumps({"doc": r, "resps": [[r[task["doc_to_target"]]]]}) + "\n" for r in shuffled)
+    )
+    assert score(log, plan, tmp_path / "run", form="lmms-eval", task="mcq")[0]["mcq.accuracy"].value == 1.0
+    monkeypatch.setenv("TVAD_DATA", "/elsewhere")
+    exec(compile((tmp_path / "task/utils.py").read_text(), "utils.py", "exec"), functions)
+    assert functions["doc_to_visual"](rows[0])[0].startswith("/elsewhere/")
+
+
+def test_a_handed_out_task_of_inspect_is_its_own(plan, asked, tmp_path):
+    from bench.handout import hand_out
+
+    file, count = hand_out(plan, "mcq", "inspect", tmp_path / "task")
+    code = compile(file.read_text(), str(file), "exec")
+    assert count == len(asked)
+    pytest.importorskip("inspect_ai")
+    found = {"__file__": str(file)}
+    exec(code, found)
+    task = found["tvad_scenes_mcq"]()
+    assert [s.id for s in task.dataset] == [item.id for item in asked]
+
+
+def test_what_cannot_be_handed_out(plan, tmp_path):
+    from bench.handout import hand_out
+
+    with pytest.raises(InputError, match="references are hidden"):
+        hand_out(replace(plan, hidden=True), "mcq", "inspect", tmp_path)
+    with pytest.raises(InputError, match="asks no 'temporal'"):
+        hand_out(plan, "temporal", "inspect", tmp_path)
