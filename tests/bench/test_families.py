@@ -162,7 +162,7 @@ def test_vllm_is_shown_a_family_without_videos_as_images(families, scenes, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["smolvlm2", "qwen3vl"])
+@pytest.mark.parametrize("family", ["smolvlm2"])
 def test_vllm_sees_and_answers_a_batch_as_single_questions(family, families):
     """An engine of its own each: a process."""
     pytest.importorskip("vllm")
