@@ -19,6 +19,7 @@ from tqdm import tqdm
 from bench.answers import prompt_hash, score_item
 from bench.cache import ResponseCache
 from bench.models.base import Completion, Engine, GivesOdds, RendersPrompts, Request, Sampling, Streams
+from bench.models.families import Known, rule
 from bench.run_folder import write_lines
 from bench.suite import Item, Suite
 from bench.tasks.faithfulness import masked
@@ -37,13 +38,14 @@ OPENING = "<answer>"  # what stands before the words whose likelihood is asked
 @dataclass
 class Asking:
     """A model, what it is asked and what it has been shown. cache: answers that runs share; label: of the
-    progress bar."""
+    progress bar; known: the model's family, whose rules its answers are read by."""
 
     model: Engine
     suite: Suite
     store: ClipStore
     cache: ResponseCache | None = None
     label: str = "model"
+    known: Known | None = None
 
     def answers(self, items: list[Item], path: Path, kept: list[dict]) -> None:
         """Answer the items into `path`, a line an attempt; those among the lines `kept` or in the cache are
@@ -122,7 +124,8 @@ class Asking:
         history = history_of(item, lambda name: replies[name])
         clip = self.store.frames(item.sample)
         clip = masked(clip, item.sample.spans or ()) if item.masked else clip
-        messages = asked(item.question, self.suite.prompt, str(item.sample.video.path), history)
+        video, unit = str(item.sample.video.path), item.reading.boxes
+        messages = asked(item.question, self.suite.prompt, video, history, unit)
         return Request(messages, clip, item, item.id)
 
     def probe(self, samples: list[Sample], items: list[Item]) -> Request:
@@ -143,6 +146,7 @@ class Asking:
             "prompt_hash": prompt,
             "response": response,
             **({"cut": completion.cut} if completion.cut else {}),
+            **({"read_by": rule(item.reading, self.known)} if self.known else {}),
             **score_item(item, response, self.suite.parse, self.suite.hidden, opened),
         }
 

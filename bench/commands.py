@@ -20,17 +20,18 @@ def run(
     model: str,
     suite: Suite,
     out: Annotated[str, cli.FOLDER],
-    video: Literal["file", "frames"] | None = None,
+    video: Literal["file", "frames", "images"] | None = None,
     concurrency: int | None = None,
     cache: Annotated[str | None, cli.FILE] = None,
 ) -> int:
     """Ask a model the questions of a suite, score its answers and write RUN/report.html.
 
     Args:
-        model: KIND:PATH, KIND one of hf, vllm, openai (NAME@URL), baseline.
+        model: KIND:PATH, KIND one of hf, vllm (a folder, or ORG/NAME or ORG/NAME@REVISION of the hub),
+            openai (NAME@URL), baseline. How it is opened: --model.KEY VALUE.
         out: Folder of the run; a run that ended early goes on where it stopped.
-        video: Of openai: how clips travel, as mp4 (file, the default) or as pictures (frames).
-        concurrency: Of openai: requests in flight (default 8).
+        video: The same as --model.video.
+        concurrency: The same as --model.concurrency.
         cache: SQLite file of answers that runs share: what a model was asked before is not asked again.
 
     Example:
@@ -42,25 +43,34 @@ def run(
     from bench.cache import ResponseCache
     from bench.intervals import table
     from bench.models.lengths import room_for
+    from bench.models.options import FREE
     from bench.report import write_report
     from bench.run import run as run_suite
+    from tvad.common import hub
 
     samples, items = suites.load(suite)
     _say_tasks(suite, samples)  # bad data is refused before a model is loaded
     pixels = Budget.of(suite).given
-    options: dict[str, Any] = {
-        k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None
-    }
-    if options and not model.startswith("openai:"):
-        raise InputError(f"--{next(iter(options))} is for openai: models")
+    for key, value in (("video", video), ("concurrency", concurrency)):
+        if value is not None:
+            setattr(suite.model, key, value)
+    told = suite.model.given
+    models.check(model, told)
+    options: dict[str, Any] = dict(told)
+    revision: dict[str, str] = {}
     if models.is_checkpoint(model):
         options |= pixels
+        if commit := hub.commit(hub.folder(model.partition(":")[2])):
+            revision["revision"] = commit
     if model.startswith("vllm:"):
-        options |= room_for(model, suite, items)
-    # A video and its pictures draw other answers.
-    sent: dict[str, Any] = {"video": video} if video == "frames" else {}
-    answers = ResponseCache(cache, model, {**pixels, **sent}) if cache else None
-    if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
+        options = room_for(model, suite, items) | options
+    record = {"opened": {**options, **revision}}
+    # What a model is opened with draws other answers; those sent as mp4 are kept without saying so.
+    asked = {
+        key: value for key, value in told.items() if key not in FREE and (key, value) != ("video", "file")
+    }
+    answers = ResponseCache(cache, model, {**pixels, **asked}) if cache else None
+    if metrics := run_suite(models.load(model, **options), model, suite, out, answers, opened=record):
         print(table(metrics))
         _warn_of_blind_baselines(out)
         print(write_report(out))

@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from bench.asking import ODDS_TASKS, Asking
 from bench.cache import ResponseCache
 from bench.intervals import odds_metrics, summarise
 from bench.metrics.stats import Interval
-from bench.models.base import Engine, GivesOdds, Resizes, SendsClips, Streams
+from bench.models.base import Engine, GivesOdds, HasFamily, Resizes, SendsClips, Streams
+from bench.models.by_family import read_as
+from bench.models.by_family import record as family_of
+from bench.models.options import FREE
 from bench.run_folder import (
     ANSWERS,
     MAPS,
@@ -55,25 +59,31 @@ def run(
     out: str | Path,
     cache: ResponseCache | None = None,
     shard: Shard | None = None,
+    opened: Mapping[str, Any] | None = None,
 ) -> dict[str, Interval]:
     """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of
-    several processes that share the run, else nothing. shard: this process's part, by default as launched.
-    Raises InputError where `out` holds another run."""
-    out, shard = Path(out), shard or Shard.here()
+    several processes that share the run, else nothing. shard: this process's part, by default as launched;
+    opened: what run.json says of how the model was opened. Raises InputError where `out` holds another
+    run."""
+    out, shard, opened = Path(out), shard or Shard.here(), dict(opened or {})
     made(out)
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)
     sent = {"clips_as": model.video} if isinstance(model, SendsClips) else {}
-    _refuse_another(out, model_name, suite, digest, sent)
+    _refuse_another(out, model_name, suite, digest, sent, opened)
     if isinstance(model, Resizes):
         check_pixels(suite, model_name, model.pixels)
+    known = model.known if isinstance(model, HasFamily) else None
+    if known is not None and isinstance(model, HasFamily):
+        items = read_as(items, suite, known, model.picture)
+        opened = {**opened, "family": family_of(suite, known)}
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
     mine = [item for item in items if item.sample.id in own]
     kept, kept_odds = read_all(out / ANSWERS), read_all(out / ODDS)
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
-    asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
+    asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name, known)
     # A run that goes on does not ask an endpoint again; a checkpoint may have changed.
     seen = read_record(out).get("sight") if isinstance(model, Streams) and (out / RECORD).exists() else None
     if seen is None:
@@ -81,7 +91,8 @@ def run(
     if shard.rank == 0:
         record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
         reopened(out)
-        write_record(out, {**record, **sent, "tasks_from": "suite" if named else "data", "sight": seen})
+        record |= {**sent, **opened, "tasks_from": "suite" if named else "data", "sight": seen}
+        write_record(out, record)
     asking.answers(mine, shard.file(out / ANSWERS), kept)
     odds = suite.odds and isinstance(model, GivesOdds)
     if odds:
@@ -131,7 +142,9 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str, sent: dict[str, str]) -> None:
+def _refuse_another(
+    folder: Path, model_name: str, suite: Suite, digest: str, sent: dict[str, str], opened: Mapping[str, Any]
+) -> None:
     """Raise InputError where the folder holds a run of something else: its answers would be kept."""
     if not (folder / RECORD).exists():
         return
@@ -147,6 +160,14 @@ def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str, se
             f"{folder / RECORD}: its clips were sent as {earlier} (--video), not as {sent['clips_as']};"
             " choose another --out"
         )
+    if "opened" in before:
+        for key in sorted({*before["opened"], *opened.get("opened", {})} - {*FREE}):
+            old, new = before["opened"].get(key), opened.get("opened", {}).get(key)
+            if old != new:
+                raise InputError(
+                    f"{folder / RECORD}: its model was opened with {key} {old!r}, not {new!r}; choose another"
+                    " --out"
+                )
 
 
 def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Path, shard: Shard) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
 from bench.metrics.stats import Interval
+from bench.models.options import ModelOptions
 from bench.tasks import CIRCULAR, DIALOGUES, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Reading, table_of
@@ -91,6 +92,8 @@ class Suite:
     """How answers are read (`tvad.answer.parse`)."""
     reading: Reading = field(default_factory=Reading)
     """What the protocol leaves open: marks of reasoning, the unit of boxes, names of classes."""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    """How the model is opened; on the command line --model.KEY VALUE."""
     odds: bool = False
     """Also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
     hidden: bool = False

@@ -86,6 +86,17 @@ def scenes(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def families(tmp_path_factory) -> Path:
+    """Tiny checkpoints of families that this project did not make, a folder each."""
+    script = shared("foreign/build_checkpoints.py")
+    out = tmp_path_factory.mktemp("families")
+    command = [sys.executable, str(script), "--out", str(out), "--tokenizer", str(SHIPPED / "tokenizer.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    return out
+
+
 def untrained(config: str, folder: Path, **switches) -> Path:
     """An untrained tiny T-VAD, with weights large enough that every module moves the logits."""
     from tvad.model.tiny import build

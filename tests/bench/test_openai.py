@@ -163,7 +163,7 @@ def test_an_endpoint_that_is_not_there_is_named():
         OpenAiModel("m@http://127.0.0.1:9/v1", wait=0.01, retries=1).sample([request_of()], Sampling())
     with pytest.raises(InputError, match="expected NAME@URL"):
         OpenAiModel("m")
-    with pytest.raises(InputError, match="expected file or frames"):
+    with pytest.raises(InputError, match="expected one of file, frames, images"):
         OpenAiModel("m@http://x", video="smoke")
 
 
