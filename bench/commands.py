@@ -72,7 +72,7 @@ def _asked(
     # A video and its pictures draw other answers.
     sent: dict[str, Any] = {"video": video} if video == "frames" else {}
     answers = ResponseCache(cache, model, {**pixels, **sent}) if cache else None
-    if metrics := run_suite(models.load(model, **options), model, suite, out, answers, again=again):
+    if metrics := run_suite(lambda: models.load(model, **options), model, suite, out, answers, again=again):
         print(table(metrics))
         _warn_of_blind_baselines(out)
         print(write_report(out))

@@ -8,7 +8,8 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bench.models.base import Engine, GivesOdds, Resizes, SendsClips, Streams
 from bench.run_folder import (
     ANSWERS,
     MAPS,
+    METRICS,
     ODDS,
     RECORD,
     UNMAPPED,
@@ -43,7 +45,7 @@ from bench.run_folder import (
 from bench.suite import Suite, check_pixels, load, settled, with_notes
 from bench.tasks import HEATMAP, UNSCORED, heatmap
 from tvad.common.errors import InputError
-from tvad.common.files import made
+from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
@@ -53,7 +55,7 @@ CLIPS = 16  # whose frames are held at a time while heatmaps are made
 
 
 def run(
-    model: Engine,
+    model: Engine | Callable[[], Engine],
     model_name: str,
     suite: Suite,
     out: str | Path,
@@ -61,25 +63,40 @@ def run(
     shard: Shard | None = None,
     again: bool = False,
 ) -> dict[str, Interval]:
-    """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of
-    several processes that share the run, else nothing. shard: this process's part, by default as launched;
-    again: also ask what an earlier call has left unscored.
-    Raises InputError where `out` holds another run."""
+    """Run `suite` with a model, or what opens one, asking nothing that `cache` knows; returns the metrics, in
+    the first of several processes that share the run, else nothing. shard: this process's part, by default as
+    launched; again: also ask what an earlier call has left unscored. Raises InputError, before a model is
+    opened, where `out` holds another run or is being written."""
     out, shard = Path(out), shard or Shard.here()
-    made(out)
+    # Processes that share a run are one: the first holds its folder.
+    with locked(out) if shard.rank == 0 else nullcontext():
+        return _run(model, model_name, suite, out, cache, shard, again)
+
+
+def _run(
+    model: Engine | Callable[[], Engine],
+    model_name: str,
+    suite: Suite,
+    out: Path,
+    cache: ResponseCache | None,
+    shard: Shard,
+    again: bool,
+) -> dict[str, Interval]:
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)
-    sent = {"clips_as": model.video} if isinstance(model, SendsClips) else {}
-    _refuse_another(out, model_name, suite, digest, sent)
-    if isinstance(model, Resizes):
-        check_pixels(suite, model_name, model.pixels)
+    _refuse_another(out, model_name, suite, digest, {})
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
     mine = [item for item in items if item.sample.id in own]
     kept, kept_odds = (
         [line for line in read_all(out / name) if not (again and UNSCORED in line)]
         for name in (ANSWERS, ODDS)
     )
+    model = model() if callable(model) else model
+    sent = {"clips_as": model.video} if isinstance(model, SendsClips) else {}
+    _refuse_another(out, model_name, suite, digest, sent)
+    if isinstance(model, Resizes):
+        check_pixels(suite, model_name, model.pixels)
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
     asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames, MOST_BYTES), cache, model_name)
@@ -151,12 +168,20 @@ def _say(text: str) -> None:
 def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str, sent: dict[str, str]) -> None:
     """Raise InputError where the folder holds a run of something else: its answers would be kept."""
     if not (folder / RECORD).exists():
+        if left := next((name for name in (ANSWERS, METRICS) if (folder / name).exists()), None):
+            raise InputError(f"{folder}: holds {left} without {RECORD}; choose another --out")
         return
     before = read_record(folder)
     found = (before["suite_hash"], before["model"], before["suite"]["decode"])
     if found != (digest, model_name, asdict(suite.decode)):
         raise InputError(
             f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
+            " another --out"
+        )
+    given = {*(before["suite"].get("tasks") or ())} - {HEATMAP}  # maps are made anew
+    if lost := sorted(given - {*(suite.tasks or ())}):
+        raise InputError(
+            f"{folder / RECORD}: holds answers to {', '.join(lost)}, which this run does not ask for; choose"
             " another --out"
         )
     if sent and (earlier := before.get("clips_as", "file")) != sent["clips_as"]:
