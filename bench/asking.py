@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from bench.answers import prompt_hash, score_item
 from bench.cache import ResponseCache
+from bench.inputs import Inputs
 from bench.models.base import Completion, Engine, GivesOdds, RendersPrompts, Request, Sampling, Streams
 from bench.run_folder import write_lines
 from bench.suite import Item, Suite
@@ -43,13 +44,14 @@ OPENING = "<answer>"  # what stands before the words whose likelihood is asked
 @dataclass
 class Asking:
     """A model, what it is asked and what it has been shown. cache: answers that runs share; label: of the
-    progress bar."""
+    progress bar; inputs: what a line says of its clip."""
 
     model: Engine
     suite: Suite
     store: ClipStore
     cache: ResponseCache | None = None
     label: str = "model"
+    inputs: Inputs | None = None
 
     def answers(self, items: list[Item], path: Path, kept: list[dict]) -> None:
         """Answer the items into `path`, a line an attempt, or one that says why there is no answer; those
@@ -100,8 +102,13 @@ class Asking:
                         and isinstance(self.model, RendersPrompts)
                         and ends_open(self.model.rendered(request), item.reading.marks)
                     )
+                    seen = (
+                        self.inputs.of(item.sample, request.frames, item.masked)
+                        if self.inputs is not None and request is not None
+                        else {}
+                    )
                     for attempt, completion in enumerate(completions):
-                        line = self._line(item, attempt, completion, hashes[item.id], opened)
+                        line = self._line(item, attempt, completion, hashes[item.id], opened) | seen
                         out.write(json.dumps(line, allow_nan=False) + "\n")
                     replies[item.id] = completions[0].text
                     if streams:

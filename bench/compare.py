@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.answers import line_scores
+from bench.inputs import first_difference
 from bench.metrics.stats import Interval, mcnemar, paired_interval
 from bench.run_folder import open_run, unscored_lines
 from bench.tasks import heatmap, is_binary, lower_is_better
@@ -88,6 +89,7 @@ class Shared:
     after_alone: Counter[str]
     before_unscored: Counter[str]
     after_unscored: Counter[str]
+    difference: str = ""  # the first input that the runs were not given alike
 
     @property
     def told(self) -> str:
@@ -115,6 +117,7 @@ def pairs(before: Runs, after: Runs) -> Shared:
         for one, other, without in ((a, b, b_without), (b, a, a_without))
     ]
     unscored = [Counter(task for task, _ in without) for without in (a_without, b_without)]
+    difference = first_difference(a_lines, b_lines)
     if (a or b) and not a.keys() & b.keys():
         raise InputError(f"{before} and {after} cannot be compared: no question is scored in both")
     a = {key: scores for key, scores in a.items() if key in b}
@@ -126,7 +129,7 @@ def pairs(before: Runs, after: Runs) -> Shared:
             continue
         left, right = (np.array([np.mean(run[key][metric]) for key in keys]) for run in (a, b))
         found[f"{task}.{metric}"] = Pairs(left, right, np.array([video[key] for key in keys]))
-    return Shared(before, after, found, len(a), *alone, *unscored)
+    return Shared(before, after, found, len(a), alone[0], alone[1], unscored[0], unscored[1], difference)
 
 
 def compare(

@@ -165,7 +165,7 @@ def compare_runs(
         raise InputError("--junit needs --gate")
     shared = compare.pairs(before, after)
     text, failed = compare.table(compare.compare(before, after, shared=shared)), False
-    text += f"\n{shared.told}" if shared.told else ""
+    text += "".join(f"\n{told}" for told in (shared.told, shared.difference) if told)
     page = f"```\n{text}\n```\n"
     if gate_file:
         verdicts = judge(before, after, read(gate_file))

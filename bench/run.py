@@ -19,6 +19,7 @@ import numpy as np
 from bench import blind, oracle, sight, unscored
 from bench.asking import MOST_BYTES, ODDS_TASKS, Asking, one_by_one
 from bench.cache import ResponseCache
+from bench.inputs import Inputs, refuse_other_weights, weights
 from bench.intervals import odds_metrics, summarise
 from bench.metrics.stats import Interval
 from bench.models.base import Engine, GivesOdds, Resizes, SendsClips, Streams
@@ -92,6 +93,11 @@ def _run(
         [line for line in read_all(out / name) if not (again and UNSCORED in line)]
         for name in (ANSWERS, ODDS)
     )
+    inputs = Inputs(out, kept)
+    inputs.check(samples)
+    before = read_record(out).get("weights") if (out / RECORD).exists() else None
+    weighed = weights(model_name, before)
+    refuse_other_weights(out, before, weighed)
     model = model() if callable(model) else model
     sent = {"clips_as": model.video} if isinstance(model, SendsClips) else {}
     _refuse_another(out, model_name, suite, digest, sent)
@@ -99,7 +105,8 @@ def _run(
         check_pixels(suite, model_name, model.pixels)
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
-    asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames, MOST_BYTES), cache, model_name)
+    store = ClipStore(suite.rate, suite.max_frames, MOST_BYTES)
+    asking = Asking(model, suite, store, cache, model_name, inputs=inputs)
     # A run that goes on does not ask an endpoint again; a checkpoint may have changed.
     seen = read_record(out).get("sight") if isinstance(model, Streams) and (out / RECORD).exists() else None
     if seen is None:
@@ -107,8 +114,14 @@ def _run(
     if shard.rank == 0:
         record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
         reopened(out)
-        write_record(out, {**record, **sent, "tasks_from": "suite" if named else "data", "sight": seen})
-    asking.answers(mine, shard.file(out / ANSWERS), kept)
+        write_record(
+            out,
+            {**record, **sent, "tasks_from": "suite" if named else "data", "sight": seen, "weights": weighed},
+        )
+    try:
+        asking.answers(mine, shard.file(out / ANSWERS), kept)
+    finally:
+        inputs.keep(shard)
     odds = suite.odds and isinstance(model, GivesOdds)
     if odds:
         asking.odds([item for item in mine if item.task in ODDS_TASKS], shard.file(out / ODDS), kept_odds)
@@ -120,6 +133,7 @@ def _run(
         return {}
     order = [item.id for item in items]
     lines = join_lines(out / ANSWERS, shard, order)
+    inputs.join(shard, samples)
     if cut := Counter(line["cut"] for line in lines if "cut" in line):
         why = ", ".join(f"{count} by {reason}" for reason, count in sorted(cut.items()))
         _say(f"{cut.total()} of {len(lines)} answers were cut, and are read as they stand: {why}")

@@ -6,6 +6,7 @@
     odds.jsonl      a line a question whose choices' likelihood was asked (`odds: true`)
     heatmaps.npz    the model's maps, (T', h, w) a video
     heatmap_videos.npz  what heatmap metrics need of a video, by bench.tasks.heatmap, which also reads it
+    inputs.jsonl    the digest of every video that was shown (`bench.inputs`)
     unmapped.jsonl  why a video has no map; only where one has none
     metrics.json    {"task.metric": {"value", "low", "high", "n"}}; its presence says that the run is finished
 
@@ -32,12 +33,13 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, replacing, write_whole
 from tvad.common.formats import Format
 
-RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, METRICS = (
+RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS = (
     "run.json",
     "samples.jsonl",
     "odds.jsonl",
     "heatmaps.npz",
     "unmapped.jsonl",
+    "inputs.jsonl",
     "metrics.json",
 )
 RUN = Format("bench-run")
@@ -80,7 +82,7 @@ def reopened(folder: Path) -> None:
 def emptied(folder: Path) -> None:
     """Nothing of an earlier run is left, and at no moment half of it passes for a whole one."""
     reopened(folder)
-    for name in (ANSWERS, ODDS, MAPS, UNMAPPED, "judge.json", "report.html"):
+    for name in (ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, "judge.json", "report.html"):
         for file in (folder / name, *parts(folder / name)):
             file.unlink(missing_ok=True)
 
