@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.blind import MARGIN, by_question, chance, is_table, multiple_choice, read
+from bench.blind import MARGIN, by_question, chance, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
 from bench.suite import class_table
 from tvad.answer.classes import is_normal, key_of, read_classes, rows_of
@@ -22,6 +22,7 @@ from tvad.common.places import public
 from tvad.data.check import Problem, doubts_of
 from tvad.data.faults import names_others
 from tvad.data.sample import Sample
+from tvad.data.vau_bench import is_table
 
 
 @dataclass(frozen=True)

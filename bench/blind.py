@@ -4,7 +4,6 @@ such a baseline learns on."""
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from tvad.common.errors import InputError
 from tvad.data.check import Problem, readable
 from tvad.data.questions import LETTERS
 from tvad.data.sample import Question, Sample
-from tvad.data.vau_bench import read_csv
+from tvad.data.vau_bench import is_table, read_csv
 
 if TYPE_CHECKING:
     from bench.suite import Item
@@ -27,11 +26,6 @@ MOST_TEXTS = 20_000
 # Tasks with one right label a question; mcq_circular asks those of mcq again.
 TASKS = tuple(name for name, task in tasks.TASKS.items() if "accuracy" in task.BINARY and name != CIRCULAR)
 Row = tuple[Sample, Question]
-
-
-def is_table(source: str) -> bool:
-    """Whether data is a VAU-Bench CSV; a folder may be called so too."""
-    return source.endswith(".csv") and not Path(source).is_dir()
 
 
 def read(source: str) -> tuple[list[Sample], list[Problem]]:

@@ -1,6 +1,7 @@
 """The commands of `bench`: each takes what was typed, calls what does the work, prints."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from tvad.common import cli, config
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
+
+Form = Literal["lmms-eval", "vlmevalkit", "inspect", "vau-r1"]  # bench.logs.FORMATS
 
 
 def run(
@@ -102,26 +105,41 @@ def retry(run: str, /, concurrency: int | None = None, cache: Annotated[str | No
     return _asked(model, suite, run, record.get("clips_as"), concurrency, cache, again=True)
 
 
-def score(predictions: str, /, suite: Suite, out: Annotated[str, cli.FOLDER]) -> int:
-    """Score answers made elsewhere: lines of id, task, response. Writes RUN/report.html; exit status 1 where
-    lines were rejected.
+def score(
+    predictions: str,
+    /,
+    suite: Suite,
+    out: Annotated[str, cli.FOLDER],
+    format: Form | None = None,
+    task: str | None = None,
+) -> int:
+    """Score answers made elsewhere: lines of id, task, response, or another tool's log. Writes
+    RUN/report.html; exit status 1 where lines were rejected.
 
     Args:
-        predictions: JSONL file.
+        predictions: JSONL file, or with --format the log of another tool.
         out: Folder of the run.
+        format: Whose log it is. An answer belongs to the question that its video and words name.
+        task: Of a log: the suite's task that was asked (vau-r1: told by its column).
 
     Example:
         bench score answers.jsonl --suite scenes --out runs/scored
+        bench score samples_mcq.jsonl --format lmms-eval --task mcq --suite scenes --out runs/theirs
     """
+    from bench import logs
     from bench import suite as suites
     from bench.intervals import table
     from bench.report import write_report
     from bench.score import score as score_file
 
+    if task is not None and format is None:
+        raise InputError("--task is of another tool's log: give its --format")
+    if format is not None:
+        suite = replace(suite, tasks=[logs.task_of(predictions, format, task)])
     opened = None if suite.tasks else suites.load(suite)
     if opened:
         _say_tasks(suite, opened[0])
-    metrics, rejected = score_file(predictions, suite, out, opened)
+    metrics, rejected = score_file(predictions, suite, out, opened, format, task)
     for problem in rejected:
         print(f"rejected {problem}", file=sys.stderr)
     print(table(metrics))
@@ -255,26 +273,30 @@ def export(run: str, /, out: Annotated[str, cli.FILE]) -> int:
 
 
 def import_log(
-    log: str, /, suite: Suite, task: str, out: Annotated[str, cli.FILE], key: str = "doc_id"
+    log: str,
+    /,
+    suite: Suite,
+    out: Annotated[str, cli.FILE],
+    format: Form = "lmms-eval",
+    task: str | None = None,
 ) -> int:
-    """Turn lmms-eval's sample log into predictions for `bench score`; exit status 1 where lines were left
-    out.
+    """Turn another tool's log into predictions for `bench score`; exit status 1 where answers were left out.
 
     Args:
-        log: File samples_*.jsonl.
-        task: The suite's task that was asked.
+        log: lmms-eval's samples_*.jsonl, Inspect's .json or .eval, VLMEvalKit's or VAU-R1's table.
         out: File of predictions, .jsonl.
-        key: Field that names the question: doc_id counts the suite's questions of the task.
+        format: Whose log it is. An answer belongs to the question that its video and words name.
+        task: The suite's task that was asked (vau-r1: told by its column).
 
     Example:
         bench import samples_mcq.jsonl --suite scenes --task mcq --out answers.jsonl
     """
-    from bench.exchange import from_lmms_eval
+    from bench.exchange import from_log
 
-    count, problems = from_lmms_eval(log, suite, task, out, key)
+    count, problems = from_log(log, suite, format, task, out)
     for problem in problems:
         print(f"left out {problem}", file=sys.stderr)
-    print(f"{count} answers in {out}; {len(problems)} lines left out")
+    print(f"{count} answers in {out}; {len(problems)} left out")
     return 1 if problems else 0
 
 

@@ -1,17 +1,17 @@
-"""Samples for other tools and from them: a log that Inspect's viewer opens, and the sample logs of
-lmms-eval."""
+"""Samples for other tools and from them: a log that Inspect's viewer opens, and predictions made of the logs
+that `bench.logs` reads."""
 
 import json
 import time
 from pathlib import Path
 
+from bench import logs
 from bench.run_folder import open_run
 from bench.score import Answers
 from bench.suite import Suite, load
-from bench.tasks import TASKS
 from tvad.common import config
 from tvad.common.errors import InputError
-from tvad.common.files import parse_json, write_whole
+from tvad.common.files import write_whole
 from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.prompts import question_text
@@ -114,71 +114,23 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
     return write_whole(out, json.dumps(log, ensure_ascii=True, allow_nan=False))
 
 
-def _response(row: dict) -> str | None:
-    """The model's text in a line of lmms-eval's samples_*.jsonl, whose place depends on its version."""
-    for key in ("filtered_resps", "resps", "response"):
-        value = row.get(key)
-        while isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, str):
-            return value
-    return None
-
-
-def from_lmms_eval(
-    log: str | Path, suite: Suite, task: str, out: str | Path, key: str = "doc_id"
+def from_log(
+    log: str | Path, suite: Suite, form: str, task: str | None, out: str | Path
 ) -> tuple[int, list[Problem]]:
-    """Turn lmms-eval's sample log into a predictions file for `bench score`: line by line the answers to the
-    suite's questions of `task`.
-
-    A line belongs to the question whose number (in the suite's order) is its `doc_id`; with `key` another
-    field, also inside "doc", that holds our question's id, or the id of a video that the task asks once.
-    Returns how many lines were used, and those that were not.
-    """
-    if task not in TASKS:
-        raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
-    items = [item for item in load(suite)[1] if item.task == task]
-    names = {name for item in items for name in (item.id, item.sample.id)}
+    """Turn another tool's log (`bench.logs.FORMATS`) into a predictions file for `bench score`. Returns how
+    many of its answers were used, and those that were not with their reasons. Raises InputError where none
+    could be."""
+    task = logs.task_of(log, form, task)
+    items = load(suite)[1]
     problems: list[Problem] = []
     answers = Answers(log, items, problems)
-    try:
-        raw = Path(log).read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"{log}: cannot be read ({error.strerror})") from error
-    for n, line in enumerate(raw, 1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-            if not isinstance(row, dict):
-                raise ValueError("not an object")
-        except (ValueError, RecursionError) as error:
-            problems.append(Problem(f"{log}:{n}", f"not a JSON object ({error})"))
-            continue
-        document = row.get("doc")
-        name = row.get(key, document.get(key) if isinstance(document, dict) else None)
-        if key == "doc_id" and type(name) is int and 0 <= name < len(items):
-            name = items[name].id
-        elif isinstance(name, str) and name not in names:
-            name = name.removesuffix(".mp4")
-        text = _response(row)
-        if not isinstance(name, str):
-            problems.append(Problem(f"{log}:{n}", f"{key} {name!r:.80} is no question of this suite"))
-        elif text is None:
-            reason = "no response in filtered_resps, resps or response"
-            problems.append(Problem(f"{log}:{n}", reason))
-        else:
-            answers.add(n, {"id": name, "task": task, "response": text})
+    for n, row in logs.rows_of(log, items, task, form, problems):
+        answers.add(n, row)
     found = {i.id: text for i, text in zip(items, answers.found, strict=True) if text is not None}
     if not found:
         raise InputError(
-            f"{log}: no line could be used" + (f"; the first: {problems[0]}" if problems else "")
+            f"{log}: no answer could be used" + (f"; the first: {problems[0]}" if problems else "")
         )
-    write_whole(
-        out,
-        "".join(
-            json.dumps({"id": i, "task": task, "response": t}, allow_nan=False) + "\n"
-            for i, t in found.items()
-        ),
-    )
+    rows = ({"id": i, "task": task, "response": text} for i, text in found.items())
+    write_whole(out, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
     return len(found), problems

@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
-from bench import blind, oracle
+from bench import blind, logs, oracle
 from bench.answers import score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
@@ -235,11 +235,13 @@ def score(
     suite: Suite,
     out: str | Path,
     opened: tuple[list[Sample], list[Item]] | None = None,
+    form: str | None = None,
+    task: str | None = None,
 ) -> tuple[dict[str, Interval], list[Problem]]:
-    """Score a predictions file; returns the metrics and the lines rejected. opened: the suite's samples and
-    items, where they have been loaded before. Raises InputError where no line could be used, and for a folder
-    that holds another run; an earlier scoring of the same file in it stays whole until this one can take its
-    place."""
+    """Score a predictions file, or with `form` the log of another tool (`bench.logs.FORMATS`), whose answers
+    are to `task`; returns the metrics and the lines rejected. opened: the suite's samples and items, where
+    they have been loaded before. Raises InputError where no line could be used, and for a folder that holds
+    another run; an earlier scoring of the same file in it stays whole until this one can take its place."""
     if suite.hidden:
         raise InputError(
             f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score"
@@ -249,7 +251,10 @@ def score(
     named, suite = bool(suite.tasks), settled(suite, samples)
     rejected: list[Problem] = []
     answers, of_heatmaps = Answers(predictions, items, rejected), []
-    for n, row in read_predictions(predictions, rejected):
+    rows = read_predictions(predictions, rejected)
+    if form is not None:
+        rows = logs.rows_of(predictions, items, logs.task_of(predictions, form, task), form, rejected)
+    for n, row in rows:
         if row["task"] == HEATMAP:
             of_heatmaps.append((n, row))
         else:

@@ -16,7 +16,7 @@ from tvad.answer import Reading, table_of
 from tvad.answer.classes import key_of
 from tvad.answer.numbers import is_number
 from tvad.answer.reading import DEFAULT
-from tvad.common import config
+from tvad.common import config, quiet
 from tvad.common.errors import InputError
 from tvad.data import load_checked
 from tvad.data.dialogue import Turns, turns
@@ -24,6 +24,7 @@ from tvad.data.digest import masks_hash, spelt
 from tvad.data.faults import names_others
 from tvad.data.questions import TOPICS
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
+from tvad.data.vau_bench import is_table, read_csv
 from tvad.data.video import MAX_FRAMES, RATE, Budget, check_sampling
 from tvad.prompts import STYLES, VAU_R1_CLASSES
 
@@ -247,9 +248,21 @@ def drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
     return [sample for sample in samples if sample.id in chosen]
 
 
+def _samples(suite: Suite) -> list[Sample]:
+    """Of a data set's folder; of a VAU-Bench CSV, whose answers can be scored without its videos."""
+    if not is_table(suite.data):
+        return load_checked(suite.data, drop=suite.drop_bad_rows)
+    samples, problems = read_csv(suite.data)
+    if problems and not suite.drop_bad_rows:
+        raise InputError(f"{suite.data}: {problems[0]} (drop_bad_rows leaves such rows out)")
+    for problem in problems:
+        quiet.note(f"dropped {problem}")
+    return samples
+
+
 def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     """The suite's samples and its question items, in a fixed order."""
-    every = load_checked(suite.data, drop=suite.drop_bad_rows)
+    every = _samples(suite)
     samples = drawn(every[: suite.max_videos], suite.limit, suite.seed)
     suite = settled(suite, samples)
     items = [item for sample in samples for item in _items(sample, suite, suite.tasks or [])]

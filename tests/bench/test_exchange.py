@@ -1,4 +1,4 @@
-"""Judges, logs for Inspect, logs from lmms-eval."""
+"""Judges, logs for Inspect."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_openai import Endpoint
 
 from bench import judge, suite
-from bench.exchange import from_lmms_eval, to_inspect
+from bench.exchange import to_inspect
 from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
 from bench.run import run
@@ -155,39 +155,6 @@ def test_a_run_is_a_log_for_inspect(plan, tmp_path):
     assert {s["name"] for s in log["results"]["scores"]} == set(metrics)
     inspect_log = pytest.importorskip("inspect_ai.log")
     assert inspect_log.read_eval_log(str(tmp_path / "log.json")).eval.task == "scenes"
-
-
-def test_lmms_eval_logs_become_predictions(plan, tmp_path):
-    _, items = suite.load(plan)
-    asked = [item for item in items if item.task == "mcq"]
-    rows = [
-        {"doc_id": n, "filtered_resps": [item.question.answer], "resps": [["long text"]]}
-        for n, item in enumerate(asked)
-    ]
-    rows[1] = {"doc_id": 1, "resps": [["The answer is " + asked[1].question.answer + "."]]}
-    lines = [json.dumps(r) for r in rows] + [
-        "not json",
-        "[]",
-        json.dumps({"doc_id": 9999, "resps": ["A"]}),
-        json.dumps(rows[0]),
-        json.dumps({"doc_id": 2}),
-    ]
-    (tmp_path / "samples_mcq.jsonl").write_text("\n".join(lines))
-    count, problems = from_lmms_eval(tmp_path / "samples_mcq.jsonl", plan, "mcq", tmp_path / "answers.jsonl")
-    assert count == len(asked) and [int(p.where.rpartition(":")[2]) for p in problems] == list(
-        range(len(asked) + 1, len(asked) + 6)
-    )
-    metrics, rejected = score(tmp_path / "answers.jsonl", replace(plan, tasks=["mcq"]), tmp_path / "scored")
-    assert metrics["mcq.accuracy"].value == 1.0 and not rejected
-    once = next(item for item in suite.load(plan)[1] if item.task == "rationale")  # one a video
-    named = [{"doc": {"video": f"{once.sample.id}.mp4"}, "filtered_resps": ["A"]}]
-    (tmp_path / "named.jsonl").write_text("\n".join(json.dumps(row) for row in named))
-    assert from_lmms_eval(tmp_path / "named.jsonl", plan, "rationale", tmp_path / "b.jsonl", "video")[0] == 1
-    with pytest.raises(InputError, match="with task 'mcq' names several questions"):
-        from_lmms_eval(tmp_path / "named.jsonl", plan, "mcq", tmp_path / "b.jsonl", "video")
-    with pytest.raises(InputError, match="no line could be used"):
-        (tmp_path / "empty.jsonl").write_text("{}\n")
-        from_lmms_eval(tmp_path / "empty.jsonl", plan, "mcq", tmp_path / "c.jsonl")
 
 
 def test_a_suite_with_hidden_references_is_asked_and_not_scored(plan, tmp_path, scenes):

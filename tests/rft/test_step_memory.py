@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from torch._subclasses import FakeTensor
+from torch.nn import functional as F
 
 from rft.common.trainable import add_lora
 from rft.studies import step_memory
-from rft.studies.step_memory import Shape, measured, tracked
+from rft.studies.step_memory import Shape, SizesOnly, measured, tracked
 
 SMALL = Shape(frames=4, height=112, width=112, text=60, group=2, completion=20)
 
@@ -21,6 +24,18 @@ def small(monkeypatch):
     # The shipped files adapt more layers than there are here, which is refused.
     monkeypatch.setattr(step_memory, "add_lora", lambda model, spec: add_lora(model, replace(spec, layers=1)))
     return "small"
+
+
+def test_nothing_is_computed():
+    """Operations that are taken apart (a linear layer with a bias) made real tensors on the way; these would
+    be of 80 GB."""
+    with SizesOnly() as mode:
+        rows = torch.empty(9, 200_000, dtype=torch.bfloat16)
+        weight = torch.empty(100_000, 200_000, dtype=torch.bfloat16)
+        bias = torch.empty(100_000, dtype=torch.bfloat16)
+        mode.everything = False
+        out = F.linear(rows, weight, bias)
+    assert type(out) is FakeTensor and out.shape == (9, 100_000) and out.dtype == torch.bfloat16
 
 
 @pytest.mark.slow

@@ -205,6 +205,11 @@ def with_file(sample: Sample, path: Path) -> Sample:
     return whole
 
 
+def is_table(source: str) -> bool:
+    """Whether data is a VAU-Bench CSV; a folder may be called so too."""
+    return source.endswith(".csv") and not Path(source).is_dir()
+
+
 def read_csv(
     path: str | os.PathLike, split: str = "test", root: str = ""
 ) -> tuple[list[Sample], list[Problem]]:

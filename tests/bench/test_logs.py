@@ -1,0 +1,208 @@
+"""Logs of other tools: an answer is counted for the question that it names, by video and words, and for no
+other, whatever the order of its lines."""
+
+import csv
+import json
+import random
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import shared
+
+from bench import suite
+from bench.__main__ import main
+from bench.exchange import from_log
+from bench.score import score
+from tvad.common import cli
+from tvad.common.errors import InputError
+
+
+@pytest.fixture
+def plan(scenes):
+    return suite.read("scenes", ["--data", str(scenes), "--tasks", "[mcq]", "--resamples", "50"])
+
+
+@pytest.fixture
+def asked(plan):
+    return suite.load(plan)[1]
+
+
+def lmms_eval(items, path: Path) -> Path:
+    """samples_TASK.jsonl as lmms-eval 0.7 writes it: the row without its media, the answer in lists."""
+    rows = [
+        {
+            "doc_id": n,
+            "doc": {
+                "video": f"{item.sample.id}.mp4",
+                "question": item.question.text,
+                "options": [f"{'ABCD'[k]}. {o}" for k, o in enumerate(item.question.options)],
+                "answer": item.question.answer,
+            },
+            "target": item.question.answer,
+            "arguments": {"0": "…"},
+            "resps": [[f"The answer is {item.question.answer}."]],
+            "filtered_resps": [item.question.answer],
+            "doc_hash": "0",
+        }
+        for n, item in enumerate(items)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def vlmevalkit(items, path: Path) -> Path:
+    """A table: a row a question, options as columns or as a list in text, the answer in "prediction"."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(["index", "video", "question", "candidates", "answer", "prediction"])
+        for n, item in enumerate(items):
+            options = str(list(item.question.options))
+            q = item.question
+            writer.writerow([n, item.sample.id, q.text, options, q.options["ABCD".index(q.answer)], q.answer])
+    return path
+
+
+def inspect(items, path: Path) -> Path:
+    """An .eval archive: a file a sample."""
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("header.json", json.dumps({"version": 2, "status": "success"}))
+        for n, item in enumerate(items):
+            content = [
+                {"type": "video", "video": "x.mp4", "format": "mp4"},
+                {"type": "text", "text": f"Watch.\n{item.question.text}\nA. …"},
+            ]
+            row = {
+                "id": n,
+                "epoch": 1,
+                "input": [{"role": "system", "content": "."}, {"role": "user", "content": content}],
+                "choices": list(item.question.options),
+                "target": item.question.answer,
+                "metadata": {"video": f"clips/{item.sample.id}.mp4"},
+                "output": {"model": "m", "completion": item.question.answer},
+            }
+            packed.writestr(f"samples/{n}_epoch_1.json", json.dumps(row))
+            packed.writestr(f"samples/{n}_epoch_2.json", json.dumps(row | {"epoch": 2}))
+    return path
+
+
+LOGS = {"lmms-eval": lmms_eval, "vlmevalkit": vlmevalkit, "inspect": inspect}
+
+
+@pytest.mark.parametrize("form", LOGS)
+def test_a_perfect_log_in_any_order_is_perfect(form, plan, asked, tmp_path):
+    """By its place in the file such a log scored 0.534."""
+    shuffled = random.Random(1).sample(asked, len(asked))
+    log = LOGS[form](shuffled, tmp_path / ("log.tsv" if form == "vlmevalkit" else "log.eval"))
+    metrics, rejected = score(log, plan, tmp_path / "run", form=form, task="mcq")
+    assert metrics["mcq.accuracy"].value == 1.0 and metrics["mcq.missing"].value == 0.0
+    assert len(rejected) == (len(asked) if form == "inspect" else 0)
+    assert all("epoch 2" in problem.reason for problem in rejected)
+    count, _ = from_log(log, plan, form, "mcq", tmp_path / "answers.jsonl")
+    assert count == len(asked)
+    assert score(tmp_path / "answers.jsonl", plan, tmp_path / "again")[0] == metrics
+
+
+def changed(row, **more):
+    return row | {"doc": row["doc"] | more}
+
+
+def test_what_is_no_question_of_the_suite_is_left_out(plan, asked, tmp_path):
+    log = lmms_eval(asked, tmp_path / "log.jsonl")
+    row = json.loads(log.read_text().splitlines()[0])
+    options = row["doc"]["options"]
+    cases = {
+        json.dumps(changed(row, video="elsewhere.mp4")): "is no video of this suite",
+        json.dumps(changed(row, question="What colour is the sky?")): "is not asked of that video",
+        json.dumps(changed(row, options=options[::-1])): "options are others, or in another order",
+        json.dumps(changed(row, options=options[:3])): "options are others",
+        json.dumps({"doc_id": 0, "resps": [["A"]]}): "names no video",
+        json.dumps({k: v for k, v in row.items() if "resps" not in k}): "holds no answer",
+        "not json": "not a JSON object",
+        "[1]": "not an object",
+        "[" * 3000: "not a JSON object",
+    }
+    log.write_text("\n".join([*cases, json.dumps(row), json.dumps(row)]))
+    count, problems = from_log(log, plan, "lmms-eval", "mcq", tmp_path / "answers.jsonl")
+    assert count == 1 and len(problems) == len(cases) + 1
+    said = {int(p.where.rpartition(":")[2]): p.reason for p in problems}
+    for n, words in enumerate(cases.values(), 1):
+        assert words in said[n]
+    assert "a second answer" in said[len(cases) + 2]
+    log.write_text("{}\n")
+    with pytest.raises(InputError, match=r"no answer could be used; the first: .*names no video"):
+        from_log(log, plan, "lmms-eval", "mcq", tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_several_questions_of_a_video_are_told_apart_by_their_words(plan, asked, tmp_path):
+    first = asked[0]
+    longer = replace(first.question, text=f"{first.question.text} Think twice.", answer="B")
+    twice = [first, replace(first, id="twin", question=longer)]
+    from bench.logs import rows_of
+
+    log, problems = lmms_eval(twice, tmp_path / "log.jsonl"), []
+    rows = [row for _, row in rows_of(log, twice, "mcq", "lmms-eval", problems)]
+    assert [row["id"] for row in rows] == [first.id, "twin"] and not problems
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps({**r, "doc": {"video": r["doc"]["video"]}}) + "\n" for r in lines))
+    assert not list(rows_of(log, twice, "mcq", "lmms-eval", problems))
+    assert all("does not say which" in p.reason for p in problems)
+
+
+@pytest.mark.parametrize(
+    "task, answers, metric",
+    [("qa", 13, "mcq.missing"), ("cls", 21, "classification.missing"), ("tag", 5, "temporal.missing")],
+)
+def test_published_result_files_of_vau_r1(task, answers, metric, tmp_path, capsys):
+    """In one command, without the videos."""
+    folder = shared("data/vau_bench")
+    log = folder / f"results/qwen2.5-vl-3b_msad_{task}.csv"
+    given = ["--suite", "vau_bench_msad", "--data", str(folder / "test_msad.csv"), "--resamples", "50"]
+    status = cli.guard(
+        main, ["score", str(log), "--format", "vau-r1", *given, "--out", str(tmp_path / "run")]
+    )
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    found = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert found[metric]["value"] == pytest.approx(1 - answers / 240)
+    assert (tmp_path / "run/report.html").exists()
+    # What the letters, classes and spans of the file earn, counted apart.
+    lines = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
+    read = [line for line in lines if line["response"]]
+    assert len(read) == answers and sum(line["parsed"] is not None for line in read) >= answers - 1
+
+
+def test_a_table_without_its_videos_is_scored_and_not_run(tmp_path, capsys):
+    data = str(shared("data/vau_bench") / "test_msad.csv")
+    arguments = [
+        "--suite",
+        "vau_bench_msad",
+        "--data",
+        data,
+        "--tasks",
+        "[mcq]",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    assert cli.guard(main, ["run", "--model", "hf:tvad-tiny", *arguments]) == 2
+    assert "Assault_2" in capsys.readouterr().err
+
+
+def test_what_cannot_be_asked(plan, asked, tmp_path, scenes, capsys):
+    log = lmms_eval(asked, tmp_path / "log.jsonl")
+    given = ["--suite", "scenes", "--data", str(scenes), "--out", str(tmp_path / "run")]
+    for more, words in (
+        (["--task", "mcq"], "give its --format"),
+        (["--format", "lmms-eval"], "--task"),
+        (["--format", "lmms-eval", "--task", "mcqs"], "'mcqs' is none of"),
+        (["--format", "vau-r1"], "no column of QA answer"),
+    ):
+        assert cli.guard(main, ["score", str(log), *given, *more]) == 2
+        assert words in capsys.readouterr().err
+    (tmp_path / "bad.eval").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(InputError, match="not an Inspect log"):
+        from_log(tmp_path / "bad.eval", plan, "inspect", "mcq", tmp_path / "x.jsonl")
+    with pytest.raises(InputError, match=r"missing.tsv: cannot be read"):
+        from_log(tmp_path / "missing.tsv", plan, "vlmevalkit", "mcq", tmp_path / "x.jsonl")
