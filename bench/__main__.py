@@ -8,6 +8,7 @@ from tvad.common import cli
 
 COMMANDS: cli.Commands = {
     "run": commands.run,
+    "retry": commands.retry,
     "score": commands.score,
     "compare": commands.compare,
     "sight": commands.sight,

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from tqdm import tqdm
 
 from bench.suite import Suite
-from tvad.common import cli
+from bench.tasks import UNSCORED
+from tvad.common import cli, config
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
@@ -24,7 +25,8 @@ def run(
     concurrency: int | None = None,
     cache: Annotated[str | None, cli.FILE] = None,
 ) -> int:
-    """Ask a model the questions of a suite, score its answers and write RUN/report.html.
+    """Ask a model the questions of a suite, score its answers and write RUN/report.html; exit status 1 where
+    questions are left unscored.
 
     Args:
         model: KIND:PATH, KIND one of hf, vllm (a folder, or ORG/NAME or ORG/NAME@REVISION of the hub),
@@ -38,6 +40,19 @@ def run(
         bench run --model vllm:tvad-tiny --suite scenes --out runs/tiny-greedy
         bench run --model hf:tvad-tiny --suite scenes --out runs/hf --decode.n 4 --decode.temperature 1
     """
+    return _asked(model, suite, out, video, concurrency, cache)
+
+
+def _asked(
+    model: str,
+    suite: Suite,
+    out: str,
+    video: Literal["file", "frames", "images"] | None,
+    concurrency: int | None,
+    cache: str | None,
+    again: bool = False,
+) -> int:
+    """What `run` does, and with `again` also `retry`."""
     from bench import models
     from bench import suite as suites
     from bench.cache import ResponseCache
@@ -70,11 +85,38 @@ def run(
         key: value for key, value in told.items() if key not in FREE and (key, value) != ("video", "file")
     }
     answers = ResponseCache(cache, model, {**pixels, **asked}) if cache else None
-    if metrics := run_suite(models.load(model, **options), model, suite, out, answers, opened=record):
+    if metrics := run_suite(
+        lambda: models.load(model, **options), model, suite, out, answers, opened=record, again=again
+    ):
         print(table(metrics))
         _warn_of_blind_baselines(out)
         print(write_report(out))
-    return 0
+    return int(any(name.endswith(UNSCORED) for name in metrics))
+
+
+def retry(run: str, /, concurrency: int | None = None, cache: Annotated[str | None, cli.FILE] = None) -> int:
+    """Ask again what a run has left unscored, as it was asked before; exit status 1 where some still are.
+
+    Args:
+        run: Folder of a run.
+        concurrency: Of openai: requests in flight (default 8).
+        cache: As `bench run` has it.
+
+    Example:
+        bench retry runs/tiny-greedy
+    """
+    from bench.run_folder import read_record
+    from bench.score import PREDICTIONS
+
+    record = read_record(run)
+    suite = config.build(Suite, record["suite"], f"{run}/run.json")
+    if (model := record["model"]).startswith(PREDICTIONS):
+        raise InputError(
+            f"{run}: holds no run of a model ({model}); what is missing is asked where it was made"
+        )
+    # How a model was opened stands in the suite; runs before that say only how clips were sent.
+    video = None if "opened" in record else record.get("clips_as")
+    return _asked(model, suite, run, video, concurrency, cache, again=True)
 
 
 def score(

@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bench.answers import line_scores
 from bench.families import Difference, judged
+from bench.inputs import first_difference
 from bench.metrics.paired import paired_interval, sign_flip
 from bench.metrics.stats import cluster_sums
-from bench.run_folder import open_run
+from bench.run_folder import open_run, unscored_lines
 from bench.tasks import heatmap
 from tvad.common.errors import InputError
 
@@ -40,9 +41,9 @@ class Pairs:
 Runs = str | Path | Sequence[str | Path]
 
 
-def _together(runs: Runs) -> tuple[str, dict, list[dict]]:
-    """(name, record, lines) of a run, or of several of one suite, whose answers then count as attempts of
-    the same questions."""
+def _together(runs: Runs) -> tuple[str, dict, list[dict], set[tuple[str, str]]]:
+    """(name, record, lines, questions without a score) of a run, or of several of one suite, whose answers
+    then count as attempts of the same questions."""
     folders = [runs] if isinstance(runs, (str, Path)) else list(runs)
     opened = [open_run(folder) for folder in folders]
     for folder, (record, _, _) in zip(folders, opened, strict=True):
@@ -55,14 +56,15 @@ def _together(runs: Runs) -> tuple[str, dict, list[dict]]:
         ", ".join(map(str, folders)),
         opened[0][0],
         [line for _, lines, _ in opened for line in lines],
+        {(line["task"], line["id"]) for folder in folders for line in unscored_lines(folder)},
     )
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What two runs share: every answer metric over the questions that both have (`metrics`, "task.metric"),
-    how many these are, how many of each task one of the runs has alone, and the families that the suite of
-    the run before declares."""
+    """What two runs share: every answer metric over the questions that both have scored (`metrics`,
+    "task.metric"), how many these are, how many of each task one of the runs has alone, how many are unscored
+    in it, and the families that the suite of the run before declares."""
 
     before: str
     after: str
@@ -70,27 +72,40 @@ class Shared:
     questions: int
     before_alone: Counter[str]
     after_alone: Counter[str]
-    families: dict[str, list[str]] | None
+    before_unscored: Counter[str]
+    after_unscored: Counter[str]
+    difference: str = ""  # the first input that the runs were not given alike
+    families: dict[str, list[str]] | None = None
 
     @property
     def told(self) -> str:
         """What was left out, in words; "" where nothing was."""
         alone = ((self.before, self.before_alone), (self.after, self.after_alone))
         parts = [f"{counts.total()} are in {name} alone" for name, counts in alone if counts]
-        return f"compared over the {self.questions} questions of both; {', '.join(parts)}" if parts else ""
+        unscored = ((self.before, self.before_unscored), (self.after, self.after_unscored))
+        parts += [f"{counts.total()} are unscored in {name}" for name, counts in unscored if counts]
+        of_both = "that both scored" if any(counts for _, counts in unscored) else "of both"
+        return f"compared over the {self.questions} questions {of_both}; {', '.join(parts)}" if parts else ""
 
 
 def pairs(before: Runs, after: Runs) -> Shared:
     """Every answer metric of two runs, item by item; several runs on a side (seeds) are averaged by item.
     Raises InputError where the suites differ or no question is in both."""
-    (before, record, a_lines), (after, other, b_lines) = _together(before), _together(after)
+    before, record, a_lines, a_without = _together(before)
+    after, other, b_lines, b_without = _together(after)
     a_hash, b_hash = record["suite_hash"], other["suite_hash"]
     if a_hash != b_hash:
         raise InputError(f"{before} and {after} cannot be compared: suites {a_hash} and {b_hash}")
     a, b = per_item(a_lines), per_item(b_lines)
-    alone = [Counter(task for task, _ in one.keys() - other.keys()) for one, other in ((a, b), (b, a))]
+    a_without, b_without = a_without - a.keys(), b_without - b.keys()  # of several runs, in all of them
+    alone = [
+        Counter(task for task, _ in one.keys() - other.keys() - without)
+        for one, other, without in ((a, b, b_without), (b, a, a_without))
+    ]
+    unscored = [Counter(task for task, _ in without) for without in (a_without, b_without)]
+    difference = first_difference(a_lines, b_lines)
     if (a or b) and not a.keys() & b.keys():
-        raise InputError(f"{before} and {after} cannot be compared: no question is in both")
+        raise InputError(f"{before} and {after} cannot be compared: no question is scored in both")
     a = {key: scores for key, scores in a.items() if key in b}
     video = {(line["task"], line["id"]): line["sample"] for line in a_lines}
     found = {}
@@ -100,7 +115,10 @@ def pairs(before: Runs, after: Runs) -> Shared:
             continue
         left, right = (np.array([np.mean(run[key][metric]) for key in keys]) for run in (a, b))
         found[f"{task}.{metric}"] = Pairs(left, right, np.array([video[key] for key in keys]))
-    return Shared(before, after, found, len(a), alone[0], alone[1], record["suite"].get("families"))
+    families = record["suite"].get("families")
+    return Shared(
+        before, after, found, len(a), alone[0], alone[1], unscored[0], unscored[1], difference, families
+    )
 
 
 def compare(
@@ -125,12 +143,15 @@ def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Diff
     if not all(file.exists() for file in files):
         return []
     left, right = (heatmap.load_videos(file) for file in files)
-    if list(left) != list(right):
+    both = [name for name in left if name in right]  # a video that could not be read has no map
+    if not both:
         raise InputError(f"{before} and {after} cannot be compared: their heatmaps are of different videos")
+    missing = len({*left, *right}) - len(both)
+    note = f"over the {len(both)} videos that have a map in both runs" if missing else None
     return [
-        Difference(f"heatmap.{name}", one, other, change, p)
+        Difference(f"heatmap.{name}", one, other, replace(change, note=note), p)
         for name, (one, other, change, p) in heatmap.paired(
-            list(left.values()), list(right.values()), resamples, seed
+            [left[name] for name in both], [right[name] for name in both], resamples, seed
         ).items()
     ]
 
@@ -162,6 +183,7 @@ def table(differences: list[Difference]) -> str:
         if d.change.withheld:
             notes.setdefault(d.change.withheld, []).append(d.metric)
     lines += [f"{', '.join(names)}: no interval: {why}" for why, names in notes.items()]
+    lines += [f"{d.metric}: {d.change.note}" for d in differences if d.change.note]
     return "\n".join([*lines, SEES])
 
 

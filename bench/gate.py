@@ -37,6 +37,8 @@ class Gate:
     """Name -> tolerated drop, at least 0, in the metric's unit."""
     confidence: float = 0.95
     """0.5 to 1."""
+    unscored: int = 0
+    """Questions of its tasks that may be unscored in either run; the verdict is over the others."""
     resamples: int = 4000
     """Of the bootstrap over videos."""
     seed: int = 0
@@ -47,6 +49,13 @@ class Gate:
             raise InputError(f"{where}: metrics: no metric is named")
         if not 0.5 <= self.confidence < 1:
             raise InputError(f"{where}: confidence is {self.confidence}, expected 0.5 to 1")
+        for key, value, least in (
+            ("resamples", self.resamples, 1),
+            ("seed", self.seed, 0),
+            ("unscored", self.unscored, 0),
+        ):
+            if value < least:
+                raise InputError(f"{where}: {key} is {value}, expected {least} or more")
         for name, drop in self.metrics.items():
             if isinstance(drop, bool) or not isinstance(drop, (int, float)) or not 0 <= drop < float("inf"):
                 raise InputError(
@@ -81,7 +90,14 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
     metric or were asked other questions: a run must not pass by those that it left out."""
     shared = pairs(before, after)
     found = shared.metrics
-    if {name.partition(".")[0] for name in gate.metrics} & {*shared.before_alone, *shared.after_alone}:
+    tasks = {name.partition(".")[0] for name in gate.metrics}
+    for counts in (shared.before_unscored, shared.after_unscored):
+        if sum(counts[task] for task in tasks) > gate.unscored:
+            raise InputError(
+                f"gate: {shared.told}; `bench retry` asks them again, `unscored: {gate.unscored}` of the gate"
+                " lets no more pass"
+            )
+    if tasks & {*shared.before_alone, *shared.after_alone}:
         raise InputError(f"gate: {shared.told}; a gate judges runs on the same questions")
     for name in gate.metrics:
         if name not in found:
@@ -164,7 +180,7 @@ def compare_runs(
     shared = compare.pairs(before, after)
     differences = compare.compare(before, after, shared=shared)
     text, failed = compare.table(differences), False
-    text += f"\n{shared.told}" if shared.told else ""
+    text += "".join(f"\n{told}" for told in (shared.told, shared.difference) if told)
     page = f"```\n{text}\n```\n"
     if gate_file:
         verdicts = judge(before, after, read(gate_file))

@@ -20,7 +20,7 @@ from bench.metrics.paired import change_interval
 from bench.metrics.stats import Interval, cluster_sums, interval_of, mean_interval, parts_of, without_parts
 from bench.metrics.text import corpus_bleu4
 from bench.suite import Suite
-from bench.tasks import CIRCULAR, CORPUS, TASKS, UNREAD, Labelled
+from bench.tasks import CIRCULAR, CORPUS, TASKS, UNREAD, UNSCORED, Labelled
 
 ABOVE_BLIND = "above_blind"
 
@@ -36,11 +36,15 @@ class Columns:
         self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
         # (question, attempt) -> video, right under all rotations so far
         self.rotations: dict[tuple[str, int], tuple[int, float]] = {}
+        self.partly: set[str] = set()  # questions of which a rotation is unscored
         self.unread: dict[str, tuple[list[str], array]] = {}  # task -> reason or "", videos
         self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
         self.counts: dict[str, tuple[array, array]] = {}  # metric -> n-gram counts, ten an answer, videos
 
     def add(self, line: dict) -> None:
+        if UNSCORED in line:
+            self.partly.add(line["id"].rpartition("~")[0])
+            return
         video = self.videos.setdefault(line["sample"], len(self.videos))
         scores = line_scores(line)
         if (hit := self.hits.get(line["id"])) is not None:
@@ -69,8 +73,9 @@ class Columns:
         columns = {
             name: (np.array(values), np.array(videos)) for name, (values, videos) in self.columns.items()
         }
-        if self.rotations:
-            videos, values = zip(*self.rotations.values(), strict=True)
+        # Right under those rotations that are scored is not right under all.
+        if complete := [right for (name, _), right in self.rotations.items() if name not in self.partly]:
+            videos, values = zip(*complete, strict=True)
             columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
         for name, (reasons, clusters) in self.unread.items():
             given = np.array(reasons)
@@ -125,7 +130,8 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
     """judgement.roc_auc and judgement.average_precision, mcq.odds_accuracy over the lines of odds.jsonl,
     clustered by video."""
     found = {}
-    of_task = {task: [line for line in lines if line["task"] == task] for task in ("judgement", "mcq")}
+    scored = [line for line in lines if UNSCORED not in line]
+    of_task = {task: [line for line in scored if line["task"] == task] for task in ("judgement", "mcq")}
     if yes := of_task["judgement"]:
         truth, scores = (np.array([line[key] for line in yes]) for key in ("right", "score"))
         numbers: dict[str, int] = {}  # cluster numbers, by first appearance

@@ -73,7 +73,10 @@ class Suite:
     """At most so many pixels of a clip, counted once a time step: 3584 x 28 x 28 are 3584 video tokens of
     Qwen2.5-VL, whatever the number of frames."""
     max_videos: int | None = None
-    """Only the first so many videos; default all."""
+    """Only the first so many videos, in the data set's order, which may be by class; default all."""
+    limit: int | None = None
+    """Only so many videos, drawn at random by `seed`: the same of any order, those of a smaller number among
+    them; default all."""
     decode: Decode = field(default_factory=Decode)
     """How answers are drawn."""
     families: dict[str, list[str]] | None = None
@@ -116,6 +119,9 @@ class Suite:
             ("decode.max_tokens", self.decode.max_tokens, 1),
             ("decode.temperature", self.decode.temperature, 0),
             ("max_videos", self.max_videos, 1),
+            ("limit", self.limit, 1),
+            ("seed", self.seed, 0),
+            ("decode.seed", self.decode.seed, 0),
         ):
             if value is not None and not least <= value < math.inf:
                 raise InputError(f"{key} is {value:g}, expected {least} or more")
@@ -139,6 +145,7 @@ class Suite:
         fixed |= {
             k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
         }
+        fixed |= {"limit": self.limit} if self.limit is not None else {}
         fixed |= Budget.of(self).given
         fixed |= {"reading": asdict(self.reading)} if self.reading != Reading() else {}
         found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True, allow_nan=False)}, [".encode())
@@ -243,6 +250,18 @@ def settled(suite: Suite, samples: list[Sample]) -> Suite:
     return replace(suite, tasks=tasks)
 
 
+def drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+    """At most `limit` of the samples, drawn by their names, in their order."""
+    if limit is None:
+        return samples
+    named = {
+        sample.id: hashlib.sha256(f"{seed} {sample.id}".encode(errors="backslashreplace"))
+        for sample in samples
+    }
+    chosen = set(sorted(named, key=lambda name: named[name].digest())[:limit])
+    return [sample for sample in samples if sample.id in chosen]
+
+
 def _samples(suite: Suite) -> list[Sample]:
     """Of a data set's folder; of a VAU-Bench CSV, whose answers can be scored without its videos."""
     if not is_table(suite.data):
@@ -258,7 +277,7 @@ def _samples(suite: Suite) -> list[Sample]:
 def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     """The suite's samples and its question items, in a fixed order."""
     every = _samples(suite)
-    samples = every[: suite.max_videos]
+    samples = drawn(every[: suite.max_videos], suite.limit, suite.seed)
     suite = settled(suite, samples)
     items = [item for sample in samples for item in _items(sample, suite, suite.tasks or [])]
     asked = {item.task for item in items}

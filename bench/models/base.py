@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data.video import Budget, Frames
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ class Engine(Protocol):
 class Streams(Protocol):
     """Gives answers as they come in, each of its own: what is there is kept and never asked again."""
 
-    def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        """(number of the request, its completions), in any order."""
+    def stream(
+        self, requests: list[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
+        """(number of the request, its completions, or why it has none), in any order."""
         ...
 
 

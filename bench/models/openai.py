@@ -32,7 +32,7 @@ from tvad.data.video import Budget, Frames
 from tvad.pictures import data_url
 
 REFUSED = (400, 422)
-RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)  # from 520 on: proxies, "overloaded"
 KEY = "OPENAI_API_KEY"
 OURS = ("model", "messages", "n", "stream")  # no keys of `extra_body`; of these only null
 DECODED = {
@@ -142,6 +142,14 @@ def _failure(answer: httpx.Response) -> int:
     return code if isinstance(code, int) and code >= 400 else 200
 
 
+def _is_json(answer: httpx.Response) -> bool:
+    try:
+        answer.json()
+    except ValueError:
+        return False
+    return True
+
+
 def _excerpt(answer: httpx.Response) -> str:
     return " ".join(answer.text.split())[:200]
 
@@ -149,8 +157,8 @@ def _excerpt(answer: httpx.Response) -> str:
 class OpenAiModel:
     """concurrency: requests in flight. video: of FORMS, by default as its family takes clips. retries: of a
     request that failed for the moment (busy, timed out, broken connection), with doubling waits; timeout:
-    seconds of one. max_completion_tokens, extra_body: as `ModelOptions` has them. A request that the endpoint
-    refuses stops the run with its reason."""
+    seconds of one. max_completion_tokens, extra_body: as `ModelOptions` has them. A reply that is no JSON is
+    asked for once more."""
 
     name = "openai"
 
@@ -242,7 +250,11 @@ class OpenAiModel:
         return found
 
     def _post(self, body: dict[str, Any]) -> list[Completion]:
-        return self._read(self._answered(body), body["n"])
+        answer = self._answered(body)
+        if not _is_json(answer):  # cut on its way; what is so again is how this endpoint answers
+            self._pause(0, None)
+            answer = self._answered(body)
+        return self._read(answer, body["n"])
 
     def _answered(self, body: dict[str, Any]) -> httpx.Response:
         """The endpoint's answer, status 200. Raises InputError where it refuses or cannot be reached."""
@@ -314,8 +326,10 @@ class OpenAiModel:
             raise InputError(f"openai: {self.url} gave {len(found)} completions, {n} were asked for")
         return found
 
-    def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        """(number of the request, its completions) as they come in."""
+    def stream(
+        self, requests: list[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
+        """(number of the request, its completions, or why it has none) as they come in."""
         seeds = seeds_of(requests, sampling.seed)
         return self._together(
             [
@@ -340,16 +354,19 @@ class OpenAiModel:
             for prompt in prompts
         ]
         for n, found in self._together([partial(self._post, body) for body in bodies]):
+            if isinstance(found, InputError):
+                raise found
             yield n, found[0]
 
     def _together(
         self, calls: list[Callable[[], list[Completion]]]
-    ) -> Iterator[tuple[int, list[Completion]]]:
+    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
         with ThreadPoolExecutor(self.concurrency) as pool:
             waiting = {pool.submit(call): n for n, call in enumerate(calls)}
             try:
                 for done in as_completed(waiting):
-                    yield waiting[done], done.result()
+                    refused = done.exception()
+                    yield waiting[done], refused if isinstance(refused, InputError) else done.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -357,7 +374,11 @@ class OpenAiModel:
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of every request, in order. What is drawn repeats as far as the endpoint
         honours `seed`."""
-        found = dict(self.stream(requests, sampling))
+        found: dict[int, list[Completion]] = {}
+        for n, completions in self.stream(requests, sampling):
+            if isinstance(completions, InputError):
+                raise completions
+            found[n] = completions
         return [found[n] for n in range(len(requests))]
 
     def heatmaps(self, frames: list[Frames]) -> None:

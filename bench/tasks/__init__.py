@@ -101,9 +101,17 @@ PRIMARIES = (
 )
 UNREAD = "unread_"  # begins the rates of answers that could not be read, a reason each
 MISSING = "missing"  # share of the questions without an answer (`bench score`), of every task
+# Share of the questions without a score for a reason that is not the model's answer (`bench.unscored`), of
+# every task that has any. Also the key of the reason in their lines.
+UNSCORED = "unscored"
 
 
 def lower_is_better(metric: str) -> bool:
     """Of a metric "task.name"."""
     task, _, name = metric.partition(".")
-    return name == MISSING or name.startswith(UNREAD) or (task in TASKS and name in TASKS[task].LOWER)
+    return (
+        name == MISSING
+        or name.endswith(UNSCORED)
+        or name.startswith(UNREAD)
+        or (task in TASKS and name in TASKS[task].LOWER)
+    )

@@ -147,7 +147,7 @@ def test_what_fails_for_the_moment_is_tried_again(endpoint):
     [
         ([(503, b"busy")] * 3, "answered 503: busy"),
         ([(400, b"no such model")], "answered 400: no such model"),
-        ([(200, b"<html>")], "no chat completion"),
+        ([(200, b"<html>")] * 2, "no chat completion"),
         ([(200, {"choices": []})], "gave 0 completions, 1 were asked"),
         ([(200, {"choices": [{}]})], "no chat completion"),
     ],
