@@ -28,7 +28,9 @@ VERSION = 1  # of the file
 # Since 2 a family without videos is shown the frames as images, before, it was shown none; since 3 a stock
 # Qwen2.5-VL sees them at their times.
 ASKED = 3
-WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model")
+# What decides a checkpoint's answers, the code among it that --model.trust_remote_code runs. Pickled weights
+# (.bin) are not: no engine opens them.
+WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model", ".py")
 
 
 def content(path: str | Path) -> str | None:

@@ -18,7 +18,7 @@ import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, batches, seeds_of
 from bench.models.clips import Given, given_to
 from bench.models.families import known
-from bench.models.opening import check_dtype, not_loaded
+from bench.models.opening import check_dtype, check_weights, not_loaded
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
@@ -93,9 +93,14 @@ class HfModel:
         """Of a checkpoint's folder, with bounds of a clip's pixels (`tvad.data.video.Budget`) where not the
         checkpoint's; further as `ModelOptions` has it. Raises InputError where it cannot be loaded."""
         check_dtype("hf", dtype)
+        check_weights("hf", path)
         try:
             model: Any = AutoModelForImageTextToText.from_pretrained(
-                path, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
+                path,
+                dtype=dtype,
+                attn_implementation=attention,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
             )
             model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
             processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)

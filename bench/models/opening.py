@@ -1,5 +1,7 @@
 """What both engines say of a checkpoint that they cannot open."""
 
+from pathlib import Path
+
 from tvad.common.errors import InputError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -9,6 +11,14 @@ def check_dtype(kind: str, dtype: str) -> None:
     """Raise InputError for a type of weights that there is not."""
     if dtype not in DTYPES:
         raise InputError(f"{kind}: dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+
+
+def check_weights(kind: str, path: str) -> None:
+    """Raise InputError for a folder whose weights are pickled: they are never opened, and no digest of a run
+    counts them (`bench.cache.WEIGHTS`)."""
+    pickled = sorted(file.name for end in ("bin", "pt", "pth") for file in Path(path).glob(f"*.{end}"))
+    if pickled and not any(Path(path).glob("*.safetensors")):
+        raise InputError(f"{kind}:{path}: its weights are pickled ({pickled[0]}), expected *.safetensors")
 
 
 def not_loaded(spec: str, error: Exception) -> InputError:

@@ -16,7 +16,7 @@ import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, seeds_of
 from bench.models.clips import given_to
 from bench.models.families import known
-from bench.models.opening import check_dtype, not_loaded
+from bench.models.opening import check_dtype, check_weights, not_loaded
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import MAX_FRAMES, Budget, Frames
@@ -67,6 +67,7 @@ class VllmModel:
     ):
         if dtype is not None:
             check_dtype("vllm", dtype)
+        check_weights("vllm", path)
         if not 0 < memory <= 1:
             raise InputError(f"vllm: memory is {memory:g}, expected a share of 0 to 1")
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = (

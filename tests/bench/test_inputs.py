@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 from clip_files import write_clip
+from conftest import SHIPPED
+from safetensors.torch import load_file
 
-from bench import inputs, suite
+from bench import inputs, models, suite
+from bench.cache import identity
 from bench.compare import pairs
 from bench.models.baseline import Baseline
 from bench.run import run
@@ -81,3 +86,28 @@ def test_a_run_does_not_go_on_with_other_weights(plan, tmp_path):
     (folder / "model.safetensors").write_bytes(b"two")
     with pytest.raises(InputError, match="other weights; choose another --out"):
         run(never, f"hf:{folder}", plan, tmp_path / "a")
+
+
+def test_a_run_does_not_go_on_with_other_code_of_the_checkpoints(plan, tmp_path):
+    """trust_remote_code runs it: it decides the answers as the weights do."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "modeling_odd.py").write_text("A = 1")
+    run(Baseline("oracle"), f"hf:{folder}", plan, tmp_path / "a")
+    before = identity(f"hf:{folder}")
+    (folder / "modeling_odd.py").write_text("A = 2")
+    assert identity(f"hf:{folder}") != before  # nor does --cache give the one's answers for the other
+    with pytest.raises(InputError, match="other weights; choose another --out"):
+        run(never, f"hf:{folder}", plan, tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["hf", "vllm"])
+def test_pickled_weights_are_not_opened(kind, tmp_path):
+    """No digest counts them."""
+    folder = tmp_path / "model"
+    shutil.copytree(SHIPPED, folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"its weights are pickled \(pytorch_model\.bin\), expected"):
+        models.load(f"{kind}:{folder}")
