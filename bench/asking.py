@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from bench.answers import prompt_hash, score_item
 from bench.cache import ResponseCache
 from bench.inputs import Inputs
-from bench.models.base import Completion, Engine, GivesOdds, RendersPrompts, Request, Sampling, Streams
+from bench.models.base import Completion, Down, Engine, GivesOdds, RendersPrompts, Request, Sampling, Streams
 from bench.models.families import Known, rule
 from bench.run_folder import write_lines
 from bench.suite import Item, Suite
@@ -37,7 +37,9 @@ from tvad.prompts import asked, messages
 
 BATCH = 64  # questions asked at a time; the unit of resumption
 MOST_BYTES = 512 << 20  # of clips that are asked about at a time
-REFUSALS = 8  # after so many, and no answer, the model is at fault and not the questions
+# After so many in a row the model is at fault and not the questions: before its first answer of any kind,
+# later of those that say so (`Down`).
+REFUSALS = 8
 ODDS_TASKS = ("judgement", "mcq")
 OPENING = "<answer>"  # what stands before the words whose likelihood is asked
 
@@ -59,7 +61,7 @@ class Asking:
     def answers(self, items: list[Item], path: Path, kept: list[dict]) -> None:
         """Answer the items into `path`, a line an attempt, or one that says why there is no answer; those
         among the lines `kept` or in the cache are not asked again. Raises the model's own error where it
-        answers nothing."""
+        answers nothing, or no more (REFUSALS)."""
         hashes = {item.id: prompt_hash(item, self.suite) for item in items}
         held = [line for line in kept if hashes.get(line["id"]) == line.get("prompt_hash")]
         counts = Counter(
@@ -73,7 +75,7 @@ class Asking:
         replies = {
             line["id"]: line["response"] for line in done if line["attempt"] == 0 and UNSCORED not in line
         }
-        refused: list[dict[str, Any]] = []  # kept back until the model has answered anything
+        refused: list[dict[str, Any]] = []  # kept back until the model answers
         error: Exception | None = None
         streams = isinstance(self.model, Streams)
         with (
@@ -90,15 +92,17 @@ class Asking:
                         continue
                     if isinstance(completions, Exception):
                         line = line_of(item, completions) | {"prompt_hash": hashes[item.id]}
-                        if request is None or replies:
-                            out.write(json.dumps(line, allow_nan=False) + "\n")
+                        if request is not None and (not replies or isinstance(completions, Down)):
+                            refused, error = [*refused, line], completions
+                            if len(refused) == REFUSALS:  # not kept: they are asked when it goes on
+                                raise completions
                             continue
-                        refused, error = [*refused, line], completions
-                        if len(refused) == REFUSALS:
-                            raise completions
+                        if request is not None:
+                            _write(out, refused)
+                            refused = []
+                        _write(out, [line])
                         continue
-                    for line in refused:
-                        out.write(json.dumps(line, allow_nan=False) + "\n")
+                    _write(out, refused)
                     refused = []
                     opened = (
                         request is not None
@@ -110,16 +114,22 @@ class Asking:
                         if self.inputs is not None and request is not None
                         else {}
                     )
-                    for attempt, completion in enumerate(completions):
-                        line = self._line(item, attempt, completion, hashes[item.id], opened) | seen
-                        out.write(json.dumps(line, allow_nan=False) + "\n")
+                    _write(
+                        out,
+                        (
+                            self._line(item, attempt, completion, hashes[item.id], opened) | seen
+                            for attempt, completion in enumerate(completions)
+                        ),
+                    )
                     replies[item.id] = completions[0].text
                     if streams:
                         out.flush()
                         bar.update(1)
                 out.flush()
                 bar.update(0 if streams else len(batch))
-        if refused and error is not None:
+            if replies:
+                _write(out, refused)
+        if refused and error is not None and not replies:
             raise error
 
     def _batches(self, items: list[Item]) -> list[list[Item]]:
@@ -267,6 +277,11 @@ class Asking:
                         values = request if isinstance(request, InputError) else next(found)
                         out.write(json.dumps(_odds_line(item, values), allow_nan=False) + "\n")
                 out.flush()
+
+
+def _write(out: IO[str], lines: Iterable[dict[str, Any]]) -> None:
+    for line in lines:
+        out.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def one_by_one(ask: Callable[[list[Any]], Iterable[Any] | None], requests: list[Any]) -> list[Any]:

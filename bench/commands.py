@@ -57,6 +57,7 @@ def _asked(
     from bench import suite as suites
     from bench.cache import ResponseCache
     from bench.intervals import table
+    from bench.models.families import known
     from bench.models.lengths import room_for
     from bench.models.options import FREE
     from bench.report import write_report
@@ -80,10 +81,9 @@ def _asked(
     if model.startswith("vllm:"):
         options = room_for(model, suite, items) | options
     record = {"opened": {**options, **revision}}
-    # What a model is opened with draws other answers; those sent as mp4 are kept without saying so.
-    asked = {
-        key: value for key, value in told.items() if key not in FREE and (key, value) != ("video", "file")
-    }
+    # What a model is opened with draws other answers; clips sent as its family takes them are not said.
+    usual = "video", known(told.get("family")).family.sent_as
+    asked = {key: value for key, value in told.items() if key not in FREE and (key, value) != usual}
     answers = ResponseCache(cache, model, {**pixels, **asked}) if cache else None
     if metrics := run_suite(
         lambda: models.load(model, **options), model, suite, out, answers, opened=record, again=again

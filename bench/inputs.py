@@ -105,13 +105,18 @@ class Inputs:
         key = sample.id, masked
         if key not in self._shown or self._shown[key][0] != clip.images.shape:
             self._shown[key] = clip.images.shape, shown(clip)
+        video = self.digest(sample)
+        return ({"video": video} if video else {}) | {"shown": self._shown[key][1]}
+
+    def digest(self, sample: Sample) -> str | None:
+        """Of a video that was read, from now on one of the run's; None where it has gone since."""
         if sample.id not in self.known:
             try:
                 found = digest_of(sample.files())
-            except OSError:  # gone since it was read
-                return {"shown": self._shown[key][1]}
+            except OSError:
+                return None
             self.known[sample.id] = {"id": sample.id, "file": sample.video.path, **found}
-        return {"video": self.known[sample.id]["digest"], "shown": self._shown[key][1]}
+        return self.known[sample.id]["digest"]
 
     def keep(self, shard: Shard) -> None:
         """Write what this process has read."""

@@ -22,6 +22,7 @@ from bench.cache import ResponseCache
 from bench.inputs import Inputs, refuse_other_weights, weights
 from bench.intervals import odds_metrics, summarise
 from bench.metrics.stats import Interval
+from bench.models import defaults
 from bench.models.base import Engine, GivesOdds, HasFamily, Resizes, SendsClips, Streams
 from bench.models.by_family import read_as
 from bench.models.by_family import record as family_of
@@ -91,6 +92,8 @@ def _run(
 ) -> dict[str, Interval]:
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
+    if again and (out / RECORD).exists():  # its record names them, whoever did
+        named = read_record(out).get("tasks_from", "suite") == "suite"
     digest = suite.digest(samples)
     _refuse_another(out, model_name, suite, digest, {}, opened)
     kept, kept_odds = (
@@ -135,7 +138,7 @@ def _run(
         asking.odds([item for item in mine if item.task in ODDS_TASKS], shard.file(out / ODDS), kept_odds)
     elif suite.odds and shard.rank == 0:
         _say(f"log-odds: {model.name} gives no log-probabilities, their metrics are left out")
-    mapped = HEATMAP in (suite.tasks or ()) and _write_maps(model, samples, asking.store, out, shard)
+    mapped = HEATMAP in (suite.tasks or ()) and _write_maps(model, samples, asking.store, out, shard, inputs)
     shard.wait()  # what follows reads what all have written
     if shard.rank:
         return {}
@@ -214,18 +217,22 @@ def _refuse_another(
             " choose another --out"
         )
     if "opened" in before:
-        for key in sorted({*before["opened"], *opened.get("opened", {})} - {*FREE}):
+        # `video` is judged above, by how clips were sent.
+        for key in sorted({*before["opened"], *opened.get("opened", {})} - {*FREE, "video"}):
             old, new = before["opened"].get(key), opened.get("opened", {}).get(key)
-            if old != new:
+            usual = defaults(model_name).get(key) if old != new else None
+            if old != new and (usual if old is None else old) != (usual if new is None else new):
                 raise InputError(
                     f"{folder / RECORD}: its model was opened with {key} {old!r}, not {new!r}; choose another"
                     " --out"
                 )
 
 
-def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Path, shard: Shard) -> bool:
-    """Write the heatmaps of this process's videos, float32 (T', h, w) each; False for a model that has
-    none."""
+def _write_maps(
+    model: Engine, samples: list[Sample], store: ClipStore, out: Path, shard: Shard, inputs: Inputs
+) -> bool:
+    """Write the heatmaps of this process's videos, float32 (T', h, w) each, and which videos these were;
+    False for a model that has none."""
     own = samples[shard.rank :: shard.world]
     # Asked without a clip first: a model that has none does not need them all decoded.
     if model.heatmaps([]) is None:
@@ -236,12 +243,14 @@ def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Pat
     lines: list[dict] = []
     for samples_of, clips in _parts(own, store, lines):
         for sample, heat in zip(samples_of, one_by_one(model.heatmaps, clips), strict=True):
+            inputs.digest(sample)
             if isinstance(heat, Exception):
                 lines.append(_unmapped(sample, heat))
             else:
                 # Half precision has few numbers near 1, where maps of sure models lie: their order would
                 # be lost.
                 found[sample.id] = heat.astype(np.float32)
+    inputs.keep(shard)
     write_maps(shard.file(out / MAPS), found)
     write_lines(shard.file(out / UNMAPPED), lines)
     return True

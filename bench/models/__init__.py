@@ -80,6 +80,15 @@ def load(spec: str, **options: Any) -> Engine:
     return _call(kind, KINDS[kind].opens(), (path,), options)
 
 
+def defaults(spec: str) -> dict[str, Any]:
+    """What a model is opened with where nothing else is said; empty for what is no KIND:PATH."""
+    kind = spec.partition(":")[0]
+    if kind not in KINDS:
+        return {}
+    known = inspect.signature(KINDS[kind].opens()).parameters.values()
+    return {value.name: value.default for value in known if value.default is not value.empty}
+
+
 def check(spec: str, options: dict[str, Any]) -> None:
     """Raise InputError for an unknown kind, or an option that it does not take: before anything is loaded."""
     kind, _, path = spec.partition(":")

@@ -56,6 +56,10 @@ class Completion:
     cut: str | None = None
 
 
+class Down(InputError):
+    """The model itself does not answer (nobody there, no entry), whatever the question is."""
+
+
 class Engine(Protocol):
     """A model that answers. `name`: its kind, as in `bench.models.KINDS`."""
 
@@ -77,7 +81,7 @@ class Streams(Protocol):
 
     def stream(
         self, requests: list[Request], sampling: Sampling
-    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
+    ) -> Iterator[tuple[int, list[Completion] | Exception]]:
         """(number of the request, its completions, or why it has none), in any order."""
         ...
 

@@ -6,7 +6,7 @@ family that is not in the table is asked and read as the protocol has it, and th
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tvad.answer import Reading
 from tvad.answer.boxes import Unit
@@ -22,6 +22,11 @@ class Family:
     source: str
     pictures: bool = False
     reasoning: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sent_as(self) -> Literal["frames", "file"]:
+        """How clips travel to an endpoint where nothing else is said."""
+        return "frames" if self.pictures else "file"
 
 
 PROTOCOL = Family("permille", "the protocol, docs/answers.md")

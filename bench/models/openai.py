@@ -23,7 +23,7 @@ import av
 import httpx
 import numpy as np
 
-from bench.models.base import Completion, Request, Sampling, seeds_of, times_of
+from bench.models.base import Completion, Down, Request, Sampling, seeds_of, times_of
 from bench.models.families import known
 from tvad.answer.reasoning import OWN
 from tvad.common.errors import InputError
@@ -33,6 +33,8 @@ from tvad.pictures import data_url
 
 REFUSED = (400, 422)
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)  # from 520 on: proxies, "overloaded"
+LOCKED = (401, 403)  # of every request alike
+MOST_BYTES = 64 << 20  # of a reply
 KEY = "OPENAI_API_KEY"
 OURS = ("model", "messages", "n", "stream")  # no keys of `extra_body`; of these only null
 DECODED = {
@@ -118,12 +120,22 @@ def completion_of(choice: dict[str, Any]) -> Completion:
     if "content" not in message and finish is None:
         raise KeyError("content")
     thought, said = _words(message.get("content"))
-    thought = message.get("reasoning_content") or message.get("reasoning") or thought
-    said = said or message.get("refusal") or ""
+    parted = (message.get("reasoning_content"), message.get("reasoning"), thought)
+    thought = next((text for text in parted if text and isinstance(text, str)), "")
+    refusal = message.get("refusal")
+    said = said or (refusal if isinstance(refusal, str) else "")
     if thought and not said.lstrip().startswith(OWN.open):
         # Without an answer the reasoning is as a local engine leaves it: open.
         said = f"{OWN.open}{thought}{OWN.close}{said}" if said else f"{OWN.open}{thought}"
     return Completion(said, cut=finish if finish in CUT else None)
+
+
+def _json(answer: httpx.Response) -> Any:
+    """What a reply holds. Raises ValueError for what is no JSON, or is nested too deeply to be read."""
+    try:
+        return answer.json()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _failure(answer: httpx.Response) -> int:
@@ -131,7 +143,7 @@ def _failure(answer: httpx.Response) -> int:
     if answer.status_code != 200:
         return answer.status_code
     try:
-        data = answer.json()
+        data = _json(answer)
         broken = [c["finish_reason"] == "error" for c in data.get("choices") or () if "finish_reason" in c]
         error = data.get("error")
     except (ValueError, TypeError, AttributeError):
@@ -144,7 +156,7 @@ def _failure(answer: httpx.Response) -> int:
 
 def _is_json(answer: httpx.Response) -> bool:
     try:
-        answer.json()
+        _json(answer)
     except ValueError:
         return False
     return True
@@ -175,7 +187,7 @@ class OpenAiModel:
         family: str | None = None,
     ):
         self.known = known(family)
-        video = video or ("frames" if self.known.family.pictures else "file")
+        video = video or self.known.family.sent_as
         self.pixels = Budget()  # an endpoint is sent a clip as it is, and resizes as it will
         self.model, at, self.url = spec.partition("@")
         self.url = self.url if at else os.environ.get("OPENAI_BASE_URL", "")
@@ -189,6 +201,7 @@ class OpenAiModel:
         if not timeout > 0:
             raise InputError(f"openai: timeout is {timeout:g}, expected seconds above 0")
         self.concurrency, self.video, self.retries, self.wait = concurrency, video, retries, wait
+        self.timeout = timeout
         try:
             httpx.URL(self.url)
         except httpx.InvalidURL as error:
@@ -241,7 +254,7 @@ class OpenAiModel:
         for request in requests:
             body = self._body(request, Sampling(max_tokens=1), 0) | {"logprobs": True, "top_logprobs": 5}
             try:
-                first = self._answered(body).json()["choices"][0]["logprobs"]["content"][0]
+                first = _json(self._answered(body))["choices"][0]["logprobs"]["content"][0]
                 found.append({entry["token"]: float(entry["logprob"]) for entry in first["top_logprobs"]})
             except (InputError, ValueError, KeyError, TypeError, IndexError):
                 return None
@@ -266,10 +279,10 @@ class OpenAiModel:
             if "max_tokens" in body and self.limit != "max_tokens":
                 body[self.limit] = body.pop("max_tokens")
             try:
-                answer = self._client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
+                answer = self._sent(body)
             except httpx.RequestError as error:
                 if last:
-                    raise InputError(
+                    raise Down(
                         f"openai: {self.url} cannot be reached ({type(error).__name__}), {self.retries + 1}"
                         " attempts"
                     ) from error
@@ -283,14 +296,33 @@ class OpenAiModel:
             if refused and (self._leave_out(body, refused) or self._rename(body, refused)):
                 continue
             if status not in RETRIED or last:
-                raise InputError(f"openai: {self.url} answered {status}: {_excerpt(answer)}")
+                kind = Down if status in LOCKED else InputError
+                raise kind(f"openai: {self.url} answered {status}: {_excerpt(answer)}")
             self._pause(attempt, answer.headers.get("retry-after"))
             attempt += 1
+
+    def _sent(self, body: dict[str, Any]) -> httpx.Response:
+        """The reply to one request, whole. Raises httpx.RequestError where there is none in time, InputError
+        where it has no end."""
+        began, parts, size = time.monotonic(), [], 0
+        with self._client.stream("POST", f"{self.url.rstrip('/')}/chat/completions", json=body) as answer:
+            for part in answer.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > MOST_BYTES:
+                    raise InputError(f"openai: {self.url} answered more than {MOST_BYTES >> 20} MiB")
+                # The client's own limit is of each piece: a reply that drips would never reach it.
+                if time.monotonic() - began > self.timeout:
+                    raise httpx.ReadTimeout("the reply is not whole in time", request=answer.request)
+        told = (b"content-type", b"retry-after")  # not the encoding, which is undone
+        kept = [(key, value) for key, value in answer.headers.raw if key.lower() in told]
+        return httpx.Response(answer.status_code, headers=kept, content=b"".join(parts))
 
     def _leave_out(self, body: dict[str, Any], refusal: str) -> bool:
         """Whether the endpoint has refused something that it can be asked without."""
         for key, (words, meaning) in OPTIONAL.items():
-            if key in body and any(word in refusal.lower() for word in words):
+            # What the run was told to send is sent.
+            if key in body and key not in self.extra_body and any(word in refusal.lower() for word in words):
                 if key not in self._without:
                     print(f"openai: {self.url} {meaning}", file=sys.stderr)
                 self._without.add(key)
@@ -316,7 +348,7 @@ class OpenAiModel:
 
     def _read(self, answer: httpx.Response, n: int) -> list[Completion]:
         try:
-            found = [completion_of(choice) for choice in answer.json()["choices"]]
+            found = [completion_of(choice) for choice in _json(answer)["choices"]]
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             why = str(error) if type(error) is TypeError else type(error).__name__
             raise InputError(
@@ -328,7 +360,7 @@ class OpenAiModel:
 
     def stream(
         self, requests: list[Request], sampling: Sampling
-    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
+    ) -> Iterator[tuple[int, list[Completion] | Exception]]:
         """(number of the request, its completions, or why it has none) as they come in."""
         seeds = seeds_of(requests, sampling.seed)
         return self._together(
@@ -354,19 +386,19 @@ class OpenAiModel:
             for prompt in prompts
         ]
         for n, found in self._together([partial(self._post, body) for body in bodies]):
-            if isinstance(found, InputError):
+            if isinstance(found, Exception):
                 raise found
             yield n, found[0]
 
     def _together(
         self, calls: list[Callable[[], list[Completion]]]
-    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
+    ) -> Iterator[tuple[int, list[Completion] | Exception]]:
         with ThreadPoolExecutor(self.concurrency) as pool:
             waiting = {pool.submit(call): n for n, call in enumerate(calls)}
             try:
                 for done in as_completed(waiting):
-                    refused = done.exception()
-                    yield waiting[done], refused if isinstance(refused, InputError) else done.result()
+                    failed = done.exception()  # whatever it is, it is what came of this one request
+                    yield waiting[done], failed if isinstance(failed, Exception) else done.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -376,7 +408,7 @@ class OpenAiModel:
         honours `seed`."""
         found: dict[int, list[Completion]] = {}
         for n, completions in self.stream(requests, sampling):
-            if isinstance(completions, InputError):
+            if isinstance(completions, Exception):
                 raise completions
             found[n] = completions
         return [found[n] for n in range(len(requests))]

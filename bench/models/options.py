@@ -37,7 +37,7 @@ class ModelOptions:
     concurrency: int | None = None
     """openai: requests in flight."""
     timeout: float | None = None
-    """openai: seconds that a request may take."""
+    """openai: seconds that a request may take, its reply read whole."""
     retries: int | None = None
     """openai: of a request that failed for the moment."""
     max_completion_tokens: bool = False

@@ -60,6 +60,23 @@ def test_a_run_does_not_go_on_with_another_video(plan, tmp_path, monkeypatch):
     run(Baseline("oracle"), "m", plan, tmp_path / "b")  # touched: the same bytes
 
 
+def test_videos_that_heatmaps_alone_are_made_of_are_inputs(plan, tmp_path):
+    run(Baseline("constant"), "m", replace(plan, tasks=["heatmap"]), tmp_path / "a")
+    lines = (tmp_path / "a/inputs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["v0", "v1", "v2"]
+    write_clip(tmp_path / "data/videos/1.mp4", frames=30, lit=range(3))
+    with pytest.raises(InputError, match=r"v1: videos/1\.mp4 was .*another video"):
+        run(never, "m", replace(plan, tasks=["heatmap"]), tmp_path / "a")
+
+
+def test_what_was_in_effect_without_saying_so_is_no_other_run(plan, tmp_path):
+    spec = f"hf:{SHIPPED}"
+    run(Baseline("oracle"), spec, plan, tmp_path / "a", opened={"opened": {}})
+    run(Baseline("oracle"), spec, plan, tmp_path / "a", opened={"opened": {"dtype": "auto"}})
+    with pytest.raises(InputError, match="opened with dtype 'auto', not 'float16'"):
+        run(never, spec, plan, tmp_path / "a", opened={"opened": {"dtype": "float16"}})
+
+
 def test_the_first_input_that_differs_between_runs_is_named(plan, tmp_path):
     run(Baseline("oracle"), "m", plan, tmp_path / "a")
     run(Baseline("oracle"), "m", plan, tmp_path / "same")

@@ -3,7 +3,9 @@ one line; it stands in run.json, and a run does not go on with another."""
 
 import json
 import shutil
+import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ from test_openai import Endpoint, request_of
 
 from bench import models, suite
 from bench.__main__ import main
+from bench.models import openai
 from bench.models.base import Sampling
 from bench.models.openai import OpenAiModel
 from bench.models.options import ModelOptions
@@ -149,6 +152,37 @@ def test_retries_and_time_limit(endpoint):
     with pytest.raises(InputError, match=r"cannot be reached \(ReadTimeout\), 1 attempts"):
         OpenAiModel(f"m@{endpoint.url}", timeout=0.2, retries=0).sample([request_of()], Sampling())
     assert time.monotonic() - began < 5
+
+
+def test_a_reply_that_drips_and_one_without_end(endpoint, monkeypatch):
+    handler, more = endpoint.server.RequestHandlerClass, threading.Event()
+
+    def drip(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b" ")
+                if more.wait(0.05):
+                    return
+
+    def pour(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b" " * 100)
+
+    handler.do_POST = drip
+    with pytest.raises(InputError, match=r"cannot be reached \(ReadTimeout\), 1 attempts"):
+        OpenAiModel(f"m@{endpoint.url}", timeout=0.3, retries=0).sample([request_of()], Sampling())
+    more.set()
+    handler.do_POST = pour
+    monkeypatch.setattr(openai, "MOST_BYTES", 1000)
+    with pytest.raises(InputError, match="answered more than"):
+        OpenAiModel(f"m@{endpoint.url}", retries=0).sample([request_of()], Sampling())
 
 
 def test_from_the_command_line_and_the_suites_file_into_the_record(bench, endpoint, tmp_path, capsys):

@@ -13,6 +13,7 @@ from bench import commands, judge, suite
 from bench.cache import ResponseCache
 from bench.models.base import Completion, Sampling
 from bench.models.baseline import Baseline
+from bench.models.options import ModelOptions
 from bench.models.openai import OpenAiModel
 from bench.run import run
 from bench.score import score
@@ -64,6 +65,7 @@ PARTS = [
         (choice("content_filter", content="The"), "The", "content_filter"),
         (choice("tool_calls", content=None, tool_calls=[{"id": "1"}]), "", "tool_calls"),
         (choice("eos_token", content="B"), "B", None),  # text-generation-inference
+        (choice(content="B", reasoning={"x": 1}, refusal=True), "B", None),
     ],
 )
 def test_what_a_reply_says_and_whether_it_is_whole(endpoint, reply, text, cut):
@@ -74,6 +76,28 @@ def test_what_a_reply_says_and_whether_it_is_whole(endpoint, reply, text, cut):
 def test_what_is_no_text_is_no_answer(endpoint, content):
     with pytest.raises(InputError, match="no chat completion"):
         asked(endpoint, choice(content=content))
+
+
+def test_a_reply_that_cannot_be_read_is_that_questions_alone(endpoint, monkeypatch):
+    """Whatever goes wrong with it: those beside it have their answers."""
+    model = OpenAiModel(f"m@{endpoint.url}", wait=0.001, concurrency=1)
+    deep = 200, b"[" * 200_000
+    endpoint.replies = [deep, deep, choice(content="B")]  # what is no JSON is asked for twice
+    (_, first), (_, second) = model.stream([request_of(), request_of()], Sampling())
+    assert "answered no chat completion" in str(first) and second[0].text == "B"
+    ask = model._ask
+    monkeypatch.setattr(model, "_ask", lambda *given: 1 / 0 if len(endpoint.seen) == 3 else ask(*given))
+    endpoint.replies = [choice(content="A")]
+    (found,) = (found for _, found in model.stream([request_of()], Sampling()))
+    assert isinstance(found, ZeroDivisionError)
+
+
+def test_what_extra_body_says_is_not_left_out(endpoint):
+    """A refusal of it is final; once it was asked with for ever."""
+    refusals = [(400, {"error": {"message": "response_format is not supported"}})] * 5
+    with pytest.raises(InputError, match="answered 400"):
+        asked(endpoint, *refusals, extra_body={"response_format": {"type": "json_object"}})
+    assert len(endpoint.seen) == 1
 
 
 def test_an_error_under_status_200_is_tried_again_and_named(endpoint):
@@ -145,8 +169,23 @@ def test_pictures_do_not_go_on_where_a_video_began(endpoint, scenes, tmp_path):
     with pytest.raises(InputError, match="sent as file"):
         commands.run(model, plan, str(tmp_path / "file"), video="frames", cache=cache)
     commands.run(model, plan, str(tmp_path / "frames"), video="frames", cache=cache)
+    plan.model = ModelOptions()
+    # What was in effect without saying so is no other run.
+    commands.run(model, plan, str(tmp_path / "file"), video="file", cache=cache)
     kinds = [[part["type"] for part in body["messages"][-1]["content"]] for body in bodies(endpoint)]
     assert [("video_url" in kind, "image_url" in kind) for kind in kinds] == [(True, False), (False, True)]
+
+
+def test_a_cached_answer_is_of_clips_sent_alike(endpoint, scenes, tmp_path):
+    """Also where the family, and not the command, says how: llava takes pictures only."""
+    plan = suite.read("scenes", ["--data", str(scenes)])
+    plan.__dict__.update({"max_videos": 1, "tasks": ["judgement"], "resamples": 5})
+    model, cache = f"openai:m@{endpoint.url}", str(tmp_path / "cache")
+    for name, video in (("usual", None), ("frames", "frames"), ("file", "file")):
+        plan.model = ModelOptions(family="llava")
+        commands.run(model, plan, str(tmp_path / name), video=video, cache=cache)
+    kinds = [[part["type"] for part in body["messages"][-1]["content"]] for body in bodies(endpoint)]
+    assert [("video_url" in kind, "image_url" in kind) for kind in kinds] == [(False, True), (True, False)]
 
 
 def reply_of(rating, before="", after="", finish="stop"):

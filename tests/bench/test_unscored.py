@@ -18,6 +18,7 @@ from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
 from bench.report import write_report
 from bench.run import run
+from bench.run_folder import read_all, write_lines
 from tvad.common.cli import guard
 from tvad.common.errors import InputError
 from tvad.data import Question, Sample, Video, save
@@ -156,6 +157,39 @@ def test_a_model_that_answers_nothing_ends_the_run_with_its_reason(endpoint, pla
 
     with pytest.raises(ZeroDivisionError):
         run(Broken("oracle"), "m", replace(plan, tasks=["judgement"]), tmp_path / "broken")
+
+
+@pytest.mark.parametrize("down", [(401, b"who are you"), (403, b"no credit")])
+def test_an_endpoint_that_dies_is_not_asked_to_the_end(endpoint, plan, down, tmp_path):
+    """Though it has answered before; what it has not been asked, it is asked when the run goes on."""
+    endpoint.replies = [(200, None)] * 3 + [down] * 30  # the first two are the look whether it sees
+    model = OpenAiModel(f"m@{endpoint.url}", concurrency=1, retries=0)
+    with pytest.raises(InputError, match=f"answered {down[0]}"):
+        run(model, "m", plan, tmp_path / "run")
+    assert [line["id"] for line in lines_of(tmp_path / "run") if "unscored" in line] == []
+    assert 0 < len(lines_of(tmp_path / "run")) < 4 and 15 < len(endpoint.replies)
+    endpoint.replies = []
+    run(model, "m", plan, tmp_path / "run")
+    assert len(lines_of(tmp_path / "run")) == len(suites.load(plan)[1]) and not without(tmp_path / "run")
+
+
+def test_an_answer_goes_before_an_older_part_without_one(plan, tmp_path):
+    """As a run of several processes leaves it whose retry was killed."""
+    key = {"id": "v0#0", "task": "mcq", "sample": "v0", "prompt_hash": "h"}
+    answers = [key | {"attempt": n, "response": "A"} for n in range(2)]
+    without = key | {"attempt": 0, "unscored": "HTTP 500"}
+    write_lines(tmp_path / "samples.0.jsonl", [without])
+    write_lines(tmp_path / "samples.jsonl", answers)
+    assert read_all(tmp_path / "samples.jsonl") == answers
+    write_lines(tmp_path / "samples.jsonl", [without])
+    write_lines(tmp_path / "samples.0.jsonl", answers)
+    assert read_all(tmp_path / "samples.jsonl") == answers
+
+
+def test_a_retry_does_not_say_that_the_suite_named_the_tasks(plan, data, tmp_path, capsys):
+    run(Baseline("prior"), "baseline:prior", replace(plan, tasks=None), tmp_path / "run")
+    assert main(["retry", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run/run.json").read_text())["tasks_from"] == "data"
 
 
 def test_comparisons_are_over_what_both_scored_and_a_gate_says_so(plan, data, tmp_path, capsys):
