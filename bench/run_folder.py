@@ -183,15 +183,15 @@ def parts(path: Path) -> list[Path]:
 def read_all(path: Path) -> list[dict]:
     """Lines of a file and of its parts, however many processes wrote them before a kill; each once, though a
     kill leaves it in two files, where an answer goes before a line that has none, which is the older."""
-    found = {}
+    found: dict[tuple[str, int], dict] = {}
     for file in (path, *parts(path)):
         for n, line in enumerate(read_lines(file), 1):
             for key in ("id", "task", "sample"):
                 if not isinstance(line.get(key), str):
                     raise InputError(f"{file}:{n}: no line of a run (no {key!r})")
-            key = line["id"], line.get("attempt", 0)
-            if UNSCORED not in line or UNSCORED in found.get(key, line):
-                found[key] = line
+            place = line["id"], line.get("attempt", 0)
+            if UNSCORED not in line or UNSCORED in found.get(place, line):
+                found[place] = line
     return list(found.values())
 
 

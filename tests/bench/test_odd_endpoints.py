@@ -13,8 +13,8 @@ from bench import commands, judge, suite
 from bench.cache import ResponseCache
 from bench.models.base import Completion, Sampling
 from bench.models.baseline import Baseline
-from bench.models.options import ModelOptions
 from bench.models.openai import OpenAiModel
+from bench.models.options import ModelOptions
 from bench.run import run
 from bench.score import score
 from tvad.common.errors import InputError

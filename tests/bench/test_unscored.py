@@ -167,7 +167,7 @@ def test_an_endpoint_that_dies_is_not_asked_to_the_end(endpoint, plan, down, tmp
     with pytest.raises(InputError, match=f"answered {down[0]}"):
         run(model, "m", plan, tmp_path / "run")
     assert [line["id"] for line in lines_of(tmp_path / "run") if "unscored" in line] == []
-    assert 0 < len(lines_of(tmp_path / "run")) < 4 and 15 < len(endpoint.replies)
+    assert 0 < len(lines_of(tmp_path / "run")) < 4 and len(endpoint.replies) > 15
     endpoint.replies = []
     run(model, "m", plan, tmp_path / "run")
     assert len(lines_of(tmp_path / "run")) == len(suites.load(plan)[1]) and not without(tmp_path / "run")
