@@ -2,8 +2,8 @@
 
 Every further metric is a further chance of a false "worse", so the p-values of a family are adjusted for how
 many there are (Holm, 1979). The families are the suite's (`families`); by default `primary`, the first
-metrics of its tasks, and `other`, the rest: between equals each family holds a false verdict in at most one
-of twenty comparisons.
+metrics of its tasks, and `other`, the rest. First metrics by slice are a family of their own, `slices`.
+Between equals each family holds a false verdict in at most one of twenty comparisons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from bench.metrics.stats import Interval
 from bench.tasks import PRIMARIES, lower_is_better
 
 ALPHA, POWER = 0.05, 0.8
-PRIMARY, OTHER = "primary", "other"
+PRIMARY, OTHER, SLICES = "primary", "other", "slices"
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class Difference:
 
 
 def family_of(metric: str, declared: Mapping[str, Sequence[str]] | None) -> str:
-    """The family of a metric "task.name"; OTHER of one that none names."""
+    """The family of a metric "task.name"; of one that none names SLICES if it is of a slice, else OTHER."""
     known = {PRIMARY: PRIMARIES} if declared is None else declared
-    return next((name for name, metrics in known.items() if metric in metrics), OTHER)
+    rest = SLICES if metric.endswith("]") else OTHER
+    return next((name for name, metrics in known.items() if metric in metrics), rest)
 
 
 def seen(change: Interval, tests: int = 1, level: float = 0.95, alpha: float = ALPHA) -> float | None:
@@ -66,7 +67,7 @@ def judged(
     p-value and the smallest change that would be seen."""
     of = {d.metric: family_of(d.metric, declared) for d in differences}
     found = []
-    for family in dict.fromkeys([*({PRIMARY: ()} if declared is None else declared), OTHER]):
+    for family in dict.fromkeys([*({PRIMARY: ()} if declared is None else declared), OTHER, SLICES]):
         rows = [d for d in differences if of[d.metric] == family]
         tested = [d for d in rows if d.p is not None]
         adjusted = dict(zip((d.metric for d in tested), holm([d.p or 0.0 for d in tested]), strict=True))
