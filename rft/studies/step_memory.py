@@ -271,7 +271,9 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, mask):
         out = torch.empty_like(query)
-        bias = [] if mask is None else [query.new_empty(mask.shape)]  # SDPA adds a mask of booleans as numbers
+        bias = (
+            [] if mask is None else [query.new_empty(mask.shape)]
+        )  # SDPA adds a mask of booleans as numbers
         ctx.save_for_backward(
             query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32), *bias
         )
