@@ -1,4 +1,4 @@
-"""Held-out prompts: which are asked, that none of their videos is trained on, when, and an evaluation by TRL
+"""Held-out prompts: which are asked, that none of their videos is trained on, and an evaluation by TRL
 that leaves training as it was."""
 
 import copy
@@ -6,8 +6,6 @@ import filecmp
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-from transformers import TrainerCallback
 
 from bench.suite import resolved
 from rft.grpo import mixture
@@ -30,15 +28,6 @@ class Watches:
             return super().evaluate(*args, **kwargs)  # type: ignore[misc]
         finally:
             self._rollout, self._logs = kept
-
-
-class LastStep(TrainerCallback):
-    """The last step is evaluated too: what a run leaves is known by the held-out prompts, however few its
-    steps are."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True
 
 
 def refuse_trained(rows: list[dict[str, Any]], others: Iterable[Sample], samples: Iterable[Sample]) -> None:

@@ -26,7 +26,7 @@ from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, tower_hash
-from rft.grpo.held_out import LastStep, held_out_of, refuse_trained
+from rft.grpo.held_out import held_out_of, refuse_trained
 from rft.grpo.idle import check_idle
 from rft.grpo.room import processor_of, room_for
 from rft.grpo.run_page import write_run_page
@@ -155,11 +155,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
             bad_clips=bad_clips,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
             reference=weights.reference(run, arguments, model) if arguments.beta else None,
-            callbacks=[
-                *(log, collapse, terminator),
-                *([evaluation] if evaluation else []),
-                *([LastStep()] if held_out else []),
-            ],
+            callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
         )
         log.trainer, trainer.new_settings = trainer, bool(standing.changes)
         if evaluation:
