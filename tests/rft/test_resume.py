@@ -448,6 +448,8 @@ def test_a_setting_that_json_has_not_is_one_line_and_leaves_no_record(tmp_path):
 def test_an_optimiser_is_read_onto_a_cpu_that_accelerate_has_counted(tmp_path):
     """cpu:0 is what it calls the device of several processes without a GPU under configs/accelerate/ddp.yaml;
     transformers gives that to torch.load."""
+    import rft.common.restored  # noqa: F401
+
     torch.save({"moment": torch.ones(3)}, tmp_path / "optimizer.pt")
     found = torch.load(tmp_path / "optimizer.pt", map_location=torch.device("cpu:0"), weights_only=True)
     assert torch.equal(found["moment"], torch.ones(3))
