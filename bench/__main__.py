@@ -8,10 +8,13 @@ from tvad.common import cli
 
 COMMANDS: cli.Commands = {
     "run": commands.run,
+    "retry": commands.retry,
     "score": commands.score,
     "compare": commands.compare,
     "sight": commands.sight,
     "audit": commands.audit,
+    "coverage": commands.coverage,
+    "power": commands.power,
     "report": commands.report,
     "judge": commands.judge,
     "export": commands.export,

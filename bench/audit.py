@@ -7,11 +7,13 @@ row counts. A zero is only said where one has looked: what could not be looked a
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from bench import windows
 from bench.blind import MARGIN, by_question, chance, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
 from bench.suite import class_table
@@ -97,6 +99,24 @@ def contradictions(samples: list[Sample]) -> list[str]:
             is_of = "normal" if own == {"normal"} else ", ".join(sample.categories)
             found.append(f"{sample.id}: class {is_of}, the rationale speaks of {', '.join(sorted(named))}")
     return found
+
+
+def _windows(
+    add: Callable[[Finding], None], samples: list[Sample], known: list[Sample], files: bool, seed: int
+) -> None:
+    """What of the train split's source videos is asked about here, and what copying it would score."""
+    seen: tuple[dict, dict] = ({}, {})
+    if files:
+        seen = windows.small_frames(samples, "videos"), windows.small_frames(known, "the train split")
+    pairs = windows.nearest(samples, known, seen)
+    rows = [f"{p.test.id}: {p.train.id} (by {p.by})" for p in pairs]
+    unseen = len(samples) - len(seen[0])
+    why = "no file that moves, by the videos' names alone"
+    add(_found("windows of the train split's videos", rows, len(samples), unseen, why))
+    if (copied := windows.copied(pairs, known, seed)) is not None:
+        near, far, count = copied
+        line = f"BLEU-4 {near:.3f} over {count}; a random one's {far:.3f}"
+        add(Finding("text of the nearest train window", line, near > far + MARGIN))
 
 
 def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
@@ -206,6 +226,8 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
             leaked += [f"{', '.join(ids)} (same file)" for digest, ids in hashes.items() if digest in kept]
             unseen = absent if kept else len(samples)
         add(_found("leaks from the train split", leaked, len(samples), unseen, why))
+        tables = is_table(source) or is_table(train or "")
+        _windows(add, samples, known, not tables, seed)
     told = sum(bool(sample.categories and sample.rationale) for sample in samples)
     add(
         _found(

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,15 @@ from bench.models import is_checkpoint
 from bench.models.base import Completion, Request
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, made
-from tvad.common.shipped import checkpoint
+from tvad.common.hub import folder
 
 if TYPE_CHECKING:
     from bench.suite import Decode
 
 VERSION = 1  # of the file
-ASKED = 2  # since 2 a family without videos is shown the frames as images; before, it was shown none
+# Since 2 a family without videos is shown the frames as images, before, it was shown none; since 3 a stock
+# Qwen2.5-VL sees them at their times.
+ASKED = 3
 WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model")
 
 
@@ -42,11 +44,14 @@ def content(path: str | Path) -> str | None:
 def identity(spec: str) -> str:
     """What names a model: a checkpoint folder by the content of its files, anything else by its address."""
     kind, _, path = spec.partition(":")
-    folder = Path(checkpoint(path) if is_checkpoint(spec) else path)
-    if not is_checkpoint(spec) or not folder.is_dir():
+    try:
+        place = Path(folder(path)) if is_checkpoint(spec) else None
+    except InputError:  # who opens it says so
+        place = None
+    if place is None or not place.is_dir():
         return spec
     # The same address may hold other weights tomorrow: what is trained further is another model.
-    return f"{kind}:{found}" if (found := content(folder)) else spec
+    return f"{kind}:{found}" if (found := content(place)) else spec
 
 
 class ResponseCache:
@@ -54,7 +59,7 @@ class ResponseCache:
     what it was opened with, the bounds of a clip's pixels and how clips are sent. Raises InputError for
     another file."""
 
-    def __init__(self, path: str | Path, model: str, opened: Mapping[str, int | str] | None = None):
+    def __init__(self, path: str | Path, model: str, opened: Mapping[str, Any] | None = None):
         self.model = identity(model) + (
             f" {json.dumps(opened, sort_keys=True, allow_nan=False)}" if opened else ""
         )

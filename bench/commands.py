@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from tqdm import tqdm
 
 from bench.suite import Suite
-from tvad.common import cli
+from bench.tasks import UNSCORED
+from tvad.common import cli, config
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
@@ -20,51 +21,102 @@ def run(
     model: str,
     suite: Suite,
     out: Annotated[str, cli.FOLDER],
-    video: Literal["file", "frames"] | None = None,
+    video: Literal["file", "frames", "images"] | None = None,
     concurrency: int | None = None,
     cache: Annotated[str | None, cli.FILE] = None,
 ) -> int:
-    """Ask a model the questions of a suite, score its answers and write RUN/report.html.
+    """Ask a model the questions of a suite, score its answers and write RUN/report.html; exit status 1 where
+    questions are left unscored.
 
     Args:
-        model: KIND:PATH, KIND one of hf, vllm, openai (NAME@URL), baseline.
+        model: KIND:PATH, KIND one of hf, vllm (a folder, or ORG/NAME or ORG/NAME@REVISION of the hub),
+            openai (NAME@URL), baseline. How it is opened: --model.KEY VALUE.
         out: Folder of the run; a run that ended early goes on where it stopped.
-        video: Of openai: how clips travel, as mp4 (file, the default) or as pictures (frames).
-        concurrency: Of openai: requests in flight (default 8).
+        video: The same as --model.video.
+        concurrency: The same as --model.concurrency.
         cache: SQLite file of answers that runs share: what a model was asked before is not asked again.
 
     Example:
         bench run --model vllm:tvad-tiny --suite scenes --out runs/tiny-greedy
         bench run --model hf:tvad-tiny --suite scenes --out runs/hf --decode.n 4 --decode.temperature 1
     """
+    return _asked(model, suite, out, video, concurrency, cache)
+
+
+def _asked(
+    model: str,
+    suite: Suite,
+    out: str,
+    video: Literal["file", "frames", "images"] | None,
+    concurrency: int | None,
+    cache: str | None,
+    again: bool = False,
+) -> int:
+    """What `run` does, and with `again` also `retry`."""
     from bench import models
     from bench import suite as suites
     from bench.cache import ResponseCache
     from bench.intervals import table
     from bench.models.lengths import room_for
+    from bench.models.options import FREE
     from bench.report import write_report
     from bench.run import run as run_suite
+    from tvad.common import hub
 
     samples, items = suites.load(suite)
     _say_tasks(suite, samples)  # bad data is refused before a model is loaded
     pixels = Budget.of(suite).given
-    options: dict[str, Any] = {
-        k: v for k, v in (("video", video), ("concurrency", concurrency)) if v is not None
-    }
-    if options and not model.startswith("openai:"):
-        raise InputError(f"--{next(iter(options))} is for openai: models")
+    for key, value in (("video", video), ("concurrency", concurrency)):
+        if value is not None:
+            setattr(suite.model, key, value)
+    told = suite.model.given
+    models.check(model, told)
+    options: dict[str, Any] = dict(told)
+    revision: dict[str, str] = {}
     if models.is_checkpoint(model):
         options |= pixels
+        if commit := hub.commit(hub.folder(model.partition(":")[2])):
+            revision["revision"] = commit
     if model.startswith("vllm:"):
-        options |= room_for(model, suite, items)
-    # A video and its pictures draw other answers.
-    sent: dict[str, Any] = {"video": video} if video == "frames" else {}
-    answers = ResponseCache(cache, model, {**pixels, **sent}) if cache else None
-    if metrics := run_suite(models.load(model, **options), model, suite, out, answers):
+        options = room_for(model, suite, items) | options
+    record = {"opened": {**options, **revision}}
+    # What a model is opened with draws other answers; those sent as mp4 are kept without saying so.
+    asked = {
+        key: value for key, value in told.items() if key not in FREE and (key, value) != ("video", "file")
+    }
+    answers = ResponseCache(cache, model, {**pixels, **asked}) if cache else None
+    if metrics := run_suite(
+        lambda: models.load(model, **options), model, suite, out, answers, opened=record, again=again
+    ):
         print(table(metrics))
         _warn_of_blind_baselines(out)
         print(write_report(out))
-    return 0
+    return int(any(name.endswith(UNSCORED) for name in metrics))
+
+
+def retry(run: str, /, concurrency: int | None = None, cache: Annotated[str | None, cli.FILE] = None) -> int:
+    """Ask again what a run has left unscored, as it was asked before; exit status 1 where some still are.
+
+    Args:
+        run: Folder of a run.
+        concurrency: Of openai: requests in flight (default 8).
+        cache: As `bench run` has it.
+
+    Example:
+        bench retry runs/tiny-greedy
+    """
+    from bench.run_folder import read_record
+    from bench.score import PREDICTIONS
+
+    record = read_record(run)
+    suite = config.build(Suite, record["suite"], f"{run}/run.json")
+    if (model := record["model"]).startswith(PREDICTIONS):
+        raise InputError(
+            f"{run}: holds no run of a model ({model}); what is missing is asked where it was made"
+        )
+    # How a model was opened stands in the suite; runs before that say only how clips were sent.
+    video = None if "opened" in record else record.get("clips_as")
+    return _asked(model, suite, run, video, concurrency, cache, again=True)
 
 
 def score(
@@ -117,8 +169,9 @@ def compare(
     gate: str | None = None,
     junit: Annotated[str | None, cli.FILE] = None,
     markdown: Annotated[str | None, cli.FILE] = None,
+    json: Annotated[str | None, cli.FILE] = None,
 ) -> int:
-    """Paired differences of two runs on one suite.
+    """Paired differences of two runs on one suite, p-values adjusted within the suite's families of metrics.
 
     Args:
         before: Folder of a run.
@@ -126,6 +179,7 @@ def compare(
         gate: YAML file of tolerated drops, or the name of a shipped one; exit status 1 on a regression.
         junit: With --gate: write the verdicts as JUnit XML.
         markdown: Write the table as Markdown, for a CI summary.
+        json: Write the rows as JSON.
 
     Example:
         bench compare runs/before runs/after
@@ -133,7 +187,7 @@ def compare(
     """
     from bench.gate import compare_runs
 
-    return compare_runs(before, after, gate, junit, markdown)
+    return compare_runs(before, after, gate, junit, markdown, json)
 
 
 def sight(models: list[str], /) -> int:
@@ -181,6 +235,68 @@ def audit(
     if out:
         print(audits.write_page(found, out))
     return 1 if found.flagged else 0
+
+
+def coverage(
+    runs: int = 1000,
+    videos: list[str] | None = None,
+    value: list[str] | None = None,
+    figure: list[str] | None = None,
+    seed: int = 0,
+) -> int:
+    """How often intervals hold and tests cry wolf, on made-up runs whose truth is known (some five minutes; a
+    tenth of the runs take a tenth).
+
+    Args:
+        runs: Made-up runs a scenario.
+        videos: Videos of a run; may be repeated, default 4, 8, 12, 30, 60 and 240.
+        value: True value of a figure, 0.5 to 0.99; may be repeated.
+        figure: mean, score, auc, frames, f1, change, auc-change; may be repeated, default all.
+        seed: Of the made-up runs.
+
+    Example:
+        bench coverage --runs 200 --videos 60 --figure mean --figure change
+    """
+    from bench import coverage as simulation
+
+    print(simulation.table(simulation.asked(runs, videos or [], value or [], figure or [], seed)))
+    return 0
+
+
+def power(
+    what: str,
+    /,
+    data: str | None = None,
+    accuracy: float | None = None,
+    correlation: float | None = None,
+) -> int:
+    """The smallest change of every metric that 80 % of comparisons on a suite would tell from none.
+
+    Args:
+        what: Folder of a finished run, or a suite (YAML file or name) that nobody has run yet.
+        data: Of a suite: data set folder in place of its own.
+        accuracy: Of a suite: for models that are right so often (default 0.8).
+        correlation: Of a suite: of the questions of one video (default 0.3).
+
+    Example:
+        bench power runs/tiny-greedy
+        bench power scenes --data data/mine --accuracy 0.6
+    """
+    from bench import power as powers
+    from bench import suite as suites
+    from bench.run_folder import RECORD
+
+    if (Path(what) / RECORD).exists():
+        for name, value in (("data", data), ("accuracy", accuracy), ("correlation", correlation)):
+            if value is not None:
+                raise InputError(f"--{name} is for a suite; {what} is a run, which says so itself")
+        rows = powers.of_run(what)
+    else:
+        suite = suites.read(what, ["--data", data] if data else [])
+        chance = 0.8 if accuracy is None else accuracy
+        rows = powers.of_suite(suite, chance, 0.3 if correlation is None else correlation)
+    print(powers.table(rows))
+    return 0
 
 
 def report(run: str, /, against: str | None = None) -> int:

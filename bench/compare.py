@@ -2,35 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bench.answers import line_scores
-from bench.metrics.stats import Interval, mcnemar, paired_interval
-from bench.run_folder import open_run
-from bench.tasks import heatmap, is_binary, lower_is_better
+from bench.families import Difference, judged
+from bench.inputs import first_difference
+from bench.metrics.paired import paired_interval, sign_flip
+from bench.metrics.stats import cluster_sums
+from bench.run_folder import open_run, unscored_lines
+from bench.tasks import heatmap
 from tvad.common.errors import InputError
 
-
-@dataclass(frozen=True)
-class Difference:
-    """A metric before and after, and the paired difference with its interval. mcnemar: exact p-value, for
-    right/wrong metrics."""
-
-    metric: str
-    before: float | None
-    after: float | None
-    change: Interval
-    mcnemar: float | None = None
-
-    @property
-    def verdict(self) -> str:
-        """better, worse, or same where the interval holds zero."""
-        if self.change.low is None or self.change.high is None or self.change.low <= 0 <= self.change.high:
-            return "same"
-        return "better" if (self.change.low > 0) != lower_is_better(self.metric) else "worse"
+SEES = "p: signs of whole videos turned; sees: the smallest change that 80 % of such comparisons would tell"
 
 
 def per_item(lines: list[dict]) -> dict[tuple[str, str], dict[str, list[float]]]:
@@ -55,9 +41,9 @@ class Pairs:
 Runs = str | Path | Sequence[str | Path]
 
 
-def _together(runs: Runs) -> tuple[str, str, list[dict]]:
-    """(name, suite hash, lines) of a run, or of several of one suite, whose answers then count as attempts of
-    the same questions."""
+def _together(runs: Runs) -> tuple[str, dict, list[dict], set[tuple[str, str]]]:
+    """(name, record, lines, questions without a score) of a run, or of several of one suite, whose answers
+    then count as attempts of the same questions."""
     folders = [runs] if isinstance(runs, (str, Path)) else list(runs)
     opened = [open_run(folder) for folder in folders]
     for folder, (record, _, _) in zip(folders, opened, strict=True):
@@ -68,15 +54,17 @@ def _together(runs: Runs) -> tuple[str, str, list[dict]]:
             )
     return (
         ", ".join(map(str, folders)),
-        opened[0][0]["suite_hash"],
+        opened[0][0],
         [line for _, lines, _ in opened for line in lines],
+        {(line["task"], line["id"]) for folder in folders for line in unscored_lines(folder)},
     )
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What two runs share: every answer metric over the questions that both have (`metrics`, "task.metric"),
-    how many these are, and how many of each task one of the runs has alone."""
+    """What two runs share: every answer metric over the questions that both have scored (`metrics`,
+    "task.metric"), how many these are, how many of each task one of the runs has alone, how many are unscored
+    in it, and the families that the suite of the run before declares."""
 
     before: str
     after: str
@@ -84,25 +72,40 @@ class Shared:
     questions: int
     before_alone: Counter[str]
     after_alone: Counter[str]
+    before_unscored: Counter[str]
+    after_unscored: Counter[str]
+    difference: str = ""  # the first input that the runs were not given alike
+    families: dict[str, list[str]] | None = None
 
     @property
     def told(self) -> str:
         """What was left out, in words; "" where nothing was."""
         alone = ((self.before, self.before_alone), (self.after, self.after_alone))
         parts = [f"{counts.total()} are in {name} alone" for name, counts in alone if counts]
-        return f"compared over the {self.questions} questions of both; {', '.join(parts)}" if parts else ""
+        unscored = ((self.before, self.before_unscored), (self.after, self.after_unscored))
+        parts += [f"{counts.total()} are unscored in {name}" for name, counts in unscored if counts]
+        of_both = "that both scored" if any(counts for _, counts in unscored) else "of both"
+        return f"compared over the {self.questions} questions {of_both}; {', '.join(parts)}" if parts else ""
 
 
 def pairs(before: Runs, after: Runs) -> Shared:
     """Every answer metric of two runs, item by item; several runs on a side (seeds) are averaged by item.
     Raises InputError where the suites differ or no question is in both."""
-    (before, a_hash, a_lines), (after, b_hash, b_lines) = _together(before), _together(after)
+    before, record, a_lines, a_without = _together(before)
+    after, other, b_lines, b_without = _together(after)
+    a_hash, b_hash = record["suite_hash"], other["suite_hash"]
     if a_hash != b_hash:
         raise InputError(f"{before} and {after} cannot be compared: suites {a_hash} and {b_hash}")
     a, b = per_item(a_lines), per_item(b_lines)
-    alone = [Counter(task for task, _ in one.keys() - other.keys()) for one, other in ((a, b), (b, a))]
+    a_without, b_without = a_without - a.keys(), b_without - b.keys()  # of several runs, in all of them
+    alone = [
+        Counter(task for task, _ in one.keys() - other.keys() - without)
+        for one, other, without in ((a, b, b_without), (b, a, a_without))
+    ]
+    unscored = [Counter(task for task, _ in without) for without in (a_without, b_without)]
+    difference = first_difference(a_lines, b_lines)
     if (a or b) and not a.keys() & b.keys():
-        raise InputError(f"{before} and {after} cannot be compared: no question is in both")
+        raise InputError(f"{before} and {after} cannot be compared: no question is scored in both")
     a = {key: scores for key, scores in a.items() if key in b}
     video = {(line["task"], line["id"]): line["sample"] for line in a_lines}
     found = {}
@@ -112,25 +115,26 @@ def pairs(before: Runs, after: Runs) -> Shared:
             continue
         left, right = (np.array([np.mean(run[key][metric]) for key in keys]) for run in (a, b))
         found[f"{task}.{metric}"] = Pairs(left, right, np.array([video[key] for key in keys]))
-    return Shared(before, after, found, len(a), *alone)
+    families = record["suite"].get("families")
+    return Shared(
+        before, after, found, len(a), alone[0], alone[1], unscored[0], unscored[1], difference, families
+    )
 
 
 def compare(
-    before: Runs, after: Runs, resamples: int = 2000, seed: int = 0, shared: Shared | None = None
+    before: Runs, after: Runs, resamples: int = 10_000, seed: int = 0, shared: Shared | None = None
 ) -> list[Difference]:
     """Differences after - before of every answer metric, over the questions that both runs have, and of the
-    heatmap metrics where both have them (single runs only). shared: the runs' `pairs`, where they are at
-    hand. Raises InputError where the suites differ."""
-    found = []
-    for name, p in (shared or pairs(before, after)).metrics.items():
-        change = paired_interval(p.before, p.after, p.videos, resamples, seed)
-        # Means over several attempts are no longer right or wrong.
-        binary = is_binary(name) and bool(np.isin([p.before, p.after], (0, 1)).all())
-        test = mcnemar(p.before, p.after) if binary else None
+    heatmap metrics where both have them (single runs only), family by family. shared: the runs' `pairs`,
+    where they are at hand. Raises InputError where the suites differ."""
+    found, shared = [], shared or pairs(before, after)
+    for name, p in shared.metrics.items():
+        change = paired_interval(p.before, p.after, p.videos)
+        test = sign_flip(cluster_sums(p.after - p.before, p.videos)[0], resamples, seed)
         found.append(Difference(name, float(p.before.mean()), float(p.after.mean()), change, test))
-    if not isinstance(before, (str, Path)) or not isinstance(after, (str, Path)):
-        return found
-    return found + _heatmaps(Path(before), Path(after), resamples, seed)
+    if isinstance(before, (str, Path)) and isinstance(after, (str, Path)):
+        found += _heatmaps(Path(before), Path(after), resamples, seed)
+    return judged(found, shared.families)
 
 
 def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Difference]:
@@ -139,29 +143,51 @@ def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Diff
     if not all(file.exists() for file in files):
         return []
     left, right = (heatmap.load_videos(file) for file in files)
-    if list(left) != list(right):
+    both = [name for name in left if name in right]  # a video that could not be read has no map
+    if not both:
         raise InputError(f"{before} and {after} cannot be compared: their heatmaps are of different videos")
+    missing = len({*left, *right}) - len(both)
+    note = f"over the {len(both)} videos that have a map in both runs" if missing else None
     return [
-        Difference(f"heatmap.{name}", one, other, change)
-        for name, (one, other, change) in heatmap.paired(
-            list(left.values()), list(right.values()), resamples, seed
+        Difference(f"heatmap.{name}", one, other, replace(change, note=note), p)
+        for name, (one, other, change, p) in heatmap.paired(
+            [left[name] for name in both], [right[name] for name in both], resamples, seed
         ).items()
     ]
 
 
 def table(differences: list[Difference]) -> str:
+    """As aligned text, family by family; below it why an interval is missing."""
+    notes: dict[str, list[str]] = {}
     lines = [
         f"{'metric':26s} {'before':>8s} {'after':>8s} {'change':>8s}  {'95 % interval':20s} {'n':>5s} "
-        " verdict"
+        f" {'p':>7s} {'sees':>6s}  verdict"
     ]
+    sizes = Counter(d.family for d in differences if d.p is not None)
+    told = ""
     for d in differences:
+        if d.family != told:
+            told = d.family
+            lines.append(f"{told}: p adjusted for {sizes[told]} metrics")
         interval = "--" if d.change.low is None else f"[{d.change.low:+.3f}, {d.change.high:+.3f}]"
         numbers = [
             f"{'--':>8s}" if v is None else f"{v:{sign}8.3f}"
             for v, sign in ((d.before, ""), (d.after, ""), (d.change.value, "+"))
         ]
-        tested = "" if d.mcnemar is None else f" (McNemar p {d.mcnemar:.3g})"
+        p = d.p if d.adjusted is None else d.adjusted
+        tested = ("--" if p is None else f"{p:.2g}", "--" if d.sees is None else f"{d.sees:.3f}")
         lines.append(
-            f"{d.metric:26s} {' '.join(numbers)}  {interval:20s} {d.change.n:5d}  {d.verdict}{tested}"
+            f"{d.metric:26s} {' '.join(numbers)}  {interval:20s} {d.change.n:5d}  {tested[0]:>7s}"
+            f" {tested[1]:>6s}  {d.verdict}"
         )
-    return "\n".join(lines)
+        if d.change.withheld:
+            notes.setdefault(d.change.withheld, []).append(d.metric)
+    lines += [f"{', '.join(names)}: no interval: {why}" for why, names in notes.items()]
+    lines += [f"{d.metric}: {d.change.note}" for d in differences if d.change.note]
+    return "\n".join([*lines, SEES])
+
+
+def rows(differences: list[Difference]) -> list[dict]:
+    """As JSON: a row a metric."""
+    kept = ("metric", "family", "before", "after", "p", "adjusted", "sees", "verdict")
+    return [{**{key: getattr(d, key) for key in kept}, "change": d.change.row()} for d in differences]

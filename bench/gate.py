@@ -18,11 +18,13 @@ from xml.etree import ElementTree
 
 from bench import compare
 from bench.compare import Pairs, pairs
-from bench.metrics.stats import Interval, holm, paired_interval, share_beyond
+from bench.families import POWER, seen
+from bench.metrics.paired import holm, paired_interval, share_beyond
+from bench.metrics.stats import Interval
 from bench.tasks import lower_is_better
 from tvad.common import config
 from tvad.common.errors import InputError
-from tvad.common.files import write_whole
+from tvad.common.files import json_text, write_whole
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Gate:
     """Name -> tolerated drop, at least 0, in the metric's unit."""
     confidence: float = 0.95
     """0.5 to 1."""
+    unscored: int = 0
+    """Questions of its tasks that may be unscored in either run; the verdict is over the others."""
     resamples: int = 4000
     """Of the bootstrap over videos."""
     seed: int = 0
@@ -45,6 +49,13 @@ class Gate:
             raise InputError(f"{where}: metrics: no metric is named")
         if not 0.5 <= self.confidence < 1:
             raise InputError(f"{where}: confidence is {self.confidence}, expected 0.5 to 1")
+        for key, value, least in (
+            ("resamples", self.resamples, 1),
+            ("seed", self.seed, 0),
+            ("unscored", self.unscored, 0),
+        ):
+            if value < least:
+                raise InputError(f"{where}: {key} is {value}, expected {least} or more")
         for name, drop in self.metrics.items():
             if isinstance(drop, bool) or not isinstance(drop, (int, float)) or not 0 <= drop < float("inf"):
                 raise InputError(
@@ -55,7 +66,8 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """drop: tolerated; change: after - before with its interval; p: adjusted p-value of "no regression"."""
+    """drop: tolerated; change: after - before with its interval; p: adjusted p-value of "no regression";
+    sees: the smallest fall that is found in four of five comparisons."""
 
     metric: str
     drop: float
@@ -64,6 +76,7 @@ class Verdict:
     change: Interval
     p: float
     regressed: bool
+    sees: float | None
 
 
 def read(path: str | Path) -> Gate:
@@ -77,7 +90,14 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
     metric or were asked other questions: a run must not pass by those that it left out."""
     shared = pairs(before, after)
     found = shared.metrics
-    if {name.partition(".")[0] for name in gate.metrics} & {*shared.before_alone, *shared.after_alone}:
+    tasks = {name.partition(".")[0] for name in gate.metrics}
+    for counts in (shared.before_unscored, shared.after_unscored):
+        if sum(counts[task] for task in tasks) > gate.unscored:
+            raise InputError(
+                f"gate: {shared.told}; `bench retry` asks them again, `unscored: {gate.unscored}` of the gate"
+                " lets no more pass"
+            )
+    if tasks & {*shared.before_alone, *shared.after_alone}:
         raise InputError(f"gate: {shared.told}; a gate judges runs on the same questions")
     for name in gate.metrics:
         if name not in found:
@@ -95,7 +115,8 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
 
 
 def _verdict(name: str, gate: Gate, p: Pairs, probability: float) -> Verdict:
-    change = paired_interval(p.before, p.after, p.videos, gate.resamples, gate.seed, gate.confidence)
+    change = paired_interval(p.before, p.after, p.videos, gate.confidence)
+    found = seen(change, len(gate.metrics), gate.confidence, alpha=2 * (1 - gate.confidence))
     return Verdict(
         name,
         float(gate.metrics[name]),
@@ -104,23 +125,27 @@ def _verdict(name: str, gate: Gate, p: Pairs, probability: float) -> Verdict:
         change,
         probability,
         probability < 1 - gate.confidence,
+        None if found is None else found + float(gate.metrics[name]),
     )
 
 
 def table(verdicts: list[Verdict]) -> str:
     """Markdown."""
     lines = [
-        "| metric | before | after | change | interval | tolerated drop | p | verdict |",
-        "|---" * 8 + "|",
+        "| metric | before | after | change | interval | tolerated drop | sees | p | verdict |",
+        "|---" * 9 + "|",
     ]
     for v in verdicts:
         interval = "--" if v.change.low is None else f"[{v.change.low:+.3f}, {v.change.high:+.3f}]"
         verdict = "**regressed**" if v.regressed else "ok"
+        sees = "--" if v.sees is None else f"{v.sees:.3f}"
         lines.append(
             f"| {v.metric} | {v.before:.3f} | {v.after:.3f} | {v.change.value:+.3f} | {interval} | {v.drop:g}"
-            f" | {v.p:.3g} | {verdict} |"
+            f" | {sees} | {v.p:.3g} | {verdict} |"
         )
-    return "\n".join(lines)
+    return "\n".join(
+        [*lines, "", f"sees: the smallest fall that is found in {POWER:.0%} of such comparisons"]
+    )
 
 
 def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:
@@ -141,15 +166,21 @@ def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:
 
 
 def compare_runs(
-    before: str | Path, after: str | Path, gate_file: str | None, junit_file: str | None, markdown: str | None
+    before: str | Path,
+    after: str | Path,
+    gate_file: str | None,
+    junit_file: str | None,
+    markdown: str | None,
+    json_file: str | None = None,
 ) -> int:
     """Print the comparison of two runs, and with a gate its verdicts; exit status 1 on a regression. Raises
     InputError."""
     if junit_file and not gate_file:
         raise InputError("--junit needs --gate")
     shared = compare.pairs(before, after)
-    text, failed = compare.table(compare.compare(before, after, shared=shared)), False
-    text += f"\n{shared.told}" if shared.told else ""
+    differences = compare.compare(before, after, shared=shared)
+    text, failed = compare.table(differences), False
+    text += "".join(f"\n{told}" for told in (shared.told, shared.difference) if told)
     page = f"```\n{text}\n```\n"
     if gate_file:
         verdicts = judge(before, after, read(gate_file))
@@ -160,5 +191,7 @@ def compare_runs(
             write_whole(junit_file, junit(verdicts))
     if markdown:
         write_whole(markdown, page)
+    if json_file:
+        write_whole(json_file, json_text(compare.rows(differences), json_file, indent=1))
     print(text)
     return 1 if failed else 0

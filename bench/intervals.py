@@ -1,33 +1,28 @@
 """From the lines of a run to its metrics: what a cluster is, and which interval a metric gets.
 
-A cluster is a video (`line["sample"]`): its questions and attempts are drawn together
+A cluster is a video (`line["sample"]`): its questions and attempts move together
 (`bench.metrics.stats`). A metric is a mean over answers, but for what only a whole set of answers has:
 balanced accuracy and F1 (`bench.metrics.labels`), questions that are right under every rotation, BLEU-4 by
 corpus, and the areas of `odds_metrics`. BLEU-4 by sentence is the mean over videos of each one's mean (macro,
-as T-VAU takes it). Heatmap metrics are drawn over videos too, by `bench.tasks.heatmap`.
+as T-VAU takes it). What an accuracy gains over a blind baseline is a change (`bench.metrics.paired`). Heatmap
+metrics are over videos too, by `bench.tasks.heatmap`.
 """
 
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 
 from bench.answers import line_scores
 from bench.metrics import frame, labels
-from bench.metrics.stats import (
-    ODDS,
-    TEXTS,
-    Interval,
-    cluster_draws,
-    cluster_sums,
-    interval_of,
-    mean_interval,
-)
+from bench.metrics.paired import change_interval
+from bench.metrics.stats import Interval, cluster_sums, interval_of, mean_interval, parts_of, without_parts
 from bench.metrics.text import corpus_bleu4
 from bench.suite import Suite
-from bench.tasks import CIRCULAR, CORPUS, TASKS, UNREAD, Labelled
+from bench.tasks import CIRCULAR, CORPUS, TASKS, UNREAD, UNSCORED, Labelled
+
+ABOVE_BLIND = "above_blind"
 
 
 class Columns:
@@ -41,15 +36,19 @@ class Columns:
         self.columns: dict[str, tuple[array, array]] = {}  # metric -> values, videos
         # (question, attempt) -> video, right under all rotations so far
         self.rotations: dict[tuple[str, int], tuple[int, float]] = {}
+        self.partly: set[str] = set()  # questions of which a rotation is unscored
         self.unread: dict[str, tuple[list[str], array]] = {}  # task -> reason or "", videos
         self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
         self.counts: dict[str, tuple[array, array]] = {}  # metric -> n-gram counts, ten an answer, videos
 
     def add(self, line: dict) -> None:
+        if UNSCORED in line:
+            self.partly.add(line["id"].rpartition("~")[0])
+            return
         video = self.videos.setdefault(line["sample"], len(self.videos))
         scores = line_scores(line)
         if (hit := self.hits.get(line["id"])) is not None:
-            scores = {**scores, "above_blind": scores["accuracy"] - hit}
+            scores = {**scores, ABOVE_BLIND: scores["accuracy"] - hit}
         if line["task"] == CIRCULAR:
             key = (line["id"].rpartition("~")[0], line["attempt"])
             self.rotations[key] = (video, min(scores["accuracy"], self.rotations.get(key, (video, 1.0))[1]))
@@ -74,21 +73,22 @@ class Columns:
         columns = {
             name: (np.array(values), np.array(videos)) for name, (values, videos) in self.columns.items()
         }
-        if self.rotations:
-            videos, values = zip(*self.rotations.values(), strict=True)
+        # Right under those rotations that are scored is not right under all.
+        if complete := [right for (name, _), right in self.rotations.items() if name not in self.partly]:
+            videos, values = zip(*complete, strict=True)
             columns[f"{CIRCULAR}.circular_accuracy"] = np.array(values), np.array(videos)
         for name, (reasons, clusters) in self.unread.items():
             given = np.array(reasons)
             for reason in sorted(set(reasons) - {""}):
                 columns[f"{name}.{UNREAD}{reason}"] = (given == reason).astype(float), np.array(clusters)
         found = {
-            name: mean_interval(values, videos, suite.resamples, suite.seed)
+            name: (change_interval if name.endswith(f".{ABOVE_BLIND}") else mean_interval)(values, videos)
             for name, (values, videos) in columns.items()
         }
         for name, (counts, places) in self.counts.items():
             scores = columns[name][0]
             sums, answers = cluster_sums(*columns[name])
-            macro = mean_interval(sums / answers, np.arange(len(sums)), suite.resamples, suite.seed)
+            macro = mean_interval(sums / answers, np.arange(len(sums)))
             found[name] = replace(macro, n=len(scores))
             rows = np.array(counts).reshape(len(places), -1)
             found[f"{name}{CORPUS}"] = _by_corpus(rows, np.array(places), suite)
@@ -103,11 +103,10 @@ class Columns:
 
 
 def _by_corpus(counts: np.ndarray, videos: np.ndarray, suite: Suite) -> Interval:
-    """BLEU-4 of n-gram counts (n, 10) summed over all answers, its interval by drawing videos (n,)."""
+    """BLEU-4 of n-gram counts (n, 10) summed over all answers, its interval over videos (n,)."""
     rows = np.stack([cluster_sums(column, videos)[0] for column in counts.T], 1)
-    blocks = cluster_draws(len(rows), suite.resamples, suite.seed, TEXTS)
-    drawn = np.concatenate([corpus_bleu4(rows[d].sum(1)) for d in blocks]) if len(rows) > 1 else None
-    return interval_of(float(corpus_bleu4(rows.sum(0))), drawn, len(counts))
+    without = without_parts(rows, parts_of(len(rows), suite.resamples, suite.seed))
+    return interval_of(float(corpus_bleu4(rows.sum(0))), corpus_bleu4(without), len(counts))
 
 
 def summarise(
@@ -131,40 +130,39 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
     """judgement.roc_auc and judgement.average_precision, mcq.odds_accuracy over the lines of odds.jsonl,
     clustered by video."""
     found = {}
-    of_task = {task: [line for line in lines if line["task"] == task] for task in ("judgement", "mcq")}
+    scored = [line for line in lines if UNSCORED not in line]
+    of_task = {task: [line for line in scored if line["task"] == task] for task in ("judgement", "mcq")}
     if yes := of_task["judgement"]:
         truth, scores = (np.array([line[key] for line in yes]) for key in ("right", "score"))
         numbers: dict[str, int] = {}  # cluster numbers, by first appearance
         clusters = np.array([numbers.setdefault(line["sample"], len(numbers)) for line in yes])
-        # An area is no sum over clusters: a resample is the lines of the drawn videos, (V,) -> (rows,).
+        # An area is no sum over clusters: it is of the lines of the videos that are left, (V,) -> (rows,).
         members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(np.bincount(clusters))[:-1])
         count = len(members)
         places = np.arange(count)
         ranked = frame.Ranked.of([truth[m] for m in members], [scores[m] for m in members], places)
         right = frame.Ranked.of([truth[m] for m in members], [truth[m] for m in members], places)
         best = _areas(*right.counts(np.ones(count)))
-        drawn: list[tuple] = []
-        if count > 1:
-            blocks = cluster_draws(count, suite.resamples, suite.seed, ODDS)
-            weights = (np.bincount(v, minlength=count) for v in chain.from_iterable(blocks))
-            drawn = [_areas(*ranked.counts(w)) for w in weights]
+        parts = parts_of(count, suite.resamples, suite.seed)
+        without = [_areas(*ranked.counts(parts != part)) for part in range(parts.max() + 1)]
+        units = min(sum(bool(np.any(truth[m] == right)) for m in members) for right in (0, 1))
         one = f"cannot be had: every reference is {'Yes' if truth.all() else 'No'}"
         for n, name in enumerate(AREAS):
             value = _areas(*ranked.counts(np.ones(count)))[n]
-            spread = np.array([np.nan if areas[n] is None else areas[n] for areas in drawn])
-            interval = replace(interval_of(value, spread, len(yes)), oracle=best[n])
+            left = np.array([areas[n] for areas in without], float)  # None becomes NaN
+            interval = replace(interval_of(value, left, len(yes), units), oracle=best[n])
             found[f"judgement.{name}"] = interval if value is not None else replace(interval, note=one)
     if letters := of_task["mcq"]:
         hits, where = (np.array([line[key] for line in letters]) for key in ("right", "sample"))
         # The likeliest letter of the references is their own.
-        accuracy = mean_interval(hits, where, suite.resamples, suite.seed)
+        accuracy = mean_interval(hits, where)
         found["mcq.odds_accuracy"] = replace(accuracy, oracle=1.0)
     return found
 
 
 def table(metrics: Mapping[str, Interval]) -> str:
     """Metrics as aligned text; undefined is "--". Beside a value the oracle's, what the references themselves
-    earn; below the table what a metric leaves out or lacks."""
+    earn; below the table what a metric leaves out or lacks, and why it has no interval."""
     lines = [f"{'metric':28s} {'value':>8s}  {'95 % interval':18s} {'n':>6s}  {'oracle':>6s}"]
     notes: dict[str, list[str]] = {}
     for name, m in metrics.items():
@@ -174,4 +172,6 @@ def table(metrics: Mapping[str, Interval]) -> str:
         lines.append(f"{name:28s} {value:>8s}  {interval:18s} {m.n:6d}  {oracle:>6s}")
         if m.note:
             notes.setdefault(m.note, []).append(name)
+        if m.withheld:
+            notes.setdefault(f"no interval: {m.withheld}", []).append(name)
     return "\n".join([*lines, *(f"{', '.join(names)}: {note}" for note, names in notes.items())])

@@ -252,7 +252,9 @@ def judge_run(run: str | Path, specs: list[str]) -> dict:
         rated = [r for r in some if r.rating]
         videos = np.array([r.video for r in rated])
         means = {
-            a: mean_interval(np.array([r.rating[a] for r in rated if r.rating], float), videos).row()
+            a: mean_interval(
+                np.array([r.rating[a] for r in rated if r.rating], float), videos, top=10.0
+            ).row()
             for a in ASPECTS
         }
         reasons = Counter(r.reason for r in some if r.reason and not r.rating)

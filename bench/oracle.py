@@ -10,7 +10,7 @@ from bench.answers import score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval
 from bench.suite import Item, Suite
-from bench.tasks import MISSING, UNREAD, lower_is_better
+from bench.tasks import MISSING, UNREAD, UNSCORED, lower_is_better
 from tvad.data.gold import written
 
 
@@ -48,8 +48,8 @@ def beside(
 def _of(name: str, earned: Mapping[str, Interval]) -> float | None:
     if (found := earned.get(name)) is not None:
         return found.value
-    metric = name.partition(".")[2]  # no reference is unread or missing
-    return 0.0 if metric == MISSING or metric.startswith(UNREAD) else None
+    metric = name.partition(".")[2]  # no reference is unread, missing or unscored
+    return 0.0 if metric == MISSING or metric.endswith(UNSCORED) or metric.startswith(UNREAD) else None
 
 
 def with_oracle(name: str, metric: Interval, value: float | None) -> Interval:

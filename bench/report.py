@@ -8,14 +8,16 @@ import numpy as np
 
 from bench.answers import line_scores
 from bench.blind import warnings
-from bench.compare import Difference, compare, pairs
+from bench.compare import compare, pairs
+from bench.families import Difference
 from bench.metrics import frame
 from bench.pages import Section, number, plots, render
 from bench.pages.media import Reel
-from bench.run_folder import MAPS, open_run, read_maps
+from bench.run_folder import MAPS, open_run, read_maps, unscored_lines
 from bench.shown import class_means, in_words, kind_of, reference
 from bench.suite import Item, Suite, load
 from bench.tasks import DIALOGUES, PRIMARIES, TASKS, heatmap
+from bench.unscored import told
 from tvad.common import config
 from tvad.common.files import write_whole
 from tvad.data.sample import Sample
@@ -23,7 +25,7 @@ from tvad.data.sample import Sample
 SHOWN = 6  # answers of a task
 
 
-def in_short(record: dict, lines: list[dict]) -> Section:
+def in_short(record: dict, lines: list[dict], without: list[dict]) -> Section:
     """How much was asked and how much of it could be read: what every figure below stands on."""
     unread = [s["parse_failure"] for line in lines if "parse_failure" in (s := line_scores(line))]
     read = f"{1 - np.mean(unread):.1%} could be read" if unread else "none that must be read"
@@ -31,6 +33,11 @@ def in_short(record: dict, lines: list[dict]) -> Section:
         f"{len(lines):,d} answers about {record['videos']} videos; {read}.",
         *warnings(record.get("blind", {})),
     ]
+    if without:
+        asked = len({line["id"] for line in (*lines, *without)})
+        words.insert(
+            1, f"{len(without)} of {asked} questions are unscored, and in no figure: {told(without)}."
+        )
     return Section("In short", "words.html", {"lines": words})
 
 
@@ -42,7 +49,7 @@ def changes(rows: list[Difference]) -> Section:
         return ", ".join(found) or "nothing"
 
     same = sum(row.verdict == "same" for row in rows)
-    words = [f"Better beyond its interval: {told('better')}.", f"Worse: {told('worse')}."]
+    words = [f"Better, p adjusted by family: {told('better')}.", f"Worse: {told('worse')}."]
     words.append(f"Not told apart: {same} of {len(rows)} metrics.")
     return Section("In short", "words.html", {"lines": words})
 
@@ -207,12 +214,11 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
     if against:
         shared = pairs(against, run)
         rows = compare(against, run, shared=shared)
-        rows.sort(key=lambda row: row.metric not in PRIMARIES)
         title = "Before and after, paired" + (f", {shared.told}" if shared.told else "")
         found.append(changes(rows))
         found.append(Section(title, "differences.html", {"rows": rows}))
     else:
-        found.append(in_short(record, lines))
+        found.append(in_short(record, lines, unscored_lines(run)))
     found.append(headline(metrics, open_run(against)[2] if against else None))
     found.append(Section("Metrics", "metrics.html", {"metrics": metrics}))
     found += [without_looking(record.get("blind", {})), parsing(lines), grounding(lines)]

@@ -8,23 +8,31 @@ import platform
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import blind, oracle, sight
-from bench.asking import ODDS_TASKS, Asking
+from bench import blind, oracle, sight, unscored
+from bench.asking import MOST_BYTES, ODDS_TASKS, Asking, one_by_one
 from bench.cache import ResponseCache
+from bench.inputs import Inputs, refuse_other_weights, weights
 from bench.intervals import odds_metrics, summarise
 from bench.metrics.stats import Interval
-from bench.models.base import Engine, GivesOdds, Resizes, SendsClips, Streams
+from bench.models.base import Engine, GivesOdds, HasFamily, Resizes, SendsClips, Streams
+from bench.models.by_family import read_as
+from bench.models.by_family import record as family_of
+from bench.models.options import FREE
 from bench.run_folder import (
     ANSWERS,
     MAPS,
+    METRICS,
     ODDS,
     RECORD,
+    UNMAPPED,
     Shard,
     git_commit,
     join_lines,
@@ -33,47 +41,82 @@ from bench.run_folder import (
     read_record,
     reopened,
     versions,
+    write_lines,
     write_maps,
     write_metrics,
     write_record,
 )
 from bench.suite import Suite, check_pixels, load, settled, with_notes
-from bench.tasks import HEATMAP, heatmap
+from bench.tasks import HEATMAP, UNSCORED, heatmap
 from tvad.common.errors import InputError
-from tvad.common.files import made
+from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.data.video import Frames
 
 CLIPS = 16  # whose frames are held at a time while heatmaps are made
 
 
 def run(
-    model: Engine,
+    model: Engine | Callable[[], Engine],
     model_name: str,
     suite: Suite,
     out: str | Path,
     cache: ResponseCache | None = None,
     shard: Shard | None = None,
+    opened: Mapping[str, Any] | None = None,
+    again: bool = False,
 ) -> dict[str, Interval]:
-    """Run `suite` with an open model, asking nothing that `cache` knows; returns the metrics, in the first of
-    several processes that share the run, else nothing. shard: this process's part, by default as launched.
-    Raises InputError where `out` holds another run."""
+    """Run `suite` with a model, or what opens one, asking nothing that `cache` knows; returns the metrics, in
+    the first of several processes that share the run, else nothing. shard: this process's part, by default as
+    launched; opened: what run.json says of how the model was opened; again: also ask what an earlier call has
+    left unscored. Raises InputError, before a model is opened, where `out` holds another run or is being
+    written."""
     out, shard = Path(out), shard or Shard.here()
-    made(out)
+    # Processes that share a run are one: the first holds its folder.
+    with locked(out) if shard.rank == 0 else nullcontext():
+        return _run(model, model_name, suite, out, cache, shard, dict(opened or {}), again)
+
+
+def _run(
+    model: Engine | Callable[[], Engine],
+    model_name: str,
+    suite: Suite,
+    out: Path,
+    cache: ResponseCache | None,
+    shard: Shard,
+    opened: dict[str, Any],
+    again: bool,
+) -> dict[str, Interval]:
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
     digest = suite.digest(samples)
+    _refuse_another(out, model_name, suite, digest, {}, opened)
+    kept, kept_odds = (
+        [line for line in read_all(out / name) if not (again and UNSCORED in line)]
+        for name in (ANSWERS, ODDS)
+    )
+    inputs = Inputs(out, kept)
+    inputs.check(samples)
+    before = read_record(out).get("weights") if (out / RECORD).exists() else None
+    weighed = weights(model_name, before)
+    refuse_other_weights(out, before, weighed)
+    model = model() if callable(model) else model
     sent = {"clips_as": model.video} if isinstance(model, SendsClips) else {}
-    _refuse_another(out, model_name, suite, digest, sent)
+    _refuse_another(out, model_name, suite, digest, sent, opened)
     if isinstance(model, Resizes):
         check_pixels(suite, model_name, model.pixels)
+    known = model.known if isinstance(model, HasFamily) else None
+    if known is not None and isinstance(model, HasFamily):
+        items = read_as(items, suite, known, model.picture)
+        opened = {**opened, "family": family_of(suite, known)}
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
     mine = [item for item in items if item.sample.id in own]
-    kept, kept_odds = read_all(out / ANSWERS), read_all(out / ODDS)
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
-    asking = Asking(model, suite, ClipStore(suite.rate, suite.max_frames), cache, model_name)
+    store = ClipStore(suite.rate, suite.max_frames, MOST_BYTES)
+    asking = Asking(model, suite, store, cache, model_name, known, inputs)
     # A run that goes on does not ask an endpoint again; a checkpoint may have changed.
     seen = read_record(out).get("sight") if isinstance(model, Streams) and (out / RECORD).exists() else None
     if seen is None:
@@ -81,8 +124,12 @@ def run(
     if shard.rank == 0:
         record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
         reopened(out)
-        write_record(out, {**record, **sent, "tasks_from": "suite" if named else "data", "sight": seen})
-    asking.answers(mine, shard.file(out / ANSWERS), kept)
+        record |= {**sent, **opened, "tasks_from": "suite" if named else "data", "sight": seen}
+        write_record(out, {**record, "weights": weighed})
+    try:
+        asking.answers(mine, shard.file(out / ANSWERS), kept)
+    finally:
+        inputs.keep(shard)
     odds = suite.odds and isinstance(model, GivesOdds)
     if odds:
         asking.odds([item for item in mine if item.task in ODDS_TASKS], shard.file(out / ODDS), kept_odds)
@@ -94,15 +141,24 @@ def run(
         return {}
     order = [item.id for item in items]
     lines = join_lines(out / ANSWERS, shard, order)
+    inputs.join(shard, samples)
     if cut := Counter(line["cut"] for line in lines if "cut" in line):
         why = ", ".join(f"{count} by {reason}" for reason, count in sorted(cut.items()))
         _say(f"{cut.total()} of {len(lines)} answers were cut, and are read as they stand: {why}")
     metrics = with_notes(summarise(lines, suite, hits), suite, samples)
     metrics = metrics if suite.hidden else oracle.beside(metrics, items, suite, hits)
+    metrics = unscored.beside(metrics, lines)
     if mapped:
-        metrics |= _of_maps(join_maps(out / MAPS, shard), samples, suite, asking.store, out)
+        unmapped = join_lines(out / UNMAPPED, shard, [sample.id for sample in samples])
+        metrics |= _of_maps(join_maps(out / MAPS, shard), unmapped, samples, suite, asking.store, out)
     if odds:
-        metrics |= odds_metrics(join_lines(out / ODDS, shard, order), suite)
+        likely = join_lines(out / ODDS, shard, order)
+        metrics |= unscored.beside(odds_metrics(likely, suite), likely, f"odds_{UNSCORED}")
+    if without := [line for line in lines if UNSCORED in line]:
+        _say(
+            f"{len(without)} of {len(order)} questions are unscored, and in no figure:"
+            f" {unscored.told(without)}; `bench retry {out}` asks them again"
+        )
     write_metrics(out, metrics)
     return metrics
 
@@ -131,9 +187,13 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str, sent: dict[str, str]) -> None:
+def _refuse_another(
+    folder: Path, model_name: str, suite: Suite, digest: str, sent: dict[str, str], opened: Mapping[str, Any]
+) -> None:
     """Raise InputError where the folder holds a run of something else: its answers would be kept."""
     if not (folder / RECORD).exists():
+        if left := next((name for name in (ANSWERS, METRICS) if (folder / name).exists()), None):
+            raise InputError(f"{folder}: holds {left} without {RECORD}; choose another --out")
         return
     before = read_record(folder)
     found = (before["suite_hash"], before["model"], before["suite"]["decode"])
@@ -142,11 +202,25 @@ def _refuse_another(folder: Path, model_name: str, suite: Suite, digest: str, se
             f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
             " another --out"
         )
+    given = {*(before["suite"].get("tasks") or ())} - {HEATMAP}  # maps are made anew
+    if lost := sorted(given - {*(suite.tasks or ())}):
+        raise InputError(
+            f"{folder / RECORD}: holds answers to {', '.join(lost)}, which this run does not ask for; choose"
+            " another --out"
+        )
     if sent and (earlier := before.get("clips_as", "file")) != sent["clips_as"]:
         raise InputError(
             f"{folder / RECORD}: its clips were sent as {earlier} (--video), not as {sent['clips_as']};"
             " choose another --out"
         )
+    if "opened" in before:
+        for key in sorted({*before["opened"], *opened.get("opened", {})} - {*FREE}):
+            old, new = before["opened"].get(key), opened.get("opened", {}).get(key)
+            if old != new:
+                raise InputError(
+                    f"{folder / RECORD}: its model was opened with {key} {old!r}, not {new!r}; choose another"
+                    " --out"
+                )
 
 
 def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Path, shard: Shard) -> bool:
@@ -159,22 +233,75 @@ def _write_maps(model: Engine, samples: list[Sample], store: ClipStore, out: Pat
             _say(f"heatmap: {model.name} gives no heatmaps, its metrics are left out")
         return False
     found: dict[str, np.ndarray] = {}
-    for start in range(0, len(own), CLIPS):
-        part = own[start : start + CLIPS]
-        maps = model.heatmaps([store.frames(sample) for sample in part]) or []
-        # Half precision has few numbers near 1, where maps of sure models lie: their order would be lost.
-        found |= {s.id: m.astype(np.float32) for s, m in zip(part, maps, strict=True)}
+    lines: list[dict] = []
+    for samples_of, clips in _parts(own, store, lines):
+        for sample, heat in zip(samples_of, one_by_one(model.heatmaps, clips), strict=True):
+            if isinstance(heat, Exception):
+                lines.append(_unmapped(sample, heat))
+            else:
+                # Half precision has few numbers near 1, where maps of sure models lie: their order would
+                # be lost.
+                found[sample.id] = heat.astype(np.float32)
     write_maps(shard.file(out / MAPS), found)
+    write_lines(shard.file(out / UNMAPPED), lines)
     return True
 
 
+def _parts(
+    samples: list[Sample], store: ClipStore, unread: list[dict]
+) -> Iterator[tuple[list[Sample], list[Frames]]]:
+    """Samples with their clips, at most CLIPS and MOST_BYTES at a time; of those that cannot be read a line
+    goes to `unread`."""
+    part: list[Sample] = []
+    clips: list[Frames] = []
+    for sample in samples:
+        try:
+            clip = store.frames(sample)
+        except InputError as error:
+            unread.append(_unmapped(sample, error))
+            continue
+        if part and (len(part) == CLIPS or sum(c.images.nbytes for c in (*clips, clip)) > MOST_BYTES):
+            yield part, clips
+            part, clips = [], []
+        part.append(sample)
+        clips.append(clip)
+    yield part, clips
+
+
+def _unmapped(sample: Sample, error: Exception) -> dict[str, str]:
+    line = {"id": sample.id, "task": HEATMAP, "sample": sample.id}
+    return line | {UNSCORED: unscored.reason_of(error)}
+
+
 def _of_maps(
-    maps: dict[str, np.ndarray], samples: list[Sample], suite: Suite, store: ClipStore, out: Path
+    maps: dict[str, np.ndarray],
+    unmapped: list[dict],
+    samples: list[Sample],
+    suite: Suite,
+    store: ClipStore,
+    out: Path,
 ) -> dict[str, Interval]:
-    """Heatmap metrics of all videos, and what they are made of kept in the run's folder."""
+    """Heatmap metrics of the videos that have a map, and what they are made of kept in the run's folder, with
+    why the others have none."""
     if suite.hidden:
         return {}
-    videos = {s.id: heatmap.VideoScores(s, maps[s.id].astype(np.float32), store.frames(s)) for s in samples}
-    heatmap.save_videos(out / heatmap.VIDEOS, videos)
-    found = heatmap.metrics(videos, suite.resamples, suite.seed)
-    return {f"{HEATMAP}.{name}": value for name, value in found.items()}
+    videos, without = {}, {line["id"]: line for line in unmapped}
+    for sample in samples:
+        if sample.id in without:
+            continue
+        try:
+            heat = maps[sample.id].astype(np.float32)
+            videos[sample.id] = heatmap.VideoScores(sample, heat, store.frames(sample))
+        except InputError as error:
+            without[sample.id] = _unmapped(sample, error)
+    (out / UNMAPPED).unlink(missing_ok=True)
+    if without:
+        write_lines(out / UNMAPPED, without.values())
+        _say(f"{len(without)} of {len(samples)} videos have no map: {unscored.told(without.values())}")
+    found = {}
+    if videos:
+        heatmap.save_videos(out / heatmap.VIDEOS, videos)
+        figures = heatmap.metrics(videos, suite.resamples, suite.seed)
+        found = {f"{HEATMAP}.{name}": value for name, value in figures.items()}
+    asked = [without.get(s.id, {"task": HEATMAP, "sample": s.id}) for s in samples]
+    return unscored.beside(found, asked)

@@ -1,10 +1,13 @@
 """A run's folder: who writes which file, and the one reader of it.
 
     run.json        model, suite and its hash, versions, seed, device, git commit, command line, time
-    samples.jsonl   a line an answer; appended while it is asked, in the order of the questions at the end
+    samples.jsonl   a line an answer, or why a question has none; appended while it is asked, in the order
+                    of the questions at the end
     odds.jsonl      a line a question whose choices' likelihood was asked (`odds: true`)
     heatmaps.npz    the model's maps, (T', h, w) a video
     heatmap_videos.npz  what heatmap metrics need of a video, by bench.tasks.heatmap, which also reads it
+    inputs.jsonl    the digest of every video that was shown (`bench.inputs`)
+    unmapped.jsonl  why a video has no map; only where one has none
     metrics.json    {"task.metric": {"value", "low", "high", "n"}}; its presence says that the run is finished
 
 A file is resumable by its lines: a kill cuts at most the last one, which is dropped. Processes that share a
@@ -24,16 +27,19 @@ from typing import Any
 import numpy as np
 
 from bench.metrics.stats import Interval
+from bench.tasks import UNSCORED
 from bench.tasks.heatmap import VIDEOS
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, replacing, write_whole
 from tvad.common.formats import Format
 
-RECORD, ANSWERS, ODDS, MAPS, METRICS = (
+RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS = (
     "run.json",
     "samples.jsonl",
     "odds.jsonl",
     "heatmaps.npz",
+    "unmapped.jsonl",
+    "inputs.jsonl",
     "metrics.json",
 )
 RUN = Format("bench-run")
@@ -41,7 +47,7 @@ RUN = Format("bench-run")
 
 def read_lines(path: Path) -> list[dict]:
     """Lines of a JSONL file that is appended to; a last line that a kill cut is dropped, a missing file has
-    none. Raises InputError that names the line that is no JSON."""
+    none. Raises InputError that names the line that is no JSON object."""
     if not path.exists():
         return []
     # Only what ends with a newline is whole: after the last one stands "" or the beginning of a line.
@@ -52,6 +58,8 @@ def read_lines(path: Path) -> list[dict]:
             found += [parse_json(line)] if line else []
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{n}: not JSON ({str(error)[:200]})") from error
+        if found and not isinstance(found[-1], dict):
+            raise InputError(f"{path}:{n}: expected an object, found {type(found[-1]).__name__}")
     return found
 
 
@@ -74,7 +82,7 @@ def reopened(folder: Path) -> None:
 def emptied(folder: Path) -> None:
     """Nothing of an earlier run is left, and at no moment half of it passes for a whole one."""
     reopened(folder)
-    for name in (ANSWERS, ODDS, MAPS, "judge.json", "report.html"):
+    for name in (ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, "judge.json", "report.html"):
         for file in (folder / name, *parts(folder / name)):
             file.unlink(missing_ok=True)
 
@@ -105,10 +113,26 @@ def read_record(folder: str | Path) -> dict:
 
 
 def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
-    """(run.json, lines of samples.jsonl, metrics.json). Raises InputError that names what is missing."""
+    """(run.json, lines of samples.jsonl that are answers, metrics.json). Raises InputError that names what is
+    missing."""
     folder, record = Path(folder), read_record(folder)
     metrics = _read_json(folder / METRICS)
-    return record, read_lines(folder / ANSWERS), metrics
+    return record, [line for line in answer_lines(folder / ANSWERS) if UNSCORED not in line], metrics
+
+
+def unscored_lines(folder: str | Path) -> list[dict]:
+    """Lines of samples.jsonl of questions that have no answer."""
+    return [line for line in answer_lines(Path(folder, ANSWERS)) if UNSCORED in line]
+
+
+def answer_lines(path: Path) -> list[dict]:
+    """Lines of a samples.jsonl. Raises InputError that names the line that is none."""
+    lines = read_lines(path)
+    for n, line in enumerate(lines, 1):
+        wanted = ("attempt", *(() if UNSCORED in line else ("response", "scores", "defects")))
+        if missing := [key for key in wanted if key not in line]:
+            raise InputError(f"{path}:{n}: no line of a run (no {missing[0]!r})")
+    return lines
 
 
 @dataclass(frozen=True)
@@ -159,8 +183,14 @@ def parts(path: Path) -> list[Path]:
 def read_all(path: Path) -> list[dict]:
     """Lines of a file and of its parts, however many processes wrote them before a kill; each once, though a
     kill while parts are joined leaves it in two files."""
-    lines = (line for file in (path, *parts(path)) for line in read_lines(file))
-    return list({(line["id"], line.get("attempt", 0)): line for line in lines}.values())
+    found = {}
+    for file in (path, *parts(path)):
+        for n, line in enumerate(read_lines(file), 1):
+            for key in ("id", "task", "sample"):
+                if not isinstance(line.get(key), str):
+                    raise InputError(f"{file}:{n}: no line of a run (no {key!r})")
+            found[line["id"], line.get("attempt", 0)] = line
+    return list(found.values())
 
 
 def join_lines(path: Path, shard: Shard, ids: Iterable[str]) -> list[dict]:

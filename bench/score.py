@@ -30,7 +30,8 @@ from bench.run_folder import ANSWERS, RECORD, emptied, read_record, write_metric
 from bench.suite import Item, Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
-from tvad.common.files import made, parse_json, replacing
+from tvad.common.files import parse_json, replacing
+from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data import truth
 from tvad.data.check import Problem
@@ -178,7 +179,7 @@ def _score_heatmaps(
     kept = {name: m for name, m in found.items() if mapped or name.partition(":")[0] in heatmap.OF_FRAMES}
     # Of every video the share of frames without a score.
     unscored = [float((maps[s.id][1] < 0).mean()) if s.id in maps else 1.0 for s in samples]
-    missing = mean_interval(np.array(unscored), np.arange(len(samples)), suite.resamples, suite.seed)
+    missing = mean_interval(np.array(unscored), np.arange(len(samples)))
     if partly := sum(0 < share < 1 for share in unscored):
         missing = replace(missing, note=f"frames behind the last snippet of {partly} videos take no part")
     missing = replace(missing, oracle=0.0)
@@ -239,8 +240,8 @@ def score(
 ) -> tuple[dict[str, Interval], list[Problem]]:
     """Score a predictions file, or with `form` the log of another tool (`bench.logs.FORMATS`), whose answers
     are to `task`; returns the metrics and the lines rejected. opened: the suite's samples and items, where
-    they have been loaded before. Raises InputError where no line could be used, and for a folder
-    that holds a model's run; an earlier scoring in it stays whole until this one can take its place."""
+    they have been loaded before. Raises InputError where no line could be used, and for a folder that holds
+    another run; an earlier scoring of the same file in it stays whole until this one can take its place."""
     if suite.hidden:
         raise InputError(
             f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score"
@@ -258,9 +259,23 @@ def score(
             of_heatmaps.append((n, row))
         else:
             answers.add(n, row)
-    out = Path(out)
-    _refuse_run(out)
-    made(out)
+    with locked(out):
+        return _into(Path(out), predictions, suite, named, samples, answers, of_heatmaps, rejected)
+
+
+def _into(
+    out: Path,
+    predictions: str | Path,
+    suite: Suite,
+    named: bool,
+    samples: list[Sample],
+    answers: "Answers",
+    of_heatmaps: list[tuple[int, dict]],
+    rejected: list[Problem],
+) -> tuple[dict[str, Interval], list[Problem]]:
+    """`score` into a folder that is held."""
+    items, digest = answers.items, suite.digest(samples)
+    _refuse_run(out, public(f"{PREDICTIONS}{predictions}"), digest)
     videos, maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite)
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)
@@ -281,7 +296,7 @@ def score(
         record = {
             "model": public(f"{PREDICTIONS}{predictions}"),
             "suite": asdict(suite),
-            "suite_hash": suite.digest(samples),
+            "suite_hash": digest,
             "tasks_from": "suite" if named else "data",
             "videos": len(samples),
             "answered": answered,
@@ -297,10 +312,18 @@ def score(
     return metrics, rejected
 
 
-def _refuse_run(folder: Path) -> None:
-    """Raise InputError where the folder holds what a model has answered: it would be lost."""
-    if (folder / RECORD).exists() and not (model := read_record(folder)["model"]).startswith(PREDICTIONS):
-        raise InputError(f"{folder / RECORD}: holds a run of {model}; choose another --out")
+def _refuse_run(folder: Path, model: str, digest: str) -> None:
+    """Raise InputError where the folder holds anything but a scoring of this file on this suite: it would be
+    lost."""
+    if (folder / RECORD).exists():
+        before = read_record(folder)
+        if (before["model"], before["suite_hash"]) != (model, digest):
+            raise InputError(
+                f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
+                " another --out"
+            )
+    elif (folder / ANSWERS).exists():
+        raise InputError(f"{folder}: holds {ANSWERS} without {RECORD}; choose another --out")
 
 
 def _scored(items: list[Item], responses: list[str | None], suite: Suite) -> Iterator[dict]:

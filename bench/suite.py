@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
 from bench.metrics.stats import Interval
+from bench.models.options import ModelOptions
 from bench.tasks import CIRCULAR, DIALOGUES, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Reading, table_of
@@ -72,13 +73,20 @@ class Suite:
     """At most so many pixels of a clip, counted once a time step: 3584 x 28 x 28 are 3584 video tokens of
     Qwen2.5-VL, whatever the number of frames."""
     max_videos: int | None = None
-    """Only the first so many videos; default all."""
+    """Only the first so many videos, in the data set's order, which may be by class; default all."""
+    limit: int | None = None
+    """Only so many videos, drawn at random by `seed`: the same of any order, those of a smaller number among
+    them; default all."""
     decode: Decode = field(default_factory=Decode)
     """How answers are drawn."""
+    families: dict[str, list[str]] | None = None
+    """Metrics (task.metric) that are judged together when two runs are compared: family: metrics, the first
+    ones first. Default: primary, the first metrics of the tasks; what no family names is the family other."""
     resamples: int = 2000
-    """Of the bootstrap behind every interval (heatmaps: at most 300)."""
+    """Into so many parts at most the videos are parted, each left out once, for the intervals of what is no
+    mean (heatmaps: at most 300 parts)."""
     seed: int = 0
-    """Of the bootstrap and of the blind baselines."""
+    """Of those parts, where there are more videos, and of the blind baselines."""
     drop_bad_rows: bool = False
     """Leave bad rows out and name them, in place of refusing the data set."""
     prompt: str = "tvad"
@@ -87,6 +95,8 @@ class Suite:
     """How answers are read (`tvad.answer.parse`)."""
     reading: Reading = field(default_factory=Reading)
     """What the protocol leaves open: marks of reasoning, the unit of boxes, names of classes."""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    """How the model is opened; on the command line --model.KEY VALUE."""
     odds: bool = False
     """Also ask engines that give log-probabilities how likely Yes is against No, and each letter."""
     hidden: bool = False
@@ -96,12 +106,22 @@ class Suite:
         for task in self.tasks or ():
             if task not in NAMES:
                 raise InputError(f"tasks: unknown task {task!r}; known: {', '.join(NAMES)}")
+        named: dict[str, str] = {}
+        for family, metrics in (self.families or {}).items():
+            for metric in metrics:
+                if metric.partition(".")[0] not in NAMES or not metric.partition(".")[2]:
+                    raise InputError(f"families.{family}: {metric!r} is no task.metric of a known task")
+                if (first := named.setdefault(metric, family)) != family or metrics.count(metric) > 1:
+                    raise InputError(f"families.{family}: {metric!r} is in {first} already")
         for key, value, least in (
             ("resamples", self.resamples, 1),
             ("decode.n", self.decode.n, 1),
             ("decode.max_tokens", self.decode.max_tokens, 1),
             ("decode.temperature", self.decode.temperature, 0),
             ("max_videos", self.max_videos, 1),
+            ("limit", self.limit, 1),
+            ("seed", self.seed, 0),
+            ("decode.seed", self.decode.seed, 0),
         ):
             if value is not None and not least <= value < math.inf:
                 raise InputError(f"{key} is {value:g}, expected {least} or more")
@@ -125,6 +145,7 @@ class Suite:
         fixed |= {
             k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
         }
+        fixed |= {"limit": self.limit} if self.limit is not None else {}
         fixed |= Budget.of(self).given
         fixed |= {"reading": asdict(self.reading)} if self.reading != Reading() else {}
         found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True, allow_nan=False)}, [".encode())
@@ -229,6 +250,18 @@ def settled(suite: Suite, samples: list[Sample]) -> Suite:
     return replace(suite, tasks=tasks)
 
 
+def drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+    """At most `limit` of the samples, drawn by their names, in their order."""
+    if limit is None:
+        return samples
+    named = {
+        sample.id: hashlib.sha256(f"{seed} {sample.id}".encode(errors="backslashreplace"))
+        for sample in samples
+    }
+    chosen = set(sorted(named, key=lambda name: named[name].digest())[:limit])
+    return [sample for sample in samples if sample.id in chosen]
+
+
 def _samples(suite: Suite) -> list[Sample]:
     """Of a data set's folder; of a VAU-Bench CSV, whose answers can be scored without its videos."""
     if not is_table(suite.data):
@@ -244,7 +277,7 @@ def _samples(suite: Suite) -> list[Sample]:
 def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     """The suite's samples and its question items, in a fixed order."""
     every = _samples(suite)
-    samples = every[: suite.max_videos]
+    samples = drawn(every[: suite.max_videos], suite.limit, suite.seed)
     suite = settled(suite, samples)
     items = [item for sample in samples for item in _items(sample, suite, suite.tasks or [])]
     asked = {item.task for item in items}

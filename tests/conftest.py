@@ -34,6 +34,7 @@ KEY = "sesame"  # of the server
 OUTSIDE = {
     "data/vau_bench": "three annotation files of VAU-Bench (test_msad.csv, test_ucf_crime.csv, val.csv)",
     "data/ubnormal": "two clips of UBnormal and its official split lists",
+    "data/shanghaitech_tvau": "ShanghaiTech's windows, texts and four clips as T-VAU's authors made them",
     "data/shanghaitech_tracks": "anomaly tracks of 30 ShanghaiTech test videos",
     "foreign": "a script that builds tiny checkpoints of fifteen families",
     "golden/rbdc_tbdc_shanghaitech": "RBDC and TBDC of a public program on those tracks",
@@ -83,6 +84,17 @@ def scenes(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     generate(ScenesConfig(split="test", clips=16, seed=3, max_crowd=4), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory) -> Path:
+    """Tiny checkpoints of families that this project did not make, a folder each."""
+    script = shared("foreign/build_checkpoints.py")
+    out = tmp_path_factory.mktemp("families")
+    command = [sys.executable, str(script), "--out", str(out), "--tokenizer", str(SHIPPED / "tokenizer.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    return out
 
 
 def untrained(config: str, folder: Path, **switches) -> Path:

@@ -42,6 +42,7 @@ FILES = {
     "export": "bench export no --out PLACE",
     "import": "bench import no --suite scenes --task mcq --out PLACE",
     "markdown": "bench compare no no --markdown PLACE",
+    "json": "bench compare no no --json PLACE",
     "junit": "bench compare no no --gate reasoning --junit PLACE",
     "gate": "leaderboard gate no --against no --suite no --url no --markdown PLACE",
     "gate-junit": "leaderboard gate no --against no --suite no --url no --junit PLACE",

@@ -6,11 +6,27 @@ from typing import Any
 from tvad.data.questions import lettered
 from tvad.data.sample import Question
 
-SYSTEM = (
-    "Reason inside <think></think>, then answer inside <answer></answer>. When asked for a time, add"
-    " <glue>[start, end]</glue> in seconds, or <glue>none</glue>. When asked for a place, add <box>[x1, y1,"
-    " x2, y2]</box>, 0 to 1000."
-)
+# A place in each unit of boxes (`tvad.answer.boxes`); the protocol's is the first.
+PLACES = {
+    "permille": "[x1, y1, x2, y2]</box>, 0 to 1000.",
+    "permille_yx": "[y1, x1, y2, x2]</box>, 0 to 1000.",
+    "unit": "[x1, y1, x2, y2]</box>, 0 to 1.",
+    "percent": "[x1, y1, x2, y2]</box>, 0 to 100.",
+    "pixels": "[x1, y1, x2, y2]</box>, in pixels of the picture.",
+    "loc": "</box> with four <loc> tokens in it: y1, x1, y2, x2.",
+}
+
+
+def system(boxes: str = "permille") -> str:
+    """The message that states the protocol, with boxes in a unit of PLACES."""
+    return (
+        "Reason inside <think></think>, then answer inside <answer></answer>. When asked for a time, add"
+        " <glue>[start, end]</glue> in seconds, or <glue>none</glue>. When asked for a place, add <box>"
+        f"{PLACES[boxes]}"
+    )
+
+
+SYSTEM = system()
 
 
 def question_text(question: Question) -> str:
@@ -81,12 +97,16 @@ STYLES = ("tvad", "vau_r1", "vau_r1_no_think")
 
 
 def asked(
-    question: Question, style: str = "tvad", video: Any = None, history: tuple[tuple[str, str], ...] = ()
+    question: Question,
+    style: str = "tvad",
+    video: Any = None,
+    history: tuple[tuple[str, str], ...] = (),
+    boxes: str = "permille",
 ) -> list[dict]:
-    """Chat messages for a question in a style. VAU-R1's is one user turn, text before video, without a system
-    message."""
+    """Chat messages for a question in a style; boxes: their unit, in which the answer is read. VAU-R1's is
+    one user turn, text before video, without a system message."""
     if style == "tvad":
-        return messages(question_text(question), video, history)
+        return messages(question_text(question), video, history, boxes)
     if style not in STYLES:
         raise ValueError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
     part = {"type": "video"} if video is None else {"type": "video", "video": video}
@@ -99,10 +119,12 @@ def asked(
     return turns
 
 
-def messages(text: str, video: Any = None, history: tuple[tuple[str, str], ...] = ()) -> list[dict]:
+def messages(
+    text: str, video: Any = None, history: tuple[tuple[str, str], ...] = (), boxes: str = "permille"
+) -> list[dict]:
     """Chat messages: the protocol, the video, earlier turns (question, answer), then `text`. `video` goes
-    into the video part."""
-    turns: list[dict] = [{"role": "system", "content": [{"type": "text", "text": SYSTEM}]}]
+    into the video part; boxes: their unit."""
+    turns: list[dict] = [{"role": "system", "content": [{"type": "text", "text": system(boxes)}]}]
     part = {"type": "video"} if video is None else {"type": "video", "video": video}
     for n, (asked, answered) in enumerate([*history, (text, "")]):
         content: list[dict] = [{"type": "text", "text": asked}]

@@ -5,11 +5,10 @@ no class.
 """
 
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 
-from bench.metrics.stats import LABELS, Interval, cluster_draws, cluster_ids, interval_of
+from bench.metrics.stats import RARE, Interval, cluster_ids, interval_of, parts_of, without_parts
 
 
 def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -57,36 +56,33 @@ def metrics(
     predicted: list[str | None],
     videos: np.ndarray,
     positive: str | None,
-    resamples: int,
+    parts: int,
     seed: int,
 ) -> dict[str, Interval]:
     """{"balanced_accuracy", "f1"}: F1 of `positive`, or macro where it is None. Where the truth holds one
     class alone they say so: an answer that never changes is then right; F1 of a class that never occurs is
-    None."""
+    None. Where a class occurs in fewer than RARE videos they have no interval: another sample of videos might
+    lack it. parts: into how many the videos are parted at most, for the intervals."""
     classes = sorted(set(truth))
     counts = per_video(truth, predicted, videos, classes)
     which = classes.index(positive) if positive in classes else None
     one = f"one class alone occurs, {classes[0]}" if len(classes) == 1 else None
     functions = {"balanced_accuracy": balanced_accuracy, "f1": lambda c: f1(c, which)}
-    # Counts add up over videos: a resample's confusion matrix is the sum of its videos', (resamples, C, C +
-    # 1).
-    drawn = (
-        np.stack(
-            [
-                counts[d].sum(0)
-                for d in chain.from_iterable(cluster_draws(len(counts), resamples, seed, LABELS))
-            ]
-        )
-        if len(counts) > 1
-        else None
-    )
+    # Counts add up over videos, (P, C, C + 1): all but those of each part.
+    without = without_parts(counts, parts_of(len(counts), parts, seed))
     total = counts.sum(0)
     found = {
-        name: replace(
-            interval_of(float(call(total)), None if drawn is None else call(drawn), len(truth)), note=one
-        )
+        name: replace(interval_of(float(call(total)), call(without), len(truth)), note=one)
         for name, call in functions.items()
     }
+    in_videos = dict(zip(classes, (counts.sum(-1) > 0).sum(0).tolist(), strict=True))
+    rarest = min(in_videos, key=lambda name: in_videos[name])
+    if in_videos[rarest] < RARE:
+        why = f"{rarest[:40]} is in fewer than {RARE} videos"
+        found = {
+            name: m if m.low is None else replace(m, low=None, high=None, withheld=why)
+            for name, m in found.items()
+        }
     if positive is not None and which is None:
         found["f1"] = Interval(None, None, None, len(truth), f"cannot be had: nothing is {positive}")
     return found

@@ -1,27 +1,29 @@
-"""Intervals and comparisons: bootstrap over clusters (videos), paired where two runs answer the same items.
+"""Intervals of one run's figures: Wilson's, for as many independent videos as the answers are worth.
 
-A percentile interval (Efron, 1979) of a statistic over clusters drawn with replacement: questions of one
-video share its difficulty, so the video is what is drawn and its questions move together. `cluster_draws`
-alone decides what is drawn; whatever has an interval in this project goes through it.
+Questions of one video share its difficulty, so what counts is the video: every figure is computed again
+without each of them (the jackknife), which gives its variance and so the number of independent videos that
+would have the same. One rule for means and for what is no mean (areas, F1, BLEU by corpus, RBDC); it was
+chosen by simulation (`bench.coverage`, docs/measurements/coverage.md). Where it has not been shown to hold no
+interval is given, and `withheld` says why. Two runs: `bench.metrics.paired`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.metrics import finite
 
-# What draws from a stream of its own: two statistics of one suite and seed are not drawn alike by accident.
-MEANS, HEATMAPS, LABELS, ODDS, TEXTS = range(5)
-CHUNK = 1 << 16  # numbers drawn at a time: more would leave the processor's cache, fewer would be a loop
+FEWEST = 4  # videos below which no interval has been shown to hold
+RARE = 5  # videos of a class below which a mean over classes has none
+UNEVEN = 0.5  # share of the videos that they must be worth, where they hold unlike numbers of questions
 
 
 @dataclass(frozen=True)
 class Interval:
     """A value with its 95 % interval and the number of items; low and high are None where they cannot be
-    had. `note`: in a line, why the value cannot be had, or what was left out; `oracle`: what the references
-    themselves earn; `ceiling`: the same, where it is less than 1 and more is better."""
+    had. `note`: in a line, why the value cannot be had, or what was left out; `withheld`: why a value has no
+    interval; `oracle`: what the references themselves earn; `ceiling`: the same, where it is less than 1 and
+    more is better."""
 
     value: float | None
     low: float | None
@@ -30,21 +32,17 @@ class Interval:
     note: str | None = None
     ceiling: float | None = None
     oracle: float | None = None
+    withheld: str | None = None
 
     def row(self) -> dict:
-        own = (("note", self.note), ("ceiling", self.ceiling), ("oracle", self.oracle))
+        own = (
+            ("note", self.note),
+            ("ceiling", self.ceiling),
+            ("oracle", self.oracle),
+            ("withheld", self.withheld),
+        )
         told = {k: v for k, v in own if v is not None}
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n} | told
-
-
-def cluster_draws(clusters: int, resamples: int, seed: int, stream: int = MEANS) -> Iterator[np.ndarray]:
-    """Numbers of the clusters drawn in each of `resamples` resamples, in blocks (rows, clusters): as many as
-    there are, with replacement. The same seed, number of clusters and stream give the same draws, however
-    they are cut into blocks, so that two runs on the same videos are resampled alike."""
-    rng = np.random.default_rng([seed, clusters, stream])
-    rows = max(1, CHUNK // clusters)
-    for start in range(0, resamples, rows):
-        yield rng.integers(0, clusters, (min(rows, resamples - start), clusters), dtype=np.int32)
 
 
 def cluster_ids(clusters: np.ndarray) -> np.ndarray:
@@ -58,79 +56,95 @@ def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, 
     return np.bincount(ids, weights=values), np.bincount(ids).astype(float)
 
 
-def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(resamples,) means: the sum over the drawn clusters by the number of values in them, which differs from
-    draw to draw (a ratio, not a mean of means)."""
-    blocks = cluster_draws(len(sums), resamples, seed)
-    return np.concatenate([sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in blocks])
+def parts_of(videos: int, most: int, seed: int) -> np.ndarray:
+    """(V,) which part each video is left out with: one of its own, or of more than `most` videos one of as
+    many parts of nearly equal size, drawn by the seed."""
+    numbers = np.arange(videos)
+    return numbers if videos <= most else np.random.default_rng([seed, videos]).permutation(videos) % most
 
 
-def mean_interval(
-    values: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95
+def without_parts(rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Sums over all videos but those of each part: rows (V, ...), parts (V,) -> (P, ...)."""
+    sums = np.zeros((parts.max() + 1, *rows.shape[1:]))
+    np.add.at(sums, parts, rows)
+    return rows.sum(0) - sums
+
+
+def evenness(counts: np.ndarray) -> np.ndarray:
+    """How many videos of equal size are worth (..., V) of these sizes (Kish, 1965): (sum n)^2 / sum n^2."""
+    return counts.sum(-1) ** 2 / (counts**2).sum(-1)
+
+
+def bounds(
+    value: np.ndarray, without: np.ndarray, units: np.ndarray, videos: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of values (...,) in 0..1 from the values without each video (..., V).
+
+    The number m of independent ones makes value (1 - value) / m the variance: the jackknife's, and that of
+    half a pretended video that is all right and half a one that is all wrong (as Jeffreys' prior has half an
+    answer each), among `units`: what did not happen in few videos may yet. Where nothing varies m is `units`.
+    The interval is the wider of Wilson's (1927), with Student's quantile of `videos` - 1, and Clopper and
+    Pearson's (1934), both for m."""
+    from scipy.special import betaincinv, stdtrit  # seconds of import that few commands need
+
+    value, count = np.clip(value, 0, 1), without.shape[-1]
+    variance = without.var(-1) * (count - 1)
+    seen = np.maximum(value * (1 - value), 1e-14)
+    pretended = (value**2 + (1 - value) ** 2) / (2 * units**2)
+    m = np.where(variance > 1e-14, seen / (variance + pretended), units)
+    m = np.maximum(m, np.minimum(units, seen / np.maximum(variance, 1e-14)))
+    tail = (1 - level) / 2
+    z = -stdtrit(np.maximum(videos - 1, 1), tail)
+    half = z / (1 + z * z / m) * np.sqrt(value * (1 - value) / m + z * z / (4 * m * m))
+    centre = (value + z * z / (2 * m)) / (1 + z * z / m)
+    hits, misses = value * m, (1 - value) * m
+    lowest = np.where(hits > 1e-9, betaincinv(np.maximum(hits, 1e-9), misses + 1, tail), 0)
+    highest = np.where(misses > 1e-9, betaincinv(hits + 1, np.maximum(misses, 1e-9), 1 - tail), 1)
+    return np.maximum(0, np.minimum(centre - half, lowest)), np.minimum(1, np.maximum(centre + half, highest))
+
+
+def interval_of(
+    value: float | None,
+    without: np.ndarray,
+    count: int,
+    units: float | None = None,
+    videos: float | None = None,
+    level: float = 0.95,
 ) -> Interval:
-    """Mean of (n,) values with a percentile interval over clusters (n,): items of one video move together.
-    Raises ValueError for a value that is no finite number."""
-    values = finite("values", values)
-    if len(values) == 0:
-        return Interval(None, None, None, 0)
-    sums, counts = cluster_sums(values, clusters)
-    drawn = None if len(sums) < 2 else _resampled_means(sums, counts, resamples, seed)
-    return interval_of(float(values.mean()), drawn, len(values), level)
-
-
-def interval_of(value: float | None, drawn: np.ndarray | None, count: int, level: float = 0.95) -> Interval:
-    """Percentile interval from resampled values (resamples,), NaN where the statistic is undefined; no bounds
-    where the value is undefined, most of the resamples are, or there are none (`drawn` None: one cluster)."""
+    """The interval of a value in 0..1 from the values without each part of the videos (P,), NaN where they
+    are undefined. units: how many videos it rests on where all questions of a video are alike (default P);
+    videos: what their number is worth (default P)."""
     if value is None or np.isnan(value):
         return Interval(None, None, None, count)
-    values = np.zeros(0) if drawn is None else np.asarray(drawn, float)
-    known = values[~np.isnan(values)]
-    if len(known) < max(2, len(values) // 2):
-        return Interval(value, None, None, count)
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    known = without[~np.isnan(without)]
+    if len(known) < FEWEST:
+        few = f"fewer than {FEWEST} videos" if len(without) < FEWEST else "undefined without most videos"
+        return Interval(value, None, None, count, withheld=few)
+    videos = len(known) if videos is None else videos
+    if videos < UNEVEN * len(known):
+        uneven = f"{len(known)} videos with unlike numbers of questions, worth {videos:.0f}"
+        return Interval(value, None, None, count, withheld=uneven)
+    rests = np.array(len(known) if units is None else max(1.0, units))
+    low, high = bounds(np.array(value), known, rests, np.array(videos), level)
     return Interval(value, float(low), float(high), count)
 
 
-def share_beyond(
-    values: np.ndarray, clusters: np.ndarray, bound: float, resamples: int = 2000, seed: int = 0
-) -> float:
-    """Bootstrap p-value of "the mean is at least `bound`": (1 + resampled means that are) / (1 + resamples),
-    never 0 (Davison and Hinkley, 1997, chapter 4)."""
-    sums, counts = cluster_sums(finite("values", values), clusters)
-    means = _resampled_means(sums, counts, resamples, seed)
-    return float((1 + (means >= bound).sum()) / (resamples + 1))
-
-
-def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
-    """Exact two-sided McNemar test of paired right/wrong answers (n,): p-value of as uneven a split of those
-    that changed."""
-    before, after = finite("before", before).astype(bool), finite("after", after).astype(bool)
-    lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    from scipy.stats import binomtest  # seconds of import that few commands need
-
-    return 1.0 if lost + won == 0 else float(binomtest(min(lost, won), lost + won, 0.5).pvalue)
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down adjustment (1979) of several p-values, in the given order: the i-th smallest of k
-    times k - i + 1, never below one before it."""
-    order = np.argsort(finite("p-values", p_values), kind="stable")
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = highest
-    return adjusted
-
-
-def paired_interval(
-    before: np.ndarray,
-    after: np.ndarray,
-    clusters: np.ndarray,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+def mean_interval(
+    values: np.ndarray, clusters: np.ndarray, level: float = 0.95, top: float = 1.0
 ) -> Interval:
-    """Mean of after - before over the same items, with its interval over clusters."""
-    return mean_interval(
-        np.asarray(after, float) - np.asarray(before, float), clusters, resamples, seed, level
-    )
+    """Mean of (n,) values in 0..`top` with its interval over clusters (n,): items of one video move together.
+    Raises ValueError for a value that is no finite number, or outside."""
+    values = finite("values", values)
+    if len(values) == 0:
+        return Interval(None, None, None, 0)
+    if values.min() < -1e-9 or values.max() > top + 1e-9:
+        raise ValueError(f"values must be in 0 to {top:g}, found {values.min():g} to {values.max():g}")
+    sums, counts = cluster_sums(values / top, clusters)
+    if len(sums) < FEWEST:
+        return interval_of(float(values.mean()), sums, len(values))
+    worth = float(evenness(counts))
+    without = (sums.sum() - sums) / (counts.sum() - counts)
+    found = interval_of(float(values.mean()) / top, without, len(values), worth, worth, level)
+    if found.low is None or found.high is None:
+        return Interval(float(values.mean()), None, None, len(values), withheld=found.withheld)
+    return Interval(float(values.mean()), found.low * top, found.high * top, len(values))

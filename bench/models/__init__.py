@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.models.base import Engine
 from tvad.common.errors import InputError
-from tvad.common.shipped import checkpoint
+from tvad.common.hub import folder
 from tvad.data.video import Budget
 
 
@@ -70,14 +70,22 @@ def is_checkpoint(spec: str) -> bool:
 
 
 def load(spec: str, **options: Any) -> Engine:
-    """Open a model given as KIND:PATH (baseline:NAME, openai:NAME@URL). Raises InputError for an unknown
-    kind, an unusable path, or an option that the kind does not take."""
+    """Open a model given as KIND:PATH (a folder, a name at the hub; baseline:NAME, openai:NAME@URL).
+    options: as `ModelOptions.given` has them. Raises InputError for an unknown kind, an unusable path, or an
+    option that the kind does not take."""
+    check(spec, options)
+    kind, _, path = spec.partition(":")
+    if KINDS[kind].checkpoint:
+        path = folder(path)
+    return _call(kind, KINDS[kind].opens(), (path,), options)
+
+
+def check(spec: str, options: dict[str, Any]) -> None:
+    """Raise InputError for an unknown kind, or an option that it does not take: before anything is loaded."""
     kind, _, path = spec.partition(":")
     if kind not in KINDS or not path:
         raise InputError(f"model {spec!r}: expected KIND:PATH with KIND one of {', '.join(KINDS)}")
-    if KINDS[kind].checkpoint:
-        path = checkpoint(path)
-    return _call(kind, KINDS[kind].opens(), (path,), options)
+    _known(kind, KINDS[kind].opens(), 1, options)
 
 
 def open_engine(
@@ -121,8 +129,12 @@ def open_engine(
 
 
 def _call(kind: str, opener: Callable[..., Any], given: tuple, options: dict[str, Any]) -> Any:
-    known = list(inspect.signature(opener).parameters)[len(given) :]
+    _known(kind, opener, len(given), options)
+    return opener(*given, **options)
+
+
+def _known(kind: str, opener: Callable[..., Any], given: int, options: dict[str, Any]) -> None:
+    known = list(inspect.signature(opener).parameters)[given:]
     for key in options:
         if key not in known:
             raise InputError(f"{kind}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
-    return opener(*given, **options)

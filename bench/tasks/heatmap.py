@@ -6,15 +6,14 @@ published protocols would print 1.
 """
 
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from bench.metrics import detection, frame
-from bench.metrics.stats import HEATMAPS, Interval, cluster_draws, interval_of
+from bench.metrics.paired import change_of, pseudo_values, sign_flip
+from bench.metrics.stats import Interval, interval_of, parts_of
 from tvad.common.errors import InputError
 from tvad.common.files import replacing
 from tvad.data import faults, truth
@@ -31,7 +30,7 @@ FRAMES, PIXELS, REGIONS = range(3)
 NEEDS = {"pixel_auc": PIXELS, "rbdc": REGIONS, "tbdc": REGIONS}  # the others: FRAMES
 # What a run keeps of every video, so that two runs can be compared without the data.
 VIDEOS = "heatmap_videos.npz"
-RESAMPLES = 300
+PARTS = 300  # of the videos at most, for the intervals: each costs an RBDC over all others
 NAME = 40  # characters of a class in a metric's name
 NAMED = 3  # videos that a note names, of those left out
 SHARES = 1000  # scores by which a video's normal pixels are kept, and as many of its anomalous ones
@@ -135,6 +134,11 @@ class VideoScores:
     @property
     def num_frames(self) -> int:
         return len(self.scores)
+
+    def differs(self, other: "VideoScores") -> bool:
+        """Whether another run's answer to the same video is another."""
+        fields = ("scores", "detections", "pixels")
+        return not all(np.array_equal(getattr(self, f), getattr(other, f)) for f in fields)
 
     def oracle(self) -> "VideoScores":
         """The same video with its truth for an answer: labels as scores, masks as maps, tracks as
@@ -251,6 +255,15 @@ class Figures:
         found |= detection.rbdc_tbdc(*_rows(regions)) if regions else {"rbdc": None, "tbdc": None}
         return {name: found[name] for name in self.over}
 
+    def units(self, name: str) -> int:
+        """How many videos a metric rests on, were all that a video holds alike: of an area the fewer of those
+        with a normal and with an anomalous frame or pixel."""
+        shown = [self.videos[n] for n in np.flatnonzero(self.over[name])]
+        if name not in self.ranked and name != "micro_ap":
+            return len(shown)
+        labels = [v.pixels[1] if name == "pixel_auc" else v.labels for v in shown]
+        return min(sum(bool(np.any(one == lit)) for one in labels) for lit in (0, 1))
+
     def note(self, name: str, value: float | None, ids: list[str]) -> str | None:
         """In a line: which videos a metric leaves out and why, and why it cannot be had."""
         lacks = self.lacks[:, NEEDS.get(name, FRAMES)]
@@ -282,25 +295,33 @@ def statistics(videos: list[VideoScores]) -> dict[str, float | None]:
     return Figures(videos).of(np.arange(len(videos)))
 
 
-def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Videos of each resample; few of them, since each costs an RBDC over all of its detections."""
-    return chain.from_iterable(cluster_draws(count, min(resamples, RESAMPLES), seed, HEATMAPS))
+def _without(figures: Figures, name: str, parts: np.ndarray, found: list[dict]) -> np.ndarray:
+    """(P,) a metric without each part of the videos, of the parts that hold one which it is over; NaN where
+    it is undefined."""
+    held = np.unique(parts[figures.over[name]])
+    return np.array([found[part][name] for part in held], float)  # None becomes NaN
 
 
-def _interval(value: float | None, drawn: list[float | None], count: int) -> Interval:
-    return interval_of(value, np.array([np.nan if v is None else v for v in drawn]), count)
+def _each_without(figures: Figures, parts: np.ndarray) -> list[dict[str, float | None]]:
+    return [figures.of(np.flatnonzero(parts != part)) for part in range(parts.max() + 1)]
 
 
 def metrics(videos: dict[str, VideoScores], resamples: int, seed: int) -> dict[str, Interval]:
-    """Metrics of videos by id, with bootstrap intervals over those that a metric is over, of at most
-    RESAMPLES resamples, and notes on what is missing."""
+    """Metrics of videos by id, with intervals over those that a metric is over, of at most PARTS parts, and
+    notes on what is missing."""
     figures, ids = Figures(list(videos.values())), list(videos)
     values = figures.of(np.arange(len(ids)))
     best = statistics([video.oracle() for video in videos.values()])
-    drawn = [figures.of(indices) for indices in _draws(len(ids), resamples, seed)]
+    parts = parts_of(len(ids), min(resamples, PARTS), seed)
+    found = _each_without(figures, parts)
     return {
         name: replace(
-            _interval(value, [d[name] for d in drawn], int(figures.over[name].sum())),
+            interval_of(
+                value,
+                _without(figures, name, parts, found),
+                int(figures.over[name].sum()),
+                figures.units(name),
+            ),
             note=figures.note(name, value, ids),
             oracle=best.get(name),
         )
@@ -310,23 +331,26 @@ def metrics(videos: dict[str, VideoScores], resamples: int, seed: int) -> dict[s
 
 def paired(
     before: list[VideoScores], after: list[VideoScores], resamples: int, seed: int
-) -> dict[str, tuple[float | None, float | None, Interval]]:
-    """Metrics of two runs on the same videos, and their difference with its interval over videos drawn
-    together."""
+) -> dict[str, tuple[float | None, float | None, Interval, float | None]]:
+    """Metrics of two runs on the same videos, their difference with its interval over videos, and the p-value
+    of `sign_flip` (None where the difference is)."""
     runs = Figures(before), Figures(after)
     for name in runs[0].over.keys() & runs[1].over.keys():  # what both have, over the videos that both have
         runs[0].over[name] = runs[1].over[name] = runs[0].over[name] & runs[1].over[name]
     one, other = (figures.of(np.arange(len(before))) for figures in runs)
-    shared = [name for name in one if name in other]
-    changes: dict[str, list[float | None]] = {name: [] for name in shared}
-    for indices in _draws(len(before), resamples, seed):
-        left, right = (figures.of(indices) for figures in runs)
-        for name, values in changes.items():
-            a, b = left[name], right[name]
-            values.append(None if a is None or b is None else b - a)
-    found = {}
-    for name, values in changes.items():
-        a, b = one[name], other[name]
-        count = int((runs[0].over[name] & runs[1].over[name]).sum())
-        found[name] = (a, b, _interval(None if a is None or b is None else b - a, values, count))
+    parts = parts_of(len(before), min(resamples, PARTS), seed)
+    left, right = (_each_without(figures, parts) for figures in runs)
+    found: dict[str, tuple[float | None, float | None, Interval, float | None]] = {}
+    differs = np.array([a.differs(b) for a, b in zip(before, after, strict=True)], bool)
+    for name in (name for name in one if name in other):
+        over, a, b = runs[0].over[name], one[name], other[name]
+        if a is None or b is None:
+            found[name] = a, b, Interval(None, None, None, int(over.sum())), None
+            continue
+        without = _without(runs[1], name, parts, right) - _without(runs[0], name, parts, left)
+        shares = pseudo_values(np.array(b - a), without)
+        shares = shares[~np.isnan(shares)]
+        changed = len(np.unique(parts[over & differs]))
+        p = sign_flip(shares, resamples, seed) if changed else 1.0
+        found[name] = a, b, change_of(b - a, shares, changed, int(over.sum())), p
     return found

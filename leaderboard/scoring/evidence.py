@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.compare import Difference, compare
+from bench.compare import compare
+from bench.families import Difference
 from bench.run_folder import read_lines
 from bench.score import read_heat, read_predictions
 from bench.shown import QUALITY, class_means, picture

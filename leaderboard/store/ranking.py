@@ -3,8 +3,7 @@ may be chance, so the rank is shared; the order within a rank is by value."""
 
 import numpy as np
 
-from bench.compare import lower_is_better
-from bench.tasks import PRIMARIES
+from bench.tasks import PRIMARIES, lower_is_better
 from leaderboard.store.standings import Standings
 
 
@@ -16,11 +15,12 @@ def columns(metrics: list[str]) -> list[str]:
 def ordered(standings: Standings, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """(ranks, places in `standings`) from best to worst, (n,) each; those without the metric last. A rank is
     1 + the number of models whose interval lies wholly on the better side of this one's: models whose
-    intervals overlap with the leader's share its rank."""
+    intervals overlap with the leader's share its rank. A model without an interval may be anywhere."""
     values, lows, highs = standings.value, standings.low, standings.high
     if lower_is_better(metric):
         values, lows, highs = -values, -highs, -lows
     known = np.isfinite(values)
+    lows, highs = np.where(np.isnan(lows), -np.inf, lows), np.where(np.isnan(highs), np.inf, highs)
     # For every model the lows above its own high, counted in a sorted list: n log n, not n².
     above = known.sum() - np.searchsorted(np.sort(lows[known]), highs, side="right")
     ranks = 1 + np.where(known, above, known.sum())

@@ -39,17 +39,15 @@ def flag(
 
 
 def _score_rows(result: int, metrics: dict[str, dict]) -> Iterator[dict[str, Any]]:
-    """The defined metrics as rows of `Score`; one without an interval gets its value as both bounds, so that
-    ranks need no exception."""
+    """The defined metrics as rows of `Score`."""
     for name, m in metrics.items():
         if m["value"] is not None:
-            low, high = (m["value"] if m[bound] is None else m[bound] for bound in ("low", "high"))
             yield {
                 "result_id": result,
                 "metric": name,
                 "value": m["value"],
-                "low": low,
-                "high": high,
+                "low": m["low"],
+                "high": m["high"],
                 "n": m["n"],
             }
 

@@ -49,7 +49,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Standings:
-    """The results of a table by one metric, (n,) each; low and high are NaN without the metric, as value
+    """The results of a table by one metric, (n,) each; low and high are NaN without an interval, as value
     is."""
 
     results: np.ndarray  # their numbers

@@ -90,14 +90,14 @@ class Result(Base):
 
 
 class Score(Base):
-    """A defined metric of a result, for sorting; without an interval its bounds are the value."""
+    """A defined metric of a result, for sorting; low and high are missing where it has no interval."""
 
     __tablename__ = "scores"
     result_id: Mapped[int] = mapped_column(ForeignKey("results.id"), primary_key=True)
     metric: Mapped[str] = mapped_column(String(60), primary_key=True)
     value: Mapped[float]
-    low: Mapped[float]
-    high: Mapped[float]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
     n: Mapped[int]
     __table_args__ = (Index("ix_scores_metric", "metric", "result_id"),)
 

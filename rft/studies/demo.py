@@ -54,11 +54,12 @@ def rewards_by_item(run_folder: Path, items, functions: list, weights: list[floa
 
 def reward_difference(before: Path, after: Path, items, run: GrpoRun, suite):
     """The mean reward that the run pays, its tasks' own included, before and after, as a
-    `bench.compare.Difference`."""
+    `bench.families.Difference`."""
     import numpy as np
 
-    from bench.compare import Difference
-    from bench.metrics.stats import mean_interval
+    from bench.families import Difference
+    from bench.metrics.paired import change_interval, sign_flip
+    from bench.metrics.stats import cluster_sums
     from rft.grpo.mixture import tasks_of
     from rft.rewards.base import needs_of
     from rft.rewards.mix import rewards_of
@@ -72,8 +73,9 @@ def reward_difference(before: Path, after: Path, items, run: GrpoRun, suite):
     keys = [key for key in old if key in new]
     video = {item.id: item.sample.id for item in items}
     left, right = (np.array([r[k] for k in keys]) for r in (old, new))
-    change = mean_interval(right - left, np.array([video[k] for k in keys]), suite.resamples, suite.seed)
-    return Difference("mean reward", float(left.mean()), float(right.mean()), change)
+    videos = np.array([video[k] for k in keys])
+    change, p = change_interval(right - left, videos), sign_flip(cluster_sums(right - left, videos)[0])
+    return Difference("mean reward", float(left.mean()), float(right.mean()), change, p, "reward", p)
 
 
 def verdict(sampled: list, greedy: list) -> str:
@@ -86,12 +88,12 @@ def verdict(sampled: list, greedy: list) -> str:
     for title, rows in (("sampled", sampled), ("greedy", greedy)):
         better, worse = names(rows, "better"), names(rows, "worse")
         lines.append(
-            f"{title}: better beyond its interval: {', '.join(better) or 'nothing'}; worse:"
+            f"{title}: better beyond chance: {', '.join(better) or 'nothing'}; worse:"
             f" {', '.join(worse) or 'nothing'}"
         )
     if not names(greedy, "better"):
         lines.append(
-            "greedy answers did not improve beyond their intervals in this short run; docs/measurements.md"
+            "greedy answers did not improve beyond chance in this short run; docs/measurements.md"
             " has a longer one"
         )
     return "\n".join(lines)
@@ -165,7 +167,7 @@ def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120)
         tables[name] = [reward_difference(before, after, items, run, suite), *compare(before, after)]
         print(
             f"\n{name} answers{' (mean of 4 at temperature 1)' if name == 'sampled' else ''},"
-            f" {suite.resamples} resamples over videos"
+            " intervals over videos"
         )
         print(table(tables[name]))
     words = verdict(tables["sampled"], tables["greedy"])

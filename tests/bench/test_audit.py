@@ -6,7 +6,8 @@ from conftest import shared
 
 from bench import audit
 from bench.__main__ import main
-from bench.metrics.stats import holm, mcnemar, mean_interval, share_beyond
+from bench.metrics.paired import holm, share_beyond, sign_flip
+from bench.metrics.stats import mean_interval
 from tvad.common.errors import InputError
 from tvad.data import load, save
 from tvad.data.sample import Question, Sample, Video
@@ -105,10 +106,11 @@ def test_an_unreadable_source_is_refused(tmp_path):
         audit.audit(str(tmp_path))
 
 
-def test_mcnemar_and_holm_by_hand():
-    assert mcnemar([1, 1, 0, 0], [1, 1, 0, 0]) == 1.0
-    assert mcnemar([1] * 6, [0] * 6) == pytest.approx(2 / 64)  # six lost, none won
-    assert mcnemar([1, 1, 1, 0], [0, 0, 1, 1]) == 1.0  # two lost, one won
+def test_turned_signs_and_holm_by_hand():
+    assert sign_flip([0, 0, 0, 0]) == 1.0
+    assert sign_flip([-1] * 6) == pytest.approx(2 / 64)  # six videos lost, none won
+    assert sign_flip([-1, -1, 0, 1]) == 1.0  # two lost, one won
+    assert sign_flip([3, 1, -1]) == pytest.approx(6 / 8)  # as far from 0: +-5, twice +-3, but not +-1
     assert (
         holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
         and holm([0.5, 0.9]) == [1.0, 1.0]
@@ -121,4 +123,5 @@ def test_a_bootstrap_p_value_falls_with_the_evidence():
     assert share_beyond([-0.2] * 40, rows, 0.0) < 0.001 and share_beyond([0.2] * 40, rows, 0.0) == 1.0
     mixed = [(-1) ** n * 1.0 for n in rows]
     assert 0.3 < share_beyond(mixed, rows, 0.0) < 0.7
-    assert mean_interval(mixed, rows) == mean_interval(mixed, rows)
+    halves = [n % 2 for n in rows]
+    assert mean_interval(halves, rows) == mean_interval(halves, rows)

@@ -7,23 +7,26 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import SHIPPED, shared
+from conftest import ROOT, SHIPPED
 from stock_checkpoint import build_stock
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from bench import sight
+from bench import sight, suite
 from bench.__main__ import main
 from bench.models.base import Request, Sampling
 from bench.models.clips import Given, given_to, made
 from bench.models.hf import HfModel
+from bench.models.lengths import room_for
 from bench.models.vllm import VllmModel
 from tvad.common import cli
 from tvad.common.errors import InputError
-from tvad.prompts import SYSTEM, messages
+from tvad.data.dataset import ClipStore
+from tvad.prompts import SYSTEM, asked, messages
 
 # How each is given a clip; paligemma has no chat template.
 GIVEN = {
@@ -34,16 +37,6 @@ GIVEN = {
     **dict.fromkeys(("llava15", "llava_next", "gemma3"), Given("images")),
 }
 QUESTION = "Is there an anomaly?"
-
-
-@pytest.fixture(scope="session")
-def families(tmp_path_factory):
-    script = shared("foreign/build_checkpoints.py")
-    out = tmp_path_factory.mktemp("families")
-    command = [sys.executable, str(script), "--out", str(out), "--tokenizer", str(SHIPPED / "tokenizer.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
-    return out
 
 
 def opened(folder) -> HfModel:
@@ -133,11 +126,49 @@ def test_a_prompt_beyond_the_models_positions_is_refused(families):
         model.sample([Request(messages(QUESTION), made(6, (90, 120), 1))], Sampling(max_tokens=6))
 
 
-def test_vllm_refuses_a_family_that_it_would_show_nothing(families):
-    with pytest.raises(
-        InputError, match=r"llava15: takes no videos; hf:.*llava15 shows it the frames as images"
-    ):
-        VllmModel(str(families / "llava15"))
+def test_vllm_is_shown_a_family_without_videos_as_images(families, scenes, monkeypatch):
+    """SmolVLM2, of which transformers has a video and vLLM has none; without an engine."""
+    vllm = pytest.importorskip("vllm")
+    seen = {}
+
+    def opened_with(path, **given):
+        seen.update(given)
+        config = AutoConfig.from_pretrained(path)
+        model_config = SimpleNamespace(hf_config=config)
+        return SimpleNamespace(
+            llm_engine=SimpleNamespace(vllm_config=SimpleNamespace(model_config=model_config))
+        )
+
+    monkeypatch.setattr(vllm, "LLM", opened_with)
+    folder = families / "smolvlm2"
+    plan = suite.read("scenes", ["--data", str(scenes), "--max_videos", "2", "--tasks", "[judgement]"])
+    _, items = suite.load(plan)
+    room = room_for(f"vllm:{folder}", plan, items)
+    model = VllmModel(str(folder), **room)
+    assert model.given.form == "images" and seen["limit_mm_per_prompt"] == {
+        "image": plan.max_frames,
+        "video": 0,
+    }
+    request = Request(messages(QUESTION), made(6, (90, 120), 1))
+    told = model._input(request)
+    assert [picture.size for picture in told["multi_modal_data"]["image"]] == [(120, 90)] * 6
+    assert "6 frames of one video, in order, at 0.00, 0.50" in told["prompt"]
+    # The room is what the longest prompt of the suite takes in transformers, and its answer.
+    store = ClipStore(plan.rate, plan.max_frames)
+    asks = [Request(asked(i.question, plan.prompt, "clip"), store.frames(i.sample)) for i in items]
+    given = [model.given.encoded(model.processor, [model.rendered(ask)], [ask.frames]) for ask in asks]
+    longest = max(inputs["input_ids"].shape[1] for inputs in given)
+    assert room == {"max_model_len": longest + plan.decode.max_tokens, "max_frames": plan.max_frames}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["smolvlm2"])
+def test_vllm_sees_and_answers_a_batch_as_single_questions(family, families):
+    """An engine of its own each: a process."""
+    pytest.importorskip("vllm")
+    command = [sys.executable, "-m", "bench", "sight", f"vllm:{families / family}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
+    assert done.returncode == 0 and " same " in done.stdout, done.stdout + done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bench.compare import compare
 from bench.intervals import summarise, table
-from bench.metrics import detection, frame, labels, spatial, stats, temporal, text
+from bench.metrics import detection, frame, labels, paired, spatial, stats, temporal, text
 from bench.run_folder import write_json
 from bench.score import score
 from bench.suite import Suite
@@ -130,8 +130,8 @@ def test_two_runs_are_compared_over_the_videos_that_both_have():
     maps = rng.random((20, 8, 8)).astype(np.float32)
     both = [of(None, maps, **NORMAL), of(None, maps, **LIT)]
     wild = [of(None, maps * 9, **NORMAL), both[1]]
-    before, after, change = heatmap.paired(both, wild, 20, 0)["micro_auc"]
-    assert change.value == pytest.approx(after - before) and change.n == 2
+    before, after, change, p = heatmap.paired(both, wild, 20, 0)["micro_auc"]
+    assert change.value == pytest.approx(after - before) and change.n == 2 and p == 1.0  # of two: no evidence
     assert heatmap.paired(both, wild, 20, 0)["macro_auc"][1] is None
 
 
@@ -174,10 +174,10 @@ NAN, INF = math.nan, math.inf
         lambda: text.bleu4(NAN, ["a man"]),
         lambda: text.rouge_l("a man", NAN),
         lambda: stats.mean_interval(np.array([0.0, NAN]), np.arange(2)),
-        lambda: stats.paired_interval(np.array([0.0, NAN]), np.zeros(2), np.arange(2)),
-        lambda: stats.share_beyond(np.array([0.0, NAN]), np.arange(2), 0.0),
-        lambda: stats.mcnemar(np.array([0.0, NAN]), np.zeros(2)),
-        lambda: stats.holm([0.5, NAN]),
+        lambda: paired.paired_interval(np.array([0.0, NAN]), np.zeros(2), np.arange(2)),
+        lambda: paired.share_beyond(np.array([0.0, NAN]), np.arange(2), 0.0),
+        lambda: paired.sign_flip(np.array([0.0, NAN])),
+        lambda: paired.holm([0.5, NAN]),
     ],
 )
 def test_a_metric_refuses_what_is_no_number(call):

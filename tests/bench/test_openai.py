@@ -147,7 +147,7 @@ def test_what_fails_for_the_moment_is_tried_again(endpoint):
     [
         ([(503, b"busy")] * 3, "answered 503: busy"),
         ([(400, b"no such model")], "answered 400: no such model"),
-        ([(200, b"<html>")], "no chat completion"),
+        ([(200, b"<html>")] * 2, "no chat completion"),
         ([(200, {"choices": []})], "gave 0 completions, 1 were asked"),
         ([(200, {"choices": [{}]})], "no chat completion"),
     ],
@@ -163,7 +163,7 @@ def test_an_endpoint_that_is_not_there_is_named():
         OpenAiModel("m@http://127.0.0.1:9/v1", wait=0.01, retries=1).sample([request_of()], Sampling())
     with pytest.raises(InputError, match="expected NAME@URL"):
         OpenAiModel("m")
-    with pytest.raises(InputError, match="expected file or frames"):
+    with pytest.raises(InputError, match="expected one of file, frames, images"):
         OpenAiModel("m@http://x", video="smoke")
 
 

@@ -14,7 +14,7 @@ from conftest import ROOT
 from markupsafe import Markup
 
 from bench import audit, suite
-from bench.compare import Difference
+from bench.families import Difference
 from bench.metrics.stats import Interval
 from bench.models.base import Completion
 from bench.models.baseline import Baseline
@@ -301,7 +301,7 @@ def test_a_phone_shows_what_was_found_first_and_no_page_names_a_folder(browser, 
                 verdict["x"] + verdict["width"] < 390
                 and row.locator("td.verdict").last.inner_text() == "better"
             )
-            assert "Better beyond its interval: mcq.accuracy +" in text
+            assert "Better, p adjusted by family: mcq.accuracy +" in text
         if n == 2:
             page.wait_for_function("document.querySelectorAll('.curve .main-svg').length >= 2")
             lowest = "e => [e.layout.xaxis.range[0], e.layout.yaxis.range[0]]"

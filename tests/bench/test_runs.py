@@ -67,6 +67,7 @@ def test_a_run_leaves_its_files_and_compares_with_another(plan, tmp_path):
 
 
 def test_a_lower_false_alarm_rate_is_better(plan, tmp_path):
+    plan = replace(plan, families={"alarms": ["temporal.false_alarm"]})  # six videos are too few for many
     run(Baseline("prior"), "baseline:prior", plan, tmp_path / "a")
     run(Baseline("oracle"), "baseline:oracle", plan, tmp_path / "b")
     found = {d.metric: d for d in compare(tmp_path / "a", tmp_path / "b")}["temporal.false_alarm"]
@@ -367,7 +368,7 @@ def test_a_gate_fails_on_a_regression_only(plan, tmp_path, capsys):
     )
     found = ElementTree.parse(tmp_path / "j.xml").getroot()
     assert found.get("tests") == "3" and int(found.get("failures")) >= 2
-    assert "**regressed**" in (tmp_path / "m.md").read_text() and "McNemar" in capsys.readouterr().out
+    assert "**regressed**" in (tmp_path / "m.md").read_text() and "p adjusted for" in capsys.readouterr().out
     assert (
         main(["compare", guess, oracle, "--gate", str(gate)]) == 0
         and main(["compare", oracle, oracle, "--gate", str(gate)]) == 0

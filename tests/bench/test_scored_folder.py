@@ -98,13 +98,13 @@ def test_lines_left_out_of_an_import_are_an_exit_status(data, tmp_path):
 
 
 def test_a_folder_holds_the_last_scoring_and_nothing_of_one_before(plan, tmp_path):
-    first = written(tmp_path / "maps.jsonl", [*scores("abcd"), *answers("Yes")])
-    last = written(tmp_path / "words.jsonl", answers("No"))
-    score(first, plan, tmp_path / "out")
+    path = written(tmp_path / "lines.jsonl", [*scores("abcd"), *answers("Yes")])
+    score(path, plan, tmp_path / "out")
     (tmp_path / "out/judge.json").write_text("{}")
     (tmp_path / "out/mine.txt").write_text("kept")
-    score(last, plan, tmp_path / "out")
-    score(last, plan, tmp_path / "fresh")
+    written(tmp_path / "lines.jsonl", answers("No"))
+    score(path, plan, tmp_path / "out")
+    score(path, plan, tmp_path / "fresh")
     assert shape(tmp_path / "out") == shape(tmp_path / "fresh") | {"mine.txt": b"kept"}
     assert not any(d.metric.startswith("heatmap") for d in compare(tmp_path / "out", tmp_path / "out"))
 
@@ -138,16 +138,17 @@ def killed_after(count: int, path: str, data: Path, out: Path) -> bool:
 
 
 def test_a_kill_at_any_moment_leaves_one_whole_scoring_or_none(data, plan, tmp_path):
-    first = written(tmp_path / "maps.jsonl", [*scores("abcd"), *answers("Yes")])
-    last = written(tmp_path / "words.jsonl", [*scores("abcd", 0.1), *answers("No")])
-    for name, path in (("first", first), ("last", last)):
-        score(path, plan, tmp_path / name)
+    first = [*scores("abcd"), *answers("Yes")]
+    last = [*scores("abcd", 0.1), *answers("No")]
+    path = tmp_path / "lines.jsonl"
+    for name, rows in (("first", first), ("last", last)):
+        score(written(path, rows), plan, tmp_path / name)
     whole = [shape(tmp_path / name) for name in ("first", "last")]
     count = unfinished = 0
     while True:
         out = tmp_path / f"out{count}"
-        score(first, plan, out)
-        if not killed_after(count, last, data, out):
+        score(written(path, first), plan, out)
+        if not killed_after(count, written(path, last), data, out):
             break
         if (out / METRICS).exists():  # nothing says that it is not finished: then it is
             assert {k: v for k, v in shape(out).items() if not k.startswith(".")} in whole
@@ -155,7 +156,7 @@ def test_a_kill_at_any_moment_leaves_one_whole_scoring_or_none(data, plan, tmp_p
             unfinished += 1
             with pytest.raises(InputError, match="not a finished run"):
                 open_run(out)
-        score(last, plan, out)  # and the same command goes through
+        score(path, plan, out)  # and the same command goes through
         left = {k: v for k, v in shape(out).items() if not k.startswith(".")}
         assert left == whole[1]
         count += 1
@@ -164,9 +165,9 @@ def test_a_kill_at_any_moment_leaves_one_whole_scoring_or_none(data, plan, tmp_p
 
 @pytest.mark.parametrize("where", ["score_item", "emptied", "write_record", "write_metrics"])
 def test_an_interrupt_leaves_no_temporary_file_and_no_mixture(plan, tmp_path, monkeypatch, where):
-    first = written(tmp_path / "maps.jsonl", [*scores("abcd"), *answers("Yes")])
-    last = written(tmp_path / "words.jsonl", answers("No"))
-    score(first, plan, tmp_path / "out")
+    path = written(tmp_path / "lines.jsonl", [*scores("abcd"), *answers("Yes")])
+    score(path, plan, tmp_path / "out")
+    written(tmp_path / "lines.jsonl", answers("No"))
     before = shape(tmp_path / "out")
 
     def interrupted(*_):
@@ -174,7 +175,7 @@ def test_an_interrupt_leaves_no_temporary_file_and_no_mixture(plan, tmp_path, mo
 
     monkeypatch.setattr(scoring, where, interrupted)
     with suppress(KeyboardInterrupt):
-        score(last, plan, tmp_path / "out")
+        score(path, plan, tmp_path / "out")
     after = shape(tmp_path / "out")
     assert not [name for name in after if "tmp" in name]
     assert METRICS not in after or after == before
@@ -184,7 +185,7 @@ def test_what_a_model_has_answered_is_not_scored_over(plan, tmp_path):
     asked = replace(plan, tasks=["judgement"])
     run(Baseline("oracle"), "baseline:oracle", asked, tmp_path / "run")
     before = shape(tmp_path / "run")
-    with pytest.raises(InputError, match="holds a run of baseline:oracle; choose another --out"):
+    with pytest.raises(InputError, match=r"holds a run of baseline:oracle on suite .*; choose another --out"):
         score(written(tmp_path / "a.jsonl", answers("No")), asked, tmp_path / "run")
     assert shape(tmp_path / "run") == before
 

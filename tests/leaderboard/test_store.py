@@ -30,9 +30,10 @@ from leaderboard.scoring import scorer
 from leaderboard.store import Store, integrity
 from leaderboard.store.database import MIGRATIONS, connect
 from leaderboard.store.queue import ATTEMPTS, Limited
+from leaderboard.store.ranking import ordered
 from leaderboard.store.results import Scored
 from leaderboard.store.standings import Filter
-from leaderboard.store.tables import Base, Result, Submission, now
+from leaderboard.store.tables import Base, Result, Score, Submission, now
 from tvad.common.errors import InputError
 
 CARD = Card("guess", "a lab", "apache-2.0", "none known", ["nothing"])
@@ -318,6 +319,7 @@ def test_tables_of_before_are_migrated_with_their_content(database):
     assert row[0] == 7e9 and row[1] and not row[2]
     found = store.standings("scenes", "public", "abc", "mcq.accuracy", Filter(open_weights=True))
     assert found.value.tolist() == [0.5] and found.shown.all()
+    assert np.isnan(found.low).all() and np.isnan(found.high).all(), "it had its value for bounds"
     assert store.status(name(1))["card"]["baseline"] is False
     engine.dispose()
 
@@ -353,6 +355,18 @@ def finished(
         ],
     )
     return job.hash
+
+
+def test_a_model_without_an_interval_is_shown_so_and_shares_every_rank_it_could_have(store):
+    store.create_account("lab")
+    best, sole, last = (finished(store, n, value) for n, value in ((1, 0.9), (2, 0.7), (3, 0.5)))
+    with Session(store.engine) as session, session.begin():
+        session.execute(update(Score).where(Score.value == 0.7).values(low=None, high=None))
+    found = store.standings("scenes", "public", "abc", "mcq.accuracy", Filter())
+    ranks, order = ordered(found, "mcq.accuracy")
+    assert found.hashes[order].tolist() == [best, sole, last] and ranks.tolist() == [1, 1, 2]
+    row = next(row for row in rows_of(store) if row["hash"] == sole)
+    assert row["metrics"]["mcq.accuracy"]["low"] is None
 
 
 def standing(store, **wanted) -> list[str]:

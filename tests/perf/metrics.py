@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from bench.metrics import detection
-from bench.metrics.stats import cluster_sums, mean_interval
+from bench.metrics.paired import share_beyond
+from bench.metrics.stats import cluster_sums
 
 
 def videos(count: int, frames: int, per_frame: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +99,7 @@ def detections_part(count: int, frames: int, part: int) -> None:
 
 def bootstrap_part(samples: int, resamples: int) -> None:
     values = np.random.default_rng(0).random(samples)
-    ours, _ = took(lambda: mean_interval(values, np.arange(samples), resamples))
+    ours, _ = took(lambda: share_beyond(values, np.arange(samples), 0.5, resamples))
 
     def loop(times: int):
         rng = np.random.default_rng(0)

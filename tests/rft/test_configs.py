@@ -58,9 +58,11 @@ def resolved(path: str):
 
 
 def without_younger(found):
-    """Resolved values without the keys of `SINCE`."""
+    """Resolved values without the keys of `SINCE`, and without a suite's block `model` (in other files a
+    path)."""
     if isinstance(found, dict):
-        return {key: without_younger(value) for key, value in found.items() if key not in SINCE}
+        kept = {k: v for k, v in found.items() if k not in SINCE and not (k == "model" and "family" in v)}
+        return {key: without_younger(value) for key, value in kept.items()}
     return [without_younger(value) for value in found] if isinstance(found, list) else found
 
 

@@ -104,7 +104,7 @@ def run(prog: str, commands: Command | Commands, text: str, arguments: Sequence[
     values: dict[str, Any] = {}
     for name, (_, cls, source) in parameters(commands).items():
         if dataclasses.is_dataclass(cls):
-            values[name], known = _configuration(name, typing.cast(type, cls), source, known)
+            values[name], known = _configuration(name, typing.cast(type, cls), source, known, own)
             if PRINT in known:
                 shown = values[name] if source.cls else dataclasses.asdict(values[name])
                 print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
@@ -124,9 +124,12 @@ def run(prog: str, commands: Command | Commands, text: str, arguments: Sequence[
     return commands(*places, *rest, **options, **values) or 0
 
 
-def _configuration(name: str, cls: type, source: FromFile, given: list[str]) -> tuple[Any, list[str]]:
-    """What `--name FILE` and options of its keys come to, and the other arguments. Raises InputError."""
-    options, others = config.split(cls, given, source.owned)
+def _configuration(
+    name: str, cls: type, source: FromFile, given: list[str], own: ArgumentParser
+) -> tuple[Any, list[str]]:
+    """What `--name FILE` and options of its keys come to, and the other arguments; an option of the command's
+    `own` is no key, those below it (--model.dtype) are. Raises InputError."""
+    options, others = config.split(cls, given, source.owned, list(own._option_string_actions))
     file, rest = source.default, []
     waiting = iter(others)
     for argument in waiting:
@@ -239,7 +242,8 @@ def parser_of(prog: str, command: Command, text: str = "", keys: bool = True) ->
             continue
         if dataclasses.is_dataclass(hint):
             if keys:
-                config.add_keys(parser, typing.cast(type, hint), f"--{name}", source.owned)
+                hidden_keys = (*source.owned, *taken)  # those below an option of the command's own: a list
+                config.add_keys(parser, typing.cast(type, hint), f"--{name}", hidden_keys)
                 inside += config.keys(typing.cast(type, hint))
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:

@@ -200,16 +200,17 @@ def read(cls: type[T], name: str | Path, overrides: Sequence[str] = ()) -> T:
 
 
 def split(
-    cls: type, arguments: Sequence[str], owned: Sequence[str] = ()
+    cls: type, arguments: Sequence[str], owned: Sequence[str] = (), others: Sequence[str] = ()
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """(options that set keys of `cls`, as pairs, in their order; all other arguments)."""
+    """(options that set keys of `cls`, as pairs, in their order; all other arguments, the flags `others`
+    among them)."""
     known = set(fields_of(cls)) - set(owned)
     options: list[tuple[str, str]] = []
     rest: list[str] = []
     waiting = iter(arguments)
     for argument in waiting:
         flag, equals, value = argument.partition("=")
-        if flag.startswith("--") and flag[2:].partition(".")[0] in known:
+        if flag.startswith("--") and flag not in others and flag[2:].partition(".")[0] in known:
             given = value if equals else next(waiting, None)
             if given is None:
                 raise InputError(f"{flag} has no value")

@@ -171,10 +171,12 @@ class Sample:
         return self.categories[0] if self.categories else None
 
     def path(self, relative: str) -> Path:
-        """A file of this sample inside the data set's folder. Raises InputError for a path that leaves it."""
-        root = Path(self.root).resolve()
-        target = (root / relative).resolve()
-        if not target.is_relative_to(root):
+        """A file of this sample inside the data set's folder, where a link may stand for it, as in a hub's
+        cache (snapshots/ -> blobs/). Raises InputError for a path that leaves it."""
+        root = Path(self.root).absolute()
+        # By its words: what a link stands for was put there by who made the folder, not by who wrote the row.
+        target = Path(os.path.normpath(root / relative))
+        if not target.is_relative_to(os.path.normpath(root)):
             raise InputError(f"{self.id}: path {relative!r} leaves the data set's folder {root}")
         return target
 

@@ -72,6 +72,16 @@ def keep_clips(processor: Any, plan: Any) -> None:
     processor.clip_rate, processor.clip_frames = plan.rate, plan.max_frames
 
 
+def seen_size(processor: Any, frames: int, height: int, width: int) -> tuple[int, int] | None:
+    """(width, height) in pixels that a processor makes of a clip's frames; None of one that says no such
+    thing."""
+    looks = getattr(processor, "video_processor", None)
+    if not isinstance(looks, Qwen2VLVideoProcessor | Qwen3VLVideoProcessor):
+        return None
+    _, rows, columns = clip_grid(looks, frames, height, width)
+    return columns * looks.patch_size, rows * looks.patch_size
+
+
 def clip_grid(video_processor: Any, frames: int, height: int, width: int) -> tuple[int, int, int]:
     """(t, h, w) patches of a clip of so many frames (pixels), by the processor's own resizing."""
     frames = max(2, frames)

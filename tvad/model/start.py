@@ -8,8 +8,9 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from tvad.common.errors import InputError
+from tvad.common.hub import folder
 from tvad.common.quiet import note
-from tvad.common.shipped import checkpoint, configuration, configurations
+from tvad.common.shipped import configuration, configurations
 from tvad.model import precursor, tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
@@ -20,10 +21,11 @@ from tvad.model.vision_attention import attend_by_length
 
 
 def located(path: str) -> str:
-    """A checkpoint folder or YAML file of configs/model, given by path or by a shipped one's name."""
+    """A checkpoint folder or YAML file of configs/model, given by path, by a shipped one's name or by a name
+    at the hub."""
     if path in configurations("model") or path.endswith((".yaml", ".yml")):
         return str(configuration(path, "model"))
-    return checkpoint(path)
+    return folder(path)
 
 
 def start_from(

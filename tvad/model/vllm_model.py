@@ -167,7 +167,9 @@ class TvadEngineMixin(nn.Module):
         return logits
 
 
-class TvadMultiModalProcessor(TvadPromptUpdates, Qwen2_5_VLMultiModalProcessor):
+class TimedProcessor(Qwen2_5_VLMultiModalProcessor):
+    """Qwen2.5-VL's, with a clip's seconds as exact as transformers has them (`tvad.model.stock`)."""
+
     def _postprocess_hf_mm_data(self, mm_inputs, hf_processor_mm_kwargs, processed_data):
         found = super()._postprocess_hf_mm_data(mm_inputs, hf_processor_mm_kwargs, processed_data)
         # vLLM has cast all that the processor gave to the model's type, the seconds too.
@@ -175,6 +177,10 @@ class TvadMultiModalProcessor(TvadPromptUpdates, Qwen2_5_VLMultiModalProcessor):
             frames = self.info.get_hf_processor().video_processor.temporal_patch_size
             found["second_per_grid_ts"] = step_seconds(frames, (clip.sampled_fps for clip in clips))
         return found
+
+
+class TvadMultiModalProcessor(TvadPromptUpdates, TimedProcessor):
+    pass
 
 
 @MULTIMODAL_REGISTRY.register_processor(

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from bench.compare import lower_is_better
 from bench.pages import STYLE, environment
 from bench.suite import Item, Suite
+from bench.tasks import lower_is_better
 from leaderboard.board.config import Board
 from leaderboard.store import Store
 from leaderboard.web.pages.filters import FILTERS

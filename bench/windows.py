@@ -1,0 +1,117 @@
+"""Windows of one source video on both sides of a split, and what copying the nearest training window scores:
+neighbours share frames and words, so that such a split measures copying."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from bench.metrics.text import best_bleu4
+from tvad.common.errors import InputError
+from tvad.data.dataset import ClipStore
+from tvad.data.sample import Sample
+
+# 01_0014-168_191, Abuse001_0-10, v_4.0_9.5: a video's name, then a window's start and end. Of whole numbers
+# the two marks differ: 05_018_02 may be a camera, a day, a number.
+_WINDOW = re.compile(r"(.+?)(?:-(\d+)_(\d+)|[_ ](\d+)-(\d+)|[-_ ](\d+\.\d+)[-_](\d+\.\d+))")
+SIDE = 32  # cells of a frame's small grey picture
+SHOWN = 5  # frames of a clip that are looked at, evenly spaced
+ALIKE = 12  # grey levels that every cell may differ by: another encoding or size, not another moment
+SHARED = 3  # of SHOWN frames that are in the other clip, too
+
+
+@dataclass(frozen=True)
+class Near:
+    """A test sample, the training sample nearest to it, and how that was found: "name", "time" (of several
+    windows of that name the nearest by its start), "frames"."""
+
+    test: Sample
+    train: Sample
+    by: str
+
+
+def source_of(name: str) -> tuple[str, float | None]:
+    """(video, start of the window in it) by a sample's id; what is no window is a video of its own."""
+    if (match := _WINDOW.fullmatch(name)) is not None:
+        start, end = (float(number) for number in match.groups()[1:] if number is not None)
+        if start < end:
+            return match.group(1), start
+    return name, None
+
+
+def _small(images: np.ndarray) -> np.ndarray:
+    """(frames, SIDE * SIDE) grey levels, int16."""
+    grey = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images)
+    cells = [cv2.resize(one, (SIDE, SIDE), interpolation=cv2.INTER_AREA).ravel() for one in grey]
+    return np.array(cells, np.int16)
+
+
+def _alike(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of the frames `others` (..., cells) are the frame `one` (cells,)."""
+    return np.abs(others - one).max(-1) <= ALIKE
+
+
+def small_frames(samples: Iterable[Sample], what: str) -> dict[str, np.ndarray]:
+    """Sample id -> SHOWN small frames. What cannot be read, is shorter, or stands still has none: a fixed
+    camera's empty scene is the same on every day."""
+    store, found = ClipStore(8.0, SHOWN, 0), {}
+    for sample in tqdm(list(samples), unit="video", desc=f"look at {what}", disable=None):
+        try:
+            frames = _small(store.decode(sample.clip()).images)
+        except InputError:
+            continue
+        if len(frames) == SHOWN and not _alike(frames[0], frames).all():
+            found[sample.id] = frames
+    return found
+
+
+def nearest(
+    test: list[Sample],
+    train: list[Sample],
+    seen: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {}),
+) -> list[Near]:
+    """The test samples of whose source video there is something in the training part: by the videos' names
+    (the nearest window by its start), else by the `small_frames` seen (of test, of train)."""
+    by_source: dict[str, list[tuple[float | None, Sample]]] = defaultdict(list)
+    for sample in train:
+        video, start = source_of(sample.id)
+        by_source[video].append((start, sample))
+    known = [sample for sample in train if sample.id in seen[1]]
+    theirs = np.array([seen[1][sample.id] for sample in known])  # (n, SHOWN, cells)
+    found = []
+    for sample in test:
+        video, start = source_of(sample.id)
+        if windows := by_source.get(video):
+            if start is None or any(s is None for s, _ in windows):
+                found.append(Near(sample, windows[0][1], "name"))
+            else:
+                found.append(Near(sample, min(windows, key=lambda w: abs((w[0] or 0) - start))[1], "time"))
+            continue
+        own = seen[0].get(sample.id)
+        if own is None or not known:
+            continue
+        shared = np.sum([_alike(one, theirs).any(1) for one in own], 0)
+        if shared[best := int(np.argmax(shared))] >= SHARED:
+            found.append(Near(sample, known[best], "frames"))
+    return found
+
+
+def _text(sample: Sample) -> str | None:
+    return sample.description or sample.rationale or (sample.dialogue[-1][1] if sample.dialogue else None)
+
+
+def copied(pairs: list[Near], train: list[Sample], seed: int = 0) -> tuple[float, float, int] | None:
+    """BLEU-4 of the nearest training window's text against the test window's own, that of a random training
+    window's, and over how many; None where there are no texts."""
+    told = [(text, theirs) for p in pairs if (text := _text(p.test)) and (theirs := _text(p.train))]
+    others = [text for sample in train if (text := _text(sample))]
+    if not told:
+        return None
+    drawn = np.random.default_rng(seed).integers(len(others), size=len(told))
+    near = np.mean([best_bleu4(theirs, [own])[0] for own, theirs in told])
+    far = np.mean([best_bleu4(others[n], [own])[0] for n, (own, _) in zip(drawn, told, strict=True)])
+    return float(near), float(far), len(told)

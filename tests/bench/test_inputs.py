@@ -1,0 +1,83 @@
+"""What a run has seen: a video that has changed since, other weights, other frames in another run."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from clip_files import write_clip
+
+from bench import inputs, suite
+from bench.compare import pairs
+from bench.models.baseline import Baseline
+from bench.run import run
+from tvad.common.errors import InputError
+from tvad.data import Question, Sample, Video, save
+
+
+@pytest.fixture
+def plan(tmp_path):
+    folder = tmp_path / "data"
+    asked = (Question("judgement", "Is there an anomaly?", "No"),)
+    for n in range(3):
+        write_clip(folder / f"videos/{n}.mp4", frames=30)
+    save(
+        [Sample(f"v{n}", "s", "test", Video(f"videos/{n}.mp4"), "normal", questions=asked) for n in range(3)],
+        folder,
+    )
+    return suite.Suite("own", str(folder), ["judgement"], resamples=5)
+
+
+def never():
+    raise AssertionError("a model was loaded")
+
+
+def test_a_run_does_not_go_on_with_another_video(plan, tmp_path, monkeypatch):
+    run(Baseline("oracle"), "m", plan, tmp_path / "a")
+    first = {file.name: file.read_bytes() for file in (tmp_path / "a").iterdir() if file.name != "run.json"}
+    lines = [json.loads(line) for line in (tmp_path / "a/samples.jsonl").read_text().splitlines()]
+    assert all(len(line["video"]) == len(line["shown"]) == 16 for line in lines)
+    with monkeypatch.context() as patched:  # what has not changed is not read again
+        patched.setattr(inputs, "file_hash", lambda file: never())
+        run(Baseline("oracle"), "m", plan, tmp_path / "a")
+    assert first == {f.name: f.read_bytes() for f in (tmp_path / "a").iterdir() if f.name != "run.json"}
+    video = tmp_path / "data/videos/1.mp4"
+    stamp = video.stat()
+    write_clip(video, frames=30, lit=range(3))
+    with pytest.raises(InputError, match=r"v1: videos/1\.mp4 was .*another video; choose another --out"):
+        run(never, "m", plan, tmp_path / "a")
+    (tmp_path / "a/inputs.jsonl").unlink()  # as a kill leaves it
+    with pytest.raises(InputError, match=r"v1: videos/1\.mp4 was"):
+        run(never, "m", plan, tmp_path / "a")
+    run(Baseline("oracle"), "m", plan, tmp_path / "b")
+    assert pairs(tmp_path / "a", tmp_path / "b").difference.endswith("the bytes of video v1 differ")
+    os.utime(video, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+    run(Baseline("oracle"), "m", plan, tmp_path / "b")  # touched: the same bytes
+
+
+def test_the_first_input_that_differs_between_runs_is_named(plan, tmp_path):
+    run(Baseline("oracle"), "m", plan, tmp_path / "a")
+    run(Baseline("oracle"), "m", plan, tmp_path / "same")
+    assert pairs(tmp_path / "a", tmp_path / "same").difference == ""
+    run(Baseline("oracle"), "m", replace(plan, decode=suite.Decode(max_tokens=9)), tmp_path / "b")
+    assert pairs(tmp_path / "a", tmp_path / "b").difference.endswith(
+        "v0#0 was asked in another way (prompt or decoding)"
+    )
+    file = tmp_path / "b/samples.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0]["shown"] = "0" * 16
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "other frames of video v0 were shown for v0#0" in pairs(tmp_path / "a", tmp_path / "b").difference
+
+
+def test_a_run_does_not_go_on_with_other_weights(plan, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"one")
+    run(Baseline("oracle"), f"hf:{folder}", plan, tmp_path / "a")
+    assert json.loads((tmp_path / "a/run.json").read_text())["weights"]["digest"]
+    run(Baseline("oracle"), f"hf:{folder}", plan, tmp_path / "a")
+    (folder / "model.safetensors").write_bytes(b"two")
+    with pytest.raises(InputError, match="other weights; choose another --out"):
+        run(never, f"hf:{folder}", plan, tmp_path / "a")

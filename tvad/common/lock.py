@@ -1,0 +1,51 @@
+"""A folder that one process writes at a time: a lock that goes with its holder, however that ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tvad.common.errors import InputError
+from tvad.common.files import made
+
+NAME = ".lock"
+
+
+@contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """Hold the folder, which is made where it is not there. Raises InputError where another process does."""
+    file = made(folder) / NAME
+    held = _taken(file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(held)
+
+
+def _taken(file: Path) -> int:
+    """The locked file's descriptor. It is a lock of the process: what this one starts does not inherit it, so
+    that it is gone with a kill, whoever is left."""
+    while True:
+        try:
+            held = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise InputError(f"{file.parent}: may not be written ({error.strerror})") from error
+        try:
+            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(held, 20).decode(errors="replace").strip()
+            os.close(held)
+            raise InputError(
+                f"{file.parent}: process {holder or '?'} is writing this run; wait for it, or choose another"
+                " --out"
+            ) from error
+        try:  # its last holder may have removed what we had opened
+            if os.fstat(held).st_ino == os.stat(file).st_ino:
+                os.ftruncate(held, 0)
+                os.write(held, f"{os.getpid()}\n".encode())
+                return held
+        except FileNotFoundError:
+            pass
+        os.close(held)
