@@ -41,7 +41,8 @@ def refuse_trained(rows: list[dict[str, Any]], others: Iterable[Sample], samples
         trained.setdefault(_sizes(files := sample.files()), []).append(files)
     copies = {}
     for sample in others:
-        if sample.clip() in asked and sum(sizes := _sizes(sample.files())):
+        sizes = _sizes(sample.files())
+        if sample.clip() in asked and any(sizes):
             for files in trained.get(sizes, []):
                 if all(filecmp.cmp(*pair, shallow=False) for pair in zip(sample.files(), files, strict=True)):
                     copies[sample.clip()] = files[0]
