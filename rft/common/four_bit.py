@@ -49,7 +49,7 @@ def quantise(model: nn.Module, compute: torch.dtype) -> None:
         # On a CPU with AVX512-BF16 an evaluation would repack the weight for a kernel that gives no
         # gradients, and training would go on with it.
         small.support_avx512bf16_for_cpu = False
-        _put(model, name, small)
+        put(model, name, small)
 
 
 def restore(model: nn.Module, whole: Mapping[str, torch.Tensor]) -> None:
@@ -63,7 +63,7 @@ def restore(model: nn.Module, whole: Mapping[str, torch.Tensor]) -> None:
         layer = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
         layer.weight = nn.Parameter(_added(module, own.to(device)), requires_grad=False)
         layer.bias = base.bias
-        _put(model, name, layer)
+        put(model, name, layer)
 
 
 def _added(module: Any, weight: torch.Tensor) -> torch.Tensor:
@@ -74,6 +74,7 @@ def _added(module: Any, weight: torch.Tensor) -> torch.Tensor:
         return (weight.float() + module.get_delta_weight("default").float()).to(weight.dtype)
 
 
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """A module in the place of the one of that name."""
     parent, _, own = name.rpartition(".")
     setattr(model.get_submodule(parent), own, module)

@@ -7,28 +7,28 @@ Without a GPU at full size: PyTorch's memory tracker (`torch.distributed._tools`
 tensors, which have sizes and no contents (`tracked`; minutes of one core). The same step runs for real on a
 GPU or, at sizes that a CPU bears, there (`measured`): `make gpu-check` and a test hold both together.
 `--ranks 8`: what one of eight GPUs holds; GRPO's weights are shared out by FSDP2, a stage runs under DDP.
+`--config tvad-7b-48gb`: of another recipe, with its own frames, group and completions. A step is what trains;
+where answers are drawn from the policy itself (`engine: hf`), their keys and values are held at another time.
 """
 
 import gc
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, Literal
 from unittest import mock
 
 import torch
 from torch import nn
-from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
-from torch.utils._pytree import tree_leaves, tree_map
 
+from rft.common.four_bit import frozen_linear, put
 from rft.common.trainable import LoraSpec, add_lora, in_float32, select_trainable
 from rft.curriculum.config import Curriculum, Losses
 from rft.curriculum.losses import stage_losses
@@ -37,6 +37,7 @@ from rft.grpo.config import GrpoRun
 from rft.grpo.features import sees
 from rft.grpo.logprobs import group_logprobs
 from rft.studies.fake_ranks import ShardedPeak, everything_fake, processes, shared_out
+from rft.studies.sizes_only import FourBit, SizesOnly, as_on
 from tvad.common import cli
 from tvad.common import config as configuration
 from tvad.common.errors import InputError
@@ -119,9 +120,13 @@ def model_of(size: str, device: str) -> Any:
         torch.set_default_dtype(kept)
 
 
-def _learns(model, trains: list[str], lora: LoraSpec | None, special_tokens: bool) -> None:
+def _learns(
+    model, trains: list[str], lora: LoraSpec | None, special_tokens: bool, four_bit: bool = False
+) -> None:
     """Make a model ready as a stage or a run does: what trains is float32, the rest stays as it is."""
     select_trainable(model, trains)
+    for name, layer in frozen_linear(model).items() if four_bit else ():
+        put(model, name, FourBit(layer))
     if lora is not None:
         add_lora(model, lora)
     if special_tokens:
@@ -166,22 +171,28 @@ def _stage_batch(model, shape: Shape, heatmap: bool) -> dict[str, Any]:
 
 
 def prepared(
-    step: str, size: str, shape: Shape, device: str, spread: Callable[[Any], None] | None = None
+    step: str,
+    size: str,
+    shape: Shape,
+    device: str,
+    spread: Callable[[Any], None] | None = None,
+    recipe: str | None = None,
 ) -> tuple[Callable[[], None], Any, Any]:
     """One optimiser step of STEPS at full size on `device`, ready to be called (forward passes, backward,
-    AdamW), its model and its optimiser; `spread` shares a model out over processes, in place."""
+    AdamW), its model and its optimiser; `spread` shares a model out over processes, in place; recipe: the
+    configuration's name, by default STAGES or GRPO."""
     model = model_of(size, device)
     model.train()
     keeps = False
     if step == GRPO_STEP:
-        run = configuration.read(GrpoRun, GRPO)
+        run = configuration.read(GrpoRun, recipe or GRPO)
         keeps = run.features is not None
         if keeps:
             model.model.visual.requires_grad_(False)
-        _learns(model, run.trains, run.lora, False)
+        _learns(model, run.trains, run.lora, False, run.load_in_4bit)
     else:
-        stage = configuration.read(Curriculum, STAGES).stages[STEPS.index(step)]
-        _learns(model, stage.trains, stage.lora, stage.special_tokens)
+        stage = configuration.read(Curriculum, recipe or STAGES).stages[STEPS.index(step)]
+        _learns(model, stage.trains, stage.lora, stage.special_tokens, stage.load_in_4bit)
     if step != "stage 1":
         _checkpointed(model)
     if spread is not None:
@@ -224,94 +235,6 @@ def _grpo(model, shape: Shape, keeps: bool) -> None:
     torch.cat(logprobs()).mean().neg().backward()
 
 
-class SizesOnly(FakeTensorMode):
-    """Fake tensors beside real ones: what a program reads (grids, places, masks) has values, what takes
-    memory has only a size. While `everything` is set, all is fake: the model is made so."""
-
-    def __init__(self):
-        super().__init__(allow_non_fake_inputs=True)
-        self.everything = True
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if any(isinstance(tensor, FakeTensor) for tensor in tensors):
-            if func is torch.ops.aten.index.Tensor:
-                args = (args[0], _places(args[1]))
-            args, kwargs = tree_map(self._beside, (args, kwargs))
-        elif not self.everything:
-            return func(*args, **kwargs)
-        # Some operations are taken apart: what they make on the way has no contents either.
-        outer, self.everything = self.everything, True
-        try:
-            return super().__torch_dispatch__(func, types, args, kwargs)
-        finally:
-            self.everything = outer
-
-    def _beside(self, value):
-        if isinstance(value, torch.Tensor) and not isinstance(value, FakeTensor):
-            return FakeTensor(self, value.detach().to("meta"), torch.device("cpu"))
-        return value
-
-
-def _places(indices: list[torch.Tensor | None]) -> list[torch.Tensor | None]:
-    """Indices of a tensor, a mask as the places that it selects: how many, its contents say."""
-    found: list[torch.Tensor | None] = []
-    for index in indices:
-        if index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor):
-            found += index.nonzero().unbind(1)
-        else:
-            found.append(index)
-    return found
-
-
-class _Fused(torch.autograd.Function):
-    """Attention as a GPU's fused kernels keep it: inputs, output, a number a row and head; no scores."""
-
-    @staticmethod
-    def forward(ctx, query, key, value, mask):
-        out = torch.empty_like(query)
-        bias = (
-            [] if mask is None else [query.new_empty(mask.shape)]
-        )  # SDPA adds a mask of booleans as numbers
-        ctx.save_for_backward(
-            query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32), *bias
-        )
-        return out
-
-    @staticmethod
-    def backward(ctx, gradient):
-        query, key, value = ctx.saved_tensors[:3]
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
-
-
-@contextmanager
-def _as_on(device: str) -> Iterator[None]:
-    """What a CPU device of fake tensors does otherwise than a GPU: attention's kernel, and normalisations,
-    which autocast computes in float32 there. (The tracker puts hooks on frozen weights too, which take
-    none.)"""
-    normal = F.layer_norm
-    hooks = {n: getattr(torch.Tensor, n) for n in ("register_hook", "register_post_accumulate_grad_hook")}
-
-    def attention(query, key, value, attn_mask=None, **_):
-        return _Fused.apply(query, key, value, attn_mask)
-
-    def hooked(hook):
-        return lambda x, call: hook(x, call) if x.requires_grad else SimpleNamespace(remove=lambda: None)
-
-    with ExitStack() as stack:
-        put = stack.enter_context
-        put(mock.patch.multiple(torch.Tensor, **{name: hooked(hook) for name, hook in hooks.items()}))
-        if device == "cuda":
-            put(mock.patch.object(F, "scaled_dot_product_attention", attention))
-            put(
-                mock.patch.object(
-                    F, "layer_norm", lambda x, *rest, **named: normal(x.float(), *rest, **named)
-                )
-            )
-        yield
-
-
 class _Peak(MemTracker):
     """A tracker of several passes through one model: only the peak over all modules is asked for."""
 
@@ -321,7 +244,9 @@ class _Peak(MemTracker):
         super()._pre_fw_hook(module, inputs)
 
 
-def tracked(step: str, size: str, shape: Shape, ranks: int = 1, like: str = "cuda") -> dict[str, int]:
+def tracked(
+    step: str, size: str, shape: Shape, ranks: int = 1, like: str = "cuda", recipe: str | None = None
+) -> dict[str, int]:
     """Bytes at the peak of two optimiser steps (the second has the moments), by kind (the tracker's:
     parameters, gradients, activations, optimiser states, temporaries), and "Total", of fake tensors; with
     `ranks` above 1, of one of so many processes. like: whose kernels are meant, "cuda" or "cpu"."""
@@ -330,11 +255,11 @@ def tracked(step: str, size: str, shape: Shape, ranks: int = 1, like: str = "cud
         # Moving a fake module is nothing; its weights cannot be exchanged.
         with mock.patch.object(nn.Module, "_apply", lambda self, *_, **__: self):
             spread = partial(shared_out, mesh=mesh) if mesh is not None else None
-            once, model, optimiser = prepared(step, size, shape, "cpu", spread)
+            once, model, optimiser = prepared(step, size, shape, "cpu", spread, recipe)
         mode.everything = False
         tracker = ShardedPeak(model, optimiser) if shared else _Peak()
         tracker.track_external(model, optimiser)
-        with everything_fake(mode) if shared else nullcontext(), tracker, _as_on(like):
+        with everything_fake(mode) if shared else nullcontext(), tracker, as_on(like):
             once()
             once()
         trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
@@ -391,6 +316,22 @@ def _measured_on_cpu(step: str, size: str, shape: Shape) -> dict[str, float]:
     return {"Total": peak, "seconds": took}
 
 
+def _as_in(recipe: str, step: str, shape: Shape) -> Shape:
+    """A shape with what a recipe says of a step. Raises InputError where it is of no one step."""
+    if step == "all":
+        raise InputError("--config is of one step: give --step")
+    if step != GRPO_STEP:
+        return replace(shape, frames=configuration.read(Curriculum, recipe).max_frames)
+    run = configuration.read(GrpoRun, recipe)
+    given = run.training
+    return replace(
+        shape,
+        frames=run.max_frames,
+        group=given["num_generations"],
+        completion=given["max_completion_length"],
+    )
+
+
 def show(
     size: Literal["3b", "7b"] = "7b",
     step: Literal["all", "stage 1", "stage 2 A", "stage 2 B", "grpo"] = "all",
@@ -401,6 +342,7 @@ def show(
     group: int = 8,
     completion: int = 512,
     ranks: int = 1,
+    config: str | None = None,
 ) -> None:
     """Print what a step needs, GiB at its peak by kind.
 
@@ -414,12 +356,18 @@ def show(
         group: GRPO: completions of a prompt.
         completion: GRPO: tokens of a completion.
         ranks: GPUs in all; what one of them needs.
+        config: A recipe by name (`tvad-7b-24gb`), of --step; its frames, group and completions hold.
     """
     if ranks < 1:
         raise InputError(f"--ranks {ranks}: expected 1 or more")
     shape = Shape(frames, height, width, text, group, completion)
+    if config is not None:
+        shape = _as_in(config, step, shape)
     for name in STEPS if step == "all" else (step,):
-        found = {kind: count / GIB for kind, count in tracked(name, size, shape, ranks=ranks).items()}
+        found = {
+            kind: count / GIB
+            for kind, count in tracked(name, size, shape, ranks=ranks, recipe=config).items()
+        }
         parts = ", ".join(f"{kind.lower()} {value:.2f}" for kind, value in found.items() if kind != "Total")
         print(
             f"{size} {name}, {ranks} rank{'s' * (ranks > 1)}: {found['Total']:.1f} GiB ({parts})", flush=True

@@ -7,9 +7,12 @@ import torch
 from torch._subclasses import FakeTensor
 from torch.nn import functional as F
 
+from rft.common.four_bit import frozen_linear
 from rft.common.trainable import add_lora
 from rft.studies import step_memory
-from rft.studies.step_memory import Shape, SizesOnly, measured, tracked
+from rft.studies.sizes_only import FourBit, SizesOnly
+from rft.studies.step_memory import Shape, measured, tracked
+from tvad.common.errors import InputError
 
 SMALL = Shape(frames=4, height=112, width=112, text=60, group=2, completion=20)
 
@@ -79,3 +82,25 @@ def test_ranks_share_weights_and_moments_and_hold_gathered_ones_besides(small):
     # In this order (behind sharded models) two calls differed by 39 kB; by themselves they are equal.
     assert ddp["Total"] == pytest.approx(alone["Total"] + ddp["DDP buckets"], rel=1e-4)
     assert ddp["DDP buckets"] == pytest.approx(alone["Optstate"] / 2, rel=0.5)
+
+
+def test_four_bits_take_what_bitsandbytes_takes():
+    functional = pytest.importorskip("bitsandbytes.functional")
+    weight = torch.randn(512, 1024).bfloat16()
+    packed, state = functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    scales = (state.absmax, state.state2.absmax)
+    theirs = packed.numel() + sum(one.numel() * one.element_size() for one in scales)
+    layer = torch.nn.Linear(1024, 512, bias=False, dtype=torch.bfloat16)
+    ours = FourBit(layer).weight
+    assert ours.numel() == pytest.approx(theirs, rel=0.01) and ours.element_size() == 1
+
+
+@pytest.mark.slow
+def test_a_recipe_in_four_bits_holds_less(small, monkeypatch):
+    whole = tracked("grpo", small, SMALL, recipe="tvad-7b-48gb")
+    four = tracked("grpo", small, SMALL, recipe="tvad-7b-24gb")
+    model = step_memory.model_of(small, "meta")
+    saved = sum(layer.weight.numel() for layer in frozen_linear(model.requires_grad_(False)).values())
+    assert whole["Parameter"] - four["Parameter"] == pytest.approx(saved * (2 - 0.5 - 1 / 64), rel=0.02)
+    with pytest.raises(InputError, match="give --step"):
+        step_memory.show(config="tvad-7b-24gb")
