@@ -4,8 +4,9 @@ truth is known: the table by which the rules of `bench.metrics.stats` and `bench
 A made-up run has V videos of one, four, or one to eight questions, answers right with probability p, and
 within-video correlations of 0, 0.3 and 0.7 (beta-distributed videos); scored answers lie in 0..1. Areas are
 of normal scores, one a video or four frames a video; macro F1 is of two classes and of six, alike or with a
-rare, hard one, balanced accuracy with a rare one that is as easy or easier. Of two runs half of the videos are as hard for both. Every cell is the worst of its
-scenarios. Left out: BLEU by corpus, RBDC and TBDC, whose truth has no formula; they go by the same rule.
+rare, hard one, balanced accuracy with a rare one that is as easy or easier. Of two runs half of the videos
+are as hard for both. Every cell is the worst of its scenarios. Left out: BLEU by corpus, RBDC and TBDC, whose
+truth has no formula; they go by the same rule.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -43,7 +43,8 @@ class Columns:
 
     def add(self, line: dict) -> None:
         if UNSCORED in line:
-            self.partly.add(line["id"].rpartition("~")[0])
+            if line["task"] == CIRCULAR:
+                self.partly.add(line["id"].rpartition("~")[0])
             return
         video = self.videos.setdefault(line["sample"], len(self.videos))
         scores = line_scores(line)
@@ -85,6 +86,9 @@ class Columns:
             name: (change_interval if name.endswith(f".{ABOVE_BLIND}") else mean_interval)(values, videos)
             for name, (values, videos) in columns.items()
         }
+        if self.partly and not complete:
+            why = "cannot be had: a rotation of every question is unscored"
+            found[f"{CIRCULAR}.circular_accuracy"] = Interval(None, None, None, 0, why)
         for name, (counts, places) in self.counts.items():
             scores = columns[name][0]
             sums, answers = cluster_sums(*columns[name])

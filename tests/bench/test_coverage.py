@@ -112,7 +112,8 @@ def test_videos_with_unlike_numbers_of_questions_are_worth_less_in_every_figure(
 
 def test_few_parts_are_not_called_few_videos():
     rows = [
-        line(n, "judgement", {"accuracy": 1.0}, labels=["anomalous" if n % 3 else "normal", "anomalous"]) for n in range(100)
+        line(n, "judgement", {"accuracy": 1.0}, labels=["anomalous" if n % 3 else "normal", "anomalous"])
+        for n in range(100)
     ]
     found = summarise(rows, SimpleNamespace(resamples=3, seed=0))["judgement.f1"]
     assert found.withheld == "100 videos in 3 parts, fewer than 4: resamples"
