@@ -269,7 +269,7 @@ def _balanced(rng: np.random.Generator, runs: int, videos: int, value: float) ->
         low, high = bounds(
             labels.balanced_accuracy(every),
             labels.balanced_accuracy(every[:, None] - counts),
-            labels.rests_on(number),
+            labels.rests_on(every, number),
             np.array(videos),
         )
         printed = np.where(number > 0, number, RARE).min(1) >= RARE

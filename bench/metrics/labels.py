@@ -37,12 +37,18 @@ def f1(confusion: np.ndarray, positive: int | None = None) -> np.ndarray:
     return np.where(present, values, 0).sum(-1) / np.where(present.any(-1), present.sum(-1), np.nan)
 
 
-def rests_on(in_videos: np.ndarray) -> np.ndarray:
-    """How many videos a mean over classes rests on: as many of every class that occurs as of the rarest, from
-    the number of videos in which each is, (..., C) -> (...). One rare class without an error is evidence of
-    its few videos, not of all."""
+def rests_on(confusion: np.ndarray, in_videos: np.ndarray) -> np.ndarray:
+    """How many videos a balanced accuracy rests on, from (..., C, C + 1) and the number of videos in which
+    each class is, (..., C) -> (...): as many of every class that occurs as of the rarest; fewer where that
+    one's recall is nearer to 0 or 1 than the mean, as what did not happen in its few videos may yet."""
     present = in_videos > 0
-    return present.sum(-1) * np.where(present, in_videos, np.inf).min(-1)
+    fewest = np.where(present, in_videos, np.inf)
+    rarest = fewest.argmin(-1)[..., None]
+    hits = np.take_along_axis(np.diagonal(confusion[..., :-1], axis1=-2, axis2=-1), rarest, -1)
+    recall = (hits / np.take_along_axis(confusion.sum(-1), rarest, -1))[..., 0]
+    mean = balanced_accuracy(confusion)
+    apart = (mean**2 + (1 - mean) ** 2) / (recall**2 + (1 - recall) ** 2)
+    return present.sum(-1) * fewest.min(-1) * np.minimum(1, apart**0.5)
 
 
 def per_video(
@@ -76,14 +82,14 @@ def metrics(
     counts = per_video(truth, predicted, videos, classes)
     which = classes.index(positive) if positive in classes else None
     one = f"one class alone occurs, {classes[0]}" if len(classes) == 1 else None
+    total = counts.sum(0)
     with_class = (counts.sum(-1) > 0).sum(0)
     functions: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float | None]] = {
-        "balanced_accuracy": (balanced_accuracy, float(rests_on(with_class))),
+        "balanced_accuracy": (balanced_accuracy, float(rests_on(total, with_class))),
         "f1": (lambda c: f1(c, which), None),
     }
     # Counts add up over videos, (P, C, C + 1): all but those of each part.
     without = without_parts(counts, parts_of(len(counts), parts, seed))
-    total = counts.sum(0)
     sizes = counts.sum((1, 2))
     found = {
         name: replace(interval_of(float(call(total)), call(without), len(truth), units, sizes), note=one)
