@@ -165,7 +165,8 @@ def compare(
 ) -> list[Difference]:
     """Differences after - before of every answer metric, over the questions that both runs have, and of the
     heatmap metrics where both have them (single runs only), family by family. shared: the runs' `pairs`,
-    where they are at hand. Raises InputError where the suites differ."""
+    where they are at hand. Raises InputError where the suites differ, or declare a metric in a family that
+    the runs lack."""
     found, shared = [], shared or pairs(before, after)
     for name, p in (shared.metrics | shared.sliced()).items():
         change = paired_interval(p.before, p.after, p.videos)
@@ -173,7 +174,8 @@ def compare(
         # A slice of so few videos could not be told apart whatever happened: the others do not pay for it.
         few = name not in shared.metrics and len(sums) < CHANGED
         test = None if few else sign_flip(sums, resamples, seed)
-        found.append(Difference(name, float(p.before.mean()), float(p.after.mean()), change, test))
+        means = float(p.before.mean()), float(p.after.mean())
+        found.append(Difference(name, *means, change, test, videos=len(sums)))
     if isinstance(before, (str, Path)) and isinstance(after, (str, Path)):
         found += _heatmaps(Path(before), Path(after), resamples, seed)
     return judged(found, shared.families)
@@ -191,7 +193,7 @@ def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Diff
     missing = len({*left, *right}) - len(both)
     note = f"over the {len(both)} videos that have a map in both runs" if missing else None
     return [
-        Difference(f"heatmap.{name}", one, other, replace(change, note=note), p)
+        Difference(f"heatmap.{name}", one, other, replace(change, note=note), p, videos=change.n)
         for name, (one, other, change, p) in heatmap.paired(
             [left[name] for name in both], [right[name] for name in both], resamples, seed
         ).items()

@@ -151,10 +151,15 @@ def table(verdicts: list[Verdict]) -> str:
             f"| {v.metric} | {v.before:.3f} | {v.after:.3f} | {v.change.value:+.3f} | {interval} | {v.drop:g}"
             f" | {sees} | {v.p:.3g} | {verdict} |"
         )
+    why: dict[str, list[str]] = {}
+    for v in verdicts:
+        if v.change.withheld:
+            why.setdefault(v.change.withheld, []).append(v.metric)
+    notes = [f"{', '.join(names)}: no interval: {reason}" for reason, names in why.items()]
     sliced = sum(by_slice.parts(v.metric) is not None for v in verdicts)
     words = f"p adjusted for {len(verdicts)} metrics" + (f", {sliced} of them of slices" if sliced else "")
     sees = f"sees: the smallest fall that is found in {POWER:.0%} of such comparisons"
-    return "\n".join([*lines, "", f"{words}; {sees}"])
+    return "\n".join([*lines, "", "  \n".join([*notes, f"{words}; {sees}"])])
 
 
 def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:

@@ -42,8 +42,8 @@ def in_short(record: dict, lines: list[dict], without: list[dict]) -> Section:
     return Section("In short", "words.html", {"lines": words})
 
 
-def changes(rows: list[Difference]) -> Section:
-    """What a comparison comes to, the bad with the good."""
+def changes(rows: list[Difference], difference: str = "") -> Section:
+    """What a comparison comes to, the bad with the good, and the first input that differs."""
 
     def told(what: str) -> str:
         found = [f"{row.metric} {number(row.change.value, True)}" for row in rows if row.verdict == what]
@@ -52,6 +52,7 @@ def changes(rows: list[Difference]) -> Section:
     same = sum(row.verdict == "same" for row in rows)
     words = [f"Better, p adjusted by family: {told('better')}.", f"Worse: {told('worse')}."]
     words.append(f"Not told apart: {same} of {len(rows)} metrics.")
+    words += [f"{difference[0].upper()}{difference[1:]}."] if difference else []
     return Section("In short", "words.html", {"lines": words})
 
 
@@ -224,7 +225,7 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
         shared = pairs(against, run)
         rows = compare(against, run, shared=shared)
         title = "Before and after, paired" + (f", {shared.told}" if shared.told else "")
-        found.append(changes(rows))
+        found.append(changes(rows, shared.difference))
         whole = [row for row in rows if row.family != SLICES]
         found.append(Section(title, "differences.html", {"rows": whole}))
         if sliced := rows[len(whole) :]:  # the last family

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
+from bench.families import compared
 from bench.metrics.stats import Interval
 from bench.models.options import ModelOptions
 from bench.slices import places
@@ -115,6 +116,8 @@ class Suite:
             for metric in metrics:
                 if metric.partition(".")[0] not in NAMES or not metric.partition(".")[2]:
                     raise InputError(f"families.{family}: {metric!r} is no task.metric of a known task")
+                if not compared(metric):
+                    raise InputError(f"families.{family}: two runs are not compared by {metric!r}")
                 if (first := named.setdefault(metric, family)) != family or metrics.count(metric) > 1:
                     raise InputError(f"families.{family}: {metric!r} is in {first} already")
         for key, value, least in (
