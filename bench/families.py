@@ -2,8 +2,8 @@
 
 Every further metric is a further chance of a false "worse", so the p-values of a family are adjusted for how
 many there are (Holm, 1979). The families are the suite's (`families`); by default `primary`, the first
-metrics of its tasks, and `other`, the rest: between equals each family holds a false verdict in at most one
-of twenty comparisons.
+metrics of its tasks, and `other`, the rest. First metrics by slice are a family of their own, `slices`.
+Between equals each family holds a false verdict in at most one of twenty comparisons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from bench.tasks import CORPUS, HEATMAP, MISSING, PRIMARIES, UNREAD, UNSCORED, l
 from tvad.common.errors import InputError
 
 ALPHA, POWER = 0.05, 0.8
-PRIMARY, OTHER = "primary", "other"
+PRIMARY, OTHER, SLICES = "primary", "other", "slices"
 # What only a whole set of answers has: no mean over the questions that two runs share.
 WHOLE = (
     *("balanced_accuracy", "f1", "above_blind", "circular_accuracy"),
@@ -59,9 +59,10 @@ def compared(metric: str) -> bool:
 
 
 def family_of(metric: str, declared: Mapping[str, Sequence[str]] | None) -> str:
-    """The family of a metric "task.name"; OTHER of one that none names."""
+    """The family of a metric "task.name"; of one that none names SLICES if it is of a slice, else OTHER."""
     known = {PRIMARY: PRIMARIES} if declared is None else declared
-    return next((name for name, metrics in known.items() if metric in metrics), OTHER)
+    rest = SLICES if metric.endswith("]") else OTHER
+    return next((name for name, metrics in known.items() if metric in metrics), rest)
 
 
 def seen(
@@ -101,7 +102,7 @@ def judged(
                 )
     of = {d.metric: family_of(d.metric, declared) for d in differences}
     found = []
-    for family in dict.fromkeys([*({PRIMARY: ()} if declared is None else declared), OTHER]):
+    for family in dict.fromkeys([*({PRIMARY: ()} if declared is None else declared), OTHER, SLICES]):
         rows = [d for d in differences if of[d.metric] == family]
         tested = [d for d in rows if d.p is not None]
         adjusted = dict(zip((d.metric for d in tested), holm([d.p or 0.0 for d in tested]), strict=True))

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from bench import blind, logs, oracle
 from bench.answers import score_item
+from bench.by_slice import BySlice
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
 from bench.placing import placed
@@ -273,11 +274,12 @@ def _into(
             f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else "")
         )
     blinds, hits = blind.of_items(items, suite.seed)
-    columns = Columns(hits)
+    columns, by_slice = Columns(hits), BySlice(samples, suite)
     with replacing(out / ANSWERS) as temporary:
         with temporary.open("w") as file:
             for line in _scored(items, answers.found, suite):
                 columns.add(line)
+                by_slice.add(line)
                 file.write(json.dumps(line, allow_nan=False) + "\n")
         metrics = (
             oracle.beside(with_notes(columns.intervals(suite), suite, samples), items, suite, hits) | maps
@@ -298,6 +300,7 @@ def _into(
         write_record(out, record)
         if videos:
             heatmap.save_videos(out / heatmap.VIDEOS, videos)
+    by_slice.write(out)
     write_metrics(out, metrics)
     return metrics, rejected
 
