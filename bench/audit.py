@@ -110,8 +110,10 @@ def _windows(
         seen = windows.small_frames(samples, "videos"), windows.small_frames(known, "the train split")
     pairs = windows.nearest(samples, known, seen)
     rows = [f"{p.test.id}: {p.train.id} (by {p.by})" for p in pairs]
-    unseen = len(samples) - len(seen[0])
+    unseen = len(samples) - len(seen[0]) if seen[1] else len(samples)
     why = "no file that moves, by the videos' names alone"
+    if files and (left := len(known) - len(seen[1])):
+        why += f"; nor in {left} of {len(known)} of the train split"
     add(_found("windows of the train split's videos", rows, len(samples), unseen, why))
     if (copied := windows.copied(pairs, known, seed)) is not None:
         near, far, count = copied

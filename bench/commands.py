@@ -89,6 +89,7 @@ def _asked(
         lambda: models.load(model, **options), model, suite, out, answers, opened=record, again=again
     ):
         print(table(metrics))
+        _say_slices(out)
         _warn_of_blind_baselines(out)
         print(write_report(out))
     return int(any(name.endswith(UNSCORED) for name in metrics))
@@ -157,6 +158,7 @@ def score(
     for problem in rejected:
         print(f"rejected {problem}", file=sys.stderr)
     print(table(metrics))
+    _say_slices(out)
     _warn_of_blind_baselines(out)
     print(write_report(out))
     return 1 if rejected else 0
@@ -431,6 +433,13 @@ def _say_tasks(suite: Suite, samples: list[Sample]) -> None:
             f"suite {suite.name} asks what {suite.data} can answer: {asked} (not {again}, unless named)",
             flush=True,
         )
+
+
+def _say_slices(folder: str) -> None:
+    from bench import by_slice
+
+    if sliced := by_slice.read(folder):
+        print(by_slice.table(sliced))
 
 
 def _warn_of_blind_baselines(folder: str) -> None:

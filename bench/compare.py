@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from bench import by_slice
 from bench.answers import line_scores
-from bench.families import Difference, judged
+from bench.families import SLICES, Difference, judged
 from bench.inputs import first_difference
-from bench.metrics.paired import paired_interval, sign_flip
+from bench.metrics.paired import CHANGED, paired_interval, sign_flip
 from bench.metrics.stats import cluster_sums
 from bench.run_folder import open_run, unscored_lines
-from bench.tasks import heatmap
+from bench.slices import in_order
+from bench.tasks import PRIMARIES, heatmap
 from tvad.common.errors import InputError
 
 SEES = "p: signs of whole videos turned; sees: the smallest change that 80 % of such comparisons would tell"
@@ -64,7 +66,7 @@ def _together(runs: Runs) -> tuple[str, dict, list[dict], set[tuple[str, str]]]:
 class Shared:
     """What two runs share: every answer metric over the questions that both have scored (`metrics`,
     "task.metric"), how many these are, how many of each task one of the runs has alone, how many are unscored
-    in it, and the families that the suite of the run before declares."""
+    in it, the families that the suite of the run before declares, and the slices that videos lie in."""
 
     before: str
     after: str
@@ -76,6 +78,26 @@ class Shared:
     after_unscored: Counter[str]
     difference: str = ""  # the first input that the runs were not given alike
     families: dict[str, list[str]] | None = None
+    slices: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def of(self, name: str) -> Pairs | None:
+        """Of a metric, or of one by slice (mcq.accuracy[light=night]); None where the runs lack it."""
+        if (named := by_slice.parts(name)) is None or name in self.metrics:
+            return self.metrics.get(name)
+        metric, kind, value = named
+        if (whole := self.metrics.get(metric)) is None:
+            return None
+        keep = np.array([self.slices.get(video, {}).get(kind) == value for video in whole.videos.tolist()])
+        return Pairs(whole.before[keep], whole.after[keep], whole.videos[keep]) if keep.any() else None
+
+    def sliced(self) -> dict[str, Pairs]:
+        """The first metrics of the tasks, by slice."""
+        names = [
+            by_slice.name_of(metric, *place)
+            for place in in_order(self.slices.values())
+            for metric in PRIMARIES
+        ]
+        return {name: p for name in names if (p := self.of(name)) is not None}
 
     @property
     def told(self) -> str:
@@ -88,9 +110,16 @@ class Shared:
         return f"compared over the {self.questions} questions {of_both}; {', '.join(parts)}" if parts else ""
 
 
+def _slices(before: Runs, after: Runs) -> dict[str, dict[str, str]]:
+    """Of all the runs, which are of one suite."""
+    runs = [run for side in (before, after) for run in ([side] if isinstance(side, (str, Path)) else side)]
+    return by_slice.together(runs)
+
+
 def pairs(before: Runs, after: Runs) -> Shared:
     """Every answer metric of two runs, item by item; several runs on a side (seeds) are averaged by item.
     Raises InputError where the suites differ or no question is in both."""
+    runs = before, after
     before, record, a_lines, a_without = _together(before)
     after, other, b_lines, b_without = _together(after)
     a_hash, b_hash = record["suite_hash"], other["suite_hash"]
@@ -117,7 +146,17 @@ def pairs(before: Runs, after: Runs) -> Shared:
         found[f"{task}.{metric}"] = Pairs(left, right, np.array([video[key] for key in keys]))
     families = record["suite"].get("families")
     return Shared(
-        before, after, found, len(a), alone[0], alone[1], unscored[0], unscored[1], difference, families
+        before,
+        after,
+        found,
+        len(a),
+        alone[0],
+        alone[1],
+        unscored[0],
+        unscored[1],
+        difference,
+        families,
+        _slices(*runs),
     )
 
 
@@ -126,12 +165,17 @@ def compare(
 ) -> list[Difference]:
     """Differences after - before of every answer metric, over the questions that both runs have, and of the
     heatmap metrics where both have them (single runs only), family by family. shared: the runs' `pairs`,
-    where they are at hand. Raises InputError where the suites differ."""
+    where they are at hand. Raises InputError where the suites differ, or declare a metric in a family that
+    the runs lack."""
     found, shared = [], shared or pairs(before, after)
-    for name, p in shared.metrics.items():
+    for name, p in (shared.metrics | shared.sliced()).items():
         change = paired_interval(p.before, p.after, p.videos)
-        test = sign_flip(cluster_sums(p.after - p.before, p.videos)[0], resamples, seed)
-        found.append(Difference(name, float(p.before.mean()), float(p.after.mean()), change, test))
+        sums, _ = cluster_sums(p.after - p.before, p.videos)
+        # A slice of so few videos could not be told apart whatever happened: the others do not pay for it.
+        few = name not in shared.metrics and len(sums) < CHANGED
+        test = None if few else sign_flip(sums, resamples, seed)
+        means = float(p.before.mean()), float(p.after.mean())
+        found.append(Difference(name, *means, change, test, videos=len(sums)))
     if isinstance(before, (str, Path)) and isinstance(after, (str, Path)):
         found += _heatmaps(Path(before), Path(after), resamples, seed)
     return judged(found, shared.families)
@@ -149,26 +193,44 @@ def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Diff
     missing = len({*left, *right}) - len(both)
     note = f"over the {len(both)} videos that have a map in both runs" if missing else None
     return [
-        Difference(f"heatmap.{name}", one, other, replace(change, note=note), p)
+        Difference(f"heatmap.{name}", one, other, replace(change, note=note), p, videos=change.n)
         for name, (one, other, change, p) in heatmap.paired(
             [left[name] for name in both], [right[name] for name in both], resamples, seed
         ).items()
     ]
 
 
+def _adjusted(family: str, differences: list[Difference]) -> str:
+    """For how many a family's p-values are adjusted."""
+    rows = [d for d in differences if d.family == family]
+    tested = sum(d.p is not None for d in rows)
+    if family != SLICES:
+        return f"{family}: p adjusted for {tested} metrics"
+    few = (
+        f"; {len(rows) - tested} of fewer than {CHANGED} videos are not tested" if tested < len(rows) else ""
+    )
+    return f"{family}: p adjusted for {tested} metrics by slice{few}"
+
+
+def _in_short(names: list[str]) -> list[str]:
+    """Names of metrics; of those by slice their number."""
+    whole = [name for name in names if by_slice.parts(name) is None]
+    return [*whole, *([f"{len(names) - len(whole)} by slice"] if len(whole) < len(names) else [])]
+
+
 def table(differences: list[Difference]) -> str:
     """As aligned text, family by family; below it why an interval is missing."""
     notes: dict[str, list[str]] = {}
+    width = max([26, *(len(d.metric) for d in differences)])
     lines = [
-        f"{'metric':26s} {'before':>8s} {'after':>8s} {'change':>8s}  {'95 % interval':20s} {'n':>5s} "
+        f"{'metric':{width}s} {'before':>8s} {'after':>8s} {'change':>8s}  {'95 % interval':20s} {'n':>5s} "
         f" {'p':>7s} {'sees':>6s}  verdict"
     ]
-    sizes = Counter(d.family for d in differences if d.p is not None)
     told = ""
     for d in differences:
         if d.family != told:
             told = d.family
-            lines.append(f"{told}: p adjusted for {sizes[told]} metrics")
+            lines.append(_adjusted(told, differences))
         interval = "--" if d.change.low is None else f"[{d.change.low:+.3f}, {d.change.high:+.3f}]"
         numbers = [
             f"{'--':>8s}" if v is None else f"{v:{sign}8.3f}"
@@ -177,11 +239,12 @@ def table(differences: list[Difference]) -> str:
         p = d.p if d.adjusted is None else d.adjusted
         tested = ("--" if p is None else f"{p:.2g}", "--" if d.sees is None else f"{d.sees:.3f}")
         lines.append(
-            f"{d.metric:26s} {' '.join(numbers)}  {interval:20s} {d.change.n:5d}  {tested[0]:>7s}"
+            f"{d.metric:{width}s} {' '.join(numbers)}  {interval:20s} {d.change.n:5d}  {tested[0]:>7s}"
             f" {tested[1]:>6s}  {d.verdict}"
         )
         if d.change.withheld:
             notes.setdefault(d.change.withheld, []).append(d.metric)
+    notes = {why: _in_short(names) for why, names in notes.items()}
     lines += [f"{', '.join(names)}: no interval: {why}" for why, names in notes.items()]
     lines += [f"{d.metric}: {d.change.note}" for d in differences if d.change.note]
     return "\n".join([*lines, SEES])

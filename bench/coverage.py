@@ -4,8 +4,9 @@ truth is known: the table by which the rules of `bench.metrics.stats` and `bench
 A made-up run has V videos of one, four, or one to eight questions, answers right with probability p, and
 within-video correlations of 0, 0.3 and 0.7 (beta-distributed videos); scored answers lie in 0..1. Areas are
 of normal scores, one a video or four frames a video; macro F1 is of two classes and of six, alike or with a
-rare, hard one. Of two runs half of the videos are as hard for both. Every cell is the worst of its
-scenarios. Left out: BLEU by corpus, RBDC and TBDC, whose truth has no formula; they go by the same rule.
+rare, hard one, balanced accuracy with a rare one that is as easy or easier. Of two runs half of the videos
+are as hard for both. Every cell is the worst of its scenarios. Left out: BLEU by corpus, RBDC and TBDC, whose
+truth has no formula; they go by the same rule.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -254,6 +255,29 @@ def _macro(rng: np.random.Generator, runs: int, videos: int, value: float) -> Ce
     return _worst("macro F1", videos, value, rows)
 
 
+def _balanced(rng: np.random.Generator, runs: int, videos: int, value: float) -> Cell:
+    """Balanced accuracy: a question a video about its class, of which one is rare, and as easy or easier."""
+    rows = []
+    for classes, rare, hard in ((2, 0.5, 1.0), (2, 0.05, 1.0), (2, 0.05, 0.5), (2, 0.2, 0.1), (6, 0.05, 0.5)):
+        often = np.array([*[(1 - rare) / (classes - 1)] * (classes - 1), rare])
+        wrong = (1 - value) * np.array([*[(classes - hard) / (classes - 1)] * (classes - 1), hard])
+        given = rng.choice(classes, (runs, videos), p=often)
+        named = (given + (rng.random(given.shape) < wrong[given])) % classes
+        counts = np.zeros((runs, videos, classes, classes + 1), np.float32)
+        np.add.at(counts, (*np.ogrid[:runs, :videos], given, named), 1)
+        every, number = counts.sum(1), counts.sum((1, 3))
+        low, high = bounds(
+            labels.balanced_accuracy(every),
+            labels.balanced_accuracy(every[:, None] - counts),
+            labels.rests_on(every, number),
+            np.array(videos),
+        )
+        printed = np.where(number > 0, number, RARE).min(1) >= RARE
+        printed &= (number > 0).all(1)  # a class that never occurs makes it another figure
+        rows.append(_held(low, high, value, printed))
+    return _worst("balanced accuracy", videos, value, rows)
+
+
 TESTS = {
     "flipped": "signs of videos turned (`bench compare`)",
     "mcnemar": "McNemar's exact test, for comparison",
@@ -265,6 +289,7 @@ KINDS: dict[str, Callable[..., Cell]] = {
     "auc": _area(1, "AUC, a score a video"),
     "frames": _area(FRAMES, "AUC, four frames a video"),
     "f1": _macro,
+    "balanced": _balanced,
     "change": _paired,
     "auc-change": _area_change,
 }

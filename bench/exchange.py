@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from bench import logs
-from bench.run_folder import open_run
+from bench.run_folder import open_run, unscored_lines
 from bench.score import Answers
 from bench.suite import Suite, load
 from tvad.common import config
@@ -31,7 +31,7 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
     by_id = {item.id: item for item in load(suite)[1]}
     created = record.get("started", _iso(run.joinpath("run.json").stat().st_mtime)).replace("Z", "+00:00")
-    samples = []
+    left, samples = len(unscored_lines(run)), []
     for line in lines:
         item = by_id[line["id"]]
         question = item.question
@@ -104,10 +104,14 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
     }
     log = {
         "version": INSPECT_VERSION,
-        "status": "success",
+        "status": "error" if left else "success",
         "eval": spec,
         "plan": {"name": "plan", "steps": [], "config": {}},
-        "results": {"total_samples": len(samples), "completed_samples": len(samples), "scores": scores},
+        "results": {
+            "total_samples": len(samples) + left,
+            "completed_samples": len(samples),
+            "scores": scores,
+        },
         "stats": {"started_at": created, "completed_at": created, "model_usage": {}},
         "samples": samples,
     }

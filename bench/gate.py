@@ -6,6 +6,7 @@ did.
       mcq.accuracy: 0.02        # may fall by 0.02
       temporal.miou: 0.01
       temporal.false_alarm: 0   # lower is better: may not rise
+      mcq.accuracy[light=night]: 0.05   # of a slice, where the runs' suite asks for slices
 
 A metric regresses where "it fell by no more than the tolerated drop" is refuted at the confidence, by
 bootstrap over videos, after Holm's correction over the gate's metrics.
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
 
-from bench import compare
+from bench import by_slice, compare
 from bench.compare import Pairs, pairs
 from bench.families import POWER, seen
-from bench.metrics.paired import holm, paired_interval, share_beyond
+from bench.metrics.paired import CHANGED, holm, paired_interval, share_beyond
 from bench.metrics.stats import Interval
 from bench.tasks import lower_is_better
 from tvad.common import config
@@ -89,7 +90,6 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
     """A verdict for every metric of the gate. Raises InputError where the runs cannot be compared, lack a
     metric or were asked other questions: a run must not pass by those that it left out."""
     shared = pairs(before, after)
-    found = shared.metrics
     tasks = {name.partition(".")[0] for name in gate.metrics}
     for counts in (shared.before_unscored, shared.after_unscored):
         if sum(counts[task] for task in tasks) > gate.unscored:
@@ -99,9 +99,17 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
             )
     if tasks & {*shared.before_alone, *shared.after_alone}:
         raise InputError(f"gate: {shared.told}; a gate judges runs on the same questions")
+    found: dict[str, Pairs] = {}
     for name in gate.metrics:
-        if name not in found:
-            raise InputError(f"gate: metric {name!r} is not in both runs; they have {', '.join(found)}")
+        if (p := shared.of(name)) is None:
+            known = ", ".join([*shared.metrics, *shared.sliced()])
+            raise InputError(f"gate: metric {name!r} is not in both runs; they have {known}")
+        if (videos := len(set(p.videos.tolist()))) < CHANGED and by_slice.parts(name):
+            raise InputError(
+                f"gate: {name!r} is over {videos} videos; of fewer than {CHANGED} a regression is not told"
+                " from chance"
+            )
+        found[name] = p
     raw = []
     for name, drop in gate.metrics.items():
         gain = (
@@ -143,9 +151,15 @@ def table(verdicts: list[Verdict]) -> str:
             f"| {v.metric} | {v.before:.3f} | {v.after:.3f} | {v.change.value:+.3f} | {interval} | {v.drop:g}"
             f" | {sees} | {v.p:.3g} | {verdict} |"
         )
-    return "\n".join(
-        [*lines, "", f"sees: the smallest fall that is found in {POWER:.0%} of such comparisons"]
-    )
+    why: dict[str, list[str]] = {}
+    for v in verdicts:
+        if v.change.withheld:
+            why.setdefault(v.change.withheld, []).append(v.metric)
+    notes = [f"{', '.join(names)}: no interval: {reason}" for reason, names in why.items()]
+    sliced = sum(by_slice.parts(v.metric) is not None for v in verdicts)
+    words = f"p adjusted for {len(verdicts)} metrics" + (f", {sliced} of them of slices" if sliced else "")
+    sees = f"sees: the smallest fall that is found in {POWER:.0%} of such comparisons"
+    return "\n".join([*lines, "", "  \n".join([*notes, f"{words}; {sees}"])])
 
 
 def junit(verdicts: list[Verdict], name: str = "reasoning gate") -> str:

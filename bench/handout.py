@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from bench.suite import Suite, load
+from bench.suite import Item, Suite, load
 from tvad.common.errors import InputError
 from tvad.common.files import made, write_whole
 from tvad.prompts import asked
@@ -67,9 +67,10 @@ def {name}():
 FORMS = ("lmms-eval", "inspect")
 
 
-def _prompt(question, style: str) -> str:
+def _prompt(item: Item, style: str) -> str:
     """All that is said to a model, as one text: harnesses take no system message of a task."""
-    parts = [part for turn in asked(question, style) for part in turn["content"]]
+    turns = asked(item.question, style, boxes=item.reading.boxes)
+    parts = [part for turn in turns for part in turn["content"]]
     return "\n\n".join(part["text"] for part in parts if part["type"] == "text")
 
 
@@ -96,13 +97,13 @@ def hand_out(suite: Suite, task: str, form: str, out: str | Path) -> tuple[Path,
             "question": item.question.text,
             "options": list(item.question.options or ()),
             "answer": item.question.answer,
-            "prompt": _prompt(item.question, suite.prompt),
+            "prompt": _prompt(item, suite.prompt),
         }
         for item in items
     ]
     text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
     questions = write_whole(folder / QUESTIONS, text)
-    root = json.dumps(str(Path(items[0].sample.root).resolve()))
+    root = json.dumps(str(Path(items[0].sample.root).resolve()), allow_nan=False)
     known: dict[str, object] = {"form": form, "task": task, "data": root, "name": name}
     known |= {"max_tokens": suite.decode.max_tokens, "temperature": suite.decode.temperature}
     if form == "inspect":
@@ -112,7 +113,7 @@ def hand_out(suite: Suite, task: str, form: str, out: str | Path) -> tuple[Path,
     plan = f"""# Made by `bench handout`: lmms-eval --tasks {name} --include_path THIS_FOLDER --log_samples …
 dataset_path: json
 dataset_kwargs:
-  data_files: {{test: {json.dumps(str(questions.resolve()))}}}
+  data_files: {{test: {json.dumps(str(questions.resolve()), allow_nan=False)}}}
 task: {name}
 test_split: test
 output_type: generate_until

@@ -43,7 +43,8 @@ class Columns:
 
     def add(self, line: dict) -> None:
         if UNSCORED in line:
-            self.partly.add(line["id"].rpartition("~")[0])
+            if line["task"] == CIRCULAR:
+                self.partly.add(line["id"].rpartition("~")[0])
             return
         video = self.videos.setdefault(line["sample"], len(self.videos))
         scores = line_scores(line)
@@ -85,6 +86,9 @@ class Columns:
             name: (change_interval if name.endswith(f".{ABOVE_BLIND}") else mean_interval)(values, videos)
             for name, (values, videos) in columns.items()
         }
+        if self.partly and not complete:
+            why = "cannot be had: a rotation of every question is unscored"
+            found[f"{CIRCULAR}.circular_accuracy"] = Interval(None, None, None, 0, why)
         for name, (counts, places) in self.counts.items():
             scores = columns[name][0]
             sums, answers = cluster_sums(*columns[name])
@@ -106,7 +110,8 @@ def _by_corpus(counts: np.ndarray, videos: np.ndarray, suite: Suite) -> Interval
     """BLEU-4 of n-gram counts (n, 10) summed over all answers, its interval over videos (n,)."""
     rows = np.stack([cluster_sums(column, videos)[0] for column in counts.T], 1)
     without = without_parts(rows, parts_of(len(rows), suite.resamples, suite.seed))
-    return interval_of(float(corpus_bleu4(rows.sum(0))), corpus_bleu4(without), len(counts))
+    sizes = np.unique(videos, return_counts=True)[1]
+    return interval_of(float(corpus_bleu4(rows.sum(0))), corpus_bleu4(without), len(counts), sizes=sizes)
 
 
 def summarise(
@@ -138,7 +143,7 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
         clusters = np.array([numbers.setdefault(line["sample"], len(numbers)) for line in yes])
         # An area is no sum over clusters: it is of the lines of the videos that are left, (V,) -> (rows,).
         members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(np.bincount(clusters))[:-1])
-        count = len(members)
+        count, sizes = len(members), np.array([len(m) for m in members])
         places = np.arange(count)
         ranked = frame.Ranked.of([truth[m] for m in members], [scores[m] for m in members], places)
         right = frame.Ranked.of([truth[m] for m in members], [truth[m] for m in members], places)
@@ -150,7 +155,7 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
         for n, name in enumerate(AREAS):
             value = _areas(*ranked.counts(np.ones(count)))[n]
             left = np.array([areas[n] for areas in without], float)  # None becomes NaN
-            interval = replace(interval_of(value, left, len(yes), units), oracle=best[n])
+            interval = replace(interval_of(value, left, len(yes), units, sizes), oracle=best[n])
             found[f"judgement.{name}"] = interval if value is not None else replace(interval, note=one)
     if letters := of_task["mcq"]:
         hits, where = (np.array([line[key] for line in letters]) for key in ("right", "sample"))

@@ -5,10 +5,12 @@ video and, where the video is asked more than once, by the question's words. Opt
 question, a video that is not asked: the line is left out with its reason, never counted for a neighbour.
 """
 
+import ast
 import csv
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,10 @@ from tvad.common.files import parse_json
 from tvad.data.check import Problem
 
 ZSTANDARD = 93  # a zip's method
-UNPACKING = (struct.error, zipfile.BadZipFile, NotImplementedError)
-MOST = 1 << 30  # bytes of a log, unpacked
+UNPACKING = (struct.error, zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error)
+MOST = 256 << 20  # bytes of a log that is read as a whole
+MOST_SAMPLE = 16 << 20  # … of one sample in an archive, unpacked
+MOST_LINE = 4 << 20  # … of a line
 NAMES = ("video", "Video Name", "video_name", "video_path", "video_id", "videoID", "vid", "path", "file_name")
 QUESTIONS = ("question", "Question", "query", "problem")
 OPTIONS = ("options", "candidates", "choices")
@@ -59,16 +63,19 @@ def _inner(row: dict, key: str) -> dict:
 
 
 def _options(row: dict) -> tuple[str, ...] | None:
-    """From a list, a list as text, or columns A, B, …; None where there are none."""
+    """From a list, a list as text (JSON's or Python's), or columns A, B, …; None where there are none, ()
+    where they cannot be read."""
     for name in OPTIONS:
         found = row.get(name)
         if isinstance(found, str) and found.lstrip().startswith("["):
             try:
-                found = parse_json(found.replace("'", '"') if '"' not in found else found)
-            except ValueError:
-                continue
-        if isinstance(found, list) and found and all(isinstance(o, str) for o in found):
-            return tuple(found)
+                found = ast.literal_eval(found.strip()) if len(found) < 100_000 else ()
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                found = ()
+        if isinstance(found, (list, tuple)):
+            return tuple(found) if all(isinstance(option, str) for option in found) else ()
+        if found is not None and found != "":
+            return ()
     lettered = [row.get(letter) for letter in COLUMNS]
     given = [o for o in lettered if isinstance(o, str) and o.strip() and o != "nan"]
     return tuple(given) if len(given) > 1 else None
@@ -83,19 +90,37 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def bounded_lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """Lines; None for one of more than MOST_LINE bytes, which is passed over without being held."""
+    while line := file.readline(MOST_LINE + 1):
+        if len(line) <= MOST_LINE:
+            yield line
+            continue
+        while not line.endswith(b"\n") and (line := file.readline(MOST_LINE)):
+            pass
+        yield None
+
+
 def _objects(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict]]:
     """Numbered objects of a file of JSON lines; what is none goes to `problems`."""
-    for n, line in enumerate(_read(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-            if not isinstance(row, dict):
-                raise ValueError("not an object")
-        except (ValueError, RecursionError) as error:
-            problems.append(Problem(f"{path}:{n}", f"not a JSON object ({error})"))
-        else:
-            yield n, row
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with file:
+        for n, line in enumerate(bounded_lines(file), 1):
+            if line is not None and not line.strip():
+                continue
+            try:
+                if line is None:
+                    raise ValueError(f"more than {MOST_LINE} bytes")
+                row = parse_json(line)
+                if not isinstance(row, dict):
+                    raise ValueError("not an object")
+            except (ValueError, RecursionError) as error:
+                problems.append(Problem(f"{path}:{n}", f"not a JSON object ({error})"))
+            else:
+                yield n, row
 
 
 def _table(path: Path) -> Iterator[tuple[int, dict]]:
@@ -133,15 +158,16 @@ def _lmms_eval(path: Path, problems: list[Problem]) -> Iterator[Row]:
     """samples_*.jsonl: "doc" is the data set's row without its media; the answer stands in filtered_resps or
     in resps, by version."""
     for n, row in _objects(path, problems):
-        doc = _inner(row, "doc")
-        said = None
+        doc, said, several = _inner(row, "doc"), None, 1
         for key in ("filtered_resps", "resps", "response"):
-            value = row.get(key)
+            value, several = row.get(key), 1
             while isinstance(value, list) and value:
-                value = value[0]
+                several, value = max(several, len(value)), value[0]
             if isinstance(value, str):
                 said = value
                 break
+        if several > 1:
+            problems.append(Problem(f"{path}:{n}", f"{several} answers: the first one counts"))
         asked = _text(doc, QUESTIONS) or _text(row, ("input",))
         yield Row(n, said, _text(doc, ("tvad_id",)), _text(doc, NAMES), asked, _options(doc))
 
@@ -202,17 +228,24 @@ def _inspect(path: Path, problems: list[Problem]) -> Iterator[Row]:
 
 
 def _unpacked(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Inspect packs with Zstandard, which zipfile knows from Python 3.14 on."""
+    """At most MOST_SAMPLE bytes, whatever the archive says of them. Inspect packs with Zstandard, which
+    zipfile knows from Python 3.14 on. Raises ValueError for more."""
     if entry.compress_type != ZSTANDARD:
-        return packed.read(entry)
-    import pyarrow
+        with packed.open(entry) as plain:
+            found = plain.read(MOST_SAMPLE + 1)
+    else:
+        import pyarrow
 
-    file = cast(BinaryIO, packed.fp)
-    file.seek(entry.header_offset)
-    name, extra = struct.unpack("<26x2H", file.read(30))  # lengths at the end of a file's own header
-    file.seek(name + extra, io.SEEK_CUR)
-    with pyarrow.CompressedInputStream(io.BytesIO(file.read(entry.compress_size)), "zstd") as stream:
-        return stream.read(entry.file_size)
+        file = cast(BinaryIO, packed.fp)
+        file.seek(entry.header_offset)
+        name, extra = struct.unpack("<26x2H", file.read(30))  # lengths at the end of a file's own header
+        file.seek(name + extra, io.SEEK_CUR)
+        raw = io.BytesIO(file.read(min(entry.compress_size, MOST_SAMPLE)))
+        with pyarrow.CompressedInputStream(raw, "zstd") as stream:
+            found = stream.read(MOST_SAMPLE + 1)
+    if len(found) > MOST_SAMPLE:
+        raise ValueError(f"{entry.filename[:80]}: more than {MOST_SAMPLE >> 20} MiB")
+    return found
 
 
 def _inspect_samples(path: Path) -> Iterator[Any]:
@@ -222,20 +255,10 @@ def _inspect_samples(path: Path) -> Iterator[Any]:
             yield from (log.get("samples") or []) if isinstance(log, dict) else []
             return
         with zipfile.ZipFile(path) as packed:
-            left = MOST
             for entry in packed.infolist():
                 if entry.filename.startswith("samples/") and entry.filename.endswith(".json"):
-                    if (left := left - entry.file_size) < 0:
-                        raise InputError(f"{path}: more than {MOST >> 20} MiB unpacked")
                     yield parse_json(_unpacked(packed, entry))
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-        struct.error,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ) as error:
+    except (OSError, ValueError, RecursionError, *UNPACKING) as error:
         raise InputError(f"{path}: not an Inspect log ({error})") from error
 
 
@@ -252,12 +275,14 @@ def task_of(log: str | Path, form: str, task: str | None) -> str:
     """The task that a log answers: as told, or by VAU-R1's column. Raises InputError where neither says."""
     if form not in FORMATS:
         raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
-    if task is None and form == "vau-r1":
-        with Path(log).open(encoding="utf-8-sig", newline="") as lines:
-            head = next(csv.reader(lines), [])
-        task = next((VAU_R1[name] for name in VAU_R1 if name in head), None)
-        if task is None:
+    if form == "vau-r1":
+        _, first = next(_table(Path(log)), (0, {}))
+        told = next((VAU_R1[name] for name in VAU_R1 if name in first), None)
+        if told is None:
             raise InputError(f"{log}: no column of {', '.join(VAU_R1)}")
+        if task not in (None, told):
+            raise InputError(f"{log}: answers {told} by its column, not {task}")
+        task = told
     if task not in TASKS:
         raise InputError(f"--task: {task!r} is none of {', '.join(TASKS)}")
     return task
@@ -272,6 +297,20 @@ def _stem(name: str) -> str:
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     stem, dot, ending = last.rpartition(".")
     return stem if dot and ending.isalnum() and len(ending) <= 4 and not ending.isdigit() else last
+
+
+def _parts(name: str) -> list[str]:
+    """A name's folders from the inside out."""
+    return name.replace("\\", "/").split("/")[-2::-1]
+
+
+def _may_be(item: Item, name: str) -> bool:
+    """Whether a log's name may be that video's, both without ending. A video that is called by more than its
+    file's name (normal_01 of normal/01.mp4) is told from others by its folders, as far as both sides say."""
+    own = item.sample.video.path
+    if item.sample.id == _stem(own):
+        return True
+    return all(a == b for a, b in zip(_parts(name), _parts(own), strict=False))
 
 
 class _Asked:
@@ -292,13 +331,19 @@ class _Asked:
             raise ValueError("names no video")
         else:
             name = row.video if row.video is not None else str(row.id)
-            candidates = self.of_video.get(name) or self.of_video.get(_stem(name)) or []
+            candidates = self.of_video.get(name) or [
+                item for item in self.of_video.get(_stem(name), []) if _may_be(item, name)
+            ]
             if not candidates:
                 raise ValueError(f"{name[:80]!r} is no video of this suite's task")
+            if len(of := {item.sample.id for item in candidates}) > 1:
+                raise ValueError(f"{name[:80]!r} may be {' or '.join(sorted(of)[:3])}")
         if row.question is not None:
             candidates = _by_words(row.question, candidates)
             if not candidates:
                 raise ValueError(f"its question {row.question[:80]!r} is not asked of that video")
+        if row.options == () and any(item.question.options for item in candidates):
+            raise ValueError("its options cannot be read, so neither can their order")
         if row.options is not None and any(item.question.options for item in candidates):
             candidates = [item for item in candidates if _same_options(row.options, item.question.options)]
             if not candidates:

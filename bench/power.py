@@ -14,11 +14,13 @@ from statistics import NormalDist
 
 import numpy as np
 
-from bench.families import OTHER, POWER, family_of, seen
+from bench import oracle
+from bench.answers import line_scores
+from bench.families import OTHER, POWER, compared, family_of, seen
 from bench.metrics.stats import FEWEST, Interval, evenness
 from bench.run_folder import open_run
-from bench.suite import Suite, load
-from bench.tasks import PRIMARIES, TASKS
+from bench.suite import Suite, load, tasks_of
+from bench.tasks import HEATMAP, PRIMARIES, TASKS
 from tvad.common.errors import InputError
 
 ALIKE = 0.5
@@ -27,7 +29,7 @@ ALIKE = 0.5
 @dataclass(frozen=True)
 class Row:
     """unlike, alike: the smallest change seen between runs with a correlation of 0 and of ALIKE; None where
-    the metric has no interval."""
+    the metric has no interval, or no change can be told of so few videos among so many metrics."""
 
     metric: str
     family: str
@@ -36,24 +38,43 @@ class Row:
     alike: float | None
 
 
-def _row(metric: str, family: str, tests: int, n: int, low: float | None, high: float | None) -> Row:
-    one = seen(Interval(None, low, high, n), tests)
+def _row(
+    metric: str, family: str, tests: int, videos: int, n: int, low: float | None, high: float | None
+) -> Row:
+    one = seen(Interval(None, low, high, n), tests, videos=videos)
     # Var(after - before) = 2 (1 - correlation) Var(after).
     unlike, alike = (None if one is None else one * (2 * (1 - r)) ** 0.5 for r in (0.0, ALIKE))
     return Row(metric, family, n, unlike, alike)
 
 
 def of_run(run: str | Path) -> list[Row]:
-    """A row a metric of a finished run, family by family. Raises InputError."""
-    record, _, metrics = open_run(run)
+    """A row a metric of a finished run that a comparison would print, family by family. Raises InputError."""
+    record, lines, metrics = open_run(run)
     declared = record["suite"].get("families")
-    of = {name: family_of(name, declared) for name, m in metrics.items() if m["value"] is not None}
+    videos = _videos(lines)
+    shown = {name: len(v) for name, v in videos.items()} | {
+        name: m["n"] for name, m in metrics.items() if name.startswith(f"{HEATMAP}.") and compared(name)
+    }
+    of = {
+        name: family_of(name, declared)
+        for name, m in metrics.items()
+        if name in shown and m["value"] is not None
+    }
     sizes = Counter(of.values())
     order = sorted(of, key=lambda name: (of[name] == OTHER, of[name]))
     return [
-        _row(name, of[name], sizes[of[name]], *(metrics[name][k] for k in ("n", "low", "high")))
+        _row(name, of[name], sizes[of[name]], shown[name], *(metrics[name][k] for k in ("n", "low", "high")))
         for name in order
     ]
+
+
+def _videos(lines: Iterable[dict]) -> dict[str, set[str]]:
+    """The videos of every metric of answers."""
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        for name in line_scores(line):
+            found.setdefault(f"{line['task']}.{name}", set()).add(line["sample"])
+    return found
 
 
 def of_suite(suite: Suite, accuracy: float, correlation: float) -> list[Row]:
@@ -64,14 +85,19 @@ def of_suite(suite: Suite, accuracy: float, correlation: float) -> list[Row]:
                 f"--{name} is {value:g}, expected {'0.01' if name == 'accuracy' else '0'} to {most:g}"
             )
     asked: dict[str, Counter[str]] = {}
-    for item in load(suite)[1]:
+    samples, items = load(suite)
+    for item in items:
         asked.setdefault(item.task, Counter())[item.sample.id] += 1
     tasks = [task for task in asked if TASKS[task].PRIMARY in TASKS[task].BINARY]
     names = {task: f"{task}.{TASKS[task].PRIMARY}" for task in tasks}
     of = {task: family_of(name, suite.families) for task, name in names.items()}
-    # How many metrics a comparison will print in a family is known of the first ones alone.
-    tests = max(1, sum(f"{task}.{TASKS[task].PRIMARY}" in PRIMARIES for task in asked))
-    return [_reckoned(names[t], of[t], tests, asked[t].values(), accuracy, correlation) for t in tasks]
+    # What a comparison will print: of answers what their references have, of heatmaps what is declared.
+    mapped = HEATMAP in tasks_of(suite, samples)
+    declared = PRIMARIES if suite.families is None else [m for some in suite.families.values() for m in some]
+    of_answers = names.values() if suite.hidden else _videos(oracle.lines(items))
+    printed = [*of_answers, *(m for m in declared if mapped and m.startswith(f"{HEATMAP}."))]
+    tests = Counter(family_of(name, suite.families) for name in printed)
+    return [_reckoned(names[t], of[t], tests[of[t]], asked[t].values(), accuracy, correlation) for t in tasks]
 
 
 def _reckoned(
@@ -80,11 +106,11 @@ def _reckoned(
     each = np.array(list(counts), float)
     n = each.sum()
     if len(each) < FEWEST:
-        return _row(name, family, tests, int(n), None, None)
+        return _row(name, family, tests, len(each), int(n), None, None)
     # Kish's design effect, 1 + (m - 1) correlation, for questions a video m = sum m^2 / sum m.
     effect = 1 + (n / evenness(each) - 1) * correlation
     half = NormalDist().inv_cdf(0.975) * float((accuracy * (1 - accuracy) * effect / n) ** 0.5)
-    return _row(name, family, tests, int(n), accuracy - half, accuracy + half)
+    return _row(name, family, tests, len(each), int(n), accuracy - half, accuracy + half)
 
 
 def table(rows: list[Row]) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import by_slice
 from bench.answers import line_scores
 from bench.blind import warnings
 from bench.compare import compare, pairs
-from bench.families import Difference
+from bench.families import SLICES, Difference
 from bench.metrics import frame
 from bench.pages import Section, number, plots, render
 from bench.pages.media import Reel
@@ -41,8 +42,8 @@ def in_short(record: dict, lines: list[dict], without: list[dict]) -> Section:
     return Section("In short", "words.html", {"lines": words})
 
 
-def changes(rows: list[Difference]) -> Section:
-    """What a comparison comes to, the bad with the good."""
+def changes(rows: list[Difference], difference: str = "") -> Section:
+    """What a comparison comes to, the bad with the good, and the first input that differs."""
 
     def told(what: str) -> str:
         found = [f"{row.metric} {number(row.change.value, True)}" for row in rows if row.verdict == what]
@@ -51,6 +52,7 @@ def changes(rows: list[Difference]) -> Section:
     same = sum(row.verdict == "same" for row in rows)
     words = [f"Better, p adjusted by family: {told('better')}.", f"Worse: {told('worse')}."]
     words.append(f"Not told apart: {same} of {len(rows)} metrics.")
+    words += [f"{difference[0].upper()}{difference[1:]}."] if difference else []
     return Section("In short", "words.html", {"lines": words})
 
 
@@ -89,6 +91,14 @@ def without_looking(found: dict[str, dict]) -> Section | None:
 
 def _rates(counts: Counter, answers: int) -> str:
     return ", ".join(f"{name} {count / answers:.1%}" for name, count in counts.most_common(6)) or "none"
+
+
+def by_slices(run: Path) -> Section | None:
+    """The first metrics of the tasks by slice, where the suite asks for slices."""
+    if (sliced := by_slice.read(run)) is None:
+        return None
+    values = {"label": "By slice", "metrics": sliced.metrics, "words": sliced.told}
+    return Section("By slice", "metrics.html", values)
 
 
 def parsing(lines: list[dict]) -> Section:
@@ -215,12 +225,18 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
         shared = pairs(against, run)
         rows = compare(against, run, shared=shared)
         title = "Before and after, paired" + (f", {shared.told}" if shared.told else "")
-        found.append(changes(rows))
-        found.append(Section(title, "differences.html", {"rows": rows}))
+        found.append(changes(rows, shared.difference))
+        whole = [row for row in rows if row.family != SLICES]
+        found.append(Section(title, "differences.html", {"rows": whole}))
+        if sliced := rows[len(whole) :]:  # the last family
+            tested = sum(row.p is not None for row in sliced)
+            title = f"By slice, p adjusted for {tested} metrics of slices"
+            found.append(Section(title, "differences.html", {"rows": sliced}))
     else:
         found.append(in_short(record, lines, unscored_lines(run)))
     found.append(headline(metrics, open_run(against)[2] if against else None))
     found.append(Section("Metrics", "metrics.html", {"metrics": metrics}))
+    found.append(None if against else by_slices(run))
     found += [without_looking(record.get("blind", {})), parsing(lines), grounding(lines)]
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
     samples, items = load(suite)

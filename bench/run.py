@@ -18,6 +18,7 @@ import numpy as np
 
 from bench import blind, oracle, sight, unscored
 from bench.asking import MOST_BYTES, ODDS_TASKS, Asking, one_by_one
+from bench.by_slice import BySlice
 from bench.cache import ResponseCache
 from bench.inputs import Inputs, refuse_other_weights, weights
 from bench.intervals import odds_metrics, summarise
@@ -162,6 +163,10 @@ def _run(
             f"{len(without)} of {len(order)} questions are unscored, and in no figure:"
             f" {unscored.told(without)}; `bench retry {out}` asks them again"
         )
+    by_slice = BySlice(samples, suite)
+    for line in lines:
+        by_slice.add(line)
+    by_slice.write(out)
     write_metrics(out, metrics)
     return metrics
 

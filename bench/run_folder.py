@@ -8,6 +8,7 @@
     heatmap_videos.npz  what heatmap metrics need of a video, by bench.tasks.heatmap, which also reads it
     inputs.jsonl    the digest of every video that was shown (`bench.inputs`)
     unmapped.jsonl  why a video has no map; only where one has none
+    slices.json     metrics by slice and the slices of every video, by bench.by_slice; only where asked for
     metrics.json    {"task.metric": {"value", "low", "high", "n"}}; its presence says that the run is finished
 
 A file is resumable by its lines: a kill cuts at most the last one, which is dropped. Processes that share a
@@ -33,7 +34,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, replacing, write_whole
 from tvad.common.formats import Format
 
-RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS = (
+RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES = (
     "run.json",
     "samples.jsonl",
     "odds.jsonl",
@@ -41,6 +42,7 @@ RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS = (
     "unmapped.jsonl",
     "inputs.jsonl",
     "metrics.json",
+    "slices.json",
 )
 RUN = Format("bench-run")
 
@@ -75,7 +77,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def reopened(folder: Path) -> None:
     """The folder is no finished run any more: its metrics go, and what they are compared by."""
-    for name in (METRICS, VIDEOS):
+    for name in (METRICS, SLICES, VIDEOS):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -95,7 +97,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     write_json(folder / RECORD, {**RUN.stamp(), **record})
 
 
-def _read_json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
     """Raises InputError for a file that is missing or damaged."""
     try:
         return parse_json(file.read_text(encoding="utf-8"))
@@ -106,7 +108,7 @@ def _read_json(file: Path) -> Any:
 def read_record(folder: str | Path) -> dict:
     """run.json as this version has it. Raises InputError where it is missing, damaged or newer."""
     file = Path(folder, RECORD)
-    record = RUN.check(_read_json(file), str(file))
+    record = RUN.check(read_json(file), str(file))
     if missing := {"model", "suite", "suite_hash"} - record.keys():
         raise InputError(f"{file}: not the record of a run (no {sorted(missing)[0]!r})")
     return record
@@ -116,7 +118,7 @@ def open_run(folder: str | Path) -> tuple[dict, list[dict], dict]:
     """(run.json, lines of samples.jsonl that are answers, metrics.json). Raises InputError that names what is
     missing."""
     folder, record = Path(folder), read_record(folder)
-    metrics = _read_json(folder / METRICS)
+    metrics = read_json(folder / METRICS)
     return record, [line for line in answer_lines(folder / ANSWERS) if UNSCORED not in line], metrics
 
 

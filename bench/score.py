@@ -10,19 +10,20 @@ the highest score of all, anomalous ones the lowest.
 """
 
 import gc
+import hashlib
 import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
 from bench import blind, logs, oracle
 from bench.answers import score_item
+from bench.by_slice import BySlice
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
 from bench.placing import placed
@@ -39,27 +40,15 @@ from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
 
-MOST_LINE = 4 << 20  # bytes of a line
 MOST_VALUES = 64 << 20  # of a heatmap
 KEYS = ("id", "task", "response")
 PREDICTIONS = "predictions:"  # of which run.json says that they are the model
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """Lines; None for one of more than MOST_LINE bytes, which is passed over without being held."""
-    while line := file.readline(MOST_LINE + 1):
-        if len(line) <= MOST_LINE:
-            yield line
-            continue
-        while not line.endswith(b"\n") and (line := file.readline(MOST_LINE)):
-            pass
-        yield None
-
-
 def _row(line: bytes | None) -> dict:
     """One line. Raises ValueError with the reason."""
     if line is None:
-        raise ValueError(f"more than {MOST_LINE} bytes")
+        raise ValueError(f"more than {logs.MOST_LINE} bytes")
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -85,7 +74,7 @@ def read_predictions(path: str | Path, rejected: list[Problem]) -> Iterator[tupl
     file that cannot be read."""
     try:
         with Path(path).open("rb") as file:
-            for n, line in enumerate(_lines(file), 1):
+            for n, line in enumerate(logs.bounded_lines(file), 1):
                 if line is None or line.strip():
                     try:
                         yield n, _row(line)
@@ -275,7 +264,8 @@ def _into(
 ) -> tuple[dict[str, Interval], list[Problem]]:
     """`score` into a folder that is held."""
     items, digest = answers.items, suite.digest(samples)
-    _refuse_run(out, public(f"{PREDICTIONS}{predictions}"), digest)
+    place = _place(predictions)
+    _refuse_run(out, public(f"{PREDICTIONS}{predictions}"), place, digest)
     videos, maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite)
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)
@@ -284,17 +274,19 @@ def _into(
             f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else "")
         )
     blinds, hits = blind.of_items(items, suite.seed)
-    columns = Columns(hits)
+    columns, by_slice = Columns(hits), BySlice(samples, suite)
     with replacing(out / ANSWERS) as temporary:
         with temporary.open("w") as file:
             for line in _scored(items, answers.found, suite):
                 columns.add(line)
+                by_slice.add(line)
                 file.write(json.dumps(line, allow_nan=False) + "\n")
         metrics = (
             oracle.beside(with_notes(columns.intervals(suite), suite, samples), items, suite, hits) | maps
         )
         record = {
             "model": public(f"{PREDICTIONS}{predictions}"),
+            "place": place,
             "suite": asdict(suite),
             "suite_hash": digest,
             "tasks_from": "suite" if named else "data",
@@ -308,16 +300,23 @@ def _into(
         write_record(out, record)
         if videos:
             heatmap.save_videos(out / heatmap.VIDEOS, videos)
+    by_slice.write(out)
     write_metrics(out, metrics)
     return metrics, rejected
 
 
-def _refuse_run(folder: Path, model: str, digest: str) -> None:
+def _place(predictions: str | Path) -> str:
+    """Tells files of one name apart, whose folders are not published."""
+    return hashlib.sha256(str(Path(predictions).resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _refuse_run(folder: Path, model: str, place: str, digest: str) -> None:
     """Raise InputError where the folder holds anything but a scoring of this file on this suite: it would be
     lost."""
     if (folder / RECORD).exists():
         before = read_record(folder)
-        if (before["model"], before["suite_hash"]) != (model, digest):
+        found = (before["model"], before.get("place", place), before["suite_hash"])
+        if found != (model, place, digest):
             raise InputError(
                 f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
                 " another --out"

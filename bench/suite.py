@@ -9,8 +9,10 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Literal
 
+from bench.families import compared
 from bench.metrics.stats import Interval
 from bench.models.options import ModelOptions
+from bench.slices import places
 from bench.tasks import CIRCULAR, DIALOGUES, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Reading, table_of
@@ -82,6 +84,9 @@ class Suite:
     families: dict[str, list[str]] | None = None
     """Metrics (task.metric) that are judged together when two runs are compared: family: metrics, the first
     ones first. Default: primary, the first metrics of the tasks; what no family names is the family other."""
+    slices: list[str] | None = None
+    """Kinds of slices by which the first metric of every task is given too: class, size, motion, length,
+    video, light, crowd, occlusion (`bench.slices`), or what samples state as `conditions`; default none."""
     resamples: int = 2000
     """Into so many parts at most the videos are parted, each left out once, for the intervals of what is no
     mean (heatmaps: at most 300 parts)."""
@@ -111,6 +116,8 @@ class Suite:
             for metric in metrics:
                 if metric.partition(".")[0] not in NAMES or not metric.partition(".")[2]:
                     raise InputError(f"families.{family}: {metric!r} is no task.metric of a known task")
+                if not compared(metric):
+                    raise InputError(f"families.{family}: two runs are not compared by {metric!r}")
                 if (first := named.setdefault(metric, family)) != family or metrics.count(metric) > 1:
                     raise InputError(f"families.{family}: {metric!r} is in {first} already")
         for key, value, least in (
@@ -131,6 +138,10 @@ class Suite:
             raise InputError(
                 f"decode.n is {self.decode.n}, but temperature 0 gives the same answer each time"
             )
+        if self.slices and len({*self.slices}) < len(self.slices):
+            raise InputError(f"slices: {', '.join(self.slices)}: expected each kind once")
+        if self.hidden and self.slices:
+            raise InputError("slices are made of references, which this suite hides")
         if self.hidden and self.odds:
             raise InputError("odds are measured against references, which this suite hides")
         self.reading.check()
@@ -278,6 +289,7 @@ def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
     """The suite's samples and its question items, in a fixed order."""
     every = _samples(suite)
     samples = drawn(every[: suite.max_videos], suite.limit, suite.seed)
+    places(samples, suite.slices or ())  # a kind that nothing says is refused before a model is loaded
     suite = settled(suite, samples)
     items = [item for sample in samples for item in _items(sample, suite, suite.tasks or [])]
     asked = {item.task for item in items}

@@ -4,6 +4,7 @@ A confusion matrix here is (classes, classes + 1): truth by prediction, the last
 no class.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +35,20 @@ def f1(confusion: np.ndarray, positive: int | None = None) -> np.ndarray:
         return np.where(rows[..., positive] + columns[..., positive] > 0, values[..., positive], np.nan)
     present = rows > 0
     return np.where(present, values, 0).sum(-1) / np.where(present.any(-1), present.sum(-1), np.nan)
+
+
+def rests_on(confusion: np.ndarray, in_videos: np.ndarray) -> np.ndarray:
+    """How many videos a balanced accuracy rests on, from (..., C, C + 1) and the number of videos in which
+    each class is, (..., C) -> (...): as many of every class that occurs as of the rarest; fewer where that
+    one's recall is nearer to 0 or 1 than the mean, as what did not happen in its few videos may yet."""
+    present = in_videos > 0
+    fewest = np.where(present, in_videos, np.inf)
+    rarest = fewest.argmin(-1)[..., None]
+    hits = np.take_along_axis(np.diagonal(confusion[..., :-1], axis1=-2, axis2=-1), rarest, -1)
+    recall = (hits / np.take_along_axis(confusion.sum(-1), rarest, -1))[..., 0]
+    mean = balanced_accuracy(confusion)
+    apart = (mean**2 + (1 - mean) ** 2) / (recall**2 + (1 - recall) ** 2)
+    return present.sum(-1) * fewest.min(-1) * np.minimum(1, apart**0.5)
 
 
 def per_video(
@@ -67,15 +82,20 @@ def metrics(
     counts = per_video(truth, predicted, videos, classes)
     which = classes.index(positive) if positive in classes else None
     one = f"one class alone occurs, {classes[0]}" if len(classes) == 1 else None
-    functions = {"balanced_accuracy": balanced_accuracy, "f1": lambda c: f1(c, which)}
+    total = counts.sum(0)
+    with_class = (counts.sum(-1) > 0).sum(0)
+    functions: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float | None]] = {
+        "balanced_accuracy": (balanced_accuracy, float(rests_on(total, with_class))),
+        "f1": (lambda c: f1(c, which), None),
+    }
     # Counts add up over videos, (P, C, C + 1): all but those of each part.
     without = without_parts(counts, parts_of(len(counts), parts, seed))
-    total = counts.sum(0)
+    sizes = counts.sum((1, 2))
     found = {
-        name: replace(interval_of(float(call(total)), call(without), len(truth)), note=one)
-        for name, call in functions.items()
+        name: replace(interval_of(float(call(total)), call(without), len(truth), units, sizes), note=one)
+        for name, (call, units) in functions.items()
     }
-    in_videos = dict(zip(classes, (counts.sum(-1) > 0).sum(0).tolist(), strict=True))
+    in_videos = dict(zip(classes, with_class.tolist(), strict=True))
     rarest = min(in_videos, key=lambda name: in_videos[name])
     if in_videos[rarest] < RARE:
         why = f"{rarest[:40]} is in fewer than {RARE} videos"

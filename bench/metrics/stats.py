@@ -108,24 +108,29 @@ def interval_of(
     without: np.ndarray,
     count: int,
     units: float | None = None,
-    videos: float | None = None,
+    sizes: np.ndarray | None = None,
     level: float = 0.95,
 ) -> Interval:
     """The interval of a value in 0..1 from the values without each part of the videos (P,), NaN where they
-    are undefined. units: how many videos it rests on where all questions of a video are alike (default P);
-    videos: what their number is worth (default P)."""
+    are undefined. units: how many videos it rests on at most where all questions of a video are alike
+    (default: what their number is worth); sizes: how many questions each video holds (V,), by default as many
+    as another, and a part is a video."""
     if value is None or np.isnan(value):
         return Interval(None, None, None, count)
     known = without[~np.isnan(without)]
+    number = len(without) if sizes is None else len(sizes)
     if len(known) < FEWEST:
-        few = f"fewer than {FEWEST} videos" if len(without) < FEWEST else "undefined without most videos"
+        few = "undefined without most videos"
+        if len(without) < FEWEST:
+            parts = f"{number} videos in {len(without)} parts, fewer than {FEWEST}: resamples"
+            few = f"fewer than {FEWEST} videos" if number < FEWEST else parts
         return Interval(value, None, None, count, withheld=few)
-    videos = len(known) if videos is None else videos
-    if videos < UNEVEN * len(known):
-        uneven = f"{len(known)} videos with unlike numbers of questions, worth {videos:.0f}"
+    worth = float(number if sizes is None else evenness(sizes))
+    if worth < UNEVEN * number:
+        uneven = f"{number} videos with unlike numbers of questions, worth {worth:.0f}"
         return Interval(value, None, None, count, withheld=uneven)
-    rests = np.array(len(known) if units is None else max(1.0, units))
-    low, high = bounds(np.array(value), known, rests, np.array(videos), level)
+    rests = max(1.0, min(worth, len(known) if units is None else units))
+    low, high = bounds(np.array(value), known, np.array(rests), np.array(min(worth, len(known))), level)
     return Interval(value, float(low), float(high), count)
 
 
@@ -142,9 +147,8 @@ def mean_interval(
     sums, counts = cluster_sums(values / top, clusters)
     if len(sums) < FEWEST:
         return interval_of(float(values.mean()), sums, len(values))
-    worth = float(evenness(counts))
     without = (sums.sum() - sums) / (counts.sum() - counts)
-    found = interval_of(float(values.mean()) / top, without, len(values), worth, worth, level)
+    found = interval_of(float(values.mean()) / top, without, len(values), sizes=counts, level=level)
     if found.low is None or found.high is None:
         return Interval(float(values.mean()), None, None, len(values), withheld=found.withheld)
     return Interval(float(values.mean()), found.low * top, found.high * top, len(values))

@@ -107,8 +107,8 @@ UNSCORED = "unscored"
 
 
 def lower_is_better(metric: str) -> bool:
-    """Of a metric "task.name"."""
-    task, _, name = metric.partition(".")
+    """Of a metric "task.name", also of a slice ("task.name[kind=value]")."""
+    task, _, name = metric.partition("[")[0].partition(".")
     return (
         name == MISSING
         or name.endswith(UNSCORED)

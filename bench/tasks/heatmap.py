@@ -321,6 +321,7 @@ def metrics(videos: dict[str, VideoScores], resamples: int, seed: int) -> dict[s
                 _without(figures, name, parts, found),
                 int(figures.over[name].sum()),
                 figures.units(name),
+                np.ones(int(figures.over[name].sum())),
             ),
             note=figures.note(name, value, ids),
             oracle=best.get(name),

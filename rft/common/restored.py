@@ -5,11 +5,18 @@ import copy
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
 from tvad.common.errors import InputError
+
+# Several processes on a CPU: accelerate calls it cpu:0, transformers reads the optimiser onto that, and
+# torch.load knows no such place: no such run could go on.
+torch.serialization.register_package(
+    100, lambda stored: None, lambda stored, place: stored if place.startswith("cpu:") else None
+)
 
 
 class GoesOn(Trainer):

@@ -189,7 +189,7 @@ class HeldOut:
     data: str
     """A data set folder; its questions of the run's tasks are asked."""
     every: int = 50
-    """Steps between evaluations."""
+    """Steps between evaluations; the last step is evaluated too."""
     prompts: int = 32
     """How many questions, the same each time; less what does not fill a batch."""
     generations: int | None = None

@@ -1,6 +1,10 @@
-"""Held-out prompts: which are asked, and an evaluation by TRL that leaves training as it was."""
+"""Held-out prompts: which are asked, that none of their videos is trained on, and an evaluation by TRL
+that leaves training as it was."""
 
 import copy
+import filecmp
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from bench.suite import resolved
@@ -24,6 +28,34 @@ class Watches:
             return super().evaluate(*args, **kwargs)  # type: ignore[misc]
         finally:
             self._rollout, self._logs = kept
+
+
+def refuse_trained(rows: list[dict[str, Any]], others: Iterable[Sample], samples: Iterable[Sample]) -> None:
+    """Raise InputError where a video of the held-out `rows`, which are of `others`, is one of `samples`: the
+    same place, or the same bytes at another, as in a copy of the data."""
+    asked = {row["video"] for row in rows}
+    if both := asked & {sample.clip() for sample in samples}:
+        raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
+    trained: dict[tuple[int, ...], list[list[Path]]] = {}
+    for sample in samples:
+        trained.setdefault(_sizes(files := sample.files()), []).append(files)
+    copies = {}
+    for sample in others:
+        sizes = _sizes(sample.files())
+        if sample.clip() in asked and any(sizes):
+            for files in trained.get(sizes, []):
+                if all(filecmp.cmp(*pair, shallow=False) for pair in zip(sample.files(), files, strict=True)):
+                    copies[sample.clip()] = files[0]
+    if copies:
+        first = min(copies)
+        raise InputError(
+            f"held_out: {len(copies)} of its videos are in the training data, e.g. {first} is {copies[first]}"
+        )
+
+
+def _sizes(files: list[Path]) -> tuple[int, ...]:
+    """In bytes; 0 where there is no file."""
+    return tuple(file.stat().st_size if file.is_file() else 0 for file in files)
 
 
 def held_out_of(

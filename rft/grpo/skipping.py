@@ -6,6 +6,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+from accelerate.utils import gather_object
 from datasets import Dataset
 from tqdm import tqdm
 
@@ -25,9 +26,19 @@ class BadClips:
     def replaced(self, trainer: Any, inputs: list[Row]) -> list[Row]:
         """The rows that a trainer is to draw for, those about bad clips replaced; their share is logged."""
         rows = trainer.train_dataset if trainer.model.training else trainer.eval_dataset
-        inputs, share = self.readable(inputs, rows, trainer.args.seed, trainer.state.global_step)
+        agreed = False
+        while not agreed:  # a process may have kept a clip whose file is gone where others look for it
+            kept, share = self.readable(inputs, rows, trainer.args.seed, trainer.state.global_step)
+            agreed = self._agreed()
         trainer._log_metric("clips/skipped", share)
-        return inputs
+        return kept
+
+    def _agreed(self) -> bool:
+        """Whether all processes found the same clips bad; what any of them found, all know from here on."""
+        parts = gather_object([self.found])
+        for part in parts:
+            self.found |= {path: reason for path, reason in part.items() if path not in self.found}
+        return all(part.keys() == self.found.keys() for part in parts)
 
     def readable(self, inputs: list[Row], rows: Dataset, seed: int, step: int) -> tuple[list[Row], float]:
         """The rows of a rollout, those about a clip that cannot be decoded replaced, and the share of these.

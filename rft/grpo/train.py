@@ -26,7 +26,7 @@ from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
 from rft.grpo.engines import engine_of
 from rft.grpo.features import FeatureCache, tower_hash
-from rft.grpo.held_out import held_out_of
+from rft.grpo.held_out import held_out_of, refuse_trained
 from rft.grpo.idle import check_idle
 from rft.grpo.room import processor_of, room_for
 from rft.grpo.run_page import write_run_page
@@ -110,8 +110,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     rows = prompts_of(run, samples, tasks, arguments)
     held_out, others = held_out_of(run, tasks, arguments)
-    if both := {row["video"] for row in held_out} & {sample.clip() for sample in samples}:
-        raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
+    refuse_trained(held_out, others, samples)
     standing = _standing(run, arguments, samples, len(rows), resume_with)
     evaluation = BenchEvaluation(run.evaluate, Path(run.out)) if run.evaluate else None
     if evaluation:
@@ -176,7 +175,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
         finally:
             store.stop_prefetch()
     if bad_clips and bad_clips.found:
-        print(bad_clips.told(), file=sys.stderr)  # each process has clips of its own
+        note(bad_clips.told())
     if trainer.accelerator.is_main_process:
         write_run_page(out)
     if terminator.caught:

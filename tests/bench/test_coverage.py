@@ -9,7 +9,8 @@ import pytest
 from bench import coverage
 from bench.compare import compare
 from bench.compare import table as compared
-from bench.intervals import summarise, table
+from bench.intervals import odds_metrics, summarise, table
+from bench.metrics import labels
 from bench.metrics.paired import change_interval, paired_interval, sign_flip
 from bench.metrics.stats import mean_interval
 from bench.pages import interval as bar
@@ -25,6 +26,17 @@ def test_intervals_near_the_ends_hold():
     """Percentile intervals covered 0.71 to 0.79 of the runs of 60 videos that are right 98 times in 100."""
     for cell in coverage.simulate(400, (8, 60), (0.5, 0.98), ("mean", "score", "auc", "f1")):
         assert cell.coverage >= 0.92 and cell.width > 0, cell
+
+
+def test_a_balanced_accuracy_with_a_rare_easy_class_holds():
+    """As evidence of all videos, ten of 240 that hold the rare class covered 0.63."""
+    for cell in coverage.simulate(400, (60, 240), (0.9, 0.95), ("balanced",)):
+        assert cell.coverage >= 0.92 and cell.width > 0, cell
+    truth = ["Yes" if n < 10 else "No" for n in range(240)]
+    found = labels.metrics(truth, truth, np.arange(240), "Yes", 2000, 0)["balanced_accuracy"]
+    assert found.value == 1 and found.low < 0.9
+    even = ["Yes" if n % 2 else "No" for n in range(240)]
+    assert labels.metrics(even, even, np.arange(240), "Yes", 2000, 0)["balanced_accuracy"].low > 0.98
 
 
 def test_changes_hold_and_equals_are_told_apart_no_oftener_than_said():
@@ -70,6 +82,41 @@ def line(video, task, scores, **more):
         "scores": scores,
         **more,
     }
+
+
+def test_videos_with_unlike_numbers_of_questions_are_worth_less_in_every_figure():
+    """F1 of sixty videos, three of which hold nine in ten questions, covered 0.86."""
+    sizes = [*[30] * 3, *[1] * 57]
+    why = "60 videos with unlike numbers of questions, worth 8"
+    rows = [
+        line(n, "judgement", {"accuracy": 1.0}, labels=["anomalous" if n % 3 else "normal", "anomalous"])
+        for n, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    rows += [
+        line(n, "rationale", {"bleu4": 0.5}, counts={"bleu4": [9, 9, 5, 8, 4, 7, 3, 6, 2, 5]})
+        for n, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    found = summarise(rows, PLAN)
+    odds = [
+        {"id": "", "task": "judgement", "sample": f"v{n}", "right": float(n % 2), "score": float(n % 7)}
+        for n, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    found |= odds_metrics(odds, PLAN)
+    for name in ("accuracy", "balanced_accuracy", "f1", "roc_auc", "average_precision"):
+        assert found[f"judgement.{name}"].withheld == why, name
+    assert found["rationale.bleu4_corpus"].withheld == why
+
+
+def test_few_parts_are_not_called_few_videos():
+    rows = [
+        line(n, "judgement", {"accuracy": 1.0}, labels=["anomalous" if n % 3 else "normal", "anomalous"])
+        for n in range(100)
+    ]
+    found = summarise(rows, SimpleNamespace(resamples=3, seed=0))["judgement.f1"]
+    assert found.withheld == "100 videos in 3 parts, fewer than 4: resamples"
 
 
 def test_a_class_in_few_videos_has_no_mean_over_classes():

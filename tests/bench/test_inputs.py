@@ -15,6 +15,7 @@ from bench import inputs, models, suite
 from bench.cache import identity
 from bench.compare import pairs
 from bench.models.baseline import Baseline
+from bench.report import write_report
 from bench.run import run
 from tvad.common.errors import InputError
 from tvad.data import Question, Sample, Video, save
@@ -85,6 +86,8 @@ def test_the_first_input_that_differs_between_runs_is_named(plan, tmp_path):
     assert pairs(tmp_path / "a", tmp_path / "b").difference.endswith(
         "v0#0 was asked in another way (prompt or decoding)"
     )
+    page = write_report(tmp_path / "b", tmp_path / "a").read_text()
+    assert "The first input that differs: v0#0 was asked in another way" in page
     file = tmp_path / "b/samples.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     lines[0]["shown"] = "0" * 16

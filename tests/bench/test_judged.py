@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from bench import gate as gates
 from bench import power, suite
 from bench.__main__ import main
 from bench.compare import compare, table
 from bench.families import Difference, judged, seen
-from bench.metrics.paired import change_interval, sign_flip
+from bench.metrics.paired import change_interval, paired_interval, sign_flip
 from bench.metrics.stats import Interval
 from bench.models.baseline import Baseline
 from bench.run import run
@@ -61,6 +62,29 @@ def test_families_of_a_suite_are_known_metrics_each_in_one():
     for wrong in ({"a": ["mcq"]}, {"a": ["nothing.accuracy"]}, {"a": ["mcq.f1"], "b": ["mcq.f1"]}):
         with pytest.raises(InputError, match="families"):
             suite.Suite("s", "d", families=wrong)
+    for never in ("judgement.f1", "rationale.bleu4_corpus", "mcq.unread_empty", "judgement.roc_auc"):
+        with pytest.raises(InputError, match="not compared by"):
+            suite.Suite("s", "d", families={"a": [never]})
+    suite.Suite("s", "d", families={"a": ["heatmap.roc_auc"]})
+
+
+def test_a_declared_metric_that_no_run_has_is_refused():
+    """Passed over, it left the true metric to pay for the whole family `other`."""
+    rows = [difference("mcq.accuracy", 0.03), *(difference(f"mcq.x{n}", 1.0) for n in range(3))]
+    with pytest.raises(
+        InputError, match=r"families.primary: 'mcq.acuracy' is not in both runs; .*mcq.accuracy"
+    ):
+        judged(rows, {"primary": ["mcq.acuracy"]})
+    assert judged(rows, {"primary": ["mcq.accuracy", "temporal.miou"]})[0].verdict == "better"
+
+
+def test_nothing_is_seen_where_no_turning_is_rare_enough():
+    """All of five videos alike are one turning of sixteen: 0.0625."""
+    change = Interval(0.1, 0.05, 0.15, 5)
+    assert seen(change, videos=5) is None and seen(change, videos=6) == seen(change)
+    assert seen(change, 2, videos=6) is None and seen(change, 2, videos=7) == seen(change, 2)
+    few = replace(difference("mcq.accuracy", 0.03), videos=5)
+    assert judged([few])[0].sees is None and judged([replace(few, videos=6)])[0].sees
 
 
 def test_the_smallest_change_is_seen_in_four_of_five_comparisons():
@@ -96,6 +120,12 @@ def test_a_comparison_shows_families_and_what_it_sees(plan, tmp_path, capsys):
     gate.write_text("metrics: {mcq.accuracy: 0.02}\n")
     main(["compare", str(tmp_path / "oracle"), str(tmp_path / "random"), "--gate", str(gate)])
     assert "| sees |" in capsys.readouterr().out
+    few = [
+        gates.Verdict(
+            "mcq.accuracy", 0.0, 1.0, 1.0, paired_interval(*[np.ones(9)] * 2, np.arange(9)), 1.0, False, None
+        )
+    ]
+    assert "mcq.accuracy: no interval: fewer than 6 videos changed" in gates.table(few)
 
 
 def test_the_power_of_a_run_and_of_a_suite(plan, tmp_path, capsys):
@@ -111,6 +141,17 @@ def test_the_power_of_a_run_and_of_a_suite(plan, tmp_path, capsys):
     assert main(["power", str(tmp_path / "run")]) == 0 and "mcq.accuracy" in capsys.readouterr().out
     assert main(["power", "scenes", "--data", plan.data, "--accuracy", "0.6"]) == 0
     assert "of runs with a correlation of" in capsys.readouterr().out
+    run(Baseline("prior"), "m", plan, tmp_path / "other")
+    printed = {d.metric: d.family for d in compare(tmp_path / "run", tmp_path / "other")}
+    assert {row.metric: row.family for row in rows.values()} == printed
+    apart = replace(plan, families={"a": ["mcq.accuracy"], "b": ["judgement.accuracy"]})
+    own = {row.metric: row for row in power.of_suite(apart, 0.8, 0.0)}
+    assert own["mcq.accuracy"].unlike < planned["mcq.accuracy"].unlike
+    several = replace(plan, families={"a": ["mcq.accuracy", "mcq.parse_failure", "mcq.well_formed"]})
+    more = {row.metric: row for row in power.of_suite(several, 0.8, 0.0)}
+    assert more["mcq.accuracy"].unlike > planned["mcq.accuracy"].unlike
+    five = replace(plan, max_videos=5)
+    assert all(row.unlike is None for row in power.of_suite(five, 0.8, 0.0))
     for wrong in (
         [str(tmp_path / "run"), "--accuracy", "0.6"],
         ["scenes", "--data", plan.data, "--accuracy", "2"],

@@ -5,6 +5,7 @@ import csv
 import json
 import random
 import struct
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -143,13 +144,18 @@ def test_what_is_no_question_of_the_suite_is_left_out(plan, asked, tmp_path):
         json.dumps(changed(row, options=options[:3])): "options are others",
         json.dumps({"doc_id": 0, "resps": [["A"]]}): "names no video",
         json.dumps({k: v for k, v in row.items() if "resps" not in k}): "holds no answer",
+        json.dumps(changed(row, options="['it's")): "options cannot be read",
+        json.dumps(changed(row, options="[" * 90_000)): "options cannot be read",
+        json.dumps(changed(row, options=str(options[::-1]))): "in another order",
+        json.dumps(row | {"filtered_resps": ["A", "B"]}): "2 answers: the first one counts",
+        "x" * (5 << 20): "more than 4194304 bytes",
         "not json": "not a JSON object",
         "[1]": "not an object",
         "[" * 3000: "not a JSON object",
     }
     log.write_text("\n".join([*cases, json.dumps(row), json.dumps(row)]))
     count, problems = from_log(log, plan, "lmms-eval", "mcq", tmp_path / "answers.jsonl")
-    assert count == 1 and len(problems) == len(cases) + 1
+    assert count == 1 and len(problems) == len(cases) + 2  # of two answers the first is kept, the row counts
     said = {int(p.where.rpartition(":")[2]): p.reason for p in problems}
     for n, words in enumerate(cases.values(), 1):
         assert words in said[n]
@@ -158,6 +164,52 @@ def test_what_is_no_question_of_the_suite_is_left_out(plan, asked, tmp_path):
     with pytest.raises(InputError, match=r"no answer could be used; the first: .*names no video"):
         from_log(log, plan, "lmms-eval", "mcq", tmp_path / "none.jsonl")
     assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_a_video_of_another_folder_is_another(plan, asked, tmp_path):
+    """normal/01.mp4 and abnormal/01.mp4 are two, though their files have one name."""
+    from bench.logs import rows_of
+
+    first = asked[0]
+    named = replace(first.sample, id="normal_01", video=replace(first.sample.video, path="normal/01.mp4"))
+    items = [replace(first, id="normal_01#0", sample=named)]
+    for video, used in (("abnormal/01.mp4", 0), ("data/normal/01.mp4", 1), ("01.mp4", 1), ("normal_01", 1)):
+        log, problems = lmms_eval(items, tmp_path / "log.jsonl"), []
+        row = json.loads(log.read_text())
+        log.write_text(json.dumps(changed(row, video=video)))
+        assert len(list(rows_of(log, items, "mcq", "lmms-eval", problems))) == used, video
+        assert len(problems) == 1 - used
+    both = [
+        *items,
+        replace(
+            first, id="b", sample=replace(named, id="fire_01", video=replace(named.video, path="fire/01.mp4"))
+        ),
+    ]
+    log.write_text(json.dumps(changed(row, video="01.mp4")))
+    assert not list(rows_of(log, both, "mcq", "lmms-eval", problems))
+    assert "may be fire_01 or normal_01" in problems[-1].reason
+
+
+def test_an_archive_that_lies_of_its_sizes_is_refused(plan, tmp_path):
+    bomb = tmp_path / "bomb.eval"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("samples/1_epoch_1.json", b"[" + b"0," * (20 << 20) + b"0]")
+    tracemalloc.start()
+    with pytest.raises(InputError, match="more than 16 MiB"):
+        from_log(bomb, plan, "inspect", "mcq", tmp_path / "x.jsonl")
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
+
+
+def test_a_scoring_of_another_file_of_that_name_stays(plan, asked, tmp_path):
+    rows = [json.dumps({"id": item.id, "task": "mcq", "response": "A"}) + "\n" for item in asked]
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.jsonl").write_text("".join(rows))
+    score(tmp_path / "a/p.jsonl", plan, tmp_path / "run")
+    with pytest.raises(InputError, match="choose another --out"):
+        score(tmp_path / "b/p.jsonl", plan, tmp_path / "run")
+    score(tmp_path / "a/p.jsonl", plan, tmp_path / "run")
 
 
 def test_several_questions_of_a_video_are_told_apart_by_their_words(plan, asked, tmp_path):
@@ -222,9 +274,22 @@ def test_what_cannot_be_asked(plan, asked, tmp_path, scenes, capsys):
         (["--format", "lmms-eval"], "--task"),
         (["--format", "lmms-eval", "--task", "mcqs"], "'mcqs' is none of"),
         (["--format", "vau-r1"], "no column of QA answer"),
+        (["--format", "vau-r1", "--task", "judgement"], "no column of QA answer"),
     ):
         assert cli.guard(main, ["score", str(log), *given, *more]) == 2
         assert words in capsys.readouterr().err
+    (tmp_path / "qa.csv").write_text("Video Name,QA answer\nx.mp4,A\n")
+    with pytest.raises(InputError, match="answers mcq by its column, not judgement"):
+        from_log(tmp_path / "qa.csv", plan, "vau-r1", "judgement", tmp_path / "x.jsonl")
+    for name, content in (
+        ("none.csv", None),
+        ("binary.csv", b"\xff\xfe\x00"),
+        ("long.csv", b'"' + b"x" * 200_000),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=name):
+            from_log(tmp_path / name, plan, "vau-r1", None, tmp_path / "x.jsonl")
     (tmp_path / "bad.eval").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(InputError, match="not an Inspect log"):
         from_log(tmp_path / "bad.eval", plan, "inspect", "mcq", tmp_path / "x.jsonl")

@@ -22,7 +22,7 @@ from bench.suite import Suite
 from bench.tasks.heatmap import VIDEOS
 from tvad.common.cli import guard
 from tvad.common.errors import InputError
-from tvad.data import Question, Sample, Video, masks, save, video
+from tvad.data import Question, Sample, Video, load, masks, save, video
 
 ASKED = Question("judgement", "Is there an anomaly?", "Yes")
 LIT = np.zeros((20, 16, 16), bool)
@@ -90,8 +90,8 @@ def test_rejected_lines_are_an_exit_status_and_the_report_is_there(data, tmp_pat
 
 
 def test_lines_left_out_of_an_import_are_an_exit_status(data, tmp_path):
-    rows = [{"doc_id": n, "filtered_resps": ["Yes"]} for n in range(4)]
-    for log, status in ((rows, 0), ([*rows, {"doc_id": 9, "filtered_resps": ["Yes"]}], 1)):
+    rows = [{"doc": {"video": f"{s.id}.mp4"}, "filtered_resps": ["Yes"]} for s in load(data)]
+    for log, status in ((rows, 0), ([*rows, {"doc": {"video": "z.mp4"}, "filtered_resps": ["Yes"]}], 1)):
         path = written(tmp_path / "samples.jsonl", log)
         command = ["import", path, "--suite", "own", "--data", str(data), "--task", "judgement"]
         assert guard(main, [*command, "--out", str(tmp_path / "answers.jsonl")]) == status

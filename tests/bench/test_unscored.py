@@ -13,6 +13,7 @@ from test_openai import Endpoint
 from bench import suite as suites
 from bench.__main__ import main
 from bench.compare import compare, pairs
+from bench.intervals import table
 from bench.models.base import Completion
 from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
@@ -107,6 +108,19 @@ def test_a_question_with_an_unscored_rotation_is_not_right_under_all(plan, tmp_p
 
     found = run(Picky("oracle"), "m", plan, tmp_path / "run")
     assert found["mcq_circular.circular_accuracy"].n == 5 and found["mcq_circular.accuracy"].n == 23
+
+
+def test_circular_accuracy_without_a_whole_question_stands_with_its_reason(plan, tmp_path):
+    class Pickier(Baseline):
+        def sample(self, requests, sampling):
+            if any(r.item.id.endswith("~2") for r in requests):
+                raise InputError("no")
+            return super().sample(requests, sampling)
+
+    found = run(Pickier("oracle"), "m", replace(plan, tasks=["mcq_circular"]), tmp_path / "run")
+    kept = json.loads((tmp_path / "run/metrics.json").read_text())["mcq_circular.circular_accuracy"]
+    assert kept["value"] is None and "cannot be had: a rotation of every question" in kept["note"]
+    assert "mcq_circular.circular_accuracy" in table(found) and found["mcq_circular.accuracy"].value == 1
 
 
 def test_requests_that_fail_are_unscored_and_asked_again_by_retry(endpoint, plan, tmp_path, capsys):

@@ -443,3 +443,13 @@ def test_a_setting_that_json_has_not_is_one_line_and_leaves_no_record(tmp_path):
     with pytest.raises(InputError, match=r"grpo\.json: a number is NaN or infinite"):
         run.write(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_optimiser_is_read_onto_a_cpu_that_accelerate_has_counted(tmp_path):
+    """cpu:0 is what it calls the device of several processes without a GPU under configs/accelerate/ddp.yaml;
+    transformers gives that to torch.load."""
+    import rft.common.restored  # noqa: F401
+
+    torch.save({"moment": torch.ones(3)}, tmp_path / "optimizer.pt")
+    found = torch.load(tmp_path / "optimizer.pt", map_location=torch.device("cpu:0"), weights_only=True)
+    assert torch.equal(found["moment"], torch.ones(3))

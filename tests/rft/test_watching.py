@@ -10,12 +10,14 @@ import pytest
 import torch
 from conftest import SHIPPED
 from grpo_runs import run_of
+from outcomes import in_two_processes
 from PIL import Image
 from safetensors.torch import load_file
 from trl.rewards import get_soft_overlong_punishment
 
 from rft.grpo import mixture
 from rft.grpo.config import HeldOut
+from rft.grpo.held_out import refuse_trained
 from rft.grpo.skipping import BadClips
 from rft.grpo.train import train
 from rft.rewards.mix import named, rewards_of, select
@@ -112,6 +114,34 @@ def test_what_watches_nothing_is_refused(scenes, tmp_path, change, words):
         train(replace(run_of(scenes, SHIPPED, tmp_path), **change))
 
 
+def test_videos_of_a_copy_of_the_training_data_are_not_held_out(scenes, others, tmp_path):
+    """At another place and by another name; files that hold nothing are no copies of each other."""
+    shutil.copytree(scenes, tmp_path / "copy")
+    path = tmp_path / "copy/samples.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if "id" in line:
+            name = f"videos/again_{line['id']}.mp4"
+            (tmp_path / "copy" / line["video"]["path"]).rename(tmp_path / "copy" / name)
+            line["id"], line["video"]["path"] = f"again_{line['id']}", name
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = replace(run_of(scenes, SHIPPED, tmp_path / "out"), held_out=HeldOut(str(tmp_path / "copy")))
+    with pytest.raises(InputError, match=r"of its videos are in the training data, e\.g\. .*/again_"):
+        train(run)
+    shutil.copytree(others, tmp_path / "empty")
+    for folder in (tmp_path / "copy", tmp_path / "empty"):
+        for file in (folder / "videos").iterdir():
+            file.write_bytes(b"")
+    trained, asked = load(tmp_path / "copy"), load(tmp_path / "empty")
+    refuse_trained([{"video": sample.clip()} for sample in asked], asked, trained)
+
+
+def test_the_last_step_is_evaluated_however_few_there_are(scenes, others, tmp_path):
+    held = HeldOut(str(others), every=50, prompts=4, generations=2)
+    train(replace(run_of(scenes, SHIPPED, tmp_path, max_steps=1), held_out=held))
+    assert [row["step"] for row in log_of(tmp_path) if "eval_reward" in row] == [1]
+
+
 def cut(scenes, folder, names: int):
     """A copy of the data in which files end in their middle, as an interrupted copy leaves them."""
     shutil.copytree(scenes, folder)
@@ -157,6 +187,49 @@ def test_a_question_about_a_bad_clip_gives_way_to_one_of_its_task(scenes, tmp_pa
     rows = mixture.rows(load(tmp_path / "none"), tasks, 4, 0)
     with pytest.raises(InputError, match="no clip of the data can be decoded"):
         found.readable(rows, Columns(rows), seed=1, step=0)
+
+
+GONE = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from accelerate import Accelerator
+
+from rft.grpo import mixture
+from rft.grpo.skipping import BadClips
+from rft.grpo.train import train_set
+from tvad.data import load
+from tvad.data.dataset import ClipStore
+
+accelerator = Accelerator(cpu=True)
+rows = mixture.rows(load(sys.argv[1]), mixture.tasks_of({"mcq": 1}), 8, 0)
+store = ClipStore(2.0, 8)
+if accelerator.is_main_process:
+    store.load(rows[0]["video"])
+    Path(rows[0]["video"]).unlink()
+accelerator.wait_for_everyone()
+shares = []
+trainer = SimpleNamespace(
+    train_dataset=train_set(rows),
+    model=SimpleNamespace(training=True),
+    args=SimpleNamespace(seed=0),
+    state=SimpleNamespace(global_step=0),
+    _log_metric=lambda name, share: shares.append(share),
+)
+kept = BadClips(store).replaced(trainer, rows)
+ids = " ".join(row["sample_id"] for row in kept)
+print(f"SAYS {shares} {rows[0]['sample_id'] in ids.split()} {ids}\\n", end="", flush=True)
+accelerator.end_training()
+"""
+
+
+def test_a_clip_that_is_gone_gives_way_in_every_process_that_still_holds_it(scenes, tmp_path):
+    """A group that is torn over two processes stays about one clip."""
+    shutil.copytree(scenes, tmp_path / "data")
+    printed = in_two_processes(tmp_path / "gone.py", GONE, tmp_path / "data")
+    one, other = (line for line in printed.splitlines() if line.startswith("SAYS"))
+    assert one == other and " False " in one
 
 
 @pytest.mark.slow

@@ -25,15 +25,15 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _taken(file: Path) -> int:
-    """The locked file's descriptor. It is a lock of the process: what this one starts does not inherit it, so
-    that it is gone with a kill, whoever is left."""
+    """The locked file's descriptor. The lock is the descriptor's, which programs that this one starts do not
+    inherit: it is gone with a kill, whoever is left, and holds within one process, too."""
     while True:
         try:
             held = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise InputError(f"{file.parent}: may not be written ({error.strerror})") from error
         try:
-            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(held, 20).decode(errors="replace").strip()
             os.close(held)

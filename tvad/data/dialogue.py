@@ -69,7 +69,7 @@ def facts(sample: Sample) -> dict[str, str]:
         found["judgement"] = "Yes." if sample.anomalous else "No."
     if sample.anomalous:
         found |= _of_tracks(sample) | _of_spans(sample)
-    if (around := _surroundings(sample)) is not None:
+    if (around := surroundings(sample)) is not None:
         found["surroundings"] = around
     return found | told
 
@@ -125,7 +125,7 @@ def _of_spans(sample: Sample) -> dict[str, str]:
     return {"time": time, "cause": f"{time} {sample.rationale}" if sample.rationale else time}
 
 
-def _surroundings(sample: Sample) -> str | None:
+def surroundings(sample: Sample) -> str | None:
     """What a description that ends in the rationale says before it: place and weather of scenes."""
     described, rationale = sample.description, sample.rationale
     if not described or not rationale or not described.endswith(rationale):

@@ -12,6 +12,7 @@ from tvad.data.sample import Sample, Track
 WAYS = ("to the left", "to the right", "away from the camera", "towards the camera")
 THIRDS = ("left", "middle", "right")
 MOST_OBJECTS = 4
+MOVES, FAST = 0.03, 0.2  # picture widths a second
 OVERALL, UNUSUAL = "What is there in this video?", "Does anything unusual happen in this video?"
 
 
@@ -34,14 +35,14 @@ def motion(
     way = (WAYS[1] if dx > 0 else WAYS[0]) if abs(dx) >= abs(dy) else (WAYS[3] if dy > 0 else WAYS[2])
     third = [THIRDS[min(2, max(0, int(3 * f[0])))] for f in (foot[0], foot[-1])]
     speed = float(np.hypot(dx, dy) / seconds)
-    return {"way": way, "moving": speed > 0.03, "speed": speed, "from": third[0], "to": third[1]}
+    return {"way": way, "moving": speed > MOVES, "speed": speed, "from": third[0], "to": third[1]}
 
 
 def pace(move: dict) -> str:
     return (
         "does not move"
         if not move["moving"]
-        else f"moves {move['way']}, {'fast' if move['speed'] > 0.2 else 'slowly'}"
+        else f"moves {move['way']}, {'fast' if move['speed'] > FAST else 'slowly'}"
     )
 
 

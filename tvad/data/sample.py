@@ -141,7 +141,7 @@ class Question:
 class Sample:
     """One video with everything known about it; what is not known is None. `label` is "normal" or
     "anomalous"; `categories` its classes, the leading one first; `spans` seconds, `span_categories` a class
-    each; `mask` a run-length file."""
+    each; `mask` a run-length file; `conditions` what else is said of it, by kind (light: night)."""
 
     id: str
     source: str
@@ -158,6 +158,7 @@ class Sample:
     rationale: str | None = None
     key_object: str | None = None
     dialogue: tuple[tuple[str, str], ...] | None = None
+    conditions: dict[str, str] | None = None
     root: str = field(default="", compare=False)
 
     @property
@@ -215,6 +216,11 @@ class Sample:
         for name in ("description", "rationale", "key_object"):
             if not isinstance(text := getattr(self, name), (str, NoneType)):
                 found.append(f"{name} is {text!r}, expected text")
+        conditions = self.conditions if self.conditions is not None else {}
+        if not isinstance(conditions, dict) or not all(
+            isinstance(text, str) and text.strip() for pair in conditions.items() for text in pair
+        ):
+            found.append(f"conditions is {conditions!r}, expected kinds with a word each")
         if self.span_categories is not None and len(self.span_categories) != len(self.spans or ()):
             found.append(f"{len(self.span_categories)} span_categories for {len(self.spans or ())} spans")
         found += faults.of_spans(self.spans or (), video.duration)
