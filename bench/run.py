@@ -274,12 +274,18 @@ def _parts(
         except InputError as error:
             unread.append(_unmapped(sample, error))
             continue
-        if part and (len(part) == CLIPS or sum(c.images.nbytes for c in (*clips, clip)) > MOST_BYTES):
+        if part and sum(c.images.nbytes for c in (*clips, clip)) > MOST_BYTES:
             yield part, clips
-            part, clips = [], []
+            part.clear()
+            clips.clear()  # who took them holds this list, too
         part.append(sample)
         clips.append(clip)
-    yield part, clips
+        if len(part) == CLIPS:
+            yield part, clips
+            part.clear()
+            clips.clear()
+    if part:
+        yield part, clips
 
 
 def _unmapped(sample: Sample, error: Exception) -> dict[str, str]:

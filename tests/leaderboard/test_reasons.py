@@ -60,6 +60,7 @@ def test_a_board_says_what_the_benchmark_says(board, tmp_path):
         "n": 1,
         "ceiling": 0.5,
         "oracle": 0.5,
+        "withheld": "fewer than 4 videos",
     }
     page = environment().get_template("metrics.html").render(metrics=found)
     assert "ceiling 0.500" in page and "1 of 3 videos left out" in page

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerState
 
 from bench import run as bench_run
+from bench.inputs import Inputs
 from bench.models.hf import HfModel
 from bench.run_folder import Shard
 from rft.common.checkpoints import last_checkpoint
@@ -131,7 +132,7 @@ def test_an_evaluation_holds_one_clip_and_a_benchmark_a_few(parts, scenes, tmp_p
     assert trainer._heatmap_metrics(parts[1], store)["eval_micro_auc"] is not None
     assert most[0] <= 2
     most[0] = 0
-    assert bench_run._write_maps(engine, load(scenes), store, tmp_path, Shard.here())
+    assert bench_run._write_maps(engine, load(scenes), store, tmp_path, Shard.here(), Inputs(tmp_path, []))
     assert most[0] <= 4
 
 

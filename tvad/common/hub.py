@@ -23,8 +23,6 @@ def folder(name: str) -> str:
     found = NAME.fullmatch(name)
     if os.path.exists(path) or found is None:
         return path
-    if os.path.isdir(found["repo"].partition("/")[0]):
-        raise InputError(f"{name}: no such folder in {found['repo'].partition('/')[0]}/, which is one here")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
