@@ -93,8 +93,9 @@ def _run(
 ) -> dict[str, Interval]:
     samples, items = load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
-    if again and (out / RECORD).exists():  # its record names them, whoever did
-        named = read_record(out).get("tasks_from", "suite") == "suite"
+    earlier = read_record(out) if (out / RECORD).exists() else {}
+    if again and earlier:  # its record names them, whoever did
+        named = earlier.get("tasks_from", "suite") == "suite"
     digest = suite.digest(samples)
     _refuse_another(out, model_name, suite, digest, {}, opened)
     kept, kept_odds = (
@@ -103,9 +104,8 @@ def _run(
     )
     inputs = Inputs(out, kept)
     inputs.check(samples)
-    before = read_record(out).get("weights") if (out / RECORD).exists() else None
-    weighed = weights(model_name, before)
-    refuse_other_weights(out, before, weighed)
+    weighed = weights(model_name, earlier.get("weights"))
+    refuse_other_weights(out, earlier.get("weights"), weighed)
     model = model() if callable(model) else model
     sent = {"clips_as": model.video} if isinstance(model, SendsClips) else {}
     _refuse_another(out, model_name, suite, digest, sent, opened)
@@ -122,7 +122,7 @@ def _run(
     store = ClipStore(suite.rate, suite.max_frames, MOST_BYTES)
     asking = Asking(model, suite, store, cache, model_name, known, inputs)
     # A run that goes on does not ask an endpoint again; a checkpoint may have changed.
-    seen = read_record(out).get("sight") if isinstance(model, Streams) and (out / RECORD).exists() else None
+    seen = earlier.get("sight") if isinstance(model, Streams) else None
     if seen is None:
         seen = sight.look(model, model_name, asking.probe(samples, items), suite.seed)
     if shard.rank == 0:

@@ -9,6 +9,7 @@ import torch
 from conftest import ROOT
 from stock_checkpoint import TINY, build_stock
 from transformers import AutoModelForImageTextToText
+from vllm_positions import placed
 
 from bench.models.base import Request
 from bench.models.clips import made
@@ -76,9 +77,6 @@ def test_vllm_gives_a_stock_model_the_same_positions(stock, dtype):
     from vllm.config import ModelConfig
     from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
     from vllm.multimodal import MULTIMODAL_REGISTRY
-    from vllm.multimodal.inputs import MultiModalFeatureSpec
-    from vllm.multimodal.processing import TimingContext
-    from vllm.multimodal.processing.inputs import ProcessorInputs
 
     from tvad.model.stock import keep_time_in_vllm
 
@@ -92,20 +90,9 @@ def test_vllm_gives_a_stock_model_the_same_positions(stock, dtype):
     plain = HfModel.open(str(stock))
     for rate in RATES:
         asked = request(rate)
-        clip = asked.frames
-        video = (clip.pictures(), clip.metadata | {"do_sample_frames": False})
         prompt = plain.processor.tokenizer(plain.rendered(asked))["input_ids"]
-        items = processor.info.parse_mm_data({"video": [video]})
-        found = processor.apply(ProcessorInputs(prompt=prompt, mm_data_items=items), TimingContext())
-        feature = MultiModalFeatureSpec(
-            data=found["mm_kwargs"]["video"][0],
-            modality="video",
-            identifier="",
-            mm_position=found["mm_placeholders"]["video"][0],
-        )
-        ids = found["prompt_token_ids"]
+        ids, theirs = placed(processor, model, prompt, asked.frames)
         assert ids == plain._inputs([asked])["input_ids"][0].tolist()
-        theirs = model.get_mrope_input_positions(ids, [feature])[0]
         assert torch.equal(theirs, seen(plain, [asked])[:, 0]), rate
         assert times(theirs, torch.tensor(ids), named.hf_config.video_token_id) == wanted(rate)
 

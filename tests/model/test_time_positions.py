@@ -10,6 +10,7 @@ from conftest import ROOT
 from transformers import AutoConfig, AutoProcessor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.video_utils import VideoMetadata
+from vllm_positions import placed
 
 from tvad.data.video import Frames, sample_indices
 from tvad.model.modeling import untrained
@@ -49,22 +50,8 @@ class Engine:
 
     def asked(self, clip: Frames) -> tuple[list[int], torch.Tensor]:
         """Ids (n,) of a prompt and their positions (3, n)."""
-        from vllm.multimodal.inputs import MultiModalFeatureSpec
-        from vllm.multimodal.processing import TimingContext
-        from vllm.multimodal.processing.inputs import ProcessorInputs
-
-        video = (clip.pictures(), clip.metadata | {"do_sample_frames": False})
-        items = self.processor.info.parse_mm_data({"video": [video]})
         ids = self.processor.info.get_tokenizer().encode(TEXT)
-        found = self.processor.apply(ProcessorInputs(prompt=ids, mm_data_items=items), TimingContext())
-        feature = MultiModalFeatureSpec(
-            data=found["mm_kwargs"]["video"][0],
-            modality="video",
-            identifier="",
-            mm_position=found["mm_placeholders"]["video"][0],
-        )
-        ids = found["prompt_token_ids"]
-        return ids, self.model.get_mrope_input_positions(ids, [feature])[0]
+        return placed(self.processor, self.model, ids, clip)
 
 
 def ours(model, processor, clip: Frames) -> tuple[list[int], torch.Tensor]:
