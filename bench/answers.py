@@ -17,7 +17,7 @@ def prompt_hash(item: Item, suite: Suite) -> str:
     """Of what decides an answer apart from the model: a resumed run keeps the lines that still hold."""
     earlier = [text for _, text in item.earlier]
     parts = [
-        asked(item.question, suite.prompt, boxes=item.reading.boxes),
+        asked(item.question, suite.prompt, boxes=item.reading.unit),
         item.sample.video.path,
         suite.rate,
         suite.max_frames,

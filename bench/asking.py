@@ -209,7 +209,7 @@ class Asking:
             if name not in replies:
                 raise InputError(f"an earlier turn of it, {name}, is without an answer")
         history = history_of(item, lambda name: replies[name])
-        video, unit = str(item.sample.video.path), item.reading.boxes
+        video, unit = str(item.sample.video.path), item.reading.unit
         messages = asked(item.question, self.suite.prompt, video, history, unit)
         return Request(messages, clip, item, item.id)
 

@@ -69,7 +69,7 @@ FORMS = ("lmms-eval", "inspect")
 
 def _prompt(item: Item, style: str) -> str:
     """All that is said to a model, as one text: harnesses take no system message of a task."""
-    turns = asked(item.question, style, boxes=item.reading.boxes)
+    turns = asked(item.question, style, boxes=item.reading.unit)
     parts = [part for turn in turns for part in turn["content"]]
     return "\n\n".join(part["text"] for part in parts if part["type"] == "text")
 

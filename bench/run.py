@@ -114,7 +114,13 @@ def _run(
     known = model.known if isinstance(model, HasFamily) else None
     if known is not None and isinstance(model, HasFamily):
         items = read_as(items, suite, known, model.picture)
-        opened = {**opened, "family": family_of(suite, known)}
+        family = family_of(suite, known)
+        if (unit := earlier.get("family", family)["boxes"]) != family["boxes"]:
+            raise InputError(
+                f"{out / RECORD}: its answers were asked for boxes in {unit}, not {family['boxes']}; choose"
+                " another --out"
+            )
+        opened = {**opened, "family": family}
     own = {sample.id for sample in samples[shard.rank :: shard.world]}
     mine = [item for item in items if item.sample.id in own]
     shard.wait()  # nobody writes before all have read

@@ -158,7 +158,9 @@ class Suite:
         }
         fixed |= {"limit": self.limit} if self.limit is not None else {}
         fixed |= Budget.of(self).given
-        fixed |= {"reading": asdict(self.reading)} if self.reading != Reading() else {}
+        # What a family answers in is no part of what is asked, but what the suite states is.
+        reading = replace(self.reading, boxes=self.reading.unit)
+        fixed |= {"reading": asdict(reading)} if reading != Reading(boxes="permille") else {}
         found = hashlib.sha256(f"[{json.dumps(fixed, sort_keys=True, allow_nan=False)}, [".encode())
         for n, sample in enumerate(samples):  # one by one: all together they may be gigabytes of text
             found.update((b", " if n else b"") + spelt(sample))
@@ -339,7 +341,7 @@ def resolved(
     video's own size where boxes are in pixels of no other picture. Raises InputError where that is not
     known."""
     reading = replace(told, classes=class_table(samples, prompt, told.classes))
-    if reading.boxes != "pixels" or reading.picture is not None or "spatial" not in tasks:
+    if reading.unit != "pixels" or reading.picture is not None or "spatial" not in tasks:
         return lambda sample: reading
     sizes: dict[tuple[int, int], Reading] = {}
 

@@ -8,7 +8,6 @@ from typing import Any
 from bench.models.families import Known
 from bench.suite import Item, Suite
 from tvad.answer import Reading
-from tvad.answer.reading import DEFAULT
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
 
@@ -22,15 +21,15 @@ def read_as(
     marks of reasoning beside the suite's. picture: the size at which the model sees frames, of their number,
     height and width. Raises InputError where boxes are in pixels of a picture whose size is not known."""
     marks = [list(pair) for pair in known.family.reasoning if list(pair) not in suite.reading.reasoning]
-    unit = suite.reading.boxes if _stated(suite) else known.family.boxes
-    if not marks and unit == suite.reading.boxes:
+    unit = suite.reading.boxes or known.family.boxes
+    if not marks and unit == suite.reading.unit:
         return items
     sizes: dict[str, Size | None] = {}
     made: dict[tuple[int, Size | None], Reading] = {}  # one for many items: each makes its table of classes
 
     def of(item: Item) -> Reading:
         size, own = None, item.reading
-        if unit == "pixels" and not _stated(suite):
+        if unit == "pixels" and not suite.reading.boxes:
             name = item.sample.id
             if name not in sizes:
                 sizes[name] = _seen(item.sample, suite, picture)
@@ -48,10 +47,6 @@ def read_as(
     return [replace(item, reading=of(item)) for item in items]
 
 
-def _stated(suite: Suite) -> bool:
-    return suite.reading.boxes != DEFAULT.boxes
-
-
 def _seen(sample: Sample, suite: Suite, picture: Callable[[int, int, int], Size | None]) -> Size | None:
     from tvad.model.room import shown  # not before: an endpoint needs no torch
 
@@ -64,6 +59,6 @@ def _seen(sample: Sample, suite: Suite, picture: Callable[[int, int, int], Size 
 def record(suite: Suite, known: Known) -> dict[str, Any]:
     """What run.json holds of it."""
     found = {"name": known.name, "by": known.by, **asdict(known.family)}
-    if _stated(suite):
+    if suite.reading.boxes:
         found |= {"boxes": suite.reading.boxes, "source": "the suite's reading.boxes"}
     return found

@@ -85,4 +85,4 @@ def known(told: str | None, config: Any = None) -> Known:
 def rule(reading: Reading, found: Known) -> dict[str, Any]:
     """What a line of samples.jsonl holds: by whose rules its answer was read."""
     picture = {"picture": reading.picture} if reading.picture else {}
-    return {"family": found.name, "boxes": reading.boxes, **picture}
+    return {"family": found.name, "boxes": reading.unit, **picture}

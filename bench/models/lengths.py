@@ -34,7 +34,7 @@ def longest_of(suite: Suite, items: list[Item], processor) -> Longest | None:
             (
                 item.id,
                 asked(
-                    item.question, suite.prompt, "clip", history_of(item, lambda name: ""), item.reading.boxes
+                    item.question, suite.prompt, "clip", history_of(item, lambda name: ""), item.reading.unit
                 ),
                 seen[item.sample.id],
                 len(item.earlier) * suite.decode.max_tokens,
@@ -53,7 +53,7 @@ def measured(suite: Suite, items: list[Item], processor, given: Given) -> Longes
         size = shown(item.sample, suite.rate, suite.max_frames)
         clip = made(size.frames, (size.height, size.width), 0)
         turns = asked(
-            item.question, suite.prompt, "clip", history_of(item, lambda name: ""), item.reading.boxes
+            item.question, suite.prompt, "clip", history_of(item, lambda name: ""), item.reading.unit
         )
         text = chat(processor, given.messages(turns, clip))
         words, key = len(processor.tokenizer(text)["input_ids"]), (size.frames, size.height, size.width)

@@ -13,6 +13,7 @@ from rft.common import resume
 from rft.common.checkpoints import last_checkpoint
 from rft.common.run_log import RECORD, RUN, read_record
 from rft.grpo.config import DEFAULTS, GrpoRun
+from tvad.answer import Reading
 from tvad.common.config import fields_of
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, write_whole
@@ -77,9 +78,12 @@ def _filled(settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
     known = fields_of(GRPOConfig)
     training = {key: DEFAULTS.get(key, default(known[key])) for key in keys if key in known}
     own = {name: default(field) for name, field in fields_of(GrpoRun).items()}
+    own["reading"]["boxes"] = Reading().unit
     if "classes" in settings:  # of a record from before `reading` held them
         own["reading"]["classes"] = settings["classes"]
     kept = {key: value for key, value in settings.items() if key != "classes"}
+    if kept.get("reading"):  # of a record from before the unit of boxes could be left open
+        kept["reading"] = {**kept["reading"], "boxes": kept["reading"].get("boxes") or Reading().unit}
     if kept.get("lora"):  # of a record from before LoRA had targets
         kept["lora"] = {"targets": [], **kept["lora"]}
     return own | kept | {"training": training | settings.get("training", {})}

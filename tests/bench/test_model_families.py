@@ -99,12 +99,24 @@ def test_a_model_that_learned_the_protocol_is_read_by_it(stock, plan, tmp_path):
         saying(stock, words, family="gpt")
 
 
-def test_what_the_suite_states_wins(stock, plan, tmp_path):
-    plan = replace(plan, reading=replace(plan.reading, boxes="unit"))
-    model = saying(stock, lambda request: written(request, "unit", None))
-    assert run(model, "hf:stock", plan, tmp_path / "run")["spatial.miou"].value > 0.99
+@pytest.mark.parametrize("unit", ["unit", "permille"])
+def test_what_the_suite_states_wins_also_where_it_is_the_protocols(stock, plan, tmp_path, unit):
+    stated = replace(plan, reading=replace(plan.reading, boxes=unit))
+    model = saying(stock, lambda request: written(request, unit, None))
+    assert run(model, "hf:stock", stated, tmp_path / "run")["spatial.miou"].value > 0.99
     assert told(tmp_path / "run")["source"] == "the suite's reading.boxes"
-    assert PLACES["unit"] in model.asked[0]
+    assert PLACES[unit] in model.asked[0]
+
+
+def test_a_suite_that_states_the_protocols_unit_is_the_same_data_but_another_question(stock, plan, tmp_path):
+    """As runs were named before it could be left open; answers in pixels are not mixed with others."""
+    stated = replace(plan, reading=replace(plan.reading, boxes="permille"))
+    assert stated.digest([]) == plan.digest([])
+    run(saying(stock, lambda request: "<answer>x</answer>"), "hf:stock", plan, tmp_path / "run")
+    with pytest.raises(
+        InputError, match=r"run\.json: its answers were asked for boxes in pixels, not permille"
+    ):
+        run(saying(stock, lambda request: ""), "hf:stock", stated, tmp_path / "run")
 
 
 def test_ours_is_of_its_own_family():

@@ -133,11 +133,22 @@ def test_a_stage_trains_over_four_bits_resumes_and_merges_into_the_whole_weights
     assert all(torch.allclose(value, again[name], rtol=0, atol=1e-6) for name, value in whole.items())
 
 
-def test_a_stock_checkpoint_in_bfloat16_trains_over_four_bits(scenes, tmp_path):
-    model, processor = start_from(str(build_stock(tmp_path / "stock")))
-    stage = stage_of(scenes, optimiser=Optimiser(steps=1, batch=2), options={"bf16": True})
-    model = run(stage, model, processor, tmp_path / "stage", 0, 2.0, 8, log=lambda text: None)
+def test_a_stock_checkpoint_in_bfloat16_trains_over_four_bits_and_merges_into_its_own_weights(
+    scenes, tmp_path
+):
+    stock = str(build_stock(tmp_path / "stock"))
+    stage = stage_of(scenes, optimiser=Optimiser(lr=1e-2, steps=2, batch=2), options={"bf16": True})
+    model = run(stage, *start_from(stock), tmp_path / "stage", 0, 2.0, 8, log=lambda text: None)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    after = model.state_dict()
+    before = AutoModelForImageTextToText.from_pretrained(stock, dtype="auto").state_dict()
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    inner = {n for n in before if "language_model.layers" in n and n.endswith("proj.weight")}
+    assert moved and moved <= inner
+    # The adapters' rank of difference and bfloat16's rounding (2^-9 of a value); NF4's is some 2^-3.5.
+    for name in moved:
+        beyond = torch.linalg.svdvals(after[name].float() - before[name].float())[EVERYWHERE.r :]
+        assert float(beyond.norm() / before[name].float().norm()) < 2**-8, name
 
 
 def test_grpo_draws_from_the_policy_in_four_bits_and_keeps_the_start_with_its_adapters(

@@ -4,7 +4,7 @@ prompts that do not fill a step, tasks that earn nothing."""
 import json
 import shutil
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -173,6 +173,19 @@ def test_a_record_of_the_version_before_is_compared_by_its_names(scenes, tmp_pat
     with pytest.raises(InputError, match=r"training.max_steps 9 -> 8; data .*-> elsewhere"):
         stands(moved, facts)
     assert len(stands(moved, facts, "new").record["changes"][0]["settings"]) == 2
+
+
+def test_a_record_from_before_the_unit_of_boxes_could_be_left_open_is_continued(scenes, tmp_path):
+    run = run_of(scenes, SHIPPED, tmp_path, max_steps=9)
+    facts = begun(run, tmp_path)
+    written = json.loads((tmp_path / "grpo.json").read_text())
+    assert written["reading"]["boxes"] is None
+    written["reading"]["boxes"] = "permille"
+    (tmp_path / "grpo.json").write_text(json.dumps(written))
+    assert stands(run, facts).changes == []
+    other = run.__class__(**{**run.__dict__, "reading": replace(run.reading, boxes="unit")})
+    with pytest.raises(InputError, match=r"reading\.boxes permille -> unit"):
+        stands(other, facts)
 
 
 def test_fewer_steps_than_are_done_are_refused(scenes, tmp_path):

@@ -197,11 +197,11 @@ def parse(
     places = by_name.get("box", [])
     if places and (len(places) == 1 or not strict):  # families write an element a box
         for place in places:
-            read, more = read_boxes(place.strip(), reading.boxes, reading.size)
+            read, more = read_boxes(place.strip(), reading.unit, reading.size)
             boxes += () if strict and more else read
             defects += more
     elif not places and not strict:
-        boxes, more = boxes_in_text(outside or answer or "", reading.boxes, reading.size)
+        boxes, more = boxes_in_text(outside or answer or "", reading.unit, reading.size)
         defects += more
     labels = None
     if isinstance(spans, tuple) and not strict:

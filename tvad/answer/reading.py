@@ -3,8 +3,8 @@ and of its classes."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
+from tvad.answer.boxes import Unit
 from tvad.answer.classes import Rows, key_of, rows_of
 from tvad.common.errors import InputError
 
@@ -17,8 +17,9 @@ class Reading:
     """Further marks of reasoning, each [opening, closing]; those of docs/answers.md are known."""
     opened: bool = False
     """The chat template opens the reasoning in the prompt; engines in this process see that themselves."""
-    boxes: Literal["permille", "permille_yx", "unit", "percent", "pixels", "loc"] = "permille"
-    """Unit of boxes: 0..1000 (y first: permille_yx), 0..1, percent, pixels, <loc> tokens."""
+    boxes: Unit | None = None
+    """Unit of boxes: 0..1000 (permille; y first: permille_yx), 0..1, percent, pixels, <loc> tokens. By
+    default permille, in a benchmark that of the model's family."""
     picture: list[int] | None = None
     """[width, height] that boxes in pixels are about, after resizing; by default the video's own."""
     classes: dict[str, list[str]] = field(default_factory=dict)
@@ -39,8 +40,13 @@ class Reading:
 
     def check(self) -> None:
         """Raise InputError for a picture that no box is about."""
-        if self.picture is not None and self.boxes != "pixels":
-            raise InputError(f"reading.picture: of boxes in pixels, but reading.boxes is {self.boxes}")
+        if self.picture is not None and self.unit != "pixels":
+            raise InputError(f"reading.picture: of boxes in pixels, but reading.boxes is {self.unit}")
+
+    @property
+    def unit(self) -> Unit:
+        """Of boxes, where no family has one of its own."""
+        return self.boxes or "permille"
 
     @cached_property
     def class_of(self) -> dict[str, str]:
