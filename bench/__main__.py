@@ -3,7 +3,7 @@
 import os
 import sys
 
-from bench import commands
+from bench import commands, exchange_commands
 from tvad.common import cli
 
 COMMANDS: cli.Commands = {
@@ -17,9 +17,9 @@ COMMANDS: cli.Commands = {
     "power": commands.power,
     "report": commands.report,
     "judge": commands.judge,
-    "export": commands.export,
-    "handout": commands.handout,
-    "import": commands.import_log,
+    "export": exchange_commands.export,
+    "handout": exchange_commands.handout,
+    "import": exchange_commands.import_log,
     "list": commands.names,
 }
 

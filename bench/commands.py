@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 
 from tqdm import tqdm
 
+from bench.exchange_commands import UNASKED, Form
 from bench.suite import Suite
 from bench.tasks import UNSCORED
 from tvad.common import cli, config
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
-
-Form = Literal["lmms-eval", "vlmevalkit", "inspect", "vau-r1"]  # bench.logs.FORMATS
 
 
 def run(
@@ -123,7 +122,7 @@ def retry(run: str, /, concurrency: int | None = None, cache: Annotated[str | No
 def score(
     predictions: str,
     /,
-    suite: Suite,
+    suite: Annotated[Suite, cli.FromFile(unused=UNASKED)],
     out: Annotated[str, cli.FOLDER],
     format: Form | None = None,
     task: str | None = None,
@@ -334,70 +333,6 @@ def judge(run: str, /, judge: list[str]) -> int:
         raise InputError("--judge: one or two judges")
     print(judges.table(judges.judge_run(run, judge)))
     return 0
-
-
-def export(run: str, /, out: Annotated[str, cli.FILE]) -> int:
-    """Write a run as a log for Inspect's viewer.
-
-    Args:
-        run: Folder of a finished run.
-        out: File, .json.
-
-    Example:
-        bench export runs/tiny-greedy --out runs/tiny-greedy/inspect.json
-    """
-    from bench.exchange import to_inspect
-
-    print(to_inspect(run, out))
-    return 0
-
-
-def handout(
-    suite: Suite, task: str, out: Annotated[str, cli.FOLDER], format: Literal["lmms-eval", "inspect"]
-) -> int:
-    """Write a suite's questions as a task of another harness, whose log `bench score --format` reads.
-
-    Args:
-        task: The suite's task.
-        out: Folder of the harness's task.
-        format: Which harness.
-
-    Example:
-        bench handout --suite scenes --task mcq --format lmms-eval --out tasks/scenes
-    """
-    from bench.handout import hand_out
-
-    file, count = hand_out(suite, task, format, out)
-    print(f"{count} questions in {file}")
-    return 0
-
-
-def import_log(
-    log: str,
-    /,
-    suite: Suite,
-    out: Annotated[str, cli.FILE],
-    format: Form = "lmms-eval",
-    task: str | None = None,
-) -> int:
-    """Turn another tool's log into predictions for `bench score`; exit status 1 where answers were left out.
-
-    Args:
-        log: lmms-eval's samples_*.jsonl, Inspect's .json or .eval, VLMEvalKit's or VAU-R1's table.
-        out: File of predictions, .jsonl.
-        format: Whose log it is. An answer belongs to the question that its video and words name.
-        task: The suite's task that was asked (vau-r1: told by its column).
-
-    Example:
-        bench import samples_mcq.jsonl --suite scenes --task mcq --out answers.jsonl
-    """
-    from bench.exchange import from_log
-
-    count, problems = from_log(log, suite, format, task, out)
-    for problem in problems:
-        print(f"left out {problem}", file=sys.stderr)
-    print(f"{count} answers in {out}; {len(problems)} left out")
-    return 1 if problems else 0
 
 
 def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -> int:

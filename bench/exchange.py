@@ -1,14 +1,17 @@
-"""Samples for other tools and from them: a log that Inspect's viewer opens, and predictions made of the logs
-that `bench.logs` reads."""
+"""Samples for other tools and from them: a log that Inspect's viewer opens, results for a model's page at the
+hub, and predictions made of the logs that `bench.logs` reads."""
 
 import json
 import time
 from pathlib import Path
 
+import yaml
+
 from bench import logs
 from bench.run_folder import open_run, unscored_lines
 from bench.score import Answers
 from bench.suite import Suite, load
+from bench.tasks import PRIMARIES
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
@@ -116,6 +119,52 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
         "samples": samples,
     }
     return write_whole(out, json.dumps(log, ensure_ascii=True, allow_nan=False))
+
+
+def to_hub(
+    run: str | Path, out: str | Path, dataset: str, source: str | None = None
+) -> tuple[Path, list[str]]:
+    """Write a run's first metrics as a file of `.eval_results/` in a model's repository at the hub
+    (`huggingface_hub.EvalResultEntry`): an entry a task under the benchmark's data set `dataset` (ORG/NAME),
+    with the interval, n and the suite's hash as its notes. Returns the file, and the first metrics that have
+    no value. Raises InputError where none has one, and for no name of a data set."""
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if Path(out).suffix not in (".yaml", ".yml"):
+        raise InputError(f"{out}: expected a name that ends in .yaml")
+    try:
+        validate_repo_id(dataset)
+    except HFValidationError as error:
+        raise InputError(f"--dataset {dataset}: {error}") from error
+    if dataset.count("/") != 1:
+        raise InputError(f"--dataset {dataset}: expected ORG/NAME")
+    record, _, metrics = open_run(run)
+    entries, left = [], []
+    for name in PRIMARIES:
+        if (m := metrics.get(name)) is None:
+            continue
+        if m["value"] is None:
+            left.append(name)
+            continue
+        task, _, metric = name.partition(".")
+        interval = "" if m["low"] is None else f", 95 % interval {m['low']:.4f} to {m['high']:.4f}"
+        told = f"{metric}{interval}, n {m['n']}, suite {record['suite']['name']} {record['suite_hash']}"
+        entries.append(
+            EvalResultEntry(
+                dataset,
+                task,
+                m["value"],
+                date=record.get("started"),
+                source_url=source,
+                notes=f"{told}; {m['note']}" if m.get("note") else told,
+            )
+        )
+    if not entries:
+        raise InputError(f"{run}: none of its tasks has a first metric with a value")
+    text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+    return write_whole(out, text), left
 
 
 def from_log(

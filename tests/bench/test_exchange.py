@@ -5,17 +5,21 @@ import json
 from dataclasses import replace
 
 import pytest
+import yaml
 from conftest import ROOT
+from huggingface_hub import parse_eval_result_entries
 from hypothesis import given
 from hypothesis import strategies as st
 from test_openai import Endpoint
 
 from bench import judge, suite
+from bench.__main__ import main
 from bench.exchange import to_inspect
 from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
 from bench.run import run
 from bench.score import score
+from tvad.common import cli
 from tvad.common.errors import InputError
 
 GOOD = {aspect: 7 for aspect in judge.ASPECTS}
@@ -155,6 +159,36 @@ def test_a_run_is_a_log_for_inspect(plan, tmp_path):
     assert {s["name"] for s in log["results"]["scores"]} == set(metrics)
     inspect_log = pytest.importorskip("inspect_ai.log")
     assert inspect_log.read_eval_log(str(tmp_path / "log.json")).eval.task == "scenes"
+
+
+def test_a_run_is_results_for_a_models_page_at_the_hub(plan, tmp_path, capsys):
+    """Read back by the hub's own library."""
+    metrics = run(Baseline("oracle"), "baseline:oracle", plan, tmp_path / "run")
+    told = ["--format", "hub", "--dataset", "my-lab/vau", "--source", "https://example.org/run"]
+    out = tmp_path / ".eval_results/vau.yaml"
+    assert cli.guard(main, ["export", str(tmp_path / "run"), "--out", str(out), *told]) == 0
+    found = {entry.task_id: entry for entry in parse_eval_result_entries(yaml.safe_load(out.read_text()))}
+    assert {*found} == {"mcq", "rationale"} and found["mcq"].value == metrics["mcq.accuracy"].value == 1.0
+    entry, record = found["mcq"], json.loads((tmp_path / "run/run.json").read_text())
+    assert entry.dataset_id == "my-lab/vau" and entry.source_url == "https://example.org/run"
+    assert entry.date == record["started"] and record["suite_hash"] in (entry.notes or "")
+    assert f"n {metrics['mcq.accuracy'].n}" in (entry.notes or "")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--dataset", "my-lab/vau"], "--dataset is of --format hub"),
+        (["--format", "hub"], "expected --dataset ORG/NAME"),
+        (["--format", "hub", "--dataset", "a/b/c"], "--dataset a/b/c: Repo id must be"),
+        (["--format", "hub", "--dataset", "vau"], "--dataset vau: expected ORG/NAME"),
+    ],
+)
+def test_results_for_the_hub_that_cannot_be_written(plan, tmp_path, capsys, more, words):
+    run(Baseline("random"), "baseline:random", plan, tmp_path / "run")
+    command = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "out.yaml"), *more]
+    assert cli.guard(main, command) == 2 and words in capsys.readouterr().err
+    assert not (tmp_path / "out.yaml").exists()
 
 
 def test_a_suite_with_hidden_references_is_asked_and_not_scored(plan, tmp_path, scenes):

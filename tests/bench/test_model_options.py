@@ -218,6 +218,28 @@ def test_a_suite_of_a_file_has_a_block_for_the_model(tmp_path):
         suite.read(str(tmp_path / "s.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("score answers.jsonl", "--model.dtype", "float32"),
+        ("score answers.jsonl", "--decode.n", "3"),
+        ("import log.jsonl", "--odds", "true"),
+        ("handout --task mcq --format inspect", "--model.memory", "0.5"),
+    ],
+)
+def test_a_command_that_asks_no_model_takes_no_option_of_how(command, option, value, tmp_path, capsys):
+    """A suite's file may hold it for `bench run`."""
+    name = command.split()[0]
+    (tmp_path / "s.yaml").write_text("name: s\ndata: none\nmodel: {dtype: float32}\nodds: true\n")
+    told = [*command.split(), "--suite", str(tmp_path / "s.yaml"), "--out", str(tmp_path / "out")]
+    assert cli.guard(main, [*told, option, value]) == 2
+    assert f"{option}: bench {name} does nothing by it" in capsys.readouterr().err
+    assert cli.guard(main, told) == 2 and "none" in capsys.readouterr().err  # the data, which is missing
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert f"{option.partition('.')[0]} " not in capsys.readouterr().out
+
+
 CODE = """
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 class OddConfig(LlavaConfig):

@@ -14,6 +14,7 @@ import inspect
 import io
 import logging
 import os
+import re
 import sys
 import textwrap
 import typing
@@ -40,11 +41,12 @@ PRINT = "--print_config"
 class FromFile:
     """Of a parameter, by Annotated: `default`, the shipped file that is read where none is named. With `cls`
     the parameter is a mapping of the keys of that dataclass, not yet built, without those that are `owned`:
-    the command adds them."""
+    the command adds them. unused: keys that a file may hold, for other commands, and no option sets."""
 
     default: str | None = None
     cls: type | None = None
     owned: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,9 @@ def _configuration(
     """What `--name FILE` and options of its keys come to, and the other arguments; an option of the command's
     `own` is no key, those below it (--model.dtype) are. Raises InputError."""
     options, others = config.split(cls, given, source.owned, list(own._option_string_actions))
+    for flag, _ in options:
+        if flag[2:].partition(".")[0] in source.unused:
+            raise InputError(f"{flag}: {own.prog} does nothing by it")
     file, rest = source.default, []
     waiting = iter(others)
     for argument in waiting:
@@ -242,9 +247,14 @@ def parser_of(prog: str, command: Command, text: str = "", keys: bool = True) ->
             continue
         if dataclasses.is_dataclass(hint):
             if keys:
-                hidden_keys = (*source.owned, *taken)  # those below an option of the command's own: a list
+                # Those below an option of the command's own: a list.
+                hidden_keys = (*source.owned, *source.unused, *taken)
                 config.add_keys(parser, typing.cast(type, hint), f"--{name}", hidden_keys)
-                inside += config.keys(typing.cast(type, hint))
+                inside += [
+                    key
+                    for key in config.keys(typing.cast(type, hint))
+                    if re.split(r"[.\[]", key.place)[0] not in source.unused
+                ]
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
             many = typing.get_origin(hint) is list
