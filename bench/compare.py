@@ -15,7 +15,7 @@ from bench.metrics.paired import CHANGED, paired_interval, sign_flip
 from bench.metrics.stats import cluster_sums
 from bench.run_folder import open_run, unscored_lines
 from bench.slices import in_order
-from bench.tasks import PRIMARIES, heatmap
+from bench.tasks import HEATMAP, PRIMARIES, heatmap
 from tvad.common.errors import InputError
 
 SEES = "p: signs of whole videos turned; sees: the smallest change that 80 % of such comparisons would tell"
@@ -177,12 +177,14 @@ def compare(
         means = float(p.before.mean()), float(p.after.mean())
         found.append(Difference(name, *means, change, test, videos=len(sums)))
     if isinstance(before, (str, Path)) and isinstance(after, (str, Path)):
-        found += _heatmaps(Path(before), Path(after), resamples, seed)
+        found += _heatmaps(Path(before), Path(after), resamples, seed, shared.slices)
     return judged(found, shared.families)
 
 
-def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Difference]:
-    """Paired over videos, from what the runs keep of every video."""
+def _heatmaps(
+    before: Path, after: Path, resamples: int, seed: int, slices: dict[str, dict[str, str]]
+) -> list[Difference]:
+    """Paired over videos, from what the runs keep of every video; the first metrics by slice, too."""
     files = [run / heatmap.VIDEOS for run in (before, after)]
     if not all(file.exists() for file in files):
         return []
@@ -192,12 +194,22 @@ def _heatmaps(before: Path, after: Path, resamples: int, seed: int) -> list[Diff
         raise InputError(f"{before} and {after} cannot be compared: their heatmaps are of different videos")
     missing = len({*left, *right}) - len(both)
     note = f"over the {len(both)} videos that have a map in both runs" if missing else None
-    return [
-        Difference(f"heatmap.{name}", one, other, replace(change, note=note), p, videos=change.n)
-        for name, (one, other, change, p) in heatmap.paired(
-            [left[name] for name in both], [right[name] for name in both], resamples, seed
-        ).items()
+
+    def of(names: list[str]) -> dict:
+        return heatmap.paired([left[n] for n in names], [right[n] for n in names], resamples, seed)
+
+    found = [
+        Difference(f"{HEATMAP}.{name}", one, other, replace(change, note=note), p, videos=change.n)
+        for name, (one, other, change, p) in of(both).items()
     ]
+    for kind, value in in_order(slices.values()):
+        inside = [name for name in both if slices.get(name, {}).get(kind) == value]
+        for name, (one, other, change, p) in (of(inside) if inside else {}).items():
+            if name in heatmap.PRIMARIES:
+                metric = by_slice.name_of(f"{HEATMAP}.{name}", kind, value)
+                test = None if change.n < CHANGED else p
+                found.append(Difference(metric, one, other, change, test, videos=change.n))
+    return found
 
 
 def _adjusted(family: str, differences: list[Difference]) -> str:

@@ -7,16 +7,17 @@ videos and questions, an accuracy and a correlation within videos.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
-from bench import oracle
+from bench import by_slice, oracle
 from bench.answers import line_scores
-from bench.families import OTHER, POWER, compared, family_of, seen
+from bench.families import OTHER, POWER, SLICES, compared, family_of, seen
+from bench.metrics.paired import CHANGED
 from bench.metrics.stats import FEWEST, Interval, evenness
 from bench.run_folder import open_run
 from bench.suite import Suite, load, tasks_of
@@ -55,17 +56,30 @@ def of_run(run: str | Path) -> list[Row]:
     shown = {name: len(v) for name, v in videos.items()} | {
         name: m["n"] for name, m in metrics.items() if name.startswith(f"{HEATMAP}.") and compared(name)
     }
+    if sliced := by_slice.read(run):
+        metrics |= sliced.metrics
+        shown |= {name: count for name, count in _in_slices(sliced, videos).items() if count >= CHANGED}
     of = {
         name: family_of(name, declared)
         for name, m in metrics.items()
         if name in shown and m["value"] is not None
     }
     sizes = Counter(of.values())
-    order = sorted(of, key=lambda name: (of[name] == OTHER, of[name]))
+    order = sorted(of, key=lambda name: (of[name] == SLICES, of[name] == OTHER, of[name]))
     return [
         _row(name, of[name], sizes[of[name]], shown[name], *(metrics[name][k] for k in ("n", "low", "high")))
         for name in order
     ]
+
+
+def _in_slices(sliced: by_slice.Sliced, videos: Mapping[str, set[str]]) -> dict[str, int]:
+    """How many videos every metric by slice is over."""
+    found = {}
+    for name, m in sliced.metrics.items():
+        metric, kind, value = by_slice.parts(name) or ("", "", "")
+        inside = (v for v in videos.get(metric, ()) if sliced.videos.get(v, {}).get(kind) == value)
+        found[name] = m["n"] if metric.startswith(f"{HEATMAP}.") else sum(1 for _ in inside)
+    return found
 
 
 def _videos(lines: Iterable[dict]) -> dict[str, set[str]]:

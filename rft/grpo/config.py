@@ -212,7 +212,8 @@ class GrpoRun:
     out: str
     """Folder of checkpoints, logs and the trained model."""
     model: str
-    """The start: a checkpoint folder, or the name of a shipped one."""
+    """The start: a checkpoint folder, the name of a shipped one, or ORG/NAME or ORG/NAME@REVISION of the
+    hub."""
     data: str
     """A data set folder."""
     tasks: dict[str, Any]

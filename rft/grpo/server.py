@@ -33,7 +33,7 @@ from safetensors.torch import save as save_tensors
 from bench.models.base import Completion, Request, Sampling
 from tvad.common import cli
 from tvad.common.errors import InputError
-from tvad.common.shipped import checkpoint
+from tvad.common.hub import folder
 from tvad.data.video import Budget, Frames
 
 TOKEN = "ROLLOUT_TOKEN"
@@ -303,7 +303,7 @@ def serve(
         max_pixels: At most so many pixels of a frame.
         total_pixels: At most so many pixels of a clip.
     """
-    path = checkpoint(model)
+    path = folder(model)
     if not Path(path, "config.json").is_file():
         raise InputError(f"--model: {model} is not a checkpoint folder (no config.json)")
     import uvicorn

@@ -38,6 +38,7 @@ from rft.rewards.bounded import BoundedRewards
 from rft.rewards.mix import rewards_of
 from tvad.common.errors import InputError, Stopped
 from tvad.common.files import made, write_whole
+from tvad.common.hub import folder
 from tvad.common.quiet import note
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
@@ -94,6 +95,7 @@ def train(run: GrpoRun, engine=None, resume_with: resume.With = "same") -> Video
     Raises Stopped where SIGTERM or a collapse ended it early; the same call goes on. InputError for a bad
     run, and for one that cannot go on.
     """
+    run = dataclasses.replace(run, model=folder(run.model))
     check(run)
     check_attention(run.attention)
     with BoundedRewards(**dataclasses.asdict(run.reward_limits)) as bounded:

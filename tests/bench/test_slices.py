@@ -17,6 +17,7 @@ from bench.gate import Gate, judge, read
 from bench.intervals import summarise
 from bench.metrics.paired import holm, sign_flip
 from bench.models.baseline import Baseline
+from bench.power import of_run
 from bench.report import write_report
 from bench.run import run
 from bench.score import score
@@ -228,6 +229,24 @@ def test_maps_are_scored_by_slice(runs, tmp_path):
     alone = replace(maps, data=str(tmp_path / "night"), slices=None)
     row = run(Baseline("centre"), "centre", alone, tmp_path / "one")["heatmap.micro_auc"].row()
     assert found["heatmap.micro_auc[light=night]"] == row
+
+
+def test_maps_are_compared_by_slice_and_a_run_says_what_such_a_comparison_sees(runs, tmp_path):
+    suite, _ = runs
+    maps = replace(suite, tasks=["heatmap"], slices=["light"])
+    for name in ("centre", "length"):
+        run(Baseline(name), name, maps, tmp_path / name)
+    rows = {d.metric: d for d in compare(tmp_path / "centre", tmp_path / "length")}
+    sliced = {name: d for name, d in rows.items() if d.family == SLICES}
+    before, after = (by_slice.read(tmp_path / name).metrics for name in ("centre", "length"))
+    assert {*sliced} == {*before} and "heatmap.micro_auc[light=night]" in sliced
+    for name, d in sliced.items():
+        assert (d.before, d.after) == (before[name]["value"], after[name]["value"])
+        assert d.p is None or d.change.n >= 6
+    tested = [name for name, d in sliced.items() if d.p is not None]
+    seen = {row.metric: row for row in of_run(tmp_path / "centre") if row.family == SLICES}
+    assert tested and {*seen} == {*tested}
+    assert [row.family for row in of_run(tmp_path / "centre")][-len(seen) :] == [SLICES] * len(seen)
 
 
 def test_classes_and_lengths_of_vau_bench(tmp_path, capsys):

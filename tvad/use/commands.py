@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
-from tvad.common.shipped import checkpoint, checkpoints, configurations
+from tvad.common.hub import folder
+from tvad.common.shipped import checkpoints, configurations
 from tvad.data.video import MAX_FRAMES, RATE, Budget, Reader, check_sampling
 from tvad.data.video.budget import kept_sampling
 
@@ -33,7 +34,7 @@ def infer(
     """Ask a T-VAD model about a video.
 
     Args:
-        model: Checkpoint folder, or the name of a shipped one.
+        model: Checkpoint folder, the name of a shipped one, or ORG/NAME or ORG/NAME@REVISION of the hub.
         video: A video file, a folder of them, or a folder of pictures that are one video.
         ask: A question after the standard ones; may be given several times.
         chat: Ask on from standard input (the default on a terminal without --ask).
@@ -70,7 +71,7 @@ def infer(
     if len(files) == 1:
         with Reader(files[0]):  # a bad file is refused before a model is loaded
             pass
-    network, processor = load(checkpoint(model))
+    network, processor = load(folder(model))
     keep(processor, pixels)
     _say_what_is_known(model)
     failed = 0
@@ -120,7 +121,7 @@ def demo(
     """A web page: drop a video, see the heatmap play, talk about it.
 
     Args:
-        model: Checkpoint folder, or the name of a shipped one.
+        model: Checkpoint folder, the name of a shipped one, or ORG/NAME or ORG/NAME@REVISION of the hub.
         host: Address to listen on.
         port: Port to listen on.
         rate: Frames a second; by default what the checkpoint was trained on, else 2.
@@ -143,7 +144,7 @@ def demo(
     from tvad.use.knows import knows
     from tvad.use.page import serve as serve_page
 
-    network, processor = load(checkpoint(model))
+    network, processor = load(folder(model))
     keep(processor, pixels)
     print(f"http://{host}:{port}", flush=True)
     serve_page(network, processor, host, port, rate, max_frames, overlap, knows(model))
@@ -171,7 +172,7 @@ def serve(
         rest: Whatever is not listed here is handed on to vLLM's server as it stands, with its value
             (--dtype float32, --api-key KEY); `vllm serve --help` lists those. Not taken are
             --media-io-kwargs, --worker-extension-cls and --allowed-local-media-path.
-        model: Checkpoint folder, or the name of a shipped one.
+        model: Checkpoint folder, the name of a shipped one, or ORG/NAME or ORG/NAME@REVISION of the hub.
         host: Address to listen on.
         port: Port to listen on.
         rate: Frames a second that a clip is sampled at, by default what the checkpoint was trained on, else
@@ -190,7 +191,7 @@ def serve(
 
     from tvad.use.serving import command
 
-    path = checkpoint(model)
+    path = folder(model)
     if not Path(path, "config.json").is_file():
         raise InputError(f"{model}: not a model folder (no config.json)")
     rate, max_frames = _sampling(model, rate, max_frames)
@@ -299,7 +300,7 @@ def plain(model: str, out: Annotated[str, cli.FOLDER]) -> int:
     target = Path(out)
     if target.exists():
         raise InputError(f"--out: {out} exists already")
-    loaded, processor = load(model)
+    loaded, processor = load(folder(model))
     with whole_folder(target) as temporary:
         for part in backbone_of(loaded, processor, model):
             part.save_pretrained(temporary)
@@ -323,7 +324,7 @@ def names(what: Literal["configs", "models"], /) -> int:
 def _sampling(model: str, rate: float | None, max_frames: int | None) -> tuple[float, int]:
     """What was typed, else what the checkpoint was trained on, else the defaults. Raises InputError for what
     no clip can have."""
-    kept = kept_sampling(checkpoint(model))
+    kept = kept_sampling(folder(model))
     rate = rate if rate is not None else kept[0] or RATE
     max_frames = max_frames if max_frames is not None else kept[1] or MAX_FRAMES
     check_sampling(rate, max_frames)
