@@ -7,6 +7,7 @@ answers python tests/perf/metrics.py --answers 1000000    # the last at full len
 import argparse
 import json
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -116,56 +117,54 @@ def bootstrap_part(samples: int, resamples: int) -> None:
     )
 
 
-def answers_part(count: int) -> None:
-    """`bench score` on generated questions, as a user runs it."""
-    import subprocess
+def scored_answers(count: int, folder: Path) -> tuple[float, np.ndarray, np.ndarray]:
+    """Seconds of `bench score` on generated questions, as a user runs it; whether each answer is right, and
+    its video's number. `folder`/rows.jsonl: the same answers with their options, for other programs."""
+    per_video, options = 50, ["running", "cycling", "fire", "nothing unusual"]
+    data = folder / "scored"
+    data.mkdir()
+    right, videos = [], []
+    with (
+        (data / "samples.jsonl").open("w") as out,
+        (folder / "answers.jsonl").open("w") as answers,
+        (folder / "rows.jsonl").open("w") as rows,
+    ):
+        for v in range(count // per_video):
+            asked = {"kind": "mcq", "options": options}
+            questions = [
+                {**asked, "text": f"What happens in second {q}?", "answer": "ABCD"[(v + q) % 4]}
+                for q in range(per_video)
+            ]
+            row = {
+                "id": f"v{v}",
+                "source": "perf",
+                "split": "test",
+                "video": {"path": f"videos/v{v}.mp4"},
+                "label": "anomalous",
+                "questions": questions,
+            }
+            out.write(json.dumps(row) + "\n")
+            for q, question in enumerate(questions):
+                letter = "ABCD"[q % 4]
+                text = f"<think>Someone is {options[q % 4]} near the car.</think><answer>{letter}</answer>"
+                answers.write(json.dumps({"id": f"v{v}#{q}", "task": "mcq", "response": text}) + "\n")
+                rows.write(
+                    json.dumps({"response": text, "options": options, "answer": question["answer"]}) + "\n"
+                )
+                right.append(float(letter == question["answer"]))
+                videos.append(v)
+    plan = {"name": "perf", "data": str(data), "tasks": ["mcq"]}
+    (folder / "suite.yaml").write_text(json.dumps(plan))
+    command = [sys.executable, "-m", "bench", "score", f"{folder}/answers.jsonl"]
+    command += ["--suite", f"{folder}/suite.yaml", "--out", f"{folder}/scores"]
+    root = Path(__file__).resolve().parents[2]
+    seconds, _ = took(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=root))
+    return seconds, np.array(right), np.array(videos)
 
-    per_video = 50
+
+def answers_part(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder, "data")
-        data.mkdir()
-        options = ["running", "cycling", "fire", "nothing unusual"]
-        with (data / "samples.jsonl").open("w") as out, Path(folder, "answers.jsonl").open("w") as answers:
-            for v in range(count // per_video):
-                asked = {"kind": "mcq", "options": options}
-                questions = [
-                    {**asked, "text": f"What happens in second {q}?", "answer": "ABCD"[(v + q) % 4]}
-                    for q in range(per_video)
-                ]
-                row = {
-                    "id": f"v{v}",
-                    "source": "perf",
-                    "split": "test",
-                    "video": {"path": f"videos/v{v}.mp4"},
-                    "label": "anomalous",
-                    "questions": questions,
-                }
-                out.write(json.dumps(row) + "\n")
-                for q in range(per_video):
-                    text = (
-                        f"<think>Someone is {options[q % 4]} near the"
-                        f" car.</think><answer>{'ABCD'[q % 4]}</answer>"
-                    )
-                    answers.write(json.dumps({"id": f"v{v}#{q}", "task": "mcq", "response": text}) + "\n")
-        Path(folder, "suite.yaml").write_text(
-            json.dumps({"name": "perf", "data": str(data), "tasks": ["mcq"]})
-        )
-        command = [
-            sys.executable,
-            "-m",
-            "bench",
-            "score",
-            f"{folder}/answers.jsonl",
-            "--suite",
-            f"{folder}/suite.yaml",
-            "--out",
-            f"{folder}/out",
-        ]
-        seconds, _ = took(
-            lambda: subprocess.run(
-                command, check=True, stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parents[2]
-            )
-        )
+        seconds, _, _ = scored_answers(count, Path(folder))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1 << 20)
     print(
         f"bench score, {count} answers: {seconds:.1f} s, {peak:.2f} GiB at most ({count / seconds:.0f}"
