@@ -2,10 +2,8 @@
 loaded, and TRL's arguments made of it. Imports no torch."""
 
 import importlib.util
-import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.models import ROLLOUTS
@@ -14,7 +12,7 @@ from tvad.answer import Reading
 from tvad.common.config import Behind, behind, of_library
 from tvad.common.errors import InputError
 from tvad.common.files import check_folder
-from tvad.common.shipped import checkpoint
+from tvad.common.shipped import checkpoint, tvad_config
 from tvad.data.video import MAX_FRAMES, RATE, Budget, check_sampling
 
 if TYPE_CHECKING:
@@ -322,10 +320,9 @@ def check(run: GrpoRun) -> None:
         run.held_out.check()
     for folder in (run.out, *([run.features.folder] if run.features else [])):
         check_folder(folder)
-    if not Path(run.model, "config.json").is_file():
-        raise InputError(f"model: {run.model} is not a checkpoint folder (no config.json)")
+    described = tvad_config(run.model)
     own = [plan.get("rewards") or {} for plan in run.tasks.values() if isinstance(plan, dict)]
-    if any("evidence" in rewards for rewards in (run.rewards, *own)) and not _has_ahd(run.model):
+    if any("evidence" in rewards for rewards in (run.rewards, *own)) and not described.get("use_ahd", True):
         raise InputError(f"rewards: evidence reads heatmaps, and {run.model} makes none (use_ahd is false)")
     check_sampling(run.rate, run.max_frames)
     Budget.of(run)
@@ -333,13 +330,6 @@ def check(run: GrpoRun) -> None:
         raise InputError(f"prompt_tokens: {run.prompt_tokens}, expected at least 1")
     if run.prompts is not None and run.prompts < 1:
         raise InputError(f"prompts: {run.prompts}, expected at least 1")
-
-
-def _has_ahd(folder: str) -> bool:
-    try:
-        return json.loads(Path(folder, "config.json").read_text(encoding="utf-8")).get("use_ahd", True)
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"model: {folder}: config.json cannot be read ({error})") from error
 
 
 def _evaluation(plan: HeldOut, arguments: "GRPOConfig") -> dict[str, Any]:

@@ -12,6 +12,8 @@ from stock_checkpoint import build_stock
 from test_run import plain, steps_of
 from transformers import AutoModelForImageTextToText
 
+from tvad.__main__ import main as tvad
+
 STEPS, KILLED = 5, 4  # the last checkpoint before it is of step 2: step 3 is done again
 
 pytestmark = pytest.mark.slow
@@ -45,7 +47,8 @@ def grpo(checkpoint, scenes, out, killed: int = 0) -> subprocess.CompletedProces
 
 
 def test_a_run_whose_second_process_was_killed_in_a_rollout_ends_as_an_unbroken_one(scenes, tmp_path):
-    stock = build_stock(tmp_path / "stock")
+    backbone, stock = str(build_stock(tmp_path / "backbone")), tmp_path / "stock"
+    assert tvad(["start", "--backbone", backbone, "--out", str(stock)]) == 0
     done = grpo(stock, scenes, tmp_path / "whole")
     assert done.returncode == 0, done.stderr[-3000:]
 

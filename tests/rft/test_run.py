@@ -16,6 +16,7 @@ from conftest import ROOT, SHIPPED
 from grpo_runs import run_of
 from peft import PeftModel
 from safetensors.torch import load_file
+from stock_checkpoint import build_stock
 from transformers import AutoModelForImageTextToText, TrainerControl
 
 from rft.common.checkpoints import last_checkpoint
@@ -28,6 +29,8 @@ from rft.grpo.features import FeatureCache, clip_keys, tower_hash
 from rft.grpo.redraw import replaced
 from rft.grpo.reg_grpo import predicted_advantages
 from rft.grpo.train import train
+from tvad.__main__ import main as tvad
+from tvad.common import cli
 from tvad.common.errors import InputError, Stopped
 from tvad.data import load
 from tvad.data.dataset import ClipStore
@@ -454,12 +457,24 @@ def test_a_curriculum_prefers_what_is_sometimes_right(scenes, tmp_path):
         ({"training": {"learning_rate": "much"}}, "training: learning_rate: expected float, found 'much'"),
         ({"training": {"luck": 1}}, "unknown key 'luck'"),
         ({"prompt": "verse"}, "unknown style 'verse'"),
-        ({"model": "nowhere"}, "is not a checkpoint folder"),
+        ({"model": "nowhere"}, "nowhere: not a model folder"),
     ],
 )
 def test_bad_configurations_are_one_line(scenes, tmp_path, change, words):
     with pytest.raises(InputError, match=words):
         train(replace(run_of(scenes, SHIPPED, tmp_path), **change))
+
+
+def test_a_stock_checkpoint_is_sent_to_where_it_becomes_ours(scenes, tmp_path, capsys):
+    stock = str(build_stock(tmp_path / "stock"))
+    words = r"stock: a checkpoint of qwen2_5_vl, not of T-VAD; `tvad start --backbone .*stock --out FOLDER` makes"
+    with pytest.raises(InputError, match=words):
+        train(replace(run_of(scenes, SHIPPED, tmp_path / "run"), model=stock))
+    clip = load(scenes)[0]
+    video = ["--video", str(clip.path(clip.video.path)), "--out", str(tmp_path / "out")]
+    for command in (["infer", *video], ["serve"]):
+        assert cli.guard(tvad, [*command, "--model", stock]) == 2
+        assert "a checkpoint of qwen2_5_vl, not of T-VAD" in capsys.readouterr().err
 
 
 def test_clips_are_decoded_ahead_in_order(scenes):

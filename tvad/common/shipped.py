@@ -2,12 +2,15 @@
 and `assets/` of a checkout, and inside the package `tvad` of an installed wheel."""
 
 import difflib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from tvad.common.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
+TVAD = ("tvad", "tvad_qwen3")  # model types
 MADE_BY = {"tvad-tiny": "make tiny", "tvad-tiny-closed": "make closed"}  # checkpoints, and how they are made
 
 
@@ -54,6 +57,25 @@ def checkpoint(name: str | Path) -> str:
         f"{name}: this checkpoint is not part of the installation; a checkout of the repository holds it in"
         f" assets/, and `{MADE_BY[path.name]}` makes it there"
     )
+
+
+def tvad_config(path: str | Path) -> dict[str, Any]:
+    """config.json of a T-VAD checkpoint's folder. Raises InputError where there is none, and for the
+    checkpoint of another model."""
+    file = Path(path, "config.json")
+    if not file.is_file():
+        raise InputError(f"{path}: not a model folder (no config.json)")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        kind = found.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    if kind not in TVAD:
+        raise InputError(
+            f"{path}: a checkpoint of {kind}, not of T-VAD; `tvad start --backbone {path} --out FOLDER` makes"
+            " one of a Qwen-VL"
+        )
+    return found
 
 
 def checkpoints() -> list[str]:

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from tvad.common.errors import InputError
 from tvad.common.hub import folder
 from tvad.common.quiet import note
-from tvad.common.shipped import configuration, configurations
+from tvad.common.shipped import configuration, configurations, tvad_config
 from tvad.model import precursor, tiny
 from tvad.model.clips import anomaly_modules
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
@@ -174,8 +174,7 @@ def prompts_of(path: str) -> dict[str, list[str]] | None:
 def load(path: str):
     """Model (evaluation mode, on the GPU if there is one) and processor of a T-VAD checkpoint folder. Raises
     InputError that names it."""
-    if not Path(path, "config.json").is_file():
-        raise InputError(f"{path}: not a model folder (no config.json)")
+    tvad_config(path)
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")

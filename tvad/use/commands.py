@@ -10,7 +10,7 @@ from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 from tvad.common.hub import folder
-from tvad.common.shipped import checkpoints, configurations
+from tvad.common.shipped import checkpoints, configurations, tvad_config
 from tvad.data.video import MAX_FRAMES, RATE, Budget, Reader, check_sampling
 from tvad.data.video.budget import kept_sampling
 
@@ -192,8 +192,7 @@ def serve(
     from tvad.use.serving import command
 
     path = folder(model)
-    if not Path(path, "config.json").is_file():
-        raise InputError(f"{model}: not a model folder (no config.json)")
+    tvad_config(path)
     rate, max_frames = _sampling(model, rate, max_frames)
     pixels = _fields(path, Budget(min_pixels, max_pixels, total_pixels))
     called = command(path, host, port, rate, max_frames, list(rest), pixels)
