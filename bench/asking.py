@@ -27,6 +27,7 @@ from bench.suite import Item, Suite
 from bench.tasks import UNSCORED
 from bench.tasks.faithfulness import masked
 from bench.unscored import line_of, reason_of
+from bench.usage import Spending
 from tvad.answer import ends_open, judged
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
@@ -48,7 +49,7 @@ OPENING = "<answer>"  # what stands before the words whose likelihood is asked
 class Asking:
     """A model, what it is asked and what it has been shown. cache: answers that runs share; label: of the
     progress bar; known: the model's family, whose rules its answers are read by; inputs: what a line says of
-    its clip."""
+    its clip; spending: where what answers cost is kept."""
 
     model: Engine
     suite: Suite
@@ -57,6 +58,7 @@ class Asking:
     label: str = "model"
     known: Known | None = None
     inputs: Inputs | None = None
+    spending: Spending | None = None
 
     def answers(self, items: list[Item], path: Path, kept: list[dict]) -> None:
         """Answer the items into `path`, a line an attempt, or one that says why there is no answer; those
@@ -71,6 +73,8 @@ class Asking:
         write_lines(
             path, done
         )  # before anything is appended: a cut last line must not become part of the next
+        if self.spending is not None:
+            self.spending.go_on(done)
         have = {line["id"] for line in done}
         replies = {
             line["id"]: line["response"] for line in done if line["attempt"] == 0 and UNSCORED not in line
@@ -114,6 +118,8 @@ class Asking:
                         if self.inputs is not None and request is not None
                         else {}
                     )
+                    if self.spending is not None:
+                        self.spending.add(item.id, completions)
                     _write(
                         out,
                         (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.models import is_checkpoint
-from bench.models.base import Completion, Request
+from bench.models.base import Completion, Request, Usage
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, made
 from tvad.common.hub import folder
@@ -28,6 +28,7 @@ VERSION = 1  # of the file
 # Since 2 a family without videos is shown the frames as images, before, it was shown none; since 3 a stock
 # Qwen2.5-VL sees them at their times.
 ASKED = 3
+USAGE = ("tokens_in", "tokens_out", "shared", "finish")  # what is kept beside an answer's text
 # What decides a checkpoint's answers, the code among it that --model.trust_remote_code runs. Pickled weights
 # (.bin) are not: no engine opens them.
 WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model", ".py")
@@ -107,19 +108,30 @@ class ResponseCache:
         row = self._database.execute("SELECT texts FROM responses WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
-        return [
-            Completion(kept) if isinstance(kept, str) else Completion(kept["text"], cut=kept["cut"])
-            for kept in json.loads(row[0])
-        ]
+        return [_kept(entry) for entry in json.loads(row[0])]
 
     def put(self, key: str, completions: list[Completion]) -> None:
         self._database.execute(
             "INSERT OR IGNORE INTO responses VALUES (?, ?)",
             (
                 key,
-                json.dumps(
-                    [{"text": c.text, "cut": c.cut} if c.cut else c.text for c in completions],
-                    allow_nan=False,
-                ),
+                json.dumps([_entry(completion) for completion in completions], allow_nan=False),
             ),
         )
+
+
+def _entry(completion: Completion) -> str | dict[str, Any]:
+    """What is kept of an answer: its text, and what else is known but for what asking took."""
+    known = completion.usage.known
+    more = {key: known[key] for key in USAGE if key in known}
+    if completion.cut or more:
+        return {"text": completion.text, "cut": completion.cut, **more}
+    return completion.text
+
+
+def _kept(entry: str | dict[str, Any]) -> Completion:
+    """An answer as `_entry` has kept it, now or before there was more than its text, or than its cut."""
+    if isinstance(entry, str):
+        return Completion(entry, usage=Usage(cost=0.0, cached=True))
+    more = {"finish": entry["cut"]} | {key: entry[key] for key in USAGE if key in entry}
+    return Completion(entry["text"], cut=entry["cut"], usage=Usage(**more, cost=0.0, cached=True))

@@ -55,11 +55,9 @@ def _asked(
     from bench import models
     from bench import suite as suites
     from bench.cache import ResponseCache
-    from bench.intervals import table
     from bench.models.families import known
     from bench.models.lengths import room_for
     from bench.models.options import FREE
-    from bench.report import write_report
     from bench.run import run as run_suite
     from tvad.common import hub
 
@@ -87,10 +85,7 @@ def _asked(
     if metrics := run_suite(
         lambda: models.load(model, **options), model, suite, out, answers, opened=record, again=again
     ):
-        print(table(metrics))
-        _say_slices(out)
-        _warn_of_blind_baselines(out)
-        print(write_report(out))
+        _print(metrics, out)
     return int(any(name.endswith(UNSCORED) for name in metrics))
 
 
@@ -142,8 +137,6 @@ def score(
     """
     from bench import logs
     from bench import suite as suites
-    from bench.intervals import table
-    from bench.report import write_report
     from bench.score import score as score_file
 
     if task is not None and format is None:
@@ -156,10 +149,7 @@ def score(
     metrics, rejected = score_file(predictions, suite, out, opened, format, task)
     for problem in rejected:
         print(f"rejected {problem}", file=sys.stderr)
-    print(table(metrics))
-    _say_slices(out)
-    _warn_of_blind_baselines(out)
-    print(write_report(out))
+    _print(metrics, out)
     return 1 if rejected else 0
 
 
@@ -370,16 +360,11 @@ def _say_tasks(suite: Suite, samples: list[Sample]) -> None:
         )
 
 
-def _say_slices(folder: str) -> None:
-    from bench import by_slice
+def _print(metrics: dict[str, Any], folder: str) -> None:
+    """A run's table, what stands below it, and where its report is."""
+    from bench import below
+    from bench.intervals import table
+    from bench.report import write_report
 
-    if sliced := by_slice.read(folder):
-        print(by_slice.table(sliced))
-
-
-def _warn_of_blind_baselines(folder: str) -> None:
-    from bench import blind
-    from bench.run_folder import read_record
-
-    for line in blind.warnings(read_record(folder)["blind"]):
-        print(line)
+    print("\n".join([table(metrics), *below.lines(folder)]))
+    print(write_report(folder))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
 
-from bench import by_slice, compare
+from bench import by_slice, compare, usage
 from bench.compare import Pairs, pairs
 from bench.families import POWER, seen
 from bench.metrics.paired import CHANGED, holm, paired_interval, share_beyond
@@ -195,6 +195,7 @@ def compare_runs(
     differences = compare.compare(before, after, shared=shared)
     text, failed = compare.table(differences), False
     text += "".join(f"\n{told}" for told in (shared.told, shared.difference) if told)
+    text += f"\n{cost}" if (cost := usage.beside(before, after)) else ""
     page = f"```\n{text}\n```\n"
     if gate_file:
         verdicts = judge(before, after, read(gate_file))

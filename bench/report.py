@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import by_slice
+from bench import by_slice, usage
 from bench.answers import line_scores
 from bench.blind import warnings
 from bench.compare import compare, pairs
@@ -99,6 +99,18 @@ def by_slices(run: Path) -> Section | None:
         return None
     values = {"label": "By slice", "metrics": sliced.metrics, "words": sliced.told}
     return Section("By slice", "metrics.html", values)
+
+
+def costs(run: Path, against: Path | None = None) -> Section | None:
+    """What the answers cost; with `against` beside those of that earlier run."""
+    found = usage.read(run)
+    if against:
+        columns, rows = usage.COLUMNS_BESIDE, usage.rows_beside(usage.read(against), found)
+    else:
+        columns, rows = usage.COLUMNS, usage.rows(found) if found else []
+    title = "What the answers cost"
+    names = [name[0].upper() + name[1:] for name in columns]
+    return Section(title, "table.html", {"label": title, "columns": names, "rows": rows}) if rows else None
 
 
 def parsing(lines: list[dict]) -> Section:
@@ -237,6 +249,7 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
     found.append(headline(metrics, open_run(against)[2] if against else None))
     found.append(Section("Metrics", "metrics.html", {"metrics": metrics}))
     found.append(None if against else by_slices(run))
+    found.append(costs(run, against))
     found += [without_looking(record.get("blind", {})), parsing(lines), grounding(lines)]
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
     samples, items = load(suite)

@@ -50,6 +50,7 @@ from bench.run_folder import (
 )
 from bench.suite import Suite, check_pixels, load, settled, with_notes
 from bench.tasks import HEATMAP, UNSCORED, heatmap
+from bench.usage import Spending
 from tvad.common.errors import InputError
 from tvad.common.lock import locked
 from tvad.common.places import public
@@ -104,6 +105,7 @@ def _run(
     )
     inputs = Inputs(out, kept)
     inputs.check(samples)
+    spending = Spending(out, shard)
     weighed = weights(model_name, earlier.get("weights"))
     refuse_other_weights(out, earlier.get("weights"), weighed)
     model = model() if callable(model) else model
@@ -126,7 +128,7 @@ def _run(
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
     store = ClipStore(suite.rate, suite.max_frames, MOST_BYTES)
-    asking = Asking(model, suite, store, cache, model_name, known, inputs)
+    asking = Asking(model, suite, store, cache, model_name, known, inputs, spending)
     # A run that goes on does not ask an endpoint again; a checkpoint may have changed.
     seen = earlier.get("sight") if isinstance(model, Streams) else None
     if seen is None:
@@ -151,10 +153,12 @@ def _run(
         return {}
     order = [item.id for item in items]
     lines = join_lines(out / ANSWERS, shard, order)
+    answers = sum(UNSCORED not in line for line in lines)
+    spending.join(shard, order, answers)
     inputs.join(shard, samples)
     if cut := Counter(line["cut"] for line in lines if "cut" in line):
         why = ", ".join(f"{count} by {reason}" for reason, count in sorted(cut.items()))
-        _say(f"{cut.total()} of {len(lines)} answers were cut, and are read as they stand: {why}")
+        _say(f"{cut.total()} of {answers} answers were cut, and are read as they stand: {why}")
     metrics = with_notes(summarise(lines, suite, hits), suite, samples)
     metrics = metrics if suite.hidden else oracle.beside(metrics, items, suite, hits)
     metrics = unscored.beside(metrics, lines)

@@ -6,6 +6,8 @@
     odds.jsonl      a line a question whose choices' likelihood was asked (`odds: true`)
     heatmaps.npz    the model's maps, (T', h, w) a video
     heatmap_videos.npz  what heatmap metrics need of a video, by bench.tasks.heatmap, which also reads it
+    usage.jsonl     what every answer cost, by bench.usage, which also writes usage.json, the sums; only where
+                    something is known
     inputs.jsonl    the digest of every video that was shown (`bench.inputs`)
     unmapped.jsonl  why a video has no map; only where one has none
     slices.json     metrics by slice and the slices of every video, by bench.by_slice; only where asked for
@@ -34,15 +36,17 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, replacing, write_whole
 from tvad.common.formats import Format
 
-RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES = (
+RECORD, ANSWERS, USAGE, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES, SUMS = (
     "run.json",
     "samples.jsonl",
+    "usage.jsonl",
     "odds.jsonl",
     "heatmaps.npz",
     "unmapped.jsonl",
     "inputs.jsonl",
     "metrics.json",
     "slices.json",
+    "usage.json",
 )
 RUN = Format("bench-run")
 
@@ -76,15 +80,15 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def reopened(folder: Path) -> None:
-    """The folder is no finished run any more: its metrics go, and what they are compared by."""
-    for name in (METRICS, SLICES, VIDEOS):
+    """The folder is no finished run any more: its metrics go, what they are compared by, and its sums."""
+    for name in (METRICS, SLICES, SUMS, VIDEOS):
         (folder / name).unlink(missing_ok=True)
 
 
 def emptied(folder: Path) -> None:
     """Nothing of an earlier run is left, and at no moment half of it passes for a whole one."""
     reopened(folder)
-    for name in (ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, "judge.json", "report.html"):
+    for name in (ANSWERS, USAGE, ODDS, MAPS, UNMAPPED, INPUTS, "judge.json", "report.html"):
         for file in (folder / name, *parts(folder / name)):
             file.unlink(missing_ok=True)
 

@@ -44,16 +44,39 @@ class Sampling:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What an answer cost; what is not known is None, never 0. tokens_in: of its prompt, the clip's among
+    them; tokens_out: its own, with its end token; shared: these are its share of several answers' tokens, by
+    length in characters; seconds: its equal share of the pass or request that brought it; finish: why it
+    ended, in the engine's word; cost: its share, in the endpoint's money or that of the prices; cached: it
+    was not asked for (`bench.cache`)."""
+
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    shared: bool = False
+    seconds: float | None = None
+    finish: str | None = None
+    cost: float | None = None
+    cached: bool = False
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What is known."""
+        return {key: value for key, value in vars(self).items() if value is not None and value is not False}
+
+
 @dataclass
 class Completion:
     """Text, and where the engine has them, token ids (with the end token, unless cut) and their log-probs
-    after temperature. cut: what ended it before its end (`length`, `content_filter`), where an endpoint says
-    so."""
+    after temperature. cut: what ended it before its end (`length`, `content_filter`), where that is known.
+    usage: no part of what was said, so that equal answers are equal."""
 
     text: str
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     cut: str | None = None
+    usage: Usage = field(default=Usage(), compare=False)
 
 
 class Down(InputError):

@@ -5,8 +5,10 @@ else, and a training's rollouts come from the very model that trains.
 """
 
 import inspect
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProce
 from transformers.generation import TopPLogitsWarper
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-from bench.models.base import Completion, Request, Sampling, batches, seeds_of
+from bench.models.base import Completion, Request, Sampling, Usage, batches, seeds_of
 from bench.models.clips import Given, given_to
 from bench.models.families import known
 from bench.models.opening import check_dtype, check_weights, not_loaded
@@ -132,16 +134,21 @@ class HfModel:
 
     @torch.no_grad()
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order; greedy ones are one and the same."""
+        """`sampling.n` completions of every request, in order; greedy ones are one and the same. A pass
+        answers several requests and ends with its longest answer: its seconds, the prompts' preparation among
+        them, are shared equally by all that it answers."""
         done: list[list[Completion]] = [[] for _ in requests]
         drawn = sampling.n if sampling.temperature else 1
         lengths = [(self._length(request) + sampling.max_tokens) * drawn for request in requests]
         seeds = seeds_of(requests, sampling.seed)
         with self._evaluating(), torch.random.fork_rng():
             for group in self._passes(requests, lengths):
+                began = time.monotonic()
                 found = self._sample([requests[i] for i in group], sampling, drawn, [seeds[i] for i in group])
+                share = (time.monotonic() - began) / (len(group) * sampling.n)
                 for i, completions in zip(group, found, strict=True):
-                    done[i] = completions * (sampling.n // drawn)
+                    timed = [replace(c, usage=replace(c.usage, seconds=share)) for c in completions]
+                    done[i] = timed * (sampling.n // drawn)
         return done
 
     def _passes(self, requests: list[Request], lengths: list[int]) -> Iterator[list[int]]:
@@ -236,15 +243,19 @@ class HfModel:
         ]
         values = torch.stack([lp.gather(-1, tokens[:, i : i + 1])[:, 0] for i, lp in enumerate(logprobs)], 1)
         ends = ends_of(settings)
+        # Of a prompt without its padding; the mask has a row a prompt, or one an answer.
+        mask = inputs.get("attention_mask")
+        prompts = [None] if mask is None else mask.sum(1).tolist()
         rows = []
-        # Up to and with the first end token: what follows is padding of shorter answers.
-        for ids, lps in zip(tokens.tolist(), values.tolist(), strict=True):
-            length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
-            rows.append(
-                Completion(
-                    tokenizer.decode(ids[:length], skip_special_tokens=True), ids[:length], lps[:length]
-                )
-            )
+        for row, (ids, lps) in enumerate(zip(tokens.tolist(), values.tolist(), strict=True)):
+            # Up to and with the first end token: what follows is padding of shorter answers.
+            end = next((i + 1 for i, t in enumerate(ids) if t in ends), None)
+            length = len(ids) if end is None else end
+            finish = "length" if end is None else "stop"
+            usage = Usage(prompts[row * len(prompts) // len(tokens)], length, finish=finish)
+            text = tokenizer.decode(ids[:length], skip_special_tokens=True)
+            cut = finish if end is None else None
+            rows.append(Completion(text, ids[:length], lps[:length], cut, usage))
         return [rows[i : i + n] for i in range(0, len(rows), n)]
 
     @torch.no_grad()

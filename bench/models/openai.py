@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.models.base import Completion, Down, Request, Sampling, seeds_of, times_of
 from bench.models.families import known
-from tvad.answer.reasoning import OWN
+from bench.models.reply import MOST_COST, completion_of, excerpt, failure, is_json, json_of, with_usage
 from tvad.common.errors import InputError
 from tvad.control import plain_shape
 from tvad.data.video import Budget, Frames
@@ -51,8 +51,6 @@ OPTIONAL = {
         "takes no JSON schema: its replies are read as they are written",
     ),
 }
-# `finish_reason` of an answer that is not whole; others ("stop", TGI's "eos_token") are its own end.
-CUT = ("length", "max_tokens", "model_length", "content_filter", "tool_calls", "function_call")
 
 
 def as_mp4(clip: Frames) -> bytes:
@@ -92,78 +90,17 @@ def content_of(clip: Frames, video: str) -> list[dict]:
     return [part for pair in zip(times, pictures, strict=True) for part in pair]
 
 
-def _words(content: Any) -> tuple[str, str]:
-    """(reasoning, answer) of a message's content: text, nothing, or parts (Mistral's `thinking` among them).
-    Raises TypeError for anything else, which must not become an answer."""
-    if content is None or isinstance(content, str):
-        return "", content or ""
-    if not isinstance(content, list):
-        raise TypeError(f"its content is of type {type(content).__name__}")
-    thought, said = "", ""
-    for part in content:
-        kind = part.get("type")
-        if kind in ("text", "output_text"):
-            said += part["text"]
-        elif kind == "refusal":
-            said += part["refusal"]
-        elif kind in ("thinking", "reasoning"):
-            thought += "".join(_words(part.get(kind, part.get("text"))))
-        else:
-            raise TypeError(f"a part of its content is of type {kind!r}")
-    return thought, said
-
-
-def completion_of(choice: dict[str, Any]) -> Completion:
-    """One choice of a reply. Reasoning that the endpoint has parted from the answer comes before it, in the
-    protocol's marks: a rationale is scored alike whoever serves the model."""
-    message, finish = choice["message"], choice.get("finish_reason")
-    if "content" not in message and finish is None:
-        raise KeyError("content")
-    thought, said = _words(message.get("content"))
-    parted = (message.get("reasoning_content"), message.get("reasoning"), thought)
-    thought = next((text for text in parted if text and isinstance(text, str)), "")
-    refusal = message.get("refusal")
-    said = said or (refusal if isinstance(refusal, str) else "")
-    if thought and not said.lstrip().startswith(OWN.open):
-        # Without an answer the reasoning is as a local engine leaves it: open.
-        said = f"{OWN.open}{thought}{OWN.close}{said}" if said else f"{OWN.open}{thought}"
-    return Completion(said, cut=finish if finish in CUT else None)
-
-
-def _json(answer: httpx.Response) -> Any:
-    """What a reply holds. Raises ValueError for what is no JSON, or is nested too deeply to be read."""
-    try:
-        return answer.json()
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _failure(answer: httpx.Response) -> int:
-    """Status of a reply, also of an error under status 200, as gateways send those of their providers."""
-    if answer.status_code != 200:
-        return answer.status_code
-    try:
-        data = _json(answer)
-        broken = [c["finish_reason"] == "error" for c in data.get("choices") or () if "finish_reason" in c]
-        error = data.get("error")
-    except (ValueError, TypeError, AttributeError):
-        return 200  # `_read` says what is wrong with it
-    if any(broken):
-        return 502
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and code >= 400 else 200
-
-
-def _is_json(answer: httpx.Response) -> bool:
-    try:
-        _json(answer)
-    except ValueError:
-        return False
-    return True
-
-
-def _excerpt(answer: httpx.Response) -> str:
-    return " ".join(answer.text.split())[:200]
+def _prices(price_in: float | None, price_out: float | None) -> tuple[float, float] | None:
+    """Of a million tokens in and out. Raises InputError for one without the other, or what is no price."""
+    for name, value in (("price_in", price_in), ("price_out", price_out)):
+        if value is not None and not 0 <= value <= MOST_COST:
+            raise InputError(f"openai: {name} is {value:g}, expected 0 to {MOST_COST:g} a million tokens")
+    if price_in is not None and price_out is not None:
+        return price_in, price_out
+    if price_in is None and price_out is None:
+        return None
+    given, lacking = ("price_out", "price_in") if price_in is None else ("price_in", "price_out")
+    raise InputError(f"openai: {given} without {lacking}: a cost is of the tokens in and of those out")
 
 
 class OpenAiModel:
@@ -185,8 +122,11 @@ class OpenAiModel:
         max_completion_tokens: bool = False,
         extra_body: dict[str, Any] | None = None,
         family: str | None = None,
+        price_in: float | None = None,
+        price_out: float | None = None,
     ):
         self.known = known(family)
+        self.prices = _prices(price_in, price_out)
         video = video or self.known.family.sent_as
         self.pixels = Budget()  # an endpoint is sent a clip as it is, and resizes as it will
         self.model, at, self.url = spec.partition("@")
@@ -254,7 +194,7 @@ class OpenAiModel:
         for request in requests:
             body = self._body(request, Sampling(max_tokens=1), 0) | {"logprobs": True, "top_logprobs": 5}
             try:
-                first = _json(self._answered(body))["choices"][0]["logprobs"]["content"][0]
+                first = json_of(self._answered(body))["choices"][0]["logprobs"]["content"][0]
                 found.append({entry["token"]: float(entry["logprob"]) for entry in first["top_logprobs"]})
             except (InputError, ValueError, KeyError, TypeError, IndexError):
                 return None
@@ -263,11 +203,12 @@ class OpenAiModel:
         return found
 
     def _post(self, body: dict[str, Any]) -> list[Completion]:
+        began = time.monotonic()
         answer = self._answered(body)
-        if not _is_json(answer):  # cut on its way; what is so again is how this endpoint answers
+        if not is_json(answer):  # cut on its way; what is so again is how this endpoint answers
             self._pause(0, None)
             answer = self._answered(body)
-        return self._read(answer, body["n"])
+        return self._read(answer, body["n"], time.monotonic() - began)
 
     def _answered(self, body: dict[str, Any]) -> httpx.Response:
         """The endpoint's answer, status 200. Raises InputError where it refuses or cannot be reached."""
@@ -289,7 +230,7 @@ class OpenAiModel:
                 self._pause(attempt, None)
                 attempt += 1
                 continue
-            status = _failure(answer)
+            status = failure(answer)
             if status == 200:
                 return answer
             refused = answer.text if status in REFUSED else ""
@@ -297,7 +238,7 @@ class OpenAiModel:
                 continue
             if status not in RETRIED or last:
                 kind = Down if status in LOCKED else InputError
-                raise kind(f"openai: {self.url} answered {status}: {_excerpt(answer)}")
+                raise kind(f"openai: {self.url} answered {status}: {excerpt(answer)}")
             self._pause(attempt, answer.headers.get("retry-after"))
             attempt += 1
 
@@ -346,17 +287,19 @@ class OpenAiModel:
             seconds = max(seconds, min(120.0, float(wanted)))
         time.sleep(seconds)
 
-    def _read(self, answer: httpx.Response, n: int) -> list[Completion]:
+    def _read(self, answer: httpx.Response, n: int, seconds: float) -> list[Completion]:
+        """The n answers of a reply. seconds: what the request took, with everything that was tried again."""
         try:
-            found = [completion_of(choice) for choice in _json(answer)["choices"]]
+            data = json_of(answer)
+            found = [completion_of(choice) for choice in data["choices"]]
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             why = str(error) if type(error) is TypeError else type(error).__name__
             raise InputError(
-                f"openai: {self.url} answered no chat completion ({why}): {_excerpt(answer)}"
+                f"openai: {self.url} answered no chat completion ({why}): {excerpt(answer)}"
             ) from error
         if len(found) != n:
             raise InputError(f"openai: {self.url} gave {len(found)} completions, {n} were asked for")
-        return found
+        return with_usage(found, data, seconds, self.prices)
 
     def stream(
         self, requests: list[Request], sampling: Sampling

@@ -5,8 +5,19 @@ line. Which of it a backend takes, its class says (`bench.models.load` refuses t
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# What changes where and how fast a model answers, not what it is asked: a run may go on with others.
-FREE = ("budget", "max_model_len", "memory", "tensor_parallel", "concurrency", "timeout", "retries")
+# What changes where, how fast and for how much a model answers, not what it is asked: a run may go on with
+# others.
+FREE = (
+    "budget",
+    "max_model_len",
+    "memory",
+    "tensor_parallel",
+    "concurrency",
+    "timeout",
+    "retries",
+    "price_in",
+    "price_out",
+)
 
 
 @dataclass
@@ -45,6 +56,11 @@ class ModelOptions:
     refuses max_tokens for it is asked so anyway."""
     extra_body: dict[str, Any] = field(default_factory=dict)
     """openai: further keys of every request, which win over ours; null takes one away."""
+    price_in: float | None = None
+    """openai: of a million tokens of prompts, in any money, where the endpoint states no cost; with
+    price_out."""
+    price_out: float | None = None
+    """openai: of a million tokens of answers; with price_in."""
 
     @property
     def given(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@ and batched."""
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
-from bench.models.base import Completion, Request, Sampling, seeds_of
+from bench.models.base import Completion, Request, Sampling, Usage, seeds_of
 from bench.models.clips import given_to
 from bench.models.families import known
 from bench.models.opening import check_dtype, check_weights, not_loaded
@@ -173,9 +174,11 @@ class VllmModel:
             ) from error
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions of every request, in order; `prompt_ids` keeps their prompts."""
+        """`sampling.n` completions of every request, in order; `prompt_ids` keeps their prompts. They are
+        computed side by side: the call's seconds are shared equally by all of them."""
         from vllm import SamplingParams
 
+        began = time.monotonic()
         inputs = [self._input(request) for request in requests]
         parameters = [
             SamplingParams(
@@ -192,16 +195,20 @@ class VllmModel:
         outputs = self._generate(inputs, parameters)
         self.prompt_ids = [list(output.prompt_token_ids) for output in outputs]
         tokenizer = self.processor.tokenizer
+        share = (time.monotonic() - began) / max(1, len(requests) * sampling.n)
         return [
             [
                 Completion(
                     tokenizer.decode(o.token_ids, skip_special_tokens=True),
                     list(o.token_ids),
                     [lp[t].logprob for t, lp in zip(o.token_ids, o.logprobs, strict=True)],
+                    # "stop" is its own end; others ("length", "abort") are not.
+                    None if o.finish_reason == "stop" else o.finish_reason,
+                    Usage(len(prompt), len(o.token_ids), seconds=share, finish=o.finish_reason),
                 )
                 for o in output.outputs
             ]
-            for output in outputs
+            for output, prompt in zip(outputs, self.prompt_ids, strict=True)
         ]
 
     def first_token(self, requests: list[Request]) -> list[dict[Any, float]]:
