@@ -9,6 +9,8 @@
     inputs.jsonl    the digest of every video that was shown (`bench.inputs`)
     unmapped.jsonl  why a video has no map; only where one has none
     slices.json     metrics by slice and the slices of every video, by bench.by_slice; only where asked for
+    metrics.before.json  while a judge's readings are put in (`bench.read`): what metrics.json was
+    judge/          replies of judge models (`bench.replies`)
     metrics.json    {"task.metric": {"value", "low", "high", "n"}}; its presence says that the run is finished
 
 A file is resumable by its lines: a kill cuts at most the last one, which is dropped. Processes that share a
@@ -34,7 +36,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, replacing, write_whole
 from tvad.common.formats import Format
 
-RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES = (
+RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES, BEFORE = (
     "run.json",
     "samples.jsonl",
     "odds.jsonl",
@@ -43,6 +45,7 @@ RECORD, ANSWERS, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES = (
     "inputs.jsonl",
     "metrics.json",
     "slices.json",
+    "metrics.before.json",
 )
 RUN = Format("bench-run")
 
@@ -77,7 +80,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def reopened(folder: Path) -> None:
     """The folder is no finished run any more: its metrics go, and what they are compared by."""
-    for name in (METRICS, SLICES, VIDEOS):
+    for name in (METRICS, SLICES, VIDEOS, BEFORE):
         (folder / name).unlink(missing_ok=True)
 
 
