@@ -3,6 +3,7 @@ the JSON objects in it. Judges rate rationales (`bench.judge`) and read answers 
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,10 @@ ATTEMPTS = 3  # at a usable reply, one a call
 MOST = 1 << 14  # characters of a reply that are read, its last
 LONGEST = 6000  # characters of a text that a judge is shown, its first
 REFUSALS = 8  # requests in a row, before any answer, after which the endpoint is at fault
+DEEPEST = 50  # objects and lists inside one another
+_TOKEN = re.compile(
+    r"[ \t\r\n]*+(?:(?P<string>\"(?:[^\"\\\x00-\x1f]|\\.)*+\")|(?P<mark>[{}\[\]:,])|(?P<other>[-+.\w]++))"
+)
 FOLDER = "judge"  # of a run's folder
 
 Kept = dict[str, Any]  # {"key", "reply", "cut" where it is not whole}, or {"key", "failed"}
@@ -40,31 +45,65 @@ def name_of(judge: OpenAiModel) -> str:
     return f"{judge.model}@{judge.url}"
 
 
-def _agreed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; a key that it gives two values has both, and so no value that is read."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        found[key] = [found[key], value] if key in found and found[key] != value else value
-    return found
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    """A key that is given two values has both, and so no value that is read."""
+    data[key] = [data[key], value] if key in data and data[key] != value else value
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
-    """The complete JSON objects of a text, in order, those within others before these."""
-
-    def inside(value: Any) -> Iterator[dict[str, Any]]:
-        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            yield from inside(inner)
-        if isinstance(value, dict):
-            yield value
-
-    decoder, at = json.JSONDecoder(object_pairs_hook=_agreed), text.find("{")
+    """The complete JSON objects of a text, in order, those within others before these. Linear time: what is
+    broken is not begun anew at every brace."""
+    at = text.find("{")
     while at != -1:
-        try:
-            found, end = decoder.raw_decode(text, at)
-            yield from inside(found)
-        except (ValueError, RecursionError):
-            end = at + 1
+        found, end = _objects_from(text, at)
+        yield from found
         at = text.find("{", end)
+
+
+def _objects_from(text: str, at: int) -> tuple[list[dict[str, Any]], int]:
+    """The objects of the value that begins at a brace, as far as it goes, and the place to go on from."""
+    done: list[dict[str, Any]] = []
+    held: list[Any] = []  # objects and lists that are open, each inside the one before
+    keys: list[str] = []  # of the objects among them, where a value is due
+    due, place, again = "value", at, at + 1
+    while (match := _TOKEN.match(text, place)) and len(held) <= DEEPEST:
+        place, kind, said = match.end(), match.lastgroup, match[str(match.lastgroup)]
+        if kind == "string":
+            again = match.start("string") + 1  # a brace in what only looks like a string may begin one
+        value: Any = None
+        if said in ("{", "[") and "value" in due:
+            held.append({} if said == "{" else [])
+            due = "key or }" if said == "{" else "value or ]"
+            continue
+        if said in ("}", "]") and due.endswith(said):
+            value = held.pop()
+            if said == "}":
+                done.append(value)
+        elif said == ":" and due == ":":
+            due = "value"
+            continue
+        elif said == "," and due.startswith(","):
+            due = "key" if due.endswith("}") else "value"
+            continue
+        elif kind != "mark" and (kind == "string" if "key" in due else "value" in due):
+            try:
+                value = json.loads(said)
+            except ValueError:
+                break
+            if "key" in due:
+                keys.append(value)
+                due = ":"
+                continue
+        else:
+            break
+        if not held:
+            return done, place
+        if isinstance(held[-1], dict):
+            _put(held[-1], keys.pop(), value)
+        else:
+            held[-1].append(value)
+        due = ", or }" if isinstance(held[-1], dict) else ", or ]"
+    return done, again
 
 
 def objects_in(kept: Kept) -> list[dict[str, Any]]:
