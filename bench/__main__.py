@@ -3,7 +3,7 @@
 import os
 import sys
 
-from bench import commands, exchange_commands
+from bench import commands, exchange_commands, judge_commands
 from tvad.common import cli
 
 COMMANDS: cli.Commands = {
@@ -16,7 +16,8 @@ COMMANDS: cli.Commands = {
     "coverage": commands.coverage,
     "power": commands.power,
     "report": commands.report,
-    "judge": commands.judge,
+    "judge": judge_commands.judge,
+    "read": judge_commands.read,
     "export": exchange_commands.export,
     "handout": exchange_commands.handout,
     "import": exchange_commands.import_log,

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.intervals import Columns
 from bench.metrics.stats import Interval
+from bench.readings import was_read
 from bench.run_folder import SLICES, read_json, write_json
 from bench.slices import BINS, in_order, places
 from bench.suite import Suite
@@ -40,12 +41,14 @@ class BySlice:
         self.where = places(samples, suite.slices or ())
         self.columns = {place: Columns() for place in in_order(self.where.values())}
         self.unscored: Counter[tuple[tuple[str, str], str]] = Counter()
+        self.judged: Counter[tuple[tuple[str, str], str]] = Counter()  # answers that a judge read
 
     def add(self, line: dict) -> None:
         for place in self.where[line["sample"]].items():
             self.columns[place].add(line)
             if UNSCORED in line:
                 self.unscored[place, line["task"]] += 1
+            self.judged[place, line["task"]] += was_read(line)
 
     def metrics(self, maps: Mapping[str, heatmap.VideoScores]) -> dict[str, Interval]:
         """{"task.metric[kind=value]": Interval}, first metrics alone; maps: videos that have heatmaps."""
@@ -59,8 +62,11 @@ class BySlice:
             for metric in PRIMARIES:
                 if (m := whole.get(metric)) is None:
                     continue
-                left = self.unscored[(kind, value), metric.partition(".")[0]]
-                m = replace(m, note=f"{left} unscored, and in no figure") if left else m
+                key = (kind, value), metric.partition(".")[0]
+                left, read = self.unscored[key], self.judged[key]
+                notes = [f"{left} unscored, and in no figure"] if left else []
+                notes += [f"{read} answers read by a judge"] if read else []
+                m = replace(m, note="; ".join(notes)) if notes else m
                 found[name_of(metric, kind, value)] = m
         return found
 

@@ -306,25 +306,6 @@ def report(run: str, /, against: str | None = None) -> int:
     return 0
 
 
-def judge(run: str, /, judge: list[str]) -> int:
-    """Rate a run's rationales by one or two language models (VAU-Eval); exit status 1 where a reply held no
-    rating.
-
-    Args:
-        run: Folder of a finished run.
-        judge: openai:NAME@URL; twice for their agreement.
-
-    Example:
-        bench judge runs/tiny-greedy --judge openai:NAME@http://127.0.0.1:8000/v1
-    """
-    from bench import judge as judges
-
-    if len(judge) > 2:
-        raise InputError("--judge: one or two judges")
-    print(judges.table(judges.judge_run(run, judge)))
-    return 0
-
-
 def names(what: Literal["tasks", "metrics", "models", "suites", "configs"], /) -> int:
     """Names that suites and commands take.
 

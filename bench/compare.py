@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import by_slice
+from bench import by_slice, readings
 from bench.answers import line_scores
 from bench.families import SLICES, Difference, judged
 from bench.inputs import first_difference
@@ -79,6 +79,7 @@ class Shared:
     difference: str = ""  # the first input that the runs were not given alike
     families: dict[str, list[str]] | None = None
     slices: dict[str, dict[str, str]] = field(default_factory=dict)
+    unlike: dict[str, str] = field(default_factory=dict)  # tasks whose answers were read by different judges
 
     def of(self, name: str) -> Pairs | None:
         """Of a metric, or of one by slice (mcq.accuracy[light=night]); None where the runs lack it."""
@@ -157,6 +158,7 @@ def pairs(before: Runs, after: Runs) -> Shared:
         difference,
         families,
         _slices(*runs),
+        readings.unlike(before, a_lines, after, b_lines),
     )
 
 

@@ -99,6 +99,8 @@ def judge(before: str | Path, after: str | Path, gate: Gate) -> list[Verdict]:
             )
     if tasks & {*shared.before_alone, *shared.after_alone}:
         raise InputError(f"gate: {shared.told}; a gate judges runs on the same questions")
+    for task in sorted(tasks & shared.unlike.keys()):
+        raise InputError(f"gate: {shared.unlike[task]}; `bench read` has one judge read both, or none")
     found: dict[str, Pairs] = {}
     for name in gate.metrics:
         if (p := shared.of(name)) is None:
@@ -194,7 +196,7 @@ def compare_runs(
     shared = compare.pairs(before, after)
     differences = compare.compare(before, after, shared=shared)
     text, failed = compare.table(differences), False
-    text += "".join(f"\n{told}" for told in (shared.told, shared.difference) if told)
+    text += "".join(f"\n{told}" for told in (shared.told, shared.difference, *shared.unlike.values()) if told)
     text += f"\n{cost}" if (cost := usage.beside(before, after)) else ""
     page = f"```\n{text}\n```\n"
     if gate_file:

@@ -7,35 +7,28 @@ so a killed run asks nothing twice; one that holds no rating is counted by its r
 number, and asked again at the next call.
 """
 
-import hashlib
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
-from tqdm import tqdm
 
 from bench.metrics.stats import mean_interval
 from bench.models.openai import OpenAiModel
-from bench.run_folder import open_run, read_lines, write_json, write_lines
+from bench.replies import ATTEMPTS, LONGEST, Kept, Replies, enclosed, key_of, name_of, objects, objects_in
+from bench.run_folder import open_run, write_json
 from bench.suite import Suite, load
 from bench.tasks import RATIONALE
 from tvad.answer import split
 from tvad.common import config
 from tvad.common.errors import InputError
-from tvad.common.files import made
-from tvad.common.text import whole
 
 ASPECTS = ("classification", "key_object_and_action", "fluency", "informativeness", "factual_consistency")
 VERSION = "1"
-ATTEMPTS = 3  # at a rating, one a call
-MOST = 1 << 14  # characters of a reply that are read, its last
-LONGEST = 6000  # characters of a description or a reference that a judge is shown, its first
 PROMPT = """You compare a description of what happens in a surveillance video with a reference that is known \
 to be right.
 Rate the description from 0 to 10 in five aspects:
@@ -63,33 +56,6 @@ SCHEMA = {
 }
 
 
-def _agreed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; a key that it gives two values has both, and so no value that is read."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        found[key] = [found[key], value] if key in found and found[key] != value else value
-    return found
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The complete JSON objects of a text, in order, those within others before these."""
-
-    def inside(value: Any) -> Iterator[dict[str, Any]]:
-        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            yield from inside(inner)
-        if isinstance(value, dict):
-            yield value
-
-    decoder, at = json.JSONDecoder(object_pairs_hook=_agreed), text.find("{")
-    while at != -1:
-        try:
-            found, end = decoder.raw_decode(text, at)
-            yield from inside(found)
-        except (ValueError, RecursionError):
-            end = at + 1
-        at = text.find("{", end)
-
-
 def _points(value: Any) -> int | None:
     """0 to 10, also as a text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,2}(?:\.0{1,3})?\s*", value):
@@ -98,23 +64,27 @@ def _points(value: Any) -> int | None:
     return int(value) if number and 0 <= value <= 10 and value == int(value) else None
 
 
-def _ratings(text: str) -> list[dict[str, Any]]:
-    return [{a: data[a] for a in ASPECTS} for data in _objects(text) if set(data) >= set(ASPECTS)]
+def _ratings(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{a: data[a] for a in ASPECTS} for data in found if set(data) >= set(ASPECTS)]
 
 
 def read_rating(text: str, judged: str = "") -> dict[str, int]:
     """A judge's reply -> the five ratings: of the last complete JSON object that has the five keys, behind
     any reasoning; one that stands in the `judged` text is only repeated. Raises ValueError, whose text is the
     reason, for a refusal, malformed JSON, a missing key or a value out of range."""
-    said = split(text)[1][-MOST:]
-    if not 0 <= said.find("{") < said.rfind("}"):
-        raise ValueError("refused or not JSON")
-    if not any(True for _ in _objects(said)):
-        raise ValueError("malformed JSON")
-    found = _ratings(said)
+    return _read({"reply": text}, judged)
+
+
+def _spelt(data: dict[str, Any]) -> list[str]:
+    return [str(value if (points := _points(value)) is None else points) for value in data.values()]
+
+
+def _read(kept: Kept, judged: str) -> dict[str, int]:
+    """`read_rating` of a kept reply."""
+    found = _ratings(objects_in(kept))
     if not found:
         raise ValueError("other keys than the five aspects")
-    repeated = [_spelt(data) for data in _ratings(judged[:LONGEST])] if "{" in judged else []
+    repeated = [_spelt(data) for data in _ratings(objects(judged[:LONGEST]))] if "{" in judged else []
     rated = [data for data in found if _spelt(data) not in repeated]
     if not rated:
         raise ValueError("repeats a rating that stands in the description")
@@ -127,18 +97,7 @@ def read_rating(text: str, judged: str = "") -> dict[str, int]:
     return rating
 
 
-def _spelt(data: dict[str, Any]) -> list[str]:
-    return [str(value if (points := _points(value)) is None else points) for value in data.values()]
-
-
-def _read(kept: dict[str, Any], judged: str) -> dict[str, int]:
-    """The rating of a kept reply. Raises ValueError with the reason."""
-    if cut := kept.get("cut"):  # a draft of a rating may stand before the cut
-        raise ValueError(f"cut ({cut})")
-    return read_rating(kept["reply"], judged)
-
-
-def _usable(kept: dict[str, Any], judged: str) -> bool:
+def _usable(kept: Kept, judged: str) -> bool:
     try:
         return bool(_read(kept, judged))
     except ValueError:
@@ -147,9 +106,7 @@ def _usable(kept: dict[str, Any], judged: str) -> bool:
 
 def prompt_of(description: str, reference: str) -> str:
     """The judge's prompt; the marks cannot be closed from inside."""
-    texts = (whole(description), whole(reference))
-    cut = [text.replace("<<<", "< < <").replace(">>>", "> > >")[:LONGEST] for text in texts]
-    return PROMPT.replace("{reference}", cut[1]).replace("{description}", cut[0])
+    return PROMPT.replace("{reference}", enclosed(reference)).replace("{description}", enclosed(description))
 
 
 EMPTY = "no description"
@@ -185,34 +142,19 @@ def _rationales(run: Path) -> list[tuple[dict, str, str]]:
 
 
 def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
-    """Ratings of a run's rationales by one judge, its replies kept in RUN/judge/NAME.jsonl. What has no
+    """Ratings of a run's rationales by one judge, its replies kept (`bench.replies`). What has no
     usable reply yet is asked, `ATTEMPTS` times at most, once a call."""
     run = Path(run)
     rows = _rationales(run)
-    folder = made(run / "judge")
-    name = hashlib.sha256(f"{judge.model}@{judge.url} {VERSION}".encode()).hexdigest()[:12]
-    kept = folder / f"{name}.jsonl"
-    rows_kept = read_lines(kept)
-    write_lines(kept, rows_kept)  # a line that a kill cut goes before the next is appended
-    attempts = Counter(row["key"] for row in rows_kept)
-    done: dict[str, dict[str, Any]] = {row["key"]: row for row in rows_kept}
-    keys = [
-        hashlib.sha256(prompt_of(think, reference).encode()).hexdigest() if think.strip() else ""
-        for _, think, reference in rows
-    ]
+    keys = [key_of(prompt_of(think, reference)) if think.strip() else "" for _, think, reference in rows]
     told = {key: (think, reference) for (_, think, reference), key in zip(rows, keys, strict=True) if key}
-    to_ask = [
-        key
-        for key, (think, _) in told.items()
-        if key not in done or (attempts[key] < ATTEMPTS and not _usable(done[key], think))
-    ]
-    with kept.open("a", encoding="utf-8") as out:
-        asked = judge.ask_texts([prompt_of(*told[key]) for key in to_ask], SCHEMA, "vau_eval")
-        for which, reply in tqdm(asked, total=len(to_ask), unit="rating", desc=judge.model, disable=None):
-            key = to_ask[which]
-            done[key] = {"key": key, "reply": reply.text} | ({"cut": reply.cut} if reply.cut else {})
-            out.write(json.dumps(done[key], allow_nan=False) + "\n")
-            out.flush()
+    done = Replies(run, judge, VERSION).ask(
+        {key: prompt_of(*texts) for key, texts in told.items()},
+        lambda key, kept: _usable(kept, told[key][0]),
+        SCHEMA,
+        "vau_eval",
+        "rating",
+    )
     found = []
     for (line, think, _), key in zip(rows, keys, strict=True):
         rating: dict[str, int] | None = dict.fromkeys(ASPECTS, 0)
@@ -260,7 +202,7 @@ def judge_run(run: str | Path, specs: list[str]) -> dict:
         reasons = Counter(r.reason for r in some if r.reason and not r.rating)
         result["judges"].append(
             {
-                "judge": f"{judge.model}@{judge.url}",
+                "judge": name_of(judge),
                 "metrics": means,
                 "rated": len(rated),
                 "unusable": dict(reasons),

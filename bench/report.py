@@ -2,11 +2,12 @@
 One page that stands alone; its templates are those of `bench.pages`."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from bench import by_slice, usage
+from bench import by_slice, readings, usage
 from bench.answers import line_scores
 from bench.blind import warnings
 from bench.compare import compare, pairs
@@ -34,6 +35,7 @@ def in_short(record: dict, lines: list[dict], without: list[dict]) -> Section:
         f"{len(lines):,d} answers about {record['videos']} videos; {read}.",
         *warnings(record.get("blind", {})),
     ]
+    words += [f"Read by a judge model: {judged}."] if (judged := readings.told(lines)) else []
     if without:
         asked = len({line["id"] for line in (*lines, *without)})
         words.insert(
@@ -42,8 +44,8 @@ def in_short(record: dict, lines: list[dict], without: list[dict]) -> Section:
     return Section("In short", "words.html", {"lines": words})
 
 
-def changes(rows: list[Difference], difference: str = "") -> Section:
-    """What a comparison comes to, the bad with the good, and the first input that differs."""
+def changes(rows: list[Difference], notes: Iterable[str] = ()) -> Section:
+    """What a comparison comes to, the bad with the good, and what the runs were not given or read alike."""
 
     def told(what: str) -> str:
         found = [f"{row.metric} {number(row.change.value, True)}" for row in rows if row.verdict == what]
@@ -52,7 +54,7 @@ def changes(rows: list[Difference], difference: str = "") -> Section:
     same = sum(row.verdict == "same" for row in rows)
     words = [f"Better, p adjusted by family: {told('better')}.", f"Worse: {told('worse')}."]
     words.append(f"Not told apart: {same} of {len(rows)} metrics.")
-    words += [f"{difference[0].upper()}{difference[1:]}."] if difference else []
+    words += [f"{note[0].upper()}{note[1:]}." for note in notes if note]
     return Section("In short", "words.html", {"lines": words})
 
 
@@ -237,7 +239,7 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
         shared = pairs(against, run)
         rows = compare(against, run, shared=shared)
         title = "Before and after, paired" + (f", {shared.told}" if shared.told else "")
-        found.append(changes(rows, shared.difference))
+        found.append(changes(rows, (shared.difference, *shared.unlike.values())))
         whole = [row for row in rows if row.family != SLICES]
         found.append(Section(title, "differences.html", {"rows": whole}))
         if sliced := rows[len(whole) :]:  # the last family

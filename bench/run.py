@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from bench import blind, oracle, sight, unscored
+from bench import blind, readings, sight, unscored
 from bench.asking import MOST_BYTES, ODDS_TASKS, Asking, one_by_one
 from bench.by_slice import BySlice
 from bench.cache import ResponseCache
+from bench.figures import of_answers
 from bench.inputs import Inputs, refuse_other_weights, weights
-from bench.intervals import odds_metrics, summarise
+from bench.intervals import odds_metrics
 from bench.metrics.stats import Interval
 from bench.models import defaults
 from bench.models.base import Engine, GivesOdds, HasFamily, Resizes, SendsClips, Streams
@@ -48,7 +49,7 @@ from bench.run_folder import (
     write_metrics,
     write_record,
 )
-from bench.suite import Suite, check_pixels, load, settled, with_notes
+from bench.suite import Suite, check_pixels, load, settled
 from bench.tasks import HEATMAP, UNSCORED, heatmap
 from bench.usage import Spending
 from tvad.common.errors import InputError
@@ -137,6 +138,7 @@ def _run(
         record = _record(model_name, suite, digest, len(samples), shard.world, blinds)
         reopened(out)
         record |= {**sent, **opened, "tasks_from": "suite" if named else "data", "sight": seen}
+        record |= {key: earlier[key] for key in ("reader",) if key in earlier}  # of the lines that are kept
         write_record(out, {**record, "weights": weighed})
     try:
         asking.answers(mine, shard.file(out / ANSWERS), kept)
@@ -159,9 +161,11 @@ def _run(
     if cut := Counter(line["cut"] for line in lines if "cut" in line):
         why = ", ".join(f"{count} by {reason}" for reason, count in sorted(cut.items()))
         _say(f"{cut.total()} of {answers} answers were cut, and are read as they stand: {why}")
-    metrics = with_notes(summarise(lines, suite, hits), suite, samples)
-    metrics = metrics if suite.hidden else oracle.beside(metrics, items, suite, hits)
-    metrics = unscored.beside(metrics, lines)
+    metrics = of_answers(lines, samples, items, suite, hits)
+    if (told := readings.told(lines)) or "reader" in earlier:
+        _say(
+            f"{told or 'no answer is read by a judge any more'}; `bench read {out}` asks about what is unread"
+        )
     if mapped:
         unmapped = join_lines(out / UNMAPPED, shard, [sample.id for sample in samples])
         metrics |= _of_maps(join_maps(out / MAPS, shard), unmapped, samples, suite, asking.store, out)

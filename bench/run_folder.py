@@ -11,6 +11,8 @@
     inputs.jsonl    the digest of every video that was shown (`bench.inputs`)
     unmapped.jsonl  why a video has no map; only where one has none
     slices.json     metrics by slice and the slices of every video, by bench.by_slice; only where asked for
+    metrics.before.json  while a judge's readings are put in (`bench.read`): what metrics.json was
+    judge/          replies of judge models (`bench.replies`)
     metrics.json    {"task.metric": {"value", "low", "high", "n"}}; its presence says that the run is finished
 
 A file is resumable by its lines: a kill cuts at most the last one, which is dropped. Processes that share a
@@ -36,7 +38,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, replacing, write_whole
 from tvad.common.formats import Format
 
-RECORD, ANSWERS, USAGE, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES, SUMS = (
+RECORD, ANSWERS, USAGE, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES, SUMS, BEFORE = (
     "run.json",
     "samples.jsonl",
     "usage.jsonl",
@@ -47,6 +49,7 @@ RECORD, ANSWERS, USAGE, ODDS, MAPS, UNMAPPED, INPUTS, METRICS, SLICES, SUMS = (
     "metrics.json",
     "slices.json",
     "usage.json",
+    "metrics.before.json",
 )
 RUN = Format("bench-run")
 
@@ -81,7 +84,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def reopened(folder: Path) -> None:
     """The folder is no finished run any more: its metrics go, what they are compared by, and its sums."""
-    for name in (METRICS, SLICES, SUMS, VIDEOS):
+    for name in (METRICS, SLICES, SUMS, VIDEOS, BEFORE):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ the highest score of all, anomalous ones the lowest.
 import gc
 import hashlib
 import json
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -266,6 +267,7 @@ def _into(
     items, digest = answers.items, suite.digest(samples)
     place = _place(predictions)
     _refuse_run(out, public(f"{PREDICTIONS}{predictions}"), place, digest)
+    earlier = read_record(out) if (out / RECORD).exists() else {}
     videos, maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite)
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)
@@ -296,6 +298,12 @@ def _into(
             "rejected": len(rejected),
             "blind": blind.record(blinds),
         }
+        if "reader" in earlier:
+            print(
+                f"{out}: what {earlier['reader']['judge']} had read is read by rules again; `bench read {out}"
+                f" --judge openai:{earlier['reader']['judge']}` asks it about what is new",
+                file=sys.stderr,
+            )
         emptied(out)
         write_record(out, record)
         if videos:

@@ -43,6 +43,7 @@ DECODED = {
     **dict.fromkeys(("max_tokens", "max_completion_tokens"), " (decode.max_tokens)"),
 }
 FORMS = ("file", "frames", "images")  # of a clip
+TOLD = {"temperature": 0, "max_tokens": 1024}  # how a text is replied to (`ask_texts`)
 # What an endpoint may not know and is then asked without: words of its refusal, and what that means.
 OPTIONAL = {
     "seed": (("seed",), "takes no seed: what it draws differs from run to run"),
@@ -313,25 +314,24 @@ class OpenAiModel:
             ]
         )
 
-    def ask_texts(self, prompts: list[str], schema: dict, name: str) -> Iterator[tuple[int, Completion]]:
-        """(number of the prompt, reply) as they come in: one user turn each, temperature 0, by a JSON schema
-        where the endpoint has it."""
+    def ask_texts(
+        self, prompts: list[str], schema: dict, name: str
+    ) -> Iterator[tuple[int, Completion | Exception]]:
+        """(number of the prompt, reply or why there is none) as they come in: one user turn each, temperature
+        0, by a JSON schema where the endpoint has it."""
         form = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
         bodies = [
             {
                 "model": self.model,
                 "messages": [{"role": "user", "content": plain_shape(prompt)}],
                 "n": 1,
-                "temperature": 0,
-                "max_tokens": 1024,
+                **TOLD,
                 "response_format": form,
             }
             for prompt in prompts
         ]
         for n, found in self._together([partial(self._post, body) for body in bodies]):
-            if isinstance(found, Exception):
-                raise found
-            yield n, found[0]
+            yield n, found if isinstance(found, Exception) else found[0]
 
     def _together(
         self, calls: list[Callable[[], list[Completion]]]

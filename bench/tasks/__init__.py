@@ -104,13 +104,14 @@ MISSING = "missing"  # share of the questions without an answer (`bench score`),
 # Share of the questions without a score for a reason that is not the model's answer (`bench.unscored`), of
 # every task that has any. Also the key of the reason in their lines.
 UNSCORED = "unscored"
+READ_BY_JUDGE = "read_by_judge"  # share of the answers that a judge model read (`bench.readings`)
 
 
 def lower_is_better(metric: str) -> bool:
     """Of a metric "task.name", also of a slice ("task.name[kind=value]")."""
     task, _, name = metric.partition("[")[0].partition(".")
     return (
-        name == MISSING
+        name in (MISSING, READ_BY_JUDGE)
         or name.endswith(UNSCORED)
         or name.startswith(UNREAD)
         or (task in TASKS and name in TASKS[task].LOWER)

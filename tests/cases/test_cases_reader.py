@@ -4,7 +4,6 @@ reward counts as right. Each folder of tests/cases/bench and tests/cases/train h
 import json
 from dataclasses import replace
 from pathlib import Path
-from time import process_time
 
 import pytest
 
@@ -441,30 +440,6 @@ def test_ten_options_and_options_with_one_text():
 )
 def test_a_letter_that_is_not_read_has_a_reason(text, reason):
     assert read_letter(text, OPTIONS).reason == reason
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        *("a", "<", "B,", "B ", "not B ", "A man falls down ", "The answer is ", "\\boxed{", '{"answer": '),
-        *("```", "<final>", "yes ", "no anomaly ", "没有异常", "road ", "wait, B ", "- [ ] A\n", "(1,2),"),
-    ],
-)
-def test_every_reader_takes_linear_time(part):
-    """Four times the text is at most eight times the work, the clock of this process against itself."""
-
-    def work(length: int) -> float:
-        text = part * (length // len(part))
-        gone = process_time()
-        for reading in (Reading(), Reading(boxes="loc"), Reading(reasoning=[["<a", "a>"]])):
-            said = parse(text, reading=reading).answer
-        letter(said, OPTIONS), judged(said), read_classes(said, CLASSES)
-        return process_time() - gone
-
-    work(2**12)  # patterns are compiled
-    # The least of two: whatever else the machine does only adds. A tick's worth is no difference.
-    few, many = (min(work(length) for _ in range(2)) for length in (2**13, 2**15))
-    assert many <= 8 * few + 0.02, f"{many / few:.1f} times as long for 4 times the text"
 
 
 def test_numbers_as_options_are_whole_numbers():

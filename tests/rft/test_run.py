@@ -467,7 +467,9 @@ def test_bad_configurations_are_one_line(scenes, tmp_path, change, words):
 
 def test_a_stock_checkpoint_is_sent_to_where_it_becomes_ours(scenes, tmp_path, capsys):
     stock = str(build_stock(tmp_path / "stock"))
-    words = r"stock: a checkpoint of qwen2_5_vl, not of T-VAD; `tvad start --backbone .*stock --out FOLDER` makes"
+    words = (
+        r"stock: a checkpoint of qwen2_5_vl, not of T-VAD; `tvad start --backbone .*stock --out FOLDER` makes"
+    )
     with pytest.raises(InputError, match=words):
         train(replace(run_of(scenes, SHIPPED, tmp_path / "run"), model=stock))
     clip = load(scenes)[0]

@@ -30,7 +30,9 @@ _PLAIN = FULL_WIDTH | {
 _THOUSANDS = "\x1f"  # stands for the comma of 10,000
 _SPACELESS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # Thai, kana, Han, Hangul
 _SCRIPT = re.compile(f"[{_SPACELESS}]")
-_LETTER = rf"(?:[^\W\d_{_SPACELESS}]|[\u064b-\u0652\u0900-\u0965])"  # with the marks of Arabic and Hindi
+# With the marks of Arabic and Hindi, of which none is a letter too: two ways through a word of n letters make
+# 2^n through a text.
+_LETTER = rf"(?:[^\W\d_{_SPACELESS}]|(?!\w)[\u064b-\u0652\u0900-\u0965])"
 _ORDINALS = {"st", "nd", "rd", "th", "e", "er", "re", "ème", "º", "ª"}
 _FRACTION = r"(?:\.\d{1,12}|,\d{1,3}(?![\d:])(?!\.\d))?"
 _CLOCK = rf"\d{{1,6}}:\d{{1,2}}(?::\d{{1,2}}(?:[:;]\d{{1,2}}(?![\d:]))?)?{_FRACTION}(?!:?\d)(?!\.\d)"

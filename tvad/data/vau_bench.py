@@ -45,7 +45,7 @@ SECTIONS = (
     "Cause and Effect",
     "Conclusion",
 )
-_HEADING = re.compile(r"#{1,6}\s*\**\s*(" + "|".join(SECTIONS) + r")\s*\**\s*:?", re.IGNORECASE)
+_HEADING = re.compile(r"#{1,6}\s*+(?:\*++\s*+)?(" + "|".join(SECTIONS) + r")\s*+\**+\s*+:?", re.IGNORECASE)
 
 
 def _text(value: str | None) -> str | None:
@@ -87,7 +87,7 @@ def reasoning_sections(text: str) -> dict[str, str]:
             }
         return {}
     marks = list(_HEADING.finditer(text))
-    ends = [m.start() for m in marks[1:]] + [len(text)]
+    ends = [m.start() for m in marks[1:]] + [len(text)] * bool(marks)
     names = {s.lower(): s for s in SECTIONS}
     return {
         names[m.group(1).lower()]: text[m.end() : end].strip(" \n:*")

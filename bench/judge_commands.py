@@ -1,0 +1,49 @@
+"""The commands of `bench` that ask a judge model."""
+
+from tvad.common.errors import InputError
+
+
+def judge(run: str, /, judge: list[str]) -> int:
+    """Rate a run's rationales by one or two language models (VAU-Eval); exit status 1 where a reply held no
+    rating.
+
+    Args:
+        run: Folder of a finished run.
+        judge: openai:NAME@URL; twice for their agreement.
+
+    Example:
+        bench judge runs/tiny-greedy --judge openai:NAME@http://127.0.0.1:8000/v1
+    """
+    from bench import judge as judges
+
+    if len(judge) > 2:
+        raise InputError("--judge: one or two judges")
+    print(judges.table(judges.judge_run(run, judge)))
+    return 0
+
+
+def read(run: str, /, judge: str | None = None) -> int:
+    """Have a language model read the answers that rules could not, and make the run's figures anew, its share
+    beside them; exit status 1 where replies could not be used and are asked once more by another call.
+
+    Args:
+        run: Folder of a finished run.
+        judge: openai:NAME@URL; without one what a judge has read is read by rules again.
+
+    Example:
+        bench read runs/tiny-greedy --judge openai:NAME@http://127.0.0.1:8000/v1
+    """
+    from bench import read as reader
+    from bench.by_slice import read as sliced_of
+    from bench.by_slice import table as slices_table
+    from bench.intervals import table
+    from bench.models.openai import OpenAiModel
+    from bench.report import write_report
+
+    told, metrics = reader.read_run(run, OpenAiModel(judge.removeprefix("openai:")) if judge else None)
+    print(table(metrics))
+    if sliced := sliced_of(run):
+        print(slices_table(sliced))
+    print(reader.table(told))
+    print(write_report(run))
+    return int(bool(told.get("again")))

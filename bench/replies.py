@@ -1,0 +1,187 @@
+"""What a judge model replies: asked for, kept as it comes in so that a killed command asks nothing twice, and
+the JSON objects in it. Judges rate rationales (`bench.judge`) and read answers (`bench.read`)."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.models.base import Completion, Down
+from bench.models.openai import OpenAiModel
+from bench.run_folder import read_lines, write_lines
+from bench.unscored import reason_of
+from tvad.answer import split
+from tvad.common.files import made
+from tvad.common.text import whole
+
+ATTEMPTS = 3  # at a usable reply, one a call
+MOST = 1 << 14  # characters of a reply that are read, its last
+LONGEST = 6000  # characters of a text that a judge is shown, its first
+REFUSALS = 8  # requests in a row, before any answer, after which the endpoint is at fault
+DEEPEST = 50  # objects and lists inside one another
+_TOKEN = re.compile(
+    r"[ \t\r\n]*+(?:(?P<string>\"(?:[^\"\\\x00-\x1f]|\\.)*+\")|(?P<mark>[{}\[\]:,])|(?P<other>[-+.\w]++))"
+)
+FOLDER = "judge"  # of a run's folder
+
+Kept = dict[str, Any]  # {"key", "reply", "cut" where it is not whole}, or {"key", "failed"}
+
+
+def enclosed(text: str) -> str:
+    """A text as it stands between <<<NAME and NAME>>>, marks that cannot be closed from inside."""
+    return whole(text).replace("<<<", "< < <").replace(">>>", "> > >")[:LONGEST]
+
+
+def key_of(prompt: str) -> str:
+    return hashlib.sha256(prompt.encode()).hexdigest()
+
+
+def name_of(judge: OpenAiModel) -> str:
+    return f"{judge.model}@{judge.url}"
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    """A key that is given two values has both, and so no value that is read."""
+    data[key] = [data[key], value] if key in data and data[key] != value else value
+
+
+def objects(text: str) -> Iterator[dict[str, Any]]:
+    """The complete JSON objects of a text, in order, those within others before these. Linear time: what is
+    broken is not begun anew at every brace."""
+    at = text.find("{")
+    while at != -1:
+        found, end = _objects_from(text, at)
+        yield from found
+        at = text.find("{", end)
+
+
+def _objects_from(text: str, at: int) -> tuple[list[dict[str, Any]], int]:
+    """The objects of the value that begins at a brace, as far as it goes, and the place to go on from."""
+    done: list[dict[str, Any]] = []
+    held: list[Any] = []  # objects and lists that are open, each inside the one before
+    keys: list[str] = []  # of the objects among them, where a value is due
+    due, place, again = "value", at, at + 1
+    while (match := _TOKEN.match(text, place)) and len(held) <= DEEPEST:
+        place, kind, said = match.end(), match.lastgroup, match[str(match.lastgroup)]
+        if kind == "string":
+            again = match.start("string") + 1  # a brace in what only looks like a string may begin one
+        value: Any = None
+        if said in ("{", "[") and "value" in due:
+            held.append({} if said == "{" else [])
+            due = "key or }" if said == "{" else "value or ]"
+            continue
+        if said in ("}", "]") and due.endswith(said):
+            value = held.pop()
+            if said == "}":
+                done.append(value)
+        elif said == ":" and due == ":":
+            due = "value"
+            continue
+        elif said == "," and due.startswith(","):
+            due = "key" if due.endswith("}") else "value"
+            continue
+        elif kind != "mark" and (kind == "string" if "key" in due else "value" in due):
+            try:
+                value = json.loads(said)
+            except ValueError:
+                break
+            if "key" in due:
+                keys.append(value)
+                due = ":"
+                continue
+        else:
+            break
+        if not held:
+            return done, place
+        if isinstance(held[-1], dict):
+            _put(held[-1], keys.pop(), value)
+        else:
+            held[-1].append(value)
+        due = ", or }" if isinstance(held[-1], dict) else ", or ]"
+    return done, again
+
+
+def objects_in(kept: Kept) -> list[dict[str, Any]]:
+    """The objects of a kept reply, behind any reasoning. Raises ValueError, whose text is the reason, for a
+    reply that was cut or holds none."""
+    if failed := kept.get("failed"):
+        raise ValueError(f"refused ({failed})")
+    if cut := kept.get("cut"):  # a draft may stand before the cut
+        raise ValueError(f"cut ({cut})")
+    said = split(kept["reply"])[1][-MOST:]
+    if not 0 <= said.find("{") < said.rfind("}"):
+        raise ValueError("refused or not JSON")
+    found = list(objects(said))
+    if not found:
+        raise ValueError("malformed JSON")
+    return found
+
+
+class Replies:
+    """Replies of one judge to prompts of one kind and version, kept in RUN/judge/HASH.jsonl."""
+
+    def __init__(self, run: Path, judge: OpenAiModel, version: str):
+        self.judge = judge
+        name = hashlib.sha256(f"{name_of(judge)} {version}".encode()).hexdigest()[:12]
+        self.path = made(run / FOLDER) / f"{name}.jsonl"
+        rows = read_lines(self.path)
+        write_lines(self.path, rows)  # a line that a kill cut goes before the next is appended
+        self.attempts = Counter(row["key"] for row in rows)
+        self.kept: dict[str, Kept] = {row["key"]: row for row in rows}
+
+    def exhausted(self, key: str) -> bool:
+        """Whether it has been asked as often as it is."""
+        return self.attempts[key] >= ATTEMPTS
+
+    def ask(
+        self,
+        prompts: Mapping[str, str],
+        usable: Callable[[str, Kept], bool],
+        schema: dict,
+        name: str,
+        unit: str,
+    ) -> dict[str, Kept]:
+        """The replies to prompts by their keys; what has no usable one yet is asked once more. A request that
+        is refused is a reply that cannot be used. Raises the endpoint's error where it has answered nothing,
+        or refuses REFUSALS in a row before it answers one."""
+        to_ask = [
+            key
+            for key in prompts
+            if key not in self.kept or not (self.exhausted(key) or usable(key, self.kept[key]))
+        ]
+        refused: list[Kept] = []  # kept back until the judge answers
+        error: Exception | None = None
+        most, answers = REFUSALS if self.kept else 1, False
+        with self.path.open("a", encoding="utf-8") as out:
+            asked = self.judge.ask_texts([prompts[key] for key in to_ask], schema, name)
+            for which, reply in tqdm(
+                asked, total=len(to_ask), unit=unit, desc=self.judge.model, disable=None
+            ):
+                if isinstance(reply, Down):
+                    raise reply
+                if isinstance(reply, Exception):
+                    refused.append({"key": to_ask[which], "failed": reason_of(reply)})
+                    error = reply
+                    continue
+                self._keep(out, [*refused, _row(to_ask[which], reply)])
+                refused, answers = [], True
+            if error is not None and not answers and len(refused) >= most:
+                raise error
+            self._keep(out, refused)
+        return {key: self.kept[key] for key in prompts}
+
+    def _keep(self, out: Any, rows: list[Kept]) -> None:
+        for row in rows:
+            self.kept[row["key"]] = row
+            self.attempts[row["key"]] += 1
+            out.write(json.dumps(row, allow_nan=False) + "\n")
+        out.flush()
+
+
+def _row(key: str, reply: Completion) -> Kept:
+    return {"key": key, "reply": reply.text} | ({"cut": reply.cut} if reply.cut else {})
