@@ -48,6 +48,10 @@ class FromFile:
     owned: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
+    def without(self, place: str) -> bool:
+        """Whether a key by its place (decode.n), or a group that it is in, is no option."""
+        return re.split(r"[.\[]", place)[0] in (*self.owned, *self.unused)
+
 
 @dataclasses.dataclass(frozen=True)
 class Written:
@@ -133,7 +137,7 @@ def _configuration(
     `own` is no key, those below it (--model.dtype) are. Raises InputError."""
     options, others = config.split(cls, given, source.owned, list(own._option_string_actions))
     for flag, _ in options:
-        if flag[2:].partition(".")[0] in source.unused:
+        if source.without(flag[2:]):
             raise InputError(f"{flag}: {own.prog} does nothing by it")
     file, rest = source.default, []
     waiting = iter(others)
@@ -251,9 +255,7 @@ def parser_of(prog: str, command: Command, text: str = "", keys: bool = True) ->
                 hidden_keys = (*source.owned, *source.unused, *taken)
                 config.add_keys(parser, typing.cast(type, hint), f"--{name}", hidden_keys)
                 inside += [
-                    key
-                    for key in config.keys(typing.cast(type, hint))
-                    if re.split(r"[.\[]", key.place)[0] not in source.unused
+                    key for key in config.keys(typing.cast(type, hint)) if not source.without(key.place)
                 ]
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
