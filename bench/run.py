@@ -32,7 +32,6 @@ from bench.models.options import FREE
 from bench.run_folder import (
     ANSWERS,
     MAPS,
-    METRICS,
     ODDS,
     RECORD,
     UNMAPPED,
@@ -42,6 +41,7 @@ from bench.run_folder import (
     join_maps,
     read_all,
     read_record,
+    record_of,
     reopened,
     versions,
     write_lines,
@@ -213,17 +213,10 @@ def _refuse_another(
     folder: Path, model_name: str, suite: Suite, digest: str, sent: dict[str, str], opened: Mapping[str, Any]
 ) -> None:
     """Raise InputError where the folder holds a run of something else: its answers would be kept."""
-    if not (folder / RECORD).exists():
-        if left := next((name for name in (ANSWERS, METRICS) if (folder / name).exists()), None):
-            raise InputError(f"{folder}: holds {left} without {RECORD}; choose another --out")
+    own = digest, model_name, asdict(suite.decode)
+    before = record_of(folder, lambda r: (r["suite_hash"], r["model"], r["suite"]["decode"]) != own)
+    if not before:
         return
-    before = read_record(folder)
-    found = (before["suite_hash"], before["model"], before["suite"]["decode"])
-    if found != (digest, model_name, asdict(suite.decode)):
-        raise InputError(
-            f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
-            " another --out"
-        )
     given = {*(before["suite"].get("tasks") or ())} - {HEATMAP}  # maps are made anew
     if lost := sorted(given - {*(suite.tasks or ())}):
         raise InputError(

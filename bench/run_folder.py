@@ -24,7 +24,7 @@ import os
 import platform
 import subprocess
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,22 @@ def write_lines(path: Path, lines: Iterable[Mapping]) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Through a temporary name; NaN is refused."""
     write_whole(path, json_text(data, str(path), indent=1))
+
+
+def record_of(folder: Path, another: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """run.json of the run that a folder holds, {} where it holds none. Raises InputError for a run that is
+    `another` by its record, and for results without one: they would be lost, or mixed with this run's."""
+    if not (folder / RECORD).exists():
+        if left := next((name for name in (ANSWERS, METRICS) if (folder / name).exists()), None):
+            raise InputError(f"{folder}: holds {left} without {RECORD}; choose another --out")
+        return {}
+    before = read_record(folder)
+    if another(before):
+        raise InputError(
+            f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
+            " another --out"
+        )
+    return before
 
 
 def reopened(folder: Path) -> None:

@@ -28,7 +28,7 @@ from bench.by_slice import BySlice
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
 from bench.placing import placed
-from bench.run_folder import ANSWERS, RECORD, emptied, read_record, write_metrics, write_record
+from bench.run_folder import ANSWERS, emptied, record_of, write_metrics, write_record
 from bench.suite import Item, Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
@@ -266,8 +266,8 @@ def _into(
     """`score` into a folder that is held."""
     items, digest = answers.items, suite.digest(samples)
     place = _place(predictions)
-    _refuse_run(out, public(f"{PREDICTIONS}{predictions}"), place, digest)
-    earlier = read_record(out) if (out / RECORD).exists() else {}
+    own = public(f"{PREDICTIONS}{predictions}"), place, digest
+    earlier = record_of(out, lambda r: (r["model"], r.get("place", place), r["suite_hash"]) != own)
     videos, maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite)
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)
@@ -316,21 +316,6 @@ def _into(
 def _place(predictions: str | Path) -> str:
     """Tells files of one name apart, whose folders are not published."""
     return hashlib.sha256(str(Path(predictions).resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
-
-
-def _refuse_run(folder: Path, model: str, place: str, digest: str) -> None:
-    """Raise InputError where the folder holds anything but a scoring of this file on this suite: it would be
-    lost."""
-    if (folder / RECORD).exists():
-        before = read_record(folder)
-        found = (before["model"], before.get("place", place), before["suite_hash"])
-        if found != (model, place, digest):
-            raise InputError(
-                f"{folder / RECORD}: holds a run of {before['model']} on suite {before['suite_hash']}; choose"
-                " another --out"
-            )
-    elif (folder / ANSWERS).exists():
-        raise InputError(f"{folder}: holds {ANSWERS} without {RECORD}; choose another --out")
 
 
 def _scored(items: list[Item], responses: list[str | None], suite: Suite) -> Iterator[dict]:
