@@ -33,6 +33,7 @@ PROTOCOL = Family("permille", "the protocol, docs/answers.md")
 UNSTATED = "its makers state no unit: as the question asks"
 _LLAVA = "LLaVA-1.5's grounding data, arXiv 2310.03744: 0 to 1"
 _GLM = "GLM-4.1V-Thinking, arXiv 2507.01006: 0 to 1000 of width and height"
+_INTERNVL = "InternVL's documentation of grounding: 0 to 1000"
 _QWEN3 = "Qwen3-VL's cookbook of 2D grounding: 0 to 1000, as in Qwen2-VL"
 FAMILIES = {
     "tvad": PROTOCOL,
@@ -40,7 +41,8 @@ FAMILIES = {
     "qwen2_vl": Family("permille", "Qwen2-VL, arXiv 2409.12191: 0 to 1000"),
     "qwen2_5_vl": Family("pixels", "Qwen2.5-VL, arXiv 2502.13923: pixels of the picture as it is resized"),
     **dict.fromkeys(("qwen3_vl", "qwen3_vl_moe"), Family("permille", _QWEN3)),
-    "internvl": Family("permille", "InternVL's documentation of grounding: 0 to 1000"),
+    "internvl": Family("permille", _INTERNVL),
+    "internvl_chat": Family("permille", _INTERNVL, pictures=True),
     **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v"), Family("permille", _GLM)),
     **dict.fromkeys(("llava", "llava_next"), Family("unit", _LLAVA, pictures=True)),
     **dict.fromkeys(("llava_next_video", "llava_onevision", "video_llava"), Family("unit", _LLAVA)),

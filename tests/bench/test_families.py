@@ -189,6 +189,31 @@ def run(model: str, scenes, out, *more: str) -> int:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "kind", "unit"),
+    [
+        ("qwen25vl", "qwen2_5_vl", "pixels"),
+        ("llava_next", "llava_next", "unit"),
+        ("idefics2", "idefics2", "permille"),
+        ("internvl", "internvl", "permille"),
+    ],
+)
+def test_a_baseline_of_the_papers_goes_to_a_report(family, kind, unit, families, scenes, tmp_path):
+    """Those that transformers has a class for; the others: tests/bench/test_remote_code.py."""
+    out = tmp_path / "run"
+    asked = ["--tasks", "[mcq, judgement, temporal, spatial]", "--odds", "true"]
+    assert run(f"hf:{families / family}", scenes, out, *asked) == 0
+    record = json.loads((out / "run.json").read_text())
+    assert record["sight"]["checked"] and record["sight"]["change"] > record["sight"]["again"]
+    assert record["family"]["name"] == kind and record["family"]["boxes"] == unit
+    lines = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    assert {line["task"] for line in lines} == {"mcq", "judgement", "temporal", "spatial"}
+    assert all(line["read_by"]["boxes"] == unit and "unscored" not in line for line in lines)
+    assert {"mcq.accuracy", "temporal.miou"} <= json.loads((out / "metrics.json").read_text()).keys()
+    assert (out / "report.html").read_text().count("<video") > 0
+
+
 def test_a_blind_checkpoint_is_refused_before_the_first_question(blind, scenes, tmp_path, capsys):
     assert run(f"hf:{blind}", scenes, tmp_path / "run") == 2
     assert "does not see: with noise for frames the log-probs" in capsys.readouterr().err
