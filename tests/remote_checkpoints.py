@@ -1,8 +1,9 @@
 """Tiny checkpoints of code of their own, with random weights: the interfaces of MiniCPM-V 2.6 and of InternVL
-in its older layout, as `tests/remote_code` has them."""
+in its older layout, as `tests/remote_code` has them. `python tests/remote_checkpoints.py DIR` writes both."""
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -132,3 +133,8 @@ def blinded(kind: str, folder: Path) -> Path:
 
 def _write(file: Path, told: dict) -> None:
     file.write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for each in MARKS:
+        build(each, Path(sys.argv[1]) / each)

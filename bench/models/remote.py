@@ -67,7 +67,7 @@ class Chat:
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any):
         self.model, self.processor, self.tokenizer = model, processor, tokenizer
-        self.known = inspect.signature(model.chat).parameters
+        self.arguments = inspect.signature(model.chat).parameters
 
     def answer(self, messages: list[dict], clip: Frames, tokens: int, draw: Any) -> str:
         """The reply of at most so many tokens to chat messages about a clip; draw: temperature and top_p,
@@ -82,9 +82,9 @@ class MiniCpm(Chat):
     def answer(self, messages: list[dict], clip: Frames, tokens: int, draw: Any) -> str:
         system, turns = parted(messages)
         more: dict[str, Any] = {"system_prompt": system}
-        if "system_prompt" not in self.known:
+        if "system_prompt" not in self.arguments:
             more, turns = {}, folded(system, turns)
-        if "processor" in self.known:
+        if "processor" in self.arguments:
             more["processor"] = self.processor
         said = [{"role": turn["role"], "content": self._content(turn["content"], clip)} for turn in turns]
         knobs = (
