@@ -9,13 +9,14 @@ import pytest
 import torch
 from PIL import Image
 from remote_checkpoints import MARKS, blinded, build
+from transformers import AutoProcessor
 
 from bench import models, sight
 from bench.__main__ import main
 from bench.cache import content
 from bench.inputs import weights
 from bench.models.base import Request, Sampling
-from bench.models.clips import made
+from bench.models.clips import given_to, made
 from bench.models.remote import language_model
 from tvad.common import cli
 from tvad.common.errors import InputError
@@ -250,6 +251,12 @@ def test_weights_that_do_not_fit_are_refused(stubs, tmp_path):
         models.load(f"hf:{folder}", trust_remote_code=True)
 
 
+def test_what_its_code_computes_is_as_it_computed_it(trusted):
+    """transformers 5 makes models without memory, and gives such buffers whatever was there."""
+    computed = torch.from_numpy(np.linspace(0, 1, 128).reshape(4, 32)).float()
+    assert torch.equal(trusted("minicpmv").chat.model.resampler.pos_embed, computed)
+
+
 def test_tied_weights_have_one_name_in_the_file(stubs, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -285,6 +292,13 @@ def test_where_the_first_token_is_not_to_be_seen_that_is_recorded(trusted, monke
     assert model.writer is None
     assert sight.look(model, "x", asked(), 3) == {"checked": False, "why": "hf gives no log-probs"}
     assert model.sample([asked()], Sampling(max_tokens=3))[0][0].text
+
+
+def test_vllm_is_told_that_there_is_no_processor(stubs):
+    """InternVL's older layout has none; its code makes the pixels."""
+    processor = AutoProcessor.from_pretrained(stubs["internvl_chat"], trust_remote_code=True)
+    with pytest.raises(InputError, match="vllm:x: brings a tokenizer and no processor of pictures"):
+        given_to(processor, "vllm:x")
 
 
 def run(model: str, scenes, out, *more: str) -> int:
