@@ -31,5 +31,7 @@ def not_loaded(spec: str, error: Exception) -> InputError:
     text = str(error)
     if "trust_remote_code" in text:
         return brings_code(spec)
+    if not isinstance(error, OSError | ValueError | ImportError):  # a KeyError says the key alone
+        text = f"{type(error).__name__}: {text}"
     lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
     return InputError(f"{spec}: cannot be loaded ({lines[0][:300]})")

@@ -236,7 +236,7 @@ class RemoteModel:
         try:
             config = AutoConfig.from_pretrained(path, trust_remote_code=True)
             config._name_or_path = path  # where MiniCPM-V's class looks for its processor
-            kind = get_class_from_dynamic_module(named, path)
+            kind: Any = get_class_from_dynamic_module(named, path)
             interface = _interface_of(kind, spec)
             if attention is not None:
                 parts = [part for part in vars(config).values() if isinstance(part, PreTrainedConfig)]

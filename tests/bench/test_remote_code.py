@@ -213,7 +213,7 @@ ODD = "from modeling_minicpmv import MiniCPMV\nclass Odd(MiniCPMV):\n"
             "class Odd:\n    def chat(self, query, images):\n        pass\n",
             r"Odd has chat\(query, images\), which is neither",
         ),
-        ({"AutoModel": "odd.Odd"}, "raise KeyError('flash')\n", r"cannot be loaded \('flash'\)"),
+        ({"AutoModel": "odd.Odd"}, "raise KeyError('flash')\n", r"cannot be loaded \(KeyError: 'flash'\)"),
     ],
 )
 def test_another_interface_is_one_line(auto_map, code, words, stubs, tmp_path):
