@@ -34,4 +34,5 @@ def not_loaded(spec: str, error: Exception) -> InputError:
     if not isinstance(error, OSError | ValueError | ImportError):  # a KeyError says the key alone
         text = f"{type(error).__name__}: {text}"
     lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return InputError(f"{spec}: cannot be loaded ({lines[0][:300]})")
+    said = lines[1].strip() if " validation error for " in lines[0] and len(lines) > 1 else lines[0]
+    return InputError(f"{spec}: cannot be loaded ({said[:300]})")

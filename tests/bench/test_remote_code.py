@@ -17,6 +17,7 @@ from bench.cache import content
 from bench.inputs import weights
 from bench.models.base import Request, Sampling
 from bench.models.clips import given_to, made
+from bench.models.opening import not_loaded
 from bench.models.remote import language_model
 from tvad.common import cli
 from tvad.common.errors import InputError
@@ -292,6 +293,13 @@ def test_where_the_first_token_is_not_to_be_seen_that_is_recorded(trusted, monke
     assert model.writer is None
     assert sight.look(model, "x", asked(), 3) == {"checked": False, "why": "hf gives no log-probs"}
     assert model.sample([asked()], Sampling(max_tokens=3))[0][0].text
+
+
+def test_why_a_library_does_not_open_one_is_its_first_line_that_says_so():
+    assert str(not_loaded("hf:x", OSError("\nno such file\nmore"))) == "hf:x: cannot be loaded (no such file)"
+    many = ValueError("1 validation error for VllmConfig\n  Value error, too long [type=value_error]")
+    assert str(not_loaded("vllm:x", many)).endswith("(Value error, too long [type=value_error])")
+    assert str(not_loaded("vllm:x", KeyError("\n"))).endswith(r"(KeyError: '\n')")
 
 
 def test_vllm_is_told_that_there_is_no_processor(stubs):
