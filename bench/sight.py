@@ -28,11 +28,18 @@ def apart(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> 
 def look(model: Engine, name: str, request: Request, seed: int) -> dict[str, Any]:
     """What run.json holds of it: {"checked", "change", "again"}: the least change by noise, and the largest
     between askings of one and the same, nats; for a model that gives no log-probs {"checked": False, "why"}.
-    Raises InputError where noise changes no more than asking again does."""
+    Raises InputError where noise changes no more than asking again does, and where the model ends in an error
+    of its own."""
     tables = None
     if isinstance(model, Peeks):
         shown = [request.frames] * (DRAWS + 1) + [noise(request.frames, seed + n) for n in range(DRAWS)]
-        tables = model.first_token([replace(request, frames=clip) for clip in shown])
+        try:
+            tables = model.first_token([replace(request, frames=clip) for clip in shown])
+        except InputError:
+            raise
+        except Exception as error:  # whatever a foreign model raises: nothing of a run would be answered
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise InputError(f"{name}: ends where it is asked about a clip ({said})") from error
     if tables is None:
         return {"checked": False, "why": f"{model.name} gives no log-probs"}
     own, *rest = tables

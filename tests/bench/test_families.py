@@ -176,24 +176,26 @@ def test_vllm_is_shown_a_family_without_videos_as_images(families, scenes, monke
     assert room == {"max_model_len": longest + plan.decode.max_tokens, "max_frames": plan.max_frames}
 
 
+def test_a_family_that_vllms_classes_end_at_is_left_to_the_engine(families, scenes, monkeypatch):
+    """Idefics2's processor lacks what vLLM asks of it: an AttributeError."""
+
+    def ends(path, trusted):
+        raise AttributeError("_get_num_multimodal_tokens")
+
+    monkeypatch.setattr("bench.models.vllm.forms_of", ends)
+    plan = suite.read("scenes", ["--data", str(scenes), "--max_videos", "1", "--tasks", "[judgement]"])
+    assert room_for(f"vllm:{families / 'idefics2'}", plan, suite.load(plan)[1]) == {}
+
+
 # What vLLM 0.31 opens at these sizes; what it refuses, and why: docs/measurements/families.md.
-IN_VLLM = (
-    *(
-        "qwen25vl",
-        "qwen3vl",
-        "glm4v",
-        "internvl",
-        "llava_ov",
-        "llava_next",
-        "llava15",
-        "idefics3",
-        "smolvlm2",
-    ),
-)
-# The tiny tokenizer has no line break of its own; vLLM has no class for the other.
+QWENS = ("qwen2vl", "qwen25vl", "qwen3vl")
+LLAVAS = ("llava15", "llava_next", "llava_ov")
+IN_VLLM = (*QWENS, *LLAVAS, "glm4v", "internvl", "idefics3", "smolvlm2")
+# The tiny tokenizer has no line break of its own; vLLM has no class for the others.
 NOT_IN_VLLM = {
     "gemma3": "cannot be loaded (KeyError: ",
     "idefics2": "cannot be loaded (AttributeError: 'Idefics2Processor' object has no attribute",
+    "video_llava": "cannot be loaded (AttributeError: 'VideoLlavaProcessor' object has no attribute",
 }
 
 
@@ -215,7 +217,7 @@ def test_vllm_sees_and_answers_a_batch_as_single_questions(family, families, tmp
     """An engine of its own each: a process."""
     pytest.importorskip("vllm")
     folder = families / family
-    if family in ("llava15", "llava_next", "llava_ov"):
+    if family in LLAVAS:
         folder = published(folder, tmp_path / family)
     command = [sys.executable, "-m", "bench", "sight", f"vllm:{folder}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)

@@ -295,6 +295,21 @@ def test_where_the_first_token_is_not_to_be_seen_that_is_recorded(trusted, monke
     assert model.sample([asked()], Sampling(max_tokens=3))[0][0].text
 
 
+def test_a_model_that_ends_in_an_error_of_its_own_is_one_line(trusted, monkeypatch):
+    """As vLLM's LLaVA-NeXT-Video does at tiny size."""
+    model = trusted("internvl_chat")
+
+    def chat(*given, **more):
+        raise ZeroDivisionError("integer division or modulo\nby zero")
+
+    monkeypatch.setattr(model.chat.model, "chat", chat)
+    with pytest.raises(InputError) as ended:
+        sight.look(model, "hf:x", asked(), 3)
+    assert str(ended.value) == (
+        "hf:x: ends where it is asked about a clip (ZeroDivisionError: integer division or modulo by zero)"
+    )
+
+
 def test_why_a_library_does_not_open_one_is_its_first_line_that_says_so():
     assert str(not_loaded("hf:x", OSError("\nno such file\nmore"))) == "hf:x: cannot be loaded (no such file)"
     many = ValueError("1 validation error for VllmConfig\n  Value error, too long [type=value_error]")
