@@ -13,6 +13,7 @@ Both take one question at a time; frames go as pictures in order, their times in
 import inspect
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedCon
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from bench.models.base import Completion, Request, Sampling, seeds_of, times_of
+from bench.models.base import Completion, Request, Sampling, Usage, seeds_of, times_of
 from bench.models.clips import Given
 from bench.models.families import known
 from bench.models.opening import brings_code, not_loaded
@@ -208,6 +209,7 @@ class RemoteModel:
         self.writer, self.head = language_model(chat.model)
         config = chat.model.config if self.writer is None else self.writer.config
         self.context = context_of(config)
+        self._prompt: int | None = None  # tokens of the last one
         self._marks = (*tokens_of(chat.tokenizer), *chat.marks)
 
     @classmethod
@@ -270,7 +272,11 @@ class RemoteModel:
                 completions = []
                 for attempt in range(drawn):
                     torch.manual_seed(seed + attempt)
-                    completions.append(Completion(self._answer(request, sampling.max_tokens, draw)))
+                    began = time.perf_counter()
+                    text = self._answer(request, sampling.max_tokens, draw)
+                    # An answer's end is not told: neither why it ended nor how many tokens it has.
+                    usage = Usage(self._prompt, seconds=time.perf_counter() - began)
+                    completions.append(Completion(text, usage=usage))
                 found.append(completions * (sampling.n // drawn))
         return found
 
@@ -317,17 +323,17 @@ class RemoteModel:
         if self.writer is None:
             yield
             return
-        lengths: list[int] = []
+        self._prompt = None
 
         def measure(_: Any, given: tuple, named: dict[str, Any]) -> None:
             taken = named.get("inputs_embeds")
             taken = named.get("input_ids", given[0] if given else None) if taken is None else taken
-            if taken is None or lengths:
+            if taken is None or self._prompt is not None:
                 return
-            lengths.append(taken.shape[1])
-            if lengths[0] + tokens > self.context:
+            self._prompt = taken.shape[1]
+            if self._prompt + tokens > self.context:
                 raise InputError(
-                    f"hf: a prompt of {lengths[0]} tokens and up to {tokens} more, the model has"
+                    f"hf: a prompt of {self._prompt} tokens and up to {tokens} more, the model has"
                     f" {self.context} positions; give max_frames less"
                 )
 

@@ -361,6 +361,8 @@ def test_a_whole_run_to_a_report(kind, stubs, scenes, tmp_path):
     lines = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert {line["attempt"] for line in lines} == {0, 1} and not any("unscored" in line for line in lines)
     assert (out / "report.html").read_text().count("<video") > 0
+    usage = [json.loads(line) for line in (out / "usage.jsonl").read_text().splitlines()]
+    assert all(line["tokens_in"] > 20 and line["seconds"] > 0 for line in usage) and len(usage) == len(lines)
     before = (out / "samples.jsonl").read_bytes()
     assert run(f"hf:{stubs[kind]}", scenes, out, *told) == 0  # a run that goes on asks nothing again
     assert (out / "samples.jsonl").read_bytes() == before
