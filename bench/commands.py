@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tqdm import tqdm
-
 from bench.exchange_commands import UNASKED, Form
 from bench.suite import Suite
 from bench.tasks import UNSCORED
@@ -181,20 +179,21 @@ def compare(
     return compare_runs(before, after, gate, junit, markdown, json)
 
 
-def sight(models: list[str], /) -> int:
+def sight(models: list[str], /, trust_remote_code: bool = False) -> int:
     """Whether models see: how each is given a clip, how much the log-probs of an answer's first token change
     when the frames are noise (nats; and when it is asked again), whether two questions together are answered
     as each alone, the first words. Exit status 1 where one cannot be asked or does not see.
 
     Args:
         models: hf:PATH, vllm:PATH, openai:NAME@URL.
+        trust_remote_code: Run the Python files that a checkpoint brings.
 
     Example:
         bench sight hf:tvad-tiny hf:models/llava-1.5-7b
     """
     from bench import sight as sights
 
-    rows = [sights.examined(model) for model in tqdm(models, unit="model", disable=None)]
+    rows = sights.rows(models, trust_remote_code)
     print(sights.table(rows))
     return int(any("refused" in row for row in rows))
 

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tqdm import tqdm
+
 from bench import models
 from bench.models.base import Engine, Peeks, Request, Sampling
 from bench.models.clips import made, noise
@@ -26,11 +28,18 @@ def apart(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> 
 def look(model: Engine, name: str, request: Request, seed: int) -> dict[str, Any]:
     """What run.json holds of it: {"checked", "change", "again"}: the least change by noise, and the largest
     between askings of one and the same, nats; for a model that gives no log-probs {"checked": False, "why"}.
-    Raises InputError where noise changes no more than asking again does."""
+    Raises InputError where noise changes no more than asking again does, and where the model ends in an error
+    of its own."""
     tables = None
     if isinstance(model, Peeks):
         shown = [request.frames] * (DRAWS + 1) + [noise(request.frames, seed + n) for n in range(DRAWS)]
-        tables = model.first_token([replace(request, frames=clip) for clip in shown])
+        try:
+            tables = model.first_token([replace(request, frames=clip) for clip in shown])
+        except InputError:
+            raise
+        except Exception as error:  # whatever a foreign model raises: nothing of a run would be answered
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise InputError(f"{name}: ends where it is asked about a clip ({said})") from error
     if tables is None:
         return {"checked": False, "why": f"{model.name} gives no log-probs"}
     own, *rest = tables
@@ -44,12 +53,21 @@ def look(model: Engine, name: str, request: Request, seed: int) -> dict[str, Any
     return {"checked": True, "change": change, "again": again}
 
 
-def examined(spec: str) -> dict[str, Any]:
-    """What a model KIND:PATH does with made clips: {"model", "clip" (how it is given one), what `look` finds,
-    "batch" (whether two questions together are answered as each alone), "answers" (the first words)}; of one
-    that cannot be asked {"model", "refused"}."""
+def rows(specs: list[str], trust_remote_code: bool = False) -> list[dict[str, Any]]:
+    """`examined` of several models."""
+    trusted = {"trust_remote_code": True} if trust_remote_code else {}
+    return [
+        examined(spec, **(trusted if models.is_checkpoint(spec) else {}))
+        for spec in tqdm(specs, unit="model", disable=None)
+    ]
+
+
+def examined(spec: str, **options: Any) -> dict[str, Any]:
+    """What a model KIND:PATH, opened with options, does with made clips: {"model", "clip" (how it is given
+    one), what `look` finds, "batch" (whether two questions together are answered as each alone), "answers"
+    (the first words)}; of one that cannot be asked {"model", "refused"}."""
     try:
-        model = models.load(spec)
+        model = models.load(spec, **options)
         if not isinstance(model, Peeks):
             raise InputError(f"{model.name} looks at nothing")
         short = Request(messages("Is there an anomaly?"), made(6, (90, 120), 1), key="0")

@@ -85,6 +85,8 @@ def made(count: int, size: tuple[int, int], seed: int, rate: float = 2.0) -> Fra
 def given_to(processor: Any, path: str, forms: Sequence[str] = FORMS) -> Given:
     """The first of the forms in which a clip reaches the tensors of a processor. Raises InputError, with the
     reason for each form, where none does."""
+    if not hasattr(processor, "tokenizer"):  # what AutoProcessor gives for one without
+        raise InputError(f"{path}: brings a tokenizer and no processor of pictures")
     if getattr(processor, "chat_template", None) is None:  # older checkpoints have it beside the tokenizer
         processor.chat_template = getattr(processor.tokenizer, "chat_template", None)
     if processor.chat_template is None:

@@ -21,6 +21,7 @@ from bench.models.base import Completion, Request, Sampling, Usage, batches, see
 from bench.models.clips import Given, given_to
 from bench.models.families import known
 from bench.models.opening import check_dtype, check_weights, not_loaded
+from bench.models.remote import RemoteModel, brought
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
@@ -91,11 +92,18 @@ class HfModel:
         attention: str | None = None,
         trust_remote_code: bool = False,
         family: str | None = None,
-    ) -> "HfModel":
+    ) -> "HfModel | RemoteModel":
         """Of a checkpoint's folder, with bounds of a clip's pixels (`tvad.data.video.Budget`) where not the
         checkpoint's; further as `ModelOptions` has it. Raises InputError where it cannot be loaded."""
         check_dtype("hf", dtype)
         check_weights("hf", path)
+        pixels = Budget(min_pixels, max_pixels, total_pixels)
+        if own := brought(path):
+            if pixels.given:
+                raise InputError(
+                    f"{next(iter(pixels.given))}: hf:{path} answers by code of its own; leave it out"
+                )
+            return RemoteModel.open(path, own, dtype, attention, trust_remote_code, family)
         try:
             model: Any = AutoModelForImageTextToText.from_pretrained(
                 path,
@@ -112,7 +120,7 @@ class HfModel:
             raise not_loaded(f"hf:{path}", error) from error
         opened.known = known(family, model.config)
         opened.given = given_to(processor, f"hf:{path}")
-        opened.pixels = Budget(min_pixels, max_pixels, total_pixels)
+        opened.pixels = pixels
         keep(opened.processor, opened.pixels)
         return opened
 

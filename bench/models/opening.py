@@ -21,10 +21,18 @@ def check_weights(kind: str, path: str) -> None:
         raise InputError(f"{kind}:{path}: its weights are pickled ({pickled[0]}), expected *.safetensors")
 
 
+def brings_code(spec: str) -> InputError:
+    """Why a checkpoint with Python files of its own is not opened."""
+    return InputError(f"{spec}: brings code of its own, which --model.trust_remote_code true would run")
+
+
 def not_loaded(spec: str, error: Exception) -> InputError:
     """Why a library could not load a checkpoint, in one line."""
     text = str(error)
     if "trust_remote_code" in text:
-        return InputError(f"{spec}: brings code of its own, which --model.trust_remote_code true would run")
+        return brings_code(spec)
+    if not isinstance(error, OSError | ValueError | ImportError):  # a KeyError says the key alone
+        text = f"{type(error).__name__}: {text}"
     lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return InputError(f"{spec}: cannot be loaded ({lines[0][:300]})")
+    said = lines[1].strip() if " validation error for " in lines[0] and len(lines) > 1 else lines[0]
+    return InputError(f"{spec}: cannot be loaded ({said[:300]})")

@@ -130,7 +130,7 @@ class VllmModel:
             )
         except InputError:
             raise
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # whatever an engine and its classes raise for a checkpoint
             raise not_loaded(f"vllm:{path}", error) from error
         self.known = known(family, self.llm.llm_engine.vllm_config.model_config.hf_config)
         torch.set_num_threads(threads)  # the CPU worker sets its own number
