@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.exchange_commands import UNASKED, Form
-from bench.suite import Suite
+from bench.suite import Loaded, Suite
 from bench.tasks import UNSCORED
 from tvad.common import cli, config
 from tvad.common.errors import InputError
@@ -81,9 +81,16 @@ def _asked(
     asked = {key: value for key, value in told.items() if key not in FREE and (key, value) != usual}
     answers = ResponseCache(cache, model, {**pixels, **asked}) if cache else None
     if metrics := run_suite(
-        lambda: models.load(model, **options), model, suite, out, answers, opened=record, again=again
+        lambda: models.load(model, **options),
+        model,
+        suite,
+        out,
+        answers,
+        opened=record,
+        again=again,
+        loaded=(samples, items),
     ):
-        _print(metrics, out)
+        _print(metrics, out, (samples, items))
     return int(any(name.endswith(UNSCORED) for name in metrics))
 
 
@@ -136,18 +143,19 @@ def score(
     from bench import logs
     from bench import suite as suites
     from bench.score import score as score_file
+    from bench.score import uncollected
 
     if task is not None and format is None:
         raise InputError("--task is of another tool's log: give its --format")
     if format is not None:
         suite = replace(suite, tasks=[logs.task_of(predictions, format, task)])
-    opened = None if suite.tasks else suites.load(suite)
-    if opened:
-        _say_tasks(suite, opened[0])
-    metrics, rejected = score_file(predictions, suite, out, opened, format, task)
+    with uncollected():
+        loaded = suites.load(suite)
+        _say_tasks(suite, loaded[0])
+        metrics, rejected = score_file(predictions, suite, out, loaded, format, task)
     for problem in rejected:
         print(f"rejected {problem}", file=sys.stderr)
-    _print(metrics, out)
+    _print(metrics, out, loaded)
     return 1 if rejected else 0
 
 
@@ -340,11 +348,11 @@ def _say_tasks(suite: Suite, samples: list[Sample]) -> None:
         )
 
 
-def _print(metrics: dict[str, Any], folder: str) -> None:
-    """A run's table, what stands below it, and where its report is."""
+def _print(metrics: dict[str, Any], folder: str, loaded: Loaded) -> None:
+    """A run's table, what stands below it, and where its report is; loaded: its suite's samples and items."""
     from bench import below
     from bench.intervals import table
     from bench.report import write_report
 
     print("\n".join([table(metrics), *below.lines(folder)]))
-    print(write_report(folder))
+    print(write_report(folder, loaded=loaded))

@@ -11,6 +11,7 @@ from bench.intervals import Columns
 from bench.metrics.stats import Interval
 from bench.suite import Item, Suite
 from bench.tasks import MISSING, UNREAD, UNSCORED, lower_is_better
+from tvad.answer import Reading
 from tvad.data.gold import written
 
 
@@ -23,8 +24,12 @@ def reference_text(item: Item) -> str:
 def lines(items: list[Item]) -> Iterator[dict]:
     """A line an item, as if it had been answered by its reference. It is written by the protocol, so that is
     how it is read, whatever the suite says of a model's family."""
+    readings: dict[int, Reading] = {}  # one for many items: each makes its table of classes
     for item in items:
-        own = replace(item, reading=replace(item.reading, boxes="permille", picture=None))
+        if (reading := readings.get(id(item.reading))) is None:
+            reading = replace(item.reading, boxes="permille", picture=None)
+            readings[id(item.reading)] = reading
+        own = replace(item, reading=reading)
         yield {
             "id": item.id,
             "task": item.task,

@@ -17,7 +17,7 @@ from bench.pages import Section, number, plots, render
 from bench.pages.media import Reel
 from bench.run_folder import MAPS, open_run, read_maps, unscored_lines
 from bench.shown import class_means, in_words, kind_of, reference
-from bench.suite import Item, Suite, load
+from bench.suite import Item, Loaded, Suite, load
 from bench.tasks import DIALOGUES, PRIMARIES, TASKS, heatmap
 from bench.unscored import told
 from tvad.common import config
@@ -231,8 +231,9 @@ def answers(run: Path, items: list[Item], lines: list[dict]) -> Section | None:
     return Section(title, "samples.html", values) if cards else None
 
 
-def run_sections(run: Path, against: Path | None = None) -> list[Section]:
-    """What a page shows of a run; with `against`, compared with that earlier run."""
+def run_sections(run: Path, against: Path | None = None, loaded: Loaded | None = None) -> list[Section]:
+    """What a page shows of a run; with `against`, compared with that earlier run. loaded: its suite's samples
+    and items, where they are at hand."""
     record, lines, metrics = open_run(run)
     found: list[Section | None] = []
     if against:
@@ -254,18 +255,18 @@ def run_sections(run: Path, against: Path | None = None) -> list[Section]:
     found.append(costs(run, against))
     found += [without_looking(record.get("blind", {})), parsing(lines), grounding(lines)]
     suite = config.build(Suite, record["suite"], str(run / "run.json"))
-    samples, items = load(suite)
+    samples, items = loaded or load(suite)
     found += [by_class(lines, samples), confusions(lines), curves(run), answers(run, items, lines)]
     return [section for section in found if section is not None]
 
 
-def write_report(run: str | Path, against: str | Path | None = None) -> Path:
-    """Write RUN/report.html. Raises InputError for an unfinished run."""
+def write_report(run: str | Path, against: str | Path | None = None, loaded: Loaded | None = None) -> Path:
+    """Write RUN/report.html, as `run_sections` has it. Raises InputError for an unfinished run."""
     run = Path(run)
     record, _, _ = open_run(run)
     subtitle = (
         f"{record['model']} on {record['suite']['name']} ({record['videos']} videos, suite"
         f" {record['suite_hash']})"
     )
-    sections = run_sections(run, Path(against) if against else None)
+    sections = run_sections(run, Path(against) if against else None, loaded)
     return write_whole(run / "report.html", render("Benchmark report", subtitle, sections))

@@ -49,7 +49,7 @@ from bench.run_folder import (
     write_metrics,
     write_record,
 )
-from bench.suite import Suite, check_pixels, load, settled
+from bench.suite import Loaded, Suite, check_pixels, load, settled
 from bench.tasks import HEATMAP, UNSCORED, heatmap
 from bench.usage import Spending
 from tvad.common.errors import InputError
@@ -71,29 +71,34 @@ def run(
     shard: Shard | None = None,
     opened: Mapping[str, Any] | None = None,
     again: bool = False,
+    loaded: Loaded | None = None,
 ) -> dict[str, Interval]:
     """Run `suite` with a model, or what opens one, asking nothing that `cache` knows; returns the metrics, in
     the first of several processes that share the run, else nothing. shard: this process's part, by default as
     launched; opened: what run.json says of how the model was opened; again: also ask what an earlier call has
-    left unscored. Raises InputError, before a model is opened, where `out` holds another run or is being
+    left unscored; loaded: the suite's samples and items, where they are at hand. Raises InputError, before a
+    model is opened, where `out` holds another run or is being
     written."""
     out, shard = Path(out), shard or Shard.here()
     # Processes that share a run are one: the first holds its folder.
     with locked(out) if shard.rank == 0 else nullcontext():
-        return _run(model, model_name, suite, out, cache, shard, dict(opened or {}), again)
+        return _run(
+            model, model_name, suite, loaded or load(suite), out, cache, shard, dict(opened or {}), again
+        )
 
 
 def _run(
     model: Engine | Callable[[], Engine],
     model_name: str,
     suite: Suite,
+    loaded: Loaded,
     out: Path,
     cache: ResponseCache | None,
     shard: Shard,
     opened: dict[str, Any],
     again: bool,
 ) -> dict[str, Interval]:
-    samples, items = load(suite)
+    samples, items = loaded
     named, suite = bool(suite.tasks), settled(suite, samples)
     earlier = read_record(out) if (out / RECORD).exists() else {}
     if again and earlier:  # its record names them, whoever did

@@ -29,7 +29,7 @@ from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
 from bench.placing import placed
 from bench.run_folder import ANSWERS, emptied, record_of, write_metrics, write_record
-from bench.suite import Item, Suite, load, settled, with_notes
+from bench.suite import Item, Loaded, Suite, load, settled, with_notes
 from bench.tasks import HEATMAP, MISSING, heatmap
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json, replacing
@@ -207,7 +207,7 @@ class Answers:
 
 
 @contextmanager
-def _uncollected():
+def uncollected() -> Iterator[None]:
     """Without the cycle collector: a million questions stay to the end, walking over them again and again
     takes a sixth of the time."""
     was = gc.isenabled()
@@ -219,17 +219,17 @@ def _uncollected():
             gc.enable()
 
 
-@_uncollected()
+@uncollected()
 def score(
     predictions: str | Path,
     suite: Suite,
     out: str | Path,
-    opened: tuple[list[Sample], list[Item]] | None = None,
+    loaded: Loaded | None = None,
     form: str | None = None,
     task: str | None = None,
 ) -> tuple[dict[str, Interval], list[Problem]]:
     """Score a predictions file, or with `form` the log of another tool (`bench.logs.FORMATS`), whose answers
-    are to `task`; returns the metrics and the lines rejected. opened: the suite's samples and items, where
+    are to `task`; returns the metrics and the lines rejected. loaded: the suite's samples and items, where
     they have been loaded before. Raises InputError where no line could be used, and for a folder that holds
     another run; an earlier scoring of the same file in it stays whole until this one can take its place."""
     if suite.hidden:
@@ -237,7 +237,7 @@ def score(
             f"suite {suite.name}: its references are hidden; only the leaderboard that made it can score"
             " answers"
         )
-    samples, items = opened or load(suite)
+    samples, items = loaded or load(suite)
     named, suite = bool(suite.tasks), settled(suite, samples)
     rejected: list[Problem] = []
     answers, of_heatmaps = Answers(predictions, items, rejected), []

@@ -287,7 +287,10 @@ def _samples(suite: Suite) -> list[Sample]:
     return samples
 
 
-def load(suite: Suite) -> tuple[list[Sample], list[Item]]:
+Loaded = tuple[list[Sample], list[Item]]
+
+
+def load(suite: Suite) -> Loaded:
     """The suite's samples and its question items, in a fixed order."""
     every = _samples(suite)
     samples = drawn(every[: suite.max_videos], suite.limit, suite.seed)

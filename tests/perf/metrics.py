@@ -146,7 +146,10 @@ def scored_answers(count: int, folder: Path) -> tuple[float, np.ndarray, np.ndar
             out.write(json.dumps(row) + "\n")
             for q, question in enumerate(questions):
                 letter = "ABCD"[q % 4]
-                text = f"<think>Someone is {options[q % 4]} near the car.</think><answer>{letter}</answer>"
+                text = (
+                    f"<think>Someone is {options[q % 4]} near car {v}, second {q}.</think>"
+                    f"<answer>{letter}</answer>"
+                )
                 answers.write(json.dumps({"id": f"v{v}#{q}", "task": "mcq", "response": text}) + "\n")
                 rows.write(
                     json.dumps({"response": text, "options": options, "answer": question["answer"]}) + "\n"

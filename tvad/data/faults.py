@@ -5,9 +5,10 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from tvad.answer import LETTERS, TAGS, Box, Spans, parse
+from tvad.answer import LETTERS, TAGS, Answer, Box, Spans, parse
 from tvad.answer.letters import same_text
 
 ROUNDING = 1e-3  # seconds by which a span may end after its video
@@ -113,10 +114,19 @@ def of_boxes(boxes: Iterable[tuple[Sequence[Any], Any]], duration: float | None)
     return found
 
 
+SHORT = 100  # characters
+
+
+@lru_cache(maxsize=4096)  # "<answer>A</answer>" is the reference to a quarter of all questions
+def _strictly(written: str) -> Answer:
+    return parse(written, "strict")
+
+
 def of_writing(written: str, kind: str, spans: Spans | None, boxes: tuple[Box, ...]) -> list[str]:
     """What of a reference is lost when it is read as rewards read it: tags inside its words, a box or a span
     too thin for the protocol's digits."""
-    tags, read = TAGS[kind], parse(written, "strict")
+    tags = TAGS[kind]
+    read = _strictly(written) if len(written) <= SHORT else parse(written, "strict")
     meant = spans if "glue" in tags else None, boxes if "box" in tags else ()
     # "none" and None are themselves; of several spans or boxes each must be there.
     same = [
