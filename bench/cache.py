@@ -132,6 +132,6 @@ def _entry(completion: Completion) -> str | dict[str, Any]:
 def _kept(entry: str | dict[str, Any]) -> Completion:
     """An answer as `_entry` has kept it, now or before there was more than its text, or than its cut."""
     if isinstance(entry, str):
-        return Completion(entry, usage=Usage(cost=0.0, cached=True))
+        return Completion(entry, usage=Usage(cached=True))
     more = {"finish": entry["cut"]} | {key: entry[key] for key in USAGE if key in entry}
-    return Completion(entry["text"], cut=entry["cut"], usage=Usage(**more, cost=0.0, cached=True))
+    return Completion(entry["text"], cut=entry["cut"], usage=Usage(**more, cached=True))

@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 
 from bench import logs
-from bench.run_folder import open_run, unscored_lines
+from bench.run_folder import USAGE, open_run, read_lines, unscored_lines
 from bench.score import Answers
 from bench.suite import Suite, load
-from bench.tasks import PRIMARIES
+from bench.tasks import MISSING, PRIMARIES, READ_BY_JUDGE, UNSCORED
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
@@ -19,6 +19,12 @@ from tvad.common.places import public
 from tvad.data.check import Problem
 from tvad.prompts import question_text
 
+# What a figure must not be read without.
+LACKS = {MISSING: "missing", UNSCORED: "unscored", READ_BY_JUDGE: "read by a judge model"}
+# `finish_reason` of a cut answer as Inspect names it; else "stop".
+STOPS = {"length": "max_tokens", "max_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
+STOPS |= {"model_length": "model_length", "content_filter": "content_filter", "safety": "content_filter"}
+TOKENS = {"tokens_in": "input_tokens", "tokens_out": "output_tokens"}
 INSPECT_VERSION = 2  # of the log format (inspect_ai.log.EvalLog)
 
 
@@ -35,16 +41,20 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
     by_id = {item.id: item for item in load(suite)[1]}
     created = record.get("started", _iso(run.joinpath("run.json").stat().st_mtime)).replace("Z", "+00:00")
     left, samples = len(unscored_lines(run)), []
+    spent = {(line["id"], line["attempt"]): line for line in read_lines(run / USAGE)}
     for line in lines:
         item = by_id[line["id"]]
         question = item.question
+        cost = spent.get((line["id"], line["attempt"]), {})
+        counted = {ours: cost[key] for key, ours in TOKENS.items() if key in cost}
+        usage = {public(record["model"]): counted} if {*counted} == {*TOKENS.values()} else {}
         output = {
             "model": public(record["model"]),
             "completion": line["response"],
             "choices": [
                 {
                     "message": {"role": "assistant", "content": line["response"], "source": "generate"},
-                    "stop_reason": "stop",
+                    "stop_reason": STOPS.get(line.get("cut", ""), "stop"),
                 }
             ],
         }
@@ -68,11 +78,12 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
                     "task": line["task"],
                     "video": line["sample"],
                     "parsed": line["parsed"],
+                    **({"read_by": line["read_by"]} if "read_by" in line else {}),
                     "category": item.sample.category,
                 },
                 "store": {},
                 "events": [],
-                "model_usage": {},
+                "model_usage": {name: {**of, "total_tokens": sum(of.values())} for name, of in usage.items()},
                 "attachments": {},
             }
         )
@@ -84,7 +95,8 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
             for key, value in values.items()
             if value is not None
         }
-        scores.append({"name": name, "scorer": name, "params": {}, "metrics": found})
+        note = {"metadata": {"note": m["note"]}} if m.get("note") else {}
+        scores.append({"name": name, "scorer": name, "params": {}, "metrics": found} | note)
     plan, asked = record["suite"], len({line["id"] for line in lines})
     spec = {
         "created": created,
@@ -140,6 +152,8 @@ def to_hub(
         raise InputError(f"--dataset {dataset}: {error}") from error
     if dataset.count("/") != 1:
         raise InputError(f"--dataset {dataset}: expected ORG/NAME")
+    if source is not None and not source.startswith(("http://", "https://")):
+        raise InputError(f"--source {source}: expected an address, http:// or https://")
     record, _, metrics = open_run(run)
     entries, left = [], []
     for name in PRIMARIES:
@@ -149,8 +163,15 @@ def to_hub(
             left.append(name)
             continue
         task, _, metric = name.partition(".")
-        interval = "" if m["low"] is None else f", 95 % interval {m['low']:.4f} to {m['high']:.4f}"
-        told = f"{metric}{interval}, n {m['n']}, suite {record['suite']['name']} {record['suite_hash']}"
+        bounds = (
+            f"no interval ({m.get('withheld') or 'too few videos'})"
+            if m["low"] is None
+            else f"95 % interval {m['low']:.4f} to {m['high']:.4f}"
+        )
+        told = f"{metric}, {bounds}, n {m['n']}, suite {record['suite']['name']} {record['suite_hash']}"
+        for lack, words in LACKS.items():
+            if share := (metrics.get(f"{task}.{lack}") or {}).get("value"):
+                told += f", {share:.1%} of the answers {words}"
         entries.append(
             EvalResultEntry(
                 dataset,

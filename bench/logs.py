@@ -32,6 +32,13 @@ NAMES = ("video", "Video Name", "video_name", "video_path", "video_id", "videoID
 QUESTIONS = ("question", "Question", "query", "problem")
 OPTIONS = ("options", "candidates", "choices")
 COLUMNS = tuple("ABCDEFGHIJ")
+FAILED = "Failed to obtain answer via API"  # VLMEvalKit's `fail_msg`, in place of an answer
+# LongVideoBench's and NExT-QA's columns in lmms-eval, and their like.
+NUMBERED = [
+    tuple(f"{stem}{n}" for n in range(start, start + 10))
+    for stem in ("option", "option_", "a", "choice", "choice_", "candidate")
+    for start in (0, 1)
+]
 # VAU-R1's inference scripts write one file a task, named by its column.
 VAU_R1 = {
     "QA answer": "mcq",
@@ -76,9 +83,15 @@ def _options(row: dict) -> tuple[str, ...] | None:
             return tuple(found) if all(isinstance(option, str) for option in found) else ()
         if found is not None and found != "":
             return ()
-    lettered = [row.get(letter) for letter in COLUMNS]
-    given = [o for o in lettered if isinstance(o, str) and o.strip() and o != "nan"]
-    return tuple(given) if len(given) > 1 else None
+    for columns in (COLUMNS, *NUMBERED):
+        told = [row.get(name) for name in columns]
+        given = [o for o in told if isinstance(o, str) and o.strip() and o != "nan"]
+        if len(given) > 1:
+            return tuple(given)
+    # Others that are numbered may hold them, in whatever order.
+    texts = [name for name, value in row.items() if isinstance(name, str) and isinstance(value, str)]
+    stems = [name.rstrip("0123456789") for name in texts if name[-1:].isdecimal()]
+    return () if len(stems) > len({*stems}) else None
 
 
 def _read(path: Path) -> bytes:
@@ -178,7 +191,7 @@ def _vlmevalkit(path: Path, problems: list[Problem]) -> Iterator[Row]:
         said = row.get("prediction")
         yield Row(
             n,
-            said if isinstance(said, str) else None,
+            said if isinstance(said, str) and FAILED not in said else None,
             _text(row, ("tvad_id",)),
             _text(row, NAMES),
             _text(row, QUESTIONS),

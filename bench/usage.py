@@ -128,11 +128,12 @@ class Sums:
 
 
 def sums(lines: Iterable[Mapping[str, Any]], answers: int) -> Sums:
-    """Of the lines of usage.jsonl; answers: how many the run has."""
+    """Of the lines of usage.jsonl, what came from a cache apart: it cost nothing here; answers: how many the
+    run has."""
     lines = list(lines)
     found = {}
     for key in COUNTED:
-        known = [line for line in lines if key in line]
+        known = [line for line in lines if key in line and "cached" not in line]
         if not known:
             continue
         once = {line["id"]: line for line in known}.values() if key == "tokens_in" else known

@@ -1,5 +1,6 @@
 """What an endpoint's reply to a chat says: its answers, whether it is whole, what it cost."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,12 @@ import httpx
 from bench.models.base import Completion, Usage
 from tvad.answer.reasoning import OWN
 
-# `finish_reason` of an answer that is not whole; others ("stop", TGI's "eos_token") are its own end.
-CUT = ("length", "max_tokens", "model_length", "content_filter", "tool_calls", "function_call")
+# `finish_reason`, in lower case, of an answer that is not whole; "stop", TGI's "eos_token", … are its end.
+CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "content_filter", "safety", "recitation")
+CUT += ("tool_calls", "function_call")
+# Errors that gateways name in words under status 200, as the status that means the same.
+NAMED = {"overloaded_error": 529, "overloaded": 529, "rate_limit_error": 429, "rate_limit_exceeded": 429}
+NAMED |= {"server_error": 500, "internal_server_error": 500, "api_error": 502, "timeout": 504}
 # Beyond these a number in `usage` is none.
 MOST_TOKENS, MOST_COST = 10**9, 1e9
 MOST_WORD = 64  # characters of a `finish_reason`
@@ -39,7 +44,8 @@ def _words(content: Any) -> tuple[str, str]:
 
 def completion_of(choice: dict[str, Any]) -> Completion:
     """One choice of a reply. Reasoning that the endpoint has parted from the answer comes before it, in the
-    protocol's marks: a rationale is scored alike whoever serves the model."""
+    protocol's marks: a rationale is scored alike whoever serves the model. Raises TypeError for what is no
+    answer."""
     message, finish = choice["message"], choice.get("finish_reason")
     if "content" not in message and finish is None:
         raise KeyError("content")
@@ -48,12 +54,15 @@ def completion_of(choice: dict[str, Any]) -> Completion:
     thought = next((text for text in parted if text and isinstance(text, str)), "")
     refusal = message.get("refusal")
     said = said or (refusal if isinstance(refusal, str) else "")
+    if not said and not thought and finish is None:
+        raise TypeError("neither words nor a finish_reason")
     if thought and not said.lstrip().startswith(OWN.open):
         # Without an answer the reasoning is as a local engine leaves it: open.
         said = f"{OWN.open}{thought}{OWN.close}{said}" if said else f"{OWN.open}{thought}"
     word = isinstance(finish, str) and finish.isprintable() and 0 < len(finish) <= MOST_WORD
     usage = Usage(finish=finish if word else None)
-    return Completion(said, cut=finish if finish in CUT else None, usage=usage)
+    ended = finish.lower() if isinstance(finish, str) else None
+    return Completion(said, cut=ended if ended in CUT else None, usage=usage)
 
 
 def _count(value: Any, least: int) -> int | None:
@@ -101,7 +110,16 @@ def with_usage(
     n, texts = len(completions), [completion.text for completion in completions]
     tokens_in = _count(told.get("prompt_tokens"), 1)
     total = _count(told.get("completion_tokens"), 1 if any(texts) else 0)
-    own: list[int | None] = [_listed(choice) for choice in data["choices"]]
+    details = told.get("completion_tokens_details")
+    thought = _count(details.get("reasoning_tokens") if isinstance(details, dict) else None, 0)
+    if (
+        tokens_in and total is not None and thought
+    ):  # some count them beside the others (xAI), most among them
+        total += thought if told.get("total_tokens") == tokens_in + total + thought else 0
+    listed = [_listed(choice) for choice in data["choices"]]
+    own: list[int | None] = [
+        count if count or not text else None for count, text in zip(listed, texts, strict=True)
+    ]
     shared = False
     if n == 1 and total is not None:
         own = [total]
@@ -140,14 +158,27 @@ def failure(answer: httpx.Response) -> int:
         return answer.status_code
     try:
         data = json_of(answer)
-        broken = [c["finish_reason"] == "error" for c in data.get("choices") or () if "finish_reason" in c]
-        error = data.get("error")
+        choices = data.get("choices") or ()
+        inner = [choice.get("error") for choice in choices]
+        broken = any(inner) or any(choice.get("finish_reason") == "error" for choice in choices)
+        outer = data.get("error")
     except (ValueError, TypeError, AttributeError):
         return 200  # `_read` says what is wrong with it
-    if any(broken):
-        return 502
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and code >= 400 else 200
+    # One that nobody knows: of a single choice it may pass, of the whole reply it is a refusal.
+    known = (_status(error, 400 if error is outer else 502) for error in (outer, *inner) if error)
+    return next(known, 502 if broken else 200)
+
+
+def _status(error: Any, unknown: int) -> int:
+    """The status that an error means: its code or type, a number, digits or a name of NAMED."""
+    told = error if isinstance(error, dict) else {"code": error}
+    for said in (told.get("code"), told.get("status"), told.get("type")):
+        number = int(said) if isinstance(said, str) and re.fullmatch(r"[45]\d\d", said) else said
+        if isinstance(number, int) and not isinstance(number, bool) and 400 <= number < 600:
+            return number
+        if isinstance(said, str) and said.lower() in NAMED:
+            return NAMED[said.lower()]
+    return unknown
 
 
 def is_json(answer: httpx.Response) -> bool:

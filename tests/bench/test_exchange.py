@@ -14,7 +14,7 @@ from test_openai import Endpoint
 
 from bench import judge, suite
 from bench.__main__ import main
-from bench.exchange import to_inspect
+from bench.exchange import to_hub, to_inspect
 from bench.models.baseline import Baseline
 from bench.models.openai import OpenAiModel
 from bench.run import run
@@ -175,6 +175,40 @@ def test_a_run_is_results_for_a_models_page_at_the_hub(plan, tmp_path, capsys):
     assert f"n {metrics['mcq.accuracy'].n}" in (entry.notes or "")
 
 
+def test_results_at_the_hub_say_what_a_figure_must_not_be_read_without(plan, tmp_path):
+    """Most answers missing; too few videos for an interval."""
+    few = replace(plan, tasks=["mcq"], max_videos=4)
+    items = suite.load(few)[1]
+    rows = [json.dumps({"id": items[0].id, "task": "mcq", "response": "<answer>A</answer>"})]
+    (tmp_path / "answers.jsonl").write_text("\n".join(rows) + "\n")
+    score(tmp_path / "answers.jsonl", few, tmp_path / "run")
+    file, _ = to_hub(tmp_path / "run", tmp_path / "vau.yaml", "my-lab/vau")
+    (entry,) = parse_eval_result_entries(yaml.safe_load(file.read_text()))
+    missing = 1 - 1 / len(items)
+    assert f"{missing:.1%} of the answers missing" in entry.notes and "95 % interval" in entry.notes
+    row = json.loads((tmp_path / "run/metrics.json").read_text())
+    row["mcq.accuracy"] |= {"low": None, "high": None, "withheld": "fewer than 4 videos"}
+    (tmp_path / "run/metrics.json").write_text(json.dumps(row))
+    file, _ = to_hub(tmp_path / "run", tmp_path / "vau.yaml", "my-lab/vau")
+    assert "no interval (fewer than 4 videos)" in file.read_text()
+
+
+def test_a_log_for_inspect_says_what_was_cut_and_what_it_cost(plan, tmp_path):
+    run(Baseline("oracle"), "m", plan, tmp_path / "run")
+    path = tmp_path / "run/samples.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0] |= {"cut": "length", "read_by": {"judge": "j@u", "prompt": "1"}}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    spent = {"id": lines[0]["id"], "attempt": 0, "tokens_in": 30, "tokens_out": 12}
+    (tmp_path / "run/usage.jsonl").write_text(json.dumps(spent) + "\n")
+    log = json.loads(to_inspect(tmp_path / "run", tmp_path / "log.json").read_text())
+    first, second = log["samples"][:2]
+    assert first["output"]["choices"][0]["stop_reason"] == "max_tokens"
+    assert second["output"]["choices"][0]["stop_reason"] == "stop" and second["model_usage"] == {}
+    assert first["model_usage"] == {"m": {"input_tokens": 30, "output_tokens": 12, "total_tokens": 42}}
+    assert first["metadata"]["read_by"]["judge"] == "j@u"
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -182,6 +216,7 @@ def test_a_run_is_results_for_a_models_page_at_the_hub(plan, tmp_path, capsys):
         (["--format", "hub"], "expected --dataset ORG/NAME"),
         (["--format", "hub", "--dataset", "a/b/c"], "--dataset a/b/c: Repo id must be"),
         (["--format", "hub", "--dataset", "vau"], "--dataset vau: expected ORG/NAME"),
+        (["--format", "hub", "--dataset", "a/b", "--source", "here"], "--source here: expected an address"),
     ],
 )
 def test_results_for_the_hub_that_cannot_be_written(plan, tmp_path, capsys, more, words):

@@ -133,6 +133,21 @@ def changed(row, **more):
     return row | {"doc": row["doc"] | more}
 
 
+def columns(stem, options):
+    return {f"{stem}{n}": option for n, option in enumerate(options)}
+
+
+def test_what_vlmevalkit_writes_where_a_request_failed_is_no_answer(plan, asked, tmp_path):
+    log = vlmevalkit(asked, tmp_path / "log.tsv")
+    rows = log.read_text().splitlines()
+    letter = asked[0].question.answer
+    assert rows[1].endswith(f"\t{letter}")
+    rows[1] = rows[1].removesuffix(letter) + "Failed to obtain answer via API."
+    log.write_text("\n".join(rows) + "\n")
+    count, problems = from_log(log, plan, "vlmevalkit", "mcq", tmp_path / "answers.jsonl")
+    assert count == len(asked) - 1 and "holds no answer" in str(problems[0])
+
+
 def test_what_is_no_question_of_the_suite_is_left_out(plan, asked, tmp_path):
     log = lmms_eval(asked, tmp_path / "log.jsonl")
     row = json.loads(log.read_text().splitlines()[0])
@@ -147,6 +162,10 @@ def test_what_is_no_question_of_the_suite_is_left_out(plan, asked, tmp_path):
         json.dumps(changed(row, options="['it's")): "options cannot be read",
         json.dumps(changed(row, options="[" * 90_000)): "options cannot be read",
         json.dumps(changed(row, options=str(options[::-1]))): "in another order",
+        # LongVideoBench's columns, NExT-QA's, and some that nobody knows.
+        json.dumps(changed(row, options=None, **columns("option", options[::-1]))): "in another order",
+        json.dumps(changed(row, options=None, **columns("a", options[::-1]))): "in another order",
+        json.dumps(changed(row, options=None, **columns("reply_", options))): "options cannot be read",
         json.dumps(row | {"filtered_resps": ["A", "B"]}): "2 answers: the first one counts",
         "x" * (5 << 20): "more than 4194304 bytes",
         "not json": "not a JSON object",

@@ -64,6 +64,7 @@ PARTS = [
         (choice(content=None, refusal="I'm sorry."), "I'm sorry.", None),
         (choice("content_filter", content="The"), "The", "content_filter"),
         (choice("tool_calls", content=None, tool_calls=[{"id": "1"}]), "", "tool_calls"),
+        (choice("MAX_TOKENS", content="B"), "B", "max_tokens"),  # as Gemini itself has it
         (choice("eos_token", content="B"), "B", None),  # text-generation-inference
         (choice(content="B", reasoning={"x": 1}, refusal=True), "B", None),
     ],
@@ -76,6 +77,26 @@ def test_what_a_reply_says_and_whether_it_is_whole(endpoint, reply, text, cut):
 def test_what_is_no_text_is_no_answer(endpoint, content):
     with pytest.raises(InputError, match="no chat completion"):
         asked(endpoint, choice(content=content))
+
+
+@pytest.mark.parametrize(
+    "message", [{"content": None}, {"content": ""}, {"content": [], "role": "assistant"}]
+)
+def test_neither_words_nor_why_it_ended_is_no_answer(endpoint, message):
+    with pytest.raises(InputError, match="neither words nor a finish_reason"):
+        asked(endpoint, choice(None, **message))
+
+
+@pytest.mark.parametrize("code", ["529", "overloaded_error", "server_error", 503, "rate_limit_exceeded"])
+@pytest.mark.parametrize("where", ["reply", "choice"])
+def test_an_error_that_passes_is_tried_again_wherever_and_however_it_is_named(endpoint, code, where):
+    error = {"message": "come back later", "code": code}
+    told = {"choices": [{"message": {"content": ""}, "finish_reason": None}]}
+    failed = (
+        told | {"error": error} if where == "reply" else {"choices": [told["choices"][0] | {"error": error}]}
+    )
+    assert asked(endpoint, (200, failed), choice(content="B")).text == "B"
+    assert len(endpoint.seen) == 2
 
 
 def test_a_reply_that_cannot_be_read_is_that_questions_alone(endpoint, monkeypatch):

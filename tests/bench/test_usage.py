@@ -57,6 +57,10 @@ VLLM = {"prompt_tokens": 31, "total_tokens": 41, "completion_tokens": 10, "promp
 PRICES = {"price_in": 2.0, "price_out": 10.0}
 
 
+XAI = {"prompt_tokens": 32, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 94}}
+NO_OUT = Usage(31, None, finish="stop")
+
+
 @pytest.fixture
 def endpoint():
     found = Endpoint()
@@ -107,6 +111,10 @@ def timeless(found):
             for cost in (-1, "0.1", float("nan"), float("inf"), 10**400, None, False, [0.1])
         ),
         ({"usage": VLLM | {"cost": 0}}, Usage(31, 10, finish="stop", cost=0.0)),
+        # xAI counts reasoning beside the answer, OpenAI within it: the total tells.
+        ({"usage": {**XAI, "total_tokens": 135}}, Usage(32, 103, finish="stop")),
+        ({"usage": {**XAI, "total_tokens": 41}}, Usage(32, 9, finish="stop")),
+        ({"usage": VLLM | {"completion_tokens": None}, "more": [{"logprobs": {"content": []}}]}, NO_OUT),
         ({"usage": VLLM, "finish": "eos_token"}, Usage(31, 10, finish="eos_token")),
         *(
             ({"usage": VLLM, "finish": finish}, Usage(31, 10))
@@ -368,12 +376,22 @@ def test_an_answer_from_the_cache_has_its_tokens_and_costs_nothing(endpoint, pla
         run(costly(endpoint, cost=0.5), "m", plan, tmp_path / name, cache)
     assert lines_of(tmp_path / "b")[0] == {
         **{"id": "v0#0", "attempt": 0, "tokens_in": 31, "tokens_out": 10, "finish": "stop"},
-        **{"cost": 0.0, "cached": True},
+        "cached": True,
     }
     found = usage.read(tmp_path / "b")
-    assert found.cached == 6 and found.of["cost"].sum == 0 and "seconds" not in found.of
+    assert found.cached == 6 and found.of == {}
     assert usage.rows(found)[-1] == ["from the cache", "6", "100.0%", "6 of 6"]
     assert (tmp_path / "a/samples.jsonl").read_bytes() == (tmp_path / "b/samples.jsonl").read_bytes()
+
+
+def test_what_came_from_a_cache_is_in_no_sum_and_no_mean():
+    asked = [{"id": "a", "attempt": 0, "tokens_in": 10, "tokens_out": 4, "cost": 0.002}]
+    kept = [{"id": f"{n}", "attempt": 0, "tokens_in": 900, "tokens_out": 9, "cached": True} for n in range(9)]
+    found = usage.sums([*asked, *kept], 10)
+    assert {key: (one.sum, one.mean, one.answers) for key, one in found.of.items()} == {
+        **{"tokens_in": (10, 10, 1), "tokens_out": (4, 4, 1), "cost": (0.002, 0.002, 1)}
+    }
+    assert found.cached == 9
 
 
 def test_what_older_versions_have_cached_is_read(plan, tmp_path):
@@ -385,7 +403,7 @@ def test_what_older_versions_have_cached_is_read(plan, tmp_path):
         cut = json.dumps([{"text": "<answer>N", "cut": "length"}])  # as endpoints' were kept
         database.execute("UPDATE responses SET texts = ? WHERE key = ?", (cut, rows[0][0]))
     run(Baseline("oracle"), "m", plan, tmp_path / "b", ResponseCache(tmp_path / "cache", "m"))
-    plain = {"attempt": 0, "cost": 0.0, "cached": True}
+    plain = {"attempt": 0, "cached": True}
     lines = lines_of(tmp_path / "b")
     ended = [line for line in lines if "finish" in line]
     assert [line["finish"] for line in ended] == ["length"] * len(ended) and len(lines) == 6 and ended
@@ -512,8 +530,7 @@ def test_many_reasons_are_told_in_one_row_and_runs_beside_each_other():
     assert rows[0] == ["ended by reason8", "2", "20.0%", "10 of 12"] and len(rows) == 7
     assert rows[-1] == ["ended by 3 reasons more", "3", "30.0%", "10 of 12"]
     cached = usage.sums([{"id": "v0", "attempt": 0, "cached": True, "cost": 0.0}], 4)
-    assert usage.rows_beside(cached, found)[0] == ["cost", "0", "--", "1, 0"]
-    assert usage.rows_beside(cached, found)[1] == ["ended by reason8", "--", "20.0%", "0, 10"]
+    assert usage.rows_beside(cached, found)[0] == ["ended by reason8", "--", "20.0%", "0, 10"]
     assert usage.rows_beside(cached, found)[-1] == ["from the cache", "25.0%", "0.0%", "4, 12"]
     assert usage.rows_beside(cached, None)[-1] == ["from the cache", "25.0%", "--", "4, 0"]
     assert usage.rows_beside(None, None) == []
