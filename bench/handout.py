@@ -33,8 +33,13 @@ def doc_to_text(doc, lmms_eval_specific_kwargs=None):
     return doc["prompt"]
 
 
+# The command of lmms-eval 0.7 leaves the row out of its log, and all that is returned here in.
 def process_results(doc, results):
-    return {{"answered": float(bool(results[0].strip()))}}
+    return {{"answered": float(bool(results[0].strip())), "tvad_id": doc["tvad_id"]}}
+
+
+def count(ids):
+    return len(ids)
 """
 )
 _INSPECT = (
@@ -127,6 +132,7 @@ generation_kwargs:
 process_results: !function utils.process_results
 metric_list:
   - {{metric: answered, aggregation: mean, higher_is_better: true}}
+  - {{metric: tvad_id, aggregation: !function utils.count, higher_is_better: true}}
 metadata:
   - version: 0.0
 """

@@ -168,8 +168,8 @@ def _table(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _lmms_eval(path: Path, problems: list[Problem]) -> Iterator[Row]:
-    """samples_*.jsonl: "doc" is the data set's row without its media; the answer stands in filtered_resps or
-    in resps, by version."""
+    """samples_*.jsonl: "doc" is the data set's row without its media, which the command of 0.7.2 leaves out;
+    the answer stands in filtered_resps or in resps, by version."""
     for n, row in _objects(path, problems):
         doc, said, several = _inner(row, "doc"), None, 1
         for key in ("filtered_resps", "resps", "response"):
@@ -182,7 +182,8 @@ def _lmms_eval(path: Path, problems: list[Problem]) -> Iterator[Row]:
         if several > 1:
             problems.append(Problem(f"{path}:{n}", f"{several} answers: the first one counts"))
         asked = _text(doc, QUESTIONS) or _text(row, ("input",))
-        yield Row(n, said, _text(doc, ("tvad_id",)), _text(doc, NAMES), asked, _options(doc))
+        name = _text(doc, ("tvad_id",)) or _text(row, ("tvad_id",))
+        yield Row(n, said, name, _text(doc, NAMES), asked, _options(doc))
 
 
 def _vlmevalkit(path: Path, problems: list[Problem]) -> Iterator[Row]:
@@ -341,7 +342,7 @@ class _Asked:
         if row.id is not None and row.id in self.items:
             candidates = [self.items[row.id]]
         elif row.video is None and row.id is None:
-            raise ValueError("names no video")
+            raise ValueError("names no video, and is no question that `bench handout` has written")
         else:
             name = row.video if row.video is not None else str(row.id)
             candidates = self.of_video.get(name) or [

@@ -83,6 +83,10 @@ class Down(InputError):
     """The model itself does not answer (nobody there, no entry), whatever the question is."""
 
 
+class Busy(InputError):
+    """It had no time for this request, however often it was tried (rate limits, overload): later it may."""
+
+
 class Engine(Protocol):
     """A model that answers. `name`: its kind, as in `bench.models.KINDS`."""
 

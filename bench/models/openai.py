@@ -23,7 +23,7 @@ import av
 import httpx
 import numpy as np
 
-from bench.models.base import Completion, Down, Request, Sampling, seeds_of, times_of
+from bench.models.base import Busy, Completion, Down, Request, Sampling, seeds_of, times_of
 from bench.models.families import known
 from bench.models.reply import MOST_COST, completion_of, excerpt, failure, is_json, json_of, with_usage
 from tvad.common.errors import InputError
@@ -238,7 +238,7 @@ class OpenAiModel:
             if refused and (self._leave_out(body, refused) or self._rename(body, refused)):
                 continue
             if status not in RETRIED or last:
-                kind = Down if status in LOCKED else InputError
+                kind = Down if status in LOCKED else Busy if status in RETRIED else InputError
                 raise kind(f"openai: {self.url} answered {status}: {excerpt(answer)}")
             self._pause(attempt, answer.headers.get("retry-after"))
             attempt += 1

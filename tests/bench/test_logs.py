@@ -348,6 +348,25 @@ def test_a_handed_out_task_of_lmms_eval_comes_back(plan, asked, tmp_path, scenes
         "".join(json.dumps({"doc": r, "resps": [[r[task["doc_to_target"]]]]}) + "\n" for r in shuffled)
     )
     assert score(log, plan, tmp_path / "run", form="lmms-eval", task="mcq")[0]["mcq.accuracy"].value == 1.0
+    # What the command of 0.7.2 writes: no row, what process_results gave, the answer as a bare text, and one
+    # and the same hash for all.
+    lines = [
+        {
+            "doc_id": n,
+            "target": row["answer"],
+            "filtered_resps": row["answer"],
+            "token_counts": [{"output_tokens": 1}],
+            "doc_hash": "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
+            "input": task["doc_to_text"](row),
+            **task["process_results"](row, [row["answer"]]),
+        }
+        for n, row in enumerate(shuffled)
+    ]
+    assert {metric["metric"] for metric in task["metric_list"]} == {"answered", "tvad_id"}
+    assert task["metric_list"][1]["aggregation"](["a", "b"]) == 2
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found, rejected = score(log, plan, tmp_path / "bare", form="lmms-eval", task="mcq")
+    assert found["mcq.accuracy"].value == 1.0 and not rejected
     monkeypatch.setenv("TVAD_DATA", "/elsewhere")
     exec(compile((tmp_path / "task/utils.py").read_text(), "utils.py", "exec"), functions)
     assert functions["doc_to_visual"](rows[0])[0].startswith("/elsewhere/")
