@@ -20,7 +20,17 @@ from tqdm import tqdm
 from bench.answers import prompt_hash, score_item
 from bench.cache import ResponseCache
 from bench.inputs import Inputs
-from bench.models.base import Completion, Down, Engine, GivesOdds, RendersPrompts, Request, Sampling, Streams
+from bench.models.base import (
+    Completion,
+    Down,
+    Engine,
+    GivesOdds,
+    RendersPrompts,
+    Request,
+    Sampling,
+    Streams,
+    ended,
+)
 from bench.models.families import Known, rule
 from bench.run_folder import write_lines
 from bench.suite import Item, Suite
@@ -297,9 +307,12 @@ def one_by_one(ask: Callable[[list[Any]], Iterable[Any] | None], requests: list[
         return []
     try:
         return list(ask(requests) or ())
+    except SystemExit as error:  # an interrupt goes on, a model's own code ends nothing
+        failed: Exception = ended(error)
     except Exception as error:  # whatever a foreign model or processor raises is what it makes of this input
-        if len(requests) == 1:
-            return [error]
+        failed = error
+    if len(requests) == 1:
+        return [failed]
     return [found for request in requests for found in one_by_one(ask, [request])]
 
 

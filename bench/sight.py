@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bench import models
-from bench.models.base import Engine, Peeks, Request, Sampling
+from bench.models.base import Engine, Peeks, Request, Sampling, Unseen, ended
 from bench.models.clips import made, noise
 from tvad.common.errors import InputError
 from tvad.prompts import messages
@@ -37,7 +37,12 @@ def look(model: Engine, name: str, request: Request, seed: int) -> dict[str, Any
             tables = model.first_token([replace(request, frames=clip) for clip in shown])
         except InputError:
             raise
-        except Exception as error:  # whatever a foreign model raises: nothing of a run would be answered
+        except Unseen as error:
+            return {"checked": False, "why": str(error)}
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever a foreign model raises: nothing of a run would be answered
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise InputError(f"{name}: ends where it is asked about a clip ({said})") from error
     if tables is None:
@@ -80,6 +85,8 @@ def examined(spec: str, **options: Any) -> dict[str, Any]:
         alone = [model.sample([request], sampling)[0][0].text for request in (short, long)]
     except InputError as error:
         return {"model": spec, "refused": str(error)}
+    except SystemExit as error:
+        return {"model": spec, "refused": str(ended(error))}
     given = getattr(model, "given", None)
     clip = "as it takes it" if given is None else "images" if given.form == "images" else "a video"
     return {"model": spec, "clip": clip, **found, "batch": together == alone, "answers": together[0]}

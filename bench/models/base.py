@@ -2,7 +2,7 @@
 
 Every engine has what `Engine` names. What only some can do is a protocol of its own, asked by
 `isinstance(engine, Streams)` and so on, never by the engine's name; what a new backend must do beside it
-stands in `bench.models.KINDS`. Two helpers that engines need are here too: `seeds_of` and `batches`.
+stands in `bench.models.KINDS`. Helpers that engines need are here too: `ended`, `seeds_of` and `batches`.
 """
 
 import hashlib
@@ -87,6 +87,10 @@ class Busy(InputError):
     """It had no time for this request, however often it was tried (rate limits, overload): later it may."""
 
 
+class Unseen(Exception):
+    """Why the first token of an answer is not to be looked at, of a model that otherwise can."""
+
+
 class Engine(Protocol):
     """A model that answers. `name`: its kind, as in `bench.models.KINDS`."""
 
@@ -129,7 +133,7 @@ class Peeks(Protocol):
 
     def first_token(self, requests: list[Request]) -> list[dict[Any, float]] | None:
         """{token: log-prob} of the likeliest first tokens of the answer to each request; None where that is
-        not to be had."""
+        not to be had. Raises Unseen where only the answer shows that it is not."""
         ...
 
 
@@ -203,6 +207,11 @@ class Shared(Protocol):
     `shared` is absent every process has an engine of its own."""
 
     shared: bool
+
+
+def ended(error: SystemExit) -> InputError:
+    """A model's own code that would end the program, as an error like any other."""
+    return InputError(f"the model's own code ends the program (SystemExit: {str(error)[:200]})")
 
 
 def seeds_of(requests: list[Request], seed: int) -> list[int]:

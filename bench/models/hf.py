@@ -20,7 +20,7 @@ import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, Usage, batches, seeds_of
 from bench.models.clips import Given, given_to
 from bench.models.families import known
-from bench.models.opening import check_dtype, check_weights, not_loaded
+from bench.models.opening import check_code, check_dtype, check_weights, not_loaded
 from bench.models.remote import RemoteModel, brought
 from tvad.common.errors import InputError
 from tvad.control import chat
@@ -97,6 +97,7 @@ class HfModel:
         checkpoint's; further as `ModelOptions` has it. Raises InputError where it cannot be loaded."""
         check_dtype("hf", dtype)
         check_weights("hf", path)
+        check_code("hf", path)
         pixels = Budget(min_pixels, max_pixels, total_pixels)
         if own := brought(path):
             if pixels.given:
@@ -116,10 +117,12 @@ class HfModel:
             processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
             check_order(path, model, processor)
             opened = cls(model, processor, budget)
-        except (OSError, ValueError, ImportError) as error:
+            opened.known = known(family, model.config)
+            opened.given = given_to(processor, f"hf:{path}")
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a library and a checkpoint's own code raise
             raise not_loaded(f"hf:{path}", error) from error
-        opened.known = known(family, model.config)
-        opened.given = given_to(processor, f"hf:{path}")
         opened.pixels = pixels
         keep(opened.processor, opened.pixels)
         return opened

@@ -10,6 +10,7 @@ from bench.asking import history_of
 from bench.models.by_family import read_as
 from bench.models.clips import Given, given_to, made
 from bench.models.families import known
+from bench.models.opening import check_code
 from bench.suite import Item, Suite
 from tvad.common.errors import InputError
 from tvad.common.hub import folder
@@ -67,12 +68,14 @@ def measured(suite: Suite, items: list[Item], processor, given: Given) -> Longes
 
 def room_for(model: str, suite: Suite, items: list[Item]) -> dict[str, int]:
     """{"max_model_len": tokens of the suite's longest prompt and its answer} for a KIND:PATH; {} for a model
-    of which it is not known. Raises InputError where it has no positions for so many."""
+    of which it is not known. Raises InputError where it has no positions for so many, and for code of another
+    repository."""
     path, trusted = folder(model.partition(":")[2]), suite.model.trust_remote_code
+    check_code(model.partition(":")[0], path)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=trusted)
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trusted)
-    except (OSError, ValueError, ImportError):
+    except (Exception, SystemExit):
         return {}  # the engine says what is wrong with it
     keep(processor, Budget.of(suite))
     items = read_as(items, suite, known(suite.model.family, config), partial(seen_size, processor))
@@ -85,7 +88,10 @@ def room_for(model: str, suite: Suite, items: list[Item]) -> dict[str, int]:
             given = given_to(processor, model, forms_of(path, trusted))
         except InputError:
             raise
-        except Exception:  # whatever vLLM's classes raise for a checkpoint: the engine says it, too
+        except (
+            Exception,
+            SystemExit,
+        ):  # whatever vLLM's classes raise for a checkpoint: the engine says it, too
             return {}
         found = measured(suite, items, processor, given)
     if found is None:

@@ -27,7 +27,7 @@ from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedCon
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from bench.models.base import Completion, Request, Sampling, Usage, seeds_of, times_of
+from bench.models.base import Completion, Request, Sampling, Unseen, Usage, seeds_of, times_of
 from bench.models.clips import Given
 from bench.models.families import known
 from bench.models.opening import brings_code, not_loaded
@@ -70,9 +70,9 @@ class Chat:
         self.model, self.processor, self.tokenizer = model, processor, tokenizer
         self.arguments = inspect.signature(model.chat).parameters
 
-    def answer(self, messages: list[dict], clip: Frames, tokens: int, draw: Any) -> str:
-        """The reply of at most so many tokens to chat messages about a clip; draw: temperature and top_p,
-        None for a greedy one."""
+    def answer(self, messages: list[dict], clip: Frames, tokens: int, draw: Any) -> Any:
+        """What `chat` gives for the reply of at most so many tokens to chat messages about a clip; draw:
+        temperature and top_p, None for a greedy one."""
         raise NotImplementedError
 
 
@@ -92,7 +92,7 @@ class MiniCpm(Chat):
             {"sampling": False, "num_beams": 1} if draw is None else {"sampling": True, "top_k": 0, **draw}
         )
         # A prompt above max_inp_length is cut without a word, and those above its positions are refused here.
-        found = self.model.chat(
+        return self.model.chat(
             image=None,
             msgs=said,
             tokenizer=self.tokenizer,
@@ -104,7 +104,6 @@ class MiniCpm(Chat):
             **knobs,
             **more,
         )
-        return found[0] if isinstance(found, tuple) else found
 
     def _content(self, content: list[dict], clip: Frames) -> list[Any]:
         found: list[Any] = []
@@ -130,7 +129,7 @@ class InternVl(Chat):
         try:
             if own is not None and system:
                 self.model.system_message = system
-            found = self.model.chat(
+            return self.model.chat(
                 self.tokenizer,
                 pixels,
                 texts[-1],
@@ -141,7 +140,6 @@ class InternVl(Chat):
         finally:
             if own is not None:
                 self.model.system_message = own
-        return found[0] if isinstance(found, tuple) else found
 
     def _text(self, content: list[dict], clip: Frames) -> str:
         frames = "".join(f"Frame{n + 1}: <image>\n" for n in range(len(clip.images)))
@@ -188,12 +186,8 @@ def language_model(model: torch.nn.Module) -> tuple[Any, Any]:
     return None, None
 
 
-class Seen(Exception):
-    """Ends an answer with its first logits (V)."""
-
-    def __init__(self, logits: torch.Tensor):
-        super().__init__("seen")
-        self.logits = logits
+class Seen(BaseException):
+    """Ends an answer whose first logits are there; no `except Exception` of a chat takes it for its own."""
 
 
 class RemoteModel:
@@ -223,18 +217,13 @@ class RemoteModel:
         family: str | None,
     ) -> "RemoteModel":
         """Of a checkpoint's folder; own: its classes (`brought`). Raises InputError for one whose code is not
-        trusted, is not in the folder, or answers by neither interface, before its weights are read."""
+        trusted, cannot be opened, or answers by neither interface, before its weights are read."""
         spec = f"hf:{path}"
         if not trusted:
             raise brings_code(spec)
         named = next((own[name] for name in CLASSES if name in own), None)
         if named is None:
             raise InputError(f"{spec}: its auto_map names none of {', '.join((TASK, *CLASSES))}")
-        if far := next((str(place) for place in own.values() if "--" in str(place)), None):
-            # No digest of a run would count that code.
-            raise InputError(
-                f"{spec}: its code is in another repository ({far}); put its files into the folder"
-            )
         try:
             config = AutoConfig.from_pretrained(path, trust_remote_code=True)
             config._name_or_path = path  # where MiniCPM-V's class looks for its processor
@@ -249,12 +238,12 @@ class RemoteModel:
             if "processor" in inspect.signature(kind.chat).parameters:
                 processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
             model = _filled(kind, config, path, spec, dtype)
+            model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+            return cls(interface(model, processor, tokenizer), family)
         except InputError:
             raise
-        except Exception as error:  # whatever a checkpoint's own code raises
+        except (Exception, SystemExit) as error:  # whatever a checkpoint's own code raises
             raise not_loaded(spec, error) from error
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        return cls(interface(model, processor, tokenizer), family)
 
     def picture(self, count: int, height: int, width: int) -> tuple[int, int] | None:
         return None
@@ -283,39 +272,53 @@ class RemoteModel:
     @torch.no_grad()
     def first_token(self, requests: list[Request]) -> list[dict[Any, float]] | None:
         """{token id: log-prob} of the likeliest first tokens of the answer to each request; None where the
-        layer that gives them is not found, or not used."""
+        layer that gives them is not found. Raises Unseen where it is found and not used."""
+        if self.head is None:
+            return None
         found = []
         for request in requests:
-            logits = None if self.head is None else self._peek(request)
-            if logits is None:
-                return None
+            logits = self._peek(request)
             likeliest = logits.float().log_softmax(-1).topk(LIKELIEST)
             found.append(dict(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)))
         return found
 
-    def _peek(self, request: Request) -> torch.Tensor | None:
-        """The first logits (V) of an answer; what would follow is not computed."""
+    def _peek(self, request: Request) -> torch.Tensor:
+        """The first logits (V) of an answer; what would follow is not computed. Raises Unseen where it ends
+        without any."""
+        seen: list[torch.Tensor] = []
 
         def end(_: Any, __: Any, logits: torch.Tensor) -> None:
-            raise Seen(logits[0, -1])
+            seen.append(logits[0, -1])
+            raise Seen
 
         hook = self.head.register_forward_hook(end)
         try:
             self._answer(request, 1, None)
-        except Seen as seen:
-            return seen.logits
+        except Seen:
+            pass
+        except (Exception, SystemExit):  # of a chat that was ended: what is asked for is there
+            if not seen:
+                raise
         finally:
             hook.remove()
-        return None
+        if not seen:
+            raise Unseen("hf: its chat does not use the layer that gives log-probs")
+        return seen[0]
 
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:
         """None: it has none."""
         return None
 
     def _answer(self, request: Request, tokens: int, draw: dict[str, float] | None) -> str:
+        """Raises InputError for what is no text."""
         messages = plain_messages(request.messages, self._marks)
         with self._bounded(tokens):
-            return self.chat.answer(messages, request.frames, tokens, draw)
+            found = self.chat.answer(messages, request.frames, tokens, draw)
+        if isinstance(found, tuple) and found:  # with the history
+            found = found[0]
+        if not isinstance(found, str):
+            raise InputError(f"hf: its chat answered {type(found).__name__}, expected text")
+        return found
 
     @contextmanager
     def _bounded(self, tokens: int) -> Iterator[None]:
@@ -324,6 +327,7 @@ class RemoteModel:
             yield
             return
         self._prompt = None
+        refused: list[InputError] = []
 
         def measure(_: Any, given: tuple, named: dict[str, Any]) -> None:
             taken = named.get("inputs_embeds")
@@ -332,10 +336,13 @@ class RemoteModel:
                 return
             self._prompt = taken.shape[1]
             if self._prompt + tokens > self.context:
-                raise InputError(
-                    f"hf: a prompt of {self._prompt} tokens and up to {tokens} more, the model has"
-                    f" {self.context} positions; give max_frames less"
+                refused.append(
+                    InputError(
+                        f"hf: a prompt of {self._prompt} tokens and up to {tokens} more, the model has"
+                        f" {self.context} positions; give max_frames less"
+                    )
                 )
+                raise refused[0]
 
         hook = self.writer.register_forward_pre_hook(measure, with_kwargs=True)
         try:
@@ -343,6 +350,8 @@ class RemoteModel:
                 yield
         finally:
             hook.remove()
+        if refused:  # the chat took it for its own, and said something else
+            raise refused[0]
 
 
 def _interface_of(kind: Any, spec: str) -> type[Chat]:

@@ -11,7 +11,15 @@ from bench.models.base import Completion, Usage
 from tvad.answer.reasoning import OWN
 
 # `finish_reason`, in lower case, of an answer that is not whole; "stop", TGI's "eos_token", … are its end.
-CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "content_filter", "safety", "recitation")
+CUT: tuple[str, ...] = (
+    "length",
+    "max_tokens",
+    "max_output_tokens",
+    "model_length",
+    "content_filter",
+    "safety",
+    "recitation",
+)
 CUT += ("tool_calls", "function_call")
 # Errors that gateways name in words under status 200, as the status that means the same.
 NAMED = {"overloaded_error": 529, "overloaded": 529, "rate_limit_error": 429, "rate_limit_exceeded": 429}

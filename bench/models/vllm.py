@@ -17,7 +17,7 @@ import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
 from bench.models.base import Completion, Request, Sampling, Usage, seeds_of
 from bench.models.clips import given_to
 from bench.models.families import known
-from bench.models.opening import check_dtype, check_weights, not_loaded
+from bench.models.opening import check_code, check_dtype, check_weights, not_loaded
 from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import MAX_FRAMES, Budget, Frames
@@ -69,6 +69,7 @@ class VllmModel:
         if dtype is not None:
             check_dtype("vllm", dtype)
         check_weights("vllm", path)
+        check_code("vllm", path)
         if not 0 < memory <= 1:
             raise InputError(f"vllm: memory is {memory:g}, expected a share of 0 to 1")
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = (
@@ -130,7 +131,7 @@ class VllmModel:
             )
         except InputError:
             raise
-        except Exception as error:  # whatever an engine and its classes raise for a checkpoint
+        except (Exception, SystemExit) as error:  # whatever an engine and its classes raise for a checkpoint
             raise not_loaded(f"vllm:{path}", error) from error
         self.known = known(family, self.llm.llm_engine.vllm_config.model_config.hf_config)
         torch.set_num_threads(threads)  # the CPU worker sets its own number

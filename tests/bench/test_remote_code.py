@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from remote_checkpoints import MARKS, blinded, build
+from stock_checkpoint import TINY, build_stock
 from transformers import AutoProcessor
 
 from bench import models, sight
@@ -17,8 +18,11 @@ from bench.cache import content
 from bench.inputs import weights
 from bench.models.base import Request, Sampling
 from bench.models.clips import given_to, made
+from bench.models.lengths import room_for
 from bench.models.opening import not_loaded
 from bench.models.remote import language_model
+from bench.models.vllm import VllmModel
+from bench.suite import Suite
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.prompts import SYSTEM, messages
@@ -202,7 +206,7 @@ ODD = "from modeling_minicpmv import MiniCPMV\nclass Odd(MiniCPMV):\n"
         (
             {"AutoModel": "o/r--a.B"},
             "",
-            r"its code is in another repository \(o/r--a\.B\); put its files into",
+            r"config.json: auto_map.AutoModel: its code is in another repository or folder \('o/r--a\.B'\)",
         ),
         (
             {"AutoModel": "odd.Odd"},
@@ -322,6 +326,178 @@ def test_vllm_is_told_that_there_is_no_processor(stubs):
     processor = AutoProcessor.from_pretrained(stubs["internvl_chat"], trust_remote_code=True)
     with pytest.raises(InputError, match="vllm:x: brings a tokenizer and no processor of pictures"):
         given_to(processor, "vllm:x")
+
+
+AROUND = """
+_chat = InternVLChatModel.chat
+def chat(self, tokenizer, pixel_values, question, generation_config, history=None, num_patches_list=None):
+    def asked():
+        return _chat(self, tokenizer, pixel_values, question, generation_config, history,
+                     num_patches_list=num_patches_list)
+{}
+InternVLChatModel.chat = chat
+"""
+
+
+def around(folder, into, body: str):
+    """A copy of InternVL's stub whose chat is `body`, where `asked()` is what it was."""
+    shutil.copytree(folder, into, ignore=shutil.ignore_patterns("__pycache__"))
+    file = into / "modeling_internvl_chat.py"
+    file.write_text(file.read_text() + AROUND.format("\n".join(f"    {line}" for line in body.splitlines())))
+    return into
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        ("None", "NoneType"),
+        ("(None, [])", "NoneType"),
+        ("[asked()]", "list"),
+        ("b'Yes'", "bytes"),
+        ("(c for c in asked())", "generator"),
+        ("()", "tuple"),
+    ],
+)
+def test_what_is_no_text_is_no_answer(answer, name, stubs, tmp_path):
+    folder = around(stubs["internvl_chat"], tmp_path / "odd", f"return {answer}")
+    model = models.load(f"hf:{folder}", trust_remote_code=True)
+    with pytest.raises(InputError, match=f"hf: its chat answered {name}, expected text"):
+        model.sample([asked()], Sampling(max_tokens=3))
+
+
+def lines_of(out) -> list[dict]:
+    return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+
+
+TRUSTED = ("--model.trust_remote_code", "true")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("return None", "hf: its chat answered NoneType, expected text"),
+        (
+            "import sys; sys.exit(0)",
+            "the model's own code ends the program (SystemExit: 0)",
+        ),
+    ],
+)
+def test_a_question_without_an_answer_is_unscored_and_the_next_is_asked(
+    wrong, reason, stubs, scenes, tmp_path
+):
+    body = f"if 'Where is' in question:\n    said = asked()\n    {wrong}\nreturn asked()"
+    folder = around(stubs["internvl_chat"], tmp_path / "odd", body)
+    assert run(f"hf:{folder}", scenes, tmp_path / "run", *TRUSTED) == 1
+    lines = lines_of(tmp_path / "run")
+    without = {line["task"]: line["unscored"] for line in lines if "unscored" in line}
+    assert without == {"spatial": reason}
+    assert any(line["task"] == "judgement" and line["response"] for line in lines)
+
+
+def test_a_model_that_answers_no_text_at_all_ends_the_run(stubs, scenes, tmp_path, capsys):
+    folder = around(stubs["internvl_chat"], tmp_path / "odd", "asked()\nreturn None")
+    assert run(f"hf:{folder}", scenes, tmp_path / "run", *TRUSTED) == 2
+    assert "error: hf: its chat answered NoneType, expected text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["except Exception", "except BaseException", "except"])
+def test_a_chat_that_catches_everything_is_looked_at_all_the_same(kind, stubs, scenes, tmp_path, capsys):
+    body = f"try:\n    return asked()\n{kind}:\n    return 'error'"
+    seeing = around(stubs["internvl_chat"], tmp_path / "sees", body)
+    model = models.load(f"hf:{seeing}", trust_remote_code=True)
+    assert sight.look(model, "x", asked(), 3)["change"] > 0
+    model.context = 90  # its own `except` does not make an answer of the refusal
+    with pytest.raises(InputError, match="up to 4 more, the model has 90 positions"):
+        model.sample([asked()], Sampling(max_tokens=4))
+    blind = blinded("internvl_chat", seeing)
+    assert run(f"hf:{blind}", scenes, tmp_path / "run", *TRUSTED) == 2
+    assert "does not see: with noise for frames the log-probs" in capsys.readouterr().err
+
+
+def test_a_chat_that_does_not_use_its_layer_of_logits_is_told_from_one_without(stubs, tmp_path):
+    folder = around(stubs["internvl_chat"], tmp_path / "odd", "return 'Yes'")
+    model = models.load(f"hf:{folder}", trust_remote_code=True)
+    why = "hf: its chat does not use the layer that gives log-probs"
+    assert sight.look(model, "x", asked(), 3) == {"checked": False, "why": why}
+
+
+def test_code_that_ends_the_program_is_one_line(stubs, scenes, tmp_path, capsys):
+    folder = tmp_path / "import"
+    shutil.copytree(stubs["internvl_chat"], folder)
+    file = folder / "modeling_internvl_chat.py"
+    file.write_text(file.read_text() + "\nimport sys; sys.exit(0)\n")
+    assert run(f"hf:{folder}", scenes, tmp_path / "run", *TRUSTED) == 2
+    assert f"hf:{folder}: cannot be loaded (SystemExit: 0)" in capsys.readouterr().err
+    folder = around(stubs["internvl_chat"], tmp_path / "looked", "import sys; sys.exit(0)")
+    assert run(f"hf:{folder}", scenes, tmp_path / "run", *TRUSTED) == 2
+    assert "ends where it is asked about a clip (SystemExit: 0)" in capsys.readouterr().err
+    folder = around(stubs["internvl_chat"], tmp_path / "answering", "asked()\nimport sys; sys.exit(0)")
+    found = sight.examined(f"hf:{folder}", trust_remote_code=True)
+    assert found["refused"] == "the model's own code ends the program (SystemExit: 0)"
+
+
+def test_an_interrupt_while_it_answers_still_interrupts(stubs, scenes, tmp_path):
+    folder = around(stubs["internvl_chat"], tmp_path / "odd", "asked()\nraise KeyboardInterrupt")
+    assert run(f"hf:{folder}", scenes, tmp_path / "run", *TRUSTED) == 130
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    return build_stock(tmp_path_factory.mktemp("stock") / "stock", TINY)
+
+
+FAR = [
+    ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": [None, "{far}--evil.Evil"]}}, "AutoTokenizer"),
+    ("tokenizer_config.json", {"auto_map": [None, "{far}--evil.Evil"]}, "auto_map"),
+    ("processor_config.json", {"auto_map": {"AutoProcessor": "{far}--evil.Evil"}}, "AutoProcessor"),
+    (
+        "processor_config.json",
+        {"image_processor": {"auto_map": {"AutoImageProcessor": [["{far}--evil.Evil"], None]}}},
+        "AutoImageProcessor",
+    ),
+    ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": "{far}--evil.Evil"}}, "AutoImage"),
+    ("video_preprocessor_config.json", {"auto_map": {"AutoVideoProcessor": "o/r--evil.Evil"}}, "AutoVideo"),
+    (
+        "config.json",
+        {"auto_map": {"AutoModelForImageTextToText": "{far}--evil.Evil"}},
+        "AutoModelForImageTextToText",
+    ),
+    ("config.json", {"auto_map": {"AutoModelForImageTextToText": "{far}/evil.Evil"}}, "AutoModelFor"),
+]
+
+
+@pytest.mark.parametrize(("file", "told", "entry"), FAR)
+@pytest.mark.parametrize("trusted", [True, False])
+def test_code_of_another_place_is_refused_before_anything_is_loaded(
+    file, told, entry, trusted, stock, scenes, tmp_path
+):
+    far, folder, ran = tmp_path / "far", tmp_path / "checkpoint", tmp_path / "ran"
+    far.mkdir()
+    (far / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Evil:\n    pass\n")
+    (far / "config.json").write_text("{}")
+    shutil.copytree(stock, folder)
+    path = folder / file
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | json.loads(json.dumps(told).replace("{far}", str(far)))))
+    words = rf" {file}: \S*{entry}\S*: its code is in another repository or folder"
+    with pytest.raises(InputError, match=words):
+        models.load(f"hf:{folder}", trust_remote_code=trusted)
+    with pytest.raises(InputError, match=words):
+        VllmModel(str(folder), trust_remote_code=trusted)
+    suite = Suite("own", str(scenes))
+    suite.model.trust_remote_code = trusted
+    with pytest.raises(InputError, match=words):
+        room_for(f"vllm:{folder}", suite, [])
+    assert not ran.exists()
+
+
+def test_an_unreadable_file_beside_is_no_reason_of_its_own(stock, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(stock, folder)
+    (folder / "notes.json").write_bytes(b"\xff{")
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "words.json").write_text('{"auto_map": 7, "vocab": {"--": 1, "auto_map": 2}}')
+    models.load(f"hf:{folder}")
 
 
 def run(model: str, scenes, out, *more: str) -> int:
