@@ -19,7 +19,7 @@ from bench.by_slice import BySlice
 from bench.metrics.stats import Interval
 from bench.models.families import FAMILIES
 from bench.models.openai import TOLD, OpenAiModel
-from bench.replies import LONGEST, Kept, Replies, enclosed, key_of, name_of, objects, objects_in
+from bench.replies import BUSY, LONGEST, Kept, Replies, enclosed, key_of, name_of, objects, objects_in
 from bench.run_folder import (
     ANSWERS,
     BEFORE,
@@ -35,7 +35,6 @@ from bench.suite import Item, Suite, load_run, settled
 from bench.tasks import CIRCULAR, FAITHFULNESS, MISSING, TASKS, UNSCORED
 from tvad.answer.elements import elements
 from tvad.answer.numbers import is_number
-from tvad.answer.script import plain
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.lock import locked
@@ -78,12 +77,9 @@ FORMS = {
     "classification": "the classes that it states, by the names below, with commas between them.",
     "temporal": 'the times that it states, copied with their units, as in "3 s to 7 s" or "0:03 to 0:07,'
     ' 0:12 to 0:15"; "none" where it says that nothing happens.',
-    "spatial": 'the four numbers of the box that it states, copied, as in "[120, 40, 300, 200]".',
 }
 CUT = " Of a long reply the last {shown} characters are shown, the first {left} are left out."
 _NUMBER = "the number that it states, in digits, with its unit where it has one."
-_FIGURE = re.compile(r"\d+(?:\.\d+)?")
-_FIGURES = re.compile(r"[\d\[\](){}<>]+")
 
 
 @dataclass(frozen=True)
@@ -166,15 +162,6 @@ def _written(item: Item, said: str, quoted: quotes.Quoted) -> str:
     if item.task == "temporal":
         quotes.check_times(item, said, quoted)
         return f"<glue>{said}</glue>"
-    if item.task == "spatial":
-        numbers = _FIGURE.findall(plain(said))
-        if not numbers or len(numbers) % 4:
-            raise ValueError("no four numbers")
-        if numbers != _FIGURE.findall(quoted.quote):
-            raise ValueError("numbers that are not in the quote")
-        boxes = [f"[{', '.join(numbers[n : n + 4])}]" for n in range(0, len(numbers), 4)]
-        # The answer's other words go along: what they say of units and of the order of the numbers counts.
-        return f"<box>{', '.join(boxes)} {_FIGURES.sub(' ', quoted.text)}</box>"
     if item.task in ("mcq", CIRCULAR):
         quotes.check_option(item, said, quoted)
     elif item.task != "classification":
@@ -299,13 +286,16 @@ def _judged(
         prompt = prompt_of(item, reply)
         asked[place] = item, reply, key_of(prompt)
         prompts[key_of(prompt)] = prompt
-    shown = {key: (lines[place], item, reply) for place, (item, reply, key) in asked.items()}
+    shown: dict[str, list[tuple[dict[str, Any], Item, str]]] = {}  # one prompt may be of several items
+    for place, (item, reply, key) in asked.items():
+        shown.setdefault(key, []).append((lines[place], item, reply))
     by = {"judge": name_of(judge), "prompt": VERSION}
 
     def usable(key: str, kept: Kept) -> bool:
-        line, item, reply = shown[key]
         try:
-            return bool(line_of(line, item, by, read_reply(kept, item, reply)))
+            return all(
+                line_of(line, item, by, read_reply(kept, item, reply)) for line, item, reply in shown[key]
+            )
         except ValueError:
             return False
 
@@ -313,6 +303,10 @@ def _judged(
     kept = replies.ask(prompts, usable, SCHEMA, "stated_answer", "answer")
     found, reasons, again, stated = list(lines), Counter[str](), 0, 0
     for place, (item, reply, key) in asked.items():
+        if kept[key].get("failed") == BUSY:  # it was shown to nobody
+            reasons[BUSY] += 1
+            again += 1
+            continue
         try:
             found[place] = line_of(lines[place], item, by, read_reply(kept[key], item, reply))
             stated += readings.was_read(found[place])

@@ -15,7 +15,7 @@ import numpy as np
 from bench.metrics.stats import Interval, mean_interval
 from bench.tasks import CIRCULAR, FAITHFULNESS, READ_BY_JUDGE, UNSCORED
 
-TASKS = ("mcq", CIRCULAR, "judgement", "classification", "temporal", "spatial", FAITHFULNESS)
+TASKS = ("mcq", CIRCULAR, "judgement", "classification", "temporal", FAITHFULNESS)
 OWN = ("judge", "prompt", "quote", "rules")  # keys of `read_by`
 OF_RULES = ("parsed", "scores", "labels", "unread")  # what a reading puts another in the place of
 

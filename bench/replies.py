@@ -4,14 +4,14 @@ the JSON objects in it. Judges rate rationales (`bench.judge`) and read answers 
 import hashlib
 import json
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from bench.models.base import Completion, Down
+from bench.models.base import Busy, Completion, Down
 from bench.models.openai import OpenAiModel
 from bench.run_folder import read_lines, write_lines
 from bench.unscored import reason_of
@@ -22,11 +22,9 @@ from tvad.common.text import whole
 ATTEMPTS = 3  # at a usable reply, one a call
 MOST = 1 << 14  # characters of a reply that are read, its last
 LONGEST = 6000  # characters of a text that a judge is shown
+BUSY = "no time for it"
 REFUSALS = 8  # requests in a row, before any answer, after which the endpoint is at fault
-DEEPEST = 50  # objects and lists inside one another
-_TOKEN = re.compile(
-    r"[ \t\r\n]*+(?:(?P<string>\"(?:[^\"\\\x00-\x1f]|\\.)*+\")|(?P<mark>[{}\[\]:,])|(?P<other>[-+.\w]++))"
-)
+BRACES = 32  # of a reply, at which an object may begin
 FOLDER = "judge"  # of a run's folder
 
 Kept = dict[str, Any]  # {"key", "reply", "cut" where it is not whole}, or {"key", "failed"}
@@ -47,65 +45,33 @@ def name_of(judge: OpenAiModel) -> str:
     return f"{judge.model}@{judge.url}"
 
 
-def _put(data: dict[str, Any], key: str, value: Any) -> None:
-    """A key that is given two values has both, and so no value that is read."""
-    data[key] = [data[key], value] if key in data and data[key] != value else value
+def _agreed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a key that it gives two values has both, and so no value that is read."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        found[key] = [found[key], value] if key in found and found[key] != value else value
+    return found
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
-    """The complete JSON objects of a text, in order, those within others before these. Linear time: what is
-    broken is not begun anew at every brace."""
-    at = text.find("{")
-    while at != -1:
-        found, end = _objects_from(text, at)
-        yield from found
-        at = text.find("{", end)
+    """The complete JSON objects of a text, in order, those within others before these; of more than BRACES
+    braces the last are tried, so that a text takes linear time."""
 
+    def inside(value: Any) -> Iterator[dict[str, Any]]:
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from inside(inner)
+        if isinstance(value, dict):
+            yield value
 
-def _objects_from(text: str, at: int) -> tuple[list[dict[str, Any]], int]:
-    """The objects of the value that begins at a brace, as far as it goes, and the place to go on from."""
-    done: list[dict[str, Any]] = []
-    held: list[Any] = []  # objects and lists that are open, each inside the one before
-    keys: list[str] = []  # of the objects among them, where a value is due
-    due, place, again = "value", at, at + 1
-    while (match := _TOKEN.match(text, place)) and len(held) <= DEEPEST:
-        place, kind, said = match.end(), match.lastgroup, match[str(match.lastgroup)]
-        if kind == "string":
-            again = match.start("string") + 1  # a brace in what only looks like a string may begin one
-        value: Any = None
-        if said in ("{", "[") and "value" in due:
-            held.append({} if said == "{" else [])
-            due = "key or }" if said == "{" else "value or ]"
+    decoder, done = json.JSONDecoder(object_pairs_hook=_agreed), 0
+    for match in deque(re.finditer(r"\{", text), BRACES):
+        if match.start() < done:
             continue
-        if said in ("}", "]") and due.endswith(said):
-            value = held.pop()
-            if said == "}":
-                done.append(value)
-        elif said == ":" and due == ":":
-            due = "value"
+        try:
+            found, done = decoder.raw_decode(text, match.start())
+            yield from inside(found)
+        except (ValueError, RecursionError):
             continue
-        elif said == "," and due.startswith(","):
-            due = "key" if due.endswith("}") else "value"
-            continue
-        elif kind != "mark" and (kind == "string" if "key" in due else "value" in due):
-            try:
-                value = json.loads(said)
-            except ValueError:
-                break
-            if "key" in due:
-                keys.append(value)
-                due = ":"
-                continue
-        else:
-            break
-        if not held:
-            return done, place
-        if isinstance(held[-1], dict):
-            _put(held[-1], keys.pop(), value)
-        else:
-            held[-1].append(value)
-        due = ", or }" if isinstance(held[-1], dict) else ", or ]"
-    return done, again
 
 
 def objects_in(kept: Kept) -> list[dict[str, Any]]:
@@ -149,8 +115,9 @@ class Replies:
         unit: str,
     ) -> dict[str, Kept]:
         """The replies to prompts by their keys; what has no usable one yet is asked once more. A request that
-        is refused is a reply that cannot be used. Raises the endpoint's error where it has answered nothing,
-        or refuses REFUSALS in a row before it answers one."""
+        is refused is a reply that cannot be used; one that a busy judge did not get to has failed for BUSY,
+        and is not kept. Raises the endpoint's error where it has answered nothing, or refuses REFUSALS in a
+        row before it answers one."""
         to_ask = [
             key
             for key in prompts
@@ -158,6 +125,7 @@ class Replies:
         ]
         refused: list[Kept] = []  # kept back until the judge answers
         error: Exception | None = None
+        busy: Busy | None = None
         most, answers = REFUSALS if self.kept else 1, False
         with self.path.open("a", encoding="utf-8") as out:
             asked = self.judge.ask_texts([prompts[key] for key in to_ask], schema, name)
@@ -166,6 +134,9 @@ class Replies:
             ):
                 if isinstance(reply, Down):
                     raise reply
+                if isinstance(reply, Busy):
+                    busy = reply
+                    continue
                 if isinstance(reply, Exception):
                     refused.append({"key": to_ask[which], "failed": reason_of(reply)})
                     error = reply
@@ -175,7 +146,9 @@ class Replies:
             if error is not None and not answers and len(refused) >= most:
                 raise error
             self._keep(out, refused)
-        return {key: self.kept[key] for key in prompts}
+        if busy is not None and not answers:
+            raise busy
+        return {key: self.kept.get(key, {"key": key, "failed": BUSY}) for key in prompts}
 
     def _keep(self, out: Any, rows: list[Kept]) -> None:
         for row in rows:

@@ -313,25 +313,6 @@ def test_times_come_from_the_quote_with_their_units(items, reply, quote, answer,
         assert read["parsed"]["spans"] == (found if found == "none" else (tuple(found),))
 
 
-@pytest.mark.parametrize(
-    ("reply", "answer", "found"),
-    [
-        ("left edge 120, top 40, right edge 300, bottom 200", "[120, 40, 300, 200]", [[120, 40, 300, 200]]),
-        ("left edge 120, top 40, right edge 300, bottom 200", "[120, 40, 300, 250]", "not in the quote"),
-        ("left edge 120, top 40, right edge 300, bottom 200", "[120, 40, 300]", "no four numbers"),
-        ("left 120 px, top 40 px, right 300 px, bottom 200 px", "[120, 40, 300, 200]", "box_unit"),
-        ("(x, y, w, h): 120 and 40 and 300 and 200", "[120, 40, 300, 200]", "box_order"),
-        ("left 0.1, top 0.2, right 0.3, bottom 0.4", "[0.1, 0.2, 0.3, 0.4]", "box_unit"),
-    ],
-)
-def test_boxes_come_from_the_quote_in_the_suites_unit(items, reply, answer, found):
-    read = verdict(items["spatial"], reply, said(reply, answer))
-    if isinstance(found, str):
-        assert found in read
-    else:
-        assert read["parsed"]["boxes"] == found
-
-
 def test_classes_are_those_of_the_table(items):
     item = items["classification"]
     name = item.question.answer
