@@ -10,9 +10,8 @@ import yaml
 from bench import logs
 from bench.run_folder import USAGE, open_run, read_lines, unscored_lines
 from bench.score import Answers
-from bench.suite import Suite, load
+from bench.suite import Suite, load, load_run
 from bench.tasks import MISSING, PRIMARIES, READ_BY_JUDGE, UNSCORED
-from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 from tvad.common.places import public
@@ -37,8 +36,7 @@ def to_inspect(run: str | Path, out: str | Path) -> Path:
     their intervals."""
     run = Path(run)
     record, lines, metrics = open_run(run)
-    suite = config.build(Suite, record["suite"], str(run / "run.json"))
-    by_id = {item.id: item for item in load(suite)[1]}
+    by_id = {item.id: item for item in load_run(run, record)[1][1]}
     created = record.get("started", _iso(run.joinpath("run.json").stat().st_mtime)).replace("Z", "+00:00")
     left, samples = len(unscored_lines(run)), []
     spent = {(line["id"], line["attempt"]): line for line in read_lines(run / USAGE)}

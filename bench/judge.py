@@ -21,10 +21,9 @@ from bench.metrics.stats import mean_interval
 from bench.models.openai import OpenAiModel
 from bench.replies import ATTEMPTS, LONGEST, Kept, Replies, enclosed, key_of, name_of, objects, objects_in
 from bench.run_folder import open_run, write_json
-from bench.suite import Suite, load
+from bench.suite import load_run
 from bench.tasks import RATIONALE
 from tvad.answer import split
-from tvad.common import config
 from tvad.common.errors import InputError
 
 ASPECTS = ("classification", "key_object_and_action", "fluency", "informativeness", "factual_consistency")
@@ -128,7 +127,7 @@ def _rationales(run: Path) -> list[tuple[dict, str, str]]:
     record, lines, _ = open_run(run)
     if record["suite"].get("hidden"):
         raise InputError(f"{run}: the references of its suite are hidden; there is nothing to rate by")
-    _, items = load(config.build(Suite, record["suite"], str(run / "run.json")))
+    _, (_, items) = load_run(run, record)
     by_id = {item.id: item for item in items if item.task == RATIONALE}
     found = []
     for line in lines:

@@ -31,7 +31,7 @@ from bench.run_folder import (
     write_lines,
     write_record,
 )
-from bench.suite import Item, Suite, load, settled
+from bench.suite import Item, Suite, load_run, settled
 from bench.tasks import CIRCULAR, FAITHFULNESS, MISSING, TASKS, UNSCORED
 from tvad.answer.elements import elements
 from tvad.answer.numbers import is_number
@@ -239,7 +239,7 @@ def read_run(run: str | Path, judge: OpenAiModel | None) -> tuple[dict[str, Any]
     with locked(folder):
         before = _metrics(folder)
         lines = [by if UNSCORED in by else readings.by_rules(by) for by in answer_lines(folder / ANSWERS)]
-        samples, every = load(suite)
+        _, (samples, every) = load_run(run, record)
         by_id = {item.id: item for item in every}
         told = None
         if judge is not None:

@@ -17,10 +17,9 @@ from bench.pages import Section, number, plots, render
 from bench.pages.media import Reel
 from bench.run_folder import MAPS, open_run, read_maps, unscored_lines
 from bench.shown import class_means, in_words, kind_of, reference
-from bench.suite import Item, Loaded, Suite, load
+from bench.suite import Item, Loaded, load_run
 from bench.tasks import DIALOGUES, PRIMARIES, TASKS, heatmap
 from bench.unscored import told
-from tvad.common import config
 from tvad.common.files import write_whole
 from tvad.data.sample import Sample
 
@@ -233,7 +232,7 @@ def answers(run: Path, items: list[Item], lines: list[dict]) -> Section | None:
 
 def run_sections(run: Path, against: Path | None = None, loaded: Loaded | None = None) -> list[Section]:
     """What a page shows of a run; with `against`, compared with that earlier run. loaded: its suite's samples
-    and items, where they are at hand."""
+    and items, where they are at hand. Raises InputError where its data set has changed since."""
     record, lines, metrics = open_run(run)
     found: list[Section | None] = []
     if against:
@@ -254,14 +253,14 @@ def run_sections(run: Path, against: Path | None = None, loaded: Loaded | None =
     found.append(None if against else by_slices(run))
     found.append(costs(run, against))
     found += [without_looking(record.get("blind", {})), parsing(lines), grounding(lines)]
-    suite = config.build(Suite, record["suite"], str(run / "run.json"))
-    samples, items = loaded or load(suite)
+    samples, items = loaded or load_run(run, record)[1]
     found += [by_class(lines, samples), confusions(lines), curves(run), answers(run, items, lines)]
     return [section for section in found if section is not None]
 
 
 def write_report(run: str | Path, against: str | Path | None = None, loaded: Loaded | None = None) -> Path:
-    """Write RUN/report.html, as `run_sections` has it. Raises InputError for an unfinished run."""
+    """Write RUN/report.html, as `run_sections` has it. Raises InputError for an unfinished run, and for one whose
+    data set has changed since."""
     run = Path(run)
     record, _, _ = open_run(run)
     subtitle = (

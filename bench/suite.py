@@ -7,7 +7,8 @@ import math
 import re
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from bench.families import compared
 from bench.metrics.stats import Interval
@@ -306,6 +307,18 @@ def load(suite: Suite) -> Loaded:
             )
     resolve = reader_of(suite, every)
     return samples, [replace(item, reading=resolve(item.sample)) for item in items]
+
+
+def load_run(run: str | Path, record: dict[str, Any]) -> tuple[Suite, Loaded]:
+    """The suite of a run's `record` (run.json) and what it loads: the data that the run was asked about.
+    Raises InputError where the data set is another by now."""
+    suite = config.build(Suite, record["suite"], str(Path(run, "run.json")))
+    loaded = load(suite)
+    if (now := suite.digest(loaded[0])) != record["suite_hash"]:
+        raise InputError(
+            f"{run}: its data set has changed since: suite hash {record['suite_hash']}, now {now}"
+        )
+    return suite, loaded
 
 
 def check_pixels(suite: Suite, name: str, pixels: Budget) -> None:

@@ -507,3 +507,31 @@ def test_suites_that_hide_references_or_read_by_form_are_refused(plan, tmp_path,
         with pytest.raises(InputError, match=r"hidden|by form alone"):
             read_run(tmp_path / name, one.model())
     assert not one.seen
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["another reference", "a video is gone"])
+def test_a_run_whose_data_has_changed_since_is_neither_read_nor_rated_nor_shown(
+    plan, scenes, tmp_path, judge, lost, capsys
+):
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    out = tmp_path / "run"
+    score(predictions(plan, tmp_path / "a.jsonl"), replace(plan, data=str(data)), out)
+    (table,) = data.glob("*.jsonl")
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    asked = next(q for row in rows for q in row["questions"] if q["kind"] == "mcq")
+    asked["answer"] = "B" if asked["answer"] == "A" else "A"
+    table.write_text("".join(json.dumps(row) + "\n" for row in (rows[:-1] if lost else rows)))
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    one = judge(honest)
+    for command in (
+        ["read", str(out)],
+        ["read", str(out), "--judge", f"openai:{one.spec}"],
+        ["judge", str(out), "--judge", f"openai:{one.spec}"],
+        ["report", str(out)],
+        ["export", str(out), "--out", str(tmp_path / "log.json")],
+    ):
+        with pytest.raises(InputError, match=r"run: its data set has changed since: suite hash \w+, now \w+"):
+            main(command)
+    assert not one.seen and not (tmp_path / "log.json").exists()
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
