@@ -21,7 +21,7 @@ from tvad.common.text import whole
 
 ATTEMPTS = 3  # at a usable reply, one a call
 MOST = 1 << 14  # characters of a reply that are read, its last
-LONGEST = 6000  # characters of a text that a judge is shown, its first
+LONGEST = 6000  # characters of a text that a judge is shown
 REFUSALS = 8  # requests in a row, before any answer, after which the endpoint is at fault
 DEEPEST = 50  # objects and lists inside one another
 _TOKEN = re.compile(
@@ -32,9 +32,11 @@ FOLDER = "judge"  # of a run's folder
 Kept = dict[str, Any]  # {"key", "reply", "cut" where it is not whole}, or {"key", "failed"}
 
 
-def enclosed(text: str) -> str:
-    """A text as it stands between <<<NAME and NAME>>>, marks that cannot be closed from inside."""
-    return whole(text).replace("<<<", "< < <").replace(">>>", "> > >")[:LONGEST]
+def enclosed(text: str, end: bool = False) -> str:
+    """The first LONGEST characters of a text, with `end` the last, as they stand between <<<NAME and NAME>>>,
+    marks that cannot be closed from inside."""
+    text = whole(text).replace("<<<", "< < <").replace(">>>", "> > >")
+    return text[-LONGEST:] if end else text[:LONGEST]
 
 
 def key_of(prompt: str) -> str:

@@ -259,8 +259,8 @@ def run_sections(run: Path, against: Path | None = None, loaded: Loaded | None =
 
 
 def write_report(run: str | Path, against: str | Path | None = None, loaded: Loaded | None = None) -> Path:
-    """Write RUN/report.html, as `run_sections` has it. Raises InputError for an unfinished run, and for one whose
-    data set has changed since."""
+    """Write RUN/report.html, as `run_sections` has it. Raises InputError for an unfinished run,
+    and for one whose data set has changed since."""
     run = Path(run)
     record, _, _ = open_run(run)
     subtitle = (

@@ -2,6 +2,7 @@
 its own. The judge is a scripted endpoint on loopback."""
 
 import json
+import random
 import re
 import shutil
 import threading
@@ -150,7 +151,7 @@ def test_what_rules_cannot_read_a_judge_does_and_the_share_stands_beside(scored,
     assert now["mcq.read_by_judge"] == pytest.approx(count / len(of_mcq))
     assert not any(name.startswith("mcq.unread_") for name in now)
     out = capsys.readouterr().out
-    note = f"{count} of {len(of_mcq)} answers read by the judge {one.spec} (prompt 1)"
+    note = f"{count} of {len(of_mcq)} answers read by the judge {one.spec} (prompt 2)"
     assert f"mcq.read_by_judge: {note}" in out.replace("mcq.accuracy, ", "") or note in out
     row = json.loads((scored / "metrics.json").read_text())["mcq.accuracy"]
     assert note in row["note"] and row["low"] < 1
@@ -196,7 +197,10 @@ def cheat(quote):
         (lambda reply: "", "an answer without a quote"),
         (lambda reply: "...", "an answer without a quote"),
         (lambda reply: "The answer is stated here", "quotes what is not in the answer"),
-        (lambda reply: reply.upper(), "quotes what is not in the answer"),
+        (lambda reply: reply[:-2], "quotes what is not in the answer"),
+        (lambda reply: reply.upper(), "says what the quoted words do not state"),
+        (lambda reply: "I", "says what the quoted words do not state"),
+        (lambda reply: "o", "quotes what is not in the answer"),
     ],
 )
 def test_a_judge_that_answers_in_the_models_place_is_not_read(plan, tmp_path, judge, quote, why):
@@ -258,13 +262,14 @@ def verdict(item, reply, kept):
     ],
 )
 def test_a_reply_that_cannot_be_used_reads_nothing(items, kept, words):
-    assert words in verdict(items["mcq"], "I say the third of them.", kept)
+    assert words in verdict(items["mcq"], "I say the third of the list.", kept)
 
 
 def test_a_reply_is_read_around_words_and_the_last_one_counts(items):
-    text = "I say the  third\nof them."
-    found = verdict(items["mcq"], text, f"Sure: {said('them', 'A')} no, ```{said('the third of', 'c')}```")
-    assert found["read"] == ["C"] and "unread" not in found and found["read_by"]["quote"] == "the third of"
+    text = "I say the  third\nof the list."
+    quote = "The third of the list"
+    found = verdict(items["mcq"], text, f"Sure: {said('list', 'A')} no, ```{said(quote, 'c')}```")
+    assert found["read"] == ["C"] and "unread" not in found and found["read_by"]["quote"] == quote
     none = verdict(items["mcq"], text, said("", "Not stated."))
     assert none["unread"] == "several" and "rules" not in none["read_by"]
 
@@ -288,6 +293,16 @@ def test_an_answer_cannot_close_its_marks_nor_speak_for_the_judge(items):
         ("It sets in at frame 30, over by 70.", "frame 30, over by 70", "30 to 70", "without the units"),
         ("minutes 3, 7 of it", "minutes 3, 7", "3 to 7", "without the units"),
         ("Not a thing goes on in it.", "Not a thing goes on", "none", "none"),
+        ("Not a thing goes on in it.", "in it", "none", "do not state"),
+        ("Not a thing goes on until somebody falls.", "Not a thing goes on", "none", "do not state"),
+        ("Not a thing goes on up to 0:03.", "Not a thing goes on", "none", "leaves open"),
+        ("2 minutes, it is over at 4 minutes.", "2 minutes, it is over at 4", "2 to 4", "without the units"),
+        ("I see 2 people and 4 cars.", "2 people and 4 cars", "2 s to 4 s", "without the units"),
+        ("I see 2 people and 4 cars.", "2 people and 4 cars", "2 to 4", "without the units"),
+        ("I see two people and four cars.", "two people and four cars", "2 s to 4 s", "without the units"),
+        ("Between 1 and 3 people walk, hmm.", "Between 1 and 3", "1 to 3", "without the units"),
+        ("Look at frames 2 and 4", "2 and 4", "2 s to 4 s", "without the units"),
+        ("It is not seen at 0:01, not at 0:03.", "0:01, not at 0:03", "0:01 to 0:03", "not in the quote"),
     ],
 )  # fmt: skip
 def test_times_come_from_the_quote_with_their_units(items, reply, quote, answer, found):
@@ -321,9 +336,20 @@ def test_classes_are_those_of_the_table(items):
     item = items["classification"]
     name = item.question.answer
     assert f"Classes: {', '.join(item.reading.classes)}" in reader.prompt_of(item, "x")
-    found = verdict(item, "what they call such a thing", said("such a thing", name))
-    assert found["scores"]["accuracy"] == 1.0 and found["labels"] == [name, name]
+    assert "do not state" in verdict(item, "what they call such a thing", said("such a thing", name))
     assert "nothing_named" in verdict(item, "such a thing", said("such a thing", "Levitation"))
+    table = {"Robbery": [], "RoadAccident": ["car crash"], "Normal": []}
+    robbed = replace(
+        item,
+        question=replace(item.question, answer="Robbery"),
+        reading=replace(item.reading, classes=table),
+    )
+    reply = "He robs the clerk, no accident of any sort."
+    found = verdict(robbed, reply, said("robs the clerk", "Robbery"))
+    assert found["scores"]["accuracy"] == 1.0 and found["labels"] == ["Robbery", "Robbery"]
+    assert "do not state" in verdict(robbed, reply, said("the clerk", "Robbery"))
+    assert "leaves open" in verdict(robbed, reply, said("accident", "RoadAccident"))
+    assert "leaves open" in verdict(robbed, "He robs it, then the cars crash.", said("robs", "Robbery"))
 
 
 def test_a_killed_command_goes_on_and_asks_nothing_twice(scored, judge, monkeypatch):
@@ -373,7 +399,7 @@ def test_another_judge_takes_the_place_of_the_first(scored, judge):
     assert values(scored)["mcq.accuracy"] < 1
     assert {readings.shown_to(line) for line in lines_of(scored)} == {
         None,
-        f"{other.spec.replace('judge@', 'other@')} (prompt 1)",
+        f"{other.spec.replace('judge@', 'other@')} (prompt 2)",
     }
 
 
@@ -535,3 +561,119 @@ def test_a_run_whose_data_has_changed_since_is_neither_read_nor_rated_nor_shown(
             main(command)
     assert not one.seen and not (tmp_path / "log.json").exists()
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+
+
+VAGUEST = (
+    "I cannot tell from these frames.",
+    "A notable clip.",
+    "Well, there is a great deal to be seen here; one would need to see it once more.",
+    "It could be A, B, C or D. All of {options} are possible.",
+    "The options are: A: {a}. B: {b}. C: {c}. D: {d}. I have looked at each of them.",
+    "Was it the first option, the second option, the third option or the fourth option?",
+    "Is it normal? Is there an anomaly? No idea, yes or no.",
+    "I was asked whether there is an anomaly or whether all is normal.",
+    "I looked for anything strange, as one does, and for a peaceful scene.",
+    "2 people, 4 cars, 10 trees and 120 leaves; frames 3 to 9 of 25 are sharp, at 30 fps.",
+    "Sommige dingen zijn niet te zeggen; 我看不清楚。 Қалай?",
+    "The second man came at the third hour in the first snow of the year.",
+)
+
+
+def test_a_judge_that_knows_what_is_right_earns_nothing_by_any_piece_of_an_answer_that_does_not_say_it(plan):
+    draw = random.Random(5)
+    tasks = ["mcq", "judgement", "temporal", "classification"]
+    _, items = suite.load(replace(plan, tasks=tasks))
+    seen = dict.fromkeys(tasks, 0)
+    for item in items:
+        seen[item.task] += 1
+        if seen[item.task] > 8:
+            continue
+        right = item.question.answer
+        if item.task == "temporal":
+            spans = item.question.spans
+            right = "none" if isinstance(spans, str) else ", ".join(f"{a} s to {b} s" for a, b in spans)
+        options = item.question.options or ("this", "that", "it", "more")
+        told = dict(zip("abcd", options, strict=False), options=", ".join(options))
+        for vague in VAGUEST:
+            reply = vague.format(**{"c": "c", "d": "d"} | told)
+            if "unread" not in reader.score_item(item, reply):
+                continue  # rules read it: no judge is asked
+            words = reply.split()
+            quotes = {reply, *words}
+            for _ in range(40):
+                a, b = sorted(draw.sample(range(len(reply) + 1), 2))
+                first, last = sorted(draw.sample(range(len(words) + 1), 2))
+                quotes |= {reply[a:b], " ".join(words[first:last])}
+            for quote in quotes:
+                assert isinstance(verdict(item, reply, said(quote, right)), str), (item.task, reply, quote)
+    assert all(seen.values())
+
+
+@pytest.mark.parametrize(
+    ("reply", "quote", "found"),
+    [
+        ("I take the second of the list.", "second of the list", "B"),
+        ("My pick: option number two", "option number two", "B"),
+        ("The second-to-last option", "last option", "do not state"),
+        ("Not the second option", "the second option", "do not state"),
+        ("The second option or the third option", "the second option", "leaves open"),
+        ("The second man", "The second man", "do not state"),
+        ("A man was seen running across the wide road", "man was seen running across", "B"),
+        ("No man is running across", "man is running across", "do not state"),
+        ("Somebody runs", "Somebody runs", "do not state"),
+        ("A car stands and a man is running", "a man is running", "leaves open"),
+        ("C’est là: the sécond", "sécond", "do not state"),
+    ],
+)
+def test_an_option_is_named_by_the_quote(items, reply, quote, found):
+    options = ("A car stands still", "A man running past", "A dog", "Nobody at all")
+    item = replace(items["mcq"], question=replace(items["mcq"].question, options=options, answer="B"))
+    read = verdict(item, reply, said(quote, "B"))
+    assert found in (read if isinstance(read, str) else read["read"]), read
+
+
+def test_accents_and_case_of_a_quote_do_not_matter(items):
+    found = verdict(items["mcq"], "Voil\u00e0: OPTION\ntwo", said("voila\u0300: option two", "B"))
+    assert found["read"] == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "quote", "answer", "found"),
+    [
+        ("People go about as they should.", "as they should", "no", "no"),
+        ("People go about as they should.", "People go about", "no", "do not state"),
+        ("People go about as they should.", "as they should", "yes", "leaves open"),
+        ("Weird things to see here.", "Weird things", "yes", "yes"),
+        ("There is nothing remarkable to see.", "nothing remarkable", "no", "no"),
+        ("Notable, and a denial.", "Not", "no", "not in the answer"),
+        ("Weird, but business as usual.", "Weird", "yes", "leaves open"),
+    ],
+)
+def test_a_yes_or_no_has_its_meaning_in_the_quote(plan, reply, quote, answer, found):
+    item = next(item for item in suite.load(plan)[1] if item.task == "judgement")
+    read = verdict(item, reply, said(quote, answer))
+    assert found in (read if isinstance(read, str) else read["read"]), read
+
+
+def test_numbers_come_from_the_quote_with_their_units(items):
+    asked = replace(items["classification"], question=replace(items["classification"].question, answer="3"))
+    reply = "Three of them, as far as I see."
+    assert verdict(asked, reply, said("Three of them", "3"))["scores"]["accuracy"] == 1.0
+    assert "do not state" in verdict(asked, reply, said("of them", "3"))
+    assert "do not state" in verdict(asked, "Three cars, two people.", said("Three cars", "3"))
+    assert "do not state" in verdict(asked, "Three minutes of it.", said("Three minutes", "3"))
+
+
+def test_of_a_long_answer_the_end_is_shown_and_that_is_told(plan, tmp_path, judge, capsys):
+    long = "word " * 1500 + "So I take the second of the list."
+    score(predictions(plan, tmp_path / "a.jsonl", 10**6, [("mcq", long)]), plan, tmp_path / "run")
+    one = judge(honest)
+    assert main(["read", str(tmp_path / "run"), "--judge", f"openai:{one.spec}"]) == 0
+    (body,) = one.seen
+    prompt = body["messages"][0]["content"]
+    assert shown(prompt) == long[-6000:] and f"the first {len(long) - 6000} are left out" in prompt
+    assert json.loads((tmp_path / "run/run.json").read_text())["reader"]["cut"] == 1
+    assert "1 of them by their last 6000 characters" in capsys.readouterr().out
+    first = next(line for line in lines_of(tmp_path / "run") if line["task"] == "mcq")
+    assert first["read"] == ["B"]
+    assert "left out" not in reader.prompt_of(suite.load(plan)[1][0], "short")

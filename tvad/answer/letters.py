@@ -13,6 +13,7 @@ from tvad.answer.statements import (
     MOST,
     NEAR,
     NOUN,
+    Group,
     Mention,
     Rank,
     Read,
@@ -117,6 +118,16 @@ def options_named(text: str, options: Sequence[str]) -> set[str]:
     text = plain(text)
     groups = weighed(text, _texts_in(text, texts), _BEFORE)
     return {key for group in groups if group.rank is not Rank.DENIED for key in group.keys}
+
+
+def options_in(text: str, options: Sequence[str], further: Sequence[Mention]) -> list[Group]:
+    """All that a text says of the options, by letter, by text and by `further` mentions, however it is
+    meant (`Group.rank`)."""
+    texts = dict(zip(LETTERS, options, strict=False))
+    text = plain(text)
+    named = _texts_in(text, texts)
+    own = _joined(text, _letters_in(text, texts, named), named)
+    return weighed(text, sorted([*own, *further]), _BEFORE)
 
 
 def _of_table(text: str, texts: Mapping[str, str]) -> Read | None:

@@ -220,7 +220,7 @@ _DEFECTS = {
 }
 
 
-def _at(time: Item, timing: Timing) -> float | None:
+def seconds_of(time: Item, timing: Timing) -> float | None:
     """Seconds of one time; None where its unit needs a clock that is not known."""
     if time.unit in (None, "clock"):
         return time.value
@@ -247,7 +247,7 @@ def _seconds(said: Said, timing: Timing | None) -> tuple[Span | Literal["none"] 
         end = replace(end, unit=start.unit)  # "frames 40 to 90"
     if start.doubtful or end.doubtful:
         return None, ["malformed_span"]  # "1,000 s"
-    a, b = _at(start, timing), _at(end, timing)
+    a, b = seconds_of(start, timing), seconds_of(end, timing)
     if a is None or b is None:
         return None, [_DEFECTS[(start if a is None else end).unit or "bad"]]
     if said.back:

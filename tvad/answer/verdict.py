@@ -201,7 +201,7 @@ def _read(text: str) -> Read:
     bare = re.sub(r"[\W_]+", "", text)
     if bare in ("0", "1"):
         return Read((YES if bare == "1" else NO,))
-    claims = _claims(text)
+    claims = claims_in(text)
     groups = corrected(
         text, sorted([*weighed(text, _tokens(text), _BEFORE, ticked=False), *claims], key=lambda g: g.start)
     )
@@ -248,8 +248,9 @@ def _not_left_open(text: str, claims: list[re.Match[str]]) -> list[re.Match[str]
     return [claim for n, claim in enumerate(claims) if n not in left_open]
 
 
-def _claims(text: str) -> list[Group]:
-    """Where something is called an anomaly or normal, as yes or no: denied, the other way round."""
+def claims_in(text: str) -> list[Group]:
+    """Where a text (`script.plain`) calls something an anomaly or normal, as yes or no: denied, the other way
+    round."""
     found = []
     for match in _not_left_open(text, list(deque(_CLAIM.finditer(text), maxlen=MOST))):
         start, end = match.span()
