@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from bench.exchange_commands import UNASKED, Form
 from bench.suite import Loaded, Suite
 from bench.tasks import UNSCORED
-from tvad.common import cli, config
+from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
@@ -105,11 +105,12 @@ def retry(run: str, /, concurrency: int | None = None, cache: Annotated[str | No
     Example:
         bench retry runs/tiny-greedy
     """
+    from bench import suite as suites
     from bench.run_folder import read_record
     from bench.score import PREDICTIONS
 
     record = read_record(run)
-    suite = config.build(Suite, record["suite"], f"{run}/run.json")
+    suite = suites.suite_of(run, record)
     if (model := record["model"]).startswith(PREDICTIONS):
         raise InputError(
             f"{run}: holds no run of a model ({model}); what is missing is asked where it was made"

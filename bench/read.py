@@ -31,11 +31,10 @@ from bench.run_folder import (
     write_lines,
     write_record,
 )
-from bench.suite import Item, Suite, load_run, settled
+from bench.suite import Item, load_run, settled, suite_of
 from bench.tasks import CIRCULAR, FAITHFULNESS, MISSING, TASKS, UNSCORED
 from tvad.answer.elements import elements
 from tvad.answer.numbers import is_number
-from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.lock import locked
 from tvad.data.questions import LETTERS
@@ -218,7 +217,7 @@ def read_run(run: str | Path, judge: OpenAiModel | None) -> tuple[dict[str, Any]
     written."""
     folder = Path(run)
     record = read_record(folder)
-    suite = config.build(Suite, record["suite"], f"{run}/run.json")
+    suite = suite_of(run, record)
     if suite.hidden:
         raise InputError(
             f"{run}: the references of its suite are hidden: nothing of it is read or scored here"
@@ -304,7 +303,7 @@ def _judged(
     found, reasons, again, stated = list(lines), Counter[str](), 0, 0
     for place, (item, reply, key) in asked.items():
         if kept[key].get("failed") == BUSY:  # it was shown to nobody
-            reasons[BUSY] += 1
+            reasons[f"refused ({BUSY})"] += 1
             again += 1
             continue
         try:

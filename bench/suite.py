@@ -32,6 +32,7 @@ from tvad.data.vau_bench import is_table, read_csv
 from tvad.data.video import MAX_FRAMES, RATE, Budget, check_sampling
 from tvad.prompts import STYLES, VAU_R1_CLASSES
 
+STATED = "the suite's reading.boxes"  # who says the unit of boxes, in a record
 # Tasks that ask once more what others have asked: only where they are named.
 AGAIN = (CIRCULAR, FAITHFULNESS, *(task for task in DIALOGUES if task != DIALOGUE_TURN))
 
@@ -309,10 +310,19 @@ def load(suite: Suite) -> Loaded:
     return samples, [replace(item, reading=resolve(item.sample)) for item in items]
 
 
+def suite_of(run: str | Path, record: dict[str, Any]) -> Suite:
+    """Of a run's `record` (run.json). Raises InputError for one that cannot be read."""
+    suite = config.build(Suite, record["suite"], str(Path(run, "run.json")))
+    family = record.get("family", {})
+    if family and family.get("source") != STATED:  # of a record from before the unit could be left open
+        return replace(suite, reading=replace(suite.reading, boxes=None))
+    return suite
+
+
 def load_run(run: str | Path, record: dict[str, Any]) -> tuple[Suite, Loaded]:
     """The suite of a run's `record` (run.json) and what it loads: the data that the run was asked about.
     Raises InputError where the data set is another by now."""
-    suite = config.build(Suite, record["suite"], str(Path(run, "run.json")))
+    suite = suite_of(run, record)
     loaded = load(suite)
     if (now := suite.digest(loaded[0])) != record["suite_hash"]:
         raise InputError(

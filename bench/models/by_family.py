@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bench.models.families import Known
-from bench.suite import Item, Suite
+from bench.suite import STATED, Item, Suite
 from tvad.answer import Reading
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
@@ -60,5 +60,5 @@ def record(suite: Suite, known: Known) -> dict[str, Any]:
     """What run.json holds of it."""
     found = {"name": known.name, "by": known.by, **asdict(known.family)}
     if suite.reading.boxes:
-        found |= {"boxes": suite.reading.boxes, "source": "the suite's reading.boxes"}
+        found |= {"boxes": suite.reading.boxes, "source": STATED}
     return found

@@ -119,6 +119,19 @@ def test_a_suite_that_states_the_protocols_unit_is_the_same_data_but_another_que
         run(saying(stock, lambda request: ""), "hf:stock", stated, tmp_path / "run")
 
 
+def test_a_run_from_before_the_unit_could_be_left_open_is_asked_again_as_it_was(stock, plan, tmp_path):
+    """`bench retry` takes the suite from the record, where permille then stood for nothing."""
+    run(saying(stock, lambda request: "<answer>x</answer>"), "hf:stock", plan, tmp_path / "run")
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert suites.suite_of("run", record).reading.boxes is None
+    record["suite"]["reading"]["boxes"] = "permille"
+    assert suites.suite_of("run", record).reading.boxes is None
+    record["family"] |= {"boxes": "permille", "source": suites.STATED}
+    assert suites.suite_of("run", record).reading.boxes == "permille"
+    del record["family"]  # from before families: every family was asked in it
+    assert suites.suite_of("run", record).reading.boxes == "permille"
+
+
 def test_ours_is_of_its_own_family():
     assert HfModel.open(str(SHIPPED)).known.name == "tvad"
 

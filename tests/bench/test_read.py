@@ -1,6 +1,7 @@
 """A judge model reads what rules could not: it finds an answer in the words or none, and never gives one of
 its own. The judge is a scripted endpoint on loopback."""
 
+import hashlib
 import json
 import random
 import re
@@ -218,6 +219,34 @@ def test_a_judge_that_answers_in_the_models_place_is_not_read(plan, tmp_path, ju
     assert len(one.seen) == 3
     now = values(tmp_path / "run")
     assert now.pop("mcq.read_by_judge") == 0.0 and now == before
+
+
+def test_what_a_busy_judge_did_not_get_to_was_shown_to_nobody(plan, tmp_path, judge):
+    """However often it had no time; what it has time for later is read as if it had been so at once."""
+    few = replace(plan, tasks=["mcq"])
+    for name in ("a", "b"):
+        score(predictions(few, tmp_path / "answers.jsonl"), few, tmp_path / name)
+    busy = True
+
+    def says(prompt):
+        first = int(hashlib.sha256(prompt.encode()).hexdigest(), 16) % 2
+        return 429 if busy and first else honest(prompt)
+
+    one = judge(says)
+    for _ in range(4):
+        told, _ = read_run(tmp_path / "a", one.model())
+        assert 0 < told["again"] < told["shown"] and told["unusable"] == {
+            "refused (no time for it)": told["again"]
+        }
+    lines = [json.loads(line) for line in (tmp_path / "a/samples.jsonl").read_text().splitlines()]
+    assert sum("unread" in line and "judge" not in line.get("read_by", {}) for line in lines) == told["again"]
+    busy = False
+    told, _ = read_run(tmp_path / "a", one.model())
+    read_run(tmp_path / "b", judge(honest).model())
+    assert told["again"] == 0 and values(tmp_path / "a") == values(tmp_path / "b")
+    busy = True
+    with pytest.raises(InputError, match="answered 429"):  # it answers nothing at all
+        read_run(tmp_path / "b", judge(lambda prompt: 429).model())
 
 
 @pytest.fixture
@@ -473,7 +502,10 @@ def test_a_resumed_run_keeps_readings_and_names_what_was_shown_to_no_judge(plan,
 def test_figures_by_slice_and_of_odds_and_maps_stay(scenes, tmp_path, judge):
     sliced = suite.read(
         str(ROOT / "configs/bench/scenes.yaml"),
-        ["--data", str(scenes), "--tasks", "[mcq, heatmap]", "--resamples", "20", "--slices", "[class]"],
+        [
+            *("--data", str(scenes), "--tasks", "[mcq, heatmap]", "--resamples", "20", "--slices", "[class]"),
+            *("--odds", "true"),
+        ],
     )
     run(Odd("oracle"), "m", sliced, tmp_path / "run")
     before = values(tmp_path / "run")
@@ -481,7 +513,8 @@ def test_figures_by_slice_and_of_odds_and_maps_stay(scenes, tmp_path, judge):
     read_run(tmp_path / "run", judge(honest).model())
     now = values(tmp_path / "run")
     of_maps = {name: value for name, value in before.items() if name.startswith("heatmap.")}
-    assert of_maps and of_maps == {name: now[name] for name in of_maps}
+    of_maps |= {"mcq.odds_accuracy": before["mcq.odds_accuracy"]}
+    assert of_maps == {name: now[name] for name in of_maps}
     kept = json.loads((tmp_path / "run/slices.json").read_text())["metrics"]
     assert all("read by a judge" in row["note"] and row["value"] == 1.0
                for name, row in kept.items() if name.startswith("mcq."))  # fmt: skip
