@@ -1,7 +1,6 @@
 """A judge model reads what rules could not: it finds an answer in the words or none, and never gives one of
 its own. The judge is a scripted endpoint on loopback."""
 
-import hashlib
 import json
 import random
 import re
@@ -226,27 +225,25 @@ def test_what_a_busy_judge_did_not_get_to_was_shown_to_nobody(plan, tmp_path, ju
     few = replace(plan, tasks=["mcq"])
     for name in ("a", "b"):
         score(predictions(few, tmp_path / "answers.jsonl"), few, tmp_path / name)
-    busy = True
+    busy, met = True, []
 
     def says(prompt):
-        first = int(hashlib.sha256(prompt.encode()).hexdigest(), 16) % 2
-        return 429 if busy and first else honest(prompt)
+        met.extend({prompt} - {*met})
+        return 429 if busy and met.index(prompt) % 2 else honest(prompt)
 
     one = judge(says)
+    told, _ = read_run(tmp_path / "a", one.model())
+    assert 0 < told["again"] < told["shown"]
+    assert told["unusable"] == {"refused (no time for it)": told["again"]}
     for _ in range(4):
-        told, _ = read_run(tmp_path / "a", one.model())
-        assert 0 < told["again"] < told["shown"] and told["unusable"] == {
-            "refused (no time for it)": told["again"]
-        }
+        with pytest.raises(InputError, match="answered 429"):  # it answers nothing more
+            read_run(tmp_path / "a", one.model())
     lines = [json.loads(line) for line in (tmp_path / "a/samples.jsonl").read_text().splitlines()]
     assert sum("unread" in line and "judge" not in line.get("read_by", {}) for line in lines) == told["again"]
     busy = False
     told, _ = read_run(tmp_path / "a", one.model())
     read_run(tmp_path / "b", judge(honest).model())
     assert told["again"] == 0 and values(tmp_path / "a") == values(tmp_path / "b")
-    busy = True
-    with pytest.raises(InputError, match="answered 429"):  # it answers nothing at all
-        read_run(tmp_path / "b", judge(lambda prompt: 429).model())
 
 
 @pytest.fixture
@@ -465,6 +462,9 @@ class Odd(Baseline):
 
     def heatmaps(self, frames):
         return Baseline("centre").heatmaps(frames)
+
+    def odds(self, requests, opening, choices):
+        return [[float(-n) for n, _ in enumerate(options)] for options in choices]
 
     def sample(self, requests, sampling):
         found = super().sample(requests, sampling)
