@@ -183,10 +183,9 @@ def agreement(one: Sequence[Rating], other: Sequence[Rating]) -> dict[str, dict[
     return found
 
 
-def judge_run(run: str | Path, specs: list[str]) -> dict:
+def judge_run(run: str | Path, judges: Sequence[OpenAiModel]) -> dict:
     """Rate by one or two judges; writes RUN/judge.json: judges, prompt version, per judge the means with
     intervals and how many replies could not be used, by reason, and for two judges their agreement."""
-    judges = [OpenAiModel(spec.removeprefix("openai:")) for spec in specs]
     ratings = [rate(run, judge) for judge in judges]
     result: dict = {"prompt_version": VERSION, "judges": []}
     for judge, some in zip(judges, ratings, strict=True):

@@ -320,7 +320,8 @@ def _judged(
         found[place] = line_of(lines[place], item, by, Reading())
     cut = sum(is_cut(reply) for _, reply, _ in asked.values())
     counts = {"shown": len(asked), "read": stated, "cut": cut, "empty": empty, "again": again}
-    return found, {**by, **TOLD, **counts, "unusable": dict(reasons)}
+    told = {key: value for key, value in {**TOLD, **judge.extra_body}.items() if value is not None}
+    return found, {**by, **told, **counts, "unusable": dict(reasons)}
 
 
 def table(told: dict[str, Any]) -> str:

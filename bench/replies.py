@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bench.models.base import Busy, Completion, Down
 from bench.models.openai import OpenAiModel
+from bench.models.options import ModelOptions
 from bench.run_folder import read_lines, write_lines
 from bench.unscored import reason_of
 from tvad.answer import split
@@ -41,8 +42,15 @@ def key_of(prompt: str) -> str:
     return hashlib.sha256(prompt.encode()).hexdigest()
 
 
+def opened(spec: str, options: ModelOptions) -> OpenAiModel:
+    """The judge openai:NAME@URL. Raises InputError for what is none, and for an option that it has not."""
+    return OpenAiModel(spec.removeprefix("openai:"), **options.given)
+
+
 def name_of(judge: OpenAiModel) -> str:
-    return f"{judge.model}@{judge.url}"
+    """What its readings and ratings are pinned to: with what every request of it says besides."""
+    more = json.dumps(judge.extra_body, sort_keys=True, allow_nan=False) if judge.extra_body else ""
+    return f"{judge.model}@{judge.url}{more}"
 
 
 def _agreed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -101,8 +101,7 @@ def test_judges_are_cached_and_compared(plan, tmp_path, endpoint):
         reply("{broken"),
         *[reply(json.dumps(GOOD | {"fluency": n % 11})) for n in range(count)],
     ]
-    specs = [f"openai:a@{endpoint.url}", f"openai:b@{endpoint.url}"]
-    model = OpenAiModel(specs[0][7:], concurrency=1)
+    model, other = (OpenAiModel(f"{name}@{endpoint.url}", concurrency=1) for name in "ab")
     first = judge.rate(tmp_path, model)
     unique = len(endpoint.seen)
     body = endpoint.seen[0][2]
@@ -115,7 +114,7 @@ def test_judges_are_cached_and_compared(plan, tmp_path, endpoint):
     endpoint.replies = []
     assert all(r.rating for r in judge.rate(tmp_path, model)) and len(endpoint.seen) == unique + 2
     endpoint.replies = [reply(json.dumps(GOOD | {"fluency": n % 11})) for n in range(count)]
-    result = judge.judge_run(tmp_path, specs)
+    result = judge.judge_run(tmp_path, [model, other])
     kept = json.loads((tmp_path / "judge.json").read_text())
     assert kept == json.loads(json.dumps(result)) and kept["prompt_version"] == judge.VERSION
     assert kept["judges"][0]["unusable"] == {}

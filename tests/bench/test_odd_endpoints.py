@@ -266,7 +266,7 @@ def test_who_says_nothing_gains_nothing(plan, endpoint, tmp_path):
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     score(tmp_path / "answers.jsonl", plan, tmp_path / "out")
     endpoint.replies = [reply_of(GOOD), choice(content="There is no description.")]
-    result = judge.judge_run(tmp_path / "out", [f"openai:a@{endpoint.url}"])
+    result = judge.judge_run(tmp_path / "out", [OpenAiModel(f"a@{endpoint.url}")])
     (found,) = result["judges"]
     assert (found["rated"], found["empty"], found["unusable"]) == (len(items), len(items) - 1, {})
     assert found["metrics"]["fluency"]["value"] == pytest.approx(7 / len(items)) and len(endpoint.seen) == 1

@@ -246,6 +246,25 @@ def test_what_a_busy_judge_did_not_get_to_was_shown_to_nobody(plan, tmp_path, ju
     assert told["again"] == 0 and values(tmp_path / "a") == values(tmp_path / "b")
 
 
+def test_what_a_judge_is_told_besides_is_part_of_its_name(scored, judge, capsys):
+    """One that bears no temperature, as reasoning models do not."""
+    one = judge(honest)
+    command = ["read", str(scored), "--judge", f"openai:{one.spec}"]
+    assert main([*command, "--extra_body", "{temperature: null, top_k: 1}", "--retries", "0"]) == 0
+    assert one.seen and all(body["top_k"] == 1 and "temperature" not in body for body in one.seen)
+    told = json.loads((scored / "run.json").read_text())["reader"]
+    assert told["judge"] == one.spec + '{"temperature": null, "top_k": 1}'
+    assert told["top_k"] == 1 and told["max_tokens"] == 1024 and "temperature" not in told
+    asked = len(one.seen)
+    assert main(command) == 0 and len(one.seen) == 2 * asked, "another judge has replied to nothing yet"
+    for more, words in (
+        (["--judge", f"openai:{one.spec}", "--dtype", "float32"], "--dtype: bench read does nothing by it"),
+        (["--timeout", "3"], "--timeout: of a judge, which --judge names"),
+    ):
+        with pytest.raises(InputError, match=words):
+            main(["read", str(scored), *more])
+
+
 @pytest.fixture
 def items(plan):
     found = suite.load(replace(plan, tasks=["mcq", "temporal", "spatial", "classification"]))[1]
