@@ -612,6 +612,7 @@ VAGUEST = (
 )
 
 
+@pytest.mark.slow
 def test_a_judge_that_knows_what_is_right_earns_nothing_by_any_piece_of_an_answer_that_does_not_say_it(plan):
     draw = random.Random(5)
     tasks = ["mcq", "judgement", "temporal", "classification"]

@@ -315,6 +315,7 @@ def lines_of_whole(folder):
     return [json.loads(line) for line in text[: text.rfind("\n")].splitlines()]
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_what_its_answers_cost(endpoint, plan, tmp_path):
     """A real one, by SIGKILL, at an endpoint that takes its time."""
     handler = endpoint.server.RequestHandlerClass

@@ -88,9 +88,8 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "names", [["zero", "b"], pytest.param(["zero", "one", "a", "b"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["zero", "b"], ["zero", "one", "a", "b"]])
 def test_two_processes_train_a_curriculum_as_one(names, checkpoint, scenes, tmp_path):
     def plan(accumulate, out):
         chosen = [stage for stage in stages(scenes, accumulate) if stage.name in names]
