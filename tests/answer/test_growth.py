@@ -309,8 +309,10 @@ def growth(read, of) -> float:
         if length > MOST:
             return 0.0
     found = []
-    for rounds in (1, 3, 3, 3, 5, 5):
-        found.append(seconds(read, of(2 * length), rounds) / seconds(read, of(length), rounds))
+    # What is linear and was disturbed is so at another length, what is quadratic is not.
+    for rounds, times in ((1, 1), (3, 1), (3, 2), (3, 1), (5, 2), (5, 4)):
+        short, long = (seconds(read, of(n * times * length), rounds) for n in (1, 2))
+        found.append(long / short if short else 0.0)
         if found[-1] <= 2.5 or (rounds > 1 and min(found) > 3.5):
             break
     return min(found)
