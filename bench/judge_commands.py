@@ -45,9 +45,8 @@ def read(run: str, /, options: Options, judge: str | None = None) -> int:
     Example:
         bench read runs/tiny-greedy --judge openai:NAME@http://127.0.0.1:8000/v1
     """
+    from bench import below
     from bench import read as reader
-    from bench.by_slice import read as sliced_of
-    from bench.by_slice import table as slices_table
     from bench.intervals import table
     from bench.replies import opened
     from bench.report import write_report
@@ -55,9 +54,6 @@ def read(run: str, /, options: Options, judge: str | None = None) -> int:
     if judge is None and options.given:
         raise InputError(f"--{next(iter(options.given))}: of a judge, which --judge names")
     told, metrics = reader.read_run(run, opened(judge, options) if judge else None)
-    print(table(metrics))
-    if sliced := sliced_of(run):
-        print(slices_table(sliced))
-    print(reader.table(told))
+    print("\n".join([table(metrics), *below.lines(run), reader.table(told)]))
     print(write_report(run))
     return int(bool(told.get("again")))
