@@ -131,29 +131,44 @@ def _anomalous(sample: Sample, frames: Frames) -> np.ndarray:
     return np.zeros(frames.total, int) if labels is None else labels
 
 
+def read_maps(
+    rows: list[tuple[int, dict]],
+    path: str | Path,
+    samples: list[Sample],
+    store: ClipStore,
+    rejected: list[Problem],
+) -> list[tuple[Sample, np.ndarray, np.ndarray, dict]]:
+    """(sample, maps, which of them holds for every frame, line) of the heatmap lines `rows` that are scored:
+    of several lines of a video the first that can be used. The others go to `rejected`. What is shown of a
+    heatmap is read here too, so that it is what was scored. Raises InputError for a bad data set."""
+    by_id = {sample.id: sample for sample in samples}
+    found: dict[str, tuple[Sample, np.ndarray, np.ndarray, dict]] = {}
+    for n, row in tqdm(rows, unit="video", desc="read heatmaps", disable=None):
+        try:
+            if row["id"] not in by_id:
+                raise ValueError(f"id {row['id'][:80]!r} is no video of this suite")
+            if row["id"] in found:
+                raise ValueError(f"a second heatmap of {row['id']!r}")
+            sample, heat = by_id[row["id"]], read_heat(row, Path(path).parent)
+            found[sample.id] = sample, heat, placed(len(heat), row, store.frames(sample)), row
+        except InputError:  # of the data set, not of the line
+            raise
+        except ValueError as error:
+            rejected.append(Problem(f"{path}:{n}", str(error)))
+    return list(found.values())
+
+
 def _score_heatmaps(
     rows: list[tuple[int, dict]], path: Path, samples: list[Sample], suite: Suite
 ) -> tuple[dict[str, heatmap.VideoScores], dict[str, Interval], list[Problem]]:
     """Videos and heatmap metrics of the lines; of frame scores alone only those of frames, and of maps among
     them those of the videos that have maps. A video without a line is wrong in every frame: no other score
     that it might have been given is worse, so that none gains by being left out."""
-    by_id = {sample.id: sample for sample in samples}
     store = ClipStore(suite.rate, suite.max_frames)
-    maps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # and which of them holds for every frame
-    rejected, mapped = [], False
-    for n, row in tqdm(rows, unit="video", desc="read heatmaps", disable=None):
-        try:
-            if row["id"] not in by_id:
-                raise ValueError(f"id {row['id'][:80]!r} is no video of this suite")
-            if row["id"] in maps:
-                raise ValueError(f"a second heatmap of {row['id']!r}")
-            heat = read_heat(row, path.parent)
-            maps[row["id"]] = heat, placed(len(heat), row, store.frames(by_id[row["id"]]))
-            mapped = mapped or "heatmap" in row
-        except InputError:  # of the data set, not of the line
-            raise
-        except ValueError as error:
-            rejected.append(Problem(f"{path}:{n}", str(error)))
+    rejected: list[Problem] = []
+    read = read_maps(rows, path, samples, store, rejected)
+    maps = {sample.id: (heat, steps) for sample, heat, steps, _ in read}  # steps: which map a frame has
+    mapped = any("heatmap" in row for _, _, _, row in read)
     if not maps:
         return {}, {}, rejected
     low = min(0.0, *(float(heat.min()) for heat, _ in maps.values()))

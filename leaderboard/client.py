@@ -110,14 +110,19 @@ class Client:
                 return found
             time.sleep(seconds)
 
-    def find(self, name: str) -> str:
-        """The newest scored submission of a name, or the one whose hash begins so. Raises InputError."""
-        found = self.data("GET", "/api/models", params={"name": name})
+    def find(self, named: str) -> str:
+        """The hash of the scored submission that a hash, its beginning, OWNER/NAME or a name means
+        (`leaderboard.store.submissions`). Raises InputError for none, and for a text that means several."""
+        found = self.data("GET", "/api/models", params={"name": named})
         if not found:
             raise InputError(
-                f"{self.url}: no scored submission is called {name!r} or has a hash that begins so"
+                f"{self.url}: no scored submission is called {named!r} or has a hash that begins so (what"
+                " looks like a hash is one: such a name, and one with a /, is written OWNER/NAME)"
             )
-        return found[0]
+        if len(found) > 1:
+            several = ", ".join(f"{row['account']}/{row['name']} ({row['hash'][:12]})" for row in found[:5])
+            raise InputError(f"{self.url}: {named!r} may be any of {several}; write OWNER/NAME or the hash")
+        return found[0]["hash"]
 
     @contextmanager
     def scored_run(self, name: str, suite: str) -> Iterator[Path]:

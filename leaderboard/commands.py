@@ -130,8 +130,8 @@ def gate(
     """Compare a run with a model of the leaderboard, question by question; exit status 1 on a regression.
 
     Args:
-        model: A finished run's folder, or the name or hash of a model on the leaderboard.
-        against: Name or hash of a model on the leaderboard.
+        model: A finished run's folder, or a model on the leaderboard as `against` names it.
+        against: Hash (or its first 8 digits or more), OWNER/NAME, or a name that one account alone has.
         suite: Name of the suite.
         url: Address of the leaderboard.
         gate: YAML file of tolerated drops, or the name of a shipped one.

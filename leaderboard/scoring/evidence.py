@@ -9,12 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.compare import compare
 from bench.families import Difference
 from bench.run_folder import read_lines
-from bench.score import read_heat, read_predictions
+from bench.score import read_maps, read_predictions
 from bench.shown import QUALITY, class_means, picture
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP
@@ -83,12 +81,13 @@ def differences(before: Path, after: Path) -> list[Difference]:
 
 
 @lru_cache(maxsize=8)
-def _heatmap_rows(predictions: Path) -> dict[str, dict]:
-    return {
-        row["id"]: row
-        for _, row in read_predictions(predictions, [])
-        if row["task"] == HEATMAP and "heatmap" in row
-    }
+def _heatmap_rows(predictions: Path) -> dict[str, list[tuple[int, dict]]]:
+    """Heatmap lines by video, with their numbers in the file."""
+    found: dict[str, list[tuple[int, dict]]] = {}
+    for n, row in read_predictions(predictions, []):
+        if row["task"] == HEATMAP:
+            found.setdefault(row["id"], []).append((n, row))
+    return found
 
 
 class Pictures:
@@ -99,14 +98,11 @@ class Pictures:
 
     def of(self, sample: Sample, line: dict, submitted: Path) -> bytes:
         """submitted: the folder of the suite's part of the submission, whose heatmap is drawn where it has a
-        usable one."""
-        heat: np.ndarray | None = None
-        row = _heatmap_rows(submitted / PREDICTIONS).get(sample.id)
-        if row is not None:
-            try:
-                heat = read_heat(row, submitted)
-            except ValueError:
-                heat = None  # such lines are listed where the submission was checked
+        usable one: the one that was scored, by the same reader."""
+        predictions = submitted / PREDICTIONS
+        rows = _heatmap_rows(predictions).get(sample.id, [])
+        read = read_maps(rows, predictions, [sample], self.store, [])
+        heat = next((heat for _, heat, _, row in read if "heatmap" in row), None)
         return jpeg(picture(sample, line, self.store, heat), QUALITY)
 
 

@@ -1,15 +1,17 @@
 """Looking up submissions: by hash, by name, those of one name in time."""
 
 import json
+import re
 from typing import Any
 
-from sqlalchemy import false, or_, select
+from sqlalchemy import select
 
 from leaderboard.card import from_json
 from leaderboard.store.sessions import Sessions
 from leaderboard.store.tables import DONE, WITHDRAWN, Account, Result, Score, Submission
 
 BEGINNING = 8  # fewest characters of a hash that are taken for one: fewer may be a name
+HASH = re.compile(rf"[0-9a-fA-F]{{{BEGINNING},64}}")
 MOST_HISTORY = 200  # submissions of one name
 
 
@@ -40,16 +42,34 @@ class Submissions(Sessions):
                 "finished": row.finished,
             }
 
-    def find(self, name: str) -> list[str]:
-        """Hashes of the finished submissions of this name or with this beginning of a hash, newest first."""
-        begins = Submission.hash.startswith(name, autoescape=True) if len(name) >= BEGINNING else false()
+    def find(self, named: str) -> list[dict[str, Any]]:
+        """Finished submissions that a text names, newest first: {hash, account, name, created} each. What
+        could be a hash or its beginning (`BEGINNING` hexadecimal digits or more) is one, whatever models are
+        called; OWNER/NAME is the newest of an account under a name; any other text is a name, and stands for
+        the newest of every account. Several are an ambiguity that the caller has to refuse."""
         query = (
-            select(Submission.hash)
-            .where(or_(Submission.name == name, begins), Submission.state == DONE)
+            select(Submission.hash, Account.name, Submission.name, Submission.created)
+            .join(Account, Account.id == Submission.account_id)
+            .where(Submission.state == DONE)
             .order_by(Submission.created.desc(), Submission.hash)
         )
+        if HASH.fullmatch(named):
+            query = query.where(Submission.hash.startswith(named.lower()))
+        elif "/" in named:  # a name may hold one too: then its owner has to be said as well
+            query = query.where(Account.name + "/" + Submission.name == named)
+        else:
+            query = query.where(Submission.name == named)
         with self._reading() as session:
-            return list(session.scalars(query))
+            rows = [
+                {"hash": name_hash, "account": owner, "name": name, "created": created}
+                for name_hash, owner, name, created in session.execute(query).tuples()
+            ]
+        if HASH.fullmatch(named):
+            return rows
+        newest: dict[tuple[str, str], dict[str, Any]] = {}
+        for row in rows:
+            newest.setdefault((row["account"], row["name"]), row)
+        return list(newest.values())
 
     def finished(self) -> list[str]:
         """Hashes of what has a page: everything scored, and tombstones."""

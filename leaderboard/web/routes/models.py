@@ -1,6 +1,6 @@
 """/models, /compare and /api/models: scored models, their answers and pictures, two of them side by side."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse, Response
@@ -8,12 +8,15 @@ from fastapi.responses import HTMLResponse, Response
 from leaderboard.web.site import PageNumber, Short, TheSite, page_or_404
 from tvad.common.errors import InputError
 
+FullName = Annotated[str, Query(max_length=201)]  # an owner, a slash and a name
+
 router = APIRouter()
 
 
 @router.get("/api/models")
-def find(site: TheSite, name: Short) -> list[str]:
-    """Hashes of the scored submissions of this name, or whose hash begins so, newest first."""
+def find(site: TheSite, name: FullName) -> list[dict[str, Any]]:
+    """Scored submissions that a hash, its beginning, OWNER/NAME or a name means, newest first; several are an
+    ambiguity."""
     return site.store.find(name)
 
 
