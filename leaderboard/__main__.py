@@ -3,7 +3,7 @@ its accounts."""
 
 import sys
 
-from leaderboard import commands
+from leaderboard import commands, operation
 from tvad.common import cli
 
 COMMANDS: cli.Commands = {
@@ -17,6 +17,8 @@ COMMANDS: cli.Commands = {
     "build": commands.build,
     "account": commands.account,
     "admin": commands.admin,
+    "backup": operation.backup,
+    "restore": operation.restore,
     "list": commands.names,
 }
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tvad.common import cli
 from tvad.common.errors import InputError
-from tvad.common.files import made, write_whole
+from tvad.common.files import write_whole
 
 
 def card(out: Annotated[str, cli.FILE]) -> int:
@@ -277,15 +277,9 @@ def names(what: Literal["configs"], /) -> int:
 
 
 def _store(config: str):
-    from leaderboard.board import config as boards
-    from leaderboard.store import Store
-    from leaderboard.store.database import connect
+    from leaderboard.store.opening import open_board
 
-    board = boards.read(config)
-    made(board.folder)
-    store = Store(connect(board.url))
-    store.migrate()
-    return board, store
+    return open_board(config)
 
 
 def _token() -> str:

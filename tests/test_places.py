@@ -46,6 +46,7 @@ FILES = {
     "junit": "bench compare no no --gate reasoning --junit PLACE",
     "gate": "leaderboard gate no --against no --suite no --url no --markdown PLACE",
     "gate-junit": "leaderboard gate no --against no --suite no --url no --junit PLACE",
+    "backup": "leaderboard backup --config local --out PLACE",
     "new-card": "leaderboard card --out PLACE",
     "zip": "leaderboard pack a=no --card CARD --out PLACE",
 }

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
 from tvad.common.errors import InputError
 from tvad.common.files import check_file
@@ -39,27 +39,33 @@ def connect(url: str) -> Engine:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables to this version's form (Alembic); several processes may try at once. Raises InputError
-    for tables of a newer version."""
+    """Bring the tables to this version's form; several processes may try at once. Raises InputError for
+    tables of a newer version."""
+    with engine.begin() as connection:
+        upgrade(connection)
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the tables to a revision's form (Alembic), within the connection's transaction. Raises InputError
+    where the tables, or the revision, are of a newer version."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            # Any number that all processes use; free again with the end of the transaction. On SQLite the
-            # transaction itself is the lock.
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(747)")
-        config.attributes["connection"] = connection
-        names = inspect(connection).get_table_names()
-        try:
-            if "submissions" in names and "alembic_version" not in names:
-                command.stamp(config, "0001")  # the first tables were made without a version
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise InputError(
-                f"{engine.url.render_as_string()}: its tables are of another version of this program"
-                f" ({error})"
-            ) from error
+    if connection.dialect.name == "postgresql":
+        # Any number that all processes use; free again with the end of the transaction. On SQLite the
+        # transaction itself is the lock.
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(747)")
+    config.attributes["connection"] = connection
+    names = inspect(connection).get_table_names()
+    try:
+        if "submissions" in names and "alembic_version" not in names:
+            command.stamp(config, "0001")  # the first tables were made without a version
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise InputError(
+            f"{connection.engine.url.render_as_string()}: its tables are of another version of this program"
+            f" ({error})"
+        ) from error

@@ -7,7 +7,20 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "leaderboard"
-ROOMS = ["card", "board", "store", "intake", "scoring", "web", "client", "build", "commands", "__main__"]
+ROOMS = [
+    "card",
+    "board",
+    "store",
+    "intake",
+    "scoring",
+    "web",
+    "client",
+    "build",
+    "backup",
+    "commands",
+    "operation",
+    "__main__",
+]
 
 
 def room_of(path: Path) -> str:
