@@ -97,16 +97,11 @@ class Uploads:
         unpacked.mkdir()
         archive.unpack(sent, unpacked)
         found = submission.verify(unpacked, list(self.board.suites))
-        # Files first, job second: after a kill in between the folder lies there without a job, and the next
-        # try finds it, named by its content; the other way round a scorer would find a job without files.
+        # The files move by the transaction that queues the job: a folder is there before a scorer can see the
+        # job, and nobody ever removes one that another sender of the same content may rely on. A kill in
+        # between leaves a folder without a job, which the next try finds, named by its content.
         target = self.board.submission(found.hash)
-        settle(unpacked, target)
-        try:
-            self.store.submit(account, found.hash, found.card, found.suites)
-        except Limited:
-            if self.store.status(found.hash) is None:
-                shutil.rmtree(target, ignore_errors=True)  # refused uploads may not fill the disk
-            raise
+        self.store.submit(account, found.hash, found.card, found.suites, lambda: settle(unpacked, target))
         return found
 
     def _part(self, account: str, sha256: str) -> Path:

@@ -8,6 +8,7 @@ exactly once, though two scorers may have worked on it.
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -43,12 +44,22 @@ class Job:
 class Queue(Sessions):
     """Submissions on their way."""
 
-    def submit(self, account: str, name_hash: str, card: Card, suites: list[str]) -> bool:
-        """Queue a submission; False where the same content is there already (whoever sent it). Raises
-        Limited."""
+    def submit(
+        self,
+        account: str,
+        name_hash: str,
+        card: Card,
+        suites: list[str],
+        put: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Queue a submission; False where the same content is there already (whoever sent it). `put` moves
+        its files to their place: inside the transaction, so that what is refused has no files there, and what
+        is queued has them before anybody can see it. Raises Limited."""
         try:
             with self._session() as session:
-                owner = session.scalars(select(Account).where(Account.name == account)).one()
+                # Locked: of two that send at once the second counts what the first has sent.
+                account_row = select(Account).where(Account.name == account).with_for_update()
+                owner = session.scalars(account_row).one()
                 if session.get(Submission, name_hash) is not None:
                     return False
                 of_today = select(func.count()).where(
@@ -74,6 +85,10 @@ class Queue(Sessions):
                     )
                 )
                 note(session, account, "submit", name_hash, card.name)
+                # Before the files: on PostgreSQL a second sender of the same content waits here for the
+                # first, and is refused its row, or goes on where the first was undone.
+                session.flush()
+                put()
         except IntegrityError:  # the same content at the same moment
             return False
         return True

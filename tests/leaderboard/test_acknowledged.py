@@ -1,0 +1,79 @@
+"""Acknowledged is scored, whoever sends the same at the same moment; daily limits hold under races."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from board_fixtures import Place
+
+from leaderboard.card import Card
+from leaderboard.store.queue import Limited
+
+SENT = 19
+
+
+def at_once(*calls):
+    """Results of calls that begin at the same moment; an error is its result."""
+    start = threading.Barrier(len(calls))
+
+    def run(call):
+        start.wait()
+        try:
+            return call()
+        except Limited as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def test_what_is_acknowledged_is_scored_while_an_account_over_its_limit_sends_the_same(
+    tmp_path, baseline_runs, database
+):
+    place = Place(tmp_path, baseline_runs, database, per_minute=10_000)
+    place.store.create_account("many", 1000)
+    place.store.create_account("spent", 0)
+    uploads = place.client.app.state.site.uploads
+    acknowledged = []
+    for n in range(SENT):
+        place.packed(name=f"model {n}")
+        sent = (place.folder / "s.zip").rename(place.folder / f"{n}.zip")
+
+        def take(account, sent=sent):
+            with uploads.folder() as folder:
+                return uploads.take(account, sent, Path(folder)).hash
+
+        # More of those that are refused than of the one that is taken: any of them would take its folder.
+        results = at_once(*[lambda: take("spent")] * 3, lambda: take("many"))
+        acknowledged += [result for result in results if isinstance(result, str)]
+    assert len(set(acknowledged)) == SENT
+    place.score()
+    assert {place.store.status(name)["state"] for name in acknowledged} == {"done"}
+    place.store.engine.dispose()
+
+
+@pytest.mark.parametrize("senders", [12])
+def test_a_daily_limit_holds_when_all_is_sent_at_once(store, senders):
+    store.create_account("eager", 5)
+    card = Card("m", "x", "mit", "none", ["d"])
+    results = at_once(
+        *[lambda n=n: store.submit("eager", f"{n:064x}", card, ["scenes"]) for n in range(senders)]
+    )
+    assert results.count(True) == 5 and sum(isinstance(r, Limited) for r in results) == senders - 5
+
+
+def test_what_is_refused_puts_no_files_and_what_cannot_be_put_is_not_queued(store):
+    store.create_account("spent", 0)
+    store.create_account("eager", 5)
+    card, put = Card("m", "x", "mit", "none", ["d"]), []
+    with pytest.raises(Limited):
+        store.submit("spent", "0" * 64, card, ["scenes"], lambda: put.append(1))
+    assert not put
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        store.submit("eager", "0" * 64, card, ["scenes"], full)
+    assert store.status("0" * 64) is None and store.submit("eager", "0" * 64, card, ["scenes"])
