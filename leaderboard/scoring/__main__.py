@@ -12,6 +12,7 @@ from leaderboard.scoring import scorer
 from leaderboard.store import Store
 from leaderboard.store.database import connect
 from tvad.common import cli
+from tvad.common.files import made
 
 
 def score(
@@ -37,6 +38,7 @@ def score(
         scorer.child(boards.read(config), Path(child), Path(work))
         return 0
     board = boards.read(config)
+    made(board.folder)  # it may be the first to be started
     board.open()
     store = Store(connect(board.url))
     store.migrate()

@@ -1,0 +1,165 @@
+"""The files to run a board with: the compose file is read, whatever it and the units start is started here,
+the units are checked by systemd itself."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import httpx
+import pytest
+import yaml
+from conftest import ROOT, free_port, until_up
+
+from leaderboard.board import config as boards
+
+DEPLOY = ROOT / "deploy/leaderboard"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+OWN = {name: s for name, s in COMPOSE["services"].items() if "Containerfile" in str(s.get("build"))}
+UNITS = sorted(DEPLOY.glob("*.service"))
+BIN = "/opt/leaderboard/.venv/bin/"
+CONFIG = "/etc/leaderboard/board.yaml"
+
+
+def here(words: list[str], config: str, out: str = "") -> list[str]:
+    """A command of the files as it runs here: this Python, this configuration."""
+    program, *rest = (word.removeprefix(BIN) for word in words)
+    known = {CONFIG: config, "0.0.0.0": "127.0.0.1"} | ({rest[-1]: out} if "--out" in rest else {})
+    start = [sys.executable] if program == "python" else [sys.executable, "-m", program]
+    return [*start, *(known.get(word, word) for word in rest)]
+
+
+def of_units() -> dict[str, list[str]]:
+    """The words of every unit's command."""
+    found = {}
+    for unit in UNITS:
+        line = re.search(r"^ExecStart=(.*)$", unit.read_text(), re.M)[1]
+        words = shlex.split(line)
+        if words[0] == "/bin/sh":
+            words = shlex.split(words[2].replace("$$(date +%%F)", "today"))[1:]
+        found[unit.stem] = words
+    return found
+
+
+STARTED = {name: service["command"] for name, service in OWN.items()} | of_units()
+
+
+@pytest.fixture
+def config(tmp_path, baseline_runs):
+    file = tmp_path / "board.yaml"
+    plan = {
+        "folder": str(tmp_path / "board"),
+        "suites": {"scenes": {"config": str(baseline_runs / "suite.yaml")}},
+    }
+    file.write_text(json.dumps(plan))
+    return str(file)
+
+
+def run(words, **options):
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_whatever_is_started_starts(name, config, tmp_path):
+    words = here(STARTED[name], config, str(tmp_path / "out/b.zip"))
+    assert config in words, "it reads the board's configuration"
+    if "serve" not in words:
+        run(words if "backup" in words else [*words, "--once"])
+        assert "backup" not in words or (tmp_path / "out/b.zip").stat().st_size
+        return
+    port, log = free_port(), tmp_path / "log"
+    words[words.index("--port") + 1] = str(port)
+    with log.open("w") as out:
+        server = subprocess.Popen(words, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        until_up(server, f"http://127.0.0.1:{port}", log)
+        assert httpx.get(f"http://127.0.0.1:{port}/suites/scenes").status_code == 200
+        if name in OWN:
+            kind, program, *check = OWN[name]["healthcheck"]["test"]
+            assert (kind, program) == ("CMD", "python")
+            run([sys.executable, *(word.replace(":8200", f":{port}") for word in check)])
+            silent = [word.replace(":8200", f":{free_port()}") for word in check]
+            assert subprocess.run([sys.executable, *silent], capture_output=True).returncode
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def test_the_compose_file_lets_in_through_the_proxy_only():
+    services, networks = COMPOSE["services"], COMPOSE["networks"]
+    assert set(services) == {"server", "scorer", "backup", "database", "proxy"}
+    assert [name for name, s in services.items() if "ports" in s] == ["proxy"]
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"], name
+        assert set(service["networks"]) <= set(networks) and not service.get("privileged"), name
+        for mount in service["volumes"]:
+            source = mount.split(":")[0]
+            assert source in COMPOSE["volumes"] or source == "./suites" or (DEPLOY / source).is_file(), mount
+    assert networks["back"]["internal"] and set(services["scorer"]["networks"]) == {"back"}
+    assert set(services["database"]["networks"]) == {"back"}
+    proxy = services["proxy"]["networks"]["front"]["ipv4_address"]
+    assert services["server"]["environment"]["FORWARDED_ALLOW_IPS"] == proxy
+    port = services["server"]["command"][services["server"]["command"].index("--port") + 1]
+    assert f"reverse_proxy server:{port}" in (DEPLOY / "Caddyfile").read_text()
+    for text in (DEPLOY / "compose.yaml").read_text().split("${")[1:]:
+        assert text.split(":?")[0] in (DEPLOY / "example.env").read_text()
+
+
+def test_the_compose_file_is_read_by_docker(tmp_path):
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("docker compose is not installed")
+    run(
+        [docker, "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "-q"],
+        env=os.environ | {"SITE": "x.example.org", "POSTGRES_PASSWORD": "x"},
+    )
+
+
+def test_the_shipped_board_is_a_configuration_and_holds_no_password():
+    board = boards.read(str(DEPLOY / "board.yaml"))
+    assert board.url.startswith("postgresql+psycopg://board@") and board.open_accounts == 0
+    mounts = [m.split(":")[1] for m in COMPOSE["services"]["server"]["volumes"]]
+    assert CONFIG in mounts and any(board.folder.startswith(f"{m}/") for m in mounts)
+    assert all(any(s.config.startswith(f"{m}/") for m in mounts) for s in board.suites.values())
+    assert "POSTGRES_PASSWORD=\n" in (DEPLOY / "example.env").read_text()
+
+
+def test_the_container_file_copies_what_is_there_and_runs_as_nobody_special(config):
+    lines = (DEPLOY / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    assert copied and all((ROOT / path).exists() for path in copied)
+    assert {"tvad", "bench", "leaderboard", "configs", "constraints.txt"} <= copied
+    assert [line for line in lines if line.startswith("USER ")] == ["USER board"]
+    words = json.loads(next(line for line in lines if line.startswith("CMD ")).removeprefix("CMD "))
+    assert "usage: leaderboard serve" in run([*here(words, config), "--help"])
+
+
+@pytest.mark.parametrize("unit", [*UNITS, DEPLOY / "leaderboard-backup.timer"], ids=lambda p: p.name)
+def test_units_are_what_systemd_takes(unit, tmp_path):
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    for file in DEPLOY.glob("*.service"):  # the program stands elsewhere here
+        text = file.read_text().replace(f"={BIN}leaderboard", "=/bin/true")
+        (tmp_path / file.name).write_text(text.replace(f"={BIN}python", "=/bin/true"))
+    shutil.copy(DEPLOY / "leaderboard-backup.timer", tmp_path)
+    named = unit.name.replace("@.", "@1.")
+    if named != unit.name:
+        shutil.copy(tmp_path / unit.name, tmp_path / named)
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", str(tmp_path / named)], capture_output=True, text=True, cwd=tmp_path
+    )
+    said = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "leaderboard" in line]
+    assert done.returncode == 0 and not said, done.stderr
+    if unit.suffix == ".service":
+        rated = subprocess.run(
+            [analyze, "security", "--offline=true", "--threshold=30", str(tmp_path / unit.name)],
+            capture_output=True,
+            text=True,
+        )
+        assert rated.returncode == 0, rated.stdout[-300:] + rated.stderr
