@@ -31,7 +31,6 @@ def run(config: GrpoRun, resume_with: Literal["same", "new"] = "same") -> int:
         resume_with: Whether a run that has done steps goes on with other settings than before (new), or is
             refused with those that differ (same).
     """
-    from rft.common.leaving import leave
     from rft.grpo.train import train
 
     trainer = train(config, resume_with=resume_with)
@@ -39,7 +38,6 @@ def run(config: GrpoRun, resume_with: Literal["same", "new"] = "same") -> int:
         f"{trainer.state.global_step} steps done; the trained model is in {Path(config.out, 'model')}, a page"
         f" about the run in {Path(config.out, 'run.html')}"
     )
-    leave()
     return 0
 
 

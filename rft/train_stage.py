@@ -30,11 +30,9 @@ def run(config: Curriculum, resume_with: Literal["same", "new"] = "same") -> int
         resume_with: Whether a stage that has begun goes on with other settings than before (new), or is
             refused with those that differ (same).
     """
-    from rft.common.leaving import leave
     from rft.curriculum.train import train
 
     print(f"the trained model is in {train(config, resume_with=resume_with)}")
-    leave()
     return 0
 
 

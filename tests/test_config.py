@@ -1,8 +1,10 @@
 """Configurations and command lines: what is given comes out, what is wrong is named."""
 
 import io
+import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
@@ -315,14 +317,21 @@ def test_help_shows_keys_at_every_depth_and_print_config_what_they_resolve_to(fi
     assert printed["training"]["max_steps"] == 7
 
 
-def test_exit_statuses(capsys):
+def test_exit_statuses(capsys, monkeypatch):
+    left = []
+    group = SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True)
+    group.barrier, group.destroy_process_group = (lambda: left.append("waited")), lambda: left.append("left")
+    monkeypatch.setitem(sys.modules, "torch.distributed", group)
+
     def bad():
         raise InputError("x.yaml:\n  wrong")
 
     assert cli.guard(bad) == 2 and capsys.readouterr().err == "error: x.yaml: wrong\n"
-    assert cli.guard(lambda: 1) == 1
+    assert not left, "the others may not come to the end"
+    assert cli.guard(lambda: 1) == 1 and left == ["waited", "left"]
 
     def stop():
         raise Stopped("stopped by SIGTERM after step 9", 143)
 
     assert cli.guard(stop) == 143 and capsys.readouterr().err == "stopped by SIGTERM after step 9\n"
+    assert left == ["waited", "left"] * 2

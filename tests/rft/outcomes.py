@@ -31,9 +31,17 @@ def weights_hash(model) -> str:
     return found.hexdigest()
 
 
+# A process that goes while its group's threads live is aborted now and then.
+LEAVES = """
+from tvad.common.leaving import leave
+leave()
+"""
+
+
 def in_two_processes(script, text: str, *arguments, timeout: int = 120) -> str:
-    """What `text`, written to the path `script`, prints in two gloo processes; they must end well."""
-    script.write_text(text)
+    """What `text`, written to the path `script`, prints in two gloo processes; they leave their group at its
+    end, as the commands do, and must end well."""
+    script.write_text(text + LEAVES)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.models.base import Completion, batches  # noqa: E402
-from rft.common.leaving import leave  # noqa: E402
 from rft.grpo import video_grpo  # noqa: E402
 from rft.grpo.config import Evaluate, Features, GrpoRun  # noqa: E402
 from rft.grpo.train import train  # noqa: E402
 from tvad.common import config  # noqa: E402
+from tvad.common.leaving import leave  # noqa: E402
 from tvad.model import TvadProcessor  # noqa: E402
 
 

@@ -129,7 +129,6 @@ import sys
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from rft.common.leaving import leave
 from rft.grpo.features import sees
 from tvad.data import load
 from tvad.data.dataset import ClipStore
@@ -156,7 +155,6 @@ assert torch.allclose(out, logits, atol=1e-4)
 out.mean().backward()
 assert all(p.grad is None for p in core.model.visual.parameters())
 assert next(core.model.language_model.layers[0].parameters()).grad is not None
-leave()
 """
 
 

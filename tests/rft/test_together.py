@@ -154,3 +154,21 @@ def test_a_signal_that_one_process_has_noted_stops_all_behind_that_step(tmp_path
     """Else one would wait for the other's next step for ever."""
     printed = in_two_processes(tmp_path / "ended.py", ENDED)
     assert sorted(printed.splitlines()) == ["step 0: False"] * 2 + ["step 1: True"] * 2
+
+
+LEFT = """
+import os
+import torch.distributed
+from accelerate import PartialState
+from tvad.common import cli
+
+PartialState(cpu=True)
+assert torch.distributed.is_initialized()
+assert cli.guard(lambda: 1) == 1
+os.write(1, f"{torch.distributed.is_initialized()}\\n".encode())
+"""
+
+
+def test_a_command_leaves_the_group_of_its_processes(tmp_path):
+    """`bench run` on several GPUs, a stage, GRPO."""
+    assert in_two_processes(tmp_path / "left.py", LEFT).splitlines() == ["False"] * 2

@@ -29,6 +29,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from tvad.common import config
 from tvad.common.errors import InputError, Stopped
 from tvad.common.files import check_file, check_folder
+from tvad.common.leaving import leave
 from tvad.common.quiet import first
 
 Command = Callable[..., int | None]
@@ -77,12 +78,15 @@ def guard(main: Callable[..., int], *args) -> int:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # ours look themselves
     try:
-        return main(*args)
+        status = main(*args)
+        leave()
+        return status
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except Stopped as stop:
         print(stop, file=sys.stderr)
+        leave()
         return stop.status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
