@@ -35,6 +35,8 @@ class Card:
     """What is known about test data among its training data; "none known" is a statement, silence is not."""
     data: list[str]
     """What it was trained on."""
+    data_licences: list[str] = field(default_factory=list)
+    """The licence of each entry of `data`, in its order; empty where they are not stated."""
     parameters: float | None = None
     """Their count; null where it is unknown."""
     open_weights: bool = False
@@ -66,7 +68,7 @@ def _texts(card: Card) -> Iterator[tuple[str, str]]:
     """(key, text) of everything that a page shows."""
     for key in ("name", "organisation", "licence", "contamination", "description"):
         yield key, getattr(card, key)
-    for key in ("data", "links"):
+    for key in ("data", "data_licences", "links"):
         for text in getattr(card, key):
             yield key, text
 
@@ -101,6 +103,10 @@ def read_card(text: str, where: str = "card.yaml") -> Card:
         raise InputError(f"{where}: name and organisation take at most {MOST_NAME} characters")
     if not card.data:
         raise InputError(f"{where}: data is empty; name what the model was trained on")
+    if card.data_licences and len(card.data_licences) != len(card.data):
+        raise InputError(
+            f"{where}: data_licences has {len(card.data_licences)} entries for {len(card.data)} of data"
+        )
     for link in card.links:
         if not _is_address(link):
             raise InputError(f"{where}: links: {link[:100]!r} is no http(s) address")
@@ -119,17 +125,26 @@ def from_json(text: str) -> dict[str, Any]:
     return asdict(Card(**json.loads(text)))
 
 
+TEMPLATE = Card(
+    "<name of the model>",
+    "<who made it>",
+    "<licence of the weights, or of the service>",
+    "<what is known about test data among its training data; none known is a statement, silence is not>",
+    ["<what it was trained on>"],
+    ["<its licence>"],
+    links=["https://example.org/paper-code-or-weights"],
+    description="<one line, or empty>",
+)
+
+
+def check_filled(card: Card, where: str) -> None:
+    """Raises InputError where a text is still the template's."""
+    untouched = set(_texts(TEMPLATE))
+    left = list(dict.fromkeys(key for key, text in _texts(card) if (key, text) in untouched))
+    if left:
+        raise InputError(f"{where}: still as in the template: {', '.join(left)}; fill in or empty them")
+
+
 def card_template() -> str:
     """A card to fill in, as YAML."""
-    example = Card(
-        "my-model",
-        "my lab",
-        "apache-2.0",
-        "none known",
-        ["what it was trained on"],
-        7e9,
-        True,
-        links=["https://example.org/model"],
-        description="one line",
-    )
-    return yaml.safe_dump(asdict(example), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(asdict(TEMPLATE), sort_keys=False, allow_unicode=True)

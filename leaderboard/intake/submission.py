@@ -24,7 +24,7 @@ import numpy as np
 
 from bench.run_folder import MAPS, open_run, read_maps
 from bench.score import read_predictions
-from leaderboard.card import Card, read_card
+from leaderboard.card import Card, check_filled, read_card
 from leaderboard.intake.archive import folder_files, safe_name, unpack
 from tvad.common.errors import InputError
 from tvad.common.files import check_file, check_folder, file_hash, made, write_whole
@@ -184,6 +184,7 @@ def pack(runs: dict[str, Path], card: Path, out: Path) -> Verified:
     (check_file if out.suffix == ".zip" else check_folder)(out)
     if out.suffix != ".zip" and out.exists():
         raise InputError(f"{out}: exists already")
+    check_filled(read_card(text, str(card)), str(card))
     with tempfile.TemporaryDirectory(dir=made(out.parent)) as temporary:
         folder = Path(temporary) / "submission"
         folder.mkdir()
