@@ -66,7 +66,7 @@ class Submissions(Sessions):
             ]
         if HASH.fullmatch(named):
             return rows
-        newest: dict[tuple[str, str], dict[str, Any]] = {}
+        newest: dict[tuple[Any, Any], dict[str, Any]] = {}
         for row in rows:
             newest.setdefault((row["account"], row["name"]), row)
         return list(newest.values())
