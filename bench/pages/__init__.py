@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.wording import metric_in_words, metric_parts
 from tvad.common.places import public
 from tvad.data.questions import LETTERS
 
@@ -106,7 +107,14 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(number=number, cell=cell, interval=interval, breakable=breakable)
+    found.filters.update(
+        number=number,
+        cell=cell,
+        interval=interval,
+        breakable=breakable,
+        in_words=metric_in_words,
+        in_parts=metric_parts,
+    )
     found.globals["letters"] = LETTERS
     return found
 

@@ -76,8 +76,8 @@ def test_from_a_token_to_a_comparison(browser, site):
     page.get_by_role("link", name="scenes", exact=True).click()
     names = page.locator("tbody th a")
     assert names.all_inner_texts() == ["second model", "first model"]
-    page.get_by_role("link", name="judgement.accuracy").click()
-    assert page.locator("th[aria-sort]").inner_text() == "judgement.accuracy"
+    page.get_by_title("judgement.accuracy").click()
+    assert page.locator("th[aria-sort] .measure").inner_text() == "accuracy"
     page.get_by_label("open weights").check()
     page.get_by_role("button", name="Show").click()
     page.get_by_text("1 of 2 models").wait_for()
@@ -150,3 +150,26 @@ def test_pages_are_accessible(browser, site, scheme, width):
         assert not serious, f"{path}: {[(v['id'], v['nodes'][0]['html']) for v in serious]}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} scrolls sideways"
     context.close()
+
+
+def test_no_name_moves_a_score_off_a_phone(browser, site):
+    """Names as long as they may be, without a space, in Chinese characters, from right to left."""
+    place, url = site
+    names = ["x" * 100, "異常" * 50, "نموذج كشف الشذوذ " * 5, "seer"]
+    for which, name in zip(("random", "prior", "random", "oracle"), names, strict=True):
+        place.scored(which, name=name, organisation=name[:100], description=name)
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{url}/suites/scenes")
+    rows = page.locator("tbody tr:has(a)")
+    assert rows.count() == 4
+    for row in rows.all():
+        boxes = [row.locator(part).first.bounding_box() for part in (".position", ".called a", ".main b")]
+        assert all(b["x"] >= 0 and b["x"] + b["width"] <= 390 for b in boxes), row.inner_text()
+        assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+        assert boxes[1]["x"] + boxes[1]["width"] <= boxes[2]["x"]
+    table, form = page.locator("table").first.bounding_box(), page.get_by_role("search").bounding_box()
+    assert table["y"] < form["y"], "the table stands before its filters"
+    before = page.locator(".called a").first.bounding_box()["x"]
+    page.locator(".wide").first.evaluate("e => { e.scrollLeft = 300 }")
+    assert page.locator(".called a").first.bounding_box()["x"] == before, "rank and model stay"
+    page.close()

@@ -1,6 +1,5 @@
 """What all pages share: the board, its store, its opened suites, and the templates."""
 
-from pathlib import Path
 from typing import Any
 
 from bench.pages import STYLE, environment
@@ -8,12 +7,11 @@ from bench.suite import Item, Suite
 from bench.tasks import lower_is_better
 from leaderboard.board.config import Board
 from leaderboard.store import Store
-from leaderboard.web.pages.filters import FILTERS
+from leaderboard.web.pages.filters import FILTERS, TEMPLATES
 from leaderboard.web.pages.links import Links
 from tvad.data.sample import Sample
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
-FILES = {STYLE: "text/css", TEMPLATES / "icon.svg": "image/svg+xml"}
+FILES = {STYLE: "text/css", TEMPLATES / "board.css": "text/css", TEMPLATES / "icon.svg": "image/svg+xml"}
 SIZES = [
     ("", "any size"),
     ("4e9", "4 billion parameters"),

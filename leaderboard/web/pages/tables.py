@@ -27,6 +27,11 @@ def _blind_rows(blind: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
     return list(baselines.items())
 
 
+def _warned(blind: dict[str, Any]) -> dict[str, str]:
+    """{metric: what it must be read with}."""
+    return {f"{task}.accuracy": text for task, row in blind.items() for text in blinds.warnings({task: row})}
+
+
 def _asked(wanted: Filter) -> dict[str, str]:
     """A filter as the form's fields."""
     return {
@@ -90,6 +95,8 @@ class TablePages(Rendering):
         columns = [name for name in metrics if name in (chosen or ())][:MOST_COLUMNS]
         columns = columns or ranking.columns(metrics)
         sort = sort if sort in metrics else (columns[0] if columns else "")
+        if sort in columns:  # what the rows are ordered by stands beside their names, on a phone too
+            columns = [sort, *(name for name in columns if name != sort)]
         shown, total = self._ranked(table, split, version, sort, wanted)
         part, page, pages = turned(shown, page, ROWS)
         rows = self.store.rows([result for _, result in part], columns)
@@ -118,7 +125,8 @@ class TablePages(Rendering):
                 **_asked(wanted),
                 "col": columns if chosen else [],
             },
-            warnings=blinds.warnings(blind),
+            filtered=wanted != Filter(),
+            warnings=_warned(blind),
             blind=_blind_rows(blind),
             inputs=name if entry and entry.render else None,
             published=[part for part in PUBLISHED if entry and part["what"] in entry.published],
