@@ -152,7 +152,7 @@ def gate(
 
 
 def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: bool = False) -> int:
-    """The server: API, pages and a scorer beside them.
+    """The server: API, pages and, beside them, a scorer that is started again when it ends.
 
     Args:
         config: YAML file of the board, or the name of a shipped one.
@@ -163,23 +163,17 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     Example:
         leaderboard serve --config local --port 8200
     """
-    import subprocess
-
     import uvicorn
 
+    from leaderboard.scoring.supervisor import Supervised
     from leaderboard.web.app import build_app
 
     board, store = _store(config)
     app = build_app(board, store)
     command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--parent", str(os.getpid())]
-    scorer = None if no_scorer else subprocess.Popen(command)
     print(f"{board.title}: http://{host}:{port}", flush=True)
-    try:
+    with nullcontext() if no_scorer else Supervised(command):
         uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=10)
-    finally:
-        if scorer is not None:
-            scorer.terminate()
-            scorer.wait(30)
     return 0
 
 
@@ -222,30 +216,48 @@ def account(name: str, /, config: str, renew: bool = False, disable: bool = Fals
 
 
 def admin(
-    what: Literal["accounts", "audit", "withdraw", "migrate"],
+    what: Literal["accounts", "audit", "queue", "requeue", "withdraw", "migrate"],
     hash: str | None = None,
     /,
     *,
     config: str,
     most: int = 100,
 ) -> int:
-    """Look after a board: its accounts, its audit log, withdrawals, its tables.
+    """Look after a board: its accounts, its audit log, its queue, withdrawals, its tables.
 
     Args:
         what: To be done.
-        hash: Of the submission to withdraw.
+        hash: Of the submission to withdraw, or to put back into the queue after it has failed.
         config: YAML file of the board, or the name of a shipped one.
-        most: Lines of the audit log.
+        most: Lines of the audit log, or of the queue.
 
     Example:
         leaderboard admin audit --config local
     """
-    _board, store = _store(config)
-    if what == "withdraw":
+    board, store = _store(config)
+    if what in ("withdraw", "requeue"):
         if not hash:
-            raise InputError("admin withdraw: name the submission's hash")
-        store.withdraw(None, hash)
-        print(f"{hash} is withdrawn")
+            raise InputError(f"admin {what}: name the submission's hash")
+        if what == "withdraw":
+            store.withdraw(None, hash)
+        elif not board.submission(hash).is_dir():
+            raise InputError(f"admin requeue: the files of {hash} are not there")
+        else:
+            store.requeue(hash)
+        print(f"{hash} is {'withdrawn' if what == 'withdraw' else 'queued'}")
+    elif what == "queue":
+        watched = store.watch()
+        states = ", ".join(f"{count} {state}" for state, count in sorted(watched.states.items()))
+        oldest = "" if watched.waits is None else f"; the oldest waits for {watched.waits:.0f} s"
+        print(f"{states or 'nothing'}{oldest}")
+        heard = f", last heard of {watched.heard:%Y-%m-%d %H:%M:%S}" if watched.heard else ""
+        print(f"{watched.scorers} scorers{heard}")
+        for row in store.queue(most):
+            why = f"next {row['next']:%m-%d %H:%M:%S}  {row['reason']}" if "next" in row else ""
+            print(
+                f"{row['created']:%Y-%m-%d %H:%M:%S}  {row['hash']}  {row['name'][:32]:32s} {row['state']:8s}"
+                f" {row['tries']} tries  {why}".rstrip()
+            )
     elif what == "accounts":
         for row in store.accounts():
             state = "disabled" if row["disabled"] else f"{row['daily']} a day"

@@ -4,11 +4,13 @@ python -m leaderboard.scoring --config configs/leaderboard/local.yaml          u
 python -m leaderboard.scoring --config configs/leaderboard/local.yaml --once   what waits now
 """
 
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 from leaderboard.board import config as boards
-from leaderboard.scoring import scorer
+from leaderboard.scoring import faults, scorer
 from leaderboard.store import Store
 from leaderboard.store.database import connect
 from tvad.common import cli
@@ -34,16 +36,32 @@ def score(
         gigabytes: What the child may take of address space, in GiB.
     """
     if child and work:
+        if parent is not None:
+            scorer.end_with(parent)
         scorer.limit(gigabytes)
-        scorer.child(boards.read(config), Path(child), Path(work))
+        try:
+            scorer.child(_board(config), Path(child), Path(work))
+        except Exception as error:
+            traceback.print_exc()
+            return faults.status_of(error)
         return 0
+    # In order: the job that it holds goes back to the queue.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     board = boards.read(config)
     made(board.folder)  # it may be the first to be started
     board.open()
     store = Store(connect(board.url))
     store.migrate()
-    scorer.work(config, board, store, once, parent)
+    scorer.Scorer(config, board, store, parent).work(once)
     return 0
+
+
+def _board(config: str) -> boards.Board:
+    """The board. Raises Unopened."""
+    try:
+        return boards.read(config)
+    except Exception as error:
+        raise faults.Unopened(config) from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,8 @@ from leaderboard.store.results import Results
 from leaderboard.store.standings import Scoreboard
 from leaderboard.store.submissions import Submissions
 from leaderboard.store.versions import Versions
+from leaderboard.store.watch import Watch
 
 
-class Store(Accounts, Queue, Submissions, Results, Versions, Scoreboard):
+class Store(Accounts, Queue, Submissions, Results, Versions, Scoreboard, Watch):
     """All of it, over one engine (`database.connect`)."""

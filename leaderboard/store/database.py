@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 
 from tvad.common.errors import InputError
 from tvad.common.files import check_file
@@ -10,12 +10,21 @@ from tvad.common.files import check_file
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+WAIT = 60  # seconds for a lock, where the address says nothing else (?timeout=, ?options=-c lock_timeout=)
+# A process that is stopped inside a transaction would otherwise hold its locks for ever.
+POSTGRESQL = {
+    "connect_timeout": 10,
+    "options": f"-c lock_timeout={WAIT}s -c idle_in_transaction_session_timeout={WAIT}s",
+}
+
+
 def connect(url: str) -> Engine:
-    """An engine for `sqlite:///file` or `postgresql+psycopg://…`. SQLite waits for its lock and checks
-    foreign keys. Raises InputError where SQLite's file cannot be."""
-    engine = create_engine(
-        url, pool_pre_ping=True, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {})
-    )
+    """An engine for `sqlite:///file` or `postgresql+psycopg://…`. Both wait for a lock, not for ever; SQLite
+    checks foreign keys. Raises InputError where SQLite's file cannot be."""
+    stated = make_url(url)
+    usual = {"timeout": WAIT} if stated.get_backend_name() == "sqlite" else POSTGRESQL
+    given = {key: value for key, value in usual.items() if key not in stated.query}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=given)
     if engine.dialect.name == "sqlite":
         if engine.url.database:
             check_file(engine.url.database)

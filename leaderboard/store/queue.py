@@ -1,18 +1,23 @@
 """The queue of submissions: from the moment that one is taken until it is scored, has failed or is withdrawn.
 
 A submission is named by the hash of its content and queued once, however often it is sent. A scorer claims a
-job for a time (`lease`) and gets a random word for it; a scorer that dies loses the job to the next one when
-the time is over, and only the one that knows the newest word may finish it. So every submission is scored
-exactly once, though two scorers may have worked on it.
+job for a time (`lease`), which it lengthens while it is at work (`beat`), and gets a random word for it; a
+scorer that dies loses the job when the time is over, and only the one that knows the newest word may finish
+it. So every submission is scored exactly once, though two scorers may have worked on it.
+
+What ends a try is either the submission's own fault, and final (`fail`), or the host's: then it waits and is
+tried again (`put_back`), a bounded number of times. The state, its reason and the next time change in one
+transaction.
 """
 
 import json
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -20,12 +25,27 @@ from leaderboard.card import Card, to_json
 from leaderboard.store import integrity
 from leaderboard.store.results import Scored, add_result, flag
 from leaderboard.store.sessions import Sessions, note
-from leaderboard.store.tables import DONE, FAILED, QUEUED, RUNNING, WITHDRAWN, Account, Submission, now
+from leaderboard.store.tables import (
+    DONE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    WITHDRAWN,
+    Account,
+    Scorer,
+    Submission,
+    now,
+)
 from leaderboard.store.versions import note_version
 from tvad.common.errors import InputError
 
-ATTEMPTS = 3  # claims of a job; one that takes its scorer down every time would otherwise be tried for ever
+# Seconds until the next try after the first, second, … that the host's fault has ended: a killed scorer is
+# back at once, a disk that fills in the evening is looked after in the morning.
+DELAYS = (10, 60, 300, 1800, 7200, 21600, 43200)
+ATTEMPTS = len(DELAYS) + 1  # one that takes its scorer down every time would otherwise be tried for ever
+STEP = 10  # seconds of scoring are told in whole steps: finer, they might tell of what was compared
 DAY = timedelta(days=1)
+LOST = "its scorer was not heard of any more"
 
 
 class Limited(InputError):
@@ -94,15 +114,17 @@ class Queue(Sessions):
         return True
 
     def claim(self, seconds: float) -> Job | None:
-        """The oldest job that waits, or whose scorer has not finished within its lease; None where there is
-        none. It is the caller's for so many seconds and never renewed: the limit of the scoring process is
-        shorter (`scorer.SPARE`). A job that has been claimed `ATTEMPTS` times without an
-        end is failed."""
+        """The oldest job whose time has come; None where there is none. It is the caller's for so many
+        seconds, and for as many more after every `beat`. Before that, jobs whose scorer has let its time pass
+        are put back."""
         token, moment = secrets.token_hex(16), now()
-        waiting = or_(
-            Submission.state == QUEUED, and_(Submission.state == RUNNING, Submission.lease < moment)
+        lapsed = and_(Submission.state == RUNNING, Submission.lease < moment)
+        due = and_(
+            Submission.state == QUEUED, or_(Submission.next_try.is_(None), Submission.next_try <= moment)
         )
-        oldest = select(Submission).where(waiting).order_by(Submission.created, Submission.hash).limit(1)
+        oldest = (
+            select(Submission).where(or_(due, lapsed)).order_by(Submission.created, Submission.hash).limit(1)
+        )
         while True:
             with self._session() as session:
                 # The row is locked, and rows that another scorer has locked are passed over, so that two get
@@ -110,11 +132,34 @@ class Queue(Sessions):
                 found = session.scalar(oldest.with_for_update(skip_locked=True))
                 if found is None:
                     return None
-                if found.attempts < ATTEMPTS:
-                    found.state, found.claim = RUNNING, token
-                    found.lease, found.attempts = moment + timedelta(seconds=seconds), found.attempts + 1
-                    return Job(found.hash, json.loads(found.suites), token)
-                self._end(session, found, FAILED, "scorer", f"scoring did not end in {ATTEMPTS} attempts")
+                if found.state == RUNNING:
+                    self._again(session, found, "lost", LOST)
+                    continue
+                found.state, found.claim, found.error, found.next_try = RUNNING, token, None, None
+                found.lease, found.attempts = moment + timedelta(seconds=seconds), found.attempts + 1
+                return Job(found.hash, json.loads(found.suites), token)
+
+    def beat(self, scorer: str, job: Job | None = None, seconds: float = 0.0) -> bool:
+        """Say that a scorer is alive; its job, if it holds one, stays its own for so many seconds more.
+        False where it does not hold that job any more: it was withdrawn, or has passed to another."""
+        moment = now()
+        with self._session() as session:
+            if (row := session.get(Scorer, scorer)) is not None:
+                row.seen = moment
+            else:
+                session.execute(delete(Scorer).where(Scorer.seen < moment - DAY))
+                session.add(Scorer(name=scorer, began=moment, seen=moment))
+            if job is None:
+                return True
+            found = self._held(session, job)
+            if found is not None:
+                found.lease = moment + timedelta(seconds=seconds)
+            return found is not None
+
+    def leave(self, scorer: str) -> None:
+        """A scorer ends, and is not missed."""
+        with self._session() as session:
+            session.execute(delete(Scorer).where(Scorer.name == scorer))
 
     @staticmethod
     def _held(session: Session, job: Job) -> Submission | None:
@@ -127,13 +172,27 @@ class Queue(Sessions):
 
     @staticmethod
     def _end(session: Session, found: Submission, state: str, who: str, reason: str | None = None) -> None:
-        """A job's end, which voids its claim."""
-        found.state, found.error, found.finished, found.claim = state, reason, now(), None
+        """A job's end, which voids its claim. reason: "KIND: sentence", or none."""
+        found.state, found.finished, found.claim = state, now(), None
+        found.error = reason and reason.partition(": ")[2]
         note(session, who, "fail" if state == FAILED else state, found.hash, reason or "")
 
-    def finish(self, job: Job, results: list[Scored]) -> bool:
+    @classmethod
+    def _again(cls, session: Session, found: Submission, kind: str, reason: str, counts: bool = True) -> None:
+        """Back into the queue, until its next time; after the last of its tries, failed. counts: this try is
+        one of those."""
+        if not counts:
+            found.attempts -= 1
+        elif found.attempts >= ATTEMPTS:
+            cls._end(session, found, FAILED, "scorer", f"{kind}: given up after {ATTEMPTS} tries: {reason}")
+            return
+        pause = timedelta(seconds=DELAYS[found.attempts - 1]) if counts else timedelta()
+        found.state, found.claim, found.error, found.next_try = QUEUED, None, reason, now() + pause
+        note(session, "scorer", "retry", found.hash, f"{kind}: {reason}")
+
+    def finish(self, job: Job, results: list[Scored], seconds: float = 0.0) -> bool:
         """Keep a job's results and what is doubtful about them; False, and nothing kept, where the claim has
-        passed to another scorer or the submission was withdrawn."""
+        passed to another scorer or the submission was withdrawn. seconds: that scoring took."""
         with self._session() as session:
             found = self._held(session, job)
             if found is None:
@@ -147,17 +206,44 @@ class Queue(Sessions):
                 add_result(session, found, r)
             for suite, detail in integrity.too_good({(r.suite, r.split): r.metrics for r in results}):
                 flag(session, found.hash, integrity.TOO_GOOD, suite, detail)
+            found.seconds = STEP * math.ceil(seconds / STEP)
             self._end(session, found, DONE, "scorer")
         return True
 
-    def fail(self, job: Job, reason: str) -> bool:
-        """End a job that cannot be scored; False where the claim has passed to another scorer."""
+    def fail(self, job: Job, reason: str, kind: str = "predictions") -> bool:
+        """End a job that cannot be scored by a fault of its own; False where the claim has passed to another
+        scorer."""
         with self._session() as session:
             found = self._held(session, job)
             if found is None:
                 return False
-            self._end(session, found, FAILED, "scorer", reason[:1000])
+            self._end(session, found, FAILED, "scorer", f"{kind}: {reason[:1000]}")
         return True
+
+    def put_back(self, job: Job, reason: str, kind: str, counts: bool = True) -> bool:
+        """End a try that the host's fault has ended: the job is tried again, later, or given up after
+        `ATTEMPTS`; False where the claim has passed to another scorer. counts: this was one of them."""
+        with self._session() as session:
+            found = self._held(session, job)
+            if found is None:
+                return False
+            self._again(session, found, kind, reason[:1000], counts)
+        return True
+
+    def requeue(self, name_hash: str) -> None:
+        """Score a failed submission once more, or a waiting one at once, with all its tries before it. Raises
+        InputError for one in another state."""
+        with self._session() as session:
+            found = session.get(Submission, name_hash, with_for_update=True)
+            if found is None:
+                raise InputError(f"no submission {name_hash[:64]!r}")
+            if found.state not in (FAILED, QUEUED):
+                raise InputError(
+                    f"{name_hash} is {found.state}; only a failed or a queued one can be put back"
+                )
+            found.state, found.attempts, found.error = QUEUED, 0, None
+            found.next_try = found.finished = None
+            note(session, "admin", "requeue", name_hash)
 
     def withdraw(self, account: str | None, name_hash: str) -> None:
         """Take a submission out of the table; its row stays as a tombstone. account None: the administrator.
@@ -167,5 +253,6 @@ class Queue(Sessions):
             owner = session.get(Account, found.account_id) if found is not None else None
             if found is None or owner is None or (account is not None and owner.name != account):
                 raise InputError(f"no submission {name_hash[:64]!r} of this account")
-            found.state, found.claim = WITHDRAWN, None  # a scorer at work on it holds nothing any more
+            # A scorer at work on it holds nothing any more.
+            found.state, found.claim, found.error, found.next_try = WITHDRAWN, None, None, None
             note(session, account or "admin", "withdraw", name_hash)

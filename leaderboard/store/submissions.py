@@ -4,11 +4,12 @@ import json
 import re
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, or_, select
 
 from leaderboard.card import from_json
 from leaderboard.store.sessions import Sessions
-from leaderboard.store.tables import DONE, WITHDRAWN, Account, Result, Score, Submission
+from leaderboard.store.tables import DONE, QUEUED, WITHDRAWN, Account, Result, Score, Submission
+from leaderboard.store.watch import waiting
 
 BEGINNING = 8  # fewest characters of a hash that are taken for one: fewer may be a name
 HASH = re.compile(rf"[0-9a-fA-F]{{{BEGINNING},64}}")
@@ -19,7 +20,8 @@ class Submissions(Sessions):
     """What is known of submissions, scored or not."""
 
     def status(self, name_hash: str) -> dict[str, Any] | None:
-        """Everything public about one submission; None for an unknown one."""
+        """Everything public about one submission; None for an unknown one. `waits` is, of a queued one, the
+        reason, its next time and its tries; `error` is, of a failed one, why."""
         query = (
             select(Submission, Account.name)
             .join(Account, Account.id == Submission.account_id)
@@ -30,6 +32,14 @@ class Submissions(Sessions):
             if found is None:
                 return None
             row, owner = found
+            older = select(func.count()).where(
+                Submission.state == QUEUED,
+                or_(
+                    Submission.created < row.created,
+                    and_(Submission.created == row.created, Submission.hash < row.hash),
+                ),
+            )
+            queued = row.state == QUEUED
             return {
                 "hash": row.hash,
                 "account": owner,
@@ -37,7 +47,8 @@ class Submissions(Sessions):
                 "card": from_json(row.card),
                 "suites": json.loads(row.suites),
                 "state": row.state,
-                "error": row.error,
+                "error": None if queued else row.error,
+                "waits": waiting(row, session.scalar(older) or 0) if queued else None,
                 "created": row.created,
                 "finished": row.finished,
             }

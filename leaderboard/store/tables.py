@@ -59,7 +59,10 @@ class Submission(Base):
     attempts: Mapped[int] = mapped_column(default=0)  # claims until now
     claim: Mapped[str | None] = mapped_column(String(32))
     lease: Mapped[datetime | None] = mapped_column(DateTime)
-    error: Mapped[str | None] = mapped_column(Text)  # why scoring failed, for its submitter
+    next_try: Mapped[datetime | None] = mapped_column(DateTime)  # a queued one is not claimed before
+    # why scoring failed, for its submitter; of a queued one, why it is tried again
+    error: Mapped[str | None] = mapped_column(Text)
+    seconds: Mapped[int | None]  # that scoring took, in whole steps of `queue.STEP`
     created: Mapped[datetime] = mapped_column(DateTime)
     finished: Mapped[datetime | None] = mapped_column(DateTime)
     __table_args__ = (
@@ -132,6 +135,15 @@ class SuiteVersion(Base):
     __table_args__ = (UniqueConstraint("suite", "split", "hash"),)
 
 
+class Scorer(Base):
+    """A scorer that is at work, and when it was last heard of."""
+
+    __tablename__ = "scorers"
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)  # machine, process, a random word
+    began: Mapped[datetime] = mapped_column(DateTime)
+    seen: Mapped[datetime] = mapped_column(DateTime)
+
+
 class Audit(Base):
     """Who changed what, when. Rows are only added."""
 
@@ -142,3 +154,4 @@ class Audit(Base):
     action: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(100))
     detail: Mapped[str] = mapped_column(Text, default="")
+    __table_args__ = (Index("ix_audit_action", "action"),)

@@ -6,10 +6,10 @@ from fastapi import FastAPI, Request
 from leaderboard.board.config import Board
 from leaderboard.intake.uploads import Uploads
 from leaderboard.store import Store
-from leaderboard.web import refusals
+from leaderboard.web import gauges, refusals
 from leaderboard.web.access import Access
 from leaderboard.web.pages import Pages
-from leaderboard.web.routes import fixed, forms, models, submissions, tables
+from leaderboard.web.routes import fixed, forms, models, submissions, tables, watch
 from leaderboard.web.site import Site
 
 HEADERS = {
@@ -28,8 +28,9 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     """The application over a board and its store. Raises InputError where a suite cannot be opened."""
     app = FastAPI(title=board.title, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = pages or Pages(board, store, board.open())
-    app.state.site = Site(board, store, pages, Uploads(board, store), Access(board, store))
-    for resource in (submissions, models, tables, forms, fixed):
+    registry = gauges.install(app, store)
+    app.state.site = Site(board, store, pages, Uploads(board, store), Access(board, store), registry)
+    for resource in (submissions, models, tables, forms, fixed, watch):
         app.include_router(resource.router)
     refusals.install(app)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
+from prometheus_client import CollectorRegistry
 
 from leaderboard.board.config import Board
 from leaderboard.intake.uploads import Uploads
@@ -31,6 +32,7 @@ class Site:
     pages: Pages
     uploads: Uploads
     access: Access
+    registry: CollectorRegistry  # what /metrics tells
     _turns: threading.BoundedSemaphore = field(
         init=False, default_factory=lambda: threading.BoundedSemaphore(TURNS)
     )

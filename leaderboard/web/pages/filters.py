@@ -29,6 +29,11 @@ def moment(value: datetime) -> str:
     return value.strftime("%Y-%m-%d %H:%M UTC")
 
 
+def second(value: datetime) -> str:
+    """As `moment`, to the second."""
+    return value.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def between(low: float, high: float) -> str:
     """An interval in figures."""
     return f"{low:.3f}–{high:.3f}" if low >= 0 else f"{low:.3f} to {high:.3f}"
@@ -52,4 +57,4 @@ def scores(metrics: Mapping[str, Any], columns: Sequence[str], main: str) -> Mar
     return Markup("".join(cells))
 
 
-FILTERS = {"count": count, "moment": moment, "scores": scores}
+FILTERS = {"count": count, "moment": moment, "scores": scores, "second": second}
