@@ -133,6 +133,7 @@ def test_bad_input_names_the_culprit(tmp_path, checkpoint, scenes):
 GRPO = ("rft/train_grpo.py", "--config", "configs/grpo/demo.yaml")
 
 
+@pytest.mark.slow
 def test_bad_training_runs_name_the_culprit(tmp_path, checkpoint, scenes):
     base = (*GRPO, "--model", checkpoint, "--data", scenes, "--out", tmp_path / "g")
     refused(call(*base, "--rewards.luck", "1"), "'luck'")

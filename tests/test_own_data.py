@@ -102,4 +102,4 @@ def test_a_model_with_heatmaps_on_a_table_without_masks_leads_to_a_report(tmp_pa
     assert guard(bench, [model if word == "baseline:random" else word for word in second[1:]]) == 0
     assert "heatmap.rbdc, heatmap.tbdc: cannot be had" in capsys.readouterr().out
     page = (tmp_path / "runs/own/report.html").read_text()
-    assert "frame ROC" in page and "regions found" not in page
+    assert "frame ROC" in page and "regions found by false positives" not in page

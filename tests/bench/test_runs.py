@@ -522,6 +522,7 @@ def test_bad_heatmap_lines_are_rejected_by_number(scenes, tmp_path, change, word
     )
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_run_and_end_as_one(scenes, tmp_path, checkpoint):
     arguments = [
         "bench",

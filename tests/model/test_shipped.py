@@ -19,7 +19,7 @@ from tvad.model.start import start_from
     "name, setting, crowd, suite",
     [
         ("tvad-tiny", "core", 2, "scenes"),
-        ("tvad-tiny-closed", "closed", 12, "closed"),
+        pytest.param("tvad-tiny-closed", "closed", 12, "closed", marks=pytest.mark.slow),
     ],
 )
 def test_heatmaps_of_the_shipped_checkpoints_reach_their_bars(name, setting, crowd, suite, tmp_path):

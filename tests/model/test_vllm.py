@@ -39,7 +39,7 @@ OTHERS = [
 # `checkpoint`, whose engine the session shares, has the first form; Qwen3-VL's has the published one.
 CASES = [
     pytest.param("tiny.yaml", PUBLISHED, id="published form"),
-    pytest.param("tiny-qwen3.yaml", {}, id="Qwen3-VL"),
+    pytest.param("tiny-qwen3.yaml", {}, id="Qwen3-VL", marks=pytest.mark.slow),
     *(
         pytest.param(config, form, id=f"{config} {form}", marks=pytest.mark.slow)
         for config in FAMILIES

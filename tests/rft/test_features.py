@@ -158,6 +158,7 @@ assert next(core.model.language_model.layers[0].parameters()).grad is not None
 """
 
 
+@pytest.mark.slow
 def test_a_tower_that_is_shared_out_sees_what_a_whole_one_does(scenes, tmp_path):
     """FSDP2 in two processes: only the whole model gathers what is in no block of its own."""
     in_two_processes(tmp_path / "sharded.py", SHARDED, SHIPPED, scenes, timeout=300)

@@ -74,9 +74,8 @@ def sharded(folder: Path) -> Path:
     return folder / "zero3.yaml"
 
 
-@pytest.mark.parametrize(
-    "how", ["ddp", *(pytest.param(how, marks=pytest.mark.slow) for how in ("zero2", "zero3"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ddp", "zero2", "zero3"])
 def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
     """Though one needs more passes than the other, and one lacks the features of a clip."""
     alone, known = alone

@@ -247,6 +247,7 @@ def test_vllm_rollouts_drive_the_same_trainer(scenes, checkpoint, tmp_path, engi
         engine.sync(TvadForConditionalGeneration.from_pretrained(checkpoint).engine_weights())
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_last_checkpoint(scenes, checkpoint, tmp_path):
     command = [
         sys.executable,

@@ -223,6 +223,7 @@ print(f"SAYS {shares} {rows[0]['sample_id'] in ids.split()} {ids}\\n", end="", f
 """
 
 
+@pytest.mark.slow
 def test_a_clip_that_is_gone_gives_way_in_every_process_that_still_holds_it(scenes, tmp_path):
     """A group that is torn over two processes stays about one clip."""
     shutil.copytree(scenes, tmp_path / "data")
