@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +11,8 @@ from typing import Annotated, Literal
 from tvad.common import cli
 from tvad.common.errors import InputError
 from tvad.common.files import write_whole
+
+TURN = 60.0  # seconds between looks at the phases of private splits
 
 
 def card(out: Annotated[str, cli.FILE]) -> int:
@@ -172,9 +176,22 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     app = build_app(board, store)
     command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--parent", str(os.getpid())]
     print(f"{board.title}: http://{host}:{port}", flush=True)
+    threading.Thread(target=_turn_phases, args=(board, store, app.state.site.pages), daemon=True).start()
     with nullcontext() if no_scorer else Supervised(command):
         uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=10)
     return 0
+
+
+def _turn_phases(board, store, pages) -> None:
+    """End and begin the phases that are due, for as long as the server runs."""
+    while True:
+        time.sleep(TURN)
+        try:
+            board.turn(store.waits)
+            if pages.phases != pages.asked():  # of what another server has turned, too
+                pages.adopt(board.open())
+        except Exception as error:  # the next turn tries again; until then the phase lasts on
+            print(f"phases: {error}", file=sys.stderr, flush=True)
 
 
 def build(config: str, out: Annotated[str, cli.FOLDER]) -> int:
@@ -216,18 +233,20 @@ def account(name: str, /, config: str, renew: bool = False, disable: bool = Fals
 
 
 def admin(
-    what: Literal["accounts", "audit", "queue", "requeue", "withdraw", "migrate"],
+    what: Literal["accounts", "audit", "queue", "requeue", "withdraw", "migrate", "phases", "end-phase"],
     hash: str | None = None,
     /,
     *,
     config: str,
     most: int = 100,
 ) -> int:
-    """Look after a board: its accounts, its audit log, its queue, withdrawals, its tables.
+    """Look after a board: its accounts, its audit log, its queue, withdrawals, its tables, the phases of its
+    private splits.
 
     Args:
         what: To be done.
-        hash: Of the submission to withdraw, or to put back into the queue after it has failed.
+        hash: Of the submission to withdraw, or to put back into the queue after it has failed; for end-phase
+            the suite.
         config: YAML file of the board, or the name of a shipped one.
         most: Lines of the audit log, or of the queue.
 
@@ -235,7 +254,17 @@ def admin(
         leaderboard admin audit --config local
     """
     board, store = _store(config)
-    if what in ("withdraw", "requeue"):
+    if what == "end-phase":
+        if hash not in board.limits:
+            raise InputError(f"admin end-phase: name a private split: {', '.join(board.limits) or 'none'}")
+        board.book(hash).close()
+        print(f"{hash}: nothing more is taken; the phase ends when all that was sent is scored")
+    elif what == "phases":
+        for name in board.limits:
+            for phase in board.book(name).phases():
+                end = f"ended {phase.ended[:10]}" if phase.ended else f"ends {phase.ends[:10]}"
+                print(f"{name:32s} {phase.number:3d}  opened {phase.opened[:10]}  {end}")
+    elif what in ("withdraw", "requeue"):
         if not hash:
             raise InputError(f"admin {what}: name the submission's hash")
         if what == "withdraw":

@@ -3,6 +3,7 @@
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +11,7 @@ from typing import ClassVar
 from bench import suite as suites
 from bench.suite import Item, Suite
 from leaderboard.board import private
+from leaderboard.board.phases import Book, Phase, Phases
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import is_hash, made
@@ -31,6 +33,8 @@ class BoardSuite:
     suite."""
     render: private.Render | None = None
     """Scenes that are rendered here from a secret seed and stand in place of the configuration's clips."""
+    phases: Phases = field(default_factory=Phases)
+    """Of a private split: how long its clips are asked before its scores are shown."""
     note: str = ""
     """What is new in this version, for the changelog."""
     published: list[str] = field(default_factory=list)
@@ -112,15 +116,63 @@ class Board:
         return hmac.digest(bytes.fromhex(file.read_text()), purpose.encode(), "sha256")
 
     def suite(self, name: str) -> Suite:
-        """A suite with its references. Raises InputError."""
+        """A suite with its references; of a private split that of the phase that is asked now. Raises
+        InputError."""
+        return self._suite(name, self._number(name))
+
+    def _suite(self, name: str, number: int) -> Suite:
         entry = self.suites[name]
         if entry.render is None:
-            return suites.read(entry.config)
-        return private.labelled(suites.read(entry.config), self.private(name))
+            files = [entry.config, *entry.phases.following]
+            if number > len(files):
+                raise InputError(
+                    f"suites: {name}: phase {number} is asked, but {len(files)} suites are named"
+                )
+            return suites.read(files[number - 1])
+        return private.labelled(suites.read(entry.config), self.private(name, number))
 
-    def private(self, name: str) -> Path:
-        """Where the clips of a rendered suite lie."""
-        return Path(self.folder) / "private" / name
+    def _number(self, name: str) -> int:
+        """The number of a private split's last phase; 1 before the first, and of a public one."""
+        return max(1, len(self.book(name).phases())) if self.suites[name].split == "private" else 1
+
+    def book(self, name: str) -> Book:
+        """The phases of a private split."""
+        return Book(Path(self.folder) / "private" / name, self.suites[name].phases.days)
+
+    def phase(self, name: str) -> Phase | None:
+        """The phase of a private split that is asked now; None for a public one, before the first phase and
+        after the last."""
+        return self.book(name).current if self.suites[name].split == "private" else None
+
+    def version(self, name: str, suite: Suite, samples: list[Sample]) -> str:
+        """What the version of an opened suite is called on this board."""
+        digest = suite.digest(samples)
+        if self.suites[name].split == "public":
+            return digest
+        return self.book(name).called(self._number(name), digest, private.asked(suite, samples))
+
+    def spent(self, name: str) -> list[str]:
+        """Versions of a private split whose phases have ended."""
+        return [v for phase in self.book(name).phases() if phase.ended for v in phase.versions.values()]
+
+    @property
+    def asked(self) -> list[str]:
+        """The suites that are scored now: all but retired private splits."""
+        return [name for name, suite in self.suites.items() if suite.split == "public" or self.phase(name)]
+
+    @property
+    def taken(self) -> list[str]:
+        """The suites that submissions may answer now: none whose phase is over."""
+        return [name for name in self.asked if (phase := self.phase(name)) is None or not phase.over]
+
+    @property
+    def limits(self) -> dict[str, Phases]:
+        """How often the private splits may be answered."""
+        return {name: suite.phases for name, suite in self.suites.items() if suite.split == "private"}
+
+    def private(self, name: str, number: int | None = None) -> Path:
+        """Where the clips of a rendered suite lie, of a phase; of the one that is asked now by default."""
+        return self.book(name).folder / f"phase-{number or self._number(name)}"
 
     def inputs(self, name: str) -> Path | None:
         """What is given out of a rendered suite, a .zip; None for a suite that is not rendered here."""
@@ -129,20 +181,49 @@ class Board:
 
     def open(self) -> dict[str, tuple[Suite, list[Sample], list[Item]]]:
         """Render what is missing and open every suite, so that bad labels are found at the start and not at
-        the first submission. Raises InputError."""
+        the first submission; the first phases begin. A retired private split is left out. Raises
+        InputError."""
         found = {}
         for name, entry in self.suites.items():
-            if entry.render is not None:
-                private.prepare(
-                    entry.render,
-                    suites.read(entry.config),
-                    name,
-                    self.private(name),
-                    self.secret(f"scenes {name}"),
-                )
-            suite = self.suite(name)
-            found[name] = (suite, *suites.load(suite))
+            number = self._number(name)
+            if entry.split == "private" and self.phase(name) is None and self.book(name).phases():
+                continue
+            found[name] = self._opened(name, number)
+            if entry.split == "private":
+                self.book(name).begin(number)
         return found
+
+    def turn(self, waits: Callable[[str], bool]) -> list[str]:
+        """End the phases whose time has come, where nothing that answers them `waits` to be scored, and begin
+        the next ones; returns the suites of which. A next phase that cannot be opened leaves its split as it
+        is, closed. Raises InputError."""
+        turned = []
+        for name in self.limits:
+            entry, phase = self.suites[name], self.phase(name)
+            if phase is None or not phase.over or waits(name):
+                continue
+            if entry.render is not None or phase.number <= len(entry.phases.following):
+                self._opened(name, phase.number + 1)  # before the other ends
+                self.book(name).begin(phase.number + 1)
+            else:
+                self.book(name).end(phase.number)
+            turned.append(name)
+        return turned
+
+    def _opened(self, name: str, number: int) -> tuple[Suite, list[Sample], list[Item]]:
+        entry = self.suites[name]
+        if entry.render is not None:
+            private.prepare(
+                entry.render,
+                suites.read(entry.config),
+                name,
+                self.private(name, number),
+                self.secret(f"scenes {name} {number}"),
+                number,
+            )
+        suite = self._suite(name, number)
+        samples, items = suites.load(suite)
+        return suite, samples, items
 
     def submission(self, name_hash: str) -> Path:
         """Where a submission's files lie. Raises InputError for what is no hash."""

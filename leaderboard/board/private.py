@@ -2,18 +2,24 @@
 answers. What is asked, and in which order, must not tell what a clip shows either."""
 
 import fcntl
+import hashlib
 import json
 import shutil
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from bench.suite import Suite
 from bench.tasks import NAMES
 from tvad.common.files import made
 from tvad.data import load, save
+from tvad.data.questions import LETTERS
 from tvad.data.sample import HEADER, SAMPLES, Question, Sample
 from tvad.data.scenes.dataset import ScenesConfig, generate
+from tvad.data.scenes.describe import NOTHING
+from tvad.data.scenes.script import classes_of
 
 INPUTS = "inputs.zip"
 BLANK = {
@@ -67,6 +73,14 @@ def blank(sample: Sample) -> Sample:
     return Sample(sample.id, sample.source, sample.split, sample.video, questions=questions, root=sample.root)
 
 
+def asked(suite: Suite, samples: list[Sample]) -> str:
+    """Hash of what is given out of a private split, no label in it."""
+    rows = [
+        [s.id, s.video.path, [[q.kind, q.topic, q.text, q.options] for q in s.questions]] for s in samples
+    ]
+    return hashlib.sha256(json.dumps([suite.name, rows], allow_nan=False).encode()).hexdigest()
+
+
 def _pack(suite: Suite, name: str, samples: list[Sample], data: Path, archive: Path) -> None:
     """Write what is given out: clips, questions with blank answers, and the suite that asks them."""
     given = archive.with_name("given")
@@ -95,7 +109,28 @@ def _pack(suite: Suite, name: str, samples: list[Sample], data: Path, archive: P
     shutil.rmtree(given)
 
 
-def prepare(render: Render, template: Suite, name: str, folder: Path, secret: bytes) -> Path:
+def redrawn(samples: list[Sample], setting: str, seed: int) -> list[Sample]:
+    """The clips with other wrong options of their event: those that are drawn for public clips are of all
+    classes, the right ones of the setting's only, so that an option's class told which it is not."""
+    classes = list(classes_of(setting, "test"))
+    rng = np.random.default_rng([seed, 31])
+
+    def of(question: Question) -> Question:
+        if (question.kind, question.topic) != ("mcq", "event") or not question.options:
+            return question
+        place = LETTERS.index(question.answer)
+        right = question.options[place]
+        pool = [name for name in classes if name != right]
+        others = [str(name) for name in rng.permutation(pool)[:3]]
+        if right != NOTHING:
+            others[int(rng.integers(3))] = NOTHING  # it is always among them
+        options = (*others[:place], right, *others[place:])
+        return replace(question, options=options)
+
+    return [replace(s, questions=tuple(of(q) for q in s.questions)) for s in samples]
+
+
+def prepare(render: Render, template: Suite, name: str, folder: Path, secret: bytes, phase: int = 1) -> Path:
     """Render the split into FOLDER/data and what is given out into FOLDER/inputs.zip, where they are missing;
     several processes may try at once, a killed one is continued. Raises InputError where the folder holds a
     split rendered otherwise."""
@@ -109,8 +144,13 @@ def prepare(render: Render, template: Suite, name: str, folder: Path, secret: by
             return archive
         asked = _askable(samples)
         samples = [
-            replace(s, questions=tuple(q for q in s.questions if (q.kind, q.topic) in asked), dialogue=None)
-            for s in samples
+            replace(
+                s,
+                id=f"phase{phase}_{n:05d}",  # answers to another phase's clips name none of these
+                questions=tuple(q for q in s.questions if (q.kind, q.topic) in asked),
+                dialogue=None,
+            )
+            for n, s in enumerate(redrawn(samples, render.setting, seed))
         ]
         save(samples, data)
         _pack(labelled(template, folder), name, samples, data, archive)

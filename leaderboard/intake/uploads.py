@@ -96,12 +96,19 @@ class Uploads:
         unpacked = folder / "unpacked"
         unpacked.mkdir()
         archive.unpack(sent, unpacked)
-        found = submission.verify(unpacked, list(self.board.suites))
+        found = submission.verify(unpacked, self.board.taken)
         # The files move by the transaction that queues the job: a folder is there before a scorer can see the
         # job, and nobody ever removes one that another sender of the same content may rely on. A kill in
         # between leaves a folder without a job, which the next try finds, named by its content.
         target = self.board.submission(found.hash)
-        self.store.submit(account, found.hash, found.card, found.suites, lambda: settle(unpacked, target))
+        self.store.submit(
+            account,
+            found.hash,
+            found.card,
+            found.suites,
+            lambda: settle(unpacked, target),
+            limits=self.board.limits,
+        )
         return found
 
     def _part(self, account: str, sha256: str) -> Path:

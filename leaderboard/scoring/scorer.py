@@ -58,7 +58,7 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     return Scored(
         board.table_of(name),
         entry.split,
-        record["suite_hash"],
+        board.version(name, suite, samples),
         json.loads((out / "metrics.json").read_text()),
         record["blind"],
         summary=evidence.summary(lines, samples, items),
@@ -80,7 +80,7 @@ def limit(gigabytes: float) -> None:
 def child(board: Board, folder: Path, work: Path) -> None:
     """The child's part: every suite that the submission answers."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
-    found = {name: score_suite(board, name, folder, work / name) for name in names if name in board.suites}
+    found = {name: score_suite(board, name, folder, work / name) for name in names if name in board.asked}
     # Written last and whole: a child that was killed on its way has left no results.
     write_whole(
         work / RESULTS, json.dumps({name: vars(scored) for name, scored in found.items()}, allow_nan=False)

@@ -3,6 +3,7 @@ SQLAlchemy over SQLite or PostgreSQL; the tables are in `tables`, each part of w
 file of its own. Results are never changed, rows of submissions never deleted."""
 
 from leaderboard.store.accounts import Accounts
+from leaderboard.store.disclosure import Disclosure
 from leaderboard.store.queue import Queue
 from leaderboard.store.results import Results
 from leaderboard.store.standings import Scoreboard
@@ -11,5 +12,5 @@ from leaderboard.store.versions import Versions
 from leaderboard.store.watch import Watch
 
 
-class Store(Accounts, Queue, Submissions, Results, Versions, Scoreboard, Watch):
+class Store(Accounts, Queue, Submissions, Results, Versions, Scoreboard, Disclosure, Watch):
     """All of it, over one engine (`database.connect`)."""

@@ -21,8 +21,9 @@ from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from leaderboard.board.phases import Phases
 from leaderboard.card import Card, to_json
-from leaderboard.store import integrity
+from leaderboard.store import disclosure, integrity
 from leaderboard.store.results import Scored, add_result, flag
 from leaderboard.store.sessions import Sessions, note
 from leaderboard.store.tables import (
@@ -71,10 +72,12 @@ class Queue(Sessions):
         card: Card,
         suites: list[str],
         put: Callable[[], None] = lambda: None,
+        limits: dict[str, Phases] | None = None,
     ) -> bool:
         """Queue a submission; False where the same content is there already (whoever sent it). `put` moves
         its files to their place: inside the transaction, so that what is refused has no files there, and what
-        is queued has them before anybody can see it. Raises Limited."""
+        is queued has them before anybody can see it. limits: of the private splits, by suite, for the life of
+        an account. Raises Limited."""
         try:
             with self._session() as session:
                 # Locked: of two that send at once the second counts what the first has sent.
@@ -88,6 +91,8 @@ class Queue(Sessions):
                 sent = session.scalar(of_today) or 0
                 if sent >= owner.daily:
                     raise Limited(f"{account} has sent {sent} submissions within a day, as many as it may")
+                if why := disclosure.within_life(session, owner, card.name, suites, limits or {}):
+                    raise Limited(why)
                 session.add(
                     Submission(
                         hash=name_hash,
@@ -204,8 +209,9 @@ class Queue(Sessions):
                 note_version(session, r.suite, r.split, r.suite_hash, r.videos, r.questions)
             for r in in_order:
                 add_result(session, found, r)
+            private = {r.suite: r for r in results if r.split == disclosure.PRIVATE}
             for suite, detail in integrity.too_good({(r.suite, r.split): r.metrics for r in results}):
-                flag(session, found.hash, integrity.TOO_GOOD, suite, detail)
+                flag(session, found.hash, integrity.TOO_GOOD, private[suite], detail)
             found.seconds = STEP * math.ceil(seconds / STEP)
             self._end(session, found, DONE, "scorer")
         return True

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from leaderboard.store import integrity
-from leaderboard.store.sessions import Sessions, note
+from leaderboard.store import disclosure, integrity
+from leaderboard.store.disclosure import Disclosure
+from leaderboard.store.sessions import note
 from leaderboard.store.tables import DONE, Flag, Result, Score, Submission
 from leaderboard.store.versions import version_row
 
@@ -31,10 +32,20 @@ class Scored:
 
 
 def flag(
-    session: Session, name_hash: str, kind: str, suite: str, detail: str, other: str | None = None
+    session: Session, name_hash: str, kind: str, scored: Scored, detail: str, other: str | None = None
 ) -> None:
-    """Raise a flag on a submission."""
-    session.add(Flag(submission=name_hash, kind=kind, suite=suite, other=other, detail=detail))
+    """Raise a flag on a submission, for what its result `scored` (or another's) says."""
+    session.add(
+        Flag(
+            submission=name_hash,
+            kind=kind,
+            suite=scored.suite,
+            split=scored.split,
+            version=scored.suite_hash,
+            other=other,
+            detail=detail,
+        )
+    )
     note(session, "scorer", "flag", name_hash, f"{detail} {other}" if other else detail)
 
 
@@ -75,12 +86,13 @@ def add_result(session: Session, submission: Submission, scored: Scored) -> None
 
 
 def _flag_resemblances(session: Session, submission: Submission, scored: Scored, signature: bytes) -> None:
-    """Flags for finished submissions of others whose answers are nearly these. The version's row is locked
-    until the end of the transaction, so that of two that end together one sees the other."""
+    """Flags for what is nearly another's answers, or looks assembled from an earlier submission: on the later
+    one of two, whichever was scored first. The version's row is locked until the end of the transaction, so
+    that of two that end together one sees the other."""
     version = version_row(scored.suite, scored.split, scored.suite_hash)
     session.scalars(version.with_for_update()).one()
     query = (
-        select(Submission.hash, Result.signature)
+        select(Submission.hash, Submission.created, Submission.account_id, Submission.name, Result.signature)
         .join(Result, Result.submission == Submission.hash)
         .where(
             Result.suite == scored.suite,
@@ -88,51 +100,63 @@ def _flag_resemblances(session: Session, submission: Submission, scored: Scored,
             Result.suite_hash == scored.suite_hash,
             Submission.state == DONE,
             Result.signature.is_not(None),
-            # The next try of the same account under the same name may well resemble its last one.
-            or_(Submission.account_id != submission.account_id, Submission.name != submission.name),
         )
     )
     others = session.execute(query).all()
-    for place, detail in integrity.resembling(signature, [other.signature for other in others]):
-        other = others[place].hash
-        flag(session, submission.hash, integrity.NEAR_DUPLICATE, scored.suite, detail, other)
+    this = (submission.created, submission.hash)
+
+    def found(kind: str, place: int, detail: str) -> None:
+        first, later = sorted([this, (others[place].created, others[place].hash)])
+        flag(session, later[1], kind, scored, detail, first[1])
+
+    signatures = [other.signature for other in others]
+    for place, detail in integrity.resembling(signature, signatures):
+        # The next try of the same account under the same name may well resemble its last one.
+        if (others[place].account_id, others[place].name) != (submission.account_id, submission.name):
+            found(integrity.NEAR_DUPLICATE, place, detail)
+    if scored.split == disclosure.PRIVATE:  # whose labels nobody could have assembled it by
+        return
+    earlier = [(other.created, other.hash) < this for other in others]
+    for place, detail in integrity.assembled(signature, signatures, earlier):
+        found(integrity.ASSEMBLED, place, detail)
 
 
-class Results(Sessions):
+class Results(Disclosure):
     """What a model's page shows of its scores."""
 
     def results(self, name_hash: str) -> list[dict[str, Any]]:
-        """All results of one submission: suite, split, suite_hash, metrics, blind, folder, summary."""
+        """All results of one submission, as they are given out (`disclosure`): suite, split, suite_hash,
+        metrics, blind, folder, summary; held: why there are no figures."""
         query = (
-            select(Result)
+            select(Result, disclosure.stands())
+            .join(Submission, Submission.hash == Result.submission)
             .where(Result.submission == name_hash)
             .order_by(Result.suite, Result.split.desc())  # the public split first
         )
         with self._reading() as session:
             return [
-                {
-                    "suite": r.suite,
-                    "split": r.split,
-                    "suite_hash": r.suite_hash,
-                    "metrics": json.loads(r.metrics),
-                    "blind": json.loads(r.blind),
-                    "folder": r.folder,
-                    "summary": json.loads(r.summary),
-                }
-                for r in session.scalars(query)
+                self.disclosed(
+                    session,
+                    {
+                        "suite": r.suite,
+                        "split": r.split,
+                        "suite_hash": r.suite_hash,
+                        "metrics": json.loads(r.metrics),
+                        "blind": json.loads(r.blind),
+                        "folder": r.folder,
+                        "summary": json.loads(r.summary),
+                    },
+                    standing,
+                )
+                for r, standing in session.execute(query).tuples()
             ]
 
     def flags(self, name_hash: str) -> list[dict[str, Any]]:
-        """Flags of a submission, and of others that name it: kind, suite, detail, and the other's hash and
-        name."""
-        query = (
-            select(Flag).where(or_(Flag.submission == name_hash, Flag.other == name_hash)).order_by(Flag.id)
-        )
+        """Flags of a submission that may be shown: kind, suite, detail, and hash and name of the one that it
+        resembles. One that another resembles has none: it came first."""
+        query = select(Flag).where(Flag.submission == name_hash, disclosure.visible()).order_by(Flag.id)
         with self._reading() as session:
-            pairs = [
-                (row, row.other if row.submission == name_hash else row.submission)
-                for row in session.scalars(query)
-            ]
+            pairs = [(row, row.other) for row in session.scalars(query)]
             if not pairs:
                 return []
             others = [other for _, other in pairs if other]

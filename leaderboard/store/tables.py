@@ -1,7 +1,7 @@
 """The tables of a leaderboard's database. A change here goes with a new file in `migrations/versions/`; a
 test fails where the two differ."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import (
     DateTime,
@@ -16,12 +16,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from leaderboard.board.phases import now as now  # the one clock
+
 QUEUED, RUNNING, DONE, FAILED, WITHDRAWN = "queued", "running", "done", "failed", "withdrawn"
-
-
-def now() -> datetime:
-    """UTC without a zone: SQLite keeps none."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Base(DeclarativeBase):
@@ -116,6 +113,8 @@ class Flag(Base):
     suite: Mapped[str] = mapped_column(String(100))
     other: Mapped[str | None] = mapped_column(String(64))
     detail: Mapped[str] = mapped_column(Text)
+    split: Mapped[str] = mapped_column(String(10), server_default="private")  # labels that it rests on
+    version: Mapped[str] = mapped_column(String(16), server_default="")
     __table_args__ = (Index("ix_flags_submission", "submission"), Index("ix_flags_other", "other"))
 
 
@@ -132,6 +131,8 @@ class SuiteVersion(Base):
     questions: Mapped[int]
     videos: Mapped[int]
     note: Mapped[str] = mapped_column(Text)
+    ends: Mapped[datetime | None] = mapped_column(DateTime)  # of a private one: when its phase is to end
+    ended: Mapped[datetime | None] = mapped_column(DateTime)  # … has ended: what stands is shown
     __table_args__ = (UniqueConstraint("suite", "split", "hash"),)
 
 

@@ -70,6 +70,8 @@ class Versions(Sessions):
                     "questions": v.questions,
                     "note": v.note,
                     "models": counts.get(v.hash, 0),
+                    "ends": v.ends,
+                    "ended": v.ended,
                 }
                 for v in session.scalars(newest_first)
             ]

@@ -20,6 +20,7 @@ from bench import suite as suites
 from bench.models.baseline import Baseline
 from bench.run import run
 from bench.run_folder import open_run
+from bench.tasks import PRIMARIES
 from leaderboard.__main__ import main
 from leaderboard.board import config as boards
 from leaderboard.board import private
@@ -202,12 +203,19 @@ def test_a_private_split_gives_out_no_label(two_splits, tmp_path, monkeypatch):
     assert place.store.status(name)["state"] == DONE
     page = place.client.get("/suites/scenes?split=private").text
     assert "guess</a>" in page and "private labels" in page and "inputs.zip" in page and "Compare" not in page
+    assert "shown when this phase ends" in page and "flagged" not in page
+    waiting = place.client.get(f"/models/{name}").text
+    assert "too good" not in waiting and "shown when the phase ends on" in waiting
+    place.board.book("hidden").close()
+    assert place.board.turn(place.store.waits) == ["hidden"]
+    place.pages.adopt(place.board.open())
     flags = place.client.get(f"/models/{name}").text
     assert "too good on public on scenes" in flags and "flagged" in place.client.get("/suites/scenes").text, (
         "the oracle's public run beside a random one"
     )
     result = next(r for r in place.store.results(name) if r["split"] == "private")
-    assert result["summary"] and "hidden" not in place.client.get(f"/models/{name}/scenes/samples").text
+    assert not result["summary"] and not result["folder"] and set(result["metrics"]) <= set(PRIMARIES)
+    assert "hidden" not in place.client.get(f"/models/{name}/scenes/samples").text
     assert (
         place.client.get(f"/models/{name}/hidden/samples").status_code
         == place.client.get(f"/api/submissions/{name}/runs/hidden").status_code

@@ -34,6 +34,7 @@ def board(tmp_path):
         suites={"s": SimpleNamespace(split="public")},
         suite=lambda name: suite,
         table_of=lambda name: name,
+        version=lambda name, suite, samples: suite.digest(samples),
         secret=lambda purpose: b"secret",
     )
 

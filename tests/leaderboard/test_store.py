@@ -444,12 +444,13 @@ def test_near_duplicates_are_flagged_where_mistakes_are_shared(store):
     assert [(f["kind"], f["other"], f["name"]) for f in flags if f["other"] == one] == [
         (integrity.NEAR_DUPLICATE, one, "m1")
     ]
-    assert "95% of 100" in flags[0]["detail"] and two in [f["other"] for f in store.flags(one)]
+    assert "95% of 100" in flags[0]["detail"] and store.flags(one) == [], "who came first is not flagged"
     assert store.flags(four) == store.flags(five) == []
 
 
 def test_what_only_public_labels_bear_out_is_flagged(store):
     store.create_account("lab")
+    kinds = []
 
     def metrics(value):
         return {"mcq.accuracy": {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 100}}
@@ -465,18 +466,21 @@ def test_what_only_public_labels_bear_out_is_flagged(store):
                 replace(scored(), split="private", metrics=metrics(private)),
             ],
         )
-        assert [f["kind"] for f in store.flags(name(n))] == [integrity.TOO_GOOD] * flagged
+        assert store.flags(name(n)) == [], "it rests on private labels"
+        kinds.append([integrity.TOO_GOOD] * flagged)
+    store.release("scenes", ["abc"])
+    assert [[f["kind"] for f in store.flags(name(n))] for n in range(4)] == kinds
 
 
 def test_signatures_depend_on_answers_their_truth_and_the_secret():
     def lines(text="A", right=1.0):
         return [
-            {"id": f"v{n}", "task": "mcq", "response": text, "scores": {"accuracy": right}}
+            {"id": f"v{n}", "task": "mcq", "response": f"{text}{n}".strip(), "scores": {"accuracy": right}}
             for n in range(300)
         ]
 
     one = integrity.signature(lines(), b"s")
-    assert len(one) == 4 * integrity.SAMPLED and one == integrity.signature(lines(" A\n"), b"s")
+    assert len(one) == 4 * integrity.SAMPLED and one == integrity.signature(lines(" a"), b"s")
     assert one != integrity.signature(lines(), b"t") and one != integrity.signature(lines("B"), b"s")
     assert {w & 1 for w in np.frombuffer(integrity.signature(lines(right=0.0), b"s"), "<u4")} == {0}
 

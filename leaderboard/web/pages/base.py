@@ -7,6 +7,7 @@ from bench.suite import Item, Suite
 from bench.tasks import lower_is_better
 from leaderboard.board.config import Board
 from leaderboard.store import Store
+from leaderboard.store.disclosure import PRIVATE
 from leaderboard.web.pages.filters import FILTERS, TEMPLATES
 from leaderboard.web.pages.links import Links
 from tvad.data.sample import Sample
@@ -34,12 +35,8 @@ class Rendering:
     """Templates over a board, its store and its opened suites."""
 
     def __init__(self, board: Board, store: Store, opened: Opened):
-        self.board, self.store, self.opened = board, store, opened
-        self.versions: dict[tuple[str, str], str] = {}  # (table, split): what is served now
-        for name, (suite, samples, items) in opened.items():
-            table, split = board.table_of(name), board.suites[name].split
-            self.versions[table, split] = version = suite.digest(samples)
-            store.note_version(table, split, version, len(samples), len(items), board.suites[name].note)
+        self.board, self.store = board, store
+        self.adopt(opened)
         self.environment = environment(TEMPLATES)
         self.environment.filters |= FILTERS
         self.environment.globals |= {"board": board, "lower_is_better": lower_is_better, "sizes": SIZES}
@@ -49,6 +46,34 @@ class Rendering:
         return self.environment.get_template(template).render(
             {"at": at or Links(), "suite": None, "page": "", **values}
         )
+
+    def adopt(self, opened: Opened) -> None:
+        """Serve what `Board.open` has opened, and show what the phases that have ended kept back."""
+        self.phases = self.asked()
+        versions: dict[tuple[str, str], str] = {}  # (table, split): what is served now
+        for name, (suite, samples, items) in opened.items():
+            table, split, phase = (
+                self.board.table_of(name),
+                self.board.suites[name].split,
+                self.board.phase(name),
+            )
+            versions[table, split] = version = self.board.version(name, suite, samples)
+            note = self.board.suites[name].note
+            self.store.note_version(table, split, version, len(samples), len(items), note)
+            if phase is not None:
+                self.store.plan_end(table, version, phase.end)
+        for name, entry in self.board.suites.items():
+            if entry.split == PRIVATE:
+                table = self.board.table_of(name)
+                self.store.release(table, self.board.spent(name))
+                if name not in opened and (last := self.store.ended(table)):
+                    versions[table, PRIVATE] = last  # retired: its last phase stays to be seen
+        self.opened, self.versions = opened, versions
+
+    def asked(self) -> dict[str, int | None]:
+        """{private split: number of the phase that is asked now}."""
+        phases = {name: self.board.phase(name) for name in self.board.limits}
+        return {name: None if phase is None else phase.number for name, phase in phases.items()}
 
     def splits(self, table: str) -> list[str]:
         """The splits that a table has."""

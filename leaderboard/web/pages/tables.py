@@ -6,6 +6,7 @@ from typing import Any
 from bench import blind as blinds
 from leaderboard.board.config import Board
 from leaderboard.store import Store, ranking
+from leaderboard.store.disclosure import PRIVATE
 from leaderboard.store.standings import Filter
 from leaderboard.web.pages.base import SIZES, Opened, Rendering, turned
 from leaderboard.web.pages.links import Links
@@ -61,7 +62,8 @@ class TablePages(Rendering):
                 self._kept = (revision, {})
             known = self._kept[1].get(key)
         if known is None:  # not under the lock: two threads may do the same work, none waits for the other
-            standings = self.store.standings(table, split, version, sort, wanted)
+            private = split != PRIVATE and PRIVATE in self.splits(table)
+            standings = self.store.standings(table, split, version, sort, wanted, private)
             ranks, order = ranking.ordered(standings, sort)
             keep = standings.shown[order]
             results = standings.results[order][keep]
@@ -71,9 +73,14 @@ class TablePages(Rendering):
                     self._kept[1][key] = known
         return known
 
+    def shown_version(self, table: str, split: str) -> str:
+        """The version whose table is shown where none is asked for: what is served now; of a private split
+        the one whose phase ended last, where there is one, for the current one shows nothing yet."""
+        return (self.store.ended(table) if split == PRIVATE else None) or self.versions[table, split]
+
     def columns(self, table: str, split: str) -> list[str]:
         """The metrics that the current version's table shows."""
-        return ranking.columns(self.store.metrics(table, split, self.versions[table, split]))
+        return ranking.columns(self.store.metrics(table, split, self.shown_version(table, split)))
 
     def table(
         self,
@@ -88,7 +95,7 @@ class TablePages(Rendering):
     ) -> tuple[str, int]:
         """A page of a suite's table, and how many pages there are. What is unknown among version, sort and
         chosen columns is passed over."""
-        wanted, current = wanted or Filter(), self.versions[table, split]
+        wanted, current = wanted or Filter(), self.shown_version(table, split)
         if not version or version not in [known["hash"] for known in self.store.versions(table, split)]:
             version = current
         metrics = self.store.metrics(table, split, version)
@@ -111,6 +118,7 @@ class TablePages(Rendering):
             splits=self.splits(table),
             version=version,
             old=version != current,
+            told=self._told(table, split, version),
             sort=sort,
             columns=columns,
             metrics=metrics,
@@ -133,9 +141,21 @@ class TablePages(Rendering):
         )
         return text, pages
 
+    def _told(self, table: str, split: str, version: str) -> str:
+        """What a reader of a table with a private split has to know of its figures and ranks."""
+        if PRIVATE not in self.splits(table):
+            return ""
+        if split != PRIVATE:
+            return "Only models that answer the private split too, nearly all of it, have a rank here."
+        if self.store.held(table, split, version):
+            ends = self.store.until(table, version)
+            when = f" on {ends:%Y-%m-%d}" if ends else ""
+            return f"Scored; figures and ranks are shown when this phase ends{when}, in no order until then."
+        return "A phase that has ended: of each model the newest submission, rounded as its interval allows."
+
     def data(self, table: str, split: str, sort: str, limit: int, offset: int) -> dict[str, Any]:
         """A part of a table as plain data."""
-        version = self.versions[table, split]
+        version = self.shown_version(table, split)
         metrics = self.store.metrics(table, split, version)
         sort = sort if sort in metrics else next(iter(ranking.columns(metrics)), "")
         ranked, total = self._ranked(table, split, version, sort, Filter())
@@ -147,7 +167,7 @@ class TablePages(Rendering):
             "version": version,
             "sort": sort,
             "total": total,
-            "models": [{"rank": rank, **rows[result]} for rank, result in part],
+            "models": [{"rank": rank or None, **rows[result]} for rank, result in part],
         }
 
     def changelog(self, table: str, at: Links | None = None) -> str:
