@@ -36,6 +36,8 @@ OUTSIDE = {
     "data/ubnormal": "two clips of UBnormal and its official split lists",
     "data/shanghaitech_tvau": "ShanghaiTech's windows, texts and four clips as T-VAU's authors made them",
     "data/shanghaitech_tracks": "anomaly tracks of 30 ShanghaiTech test videos",
+    "data/ucsd_ped2": "eight test videos and the training videos of UCSD Ped2, with masks and tracks",
+    "data/ucf_crime": "the temporal annotation of UCF-Crime's test videos",
     "foreign": "a script that builds tiny checkpoints of fifteen families",
     "golden/rbdc_tbdc_shanghaitech": "RBDC and TBDC of a public program on those tracks",
 }

@@ -168,6 +168,93 @@ def shanghaitech(
     return _done(len(samples), problems, out)
 
 
+def ucsd(
+    root: str, /, out: Annotated[str, cli.FOLDER], split: str = "test", tracks: str | None = None
+) -> int:
+    """Read UCSD Ped1 or Ped2 as it is distributed.
+
+    Args:
+        root: Folder UCSDped1 or UCSDped2, with Train and Test.
+        out: Folder of the data set.
+        split: train or test.
+        tracks: Tracks of the test videos, a line each; without them the masks' components are linked.
+
+    Example:
+        tvad data ucsd UCSD_Anomaly_Dataset.v1p2/UCSDped2 --out data/ped2/test
+    """
+    from tvad.data.readers.ucsd import read
+
+    samples, problems = read(root, split, out, tracks)
+    return _done(len(samples), problems, out)
+
+
+def avenue(
+    root: str, /, out: Annotated[str, cli.FOLDER], split: str = "test", labels: str | None = None
+) -> int:
+    """Read CUHK Avenue as it is distributed.
+
+    Args:
+        root: Folder with training_videos and testing_videos.
+        out: Folder of the data set.
+        split: train or test.
+        labels: Folder ground_truth_demo, with the masks of the test videos.
+
+    Example:
+        tvad data avenue "Avenue Dataset" --labels ground_truth_demo --out data/avenue/test
+    """
+    from tvad.data.readers.avenue import read
+
+    samples, problems = read(root, split, out, labels)
+    return _done(len(samples), problems, out)
+
+
+def ucf_crime(
+    root: str,
+    /,
+    listed: str,
+    out: Annotated[str, cli.FOLDER],
+    split: str = "test",
+    captions: str | None = None,
+) -> int:
+    """Read UCF-Crime as it is distributed, with UCA's captions where they are at hand.
+
+    Args:
+        root: Folder with the videos, in it or below it.
+        listed: The authors' list of the split: Temporal_Anomaly_Annotation_for_Testing_Videos.txt, or
+            Anomaly_Train.txt, which tells no times.
+        out: Folder of the data set.
+        split: What the rows are called.
+        captions: Folder with UCFCrime_Train.json, UCFCrime_Val.json, UCFCrime_Test.json.
+
+    Example:
+        tvad data ucf-crime UCF_Crimes --listed Anomaly_Train.txt --split train --out data/ucf/train
+    """
+    from tvad.data.readers.ucf_crime import read
+
+    samples, problems = read(root, listed, split, out, captions)
+    return _done(len(samples), problems, out)
+
+
+def xd_violence(
+    root: str, /, out: Annotated[str, cli.FOLDER], split: str = "test", annotations: str | None = None
+) -> int:
+    """Read XD-Violence as it is distributed.
+
+    Args:
+        root: Folder with the videos of the split, in it or below it.
+        out: Folder of the data set.
+        split: train or test.
+        annotations: annotations.txt of the test videos.
+
+    Example:
+        tvad data xd-violence xd/test --annotations annotations.txt --out data/xd/test
+    """
+    from tvad.data.readers.xd_violence import read
+
+    samples, problems = read(root, split, out, annotations)
+    return _done(len(samples), problems, out)
+
+
 def reclip(
     sources: list[str], /, out: Annotated[str, cli.FOLDER], seed: int = 0, video: str | None = None
 ) -> int:
@@ -257,6 +344,10 @@ COMMANDS: cli.Commands = {
     "vau-bench": vau_bench,
     "ubnormal": ubnormal,
     "shanghaitech": shanghaitech,
+    "ucsd": ucsd,
+    "avenue": avenue,
+    "ucf-crime": ucf_crime,
+    "xd-violence": xd_violence,
     "reclip": reclip,
     "check": check,
 }

@@ -1,0 +1,69 @@
+"""Frames and masks that a data set distributes as numbered pictures."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tvad.common.errors import InputError
+from tvad.data.build import link
+from tvad.data.video import pictures_in
+
+_NUMBER = re.compile(r"\D*(\d+)")
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder by their numbers, which begin anywhere and lack none; what is no picture, or
+    hidden ("._001.tif" of an archive made on a Mac), is passed over. Raises InputError that names the folder
+    or the first number that is missing."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of frames")
+    found: dict[int, Path] = {}
+    for path in pictures_in(folder):
+        if (match := _NUMBER.fullmatch(path.stem)) is None:
+            raise InputError(f"{path}: a frame's name is its number, such as 001.tif")
+        number = int(match.group(1))
+        if number in found:
+            raise InputError(f"{folder}: frame {number} is there twice, {found[number].name} and {path.name}")
+        found[number] = path
+    if not found:
+        raise InputError(f"{folder}: no frames in this folder")
+    first = min(found)
+    for n in range(first, first + len(found)):
+        if n not in found:
+            raise InputError(f"{folder}: frame {n} is missing of {len(found) + 1} or more")
+    return [found[n] for n in sorted(found)]
+
+
+def put(files: list[Path], folder: Path) -> tuple[str, ...]:
+    """Link frames into a folder of the data set, under their numbers; returns their names. A picture that
+    cannot be decoded is refused by name, and one of another size."""
+    size, names = None, []
+    for path in files:
+        image = cv2.imread(str(path))
+        if image is None:
+            raise InputError(f"{path}: not a picture, or damaged")
+        if size is not None and image.shape[:2] != size:
+            raise InputError(
+                f"{path}: {image.shape[1]} x {image.shape[0]} pixels,"
+                f" the first frame has {size[1]} x {size[0]}"
+            )
+        size = image.shape[:2]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in files:
+        link(path, folder / path.name)
+        names.append(path.name)
+    return tuple(names)
+
+
+def mask(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """A mask picture (H, W) bool: lit where it is not black. Raises InputError that names it."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise InputError(f"{path}: not a picture, or damaged")
+    if image.shape != size:
+        raise InputError(
+            f"{path}: {image.shape[1]} x {image.shape[0]} pixels, the video has {size[1]} x {size[0]}"
+        )
+    return image > 0
