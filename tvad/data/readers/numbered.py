@@ -36,25 +36,23 @@ def pictures(folder: Path) -> list[Path]:
     return [found[n] for n in sorted(found)]
 
 
-def put(files: list[Path], folder: Path) -> tuple[str, ...]:
-    """Link frames into a folder of the data set, under their numbers; returns their names. A picture that
-    cannot be decoded is refused by name, and one of another size."""
-    size, names = None, []
+def put(files: list[Path], folder: Path) -> tuple[int, int]:
+    """Link frames into a folder of the data set; returns their height and width. Raises InputError that names
+    a picture which cannot be decoded, or has another size than the first."""
+    size: tuple[int, int] | None = None
     for path in files:
         image = cv2.imread(str(path))
         if image is None:
             raise InputError(f"{path}: not a picture, or damaged")
-        if size is not None and image.shape[:2] != size:
-            raise InputError(
-                f"{path}: {image.shape[1]} x {image.shape[0]} pixels,"
-                f" the first frame has {size[1]} x {size[0]}"
-            )
-        size = image.shape[:2]
+        height, width = image.shape[:2]
+        if size is not None and (height, width) != size:
+            raise InputError(f"{path}: {width} x {height} pixels, the first frame has {size[1]} x {size[0]}")
+        size = (height, width)
+    assert size is not None
     folder.mkdir(parents=True, exist_ok=True)
     for path in files:
         link(path, folder / path.name)
-        names.append(path.name)
-    return tuple(names)
+    return size
 
 
 def mask(path: Path, size: tuple[int, int]) -> np.ndarray:

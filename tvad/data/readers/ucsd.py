@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from tvad.common.errors import InputError
@@ -100,8 +99,7 @@ def make_test_sample(
 ) -> Sample:
     """One test video. Raises InputError that names the file."""
     files = numbered.pictures(root / "Test" / name)
-    numbered.put(files, out / "videos" / name)
-    height, width = cv2.imread(str(files[0])).shape[:2]
+    height, width = numbered.put(files, out / "videos" / name)
     if listed and listed[-1] >= len(files):
         raise InputError(
             f"{root / 'Test' / name}: {len(files)} frames, but frame {listed[-1] + 1} is listed as anomalous"
@@ -150,8 +148,7 @@ def make_train_sample(root: Path, name: str, out: Path) -> Sample:
     source = root / "Train" / name
     if source.is_dir():
         files = numbered.pictures(source)
-        numbered.put(files, out / "videos" / name)
-        height, width = cv2.imread(str(files[0])).shape[:2]
+        height, width = numbered.put(files, out / "videos" / name)
         shown = Video(f"videos/{name}", FPS, len(files), width, height)
     else:
         file = next(source.parent.glob(f"{name}.*"))

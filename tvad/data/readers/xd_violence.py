@@ -13,6 +13,7 @@ import os
 import re
 from pathlib import Path
 
+from tvad.answer import Span
 from tvad.common.errors import InputError
 from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
@@ -74,7 +75,7 @@ def make_sample(source: Path, split: str, spans_by_frames: list[tuple[int, int]]
     if not classes and spans_by_frames:
         raise InputError(f"{name}: normal by its name, but the annotations hold spans of it")
     link(source, out / shown.path)
-    spans = None if classes and spans_by_frames is None else ()
+    spans: tuple[Span, ...] | None = None if classes and spans_by_frames is None else ()
     if spans_by_frames:
         spans = spans_of(frame_spans(spans_by_frames, len(clock), name), clock)
     return Sample(
