@@ -3,15 +3,18 @@ is needed: there is nothing to guess."""
 
 import hashlib
 import secrets
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from leaderboard.store.sessions import Sessions, note
-from leaderboard.store.tables import Account, Submission, now
+from leaderboard.store.tables import Account, Login, Submission, now
 from tvad.common.errors import InputError
+
+SIGNED_IN = timedelta(hours=12)  # that a browser stays so
 
 
 def _hashed(token: str) -> str:
@@ -44,14 +47,40 @@ class Accounts(Sessions):
             raise InputError(f"account {name!r} exists already") from error
         return token
 
-    def renew_token(self, name: str) -> str:
-        """A new token for an account; the old one is void at once. Raises InputError for an unknown
-        account."""
+    def renew_token(self, name: str, who: str = "admin") -> str:
+        """A new token for an account; the old one is void at once, and every browser is signed out: who asks
+        for a new token may have lost more than the old one. Raises InputError for an unknown account."""
         token = _new_token()
         with self._session() as session:
-            _account(session, name).token_hash = _hashed(token)
-            note(session, "admin", "renew token", name)
+            account = _account(session, name)
+            account.token_hash = _hashed(token)
+            session.execute(delete(Login).where(Login.account_id == account.id))
+            note(session, who, "renew token", name)
         return token
+
+    def sign_in(self, name: str) -> str:
+        """The word by which a browser is known for `SIGNED_IN`. Raises InputError for an unknown account."""
+        word = secrets.token_urlsafe(32)
+        with self._session() as session:
+            session.execute(delete(Login).where(Login.expires < now()))
+            account = _account(session, name)
+            session.add(Login(word_hash=_hashed(word), account_id=account.id, expires=now() + SIGNED_IN))
+        return word
+
+    def signed_in(self, word: str) -> str | None:
+        """The account of a browser's word; None for an unknown or old one, or a disabled account."""
+        query = (
+            select(Account.name)
+            .join(Login, Login.account_id == Account.id)
+            .where(Login.word_hash == _hashed(word), Login.expires > now(), Account.disabled.is_(False))
+        )
+        with self._reading() as session:
+            return session.scalar(query)
+
+    def sign_out(self, word: str) -> None:
+        """Know a browser no longer."""
+        with self._session() as session:
+            session.execute(delete(Login).where(Login.word_hash == _hashed(word)))
 
     def disable_account(self, name: str) -> None:
         """Take no token of an account any more. Raises InputError for an unknown account."""

@@ -53,6 +53,35 @@ class Submissions(Sessions):
                 "finished": row.finished,
             }
 
+    def of_account(self, account: str, most: int = 200) -> list[dict[str, Any]]:
+        """An account's newest submissions in every state: hash, name, suites, state, created, finished, and
+        as in `status` error and waits."""
+        query = (
+            select(Submission)
+            .join(Account, Account.id == Submission.account_id)
+            .where(Account.name == account)
+            .order_by(Submission.created.desc(), Submission.hash)
+            .limit(most)
+        )
+        place = func.row_number().over(order_by=(Submission.created, Submission.hash))
+        with self._reading() as session:
+            rows = session.scalars(query).all()
+            queued = select(Submission.hash, place).where(Submission.state == QUEUED)
+            before: dict[str, int] = dict(session.execute(queued).tuples().all())
+            return [
+                {
+                    "hash": row.hash,
+                    "name": row.name,
+                    "suites": json.loads(row.suites),
+                    "state": row.state,
+                    "created": row.created,
+                    "finished": row.finished,
+                    "error": None if row.state == QUEUED else row.error,
+                    "waits": waiting(row, before[row.hash] - 1) if row.state == QUEUED else None,
+                }
+                for row in rows
+            ]
+
     def find(self, named: str) -> list[dict[str, Any]]:
         """Finished submissions that a text names, newest first: {hash, account, name, created} each. What
         could be a hash or its beginning (`BEGINNING` hexadecimal digits or more) is one, whatever models are

@@ -37,6 +37,16 @@ class Account(Base):
     created: Mapped[datetime] = mapped_column(DateTime)
 
 
+class Login(Base):
+    """A browser that is signed in, by the SHA-256 of the word in its cookie."""
+
+    __tablename__ = "logins"
+    word_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    expires: Mapped[datetime] = mapped_column(DateTime)
+    __table_args__ = (Index("ix_logins_account", "account_id"),)
+
+
 class Submission(Base):
     """A submission and how far it is. A running one is held by the scorer that knows `claim`, until `lease`;
     past that another may take it."""

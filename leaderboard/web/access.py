@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request
 from leaderboard.board.config import Board
 from leaderboard.store import Store
 
+RENEWALS = 5  # new tokens of an account a day
 FORMS = 20  # forms that an address may send a minute: they are read before their token is known
 MINUTE, DAY = 60.0, 86400.0
 
@@ -44,6 +45,12 @@ def address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
+def cookie(request: Request) -> str:
+    """What the cookie of a browser that is signed in is called. Under TLS no other host, nor a page without
+    TLS, can set one of this name."""
+    return "__Host-board" if request.url.scheme == "https" else "board"
+
+
 def _wait(what: str) -> HTTPException:
     return HTTPException(429, f"too many {what}; wait a minute", {"Retry-After": "60"})
 
@@ -54,6 +61,7 @@ class Access:
     def __init__(self, board: Board, store: Store):
         self.store = store
         self.accounts = Limiter(board.open_accounts, DAY)  # made by an address
+        self.renewals = Limiter(RENEWALS, DAY)  # of an account's token
         self._requests = Limiter(board.per_minute, MINUTE)  # of an account
         self._wrong_tokens = Limiter(board.per_minute, MINUTE)  # of an address
         self._forms = Limiter(FORMS, MINUTE)  # of an address
@@ -77,12 +85,30 @@ class Access:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         return self.authenticated(request, token if kind.lower() == "bearer" else "")
 
+    def browser(self, request: Request) -> str | None:
+        """The account that a browser is signed in as; None for none. Raises 429 for one that asks too
+        much."""
+        word = request.cookies.get(cookie(request))
+        account = self.store.signed_in(word) if word else None
+        if account is not None and not self._requests.allow(account):
+            raise _wait("requests of this account")
+        return account
+
+    def new_token(self, account: str) -> str:
+        """A new token in place of an account's old one. Raises 429."""
+        if not self.renewals.allow(account):
+            raise HTTPException(
+                429, f"the token was renewed {RENEWALS} times within a day", {"Retry-After": "86400"}
+            )
+        return self.store.renew_token(account, account)
+
     def own_form(self, request: Request) -> None:
         """Refuse a form that another site's page sends. Raises 403, and 429 for an address that sends many.
 
-        There is no cookie that such a page could make use of, but a visitor's browser would act from the
-        visitor's address. Browsers say where a form comes from (Sec-Fetch-Site; older ones Origin only), and
-        pages cannot make them lie; what is no browser need not say anything."""
+        A visitor's browser would act from the visitor's address and, where signed in, as the visitor (whose
+        cookie is not sent with other sites' forms either: SameSite). Browsers say where a form comes from
+        (Sec-Fetch-Site; older ones Origin only), and pages cannot make them lie; what is no browser need not
+        say anything."""
         origin = request.headers.get("origin")
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
             origin is not None and urlsplit(origin).netloc != request.headers.get("host")

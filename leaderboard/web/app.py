@@ -1,5 +1,5 @@
-"""The server, put together: an API to submit and read, and pages rendered here. No script runs in a page, no
-cookie is set."""
+"""The server, put together: an API to submit and read, and pages rendered here. No script runs in a page; a
+cookie is set for who signs in, and for nobody else."""
 
 from fastapi import FastAPI, Request
 
@@ -9,7 +9,7 @@ from leaderboard.store import Store
 from leaderboard.web import gauges, refusals
 from leaderboard.web.access import Access
 from leaderboard.web.pages import Pages
-from leaderboard.web.routes import fixed, forms, models, submissions, tables, watch
+from leaderboard.web.routes import account, fixed, forms, models, submissions, tables, watch
 from leaderboard.web.site import Site
 
 HEADERS = {
@@ -30,7 +30,7 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     pages = pages or Pages(board, store, board.open())
     registry = gauges.install(app, store)
     app.state.site = Site(board, store, pages, Uploads(board, store), Access(board, store), registry)
-    for resource in (submissions, models, tables, forms, fixed, watch):
+    for resource in (submissions, models, tables, forms, account, fixed, watch):
         app.include_router(resource.router)
     refusals.install(app)
 

@@ -26,6 +26,16 @@ class Pages(TablePages, ModelPages):
             **{"error": None, "token": None, "account": "", **values},
         )
 
+    def account(self, account: str | None, **values: Any) -> str:
+        """What an account has sent; None: the form to sign in. values: error, or a new token."""
+        return self.render(
+            "account.html",
+            page="account",
+            account=account,
+            rows=self.store.of_account(account) if account else [],
+            **{"error": None, "token": None, **values},
+        )
+
     def api(self, description: dict[str, Any], at: Links | None = None) -> str:
         """The API's description (OpenAPI) as a page."""
         calls = [

@@ -79,6 +79,16 @@ async def submit_form(request: Request, site: TheSite) -> Response:
     return RedirectResponse(f"/models/{found.hash}", 303)
 
 
+async def fields(request: Request) -> dict[str, str]:
+    """The fields of a form without a file. Raises InputError."""
+    body = b"".join([piece async for piece in bounded(request, FORM, FORM_SECONDS)])
+    try:
+        found = parse_qs(body.decode("ascii", "replace"), max_num_fields=4)
+    except ValueError as error:
+        raise InputError("too many fields") from error
+    return {name: values[0].strip() for name, values in found.items()}
+
+
 @router.post("/accounts", include_in_schema=False)
 async def make_account(request: Request, site: TheSite) -> HTMLResponse:
     """Make an account; its token stands on the page, this once."""
@@ -86,8 +96,7 @@ async def make_account(request: Request, site: TheSite) -> HTMLResponse:
     if not site.board.open_accounts:
         raise HTTPException(404, "the administrator makes accounts here")
     try:
-        body = b"".join([piece async for piece in bounded(request, FORM, FORM_SECONDS)])
-        name = parse_qs(body.decode("ascii", "replace"), max_num_fields=4).get("name", [""])[0].strip()
+        name = (await fields(request)).get("name", "")
         if not ACCOUNT.fullmatch(name):
             raise InputError("a name takes letters, digits, spaces, '.', '_' and '-', at most 100")
         if not site.access.accounts.allow(address(request)):
