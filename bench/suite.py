@@ -23,7 +23,7 @@ from tvad.answer.reading import DEFAULT
 from tvad.common import config, quiet
 from tvad.common.errors import InputError
 from tvad.data import load_checked
-from tvad.data.dialogue import Turns, turns
+from tvad.data.dialogue import Turns, once, turns
 from tvad.data.digest import masks_hash, spelt
 from tvad.data.faults import names_others
 from tvad.data.questions import TOPICS
@@ -239,7 +239,7 @@ def _dialogue(sample: Sample, task: str, told: Turns) -> list[Item]:
     mark = "@" if task == DIALOGUE_TURN else f"@{task.removeprefix(f'{DIALOGUE_TURN}_')}"
     earlier: list[tuple[str, str]] = []
     items = []
-    for n, (asked, replied) in enumerate(told):
+    for n, (asked, replied) in enumerate(once(told)):
         question = Question(DIALOGUE_TURN, asked, replied, None, TOPICS.get(asked))
         items.append(Item(f"{sample.id}{mark}{n}", task, sample, question, tuple(earlier)))
         earlier.append((items[-1].id, asked))

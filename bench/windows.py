@@ -43,6 +43,14 @@ def source_of(name: str) -> tuple[str, float | None]:
     return name, None
 
 
+def origin(sample: Sample) -> tuple[str, float | None]:
+    """(video, start of the window in it, in seconds or in what its name counts): as the sample states it,
+    else by its id."""
+    if sample.video.source is not None:
+        return sample.video.source, sample.video.offset
+    return source_of(sample.id)
+
+
 def _small(images: np.ndarray) -> np.ndarray:
     """(frames, SIDE * SIDE) grey levels, int16."""
     grey = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images)
@@ -78,13 +86,13 @@ def nearest(
     (the nearest window by its start), else by the `small_frames` seen (of test, of train)."""
     by_source: dict[str, list[tuple[float | None, Sample]]] = defaultdict(list)
     for sample in train:
-        video, start = source_of(sample.id)
+        video, start = origin(sample)
         by_source[video].append((start, sample))
     known = [sample for sample in train if sample.id in seen[1]]
     theirs = np.array([seen[1][sample.id] for sample in known])  # (n, SHOWN, cells)
     found = []
     for sample in test:
-        video, start = source_of(sample.id)
+        video, start = origin(sample)
         if windows := by_source.get(video):
             if start is None or any(s is None for s, _ in windows):
                 found.append(Near(sample, windows[0][1], "name"))

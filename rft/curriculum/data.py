@@ -204,7 +204,7 @@ class ClipCollator:
         """What this stage says about a sample: turns, and whether letters weigh more."""
         kinds = self.texts.kinds
         found = [self.branches.of(q) for q in sample.questions if kinds is None or q.kind in kinds]
-        if self.texts.dialogue and (turns := dialogue.turns(sample, self.texts.form)):
+        if self.texts.dialogue and (turns := dialogue.once(dialogue.turns(sample, self.texts.form))):
             found.append((list(turns), 0))
         if self.texts.narratives:
             found += [([turn], 0) for turn in narratives(sample)]

@@ -14,6 +14,7 @@ from tvad.answer.reading import DEFAULT
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.text import whole
+from tvad.data.dialogue import once
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
 from tvad.prompts import STYLES, asked
 
@@ -55,7 +56,7 @@ def moment_of(question: Question) -> float | None:
 
 def _turns(sample: Sample) -> list[tuple[Question, tuple[tuple[str, str], ...]]]:
     """Dialogue turns as questions, each after the reference's earlier turns."""
-    turns = sample.dialogue or ()
+    turns = once(sample.dialogue or ())
     return [(Question(DIALOGUE_TURN, text, reply), turns[:n]) for n, (text, reply) in enumerate(turns)]
 
 

@@ -3,7 +3,7 @@ its command here, and its line in `COMMANDS`."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tqdm import tqdm
 
@@ -255,6 +255,37 @@ def xd_violence(
     return _done(len(samples), problems, out)
 
 
+def tvau(
+    root: str,
+    /,
+    out: Annotated[str, cli.FOLDER],
+    published: bool = False,
+    seed: int = 0,
+    language: Literal["en", "zh"] = "en",
+) -> int:
+    """Read ShanghaiTech as T-VAU's first author cut and described it. Says how many test windows share frames
+    with a training window.
+
+    Args:
+        root: Folder with train, val, gt, labels.csv, track.json and dataset_track_zh_en.json.
+        out: Folder that gets train and test.
+        published: The authors' parts, which part windows at random, in place of whole videos parted anew.
+        seed: Of the partition.
+        language: Of the three paraphrases of where the targets go.
+
+    Example:
+        tvad data tvau PG-Thesis-PGADV/shanghaitech --out data/tvau
+        tvad data tvau PG-Thesis-PGADV/shanghaitech --published --out data/tvau_published
+    """
+    from tvad.data.readers import tvau as reader
+
+    parts, problems = reader.read(root, out, published, seed, language)
+    shared, of = reader.leak(parts)
+    print(f"{shared} of {of} test windows share frames with a training window")
+    where = ", ".join(f"{out}/{part} ({len(samples)})" for part, samples in parts.items())
+    return _done(sum(map(len, parts.values())), problems, where)
+
+
 def reclip(
     sources: list[str], /, out: Annotated[str, cli.FOLDER], seed: int = 0, video: str | None = None
 ) -> int:
@@ -348,6 +379,7 @@ COMMANDS: cli.Commands = {
     "avenue": avenue,
     "ucf-crime": ucf_crime,
     "xd-violence": xd_violence,
+    "tvau": tvau,
     "reclip": reclip,
     "check": check,
 }

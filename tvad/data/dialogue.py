@@ -44,6 +44,15 @@ def turns(sample: Sample, form: Form) -> Turns:
     return (*told, *own)
 
 
+def once(told: Turns) -> Turns:
+    """Each question with its first reply: where one stands there several times, with as many references, it
+    is asked once."""
+    found: dict[str, str] = {}
+    for asked, reply in told:
+        found.setdefault(asked, reply)
+    return tuple(found.items())
+
+
 def structured(known: dict[str, str]) -> str:
     """The figure's answer: the judgement, then each part that is known, announced by its name."""
     parts = [f"{name}: {known[topic]}" for topic, name in PARTS.items() if topic in known]

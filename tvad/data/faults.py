@@ -40,6 +40,18 @@ def of_video(fps: Any, frames: Any, width: Any, height: Any, seconds: Any = None
     return found
 
 
+def of_window(source: Any, offset: Any) -> list[str]:
+    """What is wrong with where a window was cut from."""
+    found = []
+    if source is not None and not (isinstance(source, str) and source.strip()):
+        found.append(f"video.source is {source!r}, expected the name of a video")
+    if offset is not None and not (_finite(offset) and offset >= 0):
+        found.append(f"video.offset is {offset!r}, expected seconds from 0 on")
+    if offset is not None and source is None:
+        found.append("video.offset without video.source: of which video?")
+    return found
+
+
 def of_times(times: Sequence[Any], count: int | None, seconds: float | None) -> list[str]:
     """Seconds at which each of `count` frames appears, in a video of `seconds`."""
     found = []

@@ -82,7 +82,15 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
             clip = replace(
                 sample,
                 id=name,
-                video=Video(f"videos/{name}.mp4", RATE, end - start, width, height),
+                video=Video(
+                    f"videos/{name}.mp4",
+                    RATE,
+                    end - start,
+                    width,
+                    height,
+                    source=sample.video.source or sample.id,
+                    offset=(sample.video.offset or 0.0) + round(float(moments[start]), 6),
+                ),
                 label="anomalous" if spans else "normal",
                 spans=spans,
                 tracks=known,
@@ -108,8 +116,9 @@ def _tracks(tracks: tuple[Track, ...], taken: dict[int, list[int]]) -> Iterator[
 
 def videos_of(samples: list[Sample], pattern: str | None = None) -> dict[str, str]:
     """Sample id -> the source video that it is of, which must not be parted: what `pattern` matches of the
-    id, else samples of the same file are of one video. Raises InputError where ids look like windows of
-    longer videos and no pattern says which, and for an id that a pattern does not match."""
+    id, else what the sample states, else samples of the same file are of one video. Raises InputError where
+    ids look like windows of longer videos and nothing says which, and for an id that a pattern does not
+    match."""
     if pattern is not None:
         try:
             rule = re.compile(pattern)
@@ -123,7 +132,7 @@ def videos_of(samples: list[Sample], pattern: str | None = None) -> dict[str, st
         return found
     cut: dict[str, str] = {}
     for sample in samples:
-        if match := _WINDOW.fullmatch(sample.id):
+        if sample.video.source is None and (match := _WINDOW.fullmatch(sample.id)):
             other = cut.setdefault(match.group(1), sample.id)
             if other != sample.id:
                 raise InputError(
@@ -131,7 +140,7 @@ def videos_of(samples: list[Sample], pattern: str | None = None) -> dict[str, st
                     " say by --video which part of an id names the video (a regular expression; '.+' where"
                     " each is a video of its own)"
                 )
-    return {sample.id: _file_of(sample) for sample in samples}
+    return {sample.id: sample.video.source or _file_of(sample) for sample in samples}
 
 
 def _file_of(sample: Sample) -> str:
@@ -174,6 +183,23 @@ def parted(clips: list[Sample], video_of: dict[str, str], seed: int) -> dict[str
     return parts
 
 
+def settle(folder: Path, parts: dict[str, list[Sample]]) -> None:
+    """Move the samples of a data set into data sets of their own below it, named by their part. A killed
+    move is gone on with."""
+    for part, chosen in parts.items():
+        for kind in ("videos", "masks"):
+            made(folder / part / kind)
+        for clip in chosen:
+            for path in (clip.video.path, clip.mask):
+                if path and (folder / path).exists():
+                    os.replace(folder / path, folder / part / path)
+        save(chosen, folder / part)
+    for name in (SAMPLES, HEADER):
+        (folder / name).unlink(missing_ok=True)
+    for kind in ("videos", "masks"):
+        shutil.rmtree(folder / kind)
+
+
 def reclip(
     sources: list[str], out: str | os.PathLike, seed: int = 0, video: str | None = None
 ) -> tuple[dict[str, int], list[Problem]]:
@@ -195,16 +221,5 @@ def reclip(
     else:
         clips, problems = build(folder, samples, lambda name, where: clips_of(samples[name], where), "clips")
     parts = parted(clips, {clip.id: video_of[clip.id.rpartition("_")[0]] for clip in clips}, seed)
-    for part, chosen in parts.items():
-        for kind in ("videos", "masks"):
-            made(folder / part / kind)
-        for clip in chosen:
-            for path in (clip.video.path, clip.mask):
-                if path and (folder / path).exists():
-                    os.replace(folder / path, folder / part / path)
-        save(chosen, folder / part)
-    for name in (SAMPLES, HEADER):
-        (folder / name).unlink(missing_ok=True)
-    for kind in ("videos", "masks"):
-        shutil.rmtree(folder / kind)
+    settle(folder, parts)
     return {part: len(clips) for part, clips in parts.items()}, problems

@@ -35,7 +35,8 @@ class Video:
     list of pictures in JSON, kept in `pictures`. fps: frames a second, the mean where they vary; frames,
     width, height: as it is shown. seconds: until the last frame goes, and times: at which each frame appears,
     from the first one's on, where these are not frame / fps. What is not known is None; pictures need fps or
-    times."""
+    times. source, offset: of a window, the video that it was cut from and the seconds at which it begins
+    there."""
 
     path: str
     fps: float | None = None
@@ -45,6 +46,8 @@ class Video:
     seconds: float | None = None
     times: tuple[float, ...] | None = None
     pictures: tuple[str, ...] | None = None
+    source: str | None = None
+    offset: float | None = None
 
     @property
     def duration(self) -> float | None:
@@ -66,7 +69,7 @@ class Video:
         if not found and self.times is not None:
             count = len(self.pictures) if self.pictures is not None else self.frames
             found += faults.of_times(self.times, count, self.seconds)
-        return found
+        return found + faults.of_window(self.source, self.offset)
 
 
 @dataclass(frozen=True, slots=True)
