@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from bench import leaks
 from bench import suite as suites
 from bench.suite import Item, Suite
 from leaderboard.board import private
@@ -181,8 +182,8 @@ class Board:
 
     def open(self) -> dict[str, tuple[Suite, list[Sample], list[Item]]]:
         """Render what is missing and open every suite, so that bad labels are found at the start and not at
-        the first submission; the first phases begin. A retired private split is left out. Raises
-        InputError."""
+        the first submission; the first phases begin. A private split that can be answered without looking
+        is refused, a retired one is left out. Raises InputError."""
         found = {}
         for name, entry in self.suites.items():
             number = self._number(name)
@@ -223,6 +224,9 @@ class Board:
             )
         suite = self._suite(name, number)
         samples, items = suites.load(suite)
+        known = entry.split == "public" or self.book(name).knows(number, suite.digest(samples))
+        if not known and (told := leaks.told(items, suite.seed)):
+            raise InputError(f"suites: {name}: a private split is not opened: {told}")
         return suite, samples, items
 
     def submission(self, name_hash: str) -> Path:

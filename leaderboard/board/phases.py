@@ -121,6 +121,11 @@ class Book:
             if found and not found[-1].over:
                 found[-1].ends = now().isoformat()
 
+    def knows(self, number: int, digest: str) -> bool:
+        """Whether a version is asked in a phase already."""
+        phases = self.phases()
+        return len(phases) >= number and digest in phases[number - 1].versions
+
     def called(self, number: int, digest: str, inputs: str) -> str:
         """What a version of the suite is called that is asked in a phase, by the hash of all of it (`digest`)
         and of what is given out of it (`inputs`). A name made of the labels would tell who knows nearly all
