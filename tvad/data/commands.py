@@ -309,6 +309,27 @@ def reclip(
     return _done(sum(counts.values()), problems, ", ".join(f"{out}/{p} ({n})" for p, n in counts.items()))
 
 
+def windows(
+    source: str, /, out: Annotated[str, cli.FOLDER], seconds: float = 16.0, stride: float = 8.0
+) -> int:
+    """Cut long videos into overlapping windows at their own frame rate; masks, tracks and spans are carried
+    over, and each window states its video and where it begins there.
+
+    Args:
+        source: Data set folder.
+        out: Folder of the data set of windows.
+        seconds: That a window lasts; a shorter video is one window.
+        stride: Seconds from one window's beginning to the next one's; the last window ends with the video.
+
+    Example:
+        tvad data windows data/ucf/test --seconds 16 --stride 8 --out data/ucf/windows
+    """
+    from tvad.data.windows import cut
+
+    samples, problems = cut(source, out, seconds, stride)
+    return _done(len(samples), problems, out)
+
+
 def check(folder: str, /, no_files: bool = False, gold: bool = False) -> int:
     """Open everything that a data set names and list every bad row, and those whose answers may not tell what
     was meant; exit status 1 where there is one.
@@ -381,5 +402,6 @@ COMMANDS: cli.Commands = {
     "xd-violence": xd_violence,
     "tvau": tvau,
     "reclip": reclip,
+    "windows": windows,
     "check": check,
 }

@@ -40,13 +40,14 @@ def windows(count: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _anomalous_frames(sample: Sample, clock: video.Clock, lit: np.ndarray | None) -> set[int]:
-    """Frames of the video that its tracks or its mask call anomalous. Raises InputError where neither they,
-    nor spans, nor the label say anything: its clips would be called normal."""
-    if truth.frame_labels(sample, clock.times, lit) is None and not truth.regions_known(sample):
+def anomalous_frames(sample: Sample, clock: video.Clock, mask: np.ndarray | masks.Mask | None) -> set[int]:
+    """Frames of the video that its tracks or its mask (T, H, W) call anomalous. Raises InputError where
+    neither they, nor spans, nor the label say anything: its clips would be called normal."""
+    labels = truth.frame_labels(sample, clock.times, mask)
+    if labels is None and not truth.regions_known(sample):
         raise InputError(f"{sample.id}: {truth.NO_FRAMES}; whether its clips are is not known")
     found = {f for track in sample.tracks or () for f in track.anomalous}
-    return found if lit is None else found | set(np.flatnonzero(lit.any((1, 2))).tolist())
+    return found if mask is None or labels is None else found | set(np.flatnonzero(labels).tolist())
 
 
 def clips_of(sample: Sample, out: Path) -> list[Sample]:
@@ -60,7 +61,7 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
         )
     lit = truth.read_mask(sample, len(clock), *size)
     height, width = (side - side % 2 for side in size)
-    wrong = _anomalous_frames(sample, clock, lit)
+    wrong = anomalous_frames(sample, clock, lit)
     made = []
     with video.Reader(sample.clip()) as reader:
         shown = (image for *_, image in reader.sampled(RATE))

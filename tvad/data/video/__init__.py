@@ -6,7 +6,7 @@ from tvad.data.video.budget import Budget
 from tvad.data.video.clock import Clock, sample_indices
 from tvad.data.video.pictures import Pictures, as_text, name_of, pictures_in
 from tvad.data.video.reading import Frames, Reader, Source, decode, inspect, windows
-from tvad.data.video.writing import write
+from tvad.data.video.writing import Writer, write
 
 # What `tvad infer`, `demo` and `serve` show a model where nothing else is asked for; what a benchmark or a
 # training run shows it stands in its configuration.
@@ -31,6 +31,7 @@ __all__ = [
     "Pictures",
     "Reader",
     "Source",
+    "Writer",
     "as_text",
     "check_sampling",
     "decode",

@@ -1,0 +1,172 @@
+"""Long videos cut into overlapping windows at their own frame rate, with masks, tracks and spans carried
+over. A window states the video that it is of and where it begins, so that no split parts the video."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tvad.common.errors import InputError
+from tvad.data import masks, truth, video
+from tvad.data.build import build, grounding_questions, link
+from tvad.data.check import Problem
+from tvad.data.dialogue import turns
+from tvad.data.reclip import anomalous_frames
+from tvad.data.sample import Sample, Track, Video, load
+from tvad.data.video import Clock
+
+ROUNDING = 1e-6  # seconds
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames `first` to before `last` of a video."""
+
+    first: int
+    last: int
+
+
+def cuts(clock: Clock, seconds: float, stride: float) -> list[Window]:
+    """Windows of so many seconds every `stride` seconds; the last one ends with the video and overlaps more.
+    A video that is not longer is one window."""
+    last_start = max(0.0, clock.end - seconds)
+    starts = [*np.arange(0.0, last_start - ROUNDING, stride).tolist(), last_start]
+    found: list[Window] = []
+    for start in starts:
+        first, last = np.searchsorted(clock.times, (start - ROUNDING, start + seconds - ROUNDING)).tolist()
+        # Where frames stay longer than a stride, two windows may show the same ones.
+        if last > first and (not found or (first, last) != (found[-1].first, found[-1].last)):
+            found.append(Window(first, last))
+    return found
+
+
+def within(clock: Clock, window: Window) -> Clock:
+    """The clock of a window: its first frame is at 0."""
+    if clock.rate is not None:
+        return Clock.constant(window.last - window.first, clock.rate)
+    times = clock.times[window.first : window.last]
+    return Clock(times - times[0], _end(clock, window) - float(times[0]))
+
+
+def _end(clock: Clock, window: Window) -> float:
+    """Seconds of the video at which a window's last frame goes."""
+    return float(clock.times[window.last]) if window.last < len(clock) else clock.end
+
+
+def _spans(sample: Sample, start: float, end: float) -> list[tuple[tuple[float, float], str | None]]:
+    """The parts of a video's spans in a window, from its beginning on, with their classes."""
+    classes = sample.span_categories or (None,) * len(sample.spans or ())
+    return [
+        ((max(a, start) - start, min(b, end) - start), name)
+        for (a, b), name in zip(sample.spans or (), classes, strict=True)
+        if min(b, end) - max(a, start) > ROUNDING
+    ]
+
+
+def _tracks(tracks: tuple[Track, ...], window: Window) -> Iterator[Track]:
+    for track in tracks:
+        boxes = {
+            frame - window.first: box
+            for frame, box in track.boxes.items()
+            if window.first <= frame < window.last
+        }
+        if boxes:
+            wrong = tuple(f - window.first for f in track.anomalous if window.first <= f < window.last)
+            yield replace(track, boxes=boxes, anomalous=wrong)
+
+
+def _write(sample: Sample, clock: Clock, windows: list[Window], names: list[str], out: Path) -> None:
+    """The windows' frames: pictures are linked, a file is decoded once and each window encoded as it
+    passes."""
+    if sample.video.pictures is not None or sample.path(sample.video.path).is_dir():
+        files = sample.files()
+        for window, name in zip(windows, names, strict=True):
+            folder = out / "videos" / name
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+            folder.mkdir(parents=True)
+            for n, file in enumerate(files[window.first : window.last]):
+                link(file, folder / f"{n:06d}{file.suffix.lower()}")
+        return
+    open_: dict[int, tuple[ExitStack, video.Writer]] = {}
+    with ExitStack() as every, video.Reader(sample.clip()) as reader:
+        for frame, image in reader.frames():
+            for n, window in enumerate(windows):
+                if window.first == frame:
+                    stack = every.enter_context(ExitStack())
+                    writer = video.Writer(out / f"videos/{names[n]}.mp4", within(clock, window))
+                    open_[n] = stack, stack.enter_context(writer)
+                if window.first <= frame < window.last:
+                    open_[n][1].add(image)
+                if frame == window.last - 1:
+                    open_.pop(n)[0].close()
+
+
+def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list[Sample]:
+    """The windows of one video, written below `out`. Raises InputError where it is not known which of its
+    frames are anomalous."""
+    clock, height, width = video.inspect(sample.clip())
+    windows = cuts(clock, seconds, stride)
+    names = [f"{sample.id}_w{n:04d}" for n in range(len(windows))]
+    lit = truth.open_mask(sample, len(clock), height, width)
+    wrong = anomalous_frames(sample, clock, lit)
+    _write(sample, clock, windows, names, out)
+    pictures = sample.video.pictures is not None or sample.path(sample.video.path).is_dir()
+    size = (height, width) if pictures else (height - height % 2, width - width % 2)
+    made = []
+    for window, name in zip(windows, names, strict=True):
+        start, end, own = float(clock.times[window.first]), _end(clock, window), within(clock, window)
+        tracks = None if sample.tracks is None else tuple(_tracks(sample.tracks, window))
+        mask = None
+        if lit is not None:
+            mask = f"masks/{name}.npz"
+            masks.write(out / mask, (lit[f][: size[0], : size[1]] for f in range(window.first, window.last)))
+        told = _spans(sample, start, end)
+        shown = {f - window.first for f in wrong if window.first <= f < window.last}
+        spans = tuple(span for span, _ in told) if sample.spans is not None else own.spans(shown)
+        anomalous = bool(spans) or bool(shown)
+        window_sample = replace(
+            sample,
+            id=name,
+            video=Video(
+                f"videos/{name}" + ("" if pictures else ".mp4"),
+                own.fps,
+                len(own),
+                size[1],
+                size[0],
+                seconds=None if own.rate is not None else round(own.end, 6),
+                times=None if own.rate is not None else tuple(round(float(t), 6) for t in own.times),
+                source=sample.video.source or sample.id,
+                offset=round((sample.video.offset or 0.0) + start, 6),
+            ),
+            label="anomalous" if anomalous else "normal",
+            categories=sample.categories if anomalous else (),
+            spans=spans,
+            span_categories=tuple(str(c) for _, c in told) if sample.span_categories else None,
+            tracks=tracks,
+            mask=mask,
+            questions=grounding_questions(spans, tracks or (), own, size[1], size[0]),
+            description=None,  # of the whole video
+            rationale=None,
+            key_object=None,
+            dialogue=None,
+            root="",
+        )
+        made.append(replace(window_sample, dialogue=turns(window_sample, "protocol")))
+    return made
+
+
+def cut(
+    source: str | os.PathLike, out: str | os.PathLike, seconds: float, stride: float
+) -> tuple[list[Sample], list[Problem]]:
+    """A data set cut into windows, as the data set `out`: its samples, and the videos left out with their
+    reasons. A killed run continues. Raises InputError."""
+    if not (0 < stride <= seconds < float("inf")):
+        raise InputError(f"stride must be positive and at most the windows' {seconds:g} s, found {stride:g}")
+    samples = {sample.id: sample for sample in load(source)}
+    return build(
+        out, samples, lambda name, where: windows_of(samples[name], where, seconds, stride), "windows"
+    )
