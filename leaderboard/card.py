@@ -3,6 +3,7 @@ in it is shown, nothing in it is trusted."""
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,13 +13,21 @@ import yaml
 
 from tvad.common import config
 from tvad.common.errors import InputError
+from tvad.common.files import parse_json
 
 MOST = 64 << 10  # characters of a card
 MOST_TEXT = 2000  # characters of one of its texts
 MOST_NAME = 100  # characters of a name or organisation: what a column of the store holds
 # Control characters could forge lines in logs, and turning the direction of writing could forge names in
 # tables.
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+BLANK = "\u034f\u115f\u1160\u2800\u3164\uffa0"  # letters and marks that show nothing
+NUMBER = re.compile(r"[-+]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][-+]?[0-9]{1,3})?")
+WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
 
 
 @dataclass
@@ -51,17 +60,69 @@ class Card:
     """One line for the model's page."""
 
 
-def _plain_yaml(text: str, where: str) -> Any:
-    """YAML without tags, anchors and aliases: a few lines of aliases can stand for gigabytes."""
+def _of_yaml(text: str, where: str) -> dict[str, Any]:
+    """A strict subset of YAML: keys with a text, a number, true, false, null or a list of texts. No tags,
+    anchors and aliases (a few lines of which can stand for gigabytes), no dates, no numbers to the base 60,
+    nothing nested deeper: read event by event, so that the first that is too deep ends it."""
+    found: dict[str, Any] | None = None
+    inside, key = 0, None  # the mapping is 1, a list in it 2
+    for event in yaml.parse(text, Loader=LOADER):
+        line = f"{where}: line {event.start_mark.line + 1}" if event.start_mark else where
+        named = getattr(event, "anchor", None) or getattr(event, "tag", None)
+        if isinstance(event, yaml.AliasEvent) or named:
+            raise InputError(f"{line}: YAML tags, anchors and aliases are not taken")
+        if isinstance(event, yaml.MappingStartEvent) and found is None:
+            found, inside = {}, 1
+        elif (
+            isinstance(event, yaml.SequenceStartEvent)
+            and inside == 1
+            and found is not None
+            and key is not None
+        ):
+            found[key], inside = [], 2
+        elif isinstance(event, yaml.CollectionStartEvent):
+            raise InputError(f"{line}: nested too deeply; a key has a text, a number or a list of texts")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            inside, key = inside - 1, None
+        elif isinstance(event, yaml.ScalarEvent):
+            if found is None or inside == 0:
+                raise InputError(f"{where}: expected a mapping of keys to values")
+            if inside == 2:
+                found[key or ""].append(event.value)
+            elif key is None:
+                if (key := event.value) in found:
+                    raise InputError(f"{line}: key {key!r:.80} is written twice")
+            else:
+                plain = not event.style
+                number = plain and NUMBER.fullmatch(event.value)
+                word = WORDS.get(event.value, event.value) if plain else event.value
+                found[key], key = float(event.value) if number else word, None
+    if found is None:
+        raise InputError(f"{where}: expected a mapping of keys to values")
+    return found
+
+
+def _values(text: str, where: str) -> Any:
+    """What a card holds: JSON where it is that, else YAML (whose flow style begins with a brace, too)."""
     try:
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            if isinstance(token, (yaml.TagToken, yaml.AnchorToken, yaml.AliasToken)):
-                raise InputError(
-                    f"{where}: line {token.start_mark.line + 1}: YAML tags, anchors and aliases are not taken"
-                )
-        return config.yaml_of(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        return parse_json(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return _of_yaml(text, where)
+    except InputError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: not YAML ({' '.join(str(error).split())[:200]})") from error
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be told from other names by looking at it: no characters that are not seen or turn the
+    direction of writing, no spaces but single plain ones inside, no towers of accents."""
+    kinds = [unicodedata.category(c) for c in text]
+    seen = [c == " " or (kind[0] not in "CZ" and c not in BLANK) for c, kind in zip(text, kinds, strict=True)]
+    towers = re.search("m{4}", "".join("m" if kind in ("Mn", "Me") else "x" for kind in kinds))
+    return bool(text) and text == " ".join(text.split()) and all(seen) and not towers
 
 
 def _texts(card: Card) -> Iterator[tuple[str, str]]:
@@ -87,10 +148,10 @@ def _is_address(link: str) -> bool:
 
 
 def read_card(text: str, where: str = "card.yaml") -> Card:
-    """A card from YAML (tags, anchors and unknown keys refused). Raises InputError."""
+    """A card from JSON or a strict subset of YAML; unknown keys are refused. Raises InputError."""
     if len(text) > MOST:
         raise InputError(f"{where}: {len(text)} characters, at most {MOST} are read")
-    card = config.build(Card, _plain_yaml(text, where), where)
+    card = config.build(Card, _values(text, where), where)
     for key in ("name", "organisation", "licence", "contamination"):
         if not getattr(card, key).strip():
             raise InputError(f"{where}: {key} is empty")
@@ -99,6 +160,9 @@ def read_card(text: str, where: str = "card.yaml") -> Card:
             raise InputError(f"{where}: {key} has {len(value)} characters, at most {MOST_TEXT} are taken")
         if CONTROL.search(value):
             raise InputError(f"{where}: {key} holds control characters")
+    for key in ("name", "organisation"):
+        if not is_name(getattr(card, key)):
+            raise InputError(f"{where}: {key} holds characters that are not seen, or spaces at its ends")
     if len(card.name) > MOST_NAME or len(card.organisation) > MOST_NAME:
         raise InputError(f"{where}: name and organisation take at most {MOST_NAME} characters")
     if not card.data:

@@ -98,7 +98,7 @@ class Client:
         return {
             **self.data("GET", f"/api/submissions/{found.hash}"),
             "url": f"/models/{found.hash}",
-            "rejected_lines": len(found.rejected),
+            "rejected_lines": found.rejected_lines,
             "rejected": [str(problem) for problem in found.rejected],
         }
 

@@ -71,6 +71,8 @@ def verify(submission: str, /) -> int:
         found = submissions.verify(folder)
     for problem in found.rejected:
         print(f"would not be scored: {problem}")
+    if (more := found.rejected_lines - len(found.rejected)) > 0:
+        print(f"and {more} lines more")
     print(f"{found.card.name} by {found.card.organisation}: {', '.join(found.suites)}, {found.hash}")
     return 1 if found.rejected else 0
 
@@ -178,7 +180,9 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     print(f"{board.title}: http://{host}:{port}", flush=True)
     threading.Thread(target=_turn_phases, args=(board, store, app.state.site.pages), daemon=True).start()
     with nullcontext() if no_scorer else Supervised(command):
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_keep_alive=10)
+        uvicorn.run(
+            app, host=host, port=port, log_level="warning", timeout_keep_alive=10, proxy_headers=False
+        )
     return 0
 
 

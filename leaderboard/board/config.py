@@ -1,6 +1,7 @@
 """A leaderboard's configuration: where it keeps things, which suites it scores."""
 
 import hmac
+import ipaddress
 import os
 import secrets
 from collections.abc import Callable
@@ -53,6 +54,16 @@ class Scoring:
 
 
 @dataclass
+class Checking:
+    """Limits of unpacking and checking one submission, when it arrives."""
+
+    seconds: float = 120.0
+    """Wall time, and time of a core."""
+    gigabytes: float = 2.0
+    """Memory, in GiB of address space."""
+
+
+@dataclass
 class Board:
     """A leaderboard: its suites, and what its visitors may do."""
 
@@ -74,6 +85,11 @@ class Board:
     """Accounts that anyone may make on the submit page, a day and address; 0: only the administrator."""
     scoring: Scoring = field(default_factory=Scoring)
     """Limits of one submission's scoring."""
+    checking: Checking = field(default_factory=Checking)
+    """Limits of checking one submission when it arrives."""
+    proxies: list[str] = field(default_factory=list)
+    """Addresses or networks (10.0.0.0/8) of proxies before this server: what they say of a client's address
+    (X-Forwarded-For) counts, nobody else's word does."""
 
     @property
     def url(self) -> str:
@@ -248,6 +264,11 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
     board = config.read(Board, path, overrides or [])
     if not board.suites:
         raise InputError(f"{path}: suites is empty")
+    for proxy in board.proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise InputError(f"{path}: proxies: {proxy!r} is no address or network") from error
     taken: dict[tuple[str, str], str] = {}
     for name, suite in board.suites.items():
         if suite.split not in SPLITS:

@@ -1,6 +1,7 @@
 """Folders and .zip files from strangers: plain files with plain names, no more of them than `Limits` allow.
 What a header of a .zip says is believed in nothing that matters: bytes are counted as they are written."""
 
+import errno
 import re
 import stat
 import zipfile
@@ -11,6 +12,7 @@ from tvad.common.errors import InputError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PIECE = 1 << 20  # bytes read at a time
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is, which is no fault of the archive
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,12 @@ def unpack(archive: Path, folder: Path) -> None:
         OSError,
         ValueError,
     ) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise InputError(
             f"{archive.name}: cannot be unpacked ({type(error).__name__}: {str(error)[:120]})"
         ) from error
+    except MemoryError:  # of a process with limits, which says so itself
+        raise
     except Exception as error:  # zlib, lzma and bz2 have errors of their own
         raise InputError(f"{archive.name}: cannot be unpacked ({type(error).__name__})") from error

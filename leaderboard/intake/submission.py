@@ -33,6 +33,9 @@ from tvad.data.check import Problem
 
 CARD, MANIFEST, PREDICTIONS, HEATMAPS = "card.yaml", "manifest.json", "predictions.jsonl", "heatmaps"
 SUBMISSION = Format("submission")
+MOST_CARD = 256 << 10  # bytes of a card
+MANIFEST_BASE, MANIFEST_FILE = 4096, 512  # most bytes of a manifest, and for every file that it names
+MOST_REJECTED = 100  # lines that are named, of all that are counted
 
 
 @dataclass
@@ -42,7 +45,19 @@ class Verified:
     hash: str
     card: Card
     suites: list[str]  # that it answers
-    rejected: list[Problem]  # lines that scoring will leave out
+    rejected: list[Problem]  # the first lines that scoring will leave out
+    rejected_lines: int = 0  # how many there are
+
+
+class First(list[Problem]):
+    """The first problems, and how many there were: a few kilobytes can hold millions of bad lines."""
+
+    total = 0
+
+    def append(self, problem: Problem) -> None:
+        self.total += 1
+        if len(self) < MOST_REJECTED:
+            super().append(problem)
 
 
 def files_of(folder: Path) -> dict[str, dict[str, Any]]:
@@ -99,6 +114,9 @@ def verify(folder: Path, known: list[str] | None = None) -> Verified:
     for needed in (CARD, MANIFEST):
         if needed not in names:
             raise InputError(f"{needed} is missing; `leaderboard pack` makes it")
+    for name, most in ((CARD, MOST_CARD), (MANIFEST, MANIFEST_BASE + MANIFEST_FILE * len(names))):
+        if (size := (folder / name).stat().st_size) > most:
+            raise InputError(f"{name} has {size} bytes, at most {most} are read")
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
         manifest = (folder / MANIFEST).read_text(encoding="utf-8")
@@ -111,7 +129,7 @@ def verify(folder: Path, known: list[str] | None = None) -> Verified:
         ]
         raise InputError(f"{MANIFEST} does not fit the files: {str(differing[0])[:100]}; pack again")
     suites = _suites_of(names)
-    rejected: list[Problem] = []
+    rejected = First()
     for suite in suites:
         if known is not None and suite not in known:
             raise InputError(f"suite {suite[:100]!r} is not taken here; taken: {', '.join(known) or 'none'}")
@@ -125,7 +143,7 @@ def verify(folder: Path, known: list[str] | None = None) -> Verified:
             )
     # Places are told without the path of the machine.
     outside = [Problem(line.where.removeprefix(f"{folder}/"), line.reason) for line in rejected]
-    return Verified(content_hash(found), card, suites, outside)
+    return Verified(content_hash(found), card, suites, outside, rejected.total)
 
 
 @contextmanager

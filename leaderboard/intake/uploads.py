@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -15,12 +16,13 @@ from pathlib import Path
 from starlette.requests import Request
 
 from leaderboard.board.config import Board
-from leaderboard.intake import archive, submission
+from leaderboard.intake import archive, limited, submission
 from leaderboard.store import Store
 from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, is_hash, settle
 
+TURNS, WAITING = 2, 10  # submissions that are checked at a time, and with those that wait
 SILENCE = 30.0  # seconds that an upload may pause
 WHOLE = 1800.0  # seconds that one request may take
 KEPT = 86400.0  # seconds that an unfinished upload is kept
@@ -32,6 +34,10 @@ class TooLarge(InputError):
 
     def __init__(self, most: int):
         super().__init__(f"more than {most >> 20} MiB" if most >= 1 << 20 else f"more than {most} bytes")
+
+
+class Busy(InputError):
+    """Too many submissions are being checked."""
 
 
 class TooSlow(InputError):
@@ -74,6 +80,8 @@ class Uploads:
         self.board, self.store = board, store
         self.incoming = Path(board.folder) / "incoming"
         self.parts = self.incoming / "parts"
+        self._turns, self._waiting = threading.BoundedSemaphore(TURNS), threading.BoundedSemaphore(WAITING)
+        self.check = limited.checked
         self.parts.mkdir(parents=True, exist_ok=True)
         self.tidy()
 
@@ -95,8 +103,18 @@ class Uploads:
         """Unpack, check and queue the .zip `sent`, in the request's `folder`. Raises InputError, Limited."""
         unpacked = folder / "unpacked"
         unpacked.mkdir()
-        archive.unpack(sent, unpacked)
-        found = submission.verify(unpacked, self.board.taken)
+        self.store.may_send(account)
+        # A thread that waits is one that answers nobody: few may.
+        if not self._waiting.acquire(blocking=False):
+            raise Busy("too many submissions are being checked; try again in a minute")
+        try:
+            with self._turns:
+                found = self.check(sent, unpacked, self.board.taken, self.board.checking)
+        except InputError as error:
+            self.store.refuse(account, str(error)[:200])
+            raise
+        finally:
+            self._waiting.release()
         # The files move by the transaction that queues the job: a folder is there before a scorer can see the
         # job, and nobody ever removes one that another sender of the same content may rely on. A kill in
         # between leaves a folder without a job, which the next try finds, named by its content.

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from leaderboard.board import config as boards
+from leaderboard.intake.limited import limit
 from leaderboard.scoring import faults, scorer
 from leaderboard.store import Store
 from leaderboard.store.database import connect
@@ -38,7 +39,7 @@ def score(
     if child and work:
         if parent is not None:
             scorer.end_with(parent)
-        scorer.limit(gigabytes)
+        limit(gigabytes)
         try:
             scorer.child(_board(config), Path(child), Path(work))
         except Exception as error:

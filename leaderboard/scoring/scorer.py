@@ -5,7 +5,6 @@ scorer goes on after both."""
 
 import json
 import os
-import resource
 import secrets
 import shutil
 import signal
@@ -66,15 +65,6 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
         videos=len(samples),
         questions=len(items),
     )
-
-
-def limit(gigabytes: float) -> None:
-    """Leave this process so many GiB of address space. The child calls it before it reads anything of the
-    submission's: a limit set between fork and exec may wait for ever for a lock that another thread of the
-    scorer held, and no time limit ends that."""
-    most = int(gigabytes * (1 << 30))
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold labels
 
 
 def child(board: Board, folder: Path, work: Path) -> None:

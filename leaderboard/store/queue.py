@@ -33,6 +33,7 @@ from leaderboard.store.tables import (
     RUNNING,
     WITHDRAWN,
     Account,
+    Audit,
     Scorer,
     Submission,
     now,
@@ -65,6 +66,25 @@ class Job:
 class Queue(Sessions):
     """Submissions on their way."""
 
+    @staticmethod
+    def _refused(session: Session, account: str) -> int:
+        """Uploads of an account that were refused within a day: they cost as much as others."""
+        of_today = (Audit.who == account) & (Audit.action == "refuse") & (Audit.time > now() - DAY)
+        return session.scalar(select(func.count()).where(of_today)) or 0
+
+    def may_send(self, account: str) -> None:
+        """Raises Limited for an account with as many refused uploads within a day as it has submissions:
+        before the next is unpacked."""
+        with self._reading() as session:
+            daily = session.scalars(select(Account.daily).where(Account.name == account)).one()
+            if (refused := self._refused(session, account)) >= max(1, daily):
+                raise Limited(f"{refused} uploads of {account} were refused within a day; wait")
+
+    def refuse(self, account: str, reason: str) -> None:
+        """Count an upload that was refused."""
+        with self._session() as session:
+            note(session, account, "refuse", "upload", reason)
+
     def submit(
         self,
         account: str,
@@ -88,7 +108,7 @@ class Queue(Sessions):
                 of_today = select(func.count()).where(
                     Submission.account_id == owner.id, Submission.created > now() - DAY
                 )
-                sent = session.scalar(of_today) or 0
+                sent = (session.scalar(of_today) or 0) + self._refused(session, account)
                 if sent >= owner.daily:
                     raise Limited(f"{account} has sent {sent} submissions within a day, as many as it may")
                 if why := disclosure.within_life(session, owner, card.name, suites, limits or {}):

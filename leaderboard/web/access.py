@@ -1,10 +1,10 @@
 """Who asks, and how often they may. All of it is kept in the server's memory: it begins anew with the server,
 and behind a proxy all clients are one address (limit there)."""
 
+import ipaddress
 import threading
 import time
 from collections import deque
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
 
@@ -41,8 +41,17 @@ class Limiter:
 
 
 def address(request: Request) -> str:
-    """Where a request comes from."""
-    return request.client.host if request.client else "unknown"
+    """Where a request comes from: of IPv6 the network that one household or machine has (/64)."""
+    host = request.client.host if request.client else "unknown"
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host[:100]
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((int(found), 64), strict=False))
+    return host
 
 
 def cookie(request: Request) -> str:
@@ -111,7 +120,7 @@ class Access:
         say anything."""
         origin = request.headers.get("origin")
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
-            origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+            origin is not None and origin.partition("://")[2] != request.headers.get("host")
         ):
             raise HTTPException(403, "forms are taken from this site's own pages only")
         if not self._forms.allow(address(request)):

@@ -1,27 +1,18 @@
 """The server, put together: an API to submit and read, and pages rendered here. No script runs in a page; a
 cookie is set for who signs in, and for nobody else."""
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from leaderboard.board.config import Board
 from leaderboard.intake.uploads import Uploads
 from leaderboard.store import Store
 from leaderboard.web import gauges, refusals
 from leaderboard.web.access import Access
+from leaderboard.web.guard import Guard
 from leaderboard.web.pages import Pages
 from leaderboard.web.routes import account, fixed, forms, models, submissions, tables, watch
 from leaderboard.web.site import Site
-
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none';"
-        " frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI:
@@ -34,11 +25,7 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         app.include_router(resource.router)
     refusals.install(app)
 
-    @app.middleware("http")
-    async def guarded(request: Request, call_next):
-        answer = await call_next(request)
-        for name, value in HEADERS.items():
-            answer.headers.setdefault(name, value)
-        return answer
-
+    app.add_middleware(Guard)
+    if board.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=board.proxies)
     return app

@@ -156,7 +156,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # a whole number beyond what a float holds
             pass
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value

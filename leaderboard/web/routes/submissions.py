@@ -14,8 +14,6 @@ from leaderboard.web.site import Site, TheSite
 from leaderboard.web.zipped import zipped
 from tvad.common.errors import InputError
 
-MOST_REJECTED = 100  # lines that a receipt names
-
 router = APIRouter()
 
 
@@ -32,8 +30,8 @@ def _receipt(site: Site, found: Verified) -> dict[str, Any]:
         "hash": found.hash,
         "state": _status_or_404(site, found.hash)["state"],
         "url": f"/models/{found.hash}",
-        "rejected_lines": len(found.rejected),
-        "rejected": [str(problem)[:300] for problem in found.rejected[:MOST_REJECTED]],
+        "rejected_lines": found.rejected_lines,
+        "rejected": [str(problem)[:300] for problem in found.rejected],
     }
 
 

@@ -1,0 +1,66 @@
+"""A process that reads what strangers send has limits: set here, for scoring and for checking alike."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from leaderboard.board.config import Checking
+from leaderboard.card import Card
+from leaderboard.intake import archive, submission
+from tvad.common.errors import InputError
+from tvad.data.check import Problem
+
+
+def limit(gigabytes: float, seconds: float | None = None) -> None:
+    """Leave this process so many GiB of address space, and seconds of a core. The child calls it before it
+    reads anything of the submission's: a limit set between fork and exec may wait for ever for a lock that
+    another thread of its parent held, and no time limit ends that."""
+    most = int(gigabytes * (1 << 30))
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold labels
+    if seconds is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
+
+
+def checked(sent: Path, unpacked: Path, known: list[str], limits: Checking) -> submission.Verified:
+    """Unpack and verify a .zip in a child process (`leaderboard.intake.__main__`; it starts in a second).
+    Raises InputError, and OSError for a full disk."""
+    given = {
+        "archive": str(sent),
+        "folder": str(unpacked),
+        "known": known,
+        "sizes": asdict(archive.LIMITS),
+        "gigabytes": limits.gigabytes,
+        "seconds": limits.seconds,
+    }
+    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # threads take space
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "leaderboard.intake"],
+            input=json.dumps(given, allow_nan=False),
+            capture_output=True,
+            text=True,
+            timeout=limits.seconds,
+            env=os.environ | one_thread,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"checking took longer than {limits.seconds:g} s") from error
+    if done.returncode:
+        print(f"{sent}: {done.stderr[-2000:]}", file=sys.stderr)  # for the administrator
+        raise InputError("the submission could not be checked within the limits of time and memory")
+    found = json.loads(done.stdout)
+    if "full" in found:
+        raise OSError(found["full"], os.strerror(found["full"]))
+    if "refused" in found:
+        raise InputError(found["refused"])
+    return submission.Verified(
+        found["hash"],
+        Card(**found["card"]),
+        found["suites"],
+        [Problem(*problem) for problem in found["rejected"]],
+        found["rejected_lines"],
+    )
