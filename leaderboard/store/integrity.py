@@ -20,10 +20,8 @@ SAME = 0.9  # share of equal answers, and
 SAME_MISTAKES = 0.5  # where either errs: right answers are alike in all good models, mistakes are not
 BEYOND = 0.8  # of the agreement that chance leaves room for: who always says Yes has copied nobody
 FEWEST = 20  # answers below which nothing is said
-SHARED = (
-    0.85  # of a model's mistakes those that an honest relative made before it, in the same words, at most
-)
-CHANCE, TURNED = 1e-3, 1e-5  # by which shared mistakes, and turned answers, tell an assembled submission
+SHARED, MISTAKES = 0.85, 1e-2  # of its mistakes an honest relative shares as many at most; by chance
+WORSE, TURNED = 0.15, 1e-3  # of the answers it turns as many, at least, from right to wrong; by chance
 MARGIN = 0.05  # by which the public score may exceed the private one
 
 
@@ -97,10 +95,10 @@ def _as_long(one: bytes, others: Sequence[bytes]) -> list[int]:
 
 def assembled(one: bytes, others: Sequence[bytes], earlier: Sequence[bool]) -> Iterator[tuple[int, str]]:
     """(place among `others`, why) where the later of two submissions, of which one is `one`, seems put
-    together from the earlier by its labels: wrong answers turned right far more often than right ones wrong
-    (sign test), and nearly all mistakes that are left being the earlier one's, in the same words (binomial
-    test against SHARED). Both have to be that unlikely (TURNED, CHANCE); docs/measurements/leaderboard.md
-    says how often honest fine-tunes are flagged. earlier: whether each of `others` came before `one`."""
+    together from the earlier by its labels: of the answers that changed hardly any went from right to wrong
+    (binomial test against WORSE), and nearly all mistakes that are left are the earlier one's, in the same
+    words (against SHARED). Both have to be that unlikely for an honest relative; how often those are flagged:
+    docs/measurements/leaderboard.md. earlier: whether each of `others` came before `one`."""
     from scipy.stats import binom  # seconds of import that few commands need
 
     mine = np.frombuffer(one, "<u4")
@@ -112,10 +110,8 @@ def assembled(one: bytes, others: Sequence[bytes], earlier: Sequence[bool]) -> I
         better, worse, wrong = int((right & ~was).sum()), int((was & ~right).sum()), int((~right).sum())
         common = int(((before[both] == after[both]) & ~right).sum())
         if (
-            better > worse
-            and common > SHARED * wrong
-            and binom.sf(better - 1, better + worse, 0.5) < TURNED
-            and binom.sf(common - 1, wrong, SHARED) < CHANCE
+            binom.cdf(worse, better + worse, WORSE) < TURNED
+            and binom.sf(common - 1, wrong, SHARED) < MISTAKES
         ):
             yield (
                 place,
