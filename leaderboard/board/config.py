@@ -51,6 +51,8 @@ class Scoring:
     """Wall time."""
     gigabytes: float = 8.0
     """Memory, in GiB of address space."""
+    pictures: int = 200
+    """Answers to a public suite of which a picture is kept, those with the lowest scores; 0: none."""
 
 
 @dataclass
@@ -61,6 +63,8 @@ class Checking:
     """Wall time, and time of a core."""
     gigabytes: float = 2.0
     """Memory, in GiB of address space."""
+    pictures: int = 200
+    """Answers to a public suite of which a picture is kept, those with the lowest scores; 0: none."""
 
 
 @dataclass

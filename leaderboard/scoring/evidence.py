@@ -5,27 +5,27 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.compare import compare
-from bench.families import Difference
-from bench.run_folder import read_lines
 from bench.score import read_maps, read_predictions
 from bench.shown import QUALITY, class_means, picture
 from bench.suite import Item, Suite
-from bench.tasks import HEATMAP
+from bench.tasks import HEATMAP, TASKS
 from leaderboard.intake.submission import PREDICTIONS
 from tvad.answer import read_verdict
 from tvad.answer.classes import key_of
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash, settle
+from tvad.common.files import file_hash, made, settle, write_whole
 from tvad.data.dataset import ClipStore
-from tvad.data.sample import Sample
+from tvad.data.sample import SAMPLES, Sample
 from tvad.pictures import jpeg
 
-MOST_BYTES = 64 << 20  # of answers that the pages open
+INDEX, PICTURES = "index.json", "pictures"  # beside a scored run's own files
+MOST_BYTES = 64 << 20  # of a run's pictures
+MOST_LINE = 1 << 20  # bytes of an answer that a page shows
+CLIPS = 64 << 20  # bytes of decoded clips that are held while pictures are drawn
 SHOWN_ANSWERS = 30  # different answers of a task that are counted one by one
 
 
@@ -53,8 +53,9 @@ def _read_as(task: str, word: str) -> str:
 def keep(run: Path, scored: Path) -> str:
     """Move a scored run to SCORED/HASH, named by its content; returns the hash. The same content twice is
     kept once."""
-    files = sorted(path for path in run.iterdir() if path.is_file())
-    name = hashlib.sha256("".join(f"{path.name} {file_hash(path)}\n" for path in files).encode()).hexdigest()
+    files = sorted(path for path in run.rglob("*") if path.is_file())
+    listed = "".join(f"{path.relative_to(run).as_posix()} {file_hash(path)}\n" for path in files)
+    name = hashlib.sha256(listed.encode()).hexdigest()
     # Settled before a result names it: a kill in between leaves a folder that the next try finds in its
     # place.
     settle(run, scored / name)
@@ -62,48 +63,84 @@ def keep(run: Path, scored: Path) -> str:
     return name
 
 
-@lru_cache(maxsize=4)
-def answers(folder: Path) -> list[dict]:
-    """Lines of a scored run. Raises InputError where they are too many for a page."""
-    path = folder / "samples.jsonl"
-    size = path.stat().st_size if path.exists() else 0
-    if size > MOST_BYTES:
-        raise InputError(
-            f"{size >> 20} MiB of answers are too many to be shown; the run can be had as a file"
-        )
-    return read_lines(path)
+@dataclass(frozen=True)
+class Place:
+    """Where an answer stands in a scored run, so that a page reads the answers that it shows and no others.
+    at, size: bytes of its line in samples.jsonl."""
+
+    at: int
+    size: int
+    id: str
+    task: str
+    sample: str
+    score: float
 
 
-@lru_cache(maxsize=256)
-def differences(before: Path, after: Path) -> list[Difference]:
-    """Paired comparison of two scored runs, which never change."""
-    return compare(before, after)
+class Answers:
+    """The answers of a scored run, to be looked at. Raises InputError for a run that was scored before there
+    was an index."""
+
+    def __init__(self, run: Path):
+        self.run, file = run, run / INDEX
+        if not file.is_file():
+            raise InputError("this run was scored before its answers could be shown; it can be had as a file")
+        self.places = [Place(*row) for row in json.loads(file.read_text())]
+
+    def line(self, number: int) -> dict:
+        """One answer, as samples.jsonl has it; a line of more than MOST_LINE bytes without its words."""
+        place = self.places[number]
+        with (self.run / SAMPLES).open("rb") as file:
+            file.seek(place.at)
+            if place.size > MOST_LINE:
+                said = f"(an answer of {place.size} bytes is not shown; the run can be had as a file)"
+                return {"id": place.id, "task": place.task, "sample": place.sample, "response": said,
+                        "parsed": {"boxes": None, "spans": None}, "scores": {}}  # fmt: skip
+            return json.loads(file.read(place.size))
+
+    def picture(self, number: int) -> Path | None:
+        """The picture of an answer, a JPEG, where one is kept."""
+        path = self.run / PICTURES / f"{number}.jpg"
+        return path if path.is_file() else None
 
 
-@lru_cache(maxsize=8)
-def _heatmap_rows(predictions: Path) -> dict[str, list[tuple[int, dict]]]:
-    """Heatmap lines by video, with their numbers in the file."""
-    found: dict[str, list[tuple[int, dict]]] = {}
-    for n, row in read_predictions(predictions, []):
+def show(
+    run: Path, suite: Suite, samples: list[Sample], items: list[Item], submitted: Path, most: int
+) -> None:
+    """Write what the pages show of a scored run into it: where each answer stands, and the pictures of the
+    `most` answers with the lowest scores, each with the heatmap that was scored. submitted: the folder of the
+    suite's part of the submission. To be called where memory and time have limits: a heatmap is a stranger's
+    file."""
+    places: list[Place] = []
+    with (run / SAMPLES).open("rb") as file:
+        at = 0
+        for raw in file:
+            line = json.loads(raw)
+            score = line["scores"].get(TASKS[line["task"]].PRIMARY)
+            places.append(Place(at, len(raw), line["id"], line["task"], line["sample"], score or 0.0))
+            at += len(raw)
+    write_whole(run / INDEX, json.dumps([list(vars(p).values()) for p in places], allow_nan=False))
+    chosen = sorted(range(len(places)), key=lambda n: (places[n].score, n))[:most]
+    if not chosen:
+        return
+    shown = Answers(run)
+    by_id = {sample.id: sample for sample in samples}
+    store = ClipStore(suite.rate, suite.max_frames, CLIPS)
+    rows: dict[str, list[tuple[int, dict]]] = {}
+    for n, row in read_predictions(submitted / PREDICTIONS, []):
         if row["task"] == HEATMAP:
-            found.setdefault(row["id"], []).append((n, row))
-    return found
-
-
-class Pictures:
-    """Frames of clips with boxes and heatmaps, as JPEG."""
-
-    def __init__(self, suite: Suite):
-        self.store = ClipStore(suite.rate, suite.max_frames, 1 << 30)
-
-    def of(self, sample: Sample, line: dict, submitted: Path) -> bytes:
-        """submitted: the folder of the suite's part of the submission, whose heatmap is drawn where it has a
-        usable one: the one that was scored, by the same reader."""
-        predictions = submitted / PREDICTIONS
-        rows = _heatmap_rows(predictions).get(sample.id, [])
-        read = read_maps(rows, predictions, [sample], self.store, [])
-        heat = next((heat for _, heat, _, row in read if "heatmap" in row), None)
-        return jpeg(picture(sample, line, self.store, heat), QUALITY)
+            rows.setdefault(row["id"], []).append((n, row))
+    made(run / PICTURES)
+    heat, of, room = None, "", MOST_BYTES
+    for number in sorted(chosen, key=lambda n: (places[n].sample, n)):  # a clip is decoded once
+        sample = by_id[places[number].sample]
+        if sample.id != of:
+            own = rows.get(sample.id, [])
+            read = read_maps(own, submitted / PREDICTIONS, [sample], store, [])
+            heat, of = next((heat for _, heat, _, row in read if "heatmap" in row), None), sample.id
+        data = jpeg(picture(sample, shown.line(number), store, heat), QUALITY)
+        if (room := room - len(data)) < 0:
+            return
+        (run / PICTURES / f"{number}.jpg").write_bytes(data)
 
 
 def anonymous(run: Path, name_hash: str) -> None:

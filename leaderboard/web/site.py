@@ -1,8 +1,8 @@
 """What every route of a server works with."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from leaderboard.web.access import Access
 from leaderboard.web.pages import Pages
 
 PATIENCE = 20.0  # seconds that a request waits for its turn
-TURNS = 2  # comparisons and pictures at a time
+TURNS = 2  # comparisons at a time
 
 Short = Annotated[str, Query(max_length=100)]
 PageNumber = Annotated[int, Query(ge=1, le=10**6)]
@@ -33,16 +33,15 @@ class Site:
     uploads: Uploads
     access: Access
     registry: CollectorRegistry  # what /metrics tells
-    _turns: threading.BoundedSemaphore = field(
-        init=False, default_factory=lambda: threading.BoundedSemaphore(TURNS)
-    )
+    _turns: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(TURNS))
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """One's turn for what takes long; 503 where it does not come, so that waiting requests cannot hold up
-        all others."""
-        if not self._turns.acquire(timeout=PATIENCE):
-            raise HTTPException(503, "busy; try again in a moment", {"Retry-After": "5"})
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One's turn for what takes long, waited for without a thread; 503 where it does not come."""
+        try:
+            await asyncio.wait_for(self._turns.acquire(), PATIENCE)
+        except TimeoutError:
+            raise HTTPException(503, "busy; try again in a moment", {"Retry-After": "5"}) from None
         try:
             yield
         finally:

@@ -23,10 +23,10 @@ class _Pipe(io.RawIOBase):
 
 
 def zipped(folder: Path) -> Iterator[bytes]:
-    """The files of a folder as a .zip, in pieces."""
+    """The files of a folder, not those of folders in it, as a .zip in pieces."""
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.iterdir()):
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
             entry = zipfile.ZipInfo(path.name, (2026, 1, 1, 0, 0, 0))
             # ZIP64 from the start: the size is not known before the last piece.
             with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as out:

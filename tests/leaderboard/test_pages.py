@@ -1,12 +1,12 @@
 """What the pages show beyond the table: models, their answers, comparisons, private splits, the static
 export; uploads in pieces; forms."""
 
+import asyncio
 import hashlib
 import io
 import json
 import os
 import re
-import threading
 import zipfile
 from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin
@@ -28,7 +28,7 @@ from leaderboard.build import build
 from leaderboard.client import Client
 from leaderboard.intake import archive as archives
 from leaderboard.intake import uploads
-from leaderboard.scoring import evidence
+from leaderboard.scoring import comparing, evidence
 from leaderboard.store.tables import DONE
 from leaderboard.web import access, site
 from leaderboard.web.app import build_app
@@ -597,22 +597,27 @@ def test_forms_are_counted_and_long_work_takes_turns(place, monkeypatch):
     client = TestClient(build_app(place.board, place.store, place.pages))
     assert [client.post("/accounts", data={"name": "<"}).status_code for _ in range(3)] == [422, 422, 429]
     names = [place.scored(which, name=which) for which in ("random", "oracle")]
-    inside, leave = threading.Barrier(3), threading.Event()
-
-    def slow(*_):
-        inside.wait(10)
-        leave.wait(10)
-        return "compared"
-
-    monkeypatch.setattr(place.pages, "compare", slow)
     at = f"/compare?suite=scenes&m={names[0]}&m={names[1]}"
-    answers = []
-    threads = [threading.Thread(target=lambda: answers.append(client.get(at).status_code)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    inside.wait(10)
-    assert client.get(at).status_code == 503 and client.get("/suites/scenes").status_code == 200
-    leave.set()
-    for thread in threads:
-        thread.join()
-    assert answers == [200, 200]
+
+    async def crowd():
+        begun, leave = asyncio.Semaphore(0), asyncio.Event()
+
+        async def slow(*_):
+            begun.release()
+            await leave.wait()
+            return []
+
+        monkeypatch.setattr(comparing, "differences", slow)
+        transport = httpx.ASGITransport(client.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://board") as visitor:
+            first = [asyncio.create_task(visitor.get(at)) for _ in range(2)]
+            for _ in first:
+                await begun.acquire()
+            # Many more than there are threads: none of them is held.
+            more = await asyncio.gather(*[visitor.get(at) for _ in range(60)])
+            assert {answer.status_code for answer in more} == {503}
+            assert (await visitor.get("/suites/scenes")).status_code == 200
+            leave.set()
+            return [(await task).status_code for task in first]
+
+    assert asyncio.run(crowd()) == [200, 200]

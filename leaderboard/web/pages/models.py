@@ -1,9 +1,11 @@
 """Pages of a model: its scores and card, its answers one by one with their pictures, itself beside
 another."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from bench.families import Difference
 from bench.shown import in_words, kind_of, reference
 from bench.tasks import PRIMARIES, TASKS
 from leaderboard.board.config import Board
@@ -24,7 +26,6 @@ class ModelPages(Rendering):
         self.places = {
             name: {item.id: n for n, item in enumerate(items)} for name, (_, _, items) in opened.items()
         }
-        self.pictures = {name: evidence.Pictures(suite) for name, (suite, _, _) in opened.items()}
 
     def model(self, name_hash: str, at: Links | None = None) -> str | None:
         """A model's page; None for an unknown hash."""
@@ -36,7 +37,7 @@ class ModelPages(Rendering):
             result["old"] = self.versions.get((result["suite"], result["split"])) != result["suite_hash"]
             result["browse"] = (
                 not result["old"] and result["split"] == "public" and result["folder"] is not None
-            )
+            ) and (self.board.scored(result["folder"]) / evidence.INDEX).is_file()
             result["primaries"] = {
                 task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})
             }
@@ -69,12 +70,12 @@ class ModelPages(Rendering):
                 return {**row, "model": found, "run": self.board.scored(row["folder"])}
         return None
 
-    def _current(self, result: dict[str, Any], table: str) -> tuple[str, list[dict]] | None:
-        """(suite, lines) of a result that was scored on the version that is served now."""
+    def _current(self, result: dict[str, Any], table: str) -> tuple[str, evidence.Answers] | None:
+        """(suite, answers) of a result that was scored on the version that is served now."""
         name = self.board.suite_in(table, "public")
         if name is None or self.versions[table, "public"] != result["suite_hash"]:
             return None
-        return name, evidence.answers(result["run"])
+        return name, evidence.Answers(result["run"])
 
     def samples(
         self, name_hash: str, table: str, task: str = "", kind: str = "", order: str = "worst", page: int = 1
@@ -85,37 +86,25 @@ class ModelPages(Rendering):
         opened = self._current(result, table) if result else None
         if result is None or opened is None:
             return None
-        name, lines = opened
-        _, samples, items = self.opened[name]
+        name, answers = opened
+        samples = self.opened[name][1]
         kinds = {s.id: kind_of(s) for s in samples}
         chosen = [
-            (line["scores"].get(TASKS[line["task"]].PRIMARY, 0.0), self.places[name][line["id"]], line)
-            for line in lines
-            if (not task or line["task"] == task) and (not kind or kinds[line["sample"]] == kind)
+            (place.score, number)
+            for number, place in enumerate(answers.places)
+            if (not task or place.task == task) and (not kind or kinds[place.sample] == kind)
         ]
         if order in ("worst", "best"):
             chosen.sort(key=lambda row: (row[0] if order == "worst" else -row[0], row[1]))
         part, page, pages = turned(chosen, page, CARDS)
-        cards = [
-            {
-                "place": place,
-                "line": line,
-                "score": score,
-                "item": items[place],
-                "kind": kinds[line["sample"]],
-                "reference": reference(items[place]),
-                "spans": in_words(line["parsed"].get("spans")) if line["task"] == "temporal" else "",
-                "primary": TASKS[line["task"]].PRIMARY,
-            }
-            for score, place, line in part
-        ]
+        cards = [self._card(name, answers, number, kinds) for _, number in part]
         query = {key: value for key, value in (("task", task), ("kind", kind), ("order", order)) if value}
         return self.render(
             "samples.html",
             suite=table,
             model=result["model"],
             cards=cards,
-            tasks=list(dict.fromkeys(line["task"] for line in lines)),
+            tasks=list(dict.fromkeys(place.task for place in answers.places)),
             kinds=sorted(set(kinds.values())),
             task=task,
             kind=kind,
@@ -126,31 +115,44 @@ class ModelPages(Rendering):
             more=f"?{urlencode(query)}&page=",
         )
 
-    def frames(self, name_hash: str, table: str, place: int) -> bytes | None:
-        """The picture of one answer, a JPEG; None where there is none."""
+    def _card(
+        self, name: str, answers: evidence.Answers, number: int, kinds: dict[str, str]
+    ) -> dict[str, Any]:
+        """What a page shows of one answer."""
+        place, line = answers.places[number], answers.line(number)
+        item = self.opened[name][2][self.places[name][place.id]]
+        return {
+            "place": number,
+            "line": line,
+            "score": place.score,
+            "item": item,
+            "kind": kinds[place.sample],
+            "reference": reference(item),
+            "spans": in_words(line["parsed"].get("spans")) if place.task == "temporal" else "",
+            "primary": TASKS[place.task].PRIMARY,
+            "picture": answers.picture(number) is not None,
+        }
+
+    def frames(self, name_hash: str, table: str, number: int) -> Path | None:
+        """The picture of one answer, a JPEG; None where none is kept."""
         result = self.result(name_hash, table)
         opened = self._current(result, table) if result else None
-        if opened is None:
+        if opened is None or number < 0:
             return None
-        name, lines = opened
-        items = self.opened[name][2]
-        if not 0 <= place < min(len(items), len(lines)) or lines[place]["id"] != items[place].id:
-            return None
-        submitted = self.board.submission(name_hash) / name
-        return self.pictures[name].of(items[place].sample, lines[place], submitted)
+        return opened[1].picture(number)
 
-    def compare(self, table: str, names: list[str]) -> str | None:
-        """The paired comparison of two models; None where one of them cannot be compared."""
+    def two(self, table: str, names: list[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The public results of two models; None where one of them has none."""
         found = [row for name in names if (row := self.result(name, table)) is not None]
-        if len(found) != 2:
-            return None
-        before, after = found
-        rows = None  # of different versions: not the same questions
-        if before["suite_hash"] == after["suite_hash"]:
-            differences = evidence.differences(before["run"], after["run"])
-            rows = sorted(  # primary metrics first
-                differences,
-                key=lambda d: PRIMARIES.index(d.metric) if d.metric in PRIMARIES else len(PRIMARIES),
+        return (found[0], found[1]) if len(found) == 2 else None
+
+    def compare(
+        self, table: str, before: dict[str, Any], after: dict[str, Any], rows: list[Difference] | None
+    ) -> str:
+        """The paired comparison of two models; rows None: of different versions."""
+        if rows is not None:  # primary metrics first
+            rows = sorted(
+                rows, key=lambda d: PRIMARIES.index(d.metric) if d.metric in PRIMARIES else len(PRIMARIES)
             )
         return self.render(
             "compare.html", suite=table, before=before["model"], after=after["model"], rows=rows

@@ -3,8 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
-from fastapi.responses import HTMLResponse, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, HTMLResponse
 
+from leaderboard.scoring import comparing
 from leaderboard.web.site import PageNumber, Short, TheSite, page_or_404
 from tvad.common.errors import InputError
 
@@ -44,22 +46,32 @@ def samples(
 
 
 @router.get("/models/{name_hash}/{suite}/frames/{place}.jpg", include_in_schema=False)
-def frames(site: TheSite, name_hash: str, suite: str, place: int) -> Response:
-    """The picture of an answer. It never changes: the scored run does not."""
-    with site.turn():
-        found = site.pages.frames(name_hash, site.suite_or_404(suite), place)
+def frames(site: TheSite, name_hash: str, suite: str, place: int) -> FileResponse:
+    """The picture of an answer, a file that was made when it was scored. It never changes: the scored run
+    does not."""
+    found = site.pages.frames(name_hash, site.suite_or_404(suite), place)
     if found is None:
         raise HTTPException(404, "no such picture")
-    return Response(found, media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
+    return FileResponse(found, media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
 
 
 @router.get("/compare", include_in_schema=False)
-def compare(
+async def compare(
     site: TheSite, suite: Short = "", m: Annotated[list[str] | None, Query(max_length=10)] = None
 ) -> HTMLResponse:
     """Two models, question by question."""
     models = m or []
     if len(models) != 2 or len(set(models)) != 2:
         raise HTTPException(400, "mark two models")
-    with site.turn():
-        return page_or_404(site.pages.compare(site.suite_or_404(suite), models))
+    both = await run_in_threadpool(site.pages.two, site.suite_or_404(suite), models)
+    if both is None:
+        raise HTTPException(404, "no such page")
+    before, after = both
+    rows = None  # of different versions: not the same questions
+    if before["suite_hash"] == after["suite_hash"]:
+        try:
+            async with site.turn():
+                rows = await comparing.differences(site.board, before["run"], after["run"])
+        except InputError as error:
+            raise HTTPException(503, str(error)) from error
+    return HTMLResponse(await run_in_threadpool(site.pages.compare, suite, before, after, rows))
