@@ -22,7 +22,8 @@ from tvad.data.dataset import ClipStore
 from tvad.data.sample import SAMPLES, Sample
 from tvad.pictures import jpeg
 
-INDEX, PICTURES = "index.json", "pictures"  # beside a scored run's own files
+SHOWN = "shown"  # folder in a scored run, of what pages show
+INDEX = f"{SHOWN}/index.json"
 MOST_BYTES = 64 << 20  # of a run's pictures
 MOST_LINE = 1 << 20  # bytes of an answer that a page shows
 CLIPS = 64 << 20  # bytes of decoded clips that are held while pictures are drawn
@@ -99,7 +100,7 @@ class Answers:
 
     def picture(self, number: int) -> Path | None:
         """The picture of an answer, a JPEG, where one is kept."""
-        path = self.run / PICTURES / f"{number}.jpg"
+        path = self.run / SHOWN / f"{number}.jpg"
         return path if path.is_file() else None
 
 
@@ -118,6 +119,7 @@ def show(
             score = line["scores"].get(TASKS[line["task"]].PRIMARY)
             places.append(Place(at, len(raw), line["id"], line["task"], line["sample"], score or 0.0))
             at += len(raw)
+    made(run / SHOWN)
     write_whole(run / INDEX, json.dumps([list(vars(p).values()) for p in places], allow_nan=False))
     chosen = sorted(range(len(places)), key=lambda n: (places[n].score, n))[:most]
     if not chosen:
@@ -129,7 +131,6 @@ def show(
     for n, row in read_predictions(submitted / PREDICTIONS, []):
         if row["task"] == HEATMAP:
             rows.setdefault(row["id"], []).append((n, row))
-    made(run / PICTURES)
     heat, of, room = None, "", MOST_BYTES
     for number in sorted(chosen, key=lambda n: (places[n].sample, n)):  # a clip is decoded once
         sample = by_id[places[number].sample]
@@ -140,7 +141,7 @@ def show(
         data = jpeg(picture(sample, shown.line(number), store, heat), QUALITY)
         if (room := room - len(data)) < 0:
             return
-        (run / PICTURES / f"{number}.jpg").write_bytes(data)
+        (run / SHOWN / f"{number}.jpg").write_bytes(data)
 
 
 def anonymous(run: Path, name_hash: str) -> None:

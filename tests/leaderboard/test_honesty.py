@@ -83,5 +83,10 @@ def test_the_heatmap_that_is_shown_is_the_one_that_was_scored(board, scenes, tmp
     monkeypatch.setattr(
         evidence, "picture", lambda s, line, store, heat: drawn.append(heat) or np.zeros((8, 8, 3), np.uint8)
     )
-    board.pages.pictures["scenes"].of(sample, {}, folder)
+    run = board.folder / "scored"
+    (run).mkdir()
+    line = {"id": f"{sample.id}#0", "task": "judgement", "sample": sample.id, "scores": {}}
+    (run / "samples.jsonl").write_text(json.dumps(line) + "\n")
+    suite, samples, items = board.pages.opened["scenes"]
+    evidence.show(run, suite, samples, items, folder, 1)
     assert drawn[0].max() == 0.25

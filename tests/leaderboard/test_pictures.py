@@ -31,7 +31,7 @@ def test_pictures_are_files_of_the_scored_run_and_the_setting_says_how_many(
         place = Place(folder, baseline_runs, f"sqlite:///{folder}/b.sqlite", scoring={"pictures": most})
         name = place.scored("random")
         run_folder = folder_of(place, name)
-        kept = sorted(int(p.stem) for p in run_folder.glob("pictures/*.jpg"))
+        kept = sorted(int(p.stem) for p in run_folder.glob("shown/*.jpg"))
         places = evidence.Answers(run_folder).places
         assert len(kept) == min(most, len(places))
         worst = sorted(range(len(places)), key=lambda n: (places[n].score, n))
@@ -43,7 +43,7 @@ def test_pictures_are_files_of_the_scored_run_and_the_setting_says_how_many(
                 answer = place.client.get(f"/models/{name}/scenes/frames/{number}.jpg")
                 assert answer.status_code == (200 if number in kept else 404)
                 if number in kept:
-                    assert answer.content == (run_folder / f"pictures/{number}.jpg").read_bytes()
+                    assert answer.content == (run_folder / f"shown/{number}.jpg").read_bytes()
         place.store.engine.dispose()
 
 

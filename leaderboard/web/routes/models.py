@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 
 from leaderboard.scoring import comparing
 from leaderboard.web.site import PageNumber, Short, TheSite, page_or_404
@@ -46,13 +46,13 @@ def samples(
 
 
 @router.get("/models/{name_hash}/{suite}/frames/{place}.jpg", include_in_schema=False)
-def frames(site: TheSite, name_hash: str, suite: str, place: int) -> FileResponse:
+def frames(site: TheSite, name_hash: str, suite: str, place: int) -> Response:
     """The picture of an answer, a file that was made when it was scored. It never changes: the scored run
     does not."""
     found = site.pages.frames(name_hash, site.suite_or_404(suite), place)
     if found is None:
         raise HTTPException(404, "no such picture")
-    return FileResponse(found, media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
+    return Response(found.read_bytes(), media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
 
 
 @router.get("/compare", include_in_schema=False)
