@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 from board_fixtures import CARD, Place
+from perf import leaderboard_leak
 
 from leaderboard.board import phases
 from leaderboard.build import build
@@ -271,3 +272,20 @@ def test_what_ranks_is_who_answers_the_private_split(tmp_path, baseline_runs, ti
     assert [row["rank"] for row in rows] == [1, 1, 1, None] and rows[-1]["hash"] == "f" * 64
     assert "Only models that answer the private split too" in place.client.get("/suites/scenes").text
     place.store.engine.dispose()
+
+
+@pytest.mark.slow
+def test_strangers_read_labels_out_of_exact_scores_and_out_of_a_phase_none(tmp_path, monkeypatch):
+    """The attack of tests/perf/leaderboard_leak.py over few clips: by exact scores all labels, by rounded
+    ones many, before a phase has ended none."""
+    monkeypatch.setattr(leaderboard_leak, "CLIPS", 16)
+    monkeypatch.setattr(leaderboard_leak, "OWN", 16)
+    found, tries = {}, [("exact", 32), ("rounded", 32), ("one", 24), ("year", 16)]
+    for policy, most in tries:
+        adaptive = policy in ("rounded", "one")
+        folder = tmp_path / policy
+        folder.mkdir()
+        found[policy], count = leaderboard_leak.both(policy, adaptive, 0, most, folder)
+        assert count == most
+    assert found["exact"] == [50.0] and found["rounded"][0] > 10, "of 50 that a blind guess leaves"
+    assert found["one"] == [0.0] and found["year"] == [0.0] * 4
