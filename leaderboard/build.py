@@ -10,9 +10,10 @@ from tqdm import tqdm
 from leaderboard.board.config import Board
 from leaderboard.store import Store
 from leaderboard.web.app import build_app
-from leaderboard.web.pages import Pages
+from leaderboard.web.pages import Pages, hub
 from leaderboard.web.pages.base import FILES
-from leaderboard.web.pages.links import StaticLinks, table_file
+from leaderboard.web.pages.downloads import KINDS
+from leaderboard.web.pages.links import StaticLinks, badge_file, table_file
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 
@@ -30,6 +31,9 @@ def _write(job: tuple[str, ...]) -> None:
     """A page of a model (hash), or of a table (table, split, sort, page)."""
     if len(job) == 1:
         page, name = _pages.model(job[0], StaticLinks(1)), f"models/{job[0]}.html"
+        for table in _pages.board.tables:
+            if badge := _pages.badge(job[0], table):
+                (_folder / badge_file(job[0], table)).write_text(badge, encoding="utf-8")
         if page is None:
             raise InputError(f"submission {job[0]} is gone from the store; export again")
         text = page
@@ -62,12 +66,16 @@ def build(board: Board, store: Store, out: Path, workers: int | None = None) -> 
         for table in board.tables:
             (folder / "suites" / table).mkdir(parents=True)
             for split in pages.splits(table):
+                for kind in KINDS:
+                    file = folder / "suites" / table / f"{split}.{kind}"
+                    file.write_bytes(pages.download(table, split, kind))
                 _, count = pages.table(table, split)
                 for sort in ("", *pages.columns(table, split)):
                     jobs += [(table, split, sort, str(number)) for number in range(1, count + 1)]
         for name, text in single.items():
             (folder / name).write_text(text, encoding="utf-8")
         (folder / "models").mkdir()
+        hub.write(pages, folder)
         jobs += [(name_hash,) for name_hash in store.finished()]
         context = multiprocessing.get_context("fork")
         with context.Pool(workers or os.cpu_count(), _begin, (pages, folder)) as pool:

@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from tvad.common.files import is_hash, made
 from tvad.data.sample import Sample
 
 SPLITS = ("public", "private")
+ADDRESS = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
+HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass
@@ -39,6 +42,9 @@ class BoardSuite:
     """Of a private split: how long its clips are asked before its scores are shown."""
     note: str = ""
     """What is new in this version, for the changelog."""
+    hub: str = ""
+    """The data set at the Hugging Face Hub (OWNER/NAME) that it is published as: the static export then holds
+    eval.yaml for it and results for its models' repositories."""
     published: list[str] = field(default_factory=list)
     """Parts of the published figures to show below the table, by their titles."""
 
@@ -68,6 +74,24 @@ class Checking:
 
 
 @dataclass
+class OpenID:
+    """A provider of identities (OpenID Connect) by which accounts may sign in. The client's secret is in
+    LEADERBOARD_OIDC_SECRET or in a file, never here."""
+
+    issuer: str = ""
+    """Its address, exactly as it calls itself; empty: none."""
+    client: str = ""
+    """What the board is called there; its redirect address is ADDRESS/account/callback."""
+    secret_file: str | None = None
+    """A file that holds the client's secret."""
+    title: str = "Sign in with your organisation"
+    """What the link says."""
+    accounts: bool = False
+    """Whether who signs in for the first time gets an account; otherwise an account is tied to an identity by
+    who is signed in with its token."""
+
+
+@dataclass
 class Board:
     """A leaderboard: its suites, and what its visitors may do."""
 
@@ -81,6 +105,8 @@ class Board:
     """SQLAlchemy's address of a database (default: SQLite in `folder`)."""
     title: str = "Video anomaly leaderboard"
     """Stands above every page."""
+    address: str = ""
+    """Where the site is (https://board.example.org): for links that are followed from elsewhere."""
     daily: int = 20
     """Submissions that an account may send a day, where not set otherwise for it."""
     per_minute: int = 240
@@ -94,6 +120,8 @@ class Board:
     proxies: list[str] = field(default_factory=list)
     """Addresses or networks (10.0.0.0/8) of proxies before this server: what they say of a client's address
     (X-Forwarded-For) counts, nobody else's word does."""
+    openid: OpenID = field(default_factory=OpenID)
+    """Signing in beside tokens."""
 
     @property
     def url(self) -> str:
@@ -273,6 +301,12 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
             ipaddress.ip_network(proxy)
         except ValueError as error:
             raise InputError(f"{path}: proxies: {proxy!r} is no address or network") from error
+    if board.address and not ADDRESS.fullmatch(board.address):
+        raise InputError(f"{path}: address is {board.address!r}, expected http(s)://HOST without a path")
+    if board.openid.issuer and not (board.address and board.openid.client):
+        raise InputError(f"{path}: openid: issuer needs client, and the board's address")
+    if board.openid != OpenID() and not board.openid.issuer:
+        raise InputError(f"{path}: openid: issuer is missing")
     taken: dict[tuple[str, str], str] = {}
     for name, suite in board.suites.items():
         if suite.split not in SPLITS:
@@ -283,6 +317,8 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
             raise InputError(
                 f"{path}: suites: {name}: render makes a private split, but split is {suite.split!r}"
             )
+        if suite.hub and not HUB.fullmatch(suite.hub):
+            raise InputError(f"{path}: suites: {name}: hub is {suite.hub!r}, expected OWNER/NAME")
         place = (board.table_of(name), suite.split)
         if (other := taken.setdefault(place, name)) != name:
             raise InputError(

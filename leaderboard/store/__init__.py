@@ -2,8 +2,8 @@
 SQLAlchemy over SQLite or PostgreSQL; the tables are in `tables`, each part of what can be done with them in a
 file of its own. Results are never changed, rows of submissions never deleted."""
 
-from leaderboard.store.accounts import Accounts
 from leaderboard.store.disclosure import Disclosure
+from leaderboard.store.identities import Identities
 from leaderboard.store.queue import Queue
 from leaderboard.store.results import Results
 from leaderboard.store.standings import Scoreboard
@@ -12,5 +12,5 @@ from leaderboard.store.versions import Versions
 from leaderboard.store.watch import Watch
 
 
-class Store(Accounts, Queue, Submissions, Results, Versions, Scoreboard, Disclosure, Watch):
+class Store(Identities, Queue, Submissions, Results, Versions, Scoreboard, Disclosure, Watch):
     """All of it, over one engine (`database.connect`)."""

@@ -17,7 +17,7 @@ from tvad.common.errors import InputError
 SIGNED_IN = timedelta(hours=12)  # that a browser stays so
 
 
-def _hashed(token: str) -> str:
+def hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -41,7 +41,7 @@ class Accounts(Sessions):
         token = _new_token()
         try:
             with self._session() as session:
-                session.add(Account(name=name, token_hash=_hashed(token), daily=daily, created=now()))
+                session.add(Account(name=name, token_hash=hashed(token), daily=daily, created=now()))
                 note(session, "admin", "create account", name)
         except IntegrityError as error:
             raise InputError(f"account {name!r} exists already") from error
@@ -53,7 +53,7 @@ class Accounts(Sessions):
         token = _new_token()
         with self._session() as session:
             account = _account(session, name)
-            account.token_hash = _hashed(token)
+            account.token_hash = hashed(token)
             session.execute(delete(Login).where(Login.account_id == account.id))
             note(session, who, "renew token", name)
         return token
@@ -64,7 +64,7 @@ class Accounts(Sessions):
         with self._session() as session:
             session.execute(delete(Login).where(Login.expires < now()))
             account = _account(session, name)
-            session.add(Login(word_hash=_hashed(word), account_id=account.id, expires=now() + SIGNED_IN))
+            session.add(Login(word_hash=hashed(word), account_id=account.id, expires=now() + SIGNED_IN))
         return word
 
     def signed_in(self, word: str) -> str | None:
@@ -72,15 +72,20 @@ class Accounts(Sessions):
         query = (
             select(Account.name)
             .join(Login, Login.account_id == Account.id)
-            .where(Login.word_hash == _hashed(word), Login.expires > now(), Account.disabled.is_(False))
+            .where(Login.word_hash == hashed(word), Login.expires > now(), Account.disabled.is_(False))
         )
         with self._reading() as session:
             return session.scalar(query)
 
+    def enabled(self, name: str) -> bool:
+        """Whether an account may sign in."""
+        with self._reading() as session:
+            return not _account(session, name).disabled
+
     def sign_out(self, word: str) -> None:
         """Know a browser no longer."""
         with self._session() as session:
-            session.execute(delete(Login).where(Login.word_hash == _hashed(word)))
+            session.execute(delete(Login).where(Login.word_hash == hashed(word)))
 
     def disable_account(self, name: str) -> None:
         """Take no token of an account any more. Raises InputError for an unknown account."""
@@ -93,7 +98,7 @@ class Accounts(Sessions):
         account."""
         with self._reading() as session:
             return session.scalar(
-                select(Account.name).where(Account.token_hash == _hashed(token), Account.disabled.is_(False))
+                select(Account.name).where(Account.token_hash == hashed(token), Account.disabled.is_(False))
             )
 
     def accounts(self) -> list[dict[str, Any]]:

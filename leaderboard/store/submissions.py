@@ -111,6 +111,17 @@ class Submissions(Sessions):
             newest.setdefault((row["account"], row["name"]), row)
         return list(newest.values())
 
+    def result_number(self, name_hash: str, suite: str, split: str) -> int | None:
+        """The number of a finished submission's result, by which tables are asked for its figures."""
+        query = (
+            select(Result.id)
+            .join(Submission, Submission.hash == Result.submission)
+            .where(Result.submission == name_hash, Result.suite == suite, Result.split == split)
+            .where(Submission.state == DONE)
+        )
+        with self._reading() as session:
+            return session.scalar(query)
+
     def finished(self) -> list[str]:
         """Hashes of what has a page: everything scored, and tombstones."""
         query = (

@@ -47,6 +47,28 @@ class Login(Base):
     __table_args__ = (Index("ix_logins_account", "account_id"),)
 
 
+class Identity(Base):
+    """Whom a provider of identities calls `subject`, and the account that they sign in as."""
+
+    __tablename__ = "identities"
+    issuer: Mapped[str] = mapped_column(String(255), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    created: Mapped[datetime] = mapped_column(DateTime)
+
+
+class Attempt(Base):
+    """An attempt to sign in by a provider, between its beginning and its end."""
+
+    __tablename__ = "attempts"
+    state_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    browser_hash: Mapped[str] = mapped_column(String(64))
+    nonce: Mapped[str] = mapped_column(String(100))
+    verifier: Mapped[str] = mapped_column(String(100))
+    account: Mapped[str | None] = mapped_column(String(100))  # signed in as when it began
+    expires: Mapped[datetime] = mapped_column(DateTime)
+
+
 class Submission(Base):
     """A submission and how far it is. A running one is held by the scorer that knows `claim`, until `lease`;
     past that another may take it."""

@@ -94,6 +94,12 @@ class Access:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         return self.authenticated(request, token if kind.lower() == "bearer" else "")
 
+    def may_begin(self, request: Request) -> None:
+        """Limit attempts to sign in by a provider as forms are: each makes the server ask and write. Raises
+        429."""
+        if not self._forms.allow(address(request)):
+            raise _wait("attempts from this address")
+
     def browser(self, request: Request) -> str | None:
         """The account that a browser is signed in as; None for none. Raises 429 for one that asks too
         much."""

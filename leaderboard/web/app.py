@@ -10,8 +10,9 @@ from leaderboard.store import Store
 from leaderboard.web import gauges, refusals
 from leaderboard.web.access import Access
 from leaderboard.web.guard import Guard
+from leaderboard.web.oidc import Provider
 from leaderboard.web.pages import Pages
-from leaderboard.web.routes import account, fixed, forms, models, submissions, tables, watch
+from leaderboard.web.routes import account, fixed, forms, models, openid, submissions, tables, watch
 from leaderboard.web.site import Site
 
 
@@ -20,8 +21,11 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
     app = FastAPI(title=board.title, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = pages or Pages(board, store, board.open())
     registry = gauges.install(app, store)
-    app.state.site = Site(board, store, pages, Uploads(board, store), Access(board, store), registry)
-    for resource in (submissions, models, tables, forms, account, fixed, watch):
+    provider = Provider(board.openid, board.address) if board.openid.issuer else None
+    app.state.site = Site(
+        board, store, pages, Uploads(board, store), Access(board, store), registry, provider
+    )
+    for resource in (submissions, models, tables, forms, account, openid, fixed, watch):
         app.include_router(resource.router)
     refusals.install(app)
 

@@ -14,6 +14,7 @@ from leaderboard.board.config import Board
 from leaderboard.intake.uploads import Uploads
 from leaderboard.store import Store
 from leaderboard.web.access import Access
+from leaderboard.web.oidc import Provider
 from leaderboard.web.pages import Pages
 
 PATIENCE = 20.0  # seconds that a request waits for its turn
@@ -33,6 +34,7 @@ class Site:
     uploads: Uploads
     access: Access
     registry: CollectorRegistry  # what /metrics tells
+    provider: Provider | None = None  # of identities
     _turns: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(TURNS))
 
     @asynccontextmanager

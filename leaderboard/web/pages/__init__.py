@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from leaderboard.web.pages.downloads import Downloads
 from leaderboard.web.pages.links import Links
 from leaderboard.web.pages.models import ModelPages
 from leaderboard.web.pages.published import PUBLISHED
-from leaderboard.web.pages.tables import TablePages
 
 
-class Pages(TablePages, ModelPages):
+class Pages(Downloads, ModelPages):
     """HTML from a board, its store and its opened suites (`Board.open`)."""
 
     def published(self, at: Links | None = None) -> str:

@@ -25,6 +25,12 @@ class Links:
     def model(self, name_hash: str) -> str:
         return f"/models/{name_hash}"
 
+    def download(self, suite: str, split: str, kind: str) -> str:
+        return f"/suites/{suite}/table.{kind}" + (f"?split={split}" if split != "public" else "")
+
+    def badge(self, name_hash: str, suite: str) -> str:
+        return f"/models/{name_hash}/{suite}/badge.svg"
+
     def named(self, page: str) -> str:
         return f"/{page}"
 
@@ -54,8 +60,19 @@ class StaticLinks(Links):
     def model(self, name_hash: str) -> str:
         return f"{self.root}models/{name_hash}.html"
 
+    def download(self, suite: str, split: str, kind: str) -> str:
+        return f"{self.root}suites/{suite}/{split}.{kind}"
+
+    def badge(self, name_hash: str, suite: str) -> str:
+        return f"{self.root}{badge_file(name_hash, suite)}"
+
     def named(self, page: str) -> str:
         return f"{self.root}{page}.html"
+
+
+def badge_file(name_hash: str, suite: str) -> str:
+    """Where the export puts a badge."""
+    return f"models/{name_hash}-{suite}.svg"
 
 
 def table_file(suite: str, split: str, sort: str, page: int) -> str:

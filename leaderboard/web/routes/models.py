@@ -55,6 +55,16 @@ def frames(site: TheSite, name_hash: str, suite: str, place: int) -> Response:
     return Response(found.read_bytes(), media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
 
 
+@router.get("/models/{name_hash}/{suite}/badge.svg", include_in_schema=False)
+def badge(site: TheSite, name_hash: str, suite: str) -> Response:
+    """A model's place in a table: the one thing here that other sites may show."""
+    found = site.pages.badge(name_hash, site.suite_or_404(suite))
+    if found is None:
+        raise HTTPException(404, "no such result")
+    headers = {"Cache-Control": "max-age=300", "Cross-Origin-Resource-Policy": "cross-origin"}
+    return Response(found, media_type="image/svg+xml", headers=headers)
+
+
 @router.get("/compare", include_in_schema=False)
 async def compare(
     site: TheSite, suite: Short = "", m: Annotated[list[str] | None, Query(max_length=10)] = None

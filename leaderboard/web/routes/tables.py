@@ -1,12 +1,14 @@
 """/suites and /api/tables: the table of a suite, its versions, the clips and questions of a private split."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from leaderboard.store.standings import Filter
 from leaderboard.web.pages.base import SIZES
+from leaderboard.web.pages.downloads import KINDS
 from leaderboard.web.site import PageNumber, Short, TheSite
 
 MOST_ROWS = 1000  # an answer of the API
@@ -48,6 +50,20 @@ def table(
     limit = float(most) if most in dict(SIZES) and most else None
     wanted = Filter(q, bool(open), bool(video), bool(no_baselines), limit, bool(older))
     return HTMLResponse(site.pages.table(suite, split, version, sort, col, wanted, page)[0])
+
+
+@router.get("/suites/{suite}/table.{kind}")
+async def download(
+    site: TheSite, suite: str, kind: Literal["csv", "parquet", "json"], split: Short = ""
+) -> Response:
+    """A suite's whole table as a file."""
+    split = await run_in_threadpool(site.split_or_404, suite, split or "public")
+    async with site.turn():
+        content = await run_in_threadpool(site.pages.download, suite, split, kind)
+    name = f"{suite}-{split}.{kind}"
+    return Response(
+        content, media_type=KINDS[kind], headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )
 
 
 @router.get("/suites/{suite}/versions", include_in_schema=False)
