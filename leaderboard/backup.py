@@ -28,7 +28,7 @@ from leaderboard.board.config import Board
 from leaderboard.intake.archive import NAME, PIECE
 from leaderboard.store import Store, dump
 from leaderboard.store.database import connect
-from leaderboard.store.tables import DONE, QUEUED, RUNNING, WITHDRAWN, Result, Submission
+from leaderboard.store.tables import DONE, QUEUED, REVIEW, RUNNING, WITHDRAWN, Result, Submission
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, replacing
 from tvad.common.formats import Format
@@ -63,10 +63,10 @@ def _entries(board: Board) -> Iterator[tuple[Path, str]]:
 
 def _named(connection: Connection) -> set[str]:
     """Folders, below the board's, that the rows name."""
-    alive = (QUEUED, RUNNING, DONE)
+    alive = (QUEUED, RUNNING, REVIEW, DONE)
     sent = select(Submission.hash).where(Submission.state.in_(alive))
     runs = select(Result.folder).join(Submission, Submission.hash == Result.submission)
-    runs = runs.where(Submission.state == DONE, Result.folder.is_not(None))
+    runs = runs.where(Submission.state.in_((REVIEW, DONE)), Result.folder.is_not(None))
     return {f"submissions/{name}" for name in connection.scalars(sent)} | {
         f"scored/{name}" for name in connection.scalars(runs)
     }

@@ -237,28 +237,49 @@ def account(name: str, /, config: str, renew: bool = False, disable: bool = Fals
 
 
 def admin(
-    what: Literal["accounts", "audit", "queue", "requeue", "withdraw", "migrate", "phases", "end-phase"],
+    what: Literal[
+        "accounts",
+        "audit",
+        "queue",
+        "requeue",
+        "withdraw",
+        "migrate",
+        "phases",
+        "end-phase",
+        "pending",
+        "approve",
+        "reject",
+        "verify",
+    ],
     hash: str | None = None,
     /,
     *,
     config: str,
     most: int = 100,
+    reason: str = "",
+    organisation: str | None = None,
 ) -> int:
     """Look after a board: its accounts, its audit log, its queue, withdrawals, its tables, the phases of its
-    private splits.
+    private splits, submissions that wait to be approved, organisations that are verified.
 
     Args:
         what: To be done.
-        hash: Of the submission to withdraw, or to put back into the queue after it has failed; for end-phase
-            the suite.
+        hash: Of the submission to withdraw, to approve or reject, or to put back into the queue after it has
+            failed; for end-phase the suite, for verify the account.
         config: YAML file of the board, or the name of a shipped one.
         most: Lines of the audit log, or of the queue.
+        reason: Of a rejection; its submitter is told.
+        organisation: That an account speaks for, as its cards name it; "" for none any more.
 
     Example:
         leaderboard admin audit --config local
     """
     board, store = _store(config)
-    if what == "end-phase":
+    if (reason and what != "reject") or ((organisation is None) == (what == "verify")):
+        raise InputError("--reason goes with reject, --organisation with verify")
+    if what in ("pending", "approve", "reject", "verify"):
+        _moderate(store, what, hash, reason, organisation or "")
+    elif what == "end-phase":
         if hash not in board.limits:
             raise InputError(f"admin end-phase: name a private split: {', '.join(board.limits) or 'none'}")
         board.book(hash).close()
@@ -304,6 +325,28 @@ def admin(
     else:
         print(f"{store.engine.url.render_as_string()}: tables are up to date")
     return 0
+
+
+def _moderate(store, what: str, subject: str | None, reason: str, organisation: str) -> None:
+    """What `leaderboard admin pending|approve|reject|verify` does. Raises InputError."""
+    if what == "pending":
+        for row in store.pending():
+            print(
+                f"{row['created']:%Y-%m-%d %H:%M:%S}  {row['hash']}  {row['account']:16s} {row['state']:8s}"
+                f" {row['name']!r} of {row['organisation']!r}"
+            )
+        return
+    if not subject:
+        raise InputError(f"admin {what}: name the {'account' if what == 'verify' else 'submission'}")
+    if what == "verify":
+        store.verify_organisation(subject, organisation)
+        print(f"{subject} speaks for {organisation!r}" if organisation else f"{subject} speaks for none")
+    elif what == "approve":
+        store.approve(subject)
+        print(f"{subject} is shown as soon as it is scored")
+    else:
+        store.reject(subject, reason)
+        print(f"{subject} is rejected")
 
 
 def names(what: Literal["configs"], /) -> int:

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,6 +43,8 @@ class BoardSuite:
     """Of a private split: how long its clips are asked before its scores are shown."""
     note: str = ""
     """What is new in this version, for the changelog."""
+    retired: str = ""
+    """The day ("2026-05-31") from whose end on nothing is taken for it any more; its table stays."""
     hub: str = ""
     """The data set at the Hugging Face Hub (OWNER/NAME) that it is published as: the static export then holds
     eval.yaml for it and results for its models' repositories."""
@@ -120,6 +123,9 @@ class Board:
     proxies: list[str] = field(default_factory=list)
     """Addresses or networks (10.0.0.0/8) of proxies before this server: what they say of a client's address
     (X-Forwarded-For) counts, nobody else's word does."""
+    moderated: bool = False
+    """Whether submissions wait for an administrator (`leaderboard admin approve`) before anything of them is
+    shown."""
     openid: OpenID = field(default_factory=OpenID)
     """Signing in beside tokens."""
 
@@ -212,7 +218,16 @@ class Board:
     @property
     def taken(self) -> list[str]:
         """The suites that submissions may answer now: none whose phase is over."""
-        return [name for name in self.asked if (phase := self.phase(name)) is None or not phase.over]
+        return [
+            name
+            for name in self.asked
+            if ((phase := self.phase(name)) is None or not phase.over) and self.retired(name) is None
+        ]
+
+    def retired(self, name: str) -> str | None:
+        """Since when nothing is taken for a suite; None while something is."""
+        day = self.suites[name].retired
+        return day if day and date.fromisoformat(day) < datetime.now(UTC).date() else None
 
     @property
     def limits(self) -> dict[str, Phases]:
@@ -317,6 +332,12 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
             raise InputError(
                 f"{path}: suites: {name}: render makes a private split, but split is {suite.split!r}"
             )
+        try:
+            date.fromisoformat(suite.retired or "2026-01-01")
+        except ValueError as error:
+            raise InputError(
+                f"{path}: suites: {name}: retired is {suite.retired!r}, expected a day"
+            ) from error
         if suite.hub and not HUB.fullmatch(suite.hub):
             raise InputError(f"{path}: suites: {name}: hub is {suite.hub!r}, expected OWNER/NAME")
         place = (board.table_of(name), suite.split)

@@ -126,6 +126,7 @@ class Uploads:
             found.suites,
             lambda: settle(unpacked, target),
             limits=self.board.limits,
+            approved=not self.board.moderated,
         )
         return found
 

@@ -30,6 +30,7 @@ from leaderboard.store.tables import (
     DONE,
     FAILED,
     QUEUED,
+    REVIEW,
     RUNNING,
     WITHDRAWN,
     Account,
@@ -93,11 +94,12 @@ class Queue(Sessions):
         suites: list[str],
         put: Callable[[], None] = lambda: None,
         limits: dict[str, Phases] | None = None,
+        approved: bool = True,
     ) -> bool:
         """Queue a submission; False where the same content is there already (whoever sent it). `put` moves
         its files to their place: inside the transaction, so that what is refused has no files there, and what
         is queued has them before anybody can see it. limits: of the private splits, by suite, for the life of
-        an account. Raises Limited."""
+        an account. approved: nobody has to look at it before it is shown. Raises Limited."""
         try:
             with self._session() as session:
                 # Locked: of two that send at once the second counts what the first has sent.
@@ -126,6 +128,7 @@ class Queue(Sessions):
                         uses_video=card.uses_video,
                         baseline=card.baseline,
                         state=QUEUED,
+                        approved=approved,
                         created=now(),
                     )
                 )
@@ -233,7 +236,7 @@ class Queue(Sessions):
             for suite, detail in integrity.too_good({(r.suite, r.split): r.metrics for r in results}):
                 flag(session, found.hash, integrity.TOO_GOOD, private[suite], detail)
             found.seconds = STEP * math.ceil(seconds / STEP)
-            self._end(session, found, DONE, "scorer")
+            self._end(session, found, DONE if found.approved else REVIEW, "scorer")
         return True
 
     def fail(self, job: Job, reason: str, kind: str = "predictions") -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from leaderboard.store import disclosure, integrity
 from leaderboard.store.disclosure import Disclosure
 from leaderboard.store.sessions import note
-from leaderboard.store.tables import DONE, Flag, Result, Score, Submission
+from leaderboard.store.tables import DONE, REVIEW, Flag, Result, Score, Submission
 from leaderboard.store.versions import version_row
 
 
@@ -98,7 +98,7 @@ def _flag_resemblances(session: Session, submission: Submission, scored: Scored,
             Result.suite == scored.suite,
             Result.split == scored.split,
             Result.suite_hash == scored.suite_hash,
-            Submission.state == DONE,
+            Submission.state.in_((DONE, REVIEW)),
             Result.signature.is_not(None),
         )
     )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from leaderboard.card import from_json
 from leaderboard.store import disclosure
 from leaderboard.store.disclosure import PRIVATE, Disclosure
+from leaderboard.store.moderation import speaks_for
 from leaderboard.store.tables import DONE, Account, Flag, Result, Score, Submission
 
 LEFT_OUT = 0.1  # share of a private task's questions that may be left unanswered, for a rank
@@ -182,7 +183,14 @@ class Scoreboard(Disclosure):
         """What the table shows of some results: submission, card, whether it is flagged, {metric: {value,
         low, high, n}}."""
         query = (
-            select(Result.id, Submission.hash, Submission.card, Submission.created, Account.name)
+            select(
+                Result.id,
+                Submission.hash,
+                Submission.card,
+                Submission.created,
+                Account.name,
+                Account.organisation,
+            )
             .join(Submission, Submission.hash == Result.submission)
             .join(Account, Account.id == Submission.account_id)
             .where(Result.id.in_(results))
@@ -197,11 +205,12 @@ class Scoreboard(Disclosure):
                     "hash": name_hash,
                     "account": owner,
                     "card": from_json(card),
+                    "verified": speaks_for(from_json(card)["organisation"], verified),
                     "created": created,
                     "flagged": False,
                     "metrics": {},
                 }
-                for number, name_hash, card, created, owner in session.execute(query).tuples()
+                for number, name_hash, card, created, owner, verified in session.execute(query).tuples()
             }
             for number, metric, value, low, high, n in session.execute(scores).tuples():
                 found[number]["metrics"][metric] = {"value": value, "low": low, "high": high, "n": n}

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 
 from leaderboard.card import from_json
+from leaderboard.store.moderation import speaks_for
 from leaderboard.store.sessions import Sessions
 from leaderboard.store.tables import DONE, QUEUED, WITHDRAWN, Account, Result, Score, Submission
 from leaderboard.store.watch import waiting
@@ -20,10 +21,11 @@ class Submissions(Sessions):
     """What is known of submissions, scored or not."""
 
     def status(self, name_hash: str) -> dict[str, Any] | None:
-        """Everything public about one submission; None for an unknown one. `waits` is, of a queued one, the
+        """Everything public about one submission; None for an unknown one; of one that is not approved how
+        far it is, and nothing that its submitter wrote. `waits` is, of a queued one, the
         reason, its next time and its tries; `error` is, of a failed one, why."""
         query = (
-            select(Submission, Account.name)
+            select(Submission, Account.name, Account.organisation)
             .join(Account, Account.id == Submission.account_id)
             .where(Submission.hash == name_hash)
         )
@@ -31,7 +33,7 @@ class Submissions(Sessions):
             found = session.execute(query).first()
             if found is None:
                 return None
-            row, owner = found
+            row, owner, verified = found
             older = select(func.count()).where(
                 Submission.state == QUEUED,
                 or_(
@@ -40,12 +42,17 @@ class Submissions(Sessions):
                 ),
             )
             queued = row.state == QUEUED
-            return {
-                "hash": row.hash,
+            shown = {
                 "account": owner,
                 "name": row.name,
                 "card": from_json(row.card),
+                "verified": speaks_for(row.organisation, verified),
                 "suites": json.loads(row.suites),
+            }
+            return {
+                "hash": row.hash,
+                "approved": row.approved,
+                **(shown if row.approved else {}),
                 "state": row.state,
                 "error": None if queued else row.error,
                 "waits": waiting(row, session.scalar(older) or 0) if queued else None,
@@ -138,7 +145,7 @@ class Submissions(Sessions):
         owner = select(Account.id).where(Account.name == account).scalar_subquery()
         query = (
             select(Submission.hash, Submission.state, Submission.created)
-            .where(Submission.account_id == owner, Submission.name == name)
+            .where(Submission.account_id == owner, Submission.name == name, Submission.approved)
             .order_by(Submission.created, Submission.hash)
             .limit(MOST_HISTORY)
         )

@@ -19,6 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from leaderboard.board.phases import now as now  # the one clock
 
 QUEUED, RUNNING, DONE, FAILED, WITHDRAWN = "queued", "running", "done", "failed", "withdrawn"
+REVIEW = "review"  # scored, and waits for the administrator to be shown
 
 
 class Base(DeclarativeBase):
@@ -33,6 +34,7 @@ class Account(Base):
     name: Mapped[str] = mapped_column(String(100), unique=True)
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     daily: Mapped[int]  # submissions a day
+    organisation: Mapped[str] = mapped_column(String(100), server_default="")  # that is verified
     disabled: Mapped[bool] = mapped_column(default=False)
     created: Mapped[datetime] = mapped_column(DateTime)
 
@@ -84,7 +86,8 @@ class Submission(Base):
     uses_video: Mapped[bool] = mapped_column(server_default=true())
     baseline: Mapped[bool] = mapped_column(server_default=false())
     suites: Mapped[str] = mapped_column(Text)  # JSON list
-    state: Mapped[str] = mapped_column(String(10))  # one of the five above
+    state: Mapped[str] = mapped_column(String(10))  # one of the six above
+    approved: Mapped[bool] = mapped_column(server_default=true())  # else nothing of it is shown
     attempts: Mapped[int] = mapped_column(default=0)  # claims until now
     claim: Mapped[str | None] = mapped_column(String(32))
     lease: Mapped[datetime | None] = mapped_column(DateTime)

@@ -121,7 +121,7 @@ class Provider:
                     if not all(_trusted(told.get(name)) for name in ENDPOINTS):
                         raise Refused("the provider names addresses without TLS")
                     keys = self._fetched(client, told["jwks_uri"])
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
                 raise Refused(f"the provider cannot be asked ({type(error).__name__})") from error
             self._known = (time.monotonic(), told, keys)
             return told, keys
@@ -154,6 +154,7 @@ class Provider:
         except (
             OAuthError,
             requests.RequestException,
+            RecursionError,
             ValueError,
             AttributeError,
             TypeError,
@@ -179,7 +180,7 @@ class Provider:
             except (JoseError, ValueError):  # its keys may be new; asked for at most once a minute
                 claims = self._decoded(token["id_token"], AGAIN).claims
             jwt.JWTClaimsRegistry(leeway=LEEWAY, **options).validate(claims)
-        except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (JoseError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Refused(f"the provider's word does not hold ({type(error).__name__})") from error
         # Meant for several, it says for whom it was made.
         if claims.get("azp", self.plan.client) != self.plan.client or (

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from board_fixtures import CARD, Place
 from huggingface_hub import parse_eval_result_entries
+from test_disclosure import hidden
 
 from leaderboard.board import config as boards
 from leaderboard.build import build
@@ -27,7 +28,8 @@ LEADING = "mcq.accuracy"
 @pytest.fixture
 def place(tmp_path, baseline_runs):
     scenes = {"config": str(baseline_runs / "suite.yaml"), "hub": "a-lab/scenes"}
-    private = scenes | {"split": "private", "table": "scenes", "hub": "a-lab/scenes-private"}
+    private = {"config": hidden(tmp_path, 1), "split": "private", "table": "scenes"}
+    private["hub"] = "a-lab/scenes-private"
     found = Place(
         tmp_path,
         baseline_runs,

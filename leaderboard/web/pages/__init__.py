@@ -21,7 +21,7 @@ class Pages(Downloads, ModelPages):
             "submit.html",
             at,
             page="submit",
-            suites=list(self.board.suites),
+            suites=self.board.taken,
             url=url,
             **{"error": None, "token": None, "account": "", **values},
         )

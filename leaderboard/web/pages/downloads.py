@@ -47,6 +47,7 @@ def flat(rows: list[Row], metrics: list[str]) -> tuple[dict[str, type], list[Row
     columns |= {
         "name": str,
         "organisation": str,
+        "organisation_verified": bool,
         "parameters": float,
         "open_weights": bool,
         "uses_video": bool,
@@ -59,6 +60,7 @@ def flat(rows: list[Row], metrics: list[str]) -> tuple[dict[str, type], list[Row
     found = []
     for row in rows:
         cells = {key: row[key] for key in ("rank", "hash", "account", "flagged")}
+        cells["organisation_verified"] = row["verified"]
         cells["submitted"] = row["created"].isoformat(timespec="seconds") + "Z"
         cells |= {key: row["card"][key] for key in CARD}
         for name in metrics:

@@ -32,6 +32,8 @@ class ModelPages(Rendering):
         found = self.store.status(name_hash)
         if found is None:
             return None
+        if not found["approved"]:
+            return self.render("held.html", at, model=found, waiting=found["state"] in (QUEUED, RUNNING))
         results = self.store.results(name_hash) if found["state"] == DONE else []
         for result in results:
             result["old"] = self.versions.get((result["suite"], result["split"])) != result["suite_hash"]

@@ -118,6 +118,7 @@ class TablePages(Rendering):
             splits=self.splits(table),
             version=version,
             old=version != current,
+            retired=self.board.retired(name) if name else None,
             told=self._told(table, split, version),
             sort=sort,
             columns=columns,
