@@ -171,6 +171,7 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     """
     import uvicorn
 
+    from leaderboard.notices import Telling
     from leaderboard.scoring.supervisor import Supervised
     from leaderboard.web.app import build_app
 
@@ -179,7 +180,7 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--parent", str(os.getpid())]
     print(f"{board.title}: http://{host}:{port}", flush=True)
     threading.Thread(target=_turn_phases, args=(board, store, app.state.site.pages), daemon=True).start()
-    with nullcontext() if no_scorer else Supervised(command):
+    with Telling(board, store), nullcontext() if no_scorer else Supervised(command):
         uvicorn.run(
             app, host=host, port=port, log_level="warning", timeout_keep_alive=10, proxy_headers=False
         )

@@ -77,6 +77,39 @@ class Checking:
 
 
 @dataclass
+class Webhook:
+    """An address that is told of every change of a submission's state, by a POST that is signed (HMAC-SHA256)
+    with LEADERBOARD_WEBHOOK_SECRET."""
+
+    url: str = ""
+    """http(s); empty: none."""
+    secret_file: str | None = None
+    """A file that holds the secret, in place of the environment."""
+    inside: bool = False
+    """Whether it may be an address inside: loopback, a private network."""
+
+
+@dataclass
+class Mail:
+    """Mail of the same changes; the password, where one is needed, is in LEADERBOARD_MAIL_PASSWORD."""
+
+    to: list[str] = field(default_factory=list)
+    """Who gets it; empty: nobody."""
+    sender: str = ""
+    """Whom it is from."""
+    host: str = "localhost"
+    """The server that takes it."""
+    port: int = 25
+    """Its port."""
+    tls: bool = False
+    """Whether STARTTLS is used."""
+    user: str = ""
+    """To sign in there; empty: without."""
+    secret_file: str | None = None
+    """A file that holds the password, in place of the environment."""
+
+
+@dataclass
 class OpenID:
     """A provider of identities (OpenID Connect) by which accounts may sign in. The client's secret is in
     LEADERBOARD_OIDC_SECRET or in a file, never here."""
@@ -126,6 +159,10 @@ class Board:
     moderated: bool = False
     """Whether submissions wait for an administrator (`leaderboard admin approve`) before anything of them is
     shown."""
+    webhook: Webhook = field(default_factory=Webhook)
+    """An address that is told of changes."""
+    mail: Mail = field(default_factory=Mail)
+    """Mail of changes."""
     openid: OpenID = field(default_factory=OpenID)
     """Signing in beside tokens."""
 
@@ -322,6 +359,10 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
         raise InputError(f"{path}: openid: issuer needs client, and the board's address")
     if board.openid != OpenID() and not board.openid.issuer:
         raise InputError(f"{path}: openid: issuer is missing")
+    if board.webhook.url and not board.webhook.url.startswith(("https://", "http://")):
+        raise InputError(f"{path}: webhook: url is {board.webhook.url!r}, expected http(s)://…")
+    if (board.mail.to or board.mail != Mail()) and not (board.mail.to and board.mail.sender):
+        raise InputError(f"{path}: mail: to and sender are needed")
     taken: dict[tuple[str, str], str] = {}
     for name, suite in board.suites.items():
         if suite.split not in SPLITS:

@@ -5,6 +5,7 @@ file of its own. Results are never changed, rows of submissions never deleted.""
 from leaderboard.store.disclosure import Disclosure
 from leaderboard.store.identities import Identities
 from leaderboard.store.moderation import Moderation
+from leaderboard.store.outbox import Outbox
 from leaderboard.store.queue import Queue
 from leaderboard.store.results import Results
 from leaderboard.store.standings import Scoreboard
@@ -13,5 +14,7 @@ from leaderboard.store.versions import Versions
 from leaderboard.store.watch import Watch
 
 
-class Store(Identities, Queue, Submissions, Results, Versions, Scoreboard, Disclosure, Moderation, Watch):
+class Store(
+    Identities, Queue, Submissions, Results, Versions, Scoreboard, Disclosure, Moderation, Outbox, Watch
+):
     """All of it, over one engine (`database.connect`)."""

@@ -180,6 +180,18 @@ class Scorer(Base):
     seen: Mapped[datetime] = mapped_column(DateTime)
 
 
+class Notice(Base):
+    """A change of state that is to be told (`leaderboard.store.outbox`)."""
+
+    __tablename__ = "notices"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[str] = mapped_column(Text)  # JSON
+    due: Mapped[datetime] = mapped_column(DateTime)
+    attempts: Mapped[int]  # until now
+    told: Mapped[str] = mapped_column(String(40))  # by which ways already
+    __table_args__ = (Index("ix_notices_due", "due"),)
+
+
 class Audit(Base):
     """Who changed what, when. Rows are only added."""
 

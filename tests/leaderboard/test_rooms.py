@@ -17,6 +17,7 @@ ROOMS = [
     "client",
     "build",
     "backup",
+    "notices",
     "commands",
     "operation",
     "__main__",
