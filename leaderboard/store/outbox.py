@@ -37,7 +37,12 @@ def _write(session: Session, *_: Any) -> None:
         changed = inspect(row).attrs.state.history
         if not changed.added or row.state == RUNNING or (row.state == QUEUED and RUNNING in changed.deleted):
             continue
-        content: dict[str, Any] = {"hash": row.hash, "name": row.name, "state": row.state, "reason": row.error}
+        content: dict[str, Any] = {
+            "hash": row.hash,
+            "name": row.name,
+            "state": row.state,
+            "reason": row.error,
+        }
         content |= {"account_id": row.account_id, "time": now().isoformat(timespec="seconds") + "Z"}
         session.add(Notice(content=json.dumps(content, allow_nan=False), due=now(), attempts=0, told=""))
 
