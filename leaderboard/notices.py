@@ -109,13 +109,13 @@ class Teller:
 
     def _mail(self, notice: Due) -> None:
         plan, told = self.board.mail, notice.content
-        mail = EmailMessage()
-        mail["Subject"] = f"{self.board.title}: submission {told['hash'][:12]} is {told['state']}"
-        mail["From"], mail["To"] = plan.sender, ", ".join(plan.to)
-        lines = [f"{told['name']!r} of {told['account']!r} is {told['state']}", told["reason"] or ""]
-        lines += [f"{self.board.address}/models/{told['hash']}" if self.board.address else told["hash"]]
-        mail.set_content("\n".join(filter(None, lines)))
         try:
+            mail = EmailMessage()
+            mail["Subject"] = f"{self.board.title}: submission {told['hash'][:12]} is {told['state']}"
+            mail["From"], mail["To"] = plan.sender, ", ".join(plan.to)
+            lines = [f"{told['name']!r} of {told['account']!r} is {told['state']}", told["reason"] or ""]
+            lines += [f"{self.board.address}/models/{told['hash']}" if self.board.address else told["hash"]]
+            mail.set_content("\n".join(filter(None, lines)))
             with smtplib.SMTP(plan.host, plan.port, timeout=PATIENCE) as server:
                 if plan.tls:
                     server.starttls()
