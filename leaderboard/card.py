@@ -163,6 +163,8 @@ def read_card(text: str, where: str = "card.yaml") -> Card:
     for key in ("name", "organisation"):
         if not is_name(getattr(card, key)):
             raise InputError(f"{where}: {key} holds characters that are not seen, or spaces at its ends")
+        if (plain := unicodedata.normalize("NFKC", getattr(card, key))) != getattr(card, key):
+            raise InputError(f"{where}: {key} holds characters that look like others; write {plain!r}")
     if len(card.name) > MOST_NAME or len(card.organisation) > MOST_NAME:
         raise InputError(f"{where}: name and organisation take at most {MOST_NAME} characters")
     if not card.data:

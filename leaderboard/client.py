@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from leaderboard.intake import submission
+from leaderboard.intake import limited
 from leaderboard.intake.archive import unpack
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash
@@ -93,8 +93,7 @@ class Client:
 
     def send_again(self, path: Path) -> dict[str, Any]:
         """The state of what was sent before."""
-        with submission.opened(path) as folder:
-            found = submission.verify(folder)
+        found = limited.look(path)
         return {
             **self.data("GET", f"/api/submissions/{found.hash}"),
             "url": f"/models/{found.hash}",

@@ -65,10 +65,9 @@ def verify(submission: str, /) -> int:
     Example:
         leaderboard verify submission.zip
     """
-    from leaderboard.intake import submission as submissions
+    from leaderboard.intake import limited
 
-    with submissions.opened(Path(submission)) as folder:
-        found = submissions.verify(folder)
+    found = limited.look(Path(submission))
     for problem in found.rejected:
         print(f"would not be scored: {problem}")
     if (more := found.rejected_lines - len(found.rejected)) > 0:
@@ -90,11 +89,10 @@ def submit(submission: str, /, url: str, wait: bool = False) -> int:
         leaderboard submit submission.zip --url http://127.0.0.1:8200 --wait
     """
     from leaderboard.client import Client
-    from leaderboard.intake import submission as submissions
+    from leaderboard.intake import limited
 
     client, path = Client(url, _token()), Path(submission)
-    with submissions.opened(path) as folder:  # what the server would refuse is not sent
-        submissions.verify(folder)
+    limited.look(path)  # what the server would refuse is not sent
     if not path.is_file():
         raise InputError(f"{path}: expected a .zip; `leaderboard pack --out submission.zip` makes one")
     found = client.send(path)
@@ -173,6 +171,7 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
 
     from leaderboard.notices import Telling
     from leaderboard.scoring.supervisor import Supervised
+    from leaderboard.web import connections
     from leaderboard.web.app import build_app
 
     board, store = _store(config)
@@ -180,9 +179,14 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--parent", str(os.getpid())]
     print(f"{board.title}: http://{host}:{port}", flush=True)
     threading.Thread(target=_turn_phases, args=(board, store, app.state.site.pages), daemon=True).start()
+    threading.Thread(target=_sweep, args=(store, app.state.site.uploads), daemon=True).start()
     with Telling(board, store), nullcontext() if no_scorer else Supervised(command):
         uvicorn.run(
-            app, host=host, port=port, log_level="warning", timeout_keep_alive=10, proxy_headers=False
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            **connections.options(board.connections, board.proxies),
         )
     return 0
 
@@ -197,6 +201,17 @@ def _turn_phases(board, store, pages) -> None:
                 pages.adopt(board.open())
         except Exception as error:  # the next turn tries again; until then the phase lasts on
             print(f"phases: {error}", file=sys.stderr, flush=True)
+
+
+def _sweep(store, uploads) -> None:
+    """Remove what is left over, for as long as the server runs."""
+    while True:
+        time.sleep(TURN)
+        try:
+            store.sweep_quotas()
+            uploads.tidy()
+        except Exception as error:  # a full disk, a locked database: the next turn tries again
+            print(f"sweep: {error}", file=sys.stderr, flush=True)
 
 
 def build(config: str, out: Annotated[str, cli.FOLDER]) -> int:
@@ -275,6 +290,8 @@ def admin(
     Example:
         leaderboard admin audit --config local
     """
+    from leaderboard.intake import withdrawal
+
     board, store = _store(config)
     if (reason and what != "reject") or ((organisation is None) == (what == "verify")):
         raise InputError("--reason goes with reject, --organisation with verify")
@@ -294,7 +311,7 @@ def admin(
         if not hash:
             raise InputError(f"admin {what}: name the submission's hash")
         if what == "withdraw":
-            store.withdraw(None, hash)
+            withdrawal.withdraw(board, store, None, hash)
         elif not board.submission(hash).is_dir():
             raise InputError(f"admin requeue: the files of {hash} are not there")
         else:

@@ -72,8 +72,6 @@ class Checking:
     """Wall time, and time of a core."""
     gigabytes: float = 2.0
     """Memory, in GiB of address space."""
-    pictures: int = 200
-    """Answers to a public suite of which a picture is kept, those with the lowest scores; 0: none."""
 
 
 @dataclass
@@ -147,6 +145,10 @@ class Board:
     """Submissions that an account may send a day, where not set otherwise for it."""
     per_minute: int = 240
     """Requests of an account, or wrong tokens from an address, that are answered within a minute."""
+    connections: int = 100
+    """Connections that an address may have at a time; those of `proxies` are not counted."""
+    at_once: int = 16
+    """Requests without a token that an address may have under way at a time: 40 are answered at a time."""
     open_accounts: int = 0
     """Accounts that anyone may make on the submit page, a day and address; 0: only the administrator."""
     scoring: Scoring = field(default_factory=Scoring)

@@ -18,7 +18,8 @@ def main() -> None:
     limit(given["gigabytes"], given["seconds"])
     folder = Path(given["folder"])
     try:
-        archive.unpack(Path(given["archive"]), folder)
+        if given["archive"] is not None:
+            archive.unpack(Path(given["archive"]), folder)
         found = submission.verify(folder, given["known"])
         result = {
             "hash": found.hash,

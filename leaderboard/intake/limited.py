@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,11 +27,25 @@ def limit(gigabytes: float, seconds: float | None = None) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
 
 
-def checked(sent: Path, unpacked: Path, known: list[str], limits: Checking) -> submission.Verified:
-    """Unpack and verify a .zip in a child process (`leaderboard.intake.__main__`; it starts in a second).
-    Raises InputError, and OSError for a full disk."""
+def look(path: Path) -> submission.Verified:
+    """Verify a submission on its submitter's machine, a folder or a .zip, within the limits that a server has
+    by default. Raises InputError."""
+    if path.is_dir():
+        return checked(None, path, None, Checking())
+    if not path.is_file():
+        raise InputError(f"{path}: no such submission; expected a folder or a .zip")
+    with tempfile.TemporaryDirectory() as folder:
+        return checked(path, Path(folder), None, Checking())
+
+
+def checked(
+    sent: Path | None, unpacked: Path, known: list[str] | None, limits: Checking
+) -> submission.Verified:
+    """Unpack a .zip (None: that is done) and verify it in a child process (`leaderboard.intake.__main__`; it
+    starts in a second). known: suites that are taken, None for any. Raises InputError, and OSError for a full
+    disk."""
     given = {
-        "archive": str(sent),
+        "archive": None if sent is None else str(sent),
         "folder": str(unpacked),
         "known": known,
         "sizes": asdict(archive.LIMITS),
@@ -50,7 +65,7 @@ def checked(sent: Path, unpacked: Path, known: list[str], limits: Checking) -> s
     except subprocess.TimeoutExpired as error:
         raise InputError(f"checking took longer than {limits.seconds:g} s") from error
     if done.returncode:
-        print(f"{sent}: {done.stderr[-2000:]}", file=sys.stderr)  # for the administrator
+        print(f"{sent or unpacked}: {done.stderr[-2000:]}", file=sys.stderr)  # for the administrator
         raise InputError("the submission could not be checked within the limits of time and memory")
     found = json.loads(done.stdout)
     if "full" in found:

@@ -15,7 +15,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import numpy as np
 from bench.run_folder import MAPS, open_run, read_maps
 from bench.score import read_predictions
 from leaderboard.card import Card, check_filled, read_card
-from leaderboard.intake.archive import folder_files, safe_name, unpack
+from leaderboard.intake.archive import folder_files, safe_name
 from tvad.common.errors import InputError
 from tvad.common.files import check_file, check_folder, file_hash, made, write_whole
 from tvad.common.formats import Format
@@ -144,19 +143,6 @@ def verify(folder: Path, known: list[str] | None = None) -> Verified:
     # Places are told without the path of the machine.
     outside = [Problem(line.where.removeprefix(f"{folder}/"), line.reason) for line in rejected]
     return Verified(content_hash(found), card, suites, outside, rejected.total)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Path]:
-    """A submission's folder: the folder itself, or a .zip unpacked for the moment. Raises InputError."""
-    if path.is_dir():
-        yield path
-        return
-    if not path.is_file():
-        raise InputError(f"{path}: no such submission; expected a folder or a .zip")
-    with tempfile.TemporaryDirectory() as folder:
-        unpack(path, Path(folder))
-        yield Path(folder)
 
 
 def _lines_of(run: Path) -> Iterator[dict]:

@@ -1,8 +1,10 @@
 """Uploads, at once or in pieces: bounded in size and time, checked, put in their place, queued. A kill at any
 moment loses nothing that was acknowledged: files lie in their place before a job names them, and pieces lie
-in a file named by the .zip's own hash, whose size says where to continue."""
+in a file named by the .zip's own hash, whose size says where to continue. Not tus: its servers for Python are
+no ASGI, and naming an upload by its hash spares its step of creation and a store of its own."""
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,7 +18,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from leaderboard.board.config import Board
-from leaderboard.intake import archive, limited, submission
+from leaderboard.intake import archive, limited, submission, withdrawal
 from leaderboard.store import Store
 from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
@@ -26,7 +28,10 @@ TURNS, WAITING = 2, 10  # submissions that are checked at a time, and with those
 SILENCE = 30.0  # seconds that an upload may pause
 WHOLE = 1800.0  # seconds that one request may take
 KEPT = 86400.0  # seconds that an unfinished upload is kept
-OPEN, OPEN_BYTES = 100, 2 << 30  # unfinished uploads of an account, and their size together
+RATE, AT_FIRST = 1024, 60.0  # bytes a second that a body brings at least, on average after so many seconds
+# Unfinished uploads of an account and of an address, and their bytes together.
+OPEN = {"account": (100, 2 << 30), "address": (200, 4 << 30)}
+STEP = 1 << 20  # bytes between two looks at those sums
 
 
 class TooLarge(InputError):
@@ -56,8 +61,8 @@ async def bounded(
     request: Request, most: int, seconds: float = WHOLE, before: int = 0
 ) -> AsyncGenerator[bytes, None]:
     """The body of a request in pieces, at most `most` bytes with the `before` that earlier requests brought,
-    within so many seconds. Raises TooLarge, TooSlow."""
-    stream, size = request.stream().__aiter__(), before
+    within so many seconds and not slower than `RATE`. Raises TooLarge, TooSlow."""
+    stream, size, began = request.stream().__aiter__(), before, time.monotonic()
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -66,11 +71,25 @@ async def bounded(
                 except StopAsyncIteration:
                     return
                 size += len(piece)
+                if (passed := time.monotonic() - began) > AT_FIRST and size - before < RATE * passed:
+                    raise TimeoutError
                 if size > most:
                     raise TooLarge(most)
                 yield piece
     except TimeoutError as error:
         raise TooSlow("the upload is too slow") from error
+
+
+def _short(who: str) -> str:
+    return hashlib.sha256(who.encode()).hexdigest()[:16]
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None for one that is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 class Uploads:
@@ -84,15 +103,23 @@ class Uploads:
         self.check = limited.checked
         self.parts.mkdir(parents=True, exist_ok=True)
         self.tidy()
+        withdrawal.remove(board, store)
 
     def tidy(self) -> None:
         """Remove what killed servers and clients left behind long ago."""
-        for path in (*self.incoming.glob("tmp*"), *self.parts.iterdir()):
+        for path in (*self.incoming.glob("tmp*"), *self.parts.glob("*/*"), *self.parts.iterdir()):
             try:
-                if time.time() - path.stat().st_mtime > KEPT:
+                if time.time() - path.stat().st_mtime <= KEPT:
+                    continue
+                if path.parent == self.parts and path.is_dir():
+                    path.rmdir()
+                else:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             except FileNotFoundError:  # another process was faster
                 continue
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # an address's, which has others
+                    raise
 
     def folder(self) -> tempfile.TemporaryDirectory:
         """A folder of one request, on the disk where submissions lie, so that its files can be renamed
@@ -130,26 +157,36 @@ class Uploads:
         )
         return found
 
-    def _part(self, account: str, sha256: str) -> Path:
-        """Where the pieces of an upload lie: by account, so that nobody continues another's."""
+    def _part(self, account: str, sha256: str, address: str = "") -> Path:
+        """Where the pieces of an upload lie: by account, so that nobody continues another's, in a folder of
+        the address that has begun it."""
         if not is_hash(sha256):
             raise InputError("sha256: expected 64 hexadecimal digits")
-        return self.parts / f"{hashlib.sha256(account.encode()).hexdigest()[:16]}-{sha256}"
+        name = f"{_short(account)}-{sha256}"
+        return next(self.parts.glob(f"*/{name}"), self.parts / _short(address) / name)
+
+    def _check_open(self, part: Path) -> None:
+        """Raises Limited for an account or an address with too much that is unfinished."""
+        of = {"account": self.parts.glob(f"*/{part.name[:16]}-*"), "address": part.parent.glob("*")}
+        for what, others in of.items():
+            sizes = [size for other in others if (size := _size(other)) is not None]
+            if len(sizes) > OPEN[what][0] or sum(sizes) > OPEN[what][1]:
+                raise Limited(
+                    f"too many uploads of this {what} are unfinished; finish one first, or wait a day"
+                )
 
     def received(self, account: str, sha256: str) -> int:
         """Bytes of an upload that have arrived. Raises InputError."""
         part = self._part(account, sha256)
-        return part.stat().st_size if part.exists() else 0
+        return _size(part) or 0
 
-    async def add(self, account: str, sha256: str, offset: int, request: Request) -> int:
+    async def add(self, account: str, sha256: str, offset: int, request: Request, address: str) -> int:
         """Append a piece at `offset`; returns the bytes that have arrived. Raises Conflict where it does not
         fit, InputError."""
-        part = self._part(account, sha256)
+        part = self._part(account, sha256, address)
         if not part.exists():
             self.tidy()
-        sizes = [other.stat().st_size for other in self.parts.glob(f"{part.name[:16]}-*") if other != part]
-        if len(sizes) >= OPEN or sum(sizes) > OPEN_BYTES:
-            raise Limited("too many uploads of this account are unfinished; finish one first, or wait a day")
+            part.parent.mkdir(exist_ok=True)
         with part.open("ab") as out:
             try:
                 # One request appends at a time, in this process and in others; the lock goes with its holder.
@@ -159,8 +196,19 @@ class Uploads:
             arrived = out.seek(0, os.SEEK_END)  # behind what came between opening and locking
             if arrived != offset:  # a piece is sent again after a lost answer, or one was lost
                 raise Conflict(arrived)
+            try:
+                self._check_open(part)  # with this one, so that it holds whoever else begins one now
+            except Limited:
+                if not arrived:
+                    part.unlink(missing_ok=True)
+                raise
+            looked = arrived
             async for piece in bounded(request, archive.LIMITS.archive, before=offset):
                 out.write(piece)
+                if out.tell() - looked > STEP:
+                    out.flush()
+                    looked = out.tell()
+                    self._check_open(part)
             return out.tell()
 
     def finish(self, account: str, sha256: str) -> submission.Verified:

@@ -185,6 +185,13 @@ class Scorer:
         self._beaten = time.monotonic()
         return held
 
+    def _finish(self, job: Job, results: list[Scored], seconds: float) -> None:
+        """Keep results; of what was withdrawn meanwhile nothing stays, its scored runs neither."""
+        if not self.store.finish(job, results, seconds) and self.store.withdrawn(job.hash):
+            for result in results:
+                if result.folder is not None:
+                    shutil.rmtree(self.board.scored(result.folder), ignore_errors=True)
+
     def work_once(self) -> bool:
         """Score the next submission; False where none waits. Raises what keeps the store from being asked."""
         self.beat()
@@ -197,7 +204,7 @@ class Scorer:
             # Where the claim has passed to another scorer meanwhile nothing is kept, and that is right: it
             # has, or will have, the same results.
             if results is not None:
-                _insist(lambda: self.store.finish(job, results, time.monotonic() - began))
+                _insist(lambda: self._finish(job, results, time.monotonic() - began))
         except Ended as end:
             kind, reason, final = end.kind, str(end), end.final
             if final:

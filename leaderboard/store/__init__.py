@@ -7,6 +7,7 @@ from leaderboard.store.identities import Identities
 from leaderboard.store.moderation import Moderation
 from leaderboard.store.outbox import Outbox
 from leaderboard.store.queue import Queue
+from leaderboard.store.quotas import Quotas
 from leaderboard.store.results import Results
 from leaderboard.store.standings import Scoreboard
 from leaderboard.store.submissions import Submissions
@@ -15,6 +16,16 @@ from leaderboard.store.watch import Watch
 
 
 class Store(
-    Identities, Queue, Submissions, Results, Versions, Scoreboard, Disclosure, Moderation, Outbox, Watch
+    Identities,
+    Queue,
+    Submissions,
+    Results,
+    Versions,
+    Scoreboard,
+    Disclosure,
+    Moderation,
+    Outbox,
+    Watch,
+    Quotas,
 ):
     """All of it, over one engine (`database.connect`)."""

@@ -2,11 +2,12 @@
 is needed: there is nothing to guess."""
 
 import hashlib
+import re
 import secrets
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -14,7 +15,20 @@ from leaderboard.store.sessions import Sessions, note
 from leaderboard.store.tables import Account, Login, Submission, now
 from tvad.common.errors import InputError
 
+NAME = re.compile(r"(?=.{1,100}\Z)[A-Za-z0-9][A-Za-z0-9._-]*( [A-Za-z0-9._-]+)*")
 SIGNED_IN = timedelta(hours=12)  # that a browser stays so
+
+
+def check_name(name: str) -> None:
+    """Raises InputError for what is no account's name: ASCII, so that nothing unseen and no letter of another
+    alphabet is in it."""
+    if not NAME.fullmatch(name):
+        raise InputError("a name takes letters, digits, single spaces, '.', '_' and '-', at most 100")
+
+
+def _look(name: str) -> str:
+    """The same for names that are easily taken for each other: case and what stands between letters."""
+    return re.sub("[ ._-]", "", name.lower())
 
 
 def hashed(token: str) -> str:
@@ -37,10 +51,16 @@ class Accounts(Sessions):
 
     def create_account(self, name: str, daily: int = 20) -> str:
         """A new account that may send `daily` submissions a day; returns its token, which is shown once and
-        kept nowhere. Raises InputError for a name that is taken."""
+        kept nowhere. Raises InputError for what is no name, and for one that is taken or looks so."""
+        check_name(name)
         token = _new_token()
         try:
             with self._session() as session:
+                if session.get_bind().dialect.name == "postgresql":  # two that look alike, at the same moment
+                    session.execute(text("SELECT pg_advisory_xact_lock(748)"))
+                for other in session.scalars(select(Account.name)):
+                    if _look(other) == _look(name):
+                        raise InputError(f"account {other!r} exists already")
                 session.add(Account(name=name, token_hash=hashed(token), daily=daily, created=now()))
                 note(session, "admin", "create account", name)
         except IntegrityError as error:

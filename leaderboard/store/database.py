@@ -35,6 +35,7 @@ def connect(url: str) -> Engine:
             cursor = connection.cursor()
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA secure_delete=ON")  # what was withdrawn is not in the file any more
             cursor.close()
 
         @event.listens_for(engine, "begin")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -35,6 +35,7 @@ from leaderboard.store.tables import (
     WITHDRAWN,
     Account,
     Audit,
+    Result,
     Scorer,
     Submission,
     now,
@@ -48,6 +49,7 @@ DELAYS = (10, 60, 300, 1800, 7200, 21600, 43200)
 ATTEMPTS = len(DELAYS) + 1  # one that takes its scorer down every time would otherwise be tried for ever
 STEP = 10  # seconds of scoring are told in whole steps: finer, they might tell of what was compared
 DAY = timedelta(days=1)
+GONE = "{}"  # the card of a withdrawn submission
 LOST = "its scorer was not heard of any more"
 
 
@@ -275,8 +277,10 @@ class Queue(Sessions):
             note(session, "admin", "requeue", name_hash)
 
     def withdraw(self, account: str | None, name_hash: str) -> None:
-        """Take a submission out of the table; its row stays as a tombstone. account None: the administrator.
-        Raises InputError for one that is not there or belongs to another account, in the same words."""
+        """Take a submission out of the table: its card is emptied, its row stays as a tombstone. The name
+        stays in the row, shown to nobody but its account: answers to private splits count for a life. account
+        None: the administrator. Raises InputError for one that is not there or belongs to another account, in
+        the same words."""
         with self._session() as session:
             found = session.get(Submission, name_hash)
             owner = session.get(Account, found.account_id) if found is not None else None
@@ -284,4 +288,35 @@ class Queue(Sessions):
                 raise InputError(f"no submission {name_hash[:64]!r} of this account")
             # A scorer at work on it holds nothing any more.
             found.state, found.claim, found.error, found.next_try = WITHDRAWN, None, None, None
+            found.card, found.organisation, found.parameters, found.finished = GONE, "", None, now()
+            session.execute(update(Result).where(Result.submission == name_hash).values(summary="{}"))
             note(session, account or "admin", "withdraw", name_hash)
+        if self.engine.dialect.name == "sqlite":
+            # Into the file: the log before it still holds what stood there (PostgreSQL's is gone by vacuum).
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
+    def withdrawn(self, name_hash: str | None = None) -> dict[str, list[str]]:
+        """Withdrawn submissions, or one, with the folders of scored runs that were theirs alone."""
+        query = (
+            select(Submission.hash, Result.folder)
+            .outerjoin(Result, Result.submission == Submission.hash)
+            .where(Submission.state == WITHDRAWN)
+        )
+        alive = (
+            select(Result.folder)
+            .join(Submission, Submission.hash == Result.submission)
+            .where(Submission.state != WITHDRAWN, Result.folder.is_not(None))
+        )
+        found: dict[str, list[str]] = {}
+        with self._reading() as session:
+            for one, folder in session.execute(
+                query if name_hash is None else query.where(Submission.hash == name_hash)
+            ):
+                found.setdefault(one, [])
+                if folder is not None and session.scalar(alive.where(Result.folder == folder)) is None:
+                    found[one].append(folder)
+        return found

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from leaderboard.store import disclosure, integrity
 from leaderboard.store.disclosure import Disclosure
 from leaderboard.store.sessions import note
-from leaderboard.store.tables import DONE, REVIEW, Flag, Result, Score, Submission
+from leaderboard.store.tables import DONE, REVIEW, WITHDRAWN, Flag, Result, Score, Submission
 from leaderboard.store.versions import version_row
 
 
@@ -160,7 +160,9 @@ class Results(Disclosure):
             if not pairs:
                 return []
             others = [other for _, other in pairs if other]
-            named = select(Submission.hash, Submission.name).where(Submission.hash.in_(others))
+            named = select(Submission.hash, Submission.name).where(
+                Submission.hash.in_(others), Submission.state != WITHDRAWN
+            )
             names = dict(session.execute(named).tuples().all())
             return [
                 {

@@ -22,7 +22,8 @@ class Submissions(Sessions):
 
     def status(self, name_hash: str) -> dict[str, Any] | None:
         """Everything public about one submission; None for an unknown one; of one that is not approved how
-        far it is, and nothing that its submitter wrote. `waits` is, of a queued one, the
+        far it is, and nothing that its submitter wrote; of a withdrawn one its hash, state and times: `name`
+        and `card` are None. `waits` is, of a queued one, the
         reason, its next time and its tries; `error` is, of a failed one, why."""
         query = (
             select(Submission, Account.name, Account.organisation)
@@ -41,18 +42,18 @@ class Submissions(Sessions):
                     and_(Submission.created == row.created, Submission.hash < row.hash),
                 ),
             )
-            queued = row.state == QUEUED
+            queued, gone = row.state == QUEUED, row.state == WITHDRAWN
             shown = {
-                "account": owner,
-                "name": row.name,
-                "card": from_json(row.card),
-                "verified": speaks_for(row.organisation, verified),
-                "suites": json.loads(row.suites),
+                "account": None if gone else owner,
+                "name": None if gone else row.name,
+                "card": None if gone else from_json(row.card),
+                "verified": not gone and speaks_for(row.organisation, verified),
+                "suites": [] if gone else json.loads(row.suites),
             }
             return {
                 "hash": row.hash,
                 "approved": row.approved,
-                **(shown if row.approved else {}),
+                **(shown if row.approved or gone else {}),
                 "state": row.state,
                 "error": None if queued else row.error,
                 "waits": waiting(row, session.scalar(older) or 0) if queued else None,
@@ -159,7 +160,12 @@ class Submissions(Sessions):
             scores = (
                 select(Result.submission, Result.suite, Score.metric, Score.value)
                 .join(Score, Score.result_id == Result.id)
-                .where(Result.submission.in_(list(rows)), Result.split == "public")
+                .join(Submission, Submission.hash == Result.submission)
+                .where(
+                    Result.submission.in_(list(rows)),
+                    Result.split == "public",
+                    Submission.state != WITHDRAWN,
+                )
             )
             for name_hash, suite, metric, value in session.execute(scores).tuples():
                 rows[name_hash]["scores"].setdefault(suite, {})[metric] = value

@@ -192,6 +192,15 @@ class Notice(Base):
     __table_args__ = (Index("ix_notices_due", "due"),)
 
 
+class Quota(Base):
+    """How often somebody has done something in a window of time (`leaderboard.store.quotas`)."""
+
+    __tablename__ = "quotas"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of what and who
+    until: Mapped[float]  # end of the window, seconds of the epoch
+    count: Mapped[int]
+
+
 class Audit(Base):
     """Who changed what, when. Rows are only added."""
 

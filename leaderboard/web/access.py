@@ -1,48 +1,33 @@
-"""Who asks, and how often they may. All of it is kept in the server's memory: it begins anew with the server,
-and behind a proxy all clients are one address (limit there)."""
+"""Who asks, and how often they may: counted in the database (`leaderboard.store.quotas`), for all servers of
+a board together."""
 
 import ipaddress
 import threading
-import time
-from collections import deque
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fastapi import HTTPException, Request
 
 from leaderboard.board.config import Board
 from leaderboard.store import Store
+from leaderboard.store.queue import Limited
 
 RENEWALS = 5  # new tokens of an account a day
 FORMS = 20  # forms that an address may send a minute: they are read before their token is known
+# Forms with a file that are read at a time, of an address and of all: each may fill half a GiB of disk before
+# its token is known.
+FILES, ALL_FILES = 2, 8
 MINUTE, DAY = 60.0, 86400.0
 
 
-class Limiter:
-    """At most `most` events of a key within the last `seconds`."""
-
-    def __init__(self, most: int, seconds: float, keys: int = 100_000):
-        self.most, self.seconds, self.keys = most, seconds, keys
-        self._events: dict[str, deque[float]] = {}
-        self._lock = threading.Lock()
-
-    def allow(self, key: str, count: bool = True) -> bool:
-        """Whether an event may happen now; it is counted if `count`."""
-        moment = time.monotonic()
-        with self._lock:
-            if len(self._events) > self.keys:  # addresses are many: those that are quiet again are forgotten
-                self._events = {k: v for k, v in self._events.items() if v and v[-1] > moment - self.seconds}
-            events = self._events.setdefault(key, deque())
-            while events and events[0] <= moment - self.seconds:
-                events.popleft()
-            if len(events) >= self.most:
-                return False
-            if count:
-                events.append(moment)
-            return True
-
-
 def address(request: Request) -> str:
-    """Where a request comes from: of IPv6 the network that one household or machine has (/64)."""
-    host = request.client.host if request.client else "unknown"
+    """Where a request comes from (`network`)."""
+    return network(request.client.host if request.client else "unknown")
+
+
+def network(host: str) -> str:
+    """What counts as one address: of IPv6 the network that one household or machine has (/64)."""
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
@@ -68,26 +53,26 @@ class Access:
     """What a board's visitors may do, by account and by address."""
 
     def __init__(self, board: Board, store: Store):
-        self.store = store
-        self.accounts = Limiter(board.open_accounts, DAY)  # made by an address
-        self.renewals = Limiter(RENEWALS, DAY)  # of an account's token
-        self._requests = Limiter(board.per_minute, MINUTE)  # of an account
-        self._wrong_tokens = Limiter(board.per_minute, MINUTE)  # of an address
-        self._forms = Limiter(FORMS, MINUTE)  # of an address
+        self.board, self.store = board, store
+        self._files: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     def authenticated(self, request: Request, token: str) -> str:
         """The account of a token. Raises 401, and 429 for an address or an account that asks too much."""
         # Right tokens cost an address nothing: many people may share one. Wrong ones do, before the store is
         # asked, so that tokens cannot be guessed at speed.
-        if not self._wrong_tokens.allow(address(request), count=False):
+        if not self.store.is_left("wrong tokens", address(request), self.board.per_minute):
             raise _wait("wrong tokens from this address")
         account = self.store.account_of(token) if token else None
         if account is None:
-            self._wrong_tokens.allow(address(request))
+            self.store.spend("wrong tokens", address(request), self.board.per_minute, MINUTE)
             raise HTTPException(401, "a valid token is needed: Authorization: Bearer …")
-        if not self._requests.allow(account):
-            raise _wait("requests of this account")
+        self._request(account)
         return account
+
+    def _request(self, account: str) -> None:
+        if not self.store.spend("requests", account, self.board.per_minute, MINUTE):
+            raise _wait("requests of this account")
 
     def bearer(self, request: Request) -> str:
         """The account of the token in a request's header. Raises as `authenticated` does."""
@@ -97,7 +82,7 @@ class Access:
     def may_begin(self, request: Request) -> None:
         """Limit attempts to sign in by a provider as forms are: each makes the server ask and write. Raises
         429."""
-        if not self._forms.allow(address(request)):
+        if not self.store.spend("forms", address(request), FORMS, MINUTE):
             raise _wait("attempts from this address")
 
     def browser(self, request: Request) -> str | None:
@@ -105,13 +90,13 @@ class Access:
         much."""
         word = request.cookies.get(cookie(request))
         account = self.store.signed_in(word) if word else None
-        if account is not None and not self._requests.allow(account):
-            raise _wait("requests of this account")
+        if account is not None:
+            self._request(account)
         return account
 
     def new_token(self, account: str) -> str:
         """A new token in place of an account's old one. Raises 429."""
-        if not self.renewals.allow(account):
+        if not self.store.spend("renewals", account, RENEWALS, DAY):
             raise HTTPException(
                 429, f"the token was renewed {RENEWALS} times within a day", {"Retry-After": "86400"}
             )
@@ -129,5 +114,26 @@ class Access:
             origin is not None and origin.partition("://")[2] != request.headers.get("host")
         ):
             raise HTTPException(403, "forms are taken from this site's own pages only")
-        if not self._forms.allow(address(request)):
+        if not self.store.spend("forms", address(request), FORMS, MINUTE):
             raise _wait("forms from this address")
+
+    def new_account(self, request: Request) -> None:
+        """Count an account that an address makes. Raises Limited."""
+        if not self.store.spend("accounts", address(request), self.board.open_accounts, DAY):
+            raise Limited("as many accounts as this address may make in a day have been made")
+
+    @contextmanager
+    def file(self, request: Request) -> Iterator[None]:
+        """A form with a file, while it is read. Raises 503 where too many are."""
+        where = address(request)
+        with self._lock:
+            if self._files[where] >= FILES or self._files.total() >= ALL_FILES:
+                raise HTTPException(503, "too many forms are being read; try again", {"Retry-After": "30"})
+            self._files[where] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._files[where] -= 1
+                if not self._files[where]:
+                    del self._files[where]

@@ -29,7 +29,7 @@ def build_app(board: Board, store: Store, pages: Pages | None = None) -> FastAPI
         app.include_router(resource.router)
     refusals.install(app)
 
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, board=board)
     if board.proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=board.proxies)
     return app

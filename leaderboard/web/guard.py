@@ -1,7 +1,8 @@
-"""Around every request: addresses that are none are refused before anything reads them, and every answer
-carries the same policy."""
+"""Around every request: addresses that are none are refused before anything reads them, as are too many
+requests of one address at a time, and every answer carries the same policy."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from urllib.parse import unquote_plus, urlsplit
 
@@ -9,6 +10,8 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from leaderboard.board.config import Board
+from leaderboard.web.access import address
 from leaderboard.web.refusals import HEADERS, refused
 
 # In no name or word of ours, and PostgreSQL takes no text with a NUL.
@@ -35,10 +38,12 @@ def _odd(scope: Scope, headers: Mapping[str, str]) -> str | None:
 
 
 class Guard:
-    """An application with its answers' headers. Not `app.middleware`, which holds every answer in a queue."""
+    """An application with its answers' headers, which an address may ask `Board.at_once` questions at a time
+    without a token. Not `app.middleware`, which holds every answer in a queue."""
 
-    def __init__(self, app: ASGIApp):
-        self.app = app
+    def __init__(self, app: ASGIApp, board: Board):
+        self.app, self.board = app, board
+        self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,4 +59,16 @@ class Guard:
         request = Request(scope)
         if (wrong := _odd(scope, request.headers)) is not None:
             return await (await refused(request, HTTPException(400, wrong)))(scope, receive, answer)
-        await self.app(scope, receive, answer)
+        if "authorization" in request.headers:  # wrong ones are counted by `Access`
+            return await self.app(scope, receive, answer)
+        where = address(request)
+        if self._under_way[where] >= self.board.at_once:
+            many = HTTPException(429, "too many requests from this address at a time", {"Retry-After": "1"})
+            return await (await refused(request, many))(scope, receive, answer)
+        self._under_way[where] += 1
+        try:
+            await self.app(scope, receive, answer)
+        finally:
+            self._under_way[where] -= 1
+            if not self._under_way[where]:
+                del self._under_way[where]

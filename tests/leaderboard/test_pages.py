@@ -322,7 +322,7 @@ def test_uploads_go_on_where_they_stopped(place):
     done = place.client.post(at, headers=headers)
     assert done.status_code == 202 and done.json()["state"] == "queued"
     assert place.client.post(at, headers=headers).status_code == 422 and not list(
-        (place.folder / "board/incoming/parts").iterdir()
+        (place.folder / "board/incoming/parts").glob("*/*")
     )
 
 
@@ -343,7 +343,7 @@ def test_uploads_in_pieces_are_bounded(place, monkeypatch):
         place.client.put(f"/api/uploads/{'0' * 64}?offset=999", content=b"x" * 9, headers=headers).status_code
         == 413
     )
-    monkeypatch.setattr(uploads, "OPEN", 3)
+    monkeypatch.setitem(uploads.OPEN, "account", (3, 10**6))
     for n in range(1, 3):
         assert (
             place.client.put(f"/api/uploads/{n:064x}?offset=0", content=b"x", headers=headers).status_code
@@ -351,15 +351,13 @@ def test_uploads_in_pieces_are_bounded(place, monkeypatch):
         )
     refused = place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers)
     assert refused.status_code == 429 and "unfinished" in refused.json()["detail"]
-    monkeypatch.setattr(uploads, "OPEN", 4)
-    monkeypatch.setattr(uploads, "OPEN_BYTES", 1000)
+    monkeypatch.setitem(uploads.OPEN, "account", (4, 1000))
     assert (
         place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers).status_code
         == 429
     )
-    monkeypatch.setattr(uploads, "OPEN", 3)
-    monkeypatch.setattr(uploads, "OPEN_BYTES", 10**6)
-    old = next((place.folder / "board/incoming/parts").iterdir())
+    monkeypatch.setitem(uploads.OPEN, "account", (3, 10**6))
+    old = next((place.folder / "board/incoming/parts").glob("*/*"))
     os.utime(old, (0, 0))
     assert (
         place.client.put(f"/api/uploads/{'f' * 64}?offset=0", content=b"x", headers=headers).status_code

@@ -14,10 +14,12 @@ from board_fixtures import CARD, Place
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from leaderboard.board import config as boards
 from leaderboard.card import read_card
 from leaderboard.intake import submission
+from leaderboard.store.tables import Quota
 from leaderboard.web.app import build_app
 from tvad.common.errors import InputError
 
@@ -95,7 +97,18 @@ def test_a_full_disk_is_no_fault_of_the_sender(place):
 
 @pytest.mark.parametrize(
     "name",
-    ["a\u200bb", "\u202eevil", "\u3164", "a\u00a0b", " a", "e" + "\u0301" * 9, "\ufeffa", "a\U000e0041"],
+    [
+        "a\u200bb",
+        "\u202eevil",
+        "\u3164",
+        "a\u00a0b",
+        " a",
+        "e" + "\u0301" * 9,
+        "\ufeffa",
+        "a\U000e0041",
+        "\uff27\uff30\uff34",
+        "\U0001d406PT",
+    ],
 )
 def test_names_that_look_like_others_are_refused(name):
     with pytest.raises(InputError, match="name holds"):
@@ -175,6 +188,8 @@ def quoted(word: str) -> str:
 
 def test_forwarded_addresses_count_from_named_proxies_only(place):
     def wrong(peer, forwarded, proxies):
+        with place.store.engine.begin() as connection:
+            connection.execute(delete(Quota))
         place.board.proxies, place.board.per_minute = proxies, 1
         client = TestClient(build_app(place.board, place.store, place.pages), client=(peer, 1))
         return [

@@ -2,7 +2,10 @@ import json
 import os
 import re
 import stat
+import tempfile
 import zipfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from leaderboard.card import read_card
 from leaderboard.intake import archive as archives
 from leaderboard.intake import submission
 from leaderboard.intake.archive import Limits, unpack
-from leaderboard.intake.submission import opened, pack, verify
+from leaderboard.intake.submission import pack, verify
 from tvad.common.errors import InputError
 
 CARD = """
@@ -49,6 +52,13 @@ def card(tmp_path):
     path = tmp_path / "card.yaml"
     path.write_text(CARD)
     return path
+
+
+@contextmanager
+def opened(path):
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(path, Path(folder))
+        yield Path(folder)
 
 
 def test_a_run_is_packed_verified_and_named_by_its_content(finished, card, tmp_path, capsys):

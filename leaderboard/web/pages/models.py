@@ -11,7 +11,7 @@ from bench.tasks import PRIMARIES, TASKS
 from leaderboard.board.config import Board
 from leaderboard.scoring import evidence
 from leaderboard.store import Store
-from leaderboard.store.tables import DONE, QUEUED, RUNNING
+from leaderboard.store.tables import DONE, QUEUED, RUNNING, WITHDRAWN
 from leaderboard.web.pages.base import Opened, Rendering, turned
 from leaderboard.web.pages.links import Links
 
@@ -32,6 +32,8 @@ class ModelPages(Rendering):
         found = self.store.status(name_hash)
         if found is None:
             return None
+        if found["state"] == WITHDRAWN:
+            return self.render("withdrawn.html", at, model=found)
         if not found["approved"]:
             return self.render("held.html", at, model=found, waiting=found["state"] in (QUEUED, RUNNING))
         results = self.store.results(name_hash) if found["state"] == DONE else []

@@ -64,7 +64,7 @@ def page(request: Request, site: TheSite) -> HTMLResponse:
 @router.post("/account/sign-in", include_in_schema=False)
 async def sign_in(request: Request, site: TheSite) -> Response:
     """Sign in with a token."""
-    site.access.own_form(request)
+    await run_in_threadpool(site.access.own_form, request)
     try:
         token = (await fields(request)).get("token", "")
         account = await run_in_threadpool(site.access.authenticated, request, token)

@@ -1,6 +1,5 @@
 """/submit and /accounts: the two forms, for who has a browser only."""
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,11 @@ from starlette.formparsers import MultiPartParser
 from leaderboard.intake import archive
 from leaderboard.intake.submission import Verified
 from leaderboard.intake.uploads import bounded
-from leaderboard.store.queue import Limited
-from leaderboard.web.access import address
+from leaderboard.store.accounts import check_name
 from leaderboard.web.refusals import Refused, refusal
 from leaderboard.web.site import Site, TheSite
 from tvad.common.errors import InputError
 
-ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 FORM = 1 << 16  # bytes of a form beside its file
 FORM_SECONDS = 30.0  # that the form without a file may take
 
@@ -62,18 +59,19 @@ async def _sent(request: Request, site: Site, form: FormData) -> Verified:
 @router.post("/submit", include_in_schema=False)
 async def submit_form(request: Request, site: TheSite) -> Response:
     """Send a submission."""
-    site.access.own_form(request)
+    await run_in_threadpool(site.access.own_form, request)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise HTTPException(415, "expected a form with a file")
     # FastAPI's own form parameters would read the whole body, of any size, before anything is refused.
     body = bounded(request, archive.LIMITS.archive + FORM)
     parser = MultiPartParser(request.headers, body, max_files=1, max_fields=1, max_part_size=FORM)
     try:
-        form = await parser.parse()
-        try:
-            found = await _sent(request, site, form)
-        finally:
-            await form.close()
+        with site.access.file(request):
+            form = await parser.parse()
+            try:
+                found = await _sent(request, site, form)
+            finally:
+                await form.close()
     except Refused as error:
         return _refused(request, site, error)
     return RedirectResponse(f"/models/{found.hash}", 303)
@@ -92,15 +90,13 @@ async def fields(request: Request) -> dict[str, str]:
 @router.post("/accounts", include_in_schema=False)
 async def make_account(request: Request, site: TheSite) -> HTMLResponse:
     """Make an account; its token stands on the page, this once."""
-    site.access.own_form(request)
+    await run_in_threadpool(site.access.own_form, request)
     if not site.board.open_accounts:
         raise HTTPException(404, "the administrator makes accounts here")
     try:
         name = (await fields(request)).get("name", "")
-        if not ACCOUNT.fullmatch(name):
-            raise InputError("a name takes letters, digits, spaces, '.', '_' and '-', at most 100")
-        if not site.access.accounts.allow(address(request)):
-            raise Limited("as many accounts as this address may make in a day have been made")
+        check_name(name)
+        await run_in_threadpool(site.access.new_account, request)
         token = await run_in_threadpool(site.store.create_account, name, site.board.daily)
     except InputError as error:
         return _refused(request, site, error)

@@ -47,12 +47,12 @@ def samples(
 
 @router.get("/models/{name_hash}/{suite}/frames/{place}.jpg", include_in_schema=False)
 def frames(site: TheSite, name_hash: str, suite: str, place: int) -> Response:
-    """The picture of an answer, a file that was made when it was scored. It never changes: the scored run
-    does not."""
+    """The picture of an answer, a file that was made when it was scored. It never changes, but may be
+    withdrawn."""
     found = site.pages.frames(name_hash, site.suite_or_404(suite), place)
     if found is None:
         raise HTTPException(404, "no such picture")
-    return Response(found.read_bytes(), media_type="image/jpeg", headers={"Cache-Control": "max-age=86400"})
+    return Response(found.read_bytes(), media_type="image/jpeg", headers={"Cache-Control": "max-age=600"})
 
 
 @router.get("/models/{name_hash}/{suite}/badge.svg", include_in_schema=False)

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from leaderboard.store.accounts import NAME
 from leaderboard.store.identities import ATTEMPT
 from leaderboard.web import oidc
 from leaderboard.web.access import cookie
 from leaderboard.web.routes.account import PRIVATE, let_in
-from leaderboard.web.routes.forms import ACCOUNT
 from leaderboard.web.site import Site, TheSite
 from tvad.common.errors import InputError
 
@@ -66,7 +66,7 @@ def _account(site: Site, person: oidc.Person, account: str | None) -> str:
     if not plan.accounts:
         raise InputError("no account is known by this identity: sign in with the account's token first")
     name = re.sub(r"[^A-Za-z0-9 ._-]", "", person.name).strip(" ._-")[:90]
-    name = name if ACCOUNT.fullmatch(name) else "member"
+    name = name if NAME.fullmatch(name) else "member"
     return site.store.account_for(plan.issuer, person.subject, name, site.board.daily)
 
 

@@ -7,9 +7,10 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from leaderboard.intake import archive
+from leaderboard.intake import archive, withdrawal
 from leaderboard.intake.submission import Verified
 from leaderboard.intake.uploads import bounded
+from leaderboard.web.access import address
 from leaderboard.web.site import Site, TheSite
 from leaderboard.web.zipped import zipped
 from tvad.common.errors import InputError
@@ -62,7 +63,7 @@ async def add(
 ) -> dict[str, int]:
     """Send the bytes of the .zip from `offset` on; 409 says where to continue. Needs a token."""
     account = await run_in_threadpool(site.access.bearer, request)
-    return {"received": await site.uploads.add(account, sha256, offset, request)}
+    return {"received": await site.uploads.add(account, sha256, offset, request, address(request))}
 
 
 @router.post("/api/uploads/{sha256}", status_code=202)
@@ -79,10 +80,10 @@ def state(site: TheSite, name_hash: str) -> dict[str, Any]:
 
 @router.delete("/api/submissions/{name_hash}")
 def withdraw(request: Request, site: TheSite, name_hash: str) -> dict[str, str]:
-    """Withdraw one's own submission; a tombstone stays. Needs a token."""
+    """Withdraw one's own submission: card and files go, a tombstone stays. Needs a token."""
     account = site.access.bearer(request)
     try:
-        site.store.withdraw(account, name_hash)
+        withdrawal.withdraw(site.board, site.store, account, name_hash)
     except InputError as error:  # in the same words for another's: who does not own it learns nothing
         raise HTTPException(404, "no such submission of this account") from error
     return {"state": "withdrawn"}
