@@ -188,7 +188,7 @@ def to_json(card: Card) -> str:
 
 def from_json(text: str) -> dict[str, Any]:
     """A kept card as pages show it; keys that its time did not know have their defaults."""
-    return asdict(Card(**json.loads(text)))
+    return vars(Card(**json.loads(text)))  # nobody else has its lists: they need no copy
 
 
 TEMPLATE = Card(

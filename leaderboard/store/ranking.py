@@ -27,5 +27,6 @@ def ordered(standings: Standings, metric: str) -> tuple[np.ndarray, np.ndarray]:
     ranked = known & counted
     above = ranked.sum() - np.searchsorted(np.sort(lows[ranked]), highs, side="right")
     ranks = np.where(counted, 1 + np.where(known, above, ranked.sum()), 0)
-    order = np.lexsort((standings.hashes, np.where(known, -values, 0.0), ~known, ~counted))
+    # Stable: equal ones stay in the order of their hashes.
+    order = np.lexsort((np.where(known, -values, 0.0), ~known, ~counted))
     return ranks[order], order

@@ -17,6 +17,9 @@ def note(session: Session, who: str, action: str, subject: str, detail: str = ""
     session.add(Audit(time=now(), who=who, action=action, subject=subject, detail=detail))
 
 
+LATE = 1000  # newest entries of the log among which one of a lower number may be seen later
+
+
 class Sessions:
     """What the parts of the store share."""
 
@@ -46,7 +49,7 @@ class Sessions:
         later."""
         with self._reading() as session:
             newest = session.scalar(select(func.max(Audit.id))) or 0
-            return newest, session.scalar(select(func.count()).where(Audit.id > newest - 1000)) or 0
+            return newest, session.scalar(select(func.count()).where(Audit.id > newest - LATE)) or 0
 
     def audit(self, most: int = 100) -> list[dict[str, Any]]:
         """The newest entries of the audit log."""

@@ -1,6 +1,8 @@
 """What all pages share: the board, its store, its opened suites, and the templates."""
 
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from bench.pages import STYLE, environment
 from bench.suite import Item, Suite
@@ -21,10 +23,11 @@ SIZES = [
     ("1e11", "100 billion"),
 ]
 
+Rows = TypeVar("Rows", list[Any], np.ndarray)
 Opened = dict[str, tuple[Suite, list[Sample], list[Item]]]  # what `Board.open` returns
 
 
-def turned(rows: list[Any], page: int, size: int) -> tuple[list[Any], int, int]:
+def turned(rows: Rows, page: int, size: int) -> tuple[Rows, int, int]:
     """(rows of a page, its number, how many there are); a page that does not exist is the nearest one."""
     pages = max(1, -(-len(rows) // size))
     page = min(max(1, page), pages)

@@ -1,7 +1,10 @@
 """The table of a suite, as a page and as data."""
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
 
 from bench import blind as blinds
 from leaderboard.board.config import Board
@@ -9,14 +12,17 @@ from leaderboard.store import Store, ranking
 from leaderboard.store.disclosure import PRIVATE
 from leaderboard.store.standings import Filter
 from leaderboard.web.pages.base import SIZES, Opened, Rendering, turned
+from leaderboard.web.pages.filters import scores
 from leaderboard.web.pages.links import Links
 from leaderboard.web.pages.published import PUBLISHED
 
 ROWS = 100  # a page
 MOST_COLUMNS = 12
-MOST_KEPT = 64  # orders of tables that are kept between requests
+MOST_KEPT = 64  # orders of tables, and pages' rows, that are kept between requests
 
-Order = tuple[list[tuple[int, int]], int]  # (rank, result) of what is shown, and of how many
+Order = tuple[np.ndarray, int]  # (n, 2) rank and result of what is shown, and of how many
+Revision = tuple[int, int]
+Found = TypeVar("Found")
 
 
 def _blind_rows(blind: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
@@ -51,27 +57,52 @@ class TablePages(Rendering):
     def __init__(self, board: Board, store: Store, opened: Opened):
         super().__init__(board, store, opened)
         self._lock = threading.Lock()  # requests are answered by many threads
-        self._kept: tuple[Any, dict[Any, Order]] = (None, {})  # the store's revision, orders of that time
+        self._kept: tuple[Any, dict[Any, Any]] = (
+            None,
+            {},
+        )  # the store's revision, what was found at that time
 
-    def _ranked(self, table: str, split: str, version: str, sort: str, wanted: Filter) -> Order:
-        """(rank, result) of what a filter shows from best to worst, and of how many; kept until something
-        changes. The revision is asked first: what is read after it may be newer, never older."""
-        key, revision = (table, split, version, sort, wanted), self.store.revision()
+    def _once(self, revision: Revision, key: Any, find: Callable[[], Found]) -> Found:
+        """What is found for a key, kept until something changes. The revision has been asked first: what is
+        read after it may be newer, never older."""
         with self._lock:
             if self._kept[0] != revision:
                 self._kept = (revision, {})
-            known = self._kept[1].get(key)
-        if known is None:  # not under the lock: two threads may do the same work, none waits for the other
+            kept = self._kept[1]
+            if key in kept:
+                return kept[key]
+        found = find()  # not under the lock: two threads may do the same work, none waits for the other
+        with self._lock:
+            if self._kept[1] is kept and len(kept) < MOST_KEPT:
+                kept[key] = found
+        return found
+
+    def _ranked(
+        self, revision: Revision, table: str, split: str, version: str, sort: str, wanted: Filter
+    ) -> Order:
+        """What a filter shows from best to worst."""
+
+        def find() -> Order:
             private = split != PRIVATE and PRIVATE in self.splits(table)
             standings = self.store.standings(table, split, version, sort, wanted, private)
             ranks, order = ranking.ordered(standings, sort)
             keep = standings.shown[order]
-            results = standings.results[order][keep]
-            known = list(zip(ranks[keep].tolist(), results.tolist(), strict=True)), len(order)
-            with self._lock:
-                if self._kept[0] == revision and len(self._kept[1]) < MOST_KEPT:
-                    self._kept[1][key] = known
-        return known
+            return np.column_stack([ranks[keep], standings.results[order][keep]]), len(order)
+
+        return self._once(revision, (table, split, version, sort, wanted), find)
+
+    def _rows(self, revision: Revision, part: np.ndarray, columns: list[str], sort: str) -> list[Any]:
+        """(rank, row) of a page of a table, each row with its cells."""
+
+        def find() -> dict[int, dict[str, Any]]:
+            rows = self.store.rows(part[:, 1].tolist(), columns)
+            return {
+                number: {**row, "cells": scores(row["metrics"], columns, sort)}
+                for number, row in rows.items()
+            }
+
+        rows = self._once(revision, (part[:, 1].tobytes(), *columns, sort), find)
+        return [(rank, rows[result]) for rank, result in part.tolist()]
 
     def shown_version(self, table: str, split: str) -> str:
         """The version whose table is shown where none is asked for: what is served now; of a private split
@@ -104,9 +135,9 @@ class TablePages(Rendering):
         sort = sort if sort in metrics else (columns[0] if columns else "")
         if sort in columns:  # what the rows are ordered by stands beside their names, on a phone too
             columns = [sort, *(name for name in columns if name != sort)]
-        shown, total = self._ranked(table, split, version, sort, wanted)
+        revision = self.store.revision()
+        shown, total = self._ranked(revision, table, split, version, sort, wanted)
         part, page, pages = turned(shown, page, ROWS)
-        rows = self.store.rows([result for _, result in part], columns)
         blind = self.store.blind(table, split, version)
         name = self.board.suite_in(table, split)
         entry = self.board.suites[name] if name else None
@@ -123,7 +154,7 @@ class TablePages(Rendering):
             sort=sort,
             columns=columns,
             metrics=metrics,
-            rows=[(rank, rows[result]) for rank, result in part],
+            rows=self._rows(revision, part, columns, sort),
             shown=len(shown),
             total=total,
             page_number=page,
@@ -159,8 +190,8 @@ class TablePages(Rendering):
         version = self.shown_version(table, split)
         metrics = self.store.metrics(table, split, version)
         sort = sort if sort in metrics else next(iter(ranking.columns(metrics)), "")
-        ranked, total = self._ranked(table, split, version, sort, Filter())
-        part = ranked[offset : offset + limit]
+        ranked, total = self._ranked(self.store.revision(), table, split, version, sort, Filter())
+        part = ranked[offset : offset + limit].tolist()
         rows = self.store.rows([result for _, result in part], metrics)
         return {
             "suite": table,
