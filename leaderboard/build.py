@@ -1,7 +1,5 @@
 """The whole site as static files, for hosting without a server."""
 
-import multiprocessing
-import os
 import shutil
 from pathlib import Path
 
@@ -17,36 +15,21 @@ from leaderboard.web.pages.links import StaticLinks, badge_file, table_file
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 
-_pages: Pages  # of a forked process, as is
-_folder: Path
 
-
-def _begin(pages: Pages, folder: Path) -> None:
-    global _pages, _folder
-    pages.store.engine.dispose(close=False)  # the connections are the parent's
-    _pages, _folder = pages, folder
-
-
-def _write(job: tuple[str, ...]) -> None:
-    """A page of a model (hash), or of a table (table, split, sort, page)."""
+def _page(pages: Pages, job: tuple[str, ...]) -> tuple[str, str]:
+    """(file, text) of a page of a model (hash), or of a table (table, split, sort, page)."""
     if len(job) == 1:
-        page, name = _pages.model(job[0], StaticLinks(1)), f"models/{job[0]}.html"
-        for table in _pages.board.tables:
-            if badge := _pages.badge(job[0], table):
-                (_folder / badge_file(job[0], table)).write_text(badge, encoding="utf-8")
+        page = pages.model(job[0], StaticLinks(1))
         if page is None:
             raise InputError(f"submission {job[0]} is gone from the store; export again")
-        text = page
-    else:
-        table, split, sort, number = job
-        text, _ = _pages.table(table, split, sort=sort, page=int(number), at=StaticLinks(2))
-        name = table_file(table, split, sort, int(number))
-    (_folder / name).write_text(text, encoding="utf-8")
+        return f"models/{job[0]}.html", page
+    table, split, sort, number = job
+    text, _ = pages.table(table, split, sort=sort, page=int(number), at=StaticLinks(2))
+    return table_file(table, split, sort, int(number)), text
 
 
-def build(board: Board, store: Store, out: Path, workers: int | None = None) -> int:
-    """Write every page below `out`, which is replaced as a whole, by so many processes (default: one a core);
-    returns how many. Raises InputError."""
+def build(board: Board, store: Store, out: Path) -> int:
+    """Write every page below `out`, which is replaced as a whole; returns how many. Raises InputError."""
     pages = Pages(board, store, board.open())
     with whole_folder(out) as folder:
         top = StaticLinks(0)
@@ -77,14 +60,10 @@ def build(board: Board, store: Store, out: Path, workers: int | None = None) -> 
         (folder / "models").mkdir()
         hub.write(pages, folder)
         jobs += [(name_hash,) for name_hash in store.finished()]
-        context = multiprocessing.get_context("fork")
-        with context.Pool(workers or os.cpu_count(), _begin, (pages, folder)) as pool:
-            for _ in tqdm(
-                pool.imap_unordered(_write, jobs, chunksize=32),
-                total=len(jobs),
-                unit="page",
-                desc="build",
-                disable=None,
-            ):
-                pass
+        for job in tqdm(jobs, unit="page", desc="build", disable=None):
+            name, text = _page(pages, job)
+            (folder / name).write_text(text, encoding="utf-8")
+            for table in board.tables if len(job) == 1 else ():
+                if badge := pages.badge(job[0], table):
+                    (folder / badge_file(job[0], table)).write_text(badge, encoding="utf-8")
     return len(single) + len(jobs)

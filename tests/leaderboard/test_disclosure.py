@@ -144,7 +144,7 @@ def walked(place, names) -> dict[str, bytes]:
                             assert run.namelist() == ["metrics.json", "run.json", "samples.jsonl"]
                             body = b"".join(run.read(name) for name in ("metrics.json", "samples.jsonl"))
                     answered[f"{way} {kind} {url}"] = f"{answer.status_code} {told}\n".encode() + body
-    build(place.board, place.store, place.folder / "site", workers=1)
+    build(place.board, place.store, place.folder / "site")
     files = (p for p in (place.folder / "site").rglob("*") if p.is_file())
     return answered | {str(p.relative_to(place.folder)): p.read_bytes() for p in files}
 

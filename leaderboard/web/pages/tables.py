@@ -70,11 +70,14 @@ class TablePages(Rendering):
                 self._kept = (revision, {})
             kept = self._kept[1]
             if key in kept:
+                kept[key] = kept.pop(key)  # the last that was asked for
                 return kept[key]
         found = find()  # not under the lock: two threads may do the same work, none waits for the other
         with self._lock:
-            if self._kept[1] is kept and len(kept) < MOST_KEPT:
+            if self._kept[1] is kept:
                 kept[key] = found
+                while len(kept) > MOST_KEPT:
+                    kept.pop(next(iter(kept)))
         return found
 
     def _ranked(
