@@ -1,5 +1,5 @@
-"""The leaderboard's table with many submissions beside an empty one, in turns on the same server, by processor
-time (of PostgreSQL's processes it says nothing); then the static export.
+"""The leaderboard's table with many submissions beside an empty one, in turns on the same server, by
+processor time (of PostgreSQL's processes it says nothing); then the static export.
 
 python tests/perf/leaderboard_table.py --submissions 10000
 """
