@@ -132,7 +132,7 @@ class Downloads(TablePages):
         if number is None:
             return None
         sort = next(iter(self.columns(table, "public")), "")
-        ranked, total = self._ranked(table, "public", version, sort, Filter())
+        ranked, total = self._ranked(self.store.revision(), table, "public", version, sort, Filter())
         rank = dict((result, rank) for rank, result in ranked).get(number)
         label = f"{self.board.title}: {table}"
         if rank is None:
