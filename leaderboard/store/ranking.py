@@ -15,18 +15,18 @@ def columns(metrics: list[str]) -> list[str]:
 def ordered(standings: Standings, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """(ranks, places in `standings`) from best to worst, (n,) each; those without the metric last. A rank is
     1 + the number of models whose interval lies wholly on the better side of this one's: models whose
-    intervals overlap with the leader's share its rank. A model without an interval may be anywhere. What does
-    not count (`Standings.counted`) has rank 0, stands below what does and takes no part in others' ranks."""
+    intervals overlap with the leader's share its rank. One without an interval, which
+    might share any, has rank 0, stands where its value puts it and takes no part in others' ranks. What does
+    not count (`Standings.counted`) has rank 0 too, and stands below what does."""
     values, lows, highs = standings.value, standings.low, standings.high
     if lower_is_better(metric):
         values, lows, highs = -values, -highs, -lows
     counted = np.ones(len(values), bool) if standings.counted is None else standings.counted
     known = np.isfinite(values)
-    lows, highs = np.where(np.isnan(lows), -np.inf, lows), np.where(np.isnan(highs), np.inf, highs)
     # For every model the lows above its own high, counted in a sorted list: n log n, not n².
-    ranked = known & counted
+    ranked = known & counted & np.isfinite(lows) & np.isfinite(highs)
     above = ranked.sum() - np.searchsorted(np.sort(lows[ranked]), highs, side="right")
-    ranks = np.where(counted, 1 + np.where(known, above, ranked.sum()), 0)
+    ranks = np.where(ranked, 1 + above, 0)
     # Stable: equal ones stay in the order of their hashes.
     order = np.lexsort((np.where(known, -values, 0.0), ~known, ~counted))
     return ranks[order], order

@@ -115,6 +115,7 @@ def walked(place, names) -> dict[str, bytes]:
     """What all GET routes of a board answer, headers too, to a visitor and to an owner who ask for every kind
     of answer, and all files of its export."""
     values = {"name_hash": names, "suite": ["scenes", "hidden"], "place": ["0"], "sha256": ["0" * 64]}
+    values["kind"] = ["csv", "json", "parquet"]
     paths = ["/api/models?name=guess", f"/compare?suite=scenes&m={names[0]}&m={names[1]}"]
     for route in place.client.app.routes:
         if "GET" not in getattr(route, "methods", ()):

@@ -116,7 +116,7 @@ def test_what_is_held_of_private_labels_stands_in_no_file_and_later_rounded(plac
     (row,) = csv.DictReader(io.StringIO(table(place, "csv", "private").text))
     assert float(row[LEADING]) in (0.7, 0.75) and row[f"{LEADING}.n"] == ""
     assert "0.7345" not in table(place, "json", "private").text
-    build(place.board, place.store, tmp_path / "site", 1)
+    build(place.board, place.store, tmp_path / "site")
     for file in (tmp_path / "site").rglob("*"):
         assert not file.is_file() or b"0.7345" not in file.read_bytes(), file
     text = (tmp_path / f"site/hub/scenes-private/eval_results/{name_hash}.yaml").read_text()
@@ -161,7 +161,7 @@ def test_a_badge_is_plain_drawing_without_another_host_or_script(place):
 def test_the_export_holds_files_badges_and_the_hubs_forms(place, tmp_path):
     hostile = "- {a: [}\n: '\" #"
     name_hash = add(place, "x: !!python/object [" + hostile.replace("\n", " "), 0.25)
-    build(place.board, place.store, tmp_path / "site", 1)
+    build(place.board, place.store, tmp_path / "site")
     site = tmp_path / "site"
     assert (site / "suites/scenes/public.csv").read_bytes() == table(place, "csv").content
     page = (site / "suites/scenes/public.html").read_text()

@@ -49,7 +49,7 @@ def test_nothing_of_a_submission_is_shown_before_it_is_approved(place, tmp_path)
             assert "pills" not in seen(place, name_hash) and "1.000" not in seen(place, name_hash)
         assert "pills" in json.dumps(place.client.get("/api/account", headers=place.bearer()).json())
         place.score()
-    build(place.board, place.store, tmp_path / "site", 1)
+    build(place.board, place.store, tmp_path / "site")
     assert not any(b"pills" in path.read_bytes() for path in (tmp_path / "site").rglob("*.html"))
     assert not (tmp_path / f"site/models/{name}.html").exists()
     assert [row["hash"] for row in place.store.pending()] == [name, later]

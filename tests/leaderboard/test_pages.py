@@ -613,7 +613,7 @@ def test_forms_are_counted_and_long_work_takes_turns(place, monkeypatch):
                 await begun.acquire()
             # Many more than there are threads: none of them is held.
             more = await asyncio.gather(*[visitor.get(at) for _ in range(60)])
-            assert {answer.status_code for answer in more} == {503}
+            assert {answer.status_code for answer in more} <= {429, 503}
             assert (await visitor.get("/suites/scenes")).status_code == 200
             leave.set()
             return [(await task).status_code for task in first]

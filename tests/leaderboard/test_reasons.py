@@ -9,6 +9,7 @@ import pytest
 
 from bench.pages import environment
 from bench.suite import Suite
+from leaderboard.board.config import Scoring
 from leaderboard.scoring.scorer import score_suite
 from leaderboard.store.results import _score_rows
 from tvad.common.errors import InputError
@@ -36,6 +37,7 @@ def board(tmp_path):
         table_of=lambda name: name,
         version=lambda name, suite, samples: suite.digest(samples),
         secret=lambda purpose: b"secret",
+        scoring=Scoring(),
     )
 
 

@@ -369,14 +369,14 @@ def finished(
     return job.hash
 
 
-def test_a_model_without_an_interval_is_shown_so_and_shares_every_rank_it_could_have(store):
+def test_a_model_without_an_interval_has_no_rank_and_takes_none_from_others(store):
     store.create_account("lab")
     best, sole, last = (finished(store, n, value) for n, value in ((1, 0.9), (2, 0.7), (3, 0.5)))
     with Session(store.engine) as session, session.begin():
         session.execute(update(Score).where(Score.value == 0.7).values(low=None, high=None))
     found = store.standings("scenes", "public", "abc", "mcq.accuracy", Filter())
     ranks, order = ordered(found, "mcq.accuracy")
-    assert found.hashes[order].tolist() == [best, sole, last] and ranks.tolist() == [1, 1, 2]
+    assert found.hashes[order].tolist() == [best, sole, last] and ranks.tolist() == [1, 0, 2]
     row = next(row for row in rows_of(store) if row["hash"] == sole)
     assert row["metrics"]["mcq.accuracy"]["low"] is None
 

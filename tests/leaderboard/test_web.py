@@ -279,8 +279,8 @@ def test_ranks_are_shared_where_intervals_overlap():
             for rank, place in zip(*ranking.ordered(found, metric), strict=True)
         ]
 
-    assert ranks("mcq.accuracy") == [(1, "a"), (1, "b"), (3, "c"), (4, "d")]
-    assert ranks("temporal.false_alarm") == [(1, "c"), (2, "b"), (2, "a"), (4, "d")]
+    assert ranks("mcq.accuracy") == [(1, "a"), (1, "b"), (3, "c"), (0, "d")]
+    assert ranks("temporal.false_alarm") == [(1, "c"), (2, "b"), (2, "a"), (0, "d")]
     empty = Standings(*(np.zeros(0, kind) for kind in (int, str, float, float, float, bool)))
     assert [len(part) for part in ranking.ordered(empty, "mcq.accuracy")] == [0, 0]
     assert ranking.columns(["x", "judgement.accuracy", "mcq.accuracy"]) == [

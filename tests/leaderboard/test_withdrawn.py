@@ -65,7 +65,7 @@ def test_nothing_that_was_withdrawn_is_found_again(place, tmp_path):
     page, state = said[f"/models/{name}"], json.loads(said[f"/api/submissions/{name}"])
     assert "Withdrawn" in page and name in page and state["state"] == "withdrawn" and state["finished"]
     assert state["card"] is state["name"] is state["account"] is None
-    build(place.board, place.store, tmp_path / "site", workers=1)
+    build(place.board, place.store, tmp_path / "site")
     assert not holding(tmp_path / "site", WORD.encode())
     assert "Withdrawn" in (tmp_path / f"site/models/{name}.html").read_text()
 
