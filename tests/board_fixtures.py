@@ -51,36 +51,67 @@ def as_postgres():
     return {"user": user.pw_uid, "group": user.pw_gid}
 
 
+class Postgres:
+    """A PostgreSQL of its own, in a folder that goes with it. url: of its database. Raises LookupError where
+    none is installed or none can be started."""
+
+    def __init__(self):
+        self.place = next((p for p in PLACES if (p / "initdb").exists() and (p / "pg_ctl").exists()), None)
+        if self.place is None:
+            raise LookupError("PostgreSQL is not installed")
+        # Sockets want short paths, and another user must reach it.
+        self.folder, user = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp")), as_postgres()
+        if user:
+            os.chown(self.folder, user["user"], user["group"])
+        self.quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": self.folder, **user}
+        self.data, self.url = self.folder / "data", f"postgresql+psycopg://board@/postgres?host={self.folder}"
+        options = ["-D", self.data, "-U", "board", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        made = subprocess.run([self.place / "initdb", *options], **self.quiet)
+        if made.returncode:
+            raise LookupError(f"PostgreSQL cannot be started here: {made.stderr.decode()[-200:]}")
+
+    def control(self, *words: str, check: bool = True) -> None:
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
+        call = [
+            self.place / "pg_ctl",
+            "-D",
+            self.data,
+            "-o",
+            options,
+            "-w",
+            "-l",
+            self.folder / "log",
+            *words,
+        ]
+        subprocess.run(call, check=check, **self.quiet)
+
+    def fresh(self) -> str:
+        """Its address, after all tables were removed."""
+        engine = connect(self.url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+        return self.url
+
+    def __enter__(self) -> "Postgres":
+        self.control("start")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.control("-m", "immediate", "stop", check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """Address of a PostgreSQL started for the tests."""
-    place = next((p for p in PLACES if (p / "initdb").exists() and (p / "pg_ctl").exists()), None)
-    if place is None:
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(
-        tempfile.mkdtemp(prefix="pg", dir="/tmp")
-    )  # sockets want short paths, and another user must reach it
-    user = as_postgres()
-    if user:
-        os.chown(folder, user["user"], user["group"])
-    data = folder / "data"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": folder, **user}
-    made = subprocess.run(
-        [place / "initdb", "-D", data, "-U", "board", "-A", "trust", "-E", "UTF8", "--no-sync"], **quiet
-    )
-    if made.returncode:
-        pytest.skip(f"PostgreSQL cannot be started here: {made.stderr.decode()[-200:]}")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    subprocess.run(
-        [place / "pg_ctl", "-D", data, "-o", options, "-w", "-l", folder / "log", "start"],
-        check=True,
-        **quiet,
-    )
+def postgres():
+    """A PostgreSQL started for the tests."""
     try:
-        yield f"postgresql+psycopg://board@/postgres?host={folder}"
-    finally:
-        subprocess.run([place / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=False, **quiet)
-        shutil.rmtree(folder, ignore_errors=True)
+        found = Postgres()
+    except LookupError as error:
+        pytest.skip(str(error))
+    with found:
+        yield found
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -88,13 +119,7 @@ def database(request, tmp_path):
     """Address of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/board.sqlite"
-    url = request.getfixturevalue("postgres")
-    engine = connect(url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
-    return url
+    return request.getfixturevalue("postgres").fresh()
 
 
 @pytest.fixture
@@ -119,7 +144,11 @@ def rows_of(store: Store, suite: str = "scenes", split: str = "public") -> list[
 @pytest.fixture(scope="session")
 def baseline_runs(scenes, tmp_path_factory):
     """A folder with finished runs of baselines and the suite's configuration."""
-    folder = tmp_path_factory.mktemp("runs")
+    return baselines(scenes, tmp_path_factory.mktemp("runs"))
+
+
+def baselines(scenes: Path, folder: Path) -> Path:
+    """`baseline_runs` in `folder`."""
     (folder / "suite.yaml").write_text(
         json.dumps(
             {"name": "scenes", "data": str(scenes), "tasks": ["mcq", "judgement", "spatial"], "resamples": 50}

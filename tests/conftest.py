@@ -4,12 +4,8 @@ here needs a network."""
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,6 +14,7 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 import pytest
 import torch
+from ports import free_port, until_up
 
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
@@ -139,27 +136,6 @@ def engine(checkpoint):
     from bench.models.vllm import VllmModel
 
     return VllmModel(str(checkpoint), max_num_seqs=16)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def until_up(process: subprocess.Popen, url: str, log: Path) -> None:
-    """Wait until something answers at `url`, whatever it says; fails with the log where the process ends
-    first."""
-    deadline = time.monotonic() + 240
-    while True:
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-        try:
-            urllib.request.urlopen(url, timeout=2)
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                return
-            time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")

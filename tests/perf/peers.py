@@ -148,6 +148,8 @@ def questions_part(folder: Path, few: int, many: int, lmms_eval: str | None, vlm
     rows = [("bench run, hf:", lambda: slope(ours("hf", folder), few, many))]
     rows.append(("bench run, vllm:", lambda: slope(ours("vllm", folder), few, many)))
     in_vllm = f"model={stock},dtype=bfloat16,max_model_len=4096,nframes={FRAMES},max_pixels={MOST}"
+    # It takes the larger of the task's tokens and its own, 1,024 where nothing is said.
+    in_vllm += f",max_new_tokens={TOKENS}"
     for name, model, arguments in (("qwen2_5_vl", "qwen2_5_vl", at_cpu), ("vllm", "vllm", in_vllm)):
         call = _or_not(lmms_eval, lambda p, m=model, a=arguments: slope(theirs(p, m, a, folder), few, many))
         rows.append((f"lmms-eval, {name}", call))
