@@ -69,8 +69,20 @@ class Client:
     def send(self, path: Path) -> dict[str, Any]:
         """Send a .zip, from where an earlier try ended; returns what the server says of it. Raises
         InputError."""
-        name, size = file_hash(path), path.stat().st_size
-        at = f"/api/uploads/{name}"
+        at = f"/api/uploads/{file_hash(path)}"
+        for _ in range(self.tries):
+            self._bring(path, at)
+            answer = self.call("POST", at)
+            if answer.status_code != 422 or "no such upload" not in answer.text:
+                return self._data(answer)
+            # A lost answer: it was taken, or what had arrived was lost with a server.
+            if (found := self._sent_before(path)) is not None:
+                return found
+        raise InputError(f"{self.url} loses what is sent; send again later")
+
+    def _bring(self, path: Path, at: str) -> None:
+        """The pieces that have not arrived."""
+        size = path.stat().st_size
         with (
             path.open("rb") as file,
             tqdm(total=size, unit="B", unit_scale=True, desc="send", disable=None) as bar,
@@ -86,16 +98,15 @@ class Client:
                     continue
                 received = self._data(answer)["received"]
             bar.update(size - bar.n)
-        answer = self.call("POST", at)
-        if answer.status_code == 422 and "no such upload" in answer.text:  # a lost answer: it was taken
-            return self.send_again(path)
-        return self._data(answer)
 
-    def send_again(self, path: Path) -> dict[str, Any]:
-        """The state of what was sent before."""
+    def _sent_before(self, path: Path) -> dict[str, Any] | None:
+        """The state of what was sent before; None where the server does not know it."""
         found = limited.look(path)
+        answer = self.call("GET", f"/api/submissions/{found.hash}")
+        if answer.status_code == 404:
+            return None
         return {
-            **self.data("GET", f"/api/submissions/{found.hash}"),
+            **self._data(answer),
             "url": f"/models/{found.hash}",
             "rejected_lines": found.rejected_lines,
             "rejected": [str(problem) for problem in found.rejected],

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,14 @@ from leaderboard.intake import archive, submission
 from tvad.common.errors import InputError
 from tvad.data.check import Problem
 
+# What somebody sends, or the kernel where memory or a file's disk has run out; other signals, a process has
+# brought on itself.
+KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGBUS}
+
+
+class Interrupted(InputError):
+    """Checking was ended from outside: it says nothing of the submission."""
+
 
 def limit(gigabytes: float, seconds: float | None = None) -> None:
     """Leave this process so many GiB of address space, and seconds of a core. The child calls it before it
@@ -24,7 +33,8 @@ def limit(gigabytes: float, seconds: float | None = None) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold labels
     if seconds is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
+        # SIGXCPU at the first; the second is SIGKILL, as of somebody else.
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 6))
 
 
 def look(path: Path) -> submission.Verified:
@@ -42,8 +52,8 @@ def checked(
     sent: Path | None, unpacked: Path, known: list[str] | None, limits: Checking
 ) -> submission.Verified:
     """Unpack a .zip (None: that is done) and verify it in a child process (`leaderboard.intake.__main__`; it
-    starts in a second). known: suites that are taken, None for any. Raises InputError, and OSError for a full
-    disk."""
+    starts in a second). known: suites that are taken, None for any. Raises InputError, Interrupted, and
+    OSError for a full disk."""
     given = {
         "archive": None if sent is None else str(sent),
         "folder": str(unpacked),
@@ -64,6 +74,8 @@ def checked(
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(f"checking took longer than {limits.seconds:g} s") from error
+    if -done.returncode in KILLS:
+        raise Interrupted("checking was interrupted; send again")
     if done.returncode:
         print(f"{sent or unpacked}: {done.stderr[-2000:]}", file=sys.stderr)  # for the administrator
         raise InputError("the submission could not be checked within the limits of time and memory")

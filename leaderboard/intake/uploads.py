@@ -32,6 +32,7 @@ RATE, AT_FIRST = 1024, 60.0  # bytes a second that a body brings at least, on av
 # Unfinished uploads of an account and of an address, and their bytes together.
 OPEN = {"account": (100, 2 << 30), "address": (200, 4 << 30)}
 STEP = 1 << 20  # bytes between two looks at those sums
+GONE = "no such upload"  # what the client knows a lost answer by
 
 
 class TooLarge(InputError):
@@ -137,6 +138,8 @@ class Uploads:
         try:
             with self._turns:
                 found = self.check(sent, unpacked, self.board.taken, self.board.checking)
+        except limited.Interrupted:
+            raise
         except InputError as error:
             self.store.refuse(account, str(error)[:200])
             raise
@@ -212,18 +215,20 @@ class Uploads:
             return out.tell()
 
     def finish(self, account: str, sha256: str) -> submission.Verified:
-        """Check and queue an upload that has arrived; it is gone afterwards unless the account may only send
-        no more today. Raises InputError."""
+        """Check and queue an upload that has arrived. It stays where nothing was said of its content: the
+        account may send no more today, the server is busy, the check was interrupted. Raises InputError."""
         part = self._part(account, sha256)
-        if not part.exists():
-            raise InputError("no such upload")
-        if file_hash(part) != sha256:
+        try:
+            arrived = file_hash(part)
+        except FileNotFoundError:
+            raise InputError(GONE) from None
+        if arrived != sha256:
             part.unlink(missing_ok=True)
             raise InputError("what has arrived is not what was announced (sha256); send again")
         with self.folder() as folder:
             try:
                 found = self.take(account, part, Path(folder))
-            except Limited:
+            except (Limited, Busy, limited.Interrupted):
                 raise
             except InputError:
                 part.unlink(missing_ok=True)

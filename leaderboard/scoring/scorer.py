@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from bench import suite as suites
 from bench.run_folder import read_lines, read_record
 from bench.score import score
 from leaderboard.board.config import Board
+from leaderboard.intake.limited import KILLS
 from leaderboard.intake.submission import PREDICTIONS
 from leaderboard.scoring import evidence, faults
 from leaderboard.scoring.faults import FAILURE, SENTENCES, Ended
@@ -37,9 +37,6 @@ PAUSE = 1.0  # seconds between looks at an empty queue
 BEAT = 10.0  # seconds between two signs of life
 LEASE = 90.0  # seconds after the last one until another scorer takes the job
 LONGEST = 60.0  # seconds that a scorer pauses after an error; doubled from PAUSE on
-# What somebody sends, or the kernel where memory or a file's disk has run out; other signals, the process has
-# brought on itself.
-KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGBUS}
 
 
 def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:

@@ -12,11 +12,19 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.formparsers import MultiPartException
 
 from leaderboard.intake.archive import FULL
+from leaderboard.intake.limited import Interrupted
 from leaderboard.intake.uploads import Busy, Conflict, TooLarge, TooSlow
 from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
 
-STATUS: dict[type[InputError], int] = {TooLarge: 413, TooSlow: 408, Limited: 429, Conflict: 409, Busy: 503}
+STATUS: dict[type[InputError], int] = {
+    TooLarge: 413,
+    TooSlow: 408,
+    Limited: 429,
+    Conflict: 409,
+    Busy: 503,
+    Interrupted: 503,
+}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none';"

@@ -1,13 +1,19 @@
 """Acknowledged is scored, whoever sends the same at the same moment; daily limits hold under races."""
 
+import hashlib
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from board_fixtures import Place
 
 from leaderboard.card import Card
+from leaderboard.client import Client
+from leaderboard.intake import limited
 from leaderboard.store.queue import Limited
 
 SENT = 19
@@ -77,3 +83,56 @@ def test_what_is_refused_puts_no_files_and_what_cannot_be_put_is_not_queued(stor
     with pytest.raises(OSError, match="No space"):
         store.submit("eager", "0" * 64, card, ["scenes"], full)
     assert store.status("0" * 64) is None and store.submit("eager", "0" * 64, card, ["scenes"])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("what", ["busy", "interrupted"])
+def test_what_says_nothing_of_an_upload_leaves_its_pieces(
+    tmp_path, baseline_runs, database, monkeypatch, what
+):
+    """Too many at once, or a check that somebody killed: the same upload is taken a moment later."""
+    place = Place(tmp_path, baseline_runs, database, limited=True)
+    data, uploads = place.packed(), place.client.app.state.site.uploads
+    at, header = f"/api/uploads/{hashlib.sha256(data).hexdigest()}", place.bearer()
+    assert place.client.put(f"{at}?offset=0", content=data, headers=header).json()["received"] == len(data)
+    with monkeypatch.context() as then:
+        if what == "busy":
+            then.setattr(uploads, "_waiting", threading.BoundedSemaphore(1))
+            uploads._waiting.acquire()
+        else:
+            killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+            run = subprocess.run
+            then.setattr(limited.subprocess, "run", lambda _, **given: run(killed, **given))
+        answer = place.client.post(at, headers=header)
+        assert answer.status_code == 503, answer.text
+    assert place.client.get(at, headers=header).json()["received"] == len(data)
+    assert place.client.post(at, headers=header).status_code == 202
+    assert place.client.post(at, headers=header).json()["detail"] == "no such upload"
+    place.store.engine.dispose()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_client_whose_pieces_a_server_has_lost_sends_them_again(
+    tmp_path, baseline_runs, database, monkeypatch
+):
+    place = Place(tmp_path, baseline_runs, database)
+    place.packed()
+    lost = []
+
+    def through(request):
+        if request.method == "POST" and not lost:
+            lost.extend(path.unlink() for path in (tmp_path / "board/incoming/parts").glob("*/*"))
+        answer = place.client.request(
+            request.method, request.url.raw_path.decode(), content=request.content, headers=request.headers
+        )
+        return httpx.Response(answer.status_code, content=answer.content)
+
+    client = Client("http://board", place.token)
+    client.http = httpx.Client(
+        base_url="http://board",
+        transport=httpx.MockTransport(through),
+        headers={"Authorization": f"Bearer {place.token}"},
+    )
+    found = client.send(tmp_path / "s.zip")
+    assert lost and place.store.status(found["hash"])["state"] == "queued"
+    place.store.engine.dispose()
