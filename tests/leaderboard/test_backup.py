@@ -87,7 +87,7 @@ def answers(client: TestClient, store: Store) -> dict[str, tuple[int, Any]]:
 @pytest.mark.parametrize("way", ["sqlite sqlite", "sqlite postgresql", "postgresql sqlite"])
 def test_a_board_is_restored_with_every_page_and_score(tmp_path, baseline_runs, way, request):
     source, target = (
-        request.getfixturevalue("postgres") if kind == "postgresql" else None for kind in way.split()
+        request.getfixturevalue("postgres").url if kind == "postgresql" else None for kind in way.split()
     )
     if source or target:
         cleared(source or target)
