@@ -18,17 +18,17 @@ from bench.families import Difference
 from bench.metrics.stats import Interval
 from leaderboard.board.config import Board
 from leaderboard.intake.limited import limit
+from leaderboard.intake.withdrawal import COMPARED
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, write_whole
 
-FOLDER = "compared"
 KEPT = 2000  # comparisons on the disk, of some kilobytes each; the oldest go first
 SECONDS = 60.0  # that a comparison may take
 
 
 def _file(board: Board, before: Path, after: Path) -> Path:
     name = hashlib.sha256(f"{before.name} {after.name}".encode()).hexdigest()
-    return Path(board.folder) / FOLDER / f"{name}.json"
+    return Path(board.folder) / COMPARED / f"{name}.json"
 
 
 def known(board: Board, before: Path, after: Path) -> list[Difference] | None:

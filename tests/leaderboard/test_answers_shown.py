@@ -105,7 +105,7 @@ def test_comparisons_are_made_by_a_child_and_kept(place, monkeypatch):
     at = f"/compare?suite=scenes&m={one}&m={two}"
     first = place.client.get(at).text
     assert '<tr class="better">' in first
-    kept = list((Path(place.board.folder) / comparing.FOLDER).glob("*.json"))
+    kept = list((Path(place.board.folder) / comparing.COMPARED).glob("*.json"))
     assert len(kept) == 1
 
     def never(*_, **__):
@@ -119,7 +119,7 @@ def test_comparisons_are_made_by_a_child_and_kept(place, monkeypatch):
     place.board.scoring.gigabytes = 0.05
     answer = place.client.get(at)
     assert answer.status_code == 503 and "within the limits" in answer.text
-    assert not list((Path(place.board.folder) / comparing.FOLDER).iterdir())
+    assert not list((Path(place.board.folder) / comparing.COMPARED).iterdir())
     place.board.scoring.gigabytes = 8.0
     monkeypatch.setattr(comparing, "SECONDS", 0.01)
     assert "took longer than 0.01 s" in place.client.get(at).text

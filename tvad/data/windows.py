@@ -79,10 +79,12 @@ def _tracks(tracks: tuple[Track, ...], window: Window) -> Iterator[Track]:
             yield replace(track, boxes=boxes, anomalous=wrong)
 
 
-def _write(sample: Sample, clock: Clock, windows: list[Window], names: list[str], out: Path) -> None:
+def _write(
+    sample: Sample, pictures: bool, clock: Clock, windows: list[Window], names: list[str], out: Path
+) -> None:
     """The windows' frames: pictures are linked, a file is decoded once and each window encoded as it
     passes."""
-    if sample.video.pictures is not None or sample.path(sample.video.path).is_dir():
+    if pictures:
         files = sample.files()
         for window, name in zip(windows, names, strict=True):
             folder = out / "videos" / name
@@ -113,8 +115,8 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
     names = [f"{sample.id}_w{n:04d}" for n in range(len(windows))]
     lit = truth.open_mask(sample, len(clock), height, width)
     wrong = anomalous_frames(sample, clock, lit)
-    _write(sample, clock, windows, names, out)
     pictures = sample.video.pictures is not None or sample.path(sample.video.path).is_dir()
+    _write(sample, pictures, clock, windows, names, out)
     size = (height, width) if pictures else (height - height % 2, width - width % 2)
     made = []
     for window, name in zip(windows, names, strict=True):
