@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from leaderboard.intake import limited
+from leaderboard.intake import GONE, limited
 from leaderboard.intake.archive import unpack
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash
@@ -73,7 +73,7 @@ class Client:
         for _ in range(self.tries):
             self._bring(path, at)
             answer = self.call("POST", at)
-            if answer.status_code != 422 or "no such upload" not in answer.text:
+            if answer.status_code != 422 or GONE not in answer.text:
                 return self._data(answer)
             # A lost answer: it was taken, or what had arrived was lost with a server.
             if (found := self._sent_before(path)) is not None:

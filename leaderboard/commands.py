@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
@@ -178,8 +179,9 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     app = build_app(board, store)
     command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--parent", str(os.getpid())]
     print(f"{board.title}: http://{host}:{port}", flush=True)
-    threading.Thread(target=_turn_phases, args=(board, store, app.state.site.pages), daemon=True).start()
-    threading.Thread(target=_sweep, args=(store, app.state.site.uploads), daemon=True).start()
+    site = app.state.site
+    _every_turn("phases", lambda: _turn_phases(board, store, site.pages))
+    _every_turn("sweep", lambda: _sweep(store, site.uploads))
     with Telling(board, store), nullcontext() if no_scorer else Supervised(command):
         uvicorn.run(
             app,
@@ -191,27 +193,32 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     return 0
 
 
+def _every_turn(what: str, call: Callable[[], None]) -> None:
+    """Call something every `TURN` seconds for as long as the server runs; what keeps it from being done now,
+    a full disk, a locked database, is told, and the next turn tries again."""
+
+    def run() -> None:
+        while True:
+            time.sleep(TURN)
+            try:
+                call()
+            except Exception as error:
+                print(f"{what}: {error}", file=sys.stderr, flush=True)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 def _turn_phases(board, store, pages) -> None:
-    """End and begin the phases that are due, for as long as the server runs."""
-    while True:
-        time.sleep(TURN)
-        try:
-            board.turn(store.waits)
-            if pages.phases != pages.asked():  # of what another server has turned, too
-                pages.adopt(board.open())
-        except Exception as error:  # the next turn tries again; until then the phase lasts on
-            print(f"phases: {error}", file=sys.stderr, flush=True)
+    """End and begin the phases that are due; until that can be done a phase lasts on."""
+    board.turn(store.waits)
+    if pages.phases != pages.asked():  # of what another server has turned, too
+        pages.adopt(board.open())
 
 
 def _sweep(store, uploads) -> None:
-    """Remove what is left over, for as long as the server runs."""
-    while True:
-        time.sleep(TURN)
-        try:
-            store.sweep_quotas()
-            uploads.tidy()
-        except Exception as error:  # a full disk, a locked database: the next turn tries again
-            print(f"sweep: {error}", file=sys.stderr, flush=True)
+    """Remove what is left over."""
+    store.sweep_quotas()
+    uploads.tidy()
 
 
 def build(config: str, out: Annotated[str, cli.FOLDER]) -> int:

@@ -6,19 +6,18 @@ the configuration allows them."""
 import hmac
 import ipaddress
 import json
-import os
 import smtplib
 import socket
 import sys
 import threading
 import time
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from leaderboard.board.config import Board
+from leaderboard.board.credentials import VARIABLES, secret
 from leaderboard.store import Store
 from leaderboard.store.outbox import Due
 from tvad.common.errors import InputError
@@ -26,21 +25,10 @@ from tvad.common.errors import InputError
 PATIENCE = 10.0  # seconds that one telling may take to connect, and between two bytes
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # stands for addresses of IPv4, of any kind
 PAUSE = 5.0  # seconds between looks
-SECRETS = {"webhook": "LEADERBOARD_WEBHOOK_SECRET", "mail": "LEADERBOARD_MAIL_PASSWORD"}
 
 
 class Untold(Exception):
     """A notice could not be told."""
-
-
-def secret(what: str, file: str | None) -> str | None:
-    """A secret from a file or the environment. Raises InputError."""
-    if file is None:
-        return os.environ.get(SECRETS[what]) or None
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what}: secret_file: {file} cannot be read") from error
 
 
 def address_of(host: str, port: int, inside: bool) -> str:
@@ -73,9 +61,11 @@ class Teller:
         self.ways = {"webhook": self._post} if board.webhook.url else {}
         self._key = secret("webhook", board.webhook.secret_file)
         if self.ways and not self._key:
-            raise InputError(f"webhook: no secret in {SECRETS['webhook']} or secret_file")
+            raise InputError(f"webhook: no secret in {VARIABLES['webhook']} or secret_file")
         self._password = secret("mail", board.mail.secret_file)
         if board.mail.to:
+            if board.mail.user and not self._password:
+                raise InputError(f"mail: user is set, but no password in {VARIABLES['mail']} or secret_file")
             self.ways["mail"] = self._mail
 
     def _post(self, notice: Due) -> None:

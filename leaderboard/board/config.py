@@ -298,8 +298,8 @@ class Board:
 
     def turn(self, waits: Callable[[str], bool]) -> list[str]:
         """End the phases whose time has come, where nothing that answers them `waits` to be scored, and begin
-        the next ones; returns the suites of which. A next phase that cannot be opened leaves its split as it
-        is, closed. Raises InputError."""
+        the next ones; returns the suites of which this process has. A next phase that cannot be opened leaves
+        its split as it is, closed. Raises InputError."""
         turned = []
         for name in self.limits:
             entry, phase = self.suites[name], self.phase(name)
@@ -307,10 +307,10 @@ class Board:
                 continue
             if entry.render is not None or phase.number <= len(entry.phases.following):
                 self._opened(name, phase.number + 1)  # before the other ends
-                self.book(name).begin(phase.number + 1)
+                mine = self.book(name).begin(phase.number + 1)
             else:
-                self.book(name).end(phase.number)
-            turned.append(name)
+                mine = self.book(name).end(phase.number)
+            turned += [name] * mine
         return turned
 
     def _opened(self, name: str, number: int) -> tuple[Suite, list[Sample], list[Item]]:

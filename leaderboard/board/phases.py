@@ -96,24 +96,28 @@ class Book:
             rows = [asdict(phase) for phase in found]
             write_whole(self.folder / PHASES, json.dumps(rows, indent=1, allow_nan=False))
 
-    def begin(self, number: int) -> None:
-        """Begin a phase, which ends the one before it. Nothing where it has begun."""
+    def begin(self, number: int) -> bool:
+        """Begin a phase, which ends the one before it. False, and nothing done, where it has begun: of
+        several processes at once one begins it."""
         with self._held() as found:
-            if len(found) == number - 1:
-                self._end(found)
-                ends = (now() + timedelta(days=self.days)).isoformat()
-                found.append(Phase(number, now().isoformat(), ends))
+            if len(found) != number - 1:
+                return False
+            self._end(found)
+            ends = (now() + timedelta(days=self.days)).isoformat()
+            found.append(Phase(number, now().isoformat(), ends))
+            return True
 
-    def end(self, number: int) -> None:
-        """End a phase that none follows."""
+    def end(self, number: int) -> bool:
+        """End a phase that none follows; False where it has ended."""
         with self._held() as found:
-            if len(found) == number:
-                self._end(found)
+            return len(found) == number and self._end(found)
 
     @staticmethod
-    def _end(found: list[Phase]) -> None:
-        if found and found[-1].ended is None:
-            found[-1].ended = now().isoformat()
+    def _end(found: list[Phase]) -> bool:
+        if not found or found[-1].ended is not None:
+            return False
+        found[-1].ended = now().isoformat()
+        return True
 
     def close(self) -> None:
         """The current phase's time has come now."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from leaderboard.board.config import Board
-from leaderboard.intake import archive, limited, submission, withdrawal
+from leaderboard.intake import GONE, archive, limited, submission, withdrawal
 from leaderboard.store import Store
 from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
@@ -32,7 +32,6 @@ RATE, AT_FIRST = 1024, 60.0  # bytes a second that a body brings at least, on av
 # Unfinished uploads of an account and of an address, and their bytes together.
 OPEN = {"account": (100, 2 << 30), "address": (200, 4 << 30)}
 STEP = 1 << 20  # bytes between two looks at those sums
-GONE = "no such upload"  # what the client knows a lost answer by
 
 
 class TooLarge(InputError):
@@ -122,6 +121,11 @@ class Uploads:
                 if error.errno != errno.ENOTEMPTY:  # an address's, which has others
                     raise
 
+    def _asked(self) -> dict[str, int | None]:
+        """{suite that is taken now: number of its phase}."""
+        phases = {name: self.board.phase(name) for name in self.board.taken}
+        return {name: None if phase is None else phase.number for name, phase in phases.items()}
+
     def folder(self) -> tempfile.TemporaryDirectory:
         """A folder of one request, on the disk where submissions lie, so that its files can be renamed
         there."""
@@ -129,7 +133,7 @@ class Uploads:
 
     def take(self, account: str, sent: Path, folder: Path) -> submission.Verified:
         """Unpack, check and queue the .zip `sent`, in the request's `folder`. Raises InputError, Limited."""
-        unpacked = folder / "unpacked"
+        unpacked, before = folder / "unpacked", self._asked()
         unpacked.mkdir()
         self.store.may_send(account)
         # A thread that waits is one that answers nobody: few may.
@@ -137,7 +141,7 @@ class Uploads:
             raise Busy("too many submissions are being checked; try again in a minute")
         try:
             with self._turns:
-                found = self.check(sent, unpacked, self.board.taken, self.board.checking)
+                found = self.check(sent, unpacked, list(before), self.board.checking)
         except limited.Interrupted:
             raise
         except InputError as error:
@@ -149,12 +153,19 @@ class Uploads:
         # job, and nobody ever removes one that another sender of the same content may rely on. A kill in
         # between leaves a folder without a job, which the next try finds, named by its content.
         target = self.board.submission(found.hash)
+
+        def put() -> None:
+            asked = self._asked()
+            if any(asked.get(suite, -1) != before[suite] for suite in found.suites):
+                raise InputError("the phase that this answers has ended while it was checked")
+            settle(unpacked, target)
+
         self.store.submit(
             account,
             found.hash,
             found.card,
             found.suites,
-            lambda: settle(unpacked, target),
+            put,
             limits=self.board.limits,
             approved=not self.board.moderated,
         )

@@ -139,14 +139,17 @@ class Disclosure(Sessions):
     def release(self, suite: str, versions: list[str]) -> int:
         """Show the results of private versions whose phase has ended; returns of how many that is news."""
         with self._session() as session:
-            waiting = session.scalars(
-                select(SuiteVersion).where(
+            running = (
+                select(SuiteVersion)
+                .where(
                     SuiteVersion.suite == suite,
                     SuiteVersion.split == PRIVATE,
                     SuiteVersion.hash.in_(versions),
                     SuiteVersion.ended.is_(None),
                 )
-            ).all()
+                .with_for_update()  # of two servers at the same moment one ends it
+            )
+            waiting = session.scalars(running).all()
             for row in waiting:
                 row.ended = now()
                 note(session, "server", "phase ended", suite, row.hash)

@@ -14,7 +14,7 @@ import json
 import math
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import and_, delete, func, or_, select, update
@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from leaderboard.board.phases import Phases
 from leaderboard.card import Card, to_json
-from leaderboard.store import disclosure, integrity
+from leaderboard.store import disclosure, integrity, lookalikes
 from leaderboard.store.results import Scored, add_result, flag
 from leaderboard.store.sessions import Sessions, note
 from leaderboard.store.tables import (
@@ -237,9 +237,20 @@ class Queue(Sessions):
             private = {r.suite: r for r in results if r.split == disclosure.PRIVATE}
             for suite, detail in integrity.too_good({(r.suite, r.split): r.metrics for r in results}):
                 flag(session, found.hash, integrity.TOO_GOOD, private[suite], detail)
+            self._flag_lookalike(session, found, in_order)
             found.seconds = STEP * math.ceil(seconds / STEP)
             self._end(session, found, DONE if found.approved else REVIEW, "scorer")
         return True
+
+    @staticmethod
+    def _flag_lookalike(session: Session, found: Submission, results: list[Scored]) -> None:
+        """Flag a name that is read as another's, on the first of a submission's tables; it rests on no
+        label."""
+        if results and (pair := lookalikes.resembled(session, found)) is not None:
+            later, first = pair
+            detail = f"its name is read as {first.name!r} of another account, but is written otherwise"
+            where = replace(results[0], split="public")
+            flag(session, later.hash, lookalikes.LOOKALIKE, where, detail, first.hash)
 
     def fail(self, job: Job, reason: str, kind: str = "predictions") -> bool:
         """End a job that cannot be scored by a fault of its own; False where the claim has passed to another

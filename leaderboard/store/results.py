@@ -161,7 +161,7 @@ class Results(Disclosure):
                 return []
             others = [other for _, other in pairs if other]
             named = select(Submission.hash, Submission.name).where(
-                Submission.hash.in_(others), Submission.state != WITHDRAWN
+                Submission.hash.in_(others), Submission.state != WITHDRAWN, Submission.approved
             )
             names = dict(session.execute(named).tuples().all())
             return [

@@ -82,12 +82,22 @@ def _answers_private() -> ColumnElement[bool]:
     )
 
 
+UNANSWERED = "it does not answer the private split too, nearly all of it"  # why a public result has no rank
+
+
 class Scoreboard(Disclosure):
     """The rows of tables."""
 
     def __init__(self, engine: Engine):
         super().__init__(engine)
         self._views = Views(self._reading, _answers_private)
+
+    def ranks(self, name_hash: str, suite: str) -> bool:
+        """Whether a public result may have a rank in a table with a private split."""
+        query = select(Result.id).join(Submission, Submission.hash == Result.submission)
+        of = (Result.submission == name_hash, Result.suite == suite, Result.split != PRIVATE)
+        with self._reading() as session:
+            return session.scalar(query.where(*of, _answers_private())) is not None
 
     def _newest(self, column, suite: str, split: str, version: str, most: int) -> list[Any]:
         """A column of the newest results of a version."""

@@ -193,12 +193,12 @@ class Notice(Base):
 
 
 class Quota(Base):
-    """How often somebody has done something in a window of time (`leaderboard.store.quotas`)."""
+    """How often somebody has done something lately (`leaderboard.store.quotas`)."""
 
     __tablename__ = "quotas"
     key: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of what and who
-    until: Mapped[float]  # end of the window, seconds of the epoch
-    count: Mapped[int]
+    until: Mapped[float]  # when none of it counts any more, seconds of the epoch
+    steps: Mapped[str] = mapped_column(Text, server_default="[]")  # JSON [[step, events], …]
 
 
 class Audit(Base):

@@ -1,6 +1,7 @@
 """Who asks, and how often they may: counted in the database (`leaderboard.store.quotas`), for all servers of
 a board together."""
 
+import hmac
 import ipaddress
 import threading
 from collections import Counter
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from fastapi import HTTPException, Request
 
 from leaderboard.board.config import Board
+from leaderboard.board.credentials import secret
 from leaderboard.store import Store
 from leaderboard.store.queue import Limited
 
@@ -49,6 +51,12 @@ def _wait(what: str) -> HTTPException:
     return HTTPException(429, f"too many {what}; wait a minute", {"Retry-After": "60"})
 
 
+def _bearer(request: Request) -> str:
+    """The token in a request's header; empty for none."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if kind.lower() == "bearer" else ""
+
+
 class Access:
     """What a board's visitors may do, by account and by address."""
 
@@ -56,19 +64,36 @@ class Access:
         self.board, self.store = board, store
         self._files: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._metrics = secret("metrics")
+
+    def _may_guess(self, request: Request) -> None:
+        """Wrong tokens cost an address, before anything is asked: none can be guessed at speed. Raises
+        429."""
+        if not self.store.is_left("wrong tokens", address(request), self.board.per_minute, MINUTE):
+            raise _wait("wrong tokens from this address")
+
+    def _wrong(self, request: Request) -> HTTPException:
+        """Count a wrong token."""
+        self.store.spend("wrong tokens", address(request), self.board.per_minute, MINUTE)
+        return HTTPException(401, "a valid token is needed: Authorization: Bearer …")
 
     def authenticated(self, request: Request, token: str) -> str:
         """The account of a token. Raises 401, and 429 for an address or an account that asks too much."""
-        # Right tokens cost an address nothing: many people may share one. Wrong ones do, before the store is
-        # asked, so that tokens cannot be guessed at speed.
-        if not self.store.is_left("wrong tokens", address(request), self.board.per_minute):
-            raise _wait("wrong tokens from this address")
+        self._may_guess(request)  # right tokens cost an address nothing: many people may share one
         account = self.store.account_of(token) if token else None
         if account is None:
-            self.store.spend("wrong tokens", address(request), self.board.per_minute, MINUTE)
-            raise HTTPException(401, "a valid token is needed: Authorization: Bearer …")
+            raise self._wrong(request)
         self._request(account)
         return account
+
+    def may_watch(self, request: Request) -> None:
+        """Whether this is who may see the metrics, by a token of its own. Raises 404 where the board has
+        none, 401 and 429 for others."""
+        if self._metrics is None:
+            raise HTTPException(404, "no such page")
+        self._may_guess(request)
+        if not hmac.compare_digest(_bearer(request).encode(), self._metrics.encode()):
+            raise self._wrong(request)
 
     def _request(self, account: str) -> None:
         if not self.store.spend("requests", account, self.board.per_minute, MINUTE):
@@ -76,8 +101,7 @@ class Access:
 
     def bearer(self, request: Request) -> str:
         """The account of the token in a request's header. Raises as `authenticated` does."""
-        kind, _, token = request.headers.get("authorization", "").partition(" ")
-        return self.authenticated(request, token if kind.lower() == "bearer" else "")
+        return self.authenticated(request, _bearer(request))
 
     def may_begin(self, request: Request) -> None:
         """Limit attempts to sign in by a provider as forms are: each makes the server ask and write. Raises

@@ -3,12 +3,10 @@ Authlib's, signatures and claims are checked by joserfc. Stated here is what is 
 own keys, algorithms with a public key only (never `none`, nor one that takes the client's secret for a
 key)."""
 
-import os
 import secrets
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,10 +19,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from leaderboard.board.config import OpenID
+from leaderboard.board.credentials import secret
 from tvad.common.errors import InputError
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
-SECRET = "LEADERBOARD_OIDC_SECRET"
 PATIENCE = 10.0  # seconds for an answer of the provider
 MOST = 1 << 20  # bytes of one
 FRESH = 3600.0  # seconds that its description and keys are kept
@@ -46,19 +44,6 @@ class Person:
     name: str
 
 
-def _secret(plan: OpenID) -> str | None:
-    """The client's secret; None for a client without one. Raises InputError."""
-    given = os.environ.get(SECRET)
-    if plan.secret_file and given:
-        raise InputError(f"the secret is both in {SECRET} and in openid: secret_file")
-    if not plan.secret_file:
-        return given or None
-    try:
-        return Path(plan.secret_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"openid: secret_file: {plan.secret_file} cannot be read") from error
-
-
 def _trusted(url: Any) -> bool:
     """Whether an address is one that a provider may have: TLS, or this machine."""
     try:
@@ -75,7 +60,7 @@ class Provider:
         self.plan, self.back = plan, f"{address}/account/callback"
         if not _trusted(plan.issuer):
             raise InputError(f"openid: issuer is {plan.issuer!r}, expected an https address")
-        self._secret = _secret(plan)
+        self._secret = secret("oidc", plan.secret_file)
         self._lock = threading.Lock()
         self._known: tuple[float, dict[str, Any], dict[str, Any]] | None = None  # when; description, keys
 

@@ -234,11 +234,11 @@ def test_a_quota_holds_when_all_ask_at_once_through_several_servers(store, datab
         assert sum(pool.map(spend, range(24))) == 5
     assert store.spend("x", "another", 1, 60) and store.spend("y", "somebody", 1, 60)
     assert not store.spend("x", "nobody", 0, 60)
-    assert not others[1].is_left("x", "somebody", 5) and others[1].is_left("x", "somebody", 6)
+    assert not others[1].is_left("x", "somebody", 5, 60) and others[1].is_left("x", "somebody", 6, 60)
     later = time.time() + 61
     monkeypatch.setattr(counted.time, "time", lambda: later)
     store.sweep_quotas()
-    assert store.spend("x", "somebody", 5, 60) and store.is_left("x", "somebody", 2)
+    assert store.spend("x", "somebody", 5, 60) and store.is_left("x", "somebody", 2, 60)
     others[1].engine.dispose()
 
 

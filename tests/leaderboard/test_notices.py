@@ -16,6 +16,7 @@ from board_fixtures import CARD
 from leaderboard import notices
 from leaderboard.board import config as boards
 from leaderboard.board.config import Board, BoardSuite, Mail, Webhook
+from leaderboard.board.credentials import VARIABLES
 from leaderboard.card import Card
 from leaderboard.notices import Teller, Untold, address_of
 from leaderboard.store import outbox
@@ -70,7 +71,7 @@ def hook(receiver, **more) -> Webhook:
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
-    monkeypatch.setenv(notices.SECRETS["webhook"], KEY)
+    monkeypatch.setenv(VARIABLES["webhook"], KEY)
 
 
 def submit(store, name="m", n=0) -> str:
@@ -302,7 +303,7 @@ def test_a_plan_that_lacks_something_is_refused(tmp_path, plan, words):
 
 
 def test_a_webhook_without_a_secret_is_refused(store, receiver, monkeypatch, tmp_path):
-    monkeypatch.delenv(notices.SECRETS["webhook"])
+    monkeypatch.delenv(VARIABLES["webhook"])
     with pytest.raises(InputError, match="no secret"):
         Teller(board(webhook=hook(receiver)), store)
     with pytest.raises(InputError, match="cannot be read"):

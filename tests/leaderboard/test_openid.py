@@ -18,6 +18,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from leaderboard.board import config as boards
+from leaderboard.board.credentials import VARIABLES
 from leaderboard.store import identities
 from leaderboard.store.tables import Quota
 from leaderboard.web import oidc
@@ -92,7 +93,7 @@ def provider():
 
 @pytest.fixture
 def place(tmp_path, baseline_runs, provider, monkeypatch):
-    monkeypatch.setenv(oidc.SECRET, SECRET)
+    monkeypatch.setenv(VARIABLES["oidc"], SECRET)
     plan = {"issuer": provider.issuer, "client": "board", "accounts": True}
     found = Place(tmp_path, baseline_runs, address=HERE, openid=plan)
     yield found
@@ -367,7 +368,7 @@ def test_the_secret_is_in_one_place_only(tmp_path, monkeypatch):
         oidc.Provider(plan, HERE)
     (tmp_path / "none").write_text("x")
     assert oidc.Provider(plan, HERE)._secret == "x"
-    monkeypatch.setenv(oidc.SECRET, "y")
+    monkeypatch.setenv(VARIABLES["oidc"], "y")
     with pytest.raises(InputError, match="both"):
         oidc.Provider(plan, HERE)
     for issuer in ("http://id.example", "ftp://id.example", "id.example"):

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -25,6 +26,7 @@ from leaderboard.store.database import connect
 from leaderboard.store.queue import ATTEMPTS, DELAYS
 from leaderboard.store.tables import Submission, now
 from leaderboard.store.watch import SILENCE
+from leaderboard.web.app import build_app
 from tvad.common.errors import InputError
 from tvad.common.files import made
 
@@ -254,7 +256,16 @@ def test_a_beat_keeps_a_job_and_a_withdrawal_ends_it(sent, monkeypatch):
     assert status(place, name)["state"] == "withdrawn"
 
 
-def test_health_and_metrics_see_silence(sent):
+TOKEN = {"Authorization": "Bearer of the scraper"}
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Metrics are open to who has TOKEN."""
+    monkeypatch.setenv("LEADERBOARD_METRICS_TOKEN", "of the scraper")
+
+
+def test_health_and_metrics_see_silence(watched, sent):
     place, _ = sent
     found = place.client.get("/health")
     assert found.status_code == 200 and found.json()["queued"] == 1 and found.json()["scorers"] == 0
@@ -263,7 +274,7 @@ def test_health_and_metrics_see_silence(sent):
         session.execute(text("UPDATE scorers SET seen = :at"), {"at": now() - timedelta(seconds=2 * SILENCE)})
     found = place.client.get("/health")
     assert found.status_code == 503 and found.json()["silent_seconds"] > SILENCE
-    lines = place.client.get("/metrics").text.splitlines()
+    lines = place.client.get("/metrics", headers=TOKEN).text.splitlines()
     assert 'leaderboard_submissions{state="queued"} 1.0' in lines and "leaderboard_scorers 0.0" in lines
     place.store.beat("two")
     assert place.client.get("/health").status_code == 200
@@ -271,7 +282,7 @@ def test_health_and_metrics_see_silence(sent):
     place.store.finish(job, [], 12.3)
     place.client.get("/suites/scenes")
     place.client.get("/nobody/knows/this")
-    told = place.client.get("/metrics").text
+    told = place.client.get("/metrics", headers=TOKEN).text
     lines = told.splitlines()
     assert "leaderboard_scoring_seconds_total 20.0" in lines and "leaderboard_scored_total 1.0" in lines
     assert 'leaderboard_submissions{state="done"} 1.0' in lines and "leaderboard_scorers 1.0" in lines
@@ -280,14 +291,30 @@ def test_health_and_metrics_see_silence(sent):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_health_says_that_the_database_is_gone(place, monkeypatch):
+def test_health_says_that_the_database_is_gone(watched, place, monkeypatch):
     def gone():
         raise OperationalError("SELECT", {}, Exception("/var/lib/secret/place: unable to open database file"))
 
     monkeypatch.setattr(place.store, "watch", gone)
     found = place.client.get("/health")
     assert found.status_code == 503 and found.json() == {"well": False, "database": False}
-    assert "leaderboard_database_up 0.0" in place.client.get("/metrics").text
+    assert "leaderboard_database_up 0.0" in place.client.get("/metrics", headers=TOKEN).text
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_metrics_are_closed_but_to_who_has_their_token(place, monkeypatch):
+    assert place.client.get("/metrics").status_code == 404, "a board without a token has none"
+    assert place.client.get("/metrics", headers=place.bearer()).status_code == 404
+    monkeypatch.setenv("LEADERBOARD_METRICS_TOKEN", "of the scraper")
+    place.board.per_minute = 4
+    client = TestClient(build_app(place.board, place.store, place.pages))
+    forged = {"X-Forwarded-For": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
+    for headers in ({}, forged, place.bearer(), {"Authorization": "Bearer of the scraper\u00e9".encode()}):
+        answer = client.get("/metrics", headers=headers)
+        assert answer.status_code == 401 and "leaderboard_" not in answer.text
+    assert client.get("/metrics", headers=TOKEN).status_code == 429, "guesses are counted"
+    other = TestClient(client.app, client=("9.9.9.9", 1))
+    assert "leaderboard_scorers" in other.get("/metrics", headers=TOKEN).text
 
 
 def test_who_ends_is_started_again(tmp_path, monkeypatch, capfd):

@@ -11,6 +11,8 @@ from bench.tasks import PRIMARIES, TASKS
 from leaderboard.board.config import Board
 from leaderboard.scoring import evidence
 from leaderboard.store import Store
+from leaderboard.store.disclosure import PRIVATE
+from leaderboard.store.standings import UNANSWERED
 from leaderboard.store.tables import DONE, QUEUED, RUNNING, WITHDRAWN
 from leaderboard.web.pages.base import Opened, Rendering, turned
 from leaderboard.web.pages.links import Links
@@ -42,6 +44,8 @@ class ModelPages(Rendering):
             result["browse"] = (
                 not result["old"] and result["split"] == "public" and result["folder"] is not None
             ) and (self.board.scored(result["folder"]) / evidence.INDEX).is_file()
+            ranked = result["split"] == PRIVATE or PRIVATE not in self.splits(result["suite"])
+            result["unranked"] = "" if ranked or self.store.ranks(name_hash, result["suite"]) else UNANSWERED
             result["primaries"] = {
                 task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})
             }

@@ -10,7 +10,7 @@ from bench import blind as blinds
 from leaderboard.board.config import Board
 from leaderboard.store import Store, ranking
 from leaderboard.store.disclosure import PRIVATE
-from leaderboard.store.standings import Filter
+from leaderboard.store.standings import UNANSWERED, Filter
 from leaderboard.web.pages.base import SIZES, Opened, Rendering, turned
 from leaderboard.web.pages.filters import scores
 from leaderboard.web.pages.links import Links
@@ -49,6 +49,16 @@ def _asked(wanted: Filter) -> dict[str, str]:
         "no_baselines": "1" if wanted.no_baselines else "",
         "older": "1" if wanted.older else "",
     }
+
+
+def _unranked(row: dict[str, Any], sort: str) -> str:
+    """Why a row has no rank."""
+    metric = row["metrics"].get(sort)
+    if metric is None or metric["value"] is None:
+        return f"it has no {sort or 'figures'} to be shown"
+    if None in (metric["low"], metric["high"]):
+        return "its score has no interval"
+    return UNANSWERED
 
 
 class TablePages(Rendering):
@@ -202,7 +212,14 @@ class TablePages(Rendering):
             "version": version,
             "sort": sort,
             "total": total,
-            "models": [{"rank": rank or None, **rows[result]} for rank, result in part],
+            "models": [
+                {
+                    "rank": rank or None,
+                    "unranked": None if rank else _unranked(rows[result], sort),
+                    **rows[result],
+                }
+                for rank, result in part
+            ],
         }
 
     def changelog(self, table: str, at: Links | None = None) -> str:

@@ -1,6 +1,6 @@
 """/health and /metrics: for what watches the server. Neither tells anything of an answer or a label."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,6 +34,7 @@ def health(site: TheSite) -> JSONResponse:
 
 
 @router.get("/metrics")
-def metrics(site: TheSite) -> Response:
-    """What Prometheus reads."""
+def metrics(request: Request, site: TheSite) -> Response:
+    """What Prometheus reads, by the token that the board has for it (LEADERBOARD_METRICS_TOKEN)."""
+    site.access.may_watch(request)
     return Response(generate_latest(site.registry), media_type=CONTENT_TYPE_LATEST)

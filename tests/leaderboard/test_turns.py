@@ -1,0 +1,92 @@
+"""A phase turns once, whoever turns it at the same moment, and what answers it is scored on it."""
+
+import subprocess
+import sys
+
+from board_fixtures import Place
+from conftest import ROOT
+
+from leaderboard.intake import submission
+from leaderboard.store.standings import UNANSWERED
+
+RENDER = {"setting": "core", "clips": 4, "normal": 0.5, "max_crowd": 1}
+TURN = """
+import sys, time
+from pathlib import Path
+from leaderboard.store.opening import open_board
+from leaderboard.web.pages import Pages
+board, store = open_board(sys.argv[1])
+pages = Pages(board, store, board.open())
+Path(sys.argv[2]).touch()
+while not Path(sys.argv[3]).exists():
+    time.sleep(0.001)
+print(board.turn(store.waits))
+pages.adopt(board.open())
+"""
+
+
+def split(folder, runs, database=None, **settings) -> Place:
+    suite = str(runs / "suite.yaml")
+    hidden = {"config": suite, "split": "private", "table": "scenes", "render": RENDER}
+    return Place(folder, runs, database, suites={"scenes": {"config": suite}, "hidden": hidden}, **settings)
+
+
+def test_servers_that_turn_a_phase_at_once_turn_it_once(tmp_path, baseline_runs, database):
+    place = split(tmp_path, baseline_runs, database)
+    version = place.pages.versions["scenes", "private"]
+    go = tmp_path / "go"
+    words = [sys.executable, "-c", TURN, str(place.config)]
+    servers = [
+        subprocess.Popen(
+            [*words, str(tmp_path / f"ready{n}"), str(go)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for n in range(3)
+    ]
+    while not all((tmp_path / f"ready{n}").exists() or s.poll() for n, s in enumerate(servers)):
+        pass
+    place.board.book("hidden").close()
+    go.touch()
+    said = [server.communicate(timeout=60)[0].strip() for server in servers]
+    assert [server.returncode for server in servers] == [0, 0, 0]
+    assert sorted(said) == ["['hidden']", "[]", "[]"]
+    phases = place.board.book("hidden").phases()
+    assert [phase.number for phase in phases] == [1, 2] and phases[0].ended and not phases[1].ended
+    ends = [row for row in place.store.audit() if row["action"] == "phase ended"]
+    assert [row["detail"] for row in ends] == [version]
+    assert [v["ended"] is not None for v in place.store.versions("scenes", "private")] == [False, True]
+
+
+def test_what_is_checked_while_its_phase_ends_is_not_scored_on_the_next(tmp_path, baseline_runs, monkeypatch):
+    place = split(tmp_path, baseline_runs)
+    uploads = place.client.app.state.site.uploads
+    data, check = place.packed("random"), uploads.check
+
+    def slow(*given):
+        place.board.book("hidden").close()
+        assert place.board.turn(place.store.waits) == ["hidden"]
+        found = check(*given)
+        return submission.Verified(found.hash, found.card, ["scenes", "hidden"], [], 0)
+
+    monkeypatch.setattr(uploads, "check", slow)
+    answer = place.send(data)
+    assert answer.status_code == 422 and "has ended while it was checked" in answer.json()["detail"]
+    assert not place.store.queue() and not list((place.folder / "board").glob("submissions/*"))
+    monkeypatch.setattr(uploads, "check", check)
+    assert place.send(data).status_code == 202
+    place.store.engine.dispose()
+
+
+def test_a_perfect_public_only_submission_says_why_it_has_no_place(tmp_path, baseline_runs):
+    place = split(tmp_path, baseline_runs)
+    best = place.scored("oracle", name="best")
+    [row] = place.client.get("/api/tables/scenes").json()["models"]
+    assert row["rank"] is None and row["unranked"] == UNANSWERED
+    assert f"No rank in the table: {UNANSWERED}." in place.client.get(f"/models/{best}").text
+    place.store.engine.dispose()
+    (tmp_path / "open").mkdir()
+    plain = Place(tmp_path / "open", baseline_runs)
+    best = plain.scored("oracle", name="best")
+    [row] = plain.client.get("/api/tables/scenes").json()["models"]
+    assert (row["rank"], row["unranked"]) == (1, None)
+    assert "No rank in the table" not in plain.client.get(f"/models/{best}").text
+    plain.store.engine.dispose()
