@@ -19,6 +19,7 @@ COMMANDS: cli.Commands = {
     "admin": commands.admin,
     "backup": operation.backup,
     "restore": operation.restore,
+    "move": operation.move,
     "list": commands.names,
 }
 

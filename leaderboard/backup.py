@@ -24,7 +24,7 @@ from typing import Any
 
 from sqlalchemy import Connection, make_url, select
 
-from leaderboard.board.config import Board
+from leaderboard.board.config import DATABASE, Board
 from leaderboard.intake.archive import NAME, PIECE
 from leaderboard.store import Store, dump
 from leaderboard.store.database import connect
@@ -46,11 +46,13 @@ def _entries(board: Board) -> Iterator[tuple[Path, str]]:
     """(file, its name below the folder) of what a board keeps: not what has not fully arrived, nor what is
     being scored, nor hidden files (locks), nor the database's own."""
     url = make_url(board.url)
-    database = Path(url.database or "").name if url.drivername.startswith("sqlite") else None
+    # One of before the rows were moved to another database lies there still, perhaps.
+    databases = {DATABASE, Path(url.database or "").name if url.drivername.startswith("sqlite") else DATABASE}
+    own = {f"{name}{end}" for name in databases for end in ("", "-wal", "-shm")}
     for top in sorted(Path(board.folder).iterdir()):
         if top.name.startswith((".", "tmp")) or top.name in ("incoming", "lost+found"):
             continue
-        if database and top.name in (database, f"{database}-wal", f"{database}-shm"):
+        if top.name in own:
             continue
         if top.is_file():
             yield top, top.name

@@ -1,4 +1,5 @@
-"""The commands of `leaderboard` for who runs a board: a copy of it, and a board out of a copy."""
+"""The commands of `leaderboard` for who runs a board: a copy of it, a board out of a copy, another
+database."""
 
 import sys
 from pathlib import Path
@@ -46,4 +47,25 @@ def restore(file: str, /, config: str) -> int:
     board = boards.read(config)
     manifest = backups.restore(Path(file), board)
     print(f"{board.folder}: {len(manifest['files'])} files, as of {manifest['made']}")
+    return 0
+
+
+def move(config: str, to: str) -> int:
+    """Move a board's rows to another, empty database, SQLite or PostgreSQL; its folder stays. The old tables
+    are then called moved_…, so that a server which still runs on them can take nothing more.
+
+    Args:
+        config: YAML file of the board as it is.
+        to: YAML file of the board as it will be: the same, with another `database`.
+
+    Example:
+        leaderboard move --config sqlite.yaml --to postgresql.yaml
+    """
+    from leaderboard import moving
+    from leaderboard.board import config as boards
+
+    source, target = boards.read(config), boards.read(to)
+    for table, count in moving.move(source, target).items():
+        print(f"{table:16s} {count:9d} rows")
+    print(f"moved; start server and scorers with {to}")
     return 0

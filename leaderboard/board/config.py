@@ -22,6 +22,7 @@ from tvad.common.files import is_hash, made
 from tvad.data.sample import Sample
 
 SPLITS = ("public", "private")
+DATABASE = "leaderboard.sqlite"  # in the folder, where no other is named
 ADDRESS = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -110,7 +111,7 @@ class Mail:
 @dataclass
 class OpenID:
     """A provider of identities (OpenID Connect) by which accounts may sign in. The client's secret is in
-    LEADERBOARD_OIDC_SECRET or in a file, never here."""
+    LEADERBOARD_OIDC_SECRET or in a file (`leaderboard.board.credentials`), never here."""
 
     issuer: str = ""
     """Its address, exactly as it calls itself; empty: none."""
@@ -171,7 +172,7 @@ class Board:
     @property
     def url(self) -> str:
         """The database's address."""
-        return self.database or f"sqlite:///{Path(self.folder).resolve() / 'leaderboard.sqlite'}"
+        return self.database or f"sqlite:///{Path(self.folder).resolve() / DATABASE}"
 
     @property
     def tables(self) -> list[str]:

@@ -15,6 +15,7 @@ import yaml
 from conftest import ROOT, free_port, until_up
 
 from leaderboard.board import config as boards
+from leaderboard.board.credentials import VARIABLES
 
 DEPLOY = ROOT / "deploy/leaderboard"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -103,11 +104,59 @@ def test_the_compose_file_lets_in_through_the_proxy_only():
     assert networks["back"]["internal"] and set(services["scorer"]["networks"]) == {"back"}
     assert set(services["database"]["networks"]) == {"back"}
     proxy = services["proxy"]["networks"]["front"]["ipv4_address"]
-    assert services["server"]["environment"]["FORWARDED_ALLOW_IPS"] == proxy
+    assert boards.read(str(DEPLOY / "board.yaml")).proxies == [proxy], "else all visitors are one address"
     port = services["server"]["command"][services["server"]["command"].index("--port") + 1]
     assert f"reverse_proxy server:{port}" in (DEPLOY / "Caddyfile").read_text()
+    assert "respond /metrics 404" in (DEPLOY / "Caddyfile").read_text()
     for text in (DEPLOY / "compose.yaml").read_text().split("${")[1:]:
         assert text.split(":?")[0] in (DEPLOY / "example.env").read_text()
+
+
+def test_secrets_are_files_of_the_server_alone_and_in_no_image():
+    names = {f"leaderboard.{what}" for what in VARIABLES}
+    server = COMPOSE["services"]["server"]
+    assert set(server["secrets"]) == set(COMPOSE["secrets"]) == names
+    assert server["environment"]["CREDENTIALS_DIRECTORY"] == "/run/secrets"
+    assert [name for name, s in COMPOSE["services"].items() if "secrets" in s] == ["server"]
+    assert {s["file"] for s in COMPOSE["secrets"].values()} == {f"./secrets/{name}" for name in names}
+    for service in COMPOSE["services"].values():  # none in the open, by a value or its default
+        given = {k: str(v) for k, v in service.get("environment", {}).items() if k in VARIABLES.values()}
+        assert not given
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"/deploy/leaderboard/secrets/", "/deploy/leaderboard/.env"} <= set(ignored)
+    assert "deploy/leaderboard/secrets" in (ROOT / ".dockerignore").read_text().splitlines()
+    copied = [line for line in (DEPLOY / "Containerfile").read_text().splitlines() if "COPY" in line]
+    assert not [line for line in copied if "deploy" in line or " . " in line]
+    for unit in UNITS:
+        text = unit.read_text()
+        loaded = set(re.findall(r"^LoadCredential=([\w.]+):([\w.]+)$", text, re.M))
+        assert loaded == ({(name, name) for name in names} if unit.stem == "leaderboard" else set()), unit
+        assert not re.search(
+            r"^(Environment|SetCredential)=.*(SECRET|PASSWORD|TOKEN|leaderboard\.)", text, re.M
+        )
+
+
+def test_the_server_of_the_compose_file_reads_its_secrets_from_files(config, tmp_path):
+    """Its command is run with its environment: the token of /metrics lies in a file, the others are empty."""
+    server, folder = OWN["server"], tmp_path / "secrets"
+    folder.mkdir()
+    for name in server["secrets"]:
+        (folder / name).write_text("for prometheus\n" if name == "leaderboard.metrics" else "")
+    port, log, words = free_port(), tmp_path / "log", here(server["command"], config)
+    words[words.index("--port") + 1] = str(port)
+    environment = os.environ | {"CREDENTIALS_DIRECTORY": str(folder)}
+    with log.open("w") as out:
+        process = subprocess.Popen(words, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=environment)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until_up(process, url, log)
+        assert httpx.get(f"{url}/metrics").status_code == 401
+        told = httpx.get(f"{url}/metrics", headers={"Authorization": "Bearer for prometheus"})
+        assert told.status_code == 200 and "leaderboard_scorers" in told.text
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert "for prometheus" not in log.read_text()
 
 
 def test_the_compose_file_is_read_by_docker(tmp_path):

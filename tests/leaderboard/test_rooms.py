@@ -17,6 +17,7 @@ ROOMS = [
     "client",
     "build",
     "backup",
+    "moving",
     "notices",
     "commands",
     "operation",
