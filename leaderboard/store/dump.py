@@ -61,7 +61,7 @@ def tables() -> list[Table]:
 def lines(connection: Connection, table: Table) -> Iterator[str]:
     """The rows of a table, {column: value} each: times in ISO 8601, bytes in base64."""
     query = select(table).order_by(*table.primary_key.columns)
-    for row in connection.execution_options(yield_per=ROWS).execute(query).mappings():
+    for row in connection.execute(query, execution_options={"yield_per": ROWS}).mappings():
         yield json_text({name: _plain(value) for name, value in row.items()}, table.name) + "\n"
 
 
