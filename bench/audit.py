@@ -7,7 +7,7 @@ row counts. A zero is only said where one has looked: what could not be looked a
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def _key(name: str) -> str:
     return "normal" if is_normal(name) else key_of(name)
 
 
-def contradictions(samples: list[Sample]) -> list[str]:
+def contradictions(samples: Sequence[Sample]) -> list[str]:
     """Rows whose rationale names other classes of this data set and not their own, or says normal where the
     row is anomalous."""
     table = rows_of(class_table(samples, "tvad", {}))
@@ -102,7 +102,7 @@ def contradictions(samples: list[Sample]) -> list[str]:
 
 
 def _windows(
-    add: Callable[[Finding], None], samples: list[Sample], known: list[Sample], files: bool, seed: int
+    add: Callable[[Finding], None], samples: Sequence[Sample], known: Sequence[Sample], files: bool, seed: int
 ) -> None:
     """What of the train split's source videos is asked about here, and what copying it would score."""
     seen: tuple[dict, dict] = ({}, {})

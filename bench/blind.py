@@ -2,7 +2,7 @@
 such a baseline learns on."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -28,14 +28,14 @@ TASKS = tuple(name for name, task in tasks.TASKS.items() if "accuracy" in task.B
 Row = tuple[Sample, Question]
 
 
-def read(source: str) -> tuple[list[Sample], list[Problem]]:
+def read(source: str) -> tuple[Sequence[Sample], list[Problem]]:
     """Samples of a data set folder or of a VAU-Bench CSV, and what was left out."""
     if is_table(source):
         return read_csv(source)
     return readable(source)
 
 
-def multiple_choice(samples: list[Sample]) -> list[tuple[Sample, Question]]:
+def multiple_choice(samples: Sequence[Sample]) -> list[tuple[Sample, Question]]:
     """Multiple-choice questions, of a repeated one the first."""
     seen: set[tuple] = set()
     found = []

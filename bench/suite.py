@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,6 +28,7 @@ from tvad.data.digest import masks_hash, spelt
 from tvad.data.faults import names_others
 from tvad.data.questions import TOPICS
 from tvad.data.sample import DIALOGUE_TURN, Question, Sample
+from tvad.data.shards import chosen, ids_of
 from tvad.data.vau_bench import is_table, read_csv
 from tvad.data.video import MAX_FRAMES, RATE, Budget, check_sampling
 from tvad.prompts import STYLES, VAU_R1_CLASSES
@@ -150,7 +151,7 @@ class Suite:
         if self.prompt not in STYLES:
             raise InputError(f"prompt: unknown style {self.prompt!r}; known: {', '.join(STYLES)}")
 
-    def digest(self, samples: list[Sample]) -> str:
+    def digest(self, samples: Sequence[Sample]) -> str:
         """Hash of what is asked and of the references, masks among them; where the data lies, how answers are
         decoded and which of the tasks are run does not matter: runs are compared item by item."""
         kept = ("name", "topics", "rate", "max_frames", "max_videos")
@@ -246,7 +247,7 @@ def _dialogue(sample: Sample, task: str, told: Turns) -> list[Item]:
     return items
 
 
-def tasks_of(suite: Suite, samples: list[Sample]) -> list[str]:
+def tasks_of(suite: Suite, samples: Sequence[Sample]) -> list[str]:
     """The tasks that are asked: the suite's, else those that the samples hold a reference for, but for those
     that ask their questions once more (AGAIN)."""
     if suite.tasks:
@@ -257,7 +258,7 @@ def tasks_of(suite: Suite, samples: list[Sample]) -> list[str]:
     return [task for task in NAMES if task in found or (task == HEATMAP and lit)]
 
 
-def settled(suite: Suite, samples: list[Sample]) -> Suite:
+def settled(suite: Suite, samples: Sequence[Sample]) -> Suite:
     """The suite with its tasks named. Raises InputError where it names none and the samples answer none."""
     tasks = tasks_of(suite, samples)
     if not tasks:
@@ -265,19 +266,18 @@ def settled(suite: Suite, samples: list[Sample]) -> Suite:
     return replace(suite, tasks=tasks)
 
 
-def drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+def drawn(samples: Sequence[Sample], limit: int | None, seed: int) -> Sequence[Sample]:
     """At most `limit` of the samples, drawn by their names, in their order."""
     if limit is None:
         return samples
-    named = {
-        sample.id: hashlib.sha256(f"{seed} {sample.id}".encode(errors="backslashreplace"))
-        for sample in samples
-    }
-    chosen = set(sorted(named, key=lambda name: named[name].digest())[:limit])
-    return [sample for sample in samples if sample.id in chosen]
+    marks = [
+        hashlib.sha256(f"{seed} {name}".encode(errors="backslashreplace")).digest()
+        for name in ids_of(samples)
+    ]
+    return chosen(samples, sorted(sorted(range(len(marks)), key=marks.__getitem__)[:limit]))
 
 
-def _samples(suite: Suite) -> list[Sample]:
+def _samples(suite: Suite) -> Sequence[Sample]:
     """Of a data set's folder; of a VAU-Bench CSV, whose answers can be scored without its videos."""
     if not is_table(suite.data):
         return load_checked(suite.data, drop=suite.drop_bad_rows)
@@ -295,7 +295,8 @@ Loaded = tuple[list[Sample], list[Item]]
 def load(suite: Suite) -> Loaded:
     """The suite's samples and its question items, in a fixed order."""
     every = _samples(suite)
-    samples = drawn(every[: suite.max_videos], suite.limit, suite.seed)
+    # What is asked is held; of a large data set that `limit` draws from, the rest is not.
+    samples = list(drawn(every[: suite.max_videos], suite.limit, suite.seed))
     places(samples, suite.slices or ())  # a kind that nothing says is refused before a model is loaded
     suite = settled(suite, samples)
     items = [item for sample in samples for item in _items(sample, suite, suite.tasks or [])]
@@ -338,7 +339,7 @@ def check_pixels(suite: Suite, name: str, pixels: Budget) -> None:
         raise InputError(f"{suite.name}: asks for {asked.stated}, {name} was opened with {pixels.stated}")
 
 
-def class_names(samples: list[Sample]) -> list[str]:
+def class_names(samples: Sequence[Sample]) -> list[str]:
     """Classes that the samples and their questions name, in order; an answer of several is their parts."""
     names = dict.fromkeys(n for s in samples for n in (*s.categories, *(s.span_categories or ())))
     answers = [q.answer for s in samples for q in s.questions if q.kind == "classification"]
@@ -350,18 +351,20 @@ def class_names(samples: list[Sample]) -> list[str]:
     return list(names)
 
 
-def class_table(samples: list[Sample], prompt: str, further: dict[str, list[str]]) -> dict[str, list[str]]:
+def class_table(
+    samples: Sequence[Sample], prompt: str, further: dict[str, list[str]]
+) -> dict[str, list[str]]:
     """The classes of a data set and of the style in which it is asked, with `further` names of them."""
     return table_of([*class_names(samples), *(() if prompt == "tvad" else VAU_R1_CLASSES)], further)
 
 
-def reader_of(suite: Suite, samples: list[Sample]) -> Callable[[Sample], Reading]:
+def reader_of(suite: Suite, samples: Sequence[Sample]) -> Callable[[Sample], Reading]:
     """How the answers about a sample are read: `resolved` of the suite's `reading`."""
     return resolved(suite.reading, samples, suite.prompt, tasks_of(suite, samples))
 
 
 def resolved(
-    told: Reading, samples: list[Sample], prompt: str, tasks: Collection[str]
+    told: Reading, samples: Sequence[Sample], prompt: str, tasks: Collection[str]
 ) -> Callable[[Sample], Reading]:
     """What a suite or a reinforcement run says of reading, by sample: with the data's classes, and with the
     video's own size where boxes are in pixels of no other picture. Raises InputError where that is not
@@ -387,7 +390,7 @@ def _bound(question: Question) -> bool:
     return any(names_others(option) for option in question.options or ())
 
 
-def left_out(suite: Suite, samples: list[Sample]) -> dict[str, str]:
+def left_out(suite: Suite, samples: Sequence[Sample]) -> dict[str, str]:
     """{task: which questions of it are not asked, and why}."""
     if CIRCULAR not in (suite.tasks or ()):
         return {}

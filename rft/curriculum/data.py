@@ -119,7 +119,7 @@ class DrawnSamples(Dataset):
     """Samples for training, each drawn by its epoch and its number in the data: neither the workers of a
     loader nor the processes that share a step, nor where a run was resumed, change what is seen of it."""
 
-    def __init__(self, samples: list[Sample]):
+    def __init__(self, samples: Sequence[Sample]):
         self.samples = samples
         # Shared memory: workers that stay from one epoch to the next hold a copy of all else.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()

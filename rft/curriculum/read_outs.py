@@ -6,6 +6,8 @@ the text loss alone not in hours. The heads are dropped after the stage (ours: t
 trained backbone). They know the classes and objects of generated scenes alone.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -24,7 +26,7 @@ OBJECTS = ("person", "car", "bicycle", "bag", "thrown", "smoke", "fire")  # kind
 MOTION_UNITS = 14.0  # of the picture's side: a walker's way between two frames is then of the size of 1
 
 
-def check_readable(samples: list[Sample], objects: bool) -> None:
+def check_readable(samples: Sequence[Sample], objects: bool) -> None:
     """Read-outs know the scenes' anomaly classes and, with `objects`, their kinds of objects. Raises
     InputError that names a sample with others."""
     for sample in samples:

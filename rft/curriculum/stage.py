@@ -1,6 +1,8 @@
 """Carries out one supervised stage: what trains is put in, trained, merged and checked, and a self-contained
 checkpoint is left with a report."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from tvad.common.errors import InputError
 from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.data.shards import chosen
 from tvad.data.truth import pixels_known
 from tvad.data.video import Budget
 from tvad.model.modeling import in_type
@@ -57,13 +60,13 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     collator, eval_collator = ClipCollator(*shown, data.crop, data.mirror, seed), ClipCollator(*shown)
     validation = load_checked(data.validation, drop=data.drop_bad_rows) if data.validation else []
     if collator.wants_masks:
-        for sample in (*train, *validation):
+        for sample in itertools.chain(train, validation):
             if not pixels_known(sample):
                 raise InputError(f"stage {stage.name}: {sample.id}: {NO_MASK}")
     if stage.losses.text:
         train = _with_words(train, collator, stage.name, log)
         validation = validation and _with_words(validation, collator, stage.name, log)
-    validation = shown_of(validation, data.validation_clips, seed)
+    validation = list(shown_of(validation, data.validation_clips, seed))
     if stage.selection.select in HEATMAP_METRICS and not any(sample.anomalous for sample in validation):
         raise InputError(
             f"stage {stage.name}: selection.select is {stage.selection.select}, which the validation data do"
@@ -84,24 +87,27 @@ def by_label(samples: list[Sample]) -> dict[str, list[Sample]]:
     return found
 
 
-def shown_of(samples: list[Sample], count: int, seed: int) -> list[Sample]:
+def shown_of(samples: Sequence[Sample], count: int, seed: int) -> Sequence[Sample]:
     """At most `count` of the samples, in their order: of every label its share (one at least, where there is
     room), drawn by the seed. Data often lies ordered by label, and its beginning alone would have one."""
     if len(samples) <= count:
         return samples
-    groups = sorted(by_label(samples).values(), key=len)
-    rng, chosen, left = np.random.default_rng(seed), set[str](), count
+    labels: dict[bool | None, list[int]] = {}
+    for place, sample in enumerate(samples):
+        labels.setdefault(sample.anomalous, []).append(place)
+    groups = sorted(labels.values(), key=len)
+    rng, drawn, left = np.random.default_rng(seed), list[int](), count
     for n, group in enumerate(groups):  # the rarest first, so that what rounding gives it is there
         rest = sum(map(len, groups[n:]))
         take = min(left, max(1, round(left * len(group) / rest)))
-        chosen |= {group[i].id for i in rng.choice(len(group), take, replace=False)}
+        drawn += [group[i] for i in rng.choice(len(group), take, replace=False)]
         left -= take
-    return [sample for sample in samples if sample.id in chosen]
+    return chosen(samples, sorted(drawn))
 
 
-def _with_words(samples: list[Sample], collator: ClipCollator, stage: str, log) -> list[Sample]:
+def _with_words(samples: Sequence[Sample], collator: ClipCollator, stage: str, log) -> Sequence[Sample]:
     """The samples that this stage has something to say about."""
-    kept = [sample for sample in samples if collator.conversations(sample)]
+    kept = chosen(samples, [n for n, sample in enumerate(samples) if collator.conversations(sample)])
     if len(kept) < len(samples):
         log(
             f"stage {stage}: {len(samples) - len(kept)} of {len(samples)} clips have no text for it and are"

@@ -4,6 +4,7 @@ in its model's folder), with these settings or with others."""
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Plan:
     made: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _loaded(path: str | None, stage: Stage) -> list[Sample] | None:
+def _loaded(path: str | None, stage: Stage) -> Sequence[Sample] | None:
     return load_checked(path, drop=stage.data.drop_bad_rows) if path and path != SYMBOLS else None
 
 

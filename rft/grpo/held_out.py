@@ -3,7 +3,7 @@ that leaves training as it was."""
 
 import copy
 import filecmp
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,20 @@ class Watches:
 def refuse_trained(rows: list[dict[str, Any]], others: Iterable[Sample], samples: Iterable[Sample]) -> None:
     """Raise InputError where a video of the held-out `rows`, which are of `others`, is one of `samples`: the
     same place, or the same bytes at another, as in a copy of the data."""
-    asked = {row["video"] for row in rows}
-    if both := asked & {sample.clip() for sample in samples}:
+    if not (asked := {row["video"] for row in rows}):
+        return
+    if both := {clip for sample in samples if (clip := sample.clip()) in asked}:
         raise InputError(f"held_out: {len(both)} of its videos are in the training data, e.g. {min(both)}")
-    trained: dict[tuple[int, ...], list[list[Path]]] = {}
-    for sample in samples:
-        trained.setdefault(_sizes(files := sample.files()), []).append(files)
-    copies = {}
+    held: dict[tuple[int, ...], list[Sample]] = {}
     for sample in others:
-        sizes = _sizes(sample.files())
-        if sample.clip() in asked and any(sizes):
-            for files in trained.get(sizes, []):
-                if all(filecmp.cmp(*pair, shallow=False) for pair in zip(sample.files(), files, strict=True)):
-                    copies[sample.clip()] = files[0]
+        if sample.clip() in asked and any(sizes := _sizes(sample.files())):
+            held.setdefault(sizes, []).append(sample)
+    copies = {}
+    for trained in samples:
+        files = trained.files()
+        for sample in held.get(_sizes(files), []):
+            if all(filecmp.cmp(*pair, shallow=False) for pair in zip(sample.files(), files, strict=True)):
+                copies[sample.clip()] = files[0]
     if copies:
         first = min(copies)
         raise InputError(
@@ -60,7 +61,7 @@ def _sizes(files: list[Path]) -> tuple[int, ...]:
 
 def held_out_of(
     run: GrpoRun, tasks: dict[str, mixture.Task], arguments
-) -> tuple[list[dict[str, Any]], list[Sample]]:
+) -> tuple[list[dict[str, Any]], Sequence[Sample]]:
     """The rows on which the rewards are watched, whole batches, and the samples that they are of; none where
     nothing is held out. Raises InputError where there is not one batch."""
     plan = run.held_out

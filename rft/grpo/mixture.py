@@ -3,7 +3,7 @@ own rewards where it has any."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -60,18 +60,23 @@ def _turns(sample: Sample) -> list[tuple[Question, tuple[tuple[str, str], ...]]]
     return [(Question(DIALOGUE_TURN, text, reply), turns[:n]) for n, (text, reply) in enumerate(turns)]
 
 
-def pool_of(
-    samples: list[Sample], task: str, topics: list[str] | None = None
-) -> list[tuple[Sample, Question, tuple[tuple[str, str], ...]]]:
-    """Every (sample, question, earlier turns) of a task."""
+def _asked(
+    sample: Sample, task: str, topics: list[str] | None
+) -> list[tuple[Question, tuple[tuple[str, str], ...]]]:
+    """The questions of a task about a sample, with their earlier turns."""
     if task == DIALOGUE_TURN:
-        return [(s, q, history) for s in samples for q, history in _turns(s)]
+        return _turns(sample)
     return [
-        (s, q, ())
-        for s in samples
-        for q in s.questions
+        (q, ())
+        for q in sample.questions
         if q.kind == task and (topics is None or q.kind != "mcq" or q.topic in topics)
     ]
+
+
+def pool_of(samples: Sequence[Sample], task: str, topics: list[str] | None = None) -> list[tuple[int, int]]:
+    """Every question of a task: its sample's place, and its own among those that `_asked` gives. Numbers, so
+    that of a large data set only what is drawn is held."""
+    return [(n, k) for n, s in enumerate(samples) for k in range(len(_asked(s, task, topics)))]
 
 
 def row_of(
@@ -121,7 +126,7 @@ def counts(tasks: dict[str, Task], count: int) -> dict[str, int]:
 
 
 def draw(
-    samples: list[Sample],
+    samples: Sequence[Sample],
     tasks: dict[str, Task],
     count: int,
     seed: int,
@@ -147,19 +152,25 @@ def draw(
                 :wanted
             ]
         else:
-            chances = np.array([weights.get((s.id, q.text), 1.0) for s, q, _ in pool])
+            chances = np.array(
+                [weights.get((s.id, q.text), 1.0) for s in samples for q, _ in _asked(s, name, topics)]
+            )
             if not chances.sum() > 0:
                 raise InputError(
                     f"tasks: no question of kind {name!r} is neither always nor never answered by the start;"
                     " nothing to learn from"
                 )
             order = rng.choice(len(pool), wanted, p=chances / chances.sum())
-        chosen += [pool[i] for i in order]
-    return [chosen[i] for i in rng.permutation(len(chosen))]
+        chosen += [(name, *pool[i]) for i in order]
+    held = {n: samples[n] for n in sorted({n for _, n, _ in chosen})}
+    return [
+        (held[n], *_asked(held[n], name, topics)[k])
+        for name, n, k in (chosen[i] for i in rng.permutation(len(chosen)))
+    ]
 
 
 def rows(
-    samples: list[Sample],
+    samples: Sequence[Sample],
     tasks: dict[str, Task],
     count: int,
     seed: int,

@@ -4,6 +4,7 @@ to (data, start, versions), and which of them changed at which step."""
 import dataclasses
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def engine_name(run: GrpoRun) -> str:
     return ALIASES.get(kind, kind)
 
 
-def made_of(run: GrpoRun, samples: list[Sample], processes: int) -> dict[str, Any]:
+def made_of(run: GrpoRun, samples: Sequence[Sample], processes: int) -> dict[str, Any]:
     """What settings name without saying what it is."""
     return {
         "data": data_hash(samples),

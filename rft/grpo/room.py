@@ -2,6 +2,7 @@
 and a row that is too long is refused by name."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bench.suite import Item, Suite
 from rft.grpo.config import GrpoRun
 from tvad.common.errors import InputError
 from tvad.data.sample import Sample
+from tvad.data.shards import ids_of
 from tvad.model.budget import keep_clips
 from tvad.model.room import Longest, context_of, longest, shown
 
@@ -28,16 +30,17 @@ def room_for(
     run: GrpoRun,
     processor: Any,
     rows: list[dict[str, Any]],
-    samples: list[Sample],
+    samples: Sequence[Sample],
     completion_tokens: int,
     suite: tuple[Suite, list[Item]] | None = None,
 ) -> int:
     """Tokens of the longest prompt, the items of a `suite` that the run is evaluated on among them. Raises
     InputError for one that takes more than `prompt_tokens`, or that with its completion takes more than the
     model has positions for."""
-    known = {sample.id: sample for sample in samples}
+    names = {row["sample_id"] for row in rows}
+    places = [n for n, name in enumerate(ids_of(samples)) if name in names]
     clips = {
-        name: shown(known[name], run.rate, run.max_frames) for name in {row["sample_id"] for row in rows}
+        sample.id: shown(sample, run.rate, run.max_frames) for sample in map(samples.__getitem__, places)
     }
     prompts = {
         json.dumps(row["prompt"], allow_nan=False): (

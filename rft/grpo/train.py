@@ -4,6 +4,7 @@ leaves."""
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ from tvad.model.packing import check_attention
 
 
 def prompts_of(
-    run: GrpoRun, samples: list[Sample], tasks: dict[str, mixture.Task], arguments
+    run: GrpoRun, samples: Sequence[Sample], tasks: dict[str, mixture.Task], arguments
 ) -> list[dict[str, Any]]:
     """The rows that a run asks: as many as its steps need, else every question once. Raises InputError where
     they do not fill a step or a task earns nothing."""
@@ -192,7 +193,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
 
 
 def _standing(
-    run: GrpoRun, arguments, samples: list[Sample], prompts: int, resume_with: resume.With
+    run: GrpoRun, arguments, samples: Sequence[Sample], prompts: int, resume_with: resume.With
 ) -> record.Standing:
     """Where the run over so many prompts stands; what will not be able to go on is said on stderr."""
     if arguments.save_only_model or arguments.save_strategy == "no":

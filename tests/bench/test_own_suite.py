@@ -14,8 +14,7 @@ from bench.score import score
 from leaderboard.board.private import labelled
 from tvad.common.cli import guard
 from tvad.common.errors import InputError
-from tvad.data import load
-from tvad.data.sample import save
+from tvad.data import load, save
 
 
 def own(data, *more):

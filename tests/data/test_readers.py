@@ -12,11 +12,11 @@ from conftest import shared
 
 from tvad.__main__ import main
 from tvad.common.errors import InputError
-from tvad.data import check, load, masks, shanghaitech, ubnormal, video
+from tvad.data import check, load, masks, save, shanghaitech, ubnormal, video
 from tvad.data.build import grounding_questions, spans_of
 from tvad.data.narrate import narratives
 from tvad.data.reclip import LEAST, MOST, reclip, windows
-from tvad.data.sample import Sample, Track, Video, save
+from tvad.data.sample import Sample, Track, Video
 
 HEIGHT, WIDTH = 48, 64
 

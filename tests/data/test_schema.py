@@ -11,7 +11,8 @@ from conftest import ROOT
 from bench import suite
 from bench.tasks import NAMES, TASKS
 from tvad.answer import Box
-from tvad.data.sample import Question, Sample, Track, Video, from_json, save, to_json
+from tvad.data import save
+from tvad.data.sample import Question, Sample, Track, Video, from_json, to_json
 
 PAGE = (ROOT / "docs/schema.md").read_text()
 TITLES = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S))

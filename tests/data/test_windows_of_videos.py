@@ -8,10 +8,10 @@ from conftest import shared
 
 from tvad.__main__ import main
 from tvad.common.errors import InputError
-from tvad.data import check, load, masks, truth, video, windows
+from tvad.data import check, load, masks, save, truth, video, windows
 from tvad.data.readers import ucsd
 from tvad.data.reclip import parted, videos_of
-from tvad.data.sample import Sample, Track, Video, save
+from tvad.data.sample import Sample, Track, Video
 from tvad.data.video import Clock
 
 SIZE = (48, 64)

@@ -3,27 +3,19 @@ name."""
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
-from tvad.common.files import made, parse_json, write_whole
+from tvad.common.files import made, parse_json
 from tvad.data.check import Problem
+from tvad.data.folder import load, write_lines
 from tvad.data.questions import ASKED
-from tvad.data.sample import (
-    DATASET,
-    SAMPLES,
-    Question,
-    Sample,
-    Track,
-    from_json,
-    to_json,
-    to_line,
-    write_header,
-)
+from tvad.data.sample import DATASET, Question, Sample, Track, to_json, to_line
+from tvad.data.shards import taken
 from tvad.data.video import Clock
 
 PARTS = ("videos", "masks")
@@ -31,41 +23,36 @@ PARTS = ("videos", "masks")
 
 def build(
     out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Path], list[Sample]], what: str
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """Make the samples of every name with `make(name, folder)`, which writes below `folder` and raises
     InputError for a bad one.
 
-    Names that an earlier, killed run finished are kept; `samples.jsonl` appears when all are done. Raises
+    Names that an earlier, killed run finished are kept; the rows appear when all are done. Raises
     InputError where it is there already.
     """
     out = Path(out)
-    final, partial = out / SAMPLES, out / "samples.partial.jsonl"
-    if final.exists():
+    partial = out / "samples.partial.jsonl"
+    if (final := taken(out)) is not None:
         raise InputError(f"{final}: exists; choose another --out or delete the folder")
     for part in PARTS:
         made(out / part)
-    done: dict[str, list[dict]] = {}
-    if partial.exists():
-        for line in partial.read_text(encoding="utf-8").splitlines(True):
-            if line.endswith("\n"):  # the line that a kill cut is made again
-                row = parse_json(line)
-                done[row["name"]] = [DATASET.migrate(s, row.get("version", 1)) for s in row["samples"]]
-        partial.write_text("".join(_logged(n, s) for n, s in done.items()), encoding="utf-8")
-    problems, rows = [], []
-    with partial.open("a", encoding="utf-8") as log:
+    done = _standing(partial)
+    problems, order = [], []
+    with partial.open("ab") as log:
         for name in tqdm(list(names), unit="video", desc=what, disable=None):
             if name not in done:
                 # A name is logged when its files are written: what the log holds is whole, the rest is made
                 # again.
                 try:
-                    done[name] = [_checked(sample) for sample in make(name, out)]
+                    line = _logged(name, [_checked(sample) for sample in make(name, out)])
                 except InputError as error:
                     problems.append(Problem(name, str(error)))
                     continue
-                log.write(_logged(name, done[name]))
+                done[name] = log.tell()
+                log.write(line)
                 log.flush()
-            rows += done[name]
-    if not rows:
+            order.append(done[name])
+    if not any(_rows_at(partial, order)):
         partial.unlink()
         for part in PARTS:
             if not any((out / part).iterdir()):
@@ -73,10 +60,34 @@ def build(
         raise InputError(
             f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
         )
-    write_header(out)
-    write_whole(final, "".join(to_line(row, ascii_only=True) for row in rows))
+    write_lines((to_line(row, ascii_only=True) for row in _rows_at(partial, order)), out)
     partial.unlink()
-    return [from_json(row, str(out), row["id"]) for row in rows], problems
+    return load(out), problems
+
+
+def _standing(partial: Path) -> dict[str, int]:
+    """Names that a killed run has logged, and where: rows stay in the file, of a large data set they are
+    gigabytes. The line that a kill cut goes, it is made again."""
+    done: dict[str, int] = {}
+    if partial.exists():
+        with partial.open("rb+") as log:
+            end = 0
+            for line in iter(log.readline, b""):
+                if not line.endswith(b"\n"):
+                    log.truncate(end)
+                    break
+                done[parse_json(line)["name"]] = end
+                end += len(line)
+    return done
+
+
+def _rows_at(partial: Path, places: Iterable[int]) -> Iterator[dict]:
+    """The rows that stand at these places of the log, of this version."""
+    with partial.open("rb") as log:
+        for place in places:
+            log.seek(place)
+            line = parse_json(log.readline())
+            yield from (DATASET.migrate(row, line.get("version", 1)) for row in line["samples"])
 
 
 def _checked(sample: Sample) -> dict:
@@ -86,8 +97,9 @@ def _checked(sample: Sample) -> dict:
     return to_json(sample)
 
 
-def _logged(name: str, samples: list[dict]) -> str:
-    return json.dumps({"name": name, "version": DATASET.version, "samples": samples}, allow_nan=False) + "\n"
+def _logged(name: str, samples: list[dict]) -> bytes:
+    row = {"name": name, "version": DATASET.version, "samples": samples}
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
 def link(source: Path, target: Path) -> None:

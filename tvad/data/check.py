@@ -1,8 +1,9 @@
 """Opens everything that a data set names and lists every bad row with its reason."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -10,7 +11,9 @@ from tqdm import tqdm
 from tvad.common.errors import InputError
 from tvad.common.quiet import note
 from tvad.data import truth, video
-from tvad.data.sample import Sample, Video, load, numbered, read_row, rows_file, rows_version
+from tvad.data.folder import load
+from tvad.data.sample import Sample, Video, numbered, read_row, rows_file, rows_version
+from tvad.data.shards import Rows, lies_in, rows_of
 
 
 @dataclass(frozen=True)
@@ -129,45 +132,59 @@ def check(path: str | os.PathLike, files: bool = True, notes: list[Problem] | No
     """All bad rows of a data set folder. Lines that cannot be read are problems, not exceptions; a missing
     file raises InputError. notes: gets what is not wrong and should be known, such as a variable frame
     rate."""
-    return _rows(path, files, notes)[1]
+    seen: set[str] = set()
+    problems: list[Problem] = []
+    for where, row in tqdm(_each(path), unit="clip", desc="check", disable=None):
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        if row.id in seen:
+            problems.append(Problem(row.id, f"id appears again in {where}"))
+        seen.add(row.id)
+        problems += check_sample(row, files, notes)
+    return problems
 
 
-def readable(path: str | os.PathLike) -> tuple[list[Sample], list[Problem]]:
-    """The good rows of a data set (without opening its files), and what is wrong with the others."""
-    samples, found = _rows(path, files=False)
-    problems = [problem for problem in found if not problem.doubt]
-    bad = {problem.where for problem in problems}
-    return [sample for sample in samples if sample.id not in bad], problems
-
-
-def _rows(
-    path: str | os.PathLike, files: bool, notes: list[Problem] | None = None
-) -> tuple[list[Sample], list[Problem]]:
-    """Every row that can be parsed, and all problems."""
+def _each(path: str | os.PathLike) -> Iterator[tuple[str, Sample | Problem]]:
+    """(where, row) of a data set, one after the other: a sample, or why the row cannot be read."""
+    if lies_in(path):
+        rows = rows_of(path)
+        for n in range(len(rows)):
+            where = rows.store.where(n)
+            try:
+                yield where, rows[n]
+            except InputError as error:
+                yield where, Problem(Path(where).name, str(error).removeprefix(f"{where}: "))
+        return
     file = rows_file(path)
     version = rows_version(file)
-    samples: list[Sample] = []
-    problems: list[Problem] = []
-    seen: set[str] = set()
-    for n, line in tqdm(list(numbered(file)), unit="clip", desc="check", disable=None):
+    for n, line in numbered(file):
+        where = f"{file.name}:{n}"
         try:
-            sample = read_row(line, version, str(file.parent), f"{file.name}:{n}")
+            yield f"line {n}", read_row(line, version, str(file.parent), where)
         except InputError as error:
-            problems.append(Problem(f"{file.name}:{n}", str(error).removeprefix(f"{file.name}:{n}: ")))
-            continue
-        if sample.id in seen:
-            problems.append(Problem(sample.id, f"id appears again in line {n}"))
-        seen.add(sample.id)
-        problems += check_sample(sample, files, notes)
-        samples.append(sample)
-    return samples, problems
+            yield f"line {n}", Problem(where, str(error).removeprefix(f"{where}: "))
 
 
-def load_checked(path: str | os.PathLike, drop: bool = False) -> list[Sample]:
-    """Load a data set, refusing bad rows (without opening its files). With `drop` they are left out and named
-    on stderr."""
+def readable(path: str | os.PathLike) -> tuple[Sequence[Sample], list[Problem]]:
+    """The good rows of a data set (without opening its files), and what is wrong with the others."""
+    problems = [problem for problem in check(path, files=False) if not problem.doubt]
+    bad = {problem.where for problem in problems}
+    if lies_in(path):
+        rows = rows_of(path)
+        places = [n for n in range(len(rows)) if not {rows.store.id(n), Path(rows.store.where(n)).name} & bad]
+        return Rows(rows.store, np.array(places, np.int64)), problems
+    good = (row for _, row in _each(path))
+    return [row for row in good if isinstance(row, Sample) and row.id not in bad], problems
+
+
+def load_checked(path: str | os.PathLike, drop: bool = False) -> Sequence[Sample]:
+    """Load a data set, refusing bad rows (without opening its files); rows of shards are refused where they
+    are read. With `drop` they are left out and named on stderr."""
     if not drop:
         samples = load(path)
+        if isinstance(samples, Rows):
+            return Rows(samples.store, samples.numbers, checked=True)
         for sample in samples:
             if found := sample.problems():
                 raise InputError(

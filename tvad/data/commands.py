@@ -330,6 +330,23 @@ def windows(
     return _done(len(samples), problems, out)
 
 
+def shards(folder: str, /) -> int:
+    """Pack the rows of a large data set into shards, which are read where they are asked for instead of being
+    held; they take the place of samples.jsonl. What was killed goes on.
+
+    Args:
+        folder: Data set folder.
+
+    Example:
+        tvad data shards data/windows
+    """
+    from tvad.data.shards import pack
+
+    rows = pack(folder)
+    print(f"{len(rows)} clips in {len(rows.store.files)} shards in {folder}")
+    return 0
+
+
 def check(folder: str, /, no_files: bool = False, gold: bool = False) -> int:
     """Open everything that a data set names and list every bad row, and those whose answers may not tell what
     was meant; exit status 1 where there is one.
@@ -403,5 +420,6 @@ COMMANDS: cli.Commands = {
     "tvau": tvau,
     "reclip": reclip,
     "windows": windows,
+    "shards": shards,
     "check": check,
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ClipStore:
-    """Sampled frames and masks of samples, decoded on first use and kept while they fit in `max_bytes`.
+    """Sampled frames and masks of samples, decoded on first use and kept while both fit in `max_bytes`.
 
     `rate`: frames a second given to the model; `max_frames`: at most so many.
     """
@@ -71,7 +71,9 @@ class ClipStore:
             if whole is None:
                 return torch.zeros(frames.images.shape[:3], dtype=torch.bool)
             found = np.packbits(whole[frames.indices], axis=-1)
-            self._masks[sample.id] = found
+            if found.nbytes <= self.free:
+                self.free -= found.nbytes
+                self._masks[sample.id] = found
         return torch.from_numpy(np.unpackbits(found, axis=-1, count=frames.images.shape[2]).astype(bool))
 
 

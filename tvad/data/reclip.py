@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.common.files import made
-from tvad.data import masks, truth, video
+from tvad.data import masks, shards, truth, video
 from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
-from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video, load, save
+from tvad.data.folder import load, save
+from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video
 
 RATE = 1.0  # frames a second
 LEAST, MOST = 8, 40  # frames of a clip
@@ -115,7 +116,7 @@ def _tracks(tracks: tuple[Track, ...], taken: dict[int, list[int]]) -> Iterator[
             yield Track(track.id, track.kind, boxes, anomalous, track.look)
 
 
-def videos_of(samples: list[Sample], pattern: str | None = None) -> dict[str, str]:
+def videos_of(samples: Iterable[Sample], pattern: str | None = None) -> dict[str, str]:
     """Sample id -> the source video that it is of, which must not be parted: what `pattern` matches of the
     id, else what the sample states, else samples of the same file are of one video. Raises InputError where
     ids look like windows of longer videos and nothing says which, and for an id that a pattern does not
@@ -132,7 +133,9 @@ def videos_of(samples: list[Sample], pattern: str | None = None) -> dict[str, st
             found[sample.id] = match.group(1 if rule.groups else 0)
         return found
     cut: dict[str, str] = {}
+    videos: dict[str, str] = {}
     for sample in samples:
+        videos[sample.id] = sample.video.source or _file_of(sample)
         if sample.video.source is None and (match := _WINDOW.fullmatch(sample.id)):
             other = cut.setdefault(match.group(1), sample.id)
             if other != sample.id:
@@ -141,7 +144,7 @@ def videos_of(samples: list[Sample], pattern: str | None = None) -> dict[str, st
                     " say by --video which part of an id names the video (a regular expression; '.+' where"
                     " each is a video of its own)"
                 )
-    return {sample.id: sample.video.source or _file_of(sample) for sample in samples}
+    return videos
 
 
 def _file_of(sample: Sample) -> str:
@@ -154,39 +157,40 @@ def _file_of(sample: Sample) -> str:
     return sample.id
 
 
-def parted(clips: list[Sample], video_of: dict[str, str], seed: int) -> dict[str, list[Sample]]:
+def parted(clips: Sequence[Sample], video_of: dict[str, str], seed: int) -> dict[str, Sequence[Sample]]:
     """{"train", "test"}: clips parted so that all clips of a video lie in one part, videos with and without
     anomalous clips apart, each by seed, as near to TRAIN_SHARE of the clips as whole videos allow. video_of:
     clip id -> its video. A video that is alone among its like stays in train."""
-    videos: dict[str, list[Sample]] = {}
-    for clip in clips:
-        videos.setdefault(video_of[clip.id], []).append(clip)
+    videos: dict[str, list[int]] = {}
+    anomalous: set[str] = set()
+    for place, clip in enumerate(clips):
+        videos.setdefault(video_of[clip.id], []).append(place)
+        if clip.anomalous:
+            anomalous.add(video_of[clip.id])
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
     for wanted in (False, True):
-        some = [name for name, own in videos.items() if any(c.anomalous for c in own) is wanted]
+        some = [name for name in videos if (name in anomalous) is wanted]
         left = (1 - TRAIN_SHARE) * sum(len(videos[name]) for name in some)
         for place in rng.permutation(len(some)).tolist():
             count = len(videos[name := some[place]])
             if len(some) > 1 and abs(left - count) < abs(left):
                 chosen.add(name)
                 left -= count
-    parts: dict[str, list[Sample]] = {"train": [], "test": []}
-    for clip in clips:
-        part = "test" if video_of[clip.id] in chosen else "train"
-        parts[part].append(replace(clip, split=part))
-    if not parts["test"]:
+    test = sorted(place for name in chosen for place in videos[name])
+    train = sorted(place for name, own in videos.items() if name not in chosen for place in own)
+    if not test:
         print(
             f"reclip: all {len(clips)} clips are in train: of {len(videos)} videos none can go to test whole"
             f" and leave {1 - TRAIN_SHARE:.0%} there",
             file=sys.stderr,
         )
-    return parts
+    return {"train": shards.chosen(clips, train), "test": shards.chosen(clips, test)}
 
 
-def settle(folder: Path, parts: dict[str, list[Sample]]) -> None:
-    """Move the samples of a data set into data sets of their own below it, named by their part. A killed
-    move is gone on with."""
+def settle(folder: Path, parts: dict[str, Sequence[Sample]]) -> dict[str, Sequence[Sample]]:
+    """Move the samples of a data set into data sets of their own below it, named by their part, and read them
+    there. A killed move is gone on with."""
     for part, chosen in parts.items():
         for kind in ("videos", "masks"):
             made(folder / part / kind)
@@ -194,11 +198,12 @@ def settle(folder: Path, parts: dict[str, list[Sample]]) -> None:
             for path in (clip.video.path, clip.mask):
                 if path and (folder / path).exists():
                     os.replace(folder / path, folder / part / path)
-        save(chosen, folder / part)
-    for name in (SAMPLES, HEADER):
+        save((replace(clip, split=part) for clip in chosen), folder / part)
+    for name in (SAMPLES, shards.RECORD, HEADER):
         (folder / name).unlink(missing_ok=True)
-    for kind in ("videos", "masks"):
-        shutil.rmtree(folder / kind)
+    for kind in ("videos", "masks", shards.FOLDER):
+        shutil.rmtree(folder / kind, ignore_errors=kind == shards.FOLDER)
+    return {part: load(folder / part) for part in parts}
 
 
 def reclip(
@@ -207,20 +212,26 @@ def reclip(
     """Cut the data sets `sources` into clips below `out`/{train,test}, a video's clips in one of them;
     returns how many each has, and the videos left out. video: see `videos_of`. A killed run continues, also
     between cutting and parting. Raises InputError for an id that is there twice."""
-    found: dict[str, Sample] = {}
-    for source in sources:
-        for sample in load(source):
+    loaded = [load(source) for source in sources]
+    found: dict[str, int] = {}
+    names: dict[str, tuple[int, int]] = {}
+    for n, samples in enumerate(loaded):
+        for place, sample in enumerate(samples):
             if sample.id in found:
-                raise InputError(f"{source}: id {sample.id!r} is also in {found[sample.id].root}")
-            found[sample.id] = sample
-    video_of = videos_of(list(found.values()), video)
-    samples = {f"{sample.source}/{sample.id}": sample for sample in found.values()}
+                raise InputError(f"{sources[n]}: id {sample.id!r} is also in {sources[found[sample.id]]}")
+            found[sample.id] = n
+            names[f"{sample.source}/{sample.id}"] = n, place
+    video_of = videos_of(itertools.chain.from_iterable(loaded), video)
+
+    def make(name: str, where: Path) -> list[Sample]:
+        n, place = names[name]
+        return clips_of(loaded[n][place], where)
+
     folder = Path(out)
     problems: list[Problem] = []
-    if (folder / SAMPLES).exists():
+    if shards.taken(folder):
         clips = load(folder)
     else:
-        clips, problems = build(folder, samples, lambda name, where: clips_of(samples[name], where), "clips")
+        clips, problems = build(folder, names, make, "clips")
     parts = parted(clips, {clip.id: video_of[clip.id.rpartition("_")[0]] for clip in clips}, seed)
-    settle(folder, parts)
-    return {part: len(clips) for part, clips in parts.items()}, problems
+    return {part: len(clips) for part, clips in settle(folder, parts).items()}, problems

@@ -7,7 +7,7 @@ boxes of questions 0..1000 of width and height.
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, Timing, first_span, judged, render
 from tvad.common.errors import InputError
-from tvad.common.files import json_text, made, parse_json, write_whole
+from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.formats import Format
 from tvad.data import faults
 from tvad.data.video import as_text, pictures_in
@@ -391,21 +391,6 @@ def write_header(folder: Path) -> None:
     write_whole(folder / HEADER, json.dumps(DATASET.stamp(), allow_nan=False) + "\n")
 
 
-def load(path: str | os.PathLike) -> list[Sample]:
-    """Read a data set folder (or its samples.jsonl). Raises InputError that names the file, the line and the
-    key."""
-    file = rows_file(path)
-    version = rows_version(file)
-    samples, seen = [], set()
-    for n, line in numbered(file):
-        sample = read_row(line, version, str(file.parent), f"{file}:{n}")
-        if sample.id in seen:
-            raise InputError(f"{file}:{n}: id {sample.id!r} appears twice")
-        seen.add(sample.id)
-        samples.append(sample)
-    return samples
-
-
 def numbered(file: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a samples.jsonl by number, without blank ones."""
     with file.open("rb") as lines:
@@ -428,22 +413,3 @@ def to_line(row: dict[str, Any], ascii_only: bool = False) -> str:
     """A sample's JSON form as a line of samples.jsonl. Raises InputError that names it for a number that JSON
     has not."""
     return json_text(row, str(row.get("id")), ensure_ascii=ascii_only, separators=(",", ":")) + "\n"
-
-
-def save(samples: Iterable[Sample], folder: str | os.PathLike) -> Path:
-    """Write samples.jsonl into `folder`, to a temporary name first, then renamed, and its version beside it.
-    Raises InputError that names the sample for a number that JSON has not."""
-    folder = made(folder)
-    file = folder / SAMPLES
-    temporary = file.with_suffix(".tmp")
-    try:
-        # Half of a surrogate pair is spelt \udXXX: JSON reads it back as it was.
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as out:
-            for sample in samples:
-                out.write(to_line(to_json(sample)))
-    except InputError:
-        temporary.unlink()
-        raise
-    write_header(folder)
-    temporary.replace(file)
-    return file

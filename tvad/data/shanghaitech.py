@@ -13,6 +13,7 @@ nobody's else: the people beside it, and those of normal videos, have none.
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def make_train_sample(root: Path, name: str, out: Path) -> Sample:
 
 def read(
     root: str | os.PathLike, split: str, out: str | os.PathLike, tracks: str | os.PathLike | None = None
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons."""
     base = Path(root)
     if split == "train":

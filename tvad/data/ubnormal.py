@@ -14,7 +14,7 @@ contour and adds one). Maps know neither kind nor looks: every track is an "obje
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,7 +187,7 @@ def _extent(lit: np.ndarray) -> Corners | None:
 
 def read(
     root: str | os.PathLike, splits: str | os.PathLike, split: str, out: str | os.PathLike
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons."""
     base = Path(root)
     if not base.is_dir():

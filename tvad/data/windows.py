@@ -3,7 +3,7 @@ over. A window states the video that it is of and where it begins, so that no sp
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,10 @@ from tvad.data import masks, truth, video
 from tvad.data.build import build, grounding_questions, link
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
+from tvad.data.folder import load
 from tvad.data.reclip import anomalous_frames
-from tvad.data.sample import Sample, Track, Video, load
+from tvad.data.sample import Sample, Track, Video
+from tvad.data.shards import ids_of
 from tvad.data.video import Clock
 
 ROUNDING = 1e-6  # seconds
@@ -163,12 +165,13 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
 
 def cut(
     source: str | os.PathLike, out: str | os.PathLike, seconds: float, stride: float
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """A data set cut into windows, as the data set `out`: its samples, and the videos left out with their
     reasons. A killed run continues. Raises InputError."""
     if not (0 < stride <= seconds < float("inf")):
         raise InputError(f"stride must be positive and at most the windows' {seconds:g} s, found {stride:g}")
-    samples = {sample.id: sample for sample in load(source)}
+    samples = load(source)
+    places = {name: n for n, name in enumerate(ids_of(samples))}
     return build(
-        out, samples, lambda name, where: windows_of(samples[name], where, seconds, stride), "windows"
+        out, places, lambda name, where: windows_of(samples[places[name]], where, seconds, stride), "windows"
     )

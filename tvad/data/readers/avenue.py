@@ -9,6 +9,7 @@ components are linked to tracks of an "object".
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def make_sample(root: Path, labels: Path | None, name: str, split: str, out: Pat
 
 def read(
     root: str | os.PathLike, split: str, out: str | os.PathLike, labels: str | os.PathLike | None = None
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons. labels: of
     the test videos; the folder MASKS or its testing_label_mask."""
     base, where = Path(root), None

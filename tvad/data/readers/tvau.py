@@ -17,7 +17,7 @@ object, and there are no boxes.
 import csv
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,9 +31,11 @@ from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.components import tracks_of
 from tvad.data.dialogue import Turns, turns
+from tvad.data.folder import load
 from tvad.data.questions import DIALOGUE
 from tvad.data.reclip import parted, settle
-from tvad.data.sample import SAMPLES, Sample, load
+from tvad.data.sample import Sample
+from tvad.data.shards import chosen, ids_of, taken
 
 FPS = 24.0  # of ShanghaiTech; a window's name counts in its frames
 PARTS = {"train": "train", "val": "test"}
@@ -164,7 +166,7 @@ def _with(told: Turns, ways: tuple[str, ...]) -> Turns:
     return (*rest[:place], *((asked, way) for way in ways), *rest[place:])
 
 
-def leak(parts: dict[str, list[Sample]]) -> tuple[int, int]:
+def leak(parts: Mapping[str, Sequence[Sample]]) -> tuple[int, int]:
     """How many test windows share frames with a training window, and of how many."""
     train: dict[str | None, list[tuple[float, float]]] = {}
     for sample in parts["train"]:
@@ -193,13 +195,13 @@ def _files(root: Path) -> dict[str, Path]:
     return found
 
 
-def _published(samples: Iterable[Sample], files: dict[str, Path]) -> dict[str, list[Sample]]:
-    parts: dict[str, list[Sample]] = {"train": [], "test": []}
-    for sample in samples:
-        if (part := PARTS.get(files[sample.id].parent.name)) is None:
-            raise InputError(f"{files[sample.id]}: lies in no part of the authors' (train, val)")
-        parts[part].append(replace(sample, split=part))
-    return parts
+def _published(samples: Sequence[Sample], files: dict[str, Path]) -> dict[str, Sequence[Sample]]:
+    places: dict[str, list[int]] = {"train": [], "test": []}
+    for place, name in enumerate(ids_of(samples)):
+        if (part := PARTS.get(files[name].parent.name)) is None:
+            raise InputError(f"{files[name]}: lies in no part of the authors' (train, val)")
+        places[part].append(place)
+    return {part: chosen(samples, own) for part, own in places.items()}
 
 
 def read(
@@ -208,7 +210,7 @@ def read(
     published: bool = False,
     seed: int = 0,
     language: Literal["en", "zh"] = "en",
-) -> tuple[dict[str, list[Sample]], list[Problem]]:
+) -> tuple[dict[str, Sequence[Sample]], list[Problem]]:
     """The windows as the data sets `out`/train and `out`/test: the samples of each, and the refused windows
     with their reasons. A killed run continues. Raises InputError where nothing lies in this layout."""
     base, folder = Path(root), Path(out)
@@ -218,7 +220,7 @@ def read(
             f"published: {base} has no {' and no '.join(PARTS)}, in which the authors' parts lie"
         )
     problems: list[Problem] = []
-    if (folder / SAMPLES).exists():
+    if taken(folder):
         samples = load(folder)
     else:
         samples, problems = build(
@@ -233,5 +235,4 @@ def read(
         )
     video_of = {sample.id: sample.video.source or sample.id for sample in samples}
     parts = _published(samples, files) if published else parted(samples, video_of, seed)
-    settle(folder, parts)
-    return parts, problems
+    return settle(folder, parts), problems

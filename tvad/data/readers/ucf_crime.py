@@ -17,7 +17,7 @@ Captions become the description, a line each: "0.0 to 12.5 s: a man …".
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def read(
     split: str,
     out: str | os.PathLike,
     captions: str | os.PathLike | None = None,
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """The videos of a list as a data set folder `out`: the samples, and the refused videos with their
     reasons."""
     files = files_below(Path(root))

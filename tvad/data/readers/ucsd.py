@@ -18,7 +18,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,7 +168,7 @@ def make_train_sample(root: Path, name: str, out: Path) -> Sample:
 
 def read(
     root: str | os.PathLike, split: str, out: str | os.PathLike, tracks: str | os.PathLike | None = None
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons. Raises
     InputError where nothing lies in this layout."""
     base = Path(root)

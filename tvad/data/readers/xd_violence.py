@@ -11,6 +11,7 @@ last one is meant; it is taken as anomalous). A training video has its classes, 
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tvad.answer import Span
@@ -95,7 +96,7 @@ def read(
     split: str,
     out: str | os.PathLike,
     annotations: str | os.PathLike | None = None,
-) -> tuple[list[Sample], list[Problem]]:
+) -> tuple[Sequence[Sample], list[Problem]]:
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons. The test
     videos are those in ROOT; their list is `annotations`."""
     base = Path(root)

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def ids_of(files: Iterable[str]) -> dict[str, str]:
 
 def build_table(
     understood: Understood, out: str | os.PathLike
-) -> tuple[list[Sample], list[Problem], list[str]]:
+) -> tuple[Sequence[Sample], list[Problem], list[str]]:
     """The data set `out` of an understood table: its samples, a problem a row of the videos that cannot be
     read, and which ends were cut to the video's. A killed build goes on. Raises InputError where `out` holds
     one already, or the beginning of another table's, and where no video can be read."""
