@@ -3,7 +3,7 @@ neighbours share frames and words, so that such a split measures copying."""
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -78,8 +78,8 @@ def small_frames(samples: Iterable[Sample], what: str) -> dict[str, np.ndarray]:
 
 
 def nearest(
-    test: list[Sample],
-    train: list[Sample],
+    test: Sequence[Sample],
+    train: Sequence[Sample],
     seen: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {}),
 ) -> list[Near]:
     """The test samples of whose source video there is something in the training part: by the videos' names
@@ -112,7 +112,7 @@ def _text(sample: Sample) -> str | None:
     return sample.description or sample.rationale or (sample.dialogue[-1][1] if sample.dialogue else None)
 
 
-def copied(pairs: list[Near], train: list[Sample], seed: int = 0) -> tuple[float, float, int] | None:
+def copied(pairs: list[Near], train: Sequence[Sample], seed: int = 0) -> tuple[float, float, int] | None:
     """BLEU-4 of the nearest training window's text against the test window's own, that of a random training
     window's, and over how many; None where there are no texts."""
     told = [(text, theirs) for p in pairs if (text := _text(p.test)) and (theirs := _text(p.train))]
