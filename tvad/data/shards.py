@@ -287,7 +287,7 @@ def pack(folder: str | os.PathLike) -> Rows:
         shards = _packed(folder, source, of)
         record = SHARDS.stamp() | {"rows_version": schema.DATASET.version, "of": of, "shards": shards}
         Store(folder, record)  # whole, and no id twice
-        write_whole(folder / RECORD, json.dumps(record, indent=1) + "\n")
+        write_whole(folder / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
     elif _record(folder).get("of") != of:
         raise InputError(f"{folder}: {schema.SAMPLES} and {RECORD} hold different data; remove one of them")
     begun.unlink(missing_ok=True)
@@ -301,7 +301,7 @@ def _packed(folder: Path, source: Path, of: str) -> list[dict[str, Any]]:
     version, begun = schema.rows_version(source), folder / BEGUN
     done = _logged(begun, of)
     made(folder / FOLDER)
-    write_whole(begun, "".join(json.dumps(line) + "\n" for line in ({"of": of}, *done)))
+    write_whole(begun, "".join(json.dumps(line, allow_nan=False) + "\n" for line in ({"of": of}, *done)))
     line = sum(shard["lines"] for shard in done)
     with (
         source.open("rb") as lines,
@@ -323,7 +323,7 @@ def _packed(folder: Path, source: Path, of: str) -> list[dict[str, Any]]:
             _write(file, ids, rows)
             facts = {"file": _name(len(done)), "rows": len(rows), "bytes": file.stat().st_size}
             done.append(facts | {"sha256": file_hash(file), "end": lines.tell(), "lines": line - before})
-            log.write(json.dumps(done[-1]) + "\n")
+            log.write(json.dumps(done[-1], allow_nan=False) + "\n")
             log.flush()
             bar.update(len(rows))
     if not done:
