@@ -1,14 +1,16 @@
-"""The command `tvad`: data sets, checks, inference, serving."""
+"""The command `tvad`: data sets, their annotation, checks, inference, serving."""
 
 import os
 import sys
 
+from tvad.annotate import commands as annotate
 from tvad.common import cli
 from tvad.data import commands as data
 from tvad.use import commands as use
 
 COMMANDS: cli.Commands = {
     "data": data.COMMANDS,
+    "annotate": annotate.COMMANDS,
     "infer": use.infer,
     "demo": use.demo,
     "serve": use.serve,

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 class Request:
     """Chat messages with one video part, and the sampled clip that goes there. `item`: the benchmark's item,
     for baselines. `key`: what its answers are drawn by beside the seed; without, its place among the
-    requests."""
+    requests. `schema`: of the JSON that an answer is, for engines that can hold a model to one (openai,
+    vllm)."""
 
     messages: list[dict]
     frames: Frames
     item: Any = None
     key: str | None = None
+    schema: dict[str, Any] | None = None
 
 
 @dataclass

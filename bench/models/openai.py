@@ -104,6 +104,11 @@ def _prices(price_in: float | None, price_out: float | None) -> tuple[float, flo
     raise InputError(f"openai: {given} without {lacking}: a cost is of the tokens in and of those out")
 
 
+def _form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The `response_format` that holds a reply to a JSON schema."""
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
+
+
 class OpenAiModel:
     """concurrency: requests in flight. video: of FORMS, by default as its family takes clips. retries: of a
     request that failed for the moment (busy, timed out, broken connection), with doubling waits; timeout:
@@ -183,6 +188,8 @@ class OpenAiModel:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
         }
+        if request.schema is not None:
+            body["response_format"] = _form("reply", request.schema)
         return body | ({"seed": seed} if sampling.temperature else {})
 
     def _ask(self, request: Request, sampling: Sampling, seed: int) -> list[Completion]:
@@ -319,7 +326,7 @@ class OpenAiModel:
     ) -> Iterator[tuple[int, Completion | Exception]]:
         """(number of the prompt, reply or why there is none) as they come in: one user turn each, temperature
         0, by a JSON schema where the endpoint has it."""
-        form = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
+        form = _form(name, schema)
         bodies = [
             {
                 "model": self.model,

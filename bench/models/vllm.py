@@ -178,6 +178,7 @@ class VllmModel:
         """`sampling.n` completions of every request, in order; `prompt_ids` keeps their prompts. They are
         computed side by side: the call's seconds are shared equally by all of them."""
         from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
 
         began = time.monotonic()
         inputs = [self._input(request) for request in requests]
@@ -190,8 +191,9 @@ class VllmModel:
                 logprobs=0,
                 detokenize=False,
                 seed=seed,  # of the first attempt; vLLM counts up from it
+                structured_outputs=StructuredOutputsParams(json=request.schema) if request.schema else None,
             )
-            for seed in seeds_of(requests, sampling.seed)
+            for request, seed in zip(requests, seeds_of(requests, sampling.seed), strict=True)
         ]
         outputs = self._generate(inputs, parameters)
         self.prompt_ids = [list(output.prompt_token_ids) for output in outputs]

@@ -1,0 +1,71 @@
+"""`tvad annotate …`: data sets written by a teacher."""
+
+from typing import Annotated, Any
+
+import yaml
+
+from tvad.annotate.construct import Construction
+from tvad.annotate.engine import TOGETHER
+from tvad.common import cli
+from tvad.common.errors import InputError
+
+
+def run(
+    source: str,
+    /,
+    teacher: str,
+    out: Annotated[str, cli.FOLDER],
+    config: Construction,
+    option: list[str] | None = None,
+    together: int = TOGETHER,
+    stages: bool = False,
+) -> int:
+    """T-VAU's construction: a teacher tells the targets of every frame, they are joined to timelines, looked
+    at again with the rest blurred, verified in both directions, and become a data set. A killed run goes on
+    with the same command; no request that was answered is asked again.
+
+    Args:
+        source: Data set folder (masks in it guide the refinement), or any folder of videos.
+        teacher: openai:NAME@URL, vllm:PATH, hf:PATH, or scripted:FOLDER for generated scenes.
+        out: Folder of the data set.
+        option: NAME=VALUE of the teacher (concurrency=16, video=frames, noise=0.1); may be given several
+            times.
+        together: Videos whose requests are asked together.
+        stages: Keep in annotations.jsonl what each stage left, for measurements.
+
+    Example:
+        tvad annotate run data/ped2/test --teacher openai:qwen@http://127.0.0.1:8000/v1 --out data/ped2/told
+    """
+    from tvad.annotate.engine import run as annotate
+    from tvad.annotate.teacher import opened
+
+    if together < 1:
+        raise InputError(f"--together must be at least 1, found {together}")
+    config.check()
+    samples, problems, spent, counts = annotate(
+        source, out, opened(teacher, options(option)), config, together, stages
+    )
+    for problem in problems:
+        print(f"refused {problem}")
+    for what, count in sorted(counts.items()):
+        print(f"{count:6d} {what}")
+    print(spent)
+    print(f"{len(samples)} videos in {out}; {len(problems)} refused")
+    return 1 if problems else 0
+
+
+def options(given: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE, the value as YAML. Raises InputError for what is none."""
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"--option {text!r}: expected NAME=VALUE")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--option {text!r}: {value!r} is no value") from error
+    return found
+
+
+COMMANDS: cli.Commands = {"run": run}

@@ -1,0 +1,160 @@
+"""T-VAU's construction of one video's annotation, its three stages: a generator of rounds of requests, so
+that whoever runs it decides how many videos are asked about together, and where."""
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tvad.annotate import refine, verify
+from tvad.annotate.schema import FRAME, WHAT, WHERE, Seen, targets_of
+from tvad.annotate.teacher import Ask, Reply
+from tvad.annotate.timelines import Timeline, joined
+from tvad.annotate.words import as_row, words_of
+from tvad.common.errors import InputError
+from tvad.data import masks, video
+from tvad.data.components import Corners, tracks_of
+from tvad.data.sample import Sample
+
+# The words are ours; the paper says "structured prompts frame by frame (attributes and boxes)".
+FIELDS = (
+    "kind (one noun), colour (of a thing, else empty), upper and lower (colours of a person's clothes, else empty),"
+    " carries (what it carries, else empty)"
+)
+FRAME_PROMPT = (
+    "This is a frame of a surveillance video. List every person and every thing that moves. Answer with JSON only:"
+    f' {{"targets": [...]}}, for each target {FIELDS}, action (one word), box ([x1, y1, x2, y2] in 0 to 1000 of width'
+    " and height), region (left, middle or right of the picture), unusual (true where what it does does not belong"
+    " there)."
+)
+REFINE_PROMPT = (
+    f"Only the sharp part of this frame matters; the blurred rest is to be ignored. {FRAME_PROMPT}"
+)
+WHERE_PROMPT = (
+    "This is a frame of a surveillance video. Find this target: {look}. Answer with JSON only: visible (true or"
+    " false), box ([x1, y1, x2, y2] in 0 to 1000 of width and height)."
+)
+WHAT_PROMPT = (
+    "Only the sharp part of this frame of a surveillance video matters. What is the target there? Answer with JSON"
+    f" only: {FIELDS}."
+)
+
+
+@dataclass(frozen=True)
+class Construction:
+    """How a video's annotation is constructed; all defaults are ours."""
+
+    rate: float = 2.0
+    """Frames a second that the teacher is asked about."""
+    gap: float = 1.0
+    """Seconds for which a target may be missed and is still the same."""
+    checks: int = 3
+    """Frames at which each target is verified, in each direction; 0 verifies nothing."""
+    contradictions: verify.Policy = "review"
+    """What becomes of a contradiction: review, or drop."""
+    max_tokens: int = 1024
+    """Of a reply."""
+    seed: int = 0
+    """Of the order of options and letters."""
+
+    def check(self) -> None:
+        if not 0 < self.rate < float("inf") or not 0 <= self.gap < float("inf"):
+            raise InputError(f"rate must be above 0 and gap at least 0, found {self.rate:g} and {self.gap:g}")
+        if self.checks < 0 or self.max_tokens < 1:
+            raise InputError(
+                f"checks must be at least 0 and max_tokens 1, found {self.checks} and {self.max_tokens}"
+            )
+
+
+@dataclass
+class Found:
+    """What the stages found of a video; `stages`: the timelines as each stage left them, for measurements."""
+
+    timelines: list[Timeline]
+    counts: Counter[str]
+    sightings: dict[int, list[Seen]]
+    stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+Rounds = Generator[list[Ask], Sequence[Reply], Found]
+
+
+def construct(sample: Sample, how: Construction) -> Rounds:
+    """Ask about a video in rounds; the requests of a round do not depend on each other. Of the sample its
+    video and its mask are used, nothing else. Raises InputError for a video or mask that cannot be read."""
+    clip = video.decode(sample.clip(), how.rate)
+    height, width = clip.images.shape[1:3]
+    indices = [int(i) for i in clip.indices]
+    place = {frame: n for n, frame in reversed([*enumerate(indices)])}
+    frames = sorted(place)
+    counts: Counter[str] = Counter()
+    mask = masks.opened(sample.path(sample.mask)) if sample.mask else None
+    if mask is not None and mask.shape != (clip.total, height, width):
+        raise InputError(f"{sample.id}: the mask is {mask.shape}, the video {(clip.total, height, width)}")
+
+    def ask(frame: int, prompt: str, schema: dict, image: np.ndarray, **about: Any) -> Ask:
+        moment = round(float(clip.times[place[frame]]), 3)
+        told = {"sample": sample.id, "frame": frame, **about}
+        return Ask(prompt, schema, image[None], (moment,), how.max_tokens, told)
+
+    def shown(frame: int) -> np.ndarray:
+        return clip.images[place[frame]]
+
+    def read(replies: Sequence[Reply]) -> list[list[Seen]]:
+        for reply in replies:
+            if reply.failed:
+                counts[f"reply: {reply.failed}"] += 1
+        return [[] if r.failed else targets_of(r.text, width, height, counts) for r in replies]
+
+    # (a) frame-wise extraction, joined to timelines.
+    replies = yield [ask(f, FRAME_PROMPT, FRAME, shown(f), stage="frame") for f in frames]
+    sightings = dict(zip(frames, read(replies), strict=True))
+    fps = clip.fps
+    timelines = joined(sightings.items(), max(1, round(how.gap * fps)))
+    found = Found(timelines, counts, sightings)
+    found.stages["joined"] = [as_row(t) for t in timelines]
+
+    # (b) refinement of what is anomalous.
+    if mask is not None:
+        timelines = refine.guided(timelines, tracks_of(mask[n] for n in range(mask.shape[0])))
+    else:
+        timelines = refine.unguided(timelines)
+    sharp: dict[int, np.ndarray] = {}
+    for f in frames:
+        if boxes := _boxes(timelines, f):
+            lit = refine.around(mask[f]) if mask is not None else refine.filled(boxes, height, width)
+            sharp[f] = lit
+    replies = yield [
+        ask(
+            f, REFINE_PROMPT, FRAME, refine.blurred(shown(f), lit), stage="refine", boxes=_boxes(timelines, f)
+        )
+        for f, lit in sharp.items()
+    ]
+    for f, seen in zip(sharp, read(replies), strict=True):
+        refine.looked_closer(timelines, f, seen)
+    found.timelines = timelines
+    found.stages["refined"] = [as_row(t) for t in timelines]
+
+    # (c) mutual verification.
+    asked = verify.checks(timelines, frames, how.checks)
+
+    def check(c: verify.Checked) -> Ask:
+        if c.way == "where":
+            look = c.timeline.look
+            prompt = WHERE_PROMPT.format(look=words_of(look))
+            return ask(c.frame, prompt, WHERE, shown(c.frame), stage="where", look=look)
+        box = c.timeline.boxes[c.frame]
+        image = refine.blurred(shown(c.frame), refine.filled([box], height, width))
+        return ask(c.frame, WHAT_PROMPT, WHAT, image, stage="what", boxes=[box])
+
+    replies = yield [check(c) for c in asked]
+    texts = [None if reply.failed else reply.text for reply in replies]
+    verify.settle(timelines, asked, texts, (width, height), how.contradictions, counts)
+    found.stages["verified"] = [as_row(t) for t in timelines]
+    return found
+
+
+def _boxes(timelines: Sequence[Timeline], frame: int) -> list[Corners]:
+    return [t.boxes[frame] for t in timelines if frame in t.anomalous and frame in t.boxes]

@@ -1,0 +1,216 @@
+"""Annotating a folder: videos in, a data set folder out; resumable, by one process or several."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tvad.annotate.construct import Construction, Found, construct
+from tvad.annotate.replies import Replies, Spent, progress
+from tvad.annotate.review import decisions_in
+from tvad.annotate.teacher import Teacher
+from tvad.annotate.words import as_row
+from tvad.annotate.write import write
+from tvad.common.errors import InputError
+from tvad.common.files import made, parse_json, write_whole
+from tvad.common.lock import locked
+from tvad.common.text import whole
+from tvad.data import load, masks
+from tvad.data.build import link
+from tvad.data.check import Problem, described
+from tvad.data.sample import SAMPLES, Sample, to_json
+
+ROWS, RECORD = "annotations.jsonl", "annotate.json"
+TOGETHER = 16  # videos whose requests are asked together, by default
+KINDS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+
+
+def source_samples(source: str | os.PathLike) -> Iterator[Sample]:
+    """The videos of a data set folder, or the files of any folder of videos. Raises InputError where there is
+    none."""
+    folder = Path(source)
+    if (folder / SAMPLES).is_file():
+        yield from load(folder)
+        return
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS) if folder.is_dir() else []
+    if not files:
+        raise InputError(f"{source}: neither a data set folder with {SAMPLES} nor a folder of videos")
+    for file in files:
+        name = file.relative_to(folder).with_suffix("").as_posix().replace("/", "_")
+        shown, _ = described(file, file.relative_to(folder).as_posix())
+        yield Sample(name, folder.name or "videos", "train", shown, root=str(folder))
+
+
+def taken_over(sample: Sample, out: Path) -> Sample:
+    """What is known of a video before it is annotated: video and mask, linked into `out`; no label, no
+    words."""
+    shown = sample.video
+    if sample.video.pictures is None and not sample.path(shown.path).is_dir():
+        place = f"videos/{Path(shown.path).name}"
+        link(sample.path(shown.path), made(out / "videos") / Path(place).name)
+        shown = replace(shown, path=place)
+    elif shown.pictures is None:
+        for file in sample.files():
+            link(file, made(out / "videos" / Path(shown.path).name) / file.name)
+        shown = replace(shown, path=f"videos/{Path(shown.path).name}")
+    else:
+        raise InputError(f"{sample.id}: a list of pictures; give a folder of them")
+    mask = None
+    if sample.mask:
+        mask = f"masks/{Path(sample.mask).name}"
+        link(sample.path(sample.mask), made(out / "masks") / Path(mask).name)
+    return Sample(sample.id, sample.source, sample.split, shown, mask=mask, root=str(out))
+
+
+def row_of(sample: Sample, found: Found, stages: bool) -> dict[str, Any]:
+    """A video's annotation as JSON."""
+    lit = None
+    if sample.mask:
+        lit = [int(f) for f in masks.opened(sample.path(sample.mask)).lit().nonzero()[0]]
+    row: dict[str, Any] = {
+        "id": sample.id,
+        "sample": to_json(sample),
+        "lit": lit,
+        "targets": [as_row(t) for t in found.timelines],
+        "counts": dict(sorted(found.counts.items())),
+    }
+    if stages:
+        row["stages"] = found.stages
+        row["sightings"] = {
+            str(f): [{"box": list(s.box), "look": s.look} for s in seen]
+            for f, seen in found.sightings.items()
+        }
+    return row
+
+
+def annotated(
+    samples: Sequence[Sample], how: Construction, replies: Replies, stages: bool = False, bar: Any = None
+) -> list[dict[str, Any] | Problem]:
+    """The rows of some videos, whose requests are asked together, in order; a Problem for a video that cannot
+    be read."""
+    found: list[dict[str, Any] | Problem] = [Problem(sample.id, "not asked") for sample in samples]
+    running = [(n, construct(sample, how)) for n, sample in enumerate(samples)]
+    sent: dict[int, Any] = dict.fromkeys(range(len(samples)))
+    while running:
+        waiting, asks = [], []
+        for n, rounds in running:
+            try:
+                wanted = rounds.send(sent[n])
+            except StopIteration as done:
+                found[n] = row_of(samples[n], done.value, stages)
+            except InputError as error:
+                found[n] = Problem(samples[n].id, str(error))
+            else:
+                waiting.append((n, rounds, len(wanted)))
+                asks += wanted
+        answers = iter(replies.ask(asks, bar)) if asks else iter(())
+        sent = {n: [next(answers) for _ in range(count)] for n, _, count in waiting}
+        running = [(n, rounds) for n, rounds, _ in waiting]
+    return found
+
+
+def run(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    teacher: Teacher,
+    how: Construction,
+    together: int = TOGETHER,
+    stages: bool = False,
+) -> tuple[list[Sample], list[Problem], Spent, Counter[str]]:
+    """Annotate every video of `source` into the data set folder `out`; what an earlier run finished is kept.
+
+    Raises InputError where `out` holds another run's annotation (other videos, teacher or settings), and
+    where the teacher does not answer: the same command goes on from there.
+    """
+    how.check()
+    out = made(out)
+    with locked(out):
+        _keep_record(out, {"teacher": teacher.name, "source": str(source), "stages": stages, **asdict(how)})
+        rows = rows_in(out)
+        done = {row["id"] for row in rows}
+        replies, problems = Replies(out, teacher), []
+        todo = []
+        for sample in source_samples(source):
+            if sample.id not in done:
+                todo.append(sample)
+        with (
+            progress(len(done) + len(todo), len(done)) as bar,
+            (out / ROWS).open("a", encoding="utf-8") as log,
+        ):
+            for first in range(0, len(todo), together):
+                group = [taken_over(sample, out) for sample in todo[first : first + together]]
+                for row in annotated(group, how, replies, stages):
+                    bar.update()
+                    if isinstance(row, Problem):
+                        problems.append(row)
+                        continue
+                    log.write(json.dumps(row, allow_nan=False) + "\n")
+                    rows.append(row)
+                log.flush()
+                bar.set_postfix_str(f"{replies.spent.asked} asked, {replies.spent.tokens_out} tokens out")
+        if not rows:
+            raise InputError(
+                f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
+            )
+        samples = finish(out)
+        total: Counter[str] = Counter()
+        for row in rows:
+            total.update(row["counts"])
+        return samples, problems, replies.spent, total
+
+
+def finish(out: Path) -> list[Sample]:
+    """Write the data set of all rows and decisions; in the order of ids, so that it is the same whatever the
+    order in which videos were done."""
+    rows = sorted(rows_in(out), key=lambda row: row["id"])
+    record = _record(out)
+    return write(rows, decisions_in(out), out, int(record.get("seed", 0)))
+
+
+def rows_in(out: Path) -> list[dict[str, Any]]:
+    """The rows of a folder; the half of a line that a kill left is taken away."""
+    path = out / ROWS
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
+    rows, seen = [], set()
+    for n, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            row = parse_json(line)
+            name = row["id"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}:{n}: not a row of annotations ({error})") from error
+        if name in seen:
+            raise InputError(f"{path}:{n}: {whole(str(name))} appears twice")
+        seen.add(name)
+        rows.append(row)
+    return rows
+
+
+def _record(out: Path) -> dict[str, Any]:
+    path = out / RECORD
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected the folder of `tvad annotate run`")
+    try:
+        return dict(parse_json(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+
+
+def _keep_record(out: Path, wanted: dict[str, Any]) -> None:
+    """State what a run was asked for; one that goes on must be the same."""
+    if (out / RECORD).exists():
+        stated = _record(out)
+        for key, value in wanted.items():
+            if stated.get(key) != value:
+                raise InputError(
+                    f"{out / RECORD}: made with {key} {stated.get(key)!r}, now {value!r}; choose another --out"
+                )
+        return
+    write_whole(out / RECORD, json.dumps(wanted, indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,163 @@
+"""The JSON that a teacher is asked for, a frame a request, and how its reply is read. Nothing in a reply is
+trusted: whatever is not of the schema is left out and counted, and words are letters, digits and a few signs,
+so that no mark of a prompt, page or path gets through."""
+
+import json
+import math
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tvad.data.components import Corners
+from tvad.data.narrate import THIRDS
+
+MOST = 1 << 16  # characters of a reply that are read
+MOST_TARGETS = 16  # of a frame
+MOST_WORD = 40  # characters
+PERMILLE = 1000  # boxes are asked for in 0..1000 of width and height (ours)
+# What a target looks like, in words: its kind, the colour of a thing, a person's clothes, what is carried.
+LOOKS = ("kind", "colour", "upper", "lower", "carries")
+_NOTHING = {"", "none", "unknown", "null", "n/a", "na", "nothing", "no", "not visible", "unclear"}
+_STRANGE = re.compile(r"[^\w\s'-]|_")
+
+_WORD = {"type": "string", "maxLength": 24}
+_BOX = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": PERMILLE},
+    "minItems": 4,
+    "maxItems": 4,
+}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+_LOOK = dict.fromkeys(LOOKS, _WORD)
+_TARGET = _object(
+    **_LOOK,
+    action=_WORD,
+    box=_BOX,
+    region={"type": "string", "enum": list(THIRDS)},
+    unusual={"type": "boolean"},
+)
+FRAME = _object(targets={"type": "array", "items": _TARGET, "maxItems": MOST_TARGETS})
+WHERE = _object(visible={"type": "boolean"}, box=_BOX)
+WHAT = _object(**_LOOK)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A target in a frame: `look`, the words of LOOKS that are known; box, inclusive pixels."""
+
+    box: Corners
+    look: dict[str, str]
+    action: str | None = None
+    unusual: bool = False
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """The first JSON object of a reply. Raises ValueError, whose words are the reason, for a reply
+    without."""
+    if not isinstance(text, str) or len(text) > MOST:
+        raise ValueError("too long")
+    start = text.find("{")
+    if start < 0:
+        raise ValueError("no JSON object")
+    try:
+        found, _ = json.JSONDecoder(object_pairs_hook=_single).raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("malformed JSON") from error
+    return found
+
+
+def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key twice")
+    return found
+
+
+def word(value: Any) -> str | None:
+    """A teacher's word or two as they may stand in a narrative, lower case; None for nothing said."""
+    if not isinstance(value, str):
+        return None
+    plain = unicodedata.normalize("NFKC", value[:200]).lower()
+    plain = " ".join(_STRANGE.sub(" ", plain).split())[:MOST_WORD].strip(" '-")
+    return None if plain in _NOTHING else plain
+
+
+def look_of(row: dict[str, Any]) -> dict[str, str]:
+    """The words of LOOKS that a row states."""
+    return {name: said for name in LOOKS if (said := word(row.get(name))) is not None}
+
+
+def box_of(value: Any, width: int, height: int) -> Corners | None:
+    """[x1, y1, x2, y2] in 0..1000 as inclusive pixels; None for what is no box of the picture."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    if not all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in value):
+        return None
+    if not all(math.isfinite(c) and 0 <= c <= PERMILLE for c in value):
+        return None
+    x1, x2 = (round(c * width / PERMILLE) for c in value[::2])
+    y1, y2 = (round(c * height / PERMILLE) for c in value[1::2])
+    return (float(x1), float(y1), float(x2 - 1), float(y2 - 1)) if x1 < x2 and y1 < y2 else None
+
+
+def targets_of(text: str, width: int, height: int, counts: Counter[str]) -> list[Seen]:
+    """The targets of a frame's reply; `counts` gets what was left out, by reason."""
+    try:
+        rows = read_object(text).get("targets")
+        if not isinstance(rows, list):
+            raise ValueError("no targets")
+    except ValueError as error:
+        counts[f"reply: {error}"] += 1
+        return []
+    found = []
+    if len(rows) > MOST_TARGETS:
+        counts["targets beyond the most"] += len(rows) - MOST_TARGETS
+    for row in rows[:MOST_TARGETS]:
+        box = box_of(row.get("box"), width, height) if isinstance(row, dict) else None
+        if box is None:
+            counts["targets without a box"] += 1
+            continue
+        look = look_of(row)
+        if "kind" not in look:
+            counts["targets without a kind"] += 1
+            continue
+        # A teacher that says left and draws right has not looked (ours); within a tenth of the border either
+        # is right.
+        centre, region = (box[0] + box[2] + 1) / 2 / width, row.get("region")
+        if region in THIRDS and not (
+            THIRDS.index(region) / 3 - 0.1 <= centre <= (THIRDS.index(region) + 1) / 3 + 0.1
+        ):
+            counts["targets whose region is not their box's"] += 1
+            continue
+        found.append(Seen(box, look, word(row.get("action")), row.get("unusual") is True))
+    return found
+
+
+def place_of(text: str, width: int, height: int) -> Corners | None:
+    """Where a reply to WHERE finds its target; None for nowhere. Raises ValueError for no reply."""
+    row = read_object(text)
+    if row.get("visible") is False:
+        return None
+    box = box_of(row.get("box"), width, height)
+    if box is None:
+        raise ValueError("neither a box nor not visible")
+    return box
+
+
+def what_of(text: str) -> dict[str, str]:
+    """What a reply to WHAT sees. Raises ValueError for no reply."""
+    if not (look := look_of(read_object(text))):
+        raise ValueError("says nothing")
+    return look

@@ -1,0 +1,156 @@
+"""Targets of single frames joined to timelines (T-VAU's first stage: "linked to timelines"). How is ours: the
+assignment that is best for a whole frame, by nearness and identity; gaps bridged; ids by first appearance."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tvad.annotate.schema import LOOKS, Seen
+from tvad.data.components import Corners, overlap
+
+IDENTITY = 0.4  # weight of unlike looks against boxes that do not overlap (1)
+REACH = 1.0  # box diagonals that a target may be away from where it is expected, for each step of time
+FORBIDDEN = 1e6
+STILL = ("kind", "colour", "upper", "lower")  # what of a look makes an identity: it does not change
+
+
+@dataclass
+class Timeline:
+    """A target over time. boxes: frame -> inclusive pixels, gaps bridged; seen: frame -> what the teacher
+    said there; closer: what it said of the sharp part of a blurred frame; anomalous: frames."""
+
+    id: int
+    boxes: dict[int, Corners]
+    seen: dict[int, Seen] = field(default_factory=dict)
+    closer: dict[int, Seen] = field(default_factory=dict)
+    anomalous: tuple[int, ...] = ()
+    masked: bool = False  # its anomalous boxes are those of a mask
+    verdict: str = "kept"  # kept, review, dropped
+    reasons: list[str] = field(default_factory=list)
+    dropped_words: dict[str, str] = field(default_factory=dict)
+
+    def votes(self, name: str) -> Counter[str]:
+        """What was said of it; what was said of a blurred frame, where nothing else is to be seen, counts
+        twice (ours)."""
+        found: Counter[str] = Counter()
+        for weight, told in ((1, self.seen), (2, self.closer)):
+            for seen in told.values():
+                said = seen.action if name == "action" else seen.look.get(name)
+                if said is not None:
+                    found[said] += weight
+        return found
+
+    def told(self, name: str) -> tuple[str, float] | None:
+        """The word that most sightings agree on, and their share of all sightings; of equally many the first
+        by alphabet. None where more sightings say nothing than any word."""
+        if name in self.dropped_words:
+            return None
+        votes, total = self.votes(name), len(self.seen) + 2 * len(self.closer)
+        if not votes:
+            return None
+        most = min(votes, key=lambda said: (-votes[said], said))
+        silent = total - votes.total()
+        return None if silent > votes[most] else (most, votes[most] / total)
+
+    @property
+    def look(self) -> dict[str, str]:
+        return {name: told[0] for name in LOOKS if (told := self.told(name)) is not None}
+
+    @property
+    def action(self) -> str | None:
+        return told[0] if (told := self.told("action")) is not None else None
+
+
+def unlike(one: dict[str, str], other: dict[str, str]) -> float:
+    """0..1: the share of what both looks state that differs; half where they state nothing in common."""
+    shared = [name for name in STILL if name in one and name in other]
+    return sum(one[n] != other[n] for n in shared) / len(shared) if shared else 0.5
+
+
+def _expected(boxes: dict[int, Corners], frame: int) -> np.ndarray:
+    """(4,) where a target should be by its last two boxes, at constant velocity."""
+    last, before = sorted(boxes)[-1], sorted(boxes)[-2:][0]
+    box = np.array(boxes[last])
+    if last == before:
+        return box
+    step = (_centre(box) - _centre(np.array(boxes[before]))) / (last - before) * (frame - last)
+    return box + np.tile(step, 2)
+
+
+def _centre(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2
+
+
+def joined(frames: Iterable[tuple[int, Sequence[Seen]]], gap: int) -> list[Timeline]:
+    """Timelines of the sightings (frame, targets) in order; a target that is gone for more than `gap` frames
+    is another when it comes back. Timelines of a single sighting are left out where there were three frames
+    or more: nothing confirms them (ours)."""
+    open_: list[Timeline] = []
+    found: list[Timeline] = []
+    looks: dict[int, dict[str, str]] = {}
+    count, before = 0, None
+    for frame, seen in frames:
+        count += 1
+        step = frame - before if before is not None else 1
+        before = frame
+        open_ = [t for t in open_ if frame - max(t.boxes) <= max(gap, step)]
+        taken: set[int] = set()
+        if open_ and seen:
+            cost = _costs(open_, looks, seen, frame, step)
+            for a, b in zip(*linear_sum_assignment(cost), strict=True):
+                if cost[a, b] < FORBIDDEN:
+                    _add(open_[a], frame, seen[b], looks)
+                    taken.add(int(b))
+        order = sorted((n for n in range(len(seen)) if n not in taken), key=lambda n: seen[n].box)
+        for n in order:
+            new = Timeline(len(found), {})
+            _add(new, frame, seen[n], looks)
+            open_.append(new)
+            found.append(new)
+    kept = [t for t in found if len(t.seen) > 1 or count < 3]
+    for n, timeline in enumerate(kept):
+        timeline.id = n
+        timeline.boxes = bridged(timeline.boxes)
+    return kept
+
+
+def _add(timeline: Timeline, frame: int, seen: Seen, looks: dict[int, dict[str, str]]) -> None:
+    timeline.boxes[frame] = seen.box
+    timeline.seen[frame] = seen
+    looks[timeline.id] = timeline.look
+
+
+def _costs(
+    open_: list[Timeline], looks: dict[int, dict[str, str]], seen: Sequence[Seen], frame: int, step: int
+) -> np.ndarray:
+    """(n, m): what joining each timeline with each sighting costs."""
+    expected = np.array([_expected(t.boxes, frame) for t in open_])
+    last = np.array([t.boxes[max(t.boxes)] for t in open_])
+    boxes = np.array([s.box for s in seen])
+    nearness = 1 - np.maximum(overlap(expected, boxes), overlap(last, boxes))
+    cost = np.full(nearness.shape, FORBIDDEN)
+    for a, timeline in enumerate(open_):
+        steps = (frame - max(timeline.boxes)) / step
+        for b, one in enumerate(seen):
+            size = max(np.hypot(*(np.array(x[2:]) - np.array(x[:2]) + 1)) for x in (boxes[b], last[a]))
+            away = min(
+                np.hypot(*(_centre(boxes[b]) - _centre(expected[a]))),
+                np.hypot(*(_centre(boxes[b]) - _centre(last[a]))),
+            )
+            other = unlike(looks[timeline.id], one.look)
+            # Far away it must look the same; side by side a wrong word parts nothing.
+            if nearness[a, b] < 1 or (away <= REACH * size * steps and other < 0.5):
+                cost[a, b] = nearness[a, b] + min(1.0, away / (REACH * size * steps)) + IDENTITY * other
+    return cost
+
+
+def bridged(boxes: dict[int, Corners]) -> dict[int, Corners]:
+    """Every frame from the first to the last: what lies between two boxes moves evenly (ours)."""
+    frames = sorted(boxes)
+    every = np.arange(frames[0], frames[-1] + 1)
+    corners = np.array([boxes[f] for f in frames])
+    between = np.stack([np.interp(every, frames, corners[:, n]) for n in range(4)], 1).round(2)
+    return {int(f): tuple(map(float, box)) for f, box in zip(every, between, strict=True)}  # type: ignore[misc]
