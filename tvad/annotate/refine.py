@@ -48,36 +48,75 @@ def filled(boxes: Sequence[Corners], height: int, width: int) -> np.ndarray:
 
 def guided(timelines: Sequence[Timeline], tracks: Sequence[Track]) -> list[Timeline]:
     """All timelines, those of the masks' objects anomalous, with the masks' boxes there: whatever a teacher
-    says, an anomaly's place and time are the mask's. A timeline of the first stage goes on with a mask's
-    track that it follows; what lies within a mask's object is part of it, unless it is seen at other times,
-    too."""
+    says, an anomaly's place and time are the mask's. A timeline of the first stage owns the parts of the mask
+    (its components, linked) that lie within it and fill it together: one object is several where something
+    stands before it. What lies within a mask's object that nobody owns is part of it."""
     others = list(timelines)
-    owner: dict[int, Timeline] = {}
-    if others and tracks:
-        shared = np.array([[_follows(t, track) for track in tracks] for t in others])
-        for a, b in zip(*linear_sum_assignment(-shared), strict=True):
-            if shared[a, b] >= SAME:
-                owner[int(b)] = others[a]
-        for b, track in enumerate(tracks):  # the later parts of one that was hidden
-            best = int(shared[:, b].argmax())
-            free = not set(others[best].anomalous) & set(track.boxes)
-            if b not in owner and shared[best, b] >= SAME and free:
-                owner[b] = others[best]
-    taken = {id(t) for t in owner.values()}
+    owner = _owners(others, tracks)
     wrong: list[Timeline] = []
-    for b, track in enumerate(tracks):
-        timeline = owner.get(b)
-        if timeline is None:
-            timeline = Timeline(-1, {})
-            for part in [t for t in others if id(t) not in taken and _is_part(t, track)]:
-                timeline.seen |= {f: s for f, s in part.seen.items() if f in track.boxes}
-                others.remove(part)
-        timeline.boxes = dict(sorted((timeline.boxes | track.boxes).items()))
-        timeline.anomalous = tuple(sorted({*timeline.anomalous, *track.boxes}))
-        timeline.masked = True
-        if timeline not in wrong:
+    for timeline in others:
+        own = [tracks[b] for b, t in owner.items() if t is timeline]
+        if own:
+            _masked(timeline, own)
             wrong.append(timeline)
+    for b, track in enumerate(tracks):
+        if b in owner:
+            continue
+        timeline = Timeline(-1, {})
+        for part in [t for t in others if not t.masked and _is_part(t, track)]:
+            timeline.seen |= {f: s for f, s in part.seen.items() if f in track.boxes}
+            others.remove(part)
+        _masked(timeline, [track])
+        wrong.append(timeline)
     return _numbered([*wrong, *(t for t in others if not t.masked)])
+
+
+def _masked(timeline: Timeline, tracks: Sequence[Track]) -> None:
+    """Give a timeline the masks' boxes: in each frame what encloses all of its parts there."""
+    for frame in {f for track in tracks for f in track.boxes}:
+        timeline.boxes[frame] = _enclosing([t.boxes[frame] for t in tracks if frame in t.boxes])
+        timeline.anomalous = (*timeline.anomalous, frame)
+    timeline.anomalous = tuple(sorted(timeline.anomalous))
+    timeline.boxes = dict(sorted(timeline.boxes.items()))
+    timeline.masked = True
+
+
+def _owners(timelines: Sequence[Timeline], tracks: Sequence[Track]) -> dict[int, Timeline]:
+    """Number of a mask's track -> the timeline that it is part of: that which its parts fill best."""
+    found: dict[int, tuple[float, Timeline]] = {}
+    for timeline in timelines:
+        inside = [b for b, track in enumerate(tracks) if _lies_in(track, timeline)]
+        frames = {f for b in inside for f in tracks[b].boxes if f in timeline.boxes}
+        fills = [
+            _iou(
+                timeline.boxes[f], _enclosing([tracks[b].boxes[f] for b in inside if f in tracks[b].boxes])
+            )
+            for f in frames
+        ]
+        if fills and (filled := float(np.mean(fills))) >= SAME:
+            for b in inside:
+                if b not in found or filled > found[b][0]:
+                    found[b] = filled, timeline
+    return {b: timeline for b, (_, timeline) in found.items()}
+
+
+def _lies_in(track: Track, timeline: Timeline) -> bool:
+    """Whether a mask's track lies in a timeline's boxes, in most of its frames."""
+    inside = [
+        _within(box, timeline.boxes[f]) >= INSIDE or _iou(box, timeline.boxes[f]) >= SAME
+        for f, box in track.boxes.items()
+        if f in timeline.boxes
+    ]
+    return 2 * sum(inside) > len(track.boxes)
+
+
+def _enclosing(boxes: Sequence[Corners]) -> Corners:
+    low, high = np.min(boxes, 0), np.max(boxes, 0)
+    return float(low[0]), float(low[1]), float(high[2]), float(high[3])
+
+
+def _iou(box: Corners, other: Corners) -> float:
+    return float(overlap(np.array([box]), np.array([other]))[0, 0])
 
 
 def _numbered(timelines: list[Timeline]) -> list[Timeline]:
@@ -86,16 +125,6 @@ def _numbered(timelines: list[Timeline]) -> list[Timeline]:
     for n, timeline in enumerate(ordered):
         timeline.id = n
     return ordered
-
-
-def _follows(timeline: Timeline, track: Track) -> float:
-    """Mean overlap with a track's boxes over the track's frames in the timeline; 0 where these are under
-    half."""
-    frames = [f for f in track.boxes if f in timeline.boxes]
-    if 2 * len(frames) < len(track.boxes):
-        return 0.0
-    pairs = [(timeline.boxes[f], track.boxes[f]) for f in frames]
-    return float(np.mean([overlap(np.array([a]), np.array([b]))[0, 0] for a, b in pairs]))
 
 
 def _is_part(timeline: Timeline, track: Track) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tvad.annotate.schema import LOOKS, place_of, what_of
-from tvad.annotate.timelines import STILL, Timeline, unlike
+from tvad.annotate.timelines import Timeline, unlike
 from tvad.data.components import Corners, overlap
 
 Policy = Literal["review", "drop"]
@@ -55,62 +55,65 @@ def settle(
     policy: Policy,
     counts: Counter[str],
 ) -> None:
-    """Give every timeline its verdict. size: (width, height) of the picture. policy: what happens to a
-    contradiction: drop, or review, in which the target and its words wait for a person. An anomaly whose
-    place is a mask's is never dropped, only words about it are."""
+    """Give every timeline its verdict. size: (width, height) of the picture. policy: what becomes of a target
+    that is not where its looks lead: review (it waits for a person), or drop. A word that the second looks
+    contradict is left out under either, and a person may give it back. A target whose place is a mask's is never
+    dropped."""
+    looks_of = {id(t): (t.look, []) for t in timelines}
+    where_of: dict[int, list[bool | None]] = {id(t): [] for t in timelines}
+    for check, text in zip(asked, replies, strict=True):
+        if text is None:
+            continue
+        try:
+            if check.way == "where":
+                where_of[id(check.timeline)].append(_found(place_of(text, *size), check, timelines))
+            else:
+                looks_of[id(check.timeline)][1].append(what_of(text))
+        except ValueError as error:
+            counts[f"check: {error}"] += 1
     for timeline in timelines:
-        where: list[bool] = []
-        looks: list[dict[str, str]] = []
-        for check, text in zip(asked, replies, strict=True):
-            if check.timeline is not timeline or text is None:
-                continue
-            try:
-                if check.way == "where":
-                    where.append(_found(place_of(text, *size), check, timelines))
-                else:
-                    looks.append(what_of(text))
-            except ValueError as error:
-                counts[f"check: {error}"] += 1
-        _judge(timeline, where, looks, policy, counts)
+        look, seen = looks_of[id(timeline)]
+        _words(timeline, look, seen, counts)
+        _place(timeline, where_of[id(timeline)], policy, counts)
 
 
-def _found(place: Corners | None, check: Checked, timelines: Sequence[Timeline]) -> bool:
-    """Whether a place is the timeline's, or that of another that looks the same: words cannot tell them
-    apart."""
+def _found(place: Corners | None, check: Checked, timelines: Sequence[Timeline]) -> bool | None:
+    """Whether a place is the timeline's, or that of another that looks the same: words cannot tell them apart.
+    None for nowhere: a frame in which it is missed."""
     if place is None:
-        return False
+        return None
     alike = [t for t in timelines if t is check.timeline or unlike(t.look, check.timeline.look) == 0]
     boxes = [t.boxes[check.frame] for t in alike if check.frame in t.boxes]
     return bool(overlap(np.array([place]), np.array(boxes)).max() >= FOUND)
 
 
-def _judge(
-    timeline: Timeline, where: list[bool], looks: list[dict[str, str]], policy: Policy, counts: Counter[str]
+def _words(
+    timeline: Timeline, look: dict[str, str], seen: Sequence[dict[str, str]], counts: Counter[str]
 ) -> None:
-    look, reasons, wrong = timeline.look, [], []
-    if where and 2 * sum(where) < len(where):
-        reasons.append("not found by its looks where its trajectory is")
-        counts["contradictions from appearance to motion"] += 1
-    for name in LOOKS:
-        said = Counter(seen[name] for seen in looks if name in seen)
-        agree = said[look[name]] if name in look else 0
-        # Words that no second look confirms, with at least as many against them as for them.
-        if name in look and looks and 2 * agree <= len(looks) and len(looks) - agree > agree:
-            wrong.append(name)
-            reasons.append(f"its {name} is said to be {look[name]}, and on its trajectory {_most(said)}")
+    """From motion to appearance: what is said of it must be seen on its trajectory."""
+    for name in LOOKS if seen else ():
+        if name not in look:
+            continue
+        said = Counter(row[name] for row in seen if name in row)
+        agree = said[look[name]]
+        if agree == 0 or said.total() - agree > agree:
+            timeline.dropped_words[name] = look[name]
+            timeline.reasons.append(
+                f"its {name} is said to be {look[name]}, and on its trajectory {_most(said)}"
+            )
             counts["contradictions from motion to appearance"] += 1
-    for name in wrong:
-        timeline.dropped_words[name] = look[name]
-    counts["words dropped"] += len(wrong)
-    timeline.reasons = reasons
-    lost = bool(where) and not any(where) and any(n in STILL for n in wrong)
-    if not reasons:
-        timeline.verdict = "kept"
-    elif policy == "review":
-        timeline.verdict = "review"
-    else:
-        # Neither direction confirms it: there is no such target.
-        timeline.verdict = "dropped" if lost and not timeline.masked else "kept"
+
+
+def _place(timeline: Timeline, where: Sequence[bool | None], policy: Policy, counts: Counter[str]) -> None:
+    """From appearance to motion: where its looks lead must be its trajectory."""
+    there, elsewhere = where.count(True), where.count(False)
+    if where and (there == 0 or elsewhere > there):
+        timeline.reasons.append("its looks do not lead to where its trajectory is")
+        counts["contradictions from appearance to motion"] += 1
+        if policy == "review":
+            timeline.verdict = "review"
+        elif not timeline.masked:
+            timeline.verdict = "dropped"
     counts[f"targets {timeline.verdict}"] += 1
 
 
