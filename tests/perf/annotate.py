@@ -1,5 +1,6 @@
-"""What each stage of `tvad annotate run` gains: precision and recall of attributes, boxes and trajectories on generated
-scenes with the scripted teacher at several noises, and BLEU-4 of the narratives against the generator's own.
+"""What each stage of `tvad annotate run` gains: precision and recall of attributes, boxes and trajectories on
+generated scenes with the scripted teacher at several noises, and BLEU-4 of the narratives against the
+generator's own.
 
 python tests/perf/annotate.py --clips 200 --out runs/annotate
 """
@@ -59,7 +60,9 @@ def of_sightings(row: dict, sample: Sample, attributes: Tally, boxes: Tally) -> 
         shared = np.array([[iou(s["box"], t.boxes[int(frame)]) for t in there] for s in seen])
         pairs = []
         if seen and there:
-            pairs = [(a, b) for a, b in zip(*linear_sum_assignment(-shared), strict=True) if shared[a, b] >= SAME]
+            pairs = [
+                (a, b) for a, b in zip(*linear_sum_assignment(-shared), strict=True) if shared[a, b] >= SAME
+            ]
         right, _ = words([seen[a]["look"] for a, _ in pairs], [truth_of(there[b]) for _, b in pairs])
         attributes.add(right, sum(len(s["look"]) for s in seen), true)
         boxes.add(len(pairs), len(seen), len(there))
@@ -135,8 +138,13 @@ def main() -> None:
                     own, said = dict(truth[sample.id].dialogue or ()), dict(sample.dialogue or ())
                     for topic, found in scores.items():
                         if (asked := DIALOGUE[topic]) in own:
-                            found.append(bleu4(said.get(asked, "").lower(), [own[asked].lower()], by="script"))
-                print({topic: f"{100 * np.mean(found):.1f} of {len(found)}" for topic, found in scores.items()}, "\n")
+                            found.append(
+                                bleu4(said.get(asked, "").lower(), [own[asked].lower()], by="script")
+                            )
+                print(
+                    {topic: f"{100 * np.mean(found):.1f} of {len(found)}" for topic, found in scores.items()},
+                    "\n",
+                )
 
 
 if __name__ == "__main__":

@@ -20,25 +20,25 @@ from tvad.data.sample import Sample
 
 # The words are ours; the paper says "structured prompts frame by frame (attributes and boxes)".
 FIELDS = (
-    "kind (one noun), colour (of a thing, else empty), upper and lower (colours of a person's clothes, else empty),"
-    " carries (what it carries, else empty)"
+    "kind (one noun), colour (of a thing, else empty), upper and lower (colours of a person's clothes, else"
+    " empty), carries (what it carries, else empty)"
 )
+CORNERS = "box ([x1, y1, x2, y2] in 0 to 1000 of width and height)"
 FRAME_PROMPT = (
-    "This is a frame of a surveillance video. List every person and every thing that moves. Answer with JSON only:"
-    f' {{"targets": [...]}}, for each target {FIELDS}, action (one word), box ([x1, y1, x2, y2] in 0 to 1000 of width'
-    " and height), region (left, middle or right of the picture), unusual (true where what it does does not belong"
-    " there)."
+    "This is a frame of a surveillance video. List every person and every thing that moves. Answer with JSON"
+    f' only: {{"targets": [...]}}, for each target {FIELDS}, action (one word), {CORNERS}, region (left,'
+    " middle or right of the picture), unusual (true where what it does does not belong there)."
 )
 REFINE_PROMPT = (
     f"Only the sharp part of this frame matters; the blurred rest is to be ignored. {FRAME_PROMPT}"
 )
 WHERE_PROMPT = (
-    "This is a frame of a surveillance video. Find this target: {look}. Answer with JSON only: visible (true or"
-    " false), box ([x1, y1, x2, y2] in 0 to 1000 of width and height)."
+    "This is a frame of a surveillance video. Find this target: {look}. Answer with JSON only: visible (true"
+    f" or false), {CORNERS}."
 )
 WHAT_PROMPT = (
-    "Only the sharp part of this frame of a surveillance video matters. What is the target there? Answer with JSON"
-    f" only: {FIELDS}."
+    "Only the sharp part of this frame of a surveillance video matters. What is the target there? Answer with"
+    f" JSON only: {FIELDS}."
 )
 
 

@@ -210,7 +210,8 @@ def _keep_record(out: Path, wanted: dict[str, Any]) -> None:
         for key, value in wanted.items():
             if stated.get(key) != value:
                 raise InputError(
-                    f"{out / RECORD}: made with {key} {stated.get(key)!r}, now {value!r}; choose another --out"
+                    f"{out / RECORD}: made with {key} {stated.get(key)!r}, now {value!r}; choose another"
+                    " --out"
                 )
         return
     write_whole(out / RECORD, json.dumps(wanted, indent=1, allow_nan=False) + "\n")

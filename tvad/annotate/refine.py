@@ -88,9 +88,7 @@ def _owners(timelines: Sequence[Timeline], tracks: Sequence[Track]) -> dict[int,
         inside = [b for b, track in enumerate(tracks) if _lies_in(track, timeline)]
         frames = {f for b in inside for f in tracks[b].boxes if f in timeline.boxes}
         fills = [
-            _iou(
-                timeline.boxes[f], _enclosing([tracks[b].boxes[f] for b in inside if f in tracks[b].boxes])
-            )
+            _iou(timeline.boxes[f], _enclosing([tracks[b].boxes[f] for b in inside if f in tracks[b].boxes]))
             for f in frames
         ]
         if fills and (filled := float(np.mean(fills))) >= SAME:

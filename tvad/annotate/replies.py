@@ -95,8 +95,8 @@ class Replies:
         if missing := [key for key in names if key not in self.known]:
             why = f": {error}" if error is not None else ""
             raise InputError(
-                f"{self.teacher.name}: {len(missing)} of {len(names)} requests have no reply; the same command goes"
-                f" on from here{why}"
+                f"{self.teacher.name}: {len(missing)} of {len(names)} requests have no reply; the same"
+                f" command goes on from here{why}"
             )
         return [self.known[key] for key in keys]
 

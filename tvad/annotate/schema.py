@@ -19,7 +19,7 @@ MOST_WORD = 40  # characters
 PERMILLE = 1000  # boxes are asked for in 0..1000 of width and height (ours)
 # What a target looks like, in words: its kind, the colour of a thing, a person's clothes, what is carried.
 LOOKS = ("kind", "colour", "upper", "lower", "carries")
-_NOTHING = {"", "none", "unknown", "null", "n/a", "na", "nothing", "no", "not visible", "unclear"}
+_NOTHING = {"", "none", "unknown", "null", "n a", "na", "nothing", "no", "not visible", "unclear"}
 _STRANGE = re.compile(r"[^\w\s'-]|_")
 
 _WORD = {"type": "string", "maxLength": 24}

@@ -57,9 +57,11 @@ def settle(
 ) -> None:
     """Give every timeline its verdict. size: (width, height) of the picture. policy: what becomes of a target
     that is not where its looks lead: review (it waits for a person), or drop. A word that the second looks
-    contradict is left out under either, and a person may give it back. A target whose place is a mask's is never
-    dropped."""
-    looks_of = {id(t): (t.look, []) for t in timelines}
+    contradict is left out under either, and a person may give it back. A target whose place is a mask's is
+    never dropped."""
+    looks_of: dict[int, tuple[dict[str, str], list[dict[str, str]]]] = {
+        id(t): (t.look, []) for t in timelines
+    }
     where_of: dict[int, list[bool | None]] = {id(t): [] for t in timelines}
     for check, text in zip(asked, replies, strict=True):
         if text is None:
@@ -78,8 +80,8 @@ def settle(
 
 
 def _found(place: Corners | None, check: Checked, timelines: Sequence[Timeline]) -> bool | None:
-    """Whether a place is the timeline's, or that of another that looks the same: words cannot tell them apart.
-    None for nowhere: a frame in which it is missed."""
+    """Whether a place is the timeline's, or that of another that looks the same: words cannot tell them
+    apart. None for nowhere: a frame in which it is missed."""
     if place is None:
         return None
     alike = [t for t in timelines if t is check.timeline or unlike(t.look, check.timeline.look) == 0]

@@ -2,7 +2,7 @@
 dialogue with its time anchors. The wording is ours; where the data sets of this project have one already it
 is theirs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvad.annotate.timelines import Timeline
@@ -79,7 +79,7 @@ def sentence(look: Mapping[str, str], action: str | None, move: Mapping[str, Any
     return f"{who(look)} is {action}{way}."
 
 
-def dialogue(sample: Sample, wrong: list[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+def dialogue(sample: Sample, wrong: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
     """T-VAU's protocol about the anomalous targets (rows), by when they begin to misbehave. A target's motion
     is that of all its boxes, before and after, too: from where to where it goes is seen there (ours)."""
     if not sample.anomalous:
@@ -115,7 +115,7 @@ def _move(sample: Sample, row: Mapping[str, Any]) -> dict:
     return motion(track.boxes, shown.width or 1, shown.fps or 1.0, shown.times)
 
 
-def rationale(sample: Sample, wrong: list[Mapping[str, Any]]) -> str | None:
+def rationale(sample: Sample, wrong: Sequence[Mapping[str, Any]]) -> str | None:
     """What happens that is unusual, a sentence a target."""
     if not wrong:
         return None

@@ -12,9 +12,10 @@ import numpy as np
 from tvad.annotate import words
 from tvad.data import video
 from tvad.data.build import grounding_questions, spans_of
+from tvad.data.folder import save
 from tvad.data.narrate import WAYS, motion
 from tvad.data.questions import LETTERS
-from tvad.data.sample import Question, Sample, from_json, save
+from tvad.data.sample import Question, Sample, from_json
 
 # What is asked with options (the words are ours); topic -> question.
 CHOICES = {
@@ -118,8 +119,8 @@ def _choices(
             move["way"],
             [str(w) for w in rng.permutation([w for w in WAYS if w != move["way"]])],
         )
-    if len(sample.spans or ()) == 1 and (options := _other_times(sample, rng)):
-        yield "when", _time(*sample.spans[0]), options  # type: ignore[index]
+    if len(sample.spans or ()) == 1 and (times := _other_times(sample, rng)):
+        yield "when", _time(*sample.spans[0]), times  # type: ignore[index]
 
 
 def _time(start: float, end: float) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvad.common.errors import InputError
+from tvad.data.folder import load
 from tvad.data.narrate import THIRDS
-from tvad.data.sample import Sample, Track, load
+from tvad.data.sample import Sample, Track
 from tvad.data.scenes.actors import COLOURS
 
 if TYPE_CHECKING:
