@@ -11,18 +11,21 @@ from leaderboard.web.app import build_app
 from leaderboard.web.pages import Pages, hub
 from leaderboard.web.pages.base import FILES
 from leaderboard.web.pages.downloads import KINDS
-from leaderboard.web.pages.links import StaticLinks, badge_file, table_file
+from leaderboard.web.pages.links import StaticLinks, badge_file, plots_file, table_file
 from tvad.common.errors import InputError
 from tvad.common.files import whole_folder
 
 
 def _page(pages: Pages, job: tuple[str, ...]) -> tuple[str, str]:
-    """(file, text) of a page of a model (hash), or of a table (table, split, sort, page)."""
+    """(file, text) of a page of a model (hash), of plots (table, split, sort), or of a table (table, split,
+    sort, page)."""
     if len(job) == 1:
         page = pages.model(job[0], StaticLinks(1))
         if page is None:
             raise InputError(f"submission {job[0]} is gone from the store; export again")
         return f"models/{job[0]}.html", page
+    if len(job) == 3:
+        return plots_file(*job), pages.plots(*job, at=StaticLinks(2))
     table, split, sort, number = job
     text, _ = pages.table(table, split, sort=sort, page=int(number), at=StaticLinks(2))
     return table_file(table, split, sort, int(number)), text
@@ -55,6 +58,7 @@ def build(board: Board, store: Store, out: Path) -> int:
                 _, count = pages.table(table, split)
                 for sort in ("", *pages.columns(table, split)):
                     jobs += [(table, split, sort, str(number)) for number in range(1, count + 1)]
+                    jobs.append((table, split, sort))
         for name, text in single.items():
             (folder / name).write_text(text, encoding="utf-8")
         (folder / "models").mkdir()

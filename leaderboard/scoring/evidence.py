@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import by_slice
 from bench.score import read_maps, read_predictions
 from bench.shown import QUALITY, class_means, picture
+from bench.slices import BINS
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP, TASKS
 from leaderboard.intake.submission import PREDICTIONS
@@ -44,6 +46,18 @@ def summary(lines: list[dict], samples: list[Sample], items: list[Item]) -> dict
         given = Counter(spelt.get(_read_as(task, "".join(line.get("read", ()))), "other") for line in of_task)
         answers[task] = {word: [given[word], true[word]] for word in (*sorted(true), "other")}
     return {"by_class": class_means(lines, samples), "answers": answers}
+
+
+def slices(run: Path) -> dict[str, Any]:
+    """{"slices": …} of a scored run, {} where its suite asks for none: what was said of how many videos, how
+    many lie in each slice, and the metrics' rows."""
+    if (sliced := by_slice.read(run)) is None:
+        return {}
+    counts = {kind: dict[str, int]() for kind in sliced.kinds}
+    for kind, value in (place for of_video in sliced.videos.values() for place in of_video.items()):
+        counts[kind][value] = counts[kind].get(value, 0) + 1
+    kept = {"videos": counts, "all": len(sliced.videos), "metrics": sliced.metrics}
+    return {"slices": {**kept, "bins": {kind: BINS[kind].told for kind in sliced.kinds if kind in BINS}}}
 
 
 def _read_as(task: str, word: str) -> str:

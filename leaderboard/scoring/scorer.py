@@ -59,7 +59,7 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
         board.version(name, suite, samples),
         json.loads((out / "metrics.json").read_text()),
         record["blind"],
-        summary=evidence.summary(lines, samples, items),
+        summary=evidence.summary(lines, samples, items) | evidence.slices(out),
         signature=integrity.signature(lines, board.secret("signatures")).hex(),
         videos=len(samples),
         questions=len(items),

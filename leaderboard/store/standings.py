@@ -63,6 +63,9 @@ class Standings:
     low: np.ndarray
     high: np.ndarray
     shown: np.ndarray  # whether they pass the filter
+    parameters: np.ndarray  # NaN: unknown
+    created: np.ndarray
+    baseline: np.ndarray
     counted: np.ndarray | None = None  # whether they have a rank: all, where None
 
 
@@ -135,8 +138,9 @@ class Scoreboard(Disclosure):
         private split too has a rank. Of private labels what may be given out (`disclosure`): no values while
         they are held, and one row a name."""
         kept_back = self.held(suite, split, version)
-        view, column = self._views.of((suite, split, version), metric)
-        chosen = np.flatnonzero(view.newest) if not wanted.older or split == PRIVATE else slice(None)
+        view, (column,) = self._views.of((suite, split, version), metric)
+        all_of_them = (wanted.older and split != PRIVATE) or bool(view.newest.all())
+        chosen = slice(None) if all_of_them else np.flatnonzero(view.newest)
         value, low, high = (np.full_like(column, np.nan) if kept_back else column)[chosen].T
         counted = view.counted if private else np.ones(len(view.results), bool)
         return Standings(
@@ -146,12 +150,35 @@ class Scoreboard(Disclosure):
             low,
             high,
             wanted.passes(view)[chosen],
+            view.parameters[chosen],
+            view.created[chosen],
+            view.baseline[chosen],
             counted[chosen] & (not kept_back),
         )
 
+    def figures(
+        self, suite: str, split: str, version: str, results: list[int], metrics: list[str]
+    ) -> dict[int, dict[str, dict[str, Any]]]:
+        """{result: {metric: {value, low, high}}} of results of a version, as they are given out: nothing
+        while they are held. Of columns in memory, where they then are for the order by any of these
+        metrics."""
+        found: dict[int, dict[str, dict[str, Any]]] = {number: {} for number in results}
+        if self.held(suite, split, version):
+            return found
+        view, columns = self._views.of((suite, split, version), *metrics)
+        place, known = view.places(np.array(results, int))
+        for metric, column in zip(metrics, columns, strict=True):
+            given = column[place]
+            given[~known] = np.nan
+            for number, (value, low, high) in zip(results, given.tolist(), strict=True):
+                if value == value:
+                    bounds = {"low": low, "high": high} if low == low else {"low": None, "high": None}
+                    found[number][metric] = {"value": value, **bounds}
+        return found
+
     def rows(self, results: list[int], metrics: list[str]) -> dict[int, dict[str, Any]]:
-        """What the table shows of some results: submission, card, whether it is flagged, {metric: {value,
-        low, high, n}}."""
+        """What the table shows of some results: submission, card, whether it is flagged, and of these metrics
+        {metric: {value, low, high, n}}."""
         query = (
             select(
                 Result.id,
@@ -163,41 +190,38 @@ class Scoreboard(Disclosure):
                 Result.suite,
                 Result.split,
                 Result.suite_hash,
+                select(Flag.id).where(Flag.submission == Submission.hash, disclosure.visible()).exists(),
             )
             .join(Submission, Submission.hash == Result.submission)
             .join(Account, Account.id == Submission.account_id)
             .where(Result.id.in_(results))
         )
-        scores = select(Score.result_id, Score.metric, Score.value, Score.low, Score.high, Score.n).where(
-            Score.result_id.in_(results), Score.metric.in_(metrics)
-        )
+        # Results lie together by their numbers: SQLite would look for every metric of each of them instead.
+        of_score = Score.__table__.c
+        columns = (of_score[name] for name in ("result_id", "metric", "value", "low", "high", "n"))
+        scores = select(*columns).where(of_score.result_id.in_(results), (of_score.metric + "").in_(metrics))
         with self._reading() as session:
             found: dict[int, dict[str, Any]] = {}
             places: dict[int, tuple[str, str, str]] = {}
-            for number, name_hash, card, created, owner, verified, *place in session.execute(query).tuples():
+            for number, name_hash, card, created, owner, verified, *place, flagged in session.execute(query):
                 places[number] = (place[0], place[1], place[2])
+                stated = from_json(card)
                 found[number] = {
                     "hash": name_hash,
                     "account": owner,
-                    "card": from_json(card),
-                    "verified": speaks_for(from_json(card)["organisation"], verified),
+                    "card": stated,
+                    "verified": speaks_for(stated["organisation"], verified),
                     "created": created,
-                    "flagged": False,
+                    "flagged": flagged,
                     "metrics": {},
                 }
-            for number, metric, value, low, high, n in session.execute(scores).tuples():
+            for number, metric, value, low, high, n in (
+                session.connection().execute(scores) if metrics else ()
+            ):
                 found[number]["metrics"][metric] = {"value": value, "low": low, "high": high, "n": n}
             kept_back = {of: self._kept_back(session, *of) for of in set(places.values()) if of[1] == PRIVATE}
             for number, of in places.items():
                 if of[1] == PRIVATE:
                     metrics_of = found[number]["metrics"]
                     found[number]["metrics"] = {} if kept_back[of] else disclosure.rounded(metrics_of)
-            hashes = [row["hash"] for row in found.values()]
-            flagged = set(
-                session.scalars(
-                    select(Flag.submission).where(Flag.submission.in_(hashes), disclosure.visible())
-                )
-            )
-            for row in found.values():
-                row["flagged"] = row["hash"] in flagged
             return found

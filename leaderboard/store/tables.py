@@ -134,7 +134,8 @@ class Score(Base):
     low: Mapped[float | None]
     high: Mapped[float | None]
     n: Mapped[int]
-    __table_args__ = (Index("ix_scores_metric", "metric", "result_id"),)
+    # A column of a table is read from the index alone.
+    __table_args__ = (Index("ix_scores_metric", "metric", "result_id", "value", "low", "high"),)
 
 
 class Flag(Base):

@@ -41,8 +41,8 @@ def test_a_model_page_opens_to_its_evidence(place):
     name = place.scored("oracle", name="seer", organisation="lab two")
     page = place.client.get(f"/models/{name}").text
     assert (
-        "Answers given, judgement" in page
-        and "mcq.accuracy by class" in page
+        "Answers given: Anomaly or not" in page
+        and "Multiple choice: accuracy, by class" in page
         and "always" in page
         and "Look at the answers" in page
     )

@@ -271,6 +271,7 @@ def test_ranks_are_shared_where_intervals_overlap():
         np.array([0.4, 0.85, 0.8, nan]),
         np.array([0.6, 0.95, 0.93, nan]),
         np.ones(4, bool),
+        *(np.zeros(4, kind) for kind in (float, "datetime64[us]", bool)),
     )
 
     def ranks(metric):
@@ -281,7 +282,8 @@ def test_ranks_are_shared_where_intervals_overlap():
 
     assert ranks("mcq.accuracy") == [(1, "a"), (1, "b"), (3, "c"), (0, "d")]
     assert ranks("temporal.false_alarm") == [(1, "c"), (2, "b"), (2, "a"), (0, "d")]
-    empty = Standings(*(np.zeros(0, kind) for kind in (int, str, float, float, float, bool)))
+    kinds = (int, str, float, float, float, bool, float, "datetime64[us]", bool)
+    empty = Standings(*(np.zeros(0, kind) for kind in kinds))
     assert [len(part) for part in ranking.ordered(empty, "mcq.accuracy")] == [0, 0]
     assert ranking.columns(["x", "judgement.accuracy", "mcq.accuracy"]) == [
         "mcq.accuracy",

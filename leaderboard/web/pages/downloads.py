@@ -10,10 +10,9 @@ from fastapi.encoders import jsonable_encoder
 from bench.wording import metric_in_words
 from leaderboard.board.config import Board
 from leaderboard.store import Store
-from leaderboard.store.standings import Filter
 from leaderboard.web.pages.base import Opened
+from leaderboard.web.pages.charts import PlotPages
 from leaderboard.web.pages.links import Links
-from leaderboard.web.pages.tables import TablePages
 from tvad.common.files import json_text
 
 KINDS = {
@@ -89,7 +88,7 @@ def as_parquet(columns: dict[str, type], rows: list[Row]) -> bytes:
     return out.getvalue()
 
 
-class Downloads(TablePages):
+class Downloads(PlotPages):
     """Files of tables, badges of models."""
 
     def __init__(self, board: Board, store: Store, opened: Opened):
@@ -127,13 +126,11 @@ class Downloads(TablePages):
 
     def badge(self, name_hash: str, table: str) -> str | None:
         """A finished submission's place on a table's public labels as SVG; None for one that has none."""
-        version = self.versions[table, "public"]
         number = self.store.result_number(name_hash, table, "public")
         if number is None:
             return None
         sort = next(iter(self.columns(table, "public")), "")
-        ranked, total = self._ranked(self.store.revision(), table, "public", version, sort, Filter())
-        rank = dict((result, rank) for rank, result in ranked).get(number)
+        rank, total = self.place_of(table, "public", sort, number)
         label = f"{self.board.title}: {table}"
         if rank is None:
             value = "not in the current table"

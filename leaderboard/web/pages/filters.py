@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.pages import number
+from bench.wording import task_in_words
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 # Cells of a table: a value over its interval, in figures and as a bar for the eye; a value without one.
@@ -45,8 +46,10 @@ def scores(metrics: Mapping[str, Any], columns: Sequence[str], main: str) -> Mar
     cells = []
     for name in columns:
         metric = metrics.get(name)
-        known = metric if isinstance(metric, dict) else {"value": metric}
-        value, low, high = known["value"], known.get("low"), known.get("high")
+        if isinstance(metric, dict):
+            value, low, high = metric["value"], metric["low"], metric["high"]
+        else:
+            value, low, high = metric, None, None
         kind = "num score main" if name == main else "num score"
         if value is None or low is None or high is None:
             cells.append(VALUE.format(kind=kind, value=number(value)))
@@ -57,4 +60,17 @@ def scores(metrics: Mapping[str, Any], columns: Sequence[str], main: str) -> Mar
     return Markup("".join(cells))
 
 
-FILTERS = {"count": count, "moment": moment, "scores": scores, "second": second}
+def bounds(found: Any) -> str:
+    """The interval of what has a `low` and a `high`, in figures; a dash where there is none."""
+    low, high = (found.get(k) if isinstance(found, dict) else getattr(found, k) for k in ("low", "high"))
+    return "–" if low is None or high is None else between(low, high)
+
+
+FILTERS = {
+    "bounds": bounds,
+    "count": count,
+    "moment": moment,
+    "scores": scores,
+    "second": second,
+    "task_in_words": task_in_words,
+}

@@ -22,6 +22,11 @@ class Links:
     def versions(self, suite: str) -> str:
         return f"/suites/{suite}/versions"
 
+    def plots(self, suite: str, split: str = "public", sort: str = "") -> str:
+        query = {"split": split if split != "public" else "", "sort": sort}
+        chosen = urlencode({key: value for key, value in query.items() if value})
+        return f"/suites/{suite}/plots" + (f"?{chosen}" if chosen else "")
+
     def model(self, name_hash: str) -> str:
         return f"/models/{name_hash}"
 
@@ -57,6 +62,9 @@ class StaticLinks(Links):
     def versions(self, suite: str) -> str:
         return f"{self.root}suites/{suite}/versions.html"
 
+    def plots(self, suite: str, split: str = "public", sort: str = "") -> str:
+        return self.root + plots_file(suite, split, sort)
+
     def model(self, name_hash: str) -> str:
         return f"{self.root}models/{name_hash}.html"
 
@@ -73,6 +81,11 @@ class StaticLinks(Links):
 def badge_file(name_hash: str, suite: str) -> str:
     """Where the export puts a badge."""
     return f"models/{name_hash}-{suite}.svg"
+
+
+def plots_file(suite: str, split: str, sort: str) -> str:
+    """Where the export puts the plots of a table; without `sort` of its first metric."""
+    return f"suites/{suite}/{split}-plots{f'-{sort}' if sort else ''}.html"
 
 
 def table_file(suite: str, split: str, sort: str, page: int) -> str:

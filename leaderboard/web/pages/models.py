@@ -5,22 +5,34 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.families import Difference
+from bench import by_slice
+from bench.families import OTHER, PRIMARY, SLICES, Difference
+from bench.metrics.paired import CHANGED
+from bench.pages import number as figure
 from bench.shown import in_words, kind_of, reference
 from bench.tasks import PRIMARIES, TASKS
+from bench.wording import metric_in_words
 from leaderboard.board.config import Board
 from leaderboard.scoring import evidence
 from leaderboard.store import Store
 from leaderboard.store.disclosure import PRIVATE
 from leaderboard.store.standings import UNANSWERED
 from leaderboard.store.tables import DONE, QUEUED, RUNNING, WITHDRAWN
-from leaderboard.web.pages.base import Opened, Rendering, turned
+from leaderboard.web.pages import plots
+from leaderboard.web.pages.base import Opened, turned
+from leaderboard.web.pages.charts import PlotPages
+from leaderboard.web.pages.filters import between
 from leaderboard.web.pages.links import Links
 
 CARDS = 12  # answers a page
+FAMILIES = {
+    PRIMARY: "First metrics of the tasks",
+    OTHER: "Other metrics",
+    SLICES: "First metrics by slice",
+}
 
 
-class ModelPages(Rendering):
+class ModelPages(PlotPages):
     """Pages of submissions."""
 
     def __init__(self, board: Board, store: Store, opened: Opened):
@@ -49,6 +61,7 @@ class ModelPages(Rendering):
             result["primaries"] = {
                 task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})
             }
+            result["sliced"] = _sliced(result["summary"].get("slices"))
         history = self.store.history(found["account"], found["name"])
         shown = [
             (suite, name)
@@ -62,10 +75,38 @@ class ModelPages(Rendering):
             model=found,
             results=results,
             flags=self.store.flags(name_hash),
+            places=self._places(found, results),
+            few=CHANGED,
             history=history,
             shown=shown,
             waiting=found["state"] in (QUEUED, RUNNING),
         )
+
+    def _places(self, model: dict[str, Any], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """A model's place by every result that is given out, in the order of the board's tables, the public
+        split first: rank and figure of the table's first metric; of the first one its plots too."""
+        found: list[dict[str, Any]] = []
+        for result in sorted(results, key=lambda r: (self._order(r["suite"]), r["split"] != "public")):
+            table, split, metrics = result["suite"], result["split"], result["metrics"]
+            if result["held"] or table not in self.board.tables or split not in self.splits(table):
+                continue
+            sort = next(iter(self.columns(table, split)), "")
+            number = self.store.result_number(model["hash"], table, split)
+            if sort not in metrics or number is None:
+                continue
+            rank, total = self.place_of(table, split, sort, number)
+            place = {"suite": table, "split": split, "metric": sort, "rank": rank, "total": total}
+            place |= {"score": metrics[sort], "old": result["suite_hash"] != self.shown_version(table, split)}
+            if not found:
+                place["sizes"] = (
+                    None if place["old"] else self.small(table, split, sort, model, metrics[sort])
+                )
+                place["scores"] = plots.dots(_rows(metrics, result["blind"]), 0.0, 1.0)
+            found.append(place)
+        return found
+
+    def _order(self, table: str) -> int:
+        return self.board.tables.index(table) if table in self.board.tables else len(self.board.tables)
 
     def result(self, name_hash: str, table: str) -> dict[str, Any] | None:
         """The public result of a finished submission in a table, with its scored run; None where there is
@@ -158,10 +199,59 @@ class ModelPages(Rendering):
         self, table: str, before: dict[str, Any], after: dict[str, Any], rows: list[Difference] | None
     ) -> str:
         """The paired comparison of two models; rows None: of different versions."""
-        if rows is not None:  # primary metrics first
-            rows = sorted(
-                rows, key=lambda d: PRIMARIES.index(d.metric) if d.metric in PRIMARIES else len(PRIMARIES)
-            )
         return self.render(
-            "compare.html", suite=table, before=before["model"], after=after["model"], rows=rows
+            "compare.html",
+            suite=table,
+            before=before["model"],
+            after=after["model"],
+            families=None if rows is None else _families(rows),
+            few=CHANGED,
         )
+
+
+def _sliced(slices: dict[str, Any] | None) -> dict[str, Any]:
+    """The metrics that are given by slice, and {(metric, kind, slice): its name}."""
+    named = {name: found for name in (slices or {}).get("metrics", ()) if (found := by_slice.parts(name))}
+    metrics = list(dict.fromkeys(metric for metric, _, _ in named.values()))
+    return {"metrics": metrics, "names": {place: name for name, place in named.items()}}
+
+
+def _rows(metrics: dict[str, Any], blind: dict[str, Any]) -> list[plots.Row]:
+    """The first metrics of the tasks as rows of a plot, with the best blind baselines."""
+    found = []
+    for name in PRIMARIES:
+        if (m := metrics.get(name)) is None or m["value"] is None:
+            continue
+        task, _, measure = name.partition(".")
+        of_task = blind.get(task) if measure == "accuracy" else None
+        other = of_task["baselines"][of_task["best"]] if of_task else None
+        words = metric_in_words(name)
+        interval = f", 95 % interval {between(m['low'], m['high'])}" if m["low"] is not None else ""
+        beside = f", best blind baseline {figure(other)}" if other is not None else ""
+        title = f"{words}: {figure(m['value'])}{interval}{beside}"
+        found.append(plots.Row(words, figure(m["value"]), m["value"], m["low"], m["high"], "", title, other))
+    return found
+
+
+def _families(rows: list[Difference]) -> list[dict[str, Any]]:
+    """Differences family by family: which metrics are judged together, for how many their p-values are
+    adjusted, and a plot of them; all plots on one axis but that of slices, which has its own."""
+    known = {name: n for n, name in enumerate(PRIMARIES)}
+    found = []
+    for family in dict.fromkeys(d.family for d in rows):
+        own = [d for d in rows if d.family == family]
+        own.sort(key=lambda d: known.get(d.metric, len(known)))
+        axis = plots.span_of(d for d in rows if (d.family == SLICES) == (family == SLICES))
+        found.append(
+            {
+                "name": family,
+                "title": FAMILIES.get(family, family),
+                "rows": own,
+                "tested": sum(d.p is not None for d in own),
+                "verdicts": {
+                    word: sum(d.verdict == word for d in own) for word in ("better", "worse", "same")
+                },
+                "plot": plots.changes(own, *axis),
+            }
+        )
+    return found

@@ -90,6 +90,14 @@ class TablePages(Rendering):
                     kept.pop(next(iter(kept)))
         return found
 
+    def _metrics(self, revision: Revision, table: str, split: str, version: str) -> list[str]:
+        """The metrics of a version."""
+        return self._once(
+            revision,
+            ("metrics", table, split, version),
+            lambda: self.store.metrics(table, split, version),
+        )
+
     def _ranked(
         self, revision: Revision, table: str, split: str, version: str, sort: str, wanted: Filter
     ) -> Order:
@@ -104,14 +112,25 @@ class TablePages(Rendering):
 
         return self._once(revision, (table, split, version, sort, wanted), find)
 
-    def _rows(self, revision: Revision, part: np.ndarray, columns: list[str], sort: str) -> list[Any]:
-        """(rank, row) of a page of a table, each row with its cells."""
+    def place_of(self, table: str, split: str, sort: str, number: int) -> tuple[int | None, int]:
+        """(rank of a result in the table that is shown, 0 for one without; None where it does not stand
+        there, how many do)."""
+        version = self.shown_version(table, split)
+        ranked, total = self._ranked(self.store.revision(), table, split, version, sort, Filter())
+        found = np.flatnonzero(ranked[:, 1] == number)
+        return (int(ranked[found[0], 0]) if len(found) else None), total
+
+    def _rows(
+        self, revision: Revision, of: tuple[str, str, str], part: np.ndarray, columns: list[str], sort: str
+    ) -> list[Any]:
+        """(rank, row) of a page of the table of a suite, split and version, each row with its cells."""
 
         def find() -> dict[int, dict[str, Any]]:
-            rows = self.store.rows(part[:, 1].tolist(), columns)
+            numbers = part[:, 1].tolist()
+            figures = self.store.figures(*of, numbers, columns)
             return {
-                number: {**row, "cells": scores(row["metrics"], columns, sort)}
-                for number, row in rows.items()
+                number: {**row, "cells": scores(figures[number], columns, sort)}
+                for number, row in self.store.rows(numbers, []).items()
             }
 
         rows = self._once(revision, (part[:, 1].tobytes(), *columns, sort), find)
@@ -142,13 +161,13 @@ class TablePages(Rendering):
         wanted, current = wanted or Filter(), self.shown_version(table, split)
         if not version or version not in [known["hash"] for known in self.store.versions(table, split)]:
             version = current
-        metrics = self.store.metrics(table, split, version)
+        revision = self.store.revision()
+        metrics = self._metrics(revision, table, split, version)
         columns = [name for name in metrics if name in (chosen or ())][:MOST_COLUMNS]
         columns = columns or ranking.columns(metrics)
         sort = sort if sort in metrics else (columns[0] if columns else "")
         if sort in columns:  # what the rows are ordered by stands beside their names, on a phone too
             columns = [sort, *(name for name in columns if name != sort)]
-        revision = self.store.revision()
         shown, total = self._ranked(revision, table, split, version, sort, wanted)
         part, page, pages = turned(shown, page, ROWS)
         blind = self.store.blind(table, split, version)
@@ -167,7 +186,7 @@ class TablePages(Rendering):
             sort=sort,
             columns=columns,
             metrics=metrics,
-            rows=self._rows(revision, part, columns, sort),
+            rows=self._rows(revision, (table, split, version), part, columns, sort),
             shown=len(shown),
             total=total,
             page_number=page,

@@ -66,6 +66,12 @@ async def download(
     )
 
 
+@router.get("/suites/{suite}/plots", include_in_schema=False)
+def plots(site: TheSite, suite: str, split: Short = "", sort: Short = "") -> HTMLResponse:
+    """A suite's table as plots."""
+    return HTMLResponse(site.pages.plots(suite, site.split_or_404(suite, split or "public"), sort))
+
+
 @router.get("/suites/{suite}/versions", include_in_schema=False)
 def changelog(site: TheSite, suite: str) -> HTMLResponse:
     """What has been served under a suite's name."""
