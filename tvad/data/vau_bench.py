@@ -1,5 +1,7 @@
-"""Reader of VAU-Bench's annotation files (VAU-R1, arXiv 2505.23504; videos of MSAD, UCF-Crime and ECVA, to be
-downloaded apart).
+"""Reader of VAU-Bench's annotation files (VAU-R1, arXiv 2505.23504), over the videos of MSAD, UCF-Crime and
+ECVA, which are downloaded apart: in and below one folder, as these distribute them. Rows of val.csv name a
+video with its data set before it (msad_Assault_1.mp4, ucf_Abuse016_x264.mp4, ecva_17.mp4), which its file has
+not; others name the file.
 
 Quirks of the published files: a field that holds -1, nothing or nan (as pandas writes) is missing; start =
 end = 0 marks a normal video and a negative time an unknown one; `Correct Option` is a letter or a letter with
@@ -12,14 +14,17 @@ import csv
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tvad.answer import NONE
 from tvad.common.errors import InputError
+from tvad.data.build import build, link
 from tvad.data.check import Problem, described
 from tvad.data.faults import cut
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
+from tvad.data.readers.files import below, only
 from tvad.data.sample import Question, Sample, Video
 
 COLUMNS = (
@@ -45,6 +50,7 @@ SECTIONS = (
     "Cause and Effect",
     "Conclusion",
 )
+_PREFIX = re.compile("^(msad|ucf|ecva)_")
 _HEADING = re.compile(r"#{1,6}\s*+(?:\*++\s*+)?(" + "|".join(SECTIONS) + r")\s*+\**+\s*+:?", re.IGNORECASE)
 
 
@@ -246,3 +252,33 @@ def read_csv(
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a UTF-8 CSV file ({error})") from error
     return samples, problems
+
+
+def read(
+    path: str | os.PathLike, split: str, out: str | os.PathLike, videos: str | os.PathLike | None
+) -> tuple[Sequence[Sample], list[Problem], list[str]]:
+    """An annotation file as a data set folder `out`, with the videos in and below a folder linked in, or
+    without any: the samples, the refused rows with their reasons, and which ends were cut. A killed run
+    continues. Raises InputError where no row can be used."""
+    samples, problems = read_csv(path, split)
+    if not samples:
+        first = f"; the first: {problems[0]}" if problems else ""
+        raise InputError(f"{path}: no row could be used{first}")
+    rows, cuts = {sample.id: sample for sample in samples}, list[str]()
+    files = below(videos) if videos is not None else None
+
+    def make(name: str, folder: Path) -> list[Sample]:
+        if files is None:
+            return [rows[name]]
+        plain = name if name in files else _PREFIX.sub("", name)
+        try:
+            whole = with_file(rows[name], source := only(files, plain))
+        except InputError as error:
+            raise InputError(str(error).removeprefix(f"{name}: ")) from error
+        if whole.spans and whole.spans != (stated := rows[name].spans or ()):
+            cuts.append(f"{name}: end {stated[0][1]:g} s to {whole.spans[0][1]:g} s")
+        link(source, folder / whole.video.path)
+        return [whole]
+
+    found, refused = build(out, rows, make, "vau-bench")
+    return found, problems + refused, cuts

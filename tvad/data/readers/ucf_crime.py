@@ -26,6 +26,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import parse_json
 from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
+from tvad.data.readers.files import below, only
 from tvad.data.readers.labels import asked, frame_spans
 from tvad.data.sample import Sample
 
@@ -86,18 +87,6 @@ def _row(cells: list[str]) -> Row:
     return Row(name.removesuffix(".mp4"), cells[1], spans)
 
 
-def files_below(root: Path) -> dict[str, Path]:
-    """Videos by name. Raises InputError where two of one name differ in size."""
-    found: dict[str, Path] = {}
-    for path in sorted(root.rglob("*.mp4")):
-        first = found.setdefault(path.stem, path)
-        if first.stat().st_size != path.stat().st_size:
-            raise InputError(f"{first} and {path} have one name and another size")
-    if not found:
-        raise InputError(f"{root}: no .mp4 in it or below it")
-    return found
-
-
 def read_captions(folder: Path) -> dict[str, str]:
     """Video -> its captions in lines. Raises InputError that names file and video."""
     found: dict[str, str] = {}
@@ -155,13 +144,13 @@ def read(
 ) -> tuple[Sequence[Sample], list[Problem]]:
     """The videos of a list as a data set folder `out`: the samples, and the refused videos with their
     reasons."""
-    files = files_below(Path(root))
+    files = below(root)
     rows = {row.name: row for row in rows_of(Path(listed))}
     words = read_captions(Path(captions)) if captions is not None else {}
 
     def make(name: str, folder: Path) -> list[Sample]:
         if name not in files:
             raise InputError(f"{name}.mp4: listed, but not below {root}")
-        return [make_sample(rows[name], files[name], split, words, folder)]
+        return [make_sample(rows[name], only(files, name), split, words, folder)]
 
     return build(out, rows, make, f"ucf-crime {split}")
