@@ -136,6 +136,49 @@ def shards(folder: str, /) -> int:
     return 0
 
 
+def stats(folder: str, /, out: Annotated[str | None, cli.FOLDER] = None, no_files: bool = False) -> int:
+    """Count what a data set holds: classes, durations, lengths of spans, mask areas, questions and letters.
+
+    Args:
+        folder: Data set folder.
+        out: Folder that gets stats.json and a page, stats.html.
+        no_files: Do not open the masks.
+
+    Example:
+        tvad data stats data/scenes/test --out runs/stats
+    """
+    from tvad.data import load
+    from tvad.data.stats import lines, stats_of, write
+
+    found = stats_of(load(folder), not no_files)
+    print("\n".join(lines(found)))
+    if out is not None:
+        write(folder, found, out)
+        print(f"{out}/stats.json, {out}/stats.html")
+    return 0
+
+
+def view(folder: str, /, out: Annotated[str, cli.FILE], limit: int = 48, seed: int = 0) -> int:
+    """Write a page to look through samples: four frames of each with boxes and masks, and what is said of it.
+
+    Args:
+        folder: Data set folder.
+        out: The page, an HTML file that stands alone.
+        limit: Samples shown at most, drawn by seed.
+        seed: Of the drawing.
+
+    Example:
+        tvad data view data/scenes/test --limit 24 --out runs/view.html
+    """
+    from tvad.common.files import write_whole
+    from tvad.data import load
+    from tvad.data.view import page
+
+    write_whole(out, page(folder, load(folder), limit, seed))
+    print(out)
+    return 0
+
+
 def check(folder: str, /, no_files: bool = False, gold: bool = False) -> int:
     """Open everything that a data set names and list every bad row, and those whose answers may not tell what
     was meant; exit status 1 where there is one.
@@ -191,5 +234,7 @@ COMMANDS: cli.Commands = {
     "reclip": reclip,
     "windows": windows,
     "shards": shards,
+    "stats": stats,
+    "view": view,
     "check": check,
 }

@@ -60,6 +60,19 @@ class Mask:
         """SHA-256 of shape and runs."""
         return hashlib.sha256(np.append(self.shape, self._ends).astype("<i8").tobytes()).digest()
 
+    def area(self) -> float | None:
+        """Share of the picture that is lit, over the frames in which anything is; None where nothing is."""
+        first, last = self._ends[:-1:2], self._ends[1::2]  # of the ones
+        first, last = first[: len(last)][last > first[: len(last)]], last[last > first[: len(last)]]
+        if not len(first):
+            return None
+        size = self.shape[1] * self.shape[2]
+        change = np.zeros(self.shape[0] + 1, np.int64)
+        np.add.at(change, first // size, 1)
+        np.add.at(change, (last - 1) // size + 1, -1)
+        frames = int((np.cumsum(change)[:-1] > 0).sum())
+        return float((last - first).sum()) / (frames * size)
+
     def lit(self) -> np.ndarray:
         """(T,) bool: the frames that have an anomalous pixel."""
         return np.array([self[n].any() for n in range(self.shape[0])], bool)

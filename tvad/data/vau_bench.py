@@ -14,6 +14,7 @@ import csv
 import math
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -264,7 +265,8 @@ def read(
     if not samples:
         first = f"; the first: {problems[0]}" if problems else ""
         raise InputError(f"{path}: no row could be used{first}")
-    rows, cuts = {sample.id: sample for sample in samples}, list[str]()
+    rows = {sample.id: sample for sample in samples}
+    cuts, lost = list[str](), list[str]()
     files = below(videos) if videos is not None else None
 
     def make(name: str, folder: Path) -> list[Sample]:
@@ -274,11 +276,18 @@ def read(
         try:
             whole = with_file(rows[name], source := only(files, plain))
         except InputError as error:
-            raise InputError(str(error).removeprefix(f"{name}: ")) from error
+            reason = str(error).removeprefix(f"{name}: ")
+            lost.append(f"refused {name}: {reason}")
+            raise InputError(reason) from error
         if whole.spans and whole.spans != (stated := rows[name].spans or ()):
             cuts.append(f"{name}: end {stated[0][1]:g} s to {whole.spans[0][1]:g} s")
         link(source, folder / whole.video.path)
         return [whole]
 
-    found, refused = build(out, rows, make, "vau-bench")
+    try:
+        found, refused = build(out, rows, make, "vau-bench")
+    except InputError:
+        if len(lost) == len(rows):  # the error names the first alone
+            print(*map(str, problems), *lost, sep="\n", file=sys.stderr)
+        raise
     return found, problems + refused, cuts
