@@ -1,7 +1,7 @@
 """What is shown of answers, whatever shows it: their class and reference, means by class, and frames of the
 clip with boxes (green true, red predicted) under the heatmap."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from bench.tasks import RATIONALE, TASKS
 from tvad.answer import Spans
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
+from tvad.data.video import Frames
 from tvad.pictures import GREEN, RED, glow, within
 
 QUALITY = 82  # of a JPEG
@@ -93,15 +94,21 @@ def sheet(tiles: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.concatenate(filled[:half], 1), np.concatenate(filled[half:], 1)], 0)
 
 
-def picture(sample: Sample, line: dict, store: ClipStore, heat: np.ndarray | None) -> np.ndarray:
-    """Four sampled frames, drawn over the heatmap (T', h, w): an RGB image (H, W, 3) uint8."""
+def picture(
+    sample: Sample,
+    line: dict,
+    store: ClipStore,
+    heat: np.ndarray | None,
+    altered: Callable[[Sample, Frames], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Four sampled frames, drawn over the heatmap (T', h, w): an RGB image (H, W, 3) uint8. altered: gives
+    other images of the same size to be shown in the frames' place."""
     frames = store.frames(sample)
-    count, height, width = frames.images.shape[:3]
+    images = frames.images if altered is None else altered(sample, frames)
+    count, height, width = images.shape[:3]
     scale = within(max(1, TILE // width), height, width, LONGEST)
     tiles = []
     for n in four(count):
         here = None if heat is None else heat[n * len(heat) // count]
-        tiles.append(
-            drawn(scaled(frames.images[n], scale), int(frames.indices[n]), sample, line, here, scale)
-        )
+        tiles.append(drawn(scaled(images[n], scale), int(frames.indices[n]), sample, line, here, scale))
     return sheet(tiles)

@@ -63,6 +63,9 @@ class Scoring:
     """Memory, in GiB of address space."""
     pictures: int = 200
     """Answers to a public suite of which a picture is kept, those with the lowest scores; 0: none."""
+    blur_outlined: bool = False
+    """Whether in those pictures everything is blurred that the data's tracks and masks outline, faces with
+    it; a clip that has neither gets no picture. Who is outlined by nothing stays as filmed."""
 
 
 @dataclass

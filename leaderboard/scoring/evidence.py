@@ -16,6 +16,7 @@ from bench.slices import BINS
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP, TASKS
 from leaderboard.intake.submission import PREDICTIONS
+from leaderboard.scoring.blurring import blurred, is_outlined
 from tvad.answer import read_verdict
 from tvad.answer.classes import key_of
 from tvad.common.errors import InputError
@@ -29,6 +30,7 @@ INDEX = f"{SHOWN}/index.json"
 MOST_BYTES = 64 << 20  # of a run's pictures
 MOST_LINE = 1 << 20  # bytes of an answer that a page shows
 CLIPS = 64 << 20  # bytes of decoded clips that are held while pictures are drawn
+BLURRED = "pictures_blurred"  # key of a run's record
 SHOWN_ANSWERS = 30  # different answers of a task that are counted one by one
 
 
@@ -119,12 +121,18 @@ class Answers:
 
 
 def show(
-    run: Path, suite: Suite, samples: list[Sample], items: list[Item], submitted: Path, most: int
+    run: Path,
+    suite: Suite,
+    samples: list[Sample],
+    items: list[Item],
+    submitted: Path,
+    most: int,
+    blur: bool = False,
 ) -> None:
     """Write what the pages show of a scored run into it: where each answer stands, and the pictures of the
     `most` answers with the lowest scores, each with the heatmap that was scored. submitted: the folder of the
-    suite's part of the submission. To be called where memory and time have limits: a heatmap is a stranger's
-    file."""
+    suite's part of the submission. blur: all that is outlined (`leaderboard.scoring.blurring`), of which the
+    run's record says so. To be called where memory and time have limits: a heatmap is a stranger's file."""
     places: list[Place] = []
     with (run / SAMPLES).open("rb") as file:
         at = 0
@@ -134,12 +142,15 @@ def show(
             places.append(Place(at, len(raw), line["id"], line["task"], line["sample"], score or 0.0))
             at += len(raw)
     made(run / SHOWN)
+    if blur:
+        _note(run, BLURRED, True)
     write_whole(run / INDEX, json.dumps([list(vars(p).values()) for p in places], allow_nan=False))
-    chosen = sorted(range(len(places)), key=lambda n: (places[n].score, n))[:most]
+    by_id = {sample.id: sample for sample in samples if not blur or is_outlined(sample)}
+    chosen = sorted(range(len(places)), key=lambda n: (places[n].score, n))
+    chosen = [n for n in chosen if places[n].sample in by_id][:most]
     if not chosen:
         return
     shown = Answers(run)
-    by_id = {sample.id: sample for sample in samples}
     store = ClipStore(suite.rate, suite.max_frames, CLIPS)
     rows: dict[str, list[tuple[int, dict]]] = {}
     for n, row in read_predictions(submitted / PREDICTIONS, []):
@@ -152,10 +163,22 @@ def show(
             own = rows.get(sample.id, [])
             read = read_maps(own, submitted / PREDICTIONS, [sample], store, [])
             heat, of = next((heat for _, heat, _, row in read if "heatmap" in row), None), sample.id
-        data = jpeg(picture(sample, shown.line(number), store, heat), QUALITY)
+        drawn = picture(sample, shown.line(number), store, heat, blurred if blur else None)
+        data = jpeg(drawn, QUALITY)
         if (room := room - len(data)) < 0:
             return
         (run / SHOWN / f"{number}.jpg").write_bytes(data)
+
+
+def _note(run: Path, key: str, value: Any) -> None:
+    """Say one more thing in a scored run's record."""
+    file = run / "run.json"
+    write_whole(file, json.dumps(json.loads(file.read_text()) | {key: value}, indent=1, allow_nan=False))
+
+
+def is_blurred(run: Path) -> bool:
+    """Whether what is outlined in a scored run's pictures is blurred."""
+    return bool(json.loads((run / "run.json").read_text()).get(BLURRED))
 
 
 def anonymous(run: Path, name_hash: str) -> None:

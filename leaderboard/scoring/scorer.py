@@ -51,7 +51,8 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     evidence.anonymous(out, folder.name)
     lines = read_lines(out / "samples.jsonl")
     if entry.split == "public":  # nobody looks at others
-        evidence.show(out, suite, samples, items, folder / name, board.scoring.pictures)
+        limits = board.scoring
+        evidence.show(out, suite, samples, items, folder / name, limits.pictures, limits.blur_outlined)
     record = read_record(out)
     return Scored(
         board.table_of(name),

@@ -81,7 +81,9 @@ def test_the_heatmap_that_is_shown_is_the_one_that_was_scored(board, scenes, tmp
     assert heat.max() == 0.25 and [p.where.rpartition(":")[2] for p in rejected] == ["1", "3"]
     drawn = []
     monkeypatch.setattr(
-        evidence, "picture", lambda s, line, store, heat: drawn.append(heat) or np.zeros((8, 8, 3), np.uint8)
+        evidence,
+        "picture",
+        lambda s, line, store, heat, _: drawn.append(heat) or np.zeros((8, 8, 3), np.uint8),
     )
     run = board.folder / "scored"
     (run).mkdir()

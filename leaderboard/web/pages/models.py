@@ -152,6 +152,7 @@ class ModelPages(PlotPages):
             "samples.html",
             suite=table,
             model=result["model"],
+            blurred=evidence.is_blurred(result["run"]),
             cards=cards,
             tasks=list(dict.fromkeys(place.task for place in answers.places)),
             kinds=sorted(set(kinds.values())),
