@@ -16,19 +16,22 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, make_url, select
+from sqlalchemy import make_url, select
 
 from leaderboard.board.config import DATABASE, Board
+from leaderboard.intake import objects
 from leaderboard.intake.archive import NAME, PIECE
+from leaderboard.intake.objects import Unstored
 from leaderboard.store import Store, dump
 from leaderboard.store.database import connect
-from leaderboard.store.tables import DONE, QUEUED, REVIEW, RUNNING, WITHDRAWN, Result, Submission
+from leaderboard.store.submissions import named_by
+from leaderboard.store.tables import WITHDRAWN, Submission
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, replacing
 from tvad.common.formats import Format
@@ -63,17 +66,6 @@ def _entries(board: Board) -> Iterator[tuple[Path, str]]:
                     yield path, path.relative_to(board.folder).as_posix()
 
 
-def _named(connection: Connection) -> set[str]:
-    """Folders, below the board's, that the rows name."""
-    alive = (QUEUED, RUNNING, REVIEW, DONE)
-    sent = select(Submission.hash).where(Submission.state.in_(alive))
-    runs = select(Result.folder).join(Submission, Submission.hash == Result.submission)
-    runs = runs.where(Submission.state.in_((REVIEW, DONE)), Result.folder.is_not(None))
-    return {f"submissions/{name}" for name in connection.scalars(sent)} | {
-        f"scored/{name}" for name in connection.scalars(runs)
-    }
-
-
 def _safe(name: str) -> str:
     """A name inside a backup. Raises InputError for anything but plain names, as in a submission but of any
     depth."""
@@ -104,6 +96,28 @@ def _put(out: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any] | None:
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
+def _folders(files: dict[str, Any]) -> set[str]:
+    """The folders KIND/HASH of which there are files."""
+    return {"/".join(name.split("/")[1:3]) for name in files}
+
+
+def _from_store(board: Board, archive: zipfile.ZipFile, below: str) -> dict[str, dict[str, Any]]:
+    """Add the files of a folder KIND/HASH that lies in the board's object store only; what the manifest says
+    of them. Raises InputError."""
+    store, found = objects.of(board), {}
+    if store is None:
+        return {}
+    try:
+        with store.fetched(*below.split("/")) as folder:
+            for path in sorted(folder.rglob("*")) if folder else ():
+                name = f"{FILES}/{below}/{path.relative_to(folder).as_posix()}" if folder else ""
+                if path.is_file() and (said := _put(archive, path, name)):
+                    found[name] = said
+    except Unstored as error:
+        raise InputError(str(error)) from error
+    return found
+
+
 def backup(board: Board, store: Store, out: Path) -> tuple[dict[str, Any], list[str]]:
     """Write a board to `out`, readable by its owner only: it holds the secret. Returns its manifest, and the
     folders that rows name and that are not there. Raises InputError."""
@@ -121,7 +135,7 @@ def backup(board: Board, store: Store, out: Path) -> tuple[dict[str, Any], list[
             board.secret("")  # made where no submission has asked for it yet
             for _ in range(LOOKS):
                 with dump.moment(store.engine) as connection:
-                    at, named = dump.revision(connection), _named(connection)
+                    at, named = dump.revision(connection), named_by(connection)
                     for table in dump.tables():
                         with (rows / f"{table.name}.jsonl").open("w", encoding="utf-8") as written:
                             written.writelines(dump.lines(connection, table))
@@ -129,8 +143,10 @@ def backup(board: Board, store: Store, out: Path) -> tuple[dict[str, Any], list[
                     name = f"{FILES}/{below}"
                     if name not in files and (found := _put(archive, path, name)):
                         files[name] = found
-                folders = {"/".join(name.split("/")[1:3]) for name in files}
-                if not (missing := sorted(named - folders)):
+                missing = sorted(named - _folders(files))
+                for folder in missing:
+                    files |= _from_store(board, archive, folder)
+                if not (missing := sorted(named - _folders(files))):
                     break
             for table in dump.tables():
                 name = f"{TABLES}/{table.name}.jsonl"
@@ -197,6 +213,12 @@ def _unpack(archive: zipfile.ZipFile, stated: dict[str, Any], folder: Path) -> N
 
 
 def _check_empty(board: Board) -> None:
+    if (store := objects.of(board)) is not None:
+        try:
+            if any(store.names(kind) for kind in objects.KINDS):
+                raise InputError(f"{board.storage}: is not empty; a backup is restored into a new place only")
+        except Unstored as error:
+            raise InputError(str(error)) from error
     folder = Path(board.folder)
     if folder.exists() and any(path.name != "lost+found" for path in folder.iterdir()):
         raise InputError(f"{folder}: is not empty; a backup is restored into a new place only")
@@ -225,7 +247,7 @@ def restore(path: Path, board: Board) -> dict[str, Any]:
             _unpack(archive, stated, staging)
         files = made(staging / FILES)
         # Where the database is a file of the folder it is made beside the others and moves with them.
-        _fill(replace(board, folder=str(files)), staging / TABLES, stated["revision"])
+        _fill(replace(board, folder=str(files)), staging / TABLES, stated["revision"], board)
         if (files / PRIVATE).exists():
             (files / PRIVATE).chmod(0o700)
             for split in (files / PRIVATE).iterdir():
@@ -241,9 +263,26 @@ def restore(path: Path, board: Board) -> dict[str, Any]:
     return stated
 
 
-def _fill(board: Board, tables: Path, at: str) -> None:
+def _stored(board: Board, files: Path) -> None:
+    """Put submissions and scored runs into the board's object store, where it has one. Raises InputError, and
+    then nothing of them stays there."""
+    put: list[tuple[str, str]] = []
+    try:
+        for kind in objects.KINDS:
+            for folder in sorted((files / kind).glob("*")):
+                put.append((kind, folder.name))
+                objects.keep(board, kind, folder.name, folder)
+    except Unstored as error:
+        for kind, name in put:
+            with suppress(Unstored):  # it is said below that the store fails
+                objects.remove(board, kind, name)
+        raise InputError(str(error)) from error
+
+
+def _fill(board: Board, tables: Path, at: str, kept: Board) -> None:
     """The database from its tables' files, in one transaction; what only withdrawn submissions had, and was
-    copied before they were withdrawn, goes."""
+    copied before they were withdrawn, goes. kept: the board whose object store gets the rest, within that
+    transaction."""
     engine = connect(board.url)
     try:
         with ExitStack() as stack, engine.begin() as connection:
@@ -251,11 +290,12 @@ def _fill(board: Board, tables: Path, at: str) -> None:
                 path.stem: stack.enter_context(path.open(encoding="utf-8")) for path in tables.glob("*.jsonl")
             }
             dump.fill(connection, at, given)
-            named = _named(connection)
+            named = named_by(connection)
             gone = select(Submission.hash).where(Submission.state == WITHDRAWN)
             unwanted = {f"submissions/{name}" for name in connection.scalars(gone)}
             unwanted |= {f"scored/{path.name}" for path in Path(board.folder).glob("scored/*")} - named
             for name in unwanted:
                 shutil.rmtree(Path(board.folder, name), ignore_errors=True)
+            _stored(kept, Path(board.folder))
     finally:
         engine.dispose()

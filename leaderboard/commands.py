@@ -14,6 +14,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 
 TURN = 60.0  # seconds between looks at the phases of private splits
+HOUR = 3600.0
 
 
 def card(out: Annotated[str, cli.FILE]) -> int:
@@ -170,6 +171,7 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     """
     import uvicorn
 
+    from leaderboard.intake import objects
     from leaderboard.notices import Telling
     from leaderboard.scoring.supervisor import Supervised
     from leaderboard.web import connections
@@ -182,6 +184,7 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     site = app.state.site
     _every_turn("phases", lambda: _turn_phases(board, store, site.pages))
     _every_turn("sweep", lambda: _sweep(store, site.uploads))
+    _every_turn("storage", lambda: objects.tidy(board, store), HOUR)
     with Telling(board, store), nullcontext() if no_scorer else Supervised(command):
         uvicorn.run(
             app,
@@ -193,13 +196,13 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     return 0
 
 
-def _every_turn(what: str, call: Callable[[], None]) -> None:
-    """Call something every `TURN` seconds for as long as the server runs; what keeps it from being done now,
+def _every_turn(what: str, call: Callable[[], None], seconds: float = TURN) -> None:
+    """Call something every so many seconds for as long as the server runs; what keeps it from being done now,
     a full disk, a locked database, is told, and the next turn tries again."""
 
     def run() -> None:
         while True:
-            time.sleep(TURN)
+            time.sleep(seconds)
             try:
                 call()
             except Exception as error:
@@ -297,7 +300,7 @@ def admin(
     Example:
         leaderboard admin audit --config local
     """
-    from leaderboard.intake import withdrawal
+    from leaderboard.intake import objects, withdrawal
 
     board, store = _store(config)
     if (reason and what != "reject") or ((organisation is None) == (what == "verify")):
@@ -319,7 +322,7 @@ def admin(
             raise InputError(f"admin {what}: name the submission's hash")
         if what == "withdraw":
             withdrawal.withdraw(board, store, None, hash)
-        elif not board.submission(hash).is_dir():
+        elif not objects.present(board, "submissions", hash).is_dir():
             raise InputError(f"admin requeue: the files of {hash} are not there")
         else:
             store.requeue(hash)

@@ -141,6 +141,13 @@ class Board:
     """The suites that are scored, by the names that submissions give them."""
     database: str | None = None
     """SQLAlchemy's address of a database (default: SQLite in `folder`)."""
+    storage: str | None = None
+    """Address of an object store (s3://bucket/board, or any that fsspec opens) that keeps submissions and
+    scored runs; `folder` then holds what of them was asked for lately, and all else, on a disk that servers
+    and scorers share."""
+    storage_here: float = 0.0
+    """GiB of submissions and scored runs that stay in `folder` beside a store, those asked for last; 0:
+    all."""
     title: str = "Video anomaly leaderboard"
     """Stands above every page."""
     address: str = ""
@@ -354,6 +361,8 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
     board = config.read(Board, path, overrides or [])
     if not board.suites:
         raise InputError(f"{path}: suites is empty")
+    if board.storage_here < 0 or (board.storage_here and not board.storage):
+        raise InputError(f"{path}: storage_here is {board.storage_here:g}, and means nothing without storage")
     for proxy in board.proxies:
         try:
             ipaddress.ip_network(proxy)

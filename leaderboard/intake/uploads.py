@@ -18,7 +18,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from leaderboard.board.config import Board
-from leaderboard.intake import GONE, archive, limited, submission, withdrawal
+from leaderboard.intake import GONE, archive, limited, objects, submission, withdrawal
 from leaderboard.store import Store
 from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
@@ -153,6 +153,8 @@ class Uploads:
         # job, and nobody ever removes one that another sender of the same content may rely on. A kill in
         # between leaves a folder without a job, which the next try finds, named by its content.
         target = self.board.submission(found.hash)
+        if self.store.status(found.hash) is None:  # of one that is refused below nothing stays for long
+            objects.keep(self.board, "submissions", found.hash, unpacked)
 
         def put() -> None:
             asked = self._asked()

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from leaderboard.board.config import Board
+from leaderboard.intake import objects
 from leaderboard.store import Store
 
 COMPARED = "compared"  # what `leaderboard.scoring.comparing` keeps of pairs
@@ -21,6 +22,10 @@ def withdraw(board: Board, store: Store, account: str | None, name_hash: str) ->
 def remove(board: Board, store: Store, name_hash: str | None = None) -> None:
     """Remove the files of a withdrawn submission, or of all."""
     for withdrawn, runs in store.withdrawn(name_hash).items():
+        if name_hash is not None:  # of all, the store is looked through now and then (`objects.tidy`)
+            objects.remove(board, "submissions", withdrawn)
+            for run in runs:
+                objects.remove(board, "scored", run)
         for folder in (board.submission(withdrawn), *(board.scored(run) for run in runs)):
             if folder.exists():
                 shutil.rmtree(Path(board.folder) / COMPARED, ignore_errors=True)  # found out again when asked

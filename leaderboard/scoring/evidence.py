@@ -1,7 +1,6 @@
 """What stands behind a row: the scored run, kept under the hash of its content, its summary, and its answers
 to be looked at."""
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -15,12 +14,13 @@ from bench.shown import QUALITY, class_means, picture
 from bench.slices import BINS
 from bench.suite import Item, Suite
 from bench.tasks import HEATMAP, TASKS
+from leaderboard.intake.objects import run_hash
 from leaderboard.intake.submission import PREDICTIONS
 from leaderboard.scoring.blurring import blurred, is_outlined
 from tvad.answer import read_verdict
 from tvad.answer.classes import key_of
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash, made, settle, write_whole
+from tvad.common.files import made, settle, write_whole
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import SAMPLES, Sample
 from tvad.pictures import jpeg
@@ -70,9 +70,7 @@ def _read_as(task: str, word: str) -> str:
 def keep(run: Path, scored: Path) -> str:
     """Move a scored run to SCORED/HASH, named by its content; returns the hash. The same content twice is
     kept once."""
-    files = sorted(path for path in run.rglob("*") if path.is_file())
-    listed = "".join(f"{path.relative_to(run).as_posix()} {file_hash(path)}\n" for path in files)
-    name = hashlib.sha256(listed.encode()).hexdigest()
+    name = run_hash(run)
     # Settled before a result names it: a kill in between leaves a folder that the next try finds in its
     # place.
     settle(run, scored / name)

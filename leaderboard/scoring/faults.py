@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from leaderboard.intake.objects import Unstored
+
 FAILURE = "the predictions could not be scored"
 # What is the host's fault, by kind.
 SENTENCES = {
@@ -17,6 +19,7 @@ SENTENCES = {
     "killed": "the scoring process was killed",
     "stopped": "the scorer was stopped",
     "board": "the server could not open the suite",
+    "storage": "the server's object store could not be asked",
     "scorer": "a fault of the scorer",
 }
 # How the scoring process says so: a file might not be written any more. Numbers of sysexits.h.
@@ -56,6 +59,8 @@ def kind_of(error: BaseException) -> str | None:
             return "scarce"
         if isinstance(one, OSError) and one.errno in DISK:
             return "disk"
+        if isinstance(one, Unstored):
+            return "storage"
         if isinstance(one, Unopened):
             return "board"
     return None

@@ -22,6 +22,7 @@ from bench import suite as suites
 from bench.run_folder import read_lines, read_record
 from bench.score import score
 from leaderboard.board.config import Board
+from leaderboard.intake import objects
 from leaderboard.intake.limited import KILLS
 from leaderboard.intake.submission import PREDICTIONS
 from leaderboard.scoring import evidence, faults
@@ -80,10 +81,10 @@ def child(board: Board, folder: Path, work: Path) -> None:
 def collected(board: Board, work: Path) -> list[Scored]:
     """What a child has left in `work`; its scored runs move to the board's folder."""
     found = json.loads((work / RESULTS).read_text())
-    return [
-        replace(Scored(**row), folder=evidence.keep(work / name, Path(board.folder) / "scored"))
-        for name, row in found.items()
-    ]
+    kept = {name: evidence.keep(work / name, Path(board.folder) / "scored") for name in found}
+    for run in kept.values():  # before a result names it
+        objects.keep(board, "scored", run, board.scored(run))
+    return [replace(Scored(**row), folder=kept[name]) for name, row in found.items()]
 
 
 def end_with(parent: int) -> None:
@@ -114,9 +115,10 @@ def _until_end(process: subprocess.Popen, seconds: float, beat: Callable[[], boo
 def run_job(config: str, board: Board, job: Job, beat: Callable[[], bool]) -> list[Scored] | None:
     """Score a job in a child process; None where `beat`, called now and then, says that the job is not the
     scorer's any more. Raises Ended."""
+    sent = objects.present(board, "submissions", job.hash)
     with tempfile.TemporaryDirectory(prefix=WORK, dir=board.folder) as work:
         command = [sys.executable, "-m", "leaderboard.scoring", "--config", config]
-        command += ["--child", str(board.submission(job.hash)), "--work", work]
+        command += ["--child", str(sent), "--work", work]
         command += ["--gigabytes", str(board.scoring.gigabytes), "--parent", str(os.getpid())]
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="backslashreplace"
@@ -188,6 +190,7 @@ class Scorer:
         if not self.store.finish(job, results, seconds) and self.store.withdrawn(job.hash):
             for result in results:
                 if result.folder is not None:
+                    objects.remove(self.board, "scored", result.folder)
                     shutil.rmtree(self.board.scored(result.folder), ignore_errors=True)
 
     def work_once(self) -> bool:

@@ -4,17 +4,39 @@ import json
 import re
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy.orm import Session
 
 from leaderboard.card import from_json
 from leaderboard.store.moderation import speaks_for
 from leaderboard.store.sessions import Sessions
-from leaderboard.store.tables import DONE, QUEUED, WITHDRAWN, Account, Result, Score, Submission
+from leaderboard.store.tables import (
+    DONE,
+    QUEUED,
+    REVIEW,
+    RUNNING,
+    WITHDRAWN,
+    Account,
+    Result,
+    Score,
+    Submission,
+)
 from leaderboard.store.watch import waiting
 
 BEGINNING = 8  # fewest characters of a hash that are taken for one: fewer may be a name
 HASH = re.compile(rf"[0-9a-fA-F]{{{BEGINNING},64}}")
 MOST_HISTORY = 200  # submissions of one name
+
+
+def named_by(connection: Connection | Session) -> set[str]:
+    """Folders, below the board's, that the rows name."""
+    alive = (QUEUED, RUNNING, REVIEW, DONE)
+    sent = select(Submission.hash).where(Submission.state.in_(alive))
+    runs = select(Result.folder).join(Submission, Submission.hash == Result.submission)
+    runs = runs.where(Submission.state.in_((REVIEW, DONE)), Result.folder.is_not(None))
+    return {f"submissions/{name}" for name in connection.scalars(sent)} | {
+        f"scored/{name}" for name in connection.scalars(runs)
+    }
 
 
 class Submissions(Sessions):
@@ -60,6 +82,11 @@ class Submissions(Sessions):
                 "created": row.created,
                 "finished": row.finished,
             }
+
+    def named(self) -> set[str]:
+        """Folders, below the board's, that the rows name now."""
+        with self._reading() as session:
+            return named_by(session)
 
     def of_account(self, account: str, most: int = 200) -> list[dict[str, Any]]:
         """An account's newest submissions in every state: hash, name, suites, state, created, finished, and

@@ -2,6 +2,7 @@
 as text for others."""
 
 import json
+import sys
 from http import HTTPStatus
 
 from fastapi import FastAPI, HTTPException, Request
@@ -13,6 +14,7 @@ from starlette.formparsers import MultiPartException
 
 from leaderboard.intake.archive import FULL
 from leaderboard.intake.limited import Interrupted
+from leaderboard.intake.objects import Unstored
 from leaderboard.intake.uploads import Busy, Conflict, TooLarge, TooSlow
 from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
@@ -96,6 +98,12 @@ async def _database(request: Request, error: OperationalError) -> Response:
     return await refused(request, HTTPException(503, "busy; try again in a moment", {"Retry-After": "5"}))
 
 
+async def _unstored(request: Request, error: Unstored) -> Response:
+    print(f"storage: {error}", file=sys.stderr, flush=True)  # for the administrator
+    why = HTTPException(503, "the server's files cannot be reached; try again later", {"Retry-After": "60"})
+    return await refused(request, why)
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     # Outside of all that puts headers on answers; the error itself goes to the log.
     return await refused(request, HTTPException(500, "a fault of this server's", HEADERS))
@@ -108,4 +116,5 @@ def install(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(OSError)(_no_room)
     app.exception_handler(OperationalError)(_database)
+    app.exception_handler(Unstored)(_unstored)
     app.exception_handler(Exception)(_failed)

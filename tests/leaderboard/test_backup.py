@@ -159,7 +159,7 @@ def test_a_copy_made_while_the_board_is_written_to_is_whole(tmp_path, baseline_r
         backups.restore(copy, board)
         store = Store(connect(board.url))
         with store.engine.connect() as connection:
-            named = backups._named(connection)
+            named = backups.named_by(connection)
             withdrawn = connection.scalars(select(Submission.hash).where(Submission.state == "withdrawn"))
             assert not [name for name in withdrawn if board.submission(name).exists()]
             counts.append(len(list(connection.scalars(select(Submission.hash)))))

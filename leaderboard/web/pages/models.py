@@ -13,6 +13,7 @@ from bench.shown import in_words, kind_of, reference
 from bench.tasks import PRIMARIES, TASKS
 from bench.wording import metric_in_words
 from leaderboard.board.config import Board
+from leaderboard.intake import objects
 from leaderboard.scoring import evidence
 from leaderboard.store import Store
 from leaderboard.store.disclosure import PRIVATE
@@ -55,7 +56,7 @@ class ModelPages(PlotPages):
             result["old"] = self.versions.get((result["suite"], result["split"])) != result["suite_hash"]
             result["browse"] = (
                 not result["old"] and result["split"] == "public" and result["folder"] is not None
-            ) and (self.board.scored(result["folder"]) / evidence.INDEX).is_file()
+            ) and self._is_kept(result["folder"])
             ranked = result["split"] == PRIVATE or PRIVATE not in self.splits(result["suite"])
             result["unranked"] = "" if ranked or self.store.ranks(name_hash, result["suite"]) else UNANSWERED
             result["primaries"] = {
@@ -108,6 +109,12 @@ class ModelPages(PlotPages):
     def _order(self, table: str) -> int:
         return self.board.tables.index(table) if table in self.board.tables else len(self.board.tables)
 
+    def _is_kept(self, folder: str) -> bool:
+        """Whether a scored run's answers can be looked at; what lies in an object store is not fetched for
+        that."""
+        run = self.board.scored(folder)
+        return (run / evidence.INDEX).is_file() if run.is_dir() else bool(self.board.storage)
+
     def result(self, name_hash: str, table: str) -> dict[str, Any] | None:
         """The public result of a finished submission in a table, with its scored run; None where there is
         none. Through here goes all that shows single answers: those on private labels are never shown."""
@@ -116,7 +123,7 @@ class ModelPages(PlotPages):
             return None
         for row in self.store.results(name_hash):
             if row["suite"] == table and row["split"] == "public" and row["folder"] is not None:
-                return {**row, "model": found, "run": self.board.scored(row["folder"])}
+                return {**row, "model": found, "run": objects.present(self.board, "scored", row["folder"])}
         return None
 
     def _current(self, result: dict[str, Any], table: str) -> tuple[str, evidence.Answers] | None:
