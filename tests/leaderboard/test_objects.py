@@ -49,9 +49,8 @@ def elsewhere(place, tmp_path, name="other", **changed) -> boards.Board:
     """The board as another machine has it: rows and store are the same, of the folder only the secret."""
     folder = tmp_path / name
     folder.mkdir()
-    shutil.copy(place.folder / "board/secret", folder / "secret") if (
-        place.folder / "board/secret"
-    ).exists() else 0
+    if (place.folder / "board/secret").exists():
+        shutil.copy(place.folder / "board/secret", folder / "secret")
     plan = (
         json.loads(place.config.read_text()) | {"folder": str(folder), "database": place.board.url} | changed
     )
