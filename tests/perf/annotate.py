@@ -107,12 +107,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/annotate"))
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.1, 0.3])
+    parser.add_argument("--policy", nargs="+", default=["review"], choices=("review", "drop"))
     given = parser.parse_args()
     folder = given.out / "scenes"
     truth = {s.id: s for s in generate(ScenesConfig(split="test", clips=given.clips, seed=11), folder)}
     print("| noise | policy | stage | attributes | boxes | trajectories |\n|---|---|---|---|---|---|")
     for noise in given.noise:
-        for policy in ("review", "drop"):
+        for policy in given.policy:
             out = given.out / f"{policy}-{noise:g}"
             teacher = opened(f"scripted:{folder}", {"noise": noise})
             how = Construction(rate=4.0, contradictions=policy)
@@ -128,11 +129,11 @@ def main() -> None:
                     targets = row["stages"][name]
                     of_targets(clean(targets) if name == "verified" else targets, sample, asked, *table[name])
             for name, tallies in table.items():
-                if name == "verified" or policy == "review":
+                if name == "verified" or policy == given.policy[0]:
                     print(f"| {noise:g} | {policy} | {name} | {' | '.join(map(str, tallies))} |")
             waiting = {k: v for k, v in counts.items() if k.startswith(("targets", "contra", "words"))}
-            print(f"\n{spent}\n{waiting}\n")
-            if noise == 0 and policy == "review":
+            print(f"\n{spent}\n{waiting}\n", flush=True)
+            if noise == 0:
                 scores = {topic: [] for topic in ("target", "motion", "trajectory", "cause")}
                 for sample in samples:
                     own, said = dict(truth[sample.id].dialogue or ()), dict(sample.dialogue or ())

@@ -42,9 +42,8 @@ def run(
     if together < 1:
         raise InputError(f"--together must be at least 1, found {together}")
     config.check()
-    samples, problems, spent, counts = annotate(
-        source, out, opened(teacher, options(option)), config, together, stages
-    )
+    asked = annotate(source, out, opened(teacher, options(option)), config, together, stages)
+    samples, problems, spent, counts = asked
     for problem in problems:
         print(f"refused {problem}")
     for what, count in sorted(counts.items()):
@@ -68,4 +67,33 @@ def options(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-COMMANDS: cli.Commands = {"run": run}
+def review(out: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7861) -> int:
+    """A page on which a person accepts, edits or rejects what verification contradicted. Each decision is a
+    line of OUT/review.jsonl; when the page ends the data set is written anew.
+
+    Args:
+        out: Folder of `tvad annotate run`.
+        reviewer: Who decides, as the audit trail names them.
+        host: Address to listen on.
+        port: Port to listen on.
+
+    Example:
+        tvad annotate review data/ped2/told --reviewer alice
+    """
+    from pathlib import Path
+
+    from tvad.annotate.engine import finish
+    from tvad.annotate.page import serve
+    from tvad.common.lock import locked
+
+    if not reviewer.strip():
+        raise InputError("--reviewer: a name for the audit trail")
+    with locked(out):
+        print(f"http://{host}:{port}", flush=True)
+        count = serve(Path(out), reviewer, host, port)
+        samples = finish(Path(out))
+    print(f"{count} decisions in the trail; {len(samples)} videos written to {out}")
+    return 0
+
+
+COMMANDS: cli.Commands = {"run": run, "review": review}

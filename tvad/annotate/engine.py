@@ -1,27 +1,27 @@
-"""Annotating a folder: videos in, a data set folder out; resumable, by one process or several."""
+"""Annotating a folder: videos in, a data set folder out; resumable."""
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tvad.annotate.construct import Construction, Found, construct
+from tvad.annotate.construct import Construction
 from tvad.annotate.replies import Replies, Spent, progress
 from tvad.annotate.review import decisions_in
+from tvad.annotate.rounds import annotated
 from tvad.annotate.teacher import Teacher
-from tvad.annotate.words import as_row
 from tvad.annotate.write import write
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, write_whole
 from tvad.common.lock import locked
 from tvad.common.text import whole
-from tvad.data import load, masks
+from tvad.data import load
 from tvad.data.build import link
 from tvad.data.check import Problem, described
-from tvad.data.sample import SAMPLES, Sample, to_json
+from tvad.data.sample import SAMPLES, Sample
 
 ROWS, RECORD = "annotations.jsonl", "annotate.json"
 TOGETHER = 16  # videos whose requests are asked together, by default
@@ -65,53 +65,6 @@ def taken_over(sample: Sample, out: Path) -> Sample:
     return Sample(sample.id, sample.source, sample.split, shown, mask=mask, root=str(out))
 
 
-def row_of(sample: Sample, found: Found, stages: bool) -> dict[str, Any]:
-    """A video's annotation as JSON."""
-    lit = None
-    if sample.mask:
-        lit = [int(f) for f in masks.opened(sample.path(sample.mask)).lit().nonzero()[0]]
-    row: dict[str, Any] = {
-        "id": sample.id,
-        "sample": to_json(sample),
-        "lit": lit,
-        "targets": [as_row(t) for t in found.timelines],
-        "counts": dict(sorted(found.counts.items())),
-    }
-    if stages:
-        row["stages"] = found.stages
-        row["sightings"] = {
-            str(f): [{"box": list(s.box), "look": s.look} for s in seen]
-            for f, seen in found.sightings.items()
-        }
-    return row
-
-
-def annotated(
-    samples: Sequence[Sample], how: Construction, replies: Replies, stages: bool = False, bar: Any = None
-) -> list[dict[str, Any] | Problem]:
-    """The rows of some videos, whose requests are asked together, in order; a Problem for a video that cannot
-    be read."""
-    found: list[dict[str, Any] | Problem] = [Problem(sample.id, "not asked") for sample in samples]
-    running = [(n, construct(sample, how)) for n, sample in enumerate(samples)]
-    sent: dict[int, Any] = dict.fromkeys(range(len(samples)))
-    while running:
-        waiting, asks = [], []
-        for n, rounds in running:
-            try:
-                wanted = rounds.send(sent[n])
-            except StopIteration as done:
-                found[n] = row_of(samples[n], done.value, stages)
-            except InputError as error:
-                found[n] = Problem(samples[n].id, str(error))
-            else:
-                waiting.append((n, rounds, len(wanted)))
-                asks += wanted
-        answers = iter(replies.ask(asks, bar)) if asks else iter(())
-        sent = {n: [next(answers) for _ in range(count)] for n, _, count in waiting}
-        running = [(n, rounds) for n, rounds, _ in waiting]
-    return found
-
-
 def run(
     source: str | os.PathLike,
     out: str | os.PathLike,
@@ -132,25 +85,25 @@ def run(
         rows = rows_in(out)
         done = {row["id"] for row in rows}
         replies, problems = Replies(out, teacher), []
-        todo = []
-        for sample in source_samples(source):
-            if sample.id not in done:
-                todo.append(sample)
+        todo = [sample for sample in source_samples(source) if sample.id not in done]
+
+        def found() -> Iterator[dict[str, Any] | Problem]:
+            for first in range(0, len(todo), together):
+                group = [taken_over(sample, out) for sample in todo[first : first + together]]
+                yield from annotated(group, how, replies, stages, bar)
+
         with (
             progress(len(done) + len(todo), len(done)) as bar,
             (out / ROWS).open("a", encoding="utf-8") as log,
         ):
-            for first in range(0, len(todo), together):
-                group = [taken_over(sample, out) for sample in todo[first : first + together]]
-                for row in annotated(group, how, replies, stages):
-                    bar.update()
-                    if isinstance(row, Problem):
-                        problems.append(row)
-                        continue
-                    log.write(json.dumps(row, allow_nan=False) + "\n")
-                    rows.append(row)
+            for row in found():
+                bar.update()
+                if isinstance(row, Problem):
+                    problems.append(row)
+                    continue
+                log.write(json.dumps(row, allow_nan=False) + "\n")
                 log.flush()
-                bar.set_postfix_str(f"{replies.spent.asked} asked, {replies.spent.tokens_out} tokens out")
+                rows.append(row)
         if not rows:
             raise InputError(
                 f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")

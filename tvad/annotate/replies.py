@@ -90,8 +90,8 @@ class Replies:
                 self.spent.asked += 1
                 self.spent.add(reply)
                 if bar is not None:
-                    bar.update()
-                    bar.set_postfix_str(f"{self.spent.tokens_out} tokens out{_money(self.spent)}")
+                    said = f"{self.spent.asked} asked, {self.spent.tokens_out} tokens out{_money(self.spent)}"
+                    bar.set_postfix_str(said)
         if missing := [key for key in names if key not in self.known]:
             why = f": {error}" if error is not None else ""
             raise InputError(

@@ -27,18 +27,16 @@ OPTIONS = 4
 
 
 def settled(row: Mapping[str, Any], decisions: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The targets of a row that are kept: those without a contradiction, and those that a person has accepted
-    or edited; id -> the last decision about it."""
+    """The targets of a row that are kept: those without a contradiction, those that a person has accepted or
+    edited, with the words that the decision gives them, and those whose place is a mask's: of what was
+    contradicted only the words go, or wait. decisions: id -> the last one."""
     kept = []
     for target in row["targets"]:
         decision = decisions.get(target["id"])
-        verdict = target["verdict"] if decision is None else decision["decision"]
-        if verdict in ("kept", "accept"):
-            kept.append(target)
-        elif verdict == "edit" and decision is not None:
-            kept.append({**target, "look": decision["look"], "action": decision["action"]})
-        elif verdict == "review" and target["masked"]:
-            # Where it is, a mask says; what was contradicted of its looks waits.
+        if decision is not None:
+            if decision["decision"] != "reject" or target["masked"]:
+                kept.append({**target, "look": decision["look"], "action": decision["action"]})
+        elif target["verdict"] == "kept" or target["masked"]:
             kept.append(target)
     return kept
 

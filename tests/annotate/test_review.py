@@ -1,0 +1,82 @@
+"""Decisions of a person: the page, its audit trail, the data set that follows them."""
+
+import json
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tvad.annotate.construct import Construction
+from tvad.annotate.engine import ROWS, finish, run
+from tvad.annotate.page import application, waiting
+from tvad.annotate.review import TRAIL, trail_in
+from tvad.common.errors import InputError
+from tvad.data import check, load
+from tvad.data.scenes.teacher import Scripted
+
+HOW = Construction(rate=4.0)
+
+
+@pytest.fixture
+def told(scenes, tmp_path):
+    run(scenes, tmp_path / "told", Scripted(str(scenes), noise=0.4), HOW)
+    return tmp_path / "told"
+
+
+def rows_of(out):
+    return [json.loads(line) for line in (out / ROWS).read_text().splitlines()]
+
+
+def test_decisions_are_kept_and_followed(told):
+    open_ = waiting(rows_of(told))
+    numbers = [n for n, (_, t) in enumerate(open_) if t["verdict"] == "review" and not t["masked"]][:3]
+    page = TestClient(application(told, "alice", ["testserver"]))
+    shown = page.get("/").text
+    token = re.search(r'name="given" value="([^"]+)"', shown)[1]
+    assert "targets are decided" in shown and "script" not in shown
+    assert page.get(f"/picture/{numbers[0]}").headers["content-type"] == "image/jpeg"
+    before = {s.id: s for s in load(told)}
+    edit = {"kind": "robot<script>", "upper": "Gold", "action": "dancing"}
+    for number, decision in zip(numbers, ("accept", "edit", "reject"), strict=True):
+        form = {
+            "number": number,
+            "decision": decision,
+            "given": token,
+            **(edit if decision == "edit" else {}),
+        }
+        assert page.post("/decide", data=form, follow_redirects=False).status_code == 303
+    trail = trail_in(told)
+    assert [row["decision"] for row in trail] == ["accept", "edit", "reject"]
+    assert all(
+        row["reviewer"] == "alice" and row["time"] and row["reasons"] and row["before"] for row in trail
+    )
+    after = {s.id: s for s in finish(told)}
+    rows = rows_of(told)
+    looks = {number: (rows[open_[number][0]]["id"], open_[number][1]["id"]) for number in numbers}
+    tracks = [{t.id: t for t in after[name].tracks} for name, _ in looks.values()]
+    ids = [target for _, target in looks.values()]
+    assert ids[0] in tracks[0] and ids[2] not in tracks[2]
+    assert (tracks[1][ids[1]].kind, tracks[1][ids[1]].look) == ("robot script", "dressed in gold")
+    assert all(
+        ids[n] not in {t.id for t in before[name].tracks} for n, (name, _) in enumerate(looks.values())
+    )
+    assert not check(told) and "by alice" in page.get("/").text
+
+
+def test_the_page_takes_its_own_forms_from_its_own_address(told):
+    page = TestClient(application(told, "alice", ["testserver"]))
+    token = re.search(r'name="given" value="([^"]+)"', page.get("/").text)[1]
+    for form, status in (
+        ({"number": 0, "decision": "accept", "given": "guess"}, 403),
+        ({"number": 0, "decision": "explode", "given": token}, 400),
+        ({"number": 10**9, "decision": "accept", "given": token}, 404),
+        ({"number": "x", "decision": "accept", "given": token}, 422),
+    ):
+        assert page.post("/decide", data=form).status_code == status
+    assert not (told / TRAIL).exists()
+    assert page.get("/", headers={"host": "evil.example"}).status_code == 400
+    assert page.get("/picture/-1").status_code == 404 and page.get("/?page=99").status_code == 200
+    assert "default-src 'none'" in page.get("/").headers["content-security-policy"]
+    (told / TRAIL).write_text('{"id": 3}\n')
+    with pytest.raises(InputError, match="not a decision"):
+        finish(told)

@@ -1,0 +1,138 @@
+"""The page of `tvad annotate review`: what verification left open, a form a target; every decision is a line
+of the audit trail before it is answered. For one person on this machine: it answers to no other name than its
+own address, and takes only forms that it gave out."""
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from tvad.annotate.engine import rows_in
+from tvad.annotate.review import DECISIONS, append, decisions_in, trail_in
+from tvad.annotate.schema import LOOKS, word
+from tvad.common.text import whole
+from tvad.data import video
+from tvad.data.sample import from_json
+from tvad.pages import environment
+from tvad.pictures import RED, fit, jpeg, outline
+
+HERE = Path(__file__).parent
+PAGE = 20  # targets on a page
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def waiting(rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """(number of the row, target) of all that a person should look at: contradicted, or dropped."""
+    return [(n, t) for n, row in enumerate(rows) for t in row["targets"] if t["reasons"]]
+
+
+def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
+    """The page of a folder of `tvad annotate run`. Raises InputError for what is none."""
+    rows = rows_in(out)
+    found = waiting(rows)
+    token = secrets.token_urlsafe(24)
+    template = environment(HERE).get_template("review.html")
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+
+    @app.middleware("http")
+    async def headed(request: Request, call_next):
+        answer = await call_next(request)
+        answer.headers.update(HEADERS)
+        return answer
+
+    def target(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        if not 0 <= number < len(found):
+            raise HTTPException(404, "no such target")
+        n, one = found[number]
+        return rows[n], one
+
+    @app.get("/", response_class=HTMLResponse)
+    def listed(page: int = 0) -> str:
+        pages = max(1, -(-len(found) // PAGE))
+        page = min(max(0, page), pages - 1)
+        decided = decisions_in(out)
+        shown = [
+            {
+                "number": n,
+                "video": rows[row]["id"],
+                "target": one,
+                "look": one["look"] | one["dropped_words"],
+                "decision": decided.get(rows[row]["id"], {}).get(one["id"]),
+            }
+            for n, (row, one) in [*enumerate(found)][page * PAGE : (page + 1) * PAGE]
+        ]
+        done = sum(one["id"] in decided.get(rows[row]["id"], {}) for row, one in found)
+        return template.render(
+            shown=shown, page=page, pages=pages, token=token, fields=LOOKS, total=len(found), done=done
+        )
+
+    @app.get("/picture/{number}")
+    def picture(number: int) -> Response:
+        row, one = target(number)
+        sample = from_json(row["sample"], str(out), row["id"])
+        frames = [int(f) for f in one["boxes"]]
+        frame = frames[len(frames) // 2]
+        with video.Reader(sample.clip()) as reader:
+            image = next((image for index, image in reader.frames() if index == frame), None)
+        if image is None:
+            raise HTTPException(404, "no such frame")
+        larger = fit(image)
+        scale = larger.shape[1] / image.shape[1], larger.shape[0] / image.shape[0]
+        return Response(
+            jpeg(outline(larger, [one["boxes"][str(frame)]], RED, scale), 88), media_type="image/jpeg"
+        )
+
+    @app.post("/decide")
+    async def decide(
+        request: Request,
+        number: Annotated[int, Form()],
+        decision: Annotated[str, Form()],
+        given: Annotated[str, Form()],
+    ) -> RedirectResponse:
+        if not secrets.compare_digest(given.encode(), token.encode()):
+            raise HTTPException(403, "not a form of this page")
+        if decision not in DECISIONS:
+            raise HTTPException(400, f"expected one of {', '.join(DECISIONS)}")
+        row, one = target(number)
+        before = {"look": one["look"] | one["dropped_words"], "action": one["action"]}
+        after: dict[str, Any] = before if decision == "accept" else {"look": {}, "action": None}
+        if decision == "edit":
+            form = await request.form()
+            look = {name: said for name in LOOKS if (said := word(form.get(name))) is not None}
+            after = {"look": look, "action": word(form.get("action"))}
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "reviewer": reviewer,
+            "id": row["id"],
+        }
+        line |= {
+            "target": one["id"],
+            "decision": decision,
+            "reasons": one["reasons"],
+            "before": before,
+            **after,
+        }
+        append(out, line)
+        return RedirectResponse(f"/?page={number // PAGE}#t{number}", 303)
+
+    return app
+
+
+def serve(out: Path, reviewer: str, host: str, port: int) -> int:
+    """Serve until asked to end; the number of decisions in the trail."""
+    import uvicorn
+
+    hosts = sorted({host, "127.0.0.1", "localhost"})
+    uvicorn.run(application(out, whole(reviewer), hosts), host=host, port=port, log_level="warning")
+    return len(trail_in(out))

@@ -1,0 +1,59 @@
+"""Several videos' rounds of requests, asked together, and what comes of them as rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvad.annotate.construct import Construction, Found, construct
+from tvad.annotate.replies import Replies
+from tvad.annotate.words import as_row
+from tvad.common.errors import InputError
+from tvad.data import masks
+from tvad.data.check import Problem
+from tvad.data.sample import Sample, to_json
+
+
+def row_of(sample: Sample, found: Found, stages: bool) -> dict[str, Any]:
+    """A video's annotation as JSON."""
+    lit = None
+    if sample.mask:
+        lit = [int(f) for f in masks.opened(sample.path(sample.mask)).lit().nonzero()[0]]
+    row: dict[str, Any] = {
+        "id": sample.id,
+        "sample": to_json(sample),
+        "lit": lit,
+        "targets": [as_row(t) for t in found.timelines],
+        "counts": dict(sorted(found.counts.items())),
+    }
+    if stages:
+        row["stages"] = found.stages
+        row["sightings"] = {
+            str(f): [{"box": list(s.box), "look": s.look} for s in seen]
+            for f, seen in found.sightings.items()
+        }
+    return row
+
+
+def annotated(
+    samples: Sequence[Sample], how: Construction, replies: Replies, stages: bool = False, bar: Any = None
+) -> list[dict[str, Any] | Problem]:
+    """The rows of some videos, whose requests are asked together, in order; a Problem for a video that cannot
+    be read."""
+    found: list[dict[str, Any] | Problem] = [Problem(sample.id, "not asked") for sample in samples]
+    running = [(n, construct(sample, how)) for n, sample in enumerate(samples)]
+    sent: dict[int, Any] = dict.fromkeys(range(len(samples)))
+    while running:
+        waiting, asks = [], []
+        for n, rounds in running:
+            try:
+                wanted = rounds.send(sent[n])
+            except StopIteration as done:
+                found[n] = row_of(samples[n], done.value, stages)
+            except InputError as error:
+                found[n] = Problem(samples[n].id, str(error))
+            else:
+                waiting.append((n, rounds, len(wanted)))
+                asks += wanted
+        answers = iter(replies.ask(asks, bar)) if asks else iter(())
+        sent = {n: [next(answers) for _ in range(count)] for n, _, count in waiting}
+        running = [(n, rounds) for n, rounds, _ in waiting]
+    return found
