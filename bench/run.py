@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from bench import blind, readings, sight, unscored
 from bench.asking import MOST_BYTES, ODDS_TASKS, Asking, one_by_one
 from bench.by_slice import BySlice
 from bench.cache import ResponseCache
+from bench.dense import frame_maps
 from bench.figures import of_answers
 from bench.inputs import Inputs, refuse_other_weights, weights
 from bench.intervals import odds_metrics
@@ -154,7 +156,9 @@ def _run(
         asking.odds([item for item in mine if item.task in ODDS_TASKS], shard.file(out / ODDS), kept_odds)
     elif suite.odds and shard.rank == 0:
         _say(f"log-odds: {model.name} gives no log-probabilities, their metrics are left out")
-    mapped = HEATMAP in (suite.tasks or ()) and _write_maps(model, samples, asking.store, out, shard, inputs)
+    mapped = HEATMAP in (suite.tasks or ()) and _write_maps(
+        model, samples, suite, asking.store, out, shard, inputs
+    )
     shard.wait()  # what follows reads what all have written
     if shard.rank:
         return {}
@@ -246,7 +250,13 @@ def _refuse_another(
 
 
 def _write_maps(
-    model: Engine, samples: list[Sample], store: ClipStore, out: Path, shard: Shard, inputs: Inputs
+    model: Engine,
+    samples: list[Sample],
+    suite: Suite,
+    store: ClipStore,
+    out: Path,
+    shard: Shard,
+    inputs: Inputs,
 ) -> bool:
     """Write the heatmaps of this process's videos, float32 (T', h, w) each, and which videos these were;
     False for a model that has none."""
@@ -258,19 +268,31 @@ def _write_maps(
         return False
     found: dict[str, np.ndarray] = {}
     lines: list[dict] = []
-    for samples_of, clips in _parts(own, store, lines):
-        for sample, heat in zip(samples_of, one_by_one(model.heatmaps, clips), strict=True):
-            inputs.digest(sample)
-            if isinstance(heat, Exception):
-                lines.append(_unmapped(sample, heat))
-            else:
-                # Half precision has few numbers near 1, where maps of sure models lie: their order would
-                # be lost.
-                found[sample.id] = heat.astype(np.float32)
+    for sample, heat in _made_maps(model, own, suite, store, lines):
+        inputs.digest(sample)
+        if isinstance(heat, Exception):
+            lines.append(_unmapped(sample, heat))
+        else:
+            # Half precision has few numbers near 1, where maps of sure models lie: their order would be lost.
+            found[sample.id] = heat.astype(np.float32)
     inputs.keep(shard)
     write_maps(shard.file(out / MAPS), found)
     write_lines(shard.file(out / UNMAPPED), lines)
     return True
+
+
+def _made_maps(
+    model: Engine, samples: list[Sample], suite: Suite, store: ClipStore, unread: list[dict]
+) -> Iterator[tuple[Sample, np.ndarray | Exception]]:
+    """Samples with their heatmaps, or why they have none; of those that cannot be read a line goes to
+    `unread`."""
+    if suite.dense is not None:
+        dense = suite.dense
+        for sample in tqdm(samples, unit="video", desc="heatmaps", disable=None):
+            yield sample, one_by_one(lambda s: [frame_maps(model, s[0], suite.rate, dense)], [sample])[0]
+        return
+    for samples_of, clips in _parts(samples, store, unread):
+        yield from zip(samples_of, one_by_one(model.heatmaps, clips), strict=True)
 
 
 def _parts(
@@ -323,7 +345,9 @@ def _of_maps(
             continue
         try:
             heat = maps[sample.id].astype(np.float32)
-            videos[sample.id] = heatmap.VideoScores(sample, heat, store.frames(sample))
+            frames = store.frames(sample)
+            steps = None if suite.dense is None else np.arange(frames.total)
+            videos[sample.id] = heatmap.VideoScores(sample, heat, frames, steps)
         except InputError as error:
             without[sample.id] = _unmapped(sample, error)
     (out / UNMAPPED).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from bench.dense import Dense
 from bench.families import compared
 from bench.metrics.stats import Interval
 from bench.models.options import ModelOptions
@@ -77,6 +78,8 @@ class Suite:
     total_pixels: int | None = None
     """At most so many pixels of a clip, counted once a time step: 3584 x 28 x 28 are 3584 video tokens of
     Qwen2.5-VL, whatever the number of frames."""
+    dense: Dense | None = None
+    """Heatmaps of every frame; by default one for every two frames that are shown."""
     max_videos: int | None = None
     """Only the first so many videos, in the data set's order, which may be by class; default all."""
     limit: int | None = None
@@ -136,6 +139,8 @@ class Suite:
             if value is not None and not least <= value < math.inf:
                 raise InputError(f"{key} is {value:g}, expected {least} or more")
         check_sampling(self.rate, self.max_frames)
+        if self.dense is not None:
+            self.dense.check()
         Budget.of(self)
         if self.decode.n > 1 and self.decode.temperature == 0:
             raise InputError(
@@ -160,6 +165,7 @@ class Suite:
             k: v for k, v in (("prompt", self.prompt), ("parse", self.parse)) if v not in ("tvad", "lenient")
         }
         fixed |= {"limit": self.limit} if self.limit is not None else {}
+        fixed |= {"dense": asdict(self.dense)} if self.dense is not None else {}
         fixed |= Budget.of(self).given
         # What a family answers in is no part of what is asked, but what the suite states is.
         reading = replace(self.reading, boxes=self.reading.unit)

@@ -109,6 +109,15 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class SeesFrames(Protocol):
+    """Makes heatmaps of all frames of a video, one after the other."""
+
+    def frame_maps(self, images: Iterator[np.ndarray]) -> np.ndarray | None:
+        """Maps (T, h, w), 0..1, of frames (H, W, 3) uint8; None where it makes them of clips alone."""
+        ...
+
+
+@runtime_checkable
 class Streams(Protocol):
     """Gives answers as they come in, each of its own: what is there is kept and never asked again."""
 

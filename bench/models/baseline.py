@@ -1,16 +1,21 @@
 """`baseline:` answers without looking: random, prior (the most frequent answer), longest option, text=DATA (a
 bag of words over question and options, learned on the data set or CSV DATA); oracle gives the reference.
 Three more answer as prior does and give heatmaps that know nothing of the pixels: constant (a number a video,
-drawn by its name), centre (brightest in the middle), length (longer videos are brighter).
+drawn by its name), centre (brightest in the middle), length (longer videos are brighter). Three give heatmaps of
+what moves, as practitioners would make them without a model: difference (between frames), flow (Farneback's
+optical flow), mog2 (OpenCV's background subtraction); difference=DATA, flow=DATA and mog2=DATA set what counts as
+half anomalous on the normal videos of the data set DATA.
 
 Which answers there are is read off the whole data set of a question, not off those that are asked beside
 it."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
 from bench.blind import longest, multiple_choice, read, text_only
+from bench.models import motion
 from bench.models.base import Completion, Request, Sampling, seeds_of
 from tvad.answer import NONE, Answer, Box, Spans, render
 from tvad.common.errors import InputError
@@ -20,7 +25,8 @@ from tvad.data.sample import DIALOGUE_TURN
 from tvad.data.video import Frames
 
 MAPS = ("constant", "centre", "length")
-NAMES = ("random", "prior", "longest", "oracle", *MAPS, "text")
+NAMES = ("random", "prior", "longest", "oracle", *MAPS, *motion.KINDS, "text")
+TRAINED = ("text", *motion.KINDS)  # may be given data; text must
 SIDE = 32  # cells of a map's side: squares of a wide picture are as wide as it
 SPREAD = 0.25  # standard deviation of `centre`, in sides of the picture
 
@@ -31,9 +37,15 @@ class Baseline:
     def __init__(self, which: str):
         self.which, _, train = which.partition("=")
         self._answers: dict[str, dict[str, Counter[str]]] = {}  # of a data set: kind -> its answers
-        if self.which not in NAMES or (self.which == "text") != bool(train):
+        if self.which not in NAMES or (self.which == "text" and not train) or (train and self.which not in TRAINED):
             raise InputError(f"baseline:{which}: unknown; known: {', '.join(NAMES[:-1])}, text=DATA")
-        if train:
+        self._half = motion.HALF.get(self.which, 1.0)
+        if train and self.which in motion.KINDS:
+            normal = [sample for sample in readable(train)[0] if sample.anomalous is False]
+            if not normal:
+                raise InputError(f"baseline:{which}: {train} has no normal video")
+            self._half = motion.half_of(self.which, normal)
+        elif train:
             self.train = multiple_choice(read(train)[0])
             if not self.train:
                 raise InputError(f"baseline:{which}: {train} has no multiple-choice question")
@@ -104,7 +116,15 @@ class Baseline:
             done.append(Completion(answer))
         return done
 
+    def frame_maps(self, images: Iterator[np.ndarray]) -> np.ndarray | None:
+        if self.which not in motion.KINDS:
+            return None
+        return motion.relative(motion.energies(self.which, images), self._half)
+
     def heatmaps(self, frames):
+        if self.which in motion.KINDS:
+            every = [motion.relative(motion.energies(self.which, clip.images), self._half) for clip in frames]
+            return [np.stack([maps[n : n + 2].mean(0) for n in range(0, len(maps), 2)]) for maps in every]
         if self.which not in MAPS:
             return None
         return [np.broadcast_to(self._map(clip), (-(-len(clip.images) // 2), SIDE, SIDE)) for clip in frames]

@@ -63,10 +63,13 @@ HEATMAP_METRICS = ("micro_auc", "macro_auc", "pixel_auc", "rbdc", "tbdc")
 
 @dataclass
 class Data:
-    """What a stage sees. With `crop` or `mirror` no words may be learned: they tell of the whole clip."""
+    """What a stage sees. With `crop`, `region` or `mirror` no words may be learned: they tell of the whole
+    clip."""
 
     train: str
     """A data set folder, or symbols: text questions without a clip."""
+    also: list[str] | None = None
+    """Further data set folders, whose clips are mixed in."""
     validation: str | None = None
     """A data set folder, evaluated every selection.save_steps steps."""
     validation_clips: int = 120
@@ -75,6 +78,9 @@ class Data:
     """Leave bad rows out and say which, instead of refusing."""
     crop: int | None = None
     """A batch shows a random run of so many sampled frames of a clip; all by default."""
+    region: list[int] | None = None
+    """[width, height]: a batch shows a part of the picture of so many pixels of the video, random, and four
+    times of five around something anomalous where there is such; all by default."""
     mirror: bool = False
     """A batch shows a clip left for right half of the time."""
 
@@ -232,10 +238,10 @@ class Stage:
             raise InputError(f"stage {self.name}: selection.select {select} needs losses.heatmap")
         if self.losses.frame and not heatmap:
             raise InputError(f"stage {self.name}: losses.frame needs losses.heatmap")
-        views = self.data.crop is not None or self.data.mirror
+        views = self.data.crop is not None or self.data.region is not None or self.data.mirror
         if views and (self.losses.text or self.read_outs.attributes):
             raise InputError(
-                f"stage {self.name}: data.crop and data.mirror need losses.text 0 and no"
+                f"stage {self.name}: data.crop, data.region and data.mirror need losses.text 0 and no"
                 " read_outs.attributes: words would tell of the whole clip"
             )
         if self.optimiser.muon is not None and (idle := [key for key in self.options if key in OPTIMISER]):
@@ -247,6 +253,11 @@ class Stage:
             raise InputError(
                 f"stage {self.name}: load_in_4bit is for stages of words: AHD's heatmaps need no decoder"
             )
+        region = self.data.region
+        if region is not None and (len(region) != 2 or min(region) < 1):
+            raise InputError(f"stage {self.name}: data.region is {region}, expected [width, height] in pixels")
+        if self.data.also and self.data.train == SYMBOLS:
+            raise InputError(f"stage {self.name}: data.also: symbols are not mixed with clips")
         if self.data.crop is not None and self.data.crop < 1:
             raise InputError(f"stage {self.name}: data.crop is {self.data.crop}, expected at least 1 frame")
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from rft.curriculum.config import ReadOuts, Texts
+from rft.curriculum.config import Data, ReadOuts, Texts
 from rft.curriculum.read_outs import object_targets, token_targets
 from rft.curriculum.views import View, draw_view
 from tvad.answer import Box
@@ -137,8 +137,8 @@ class DrawnSamples(Dataset):
 
 class ClipCollator:
     """Samples -> a packed batch with pixels, token weights and targets of heatmaps and read-outs. A batch
-    that asks nothing has no text. What it shows of a `Drawn` sample depends on `seed` and its key alone, of
-    another it shows all."""
+    that asks nothing has no text. What it shows of a `Drawn` sample by `data` depends on `seed` and its key
+    alone, of another it shows all."""
 
     def __init__(
         self,
@@ -147,13 +147,11 @@ class ClipCollator:
         texts: Texts | None = None,
         heatmap: bool = False,
         read_outs: ReadOuts | None = None,
-        crop: int | None = None,
-        mirror: bool = False,
+        data: Data | None = None,
         seed: int = 0,
     ):
         self.branches, self.store, self.texts, self.heatmap = branches, store, texts or Texts(), heatmap
-        self.read_outs, self.crop, self.mirror = read_outs or ReadOuts(), crop, mirror
-        self.seed = seed
+        self.read_outs, self.data, self.seed = read_outs or ReadOuts(), data, seed
 
     @property
     def wants_masks(self) -> bool:
@@ -167,10 +165,10 @@ class ClipCollator:
         view = View(sample, self.store.frames(sample), mask, sample.tracks or ())
         if self.wants_masks:
             view.masked()
-        if not isinstance(given, Drawn):
+        if not isinstance(given, Drawn) or self.data is None:
             return view
         seed = int(np.random.SeedSequence([self.seed, *given.key]).generate_state(1)[0])
-        return draw_view(view, self.crop, self.mirror, torch.Generator().manual_seed(seed))
+        return draw_view(view, self.data, torch.Generator().manual_seed(seed))
 
     def __call__(self, given: Sequence[Sample | Drawn]) -> dict:
         views = [self.view(each) for each in given]

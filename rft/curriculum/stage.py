@@ -22,12 +22,19 @@ from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
 from rft.curriculum.data import Branches, ClipCollator, DrawnSamples, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
 from rft.curriculum.report import write_stage_report
-from rft.curriculum.standing import Plan, begin, check_clips, facts_of, standing
+from rft.curriculum.standing import (
+    Plan,
+    begin,
+    check_clips,
+    facts_of,
+    standing,
+    training_clips,
+    validation_clips,
+)
 from rft.curriculum.token_rows import TokenRows, anomaly_tokens
 from rft.curriculum.trainer import StageTrainer
 from rft.curriculum.views import NO_MASK
 from tvad.common.errors import InputError
-from tvad.data import load_checked
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.data.shards import chosen
@@ -53,12 +60,12 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     if data.train == SYMBOLS:
         numbers = list(range(steps_of(stage, 0) * clips_a_step(stage)))
         return Batches(numbers, TextCollator(branches, seed), [], None)
-    train = load_checked(data.train, drop=data.drop_bad_rows)
+    train = training_clips(stage)
     if stage.read_outs.attributes or stage.read_outs.objects:
         read_outs.check_readable(train, stage.read_outs.objects)
     shown = (branches, store, stage.texts, stage.losses.heatmap > 0, stage.read_outs)
-    collator, eval_collator = ClipCollator(*shown, data.crop, data.mirror, seed), ClipCollator(*shown)
-    validation = load_checked(data.validation, drop=data.drop_bad_rows) if data.validation else []
+    collator, eval_collator = ClipCollator(*shown, data, seed), ClipCollator(*shown)
+    validation = validation_clips(stage) or []
     if collator.wants_masks:
         for sample in itertools.chain(train, validation):
             if not pixels_known(sample):
@@ -291,4 +298,4 @@ def _dotted(stage: Stage) -> dict[str, Any]:
             found |= {f"{key}.{name}": inner for name, inner in value.items()}
         else:
             found[key] = value
-    return found | {"data": stage.data.train, "select": stage.selection.select}
+    return found | {"data": ", ".join((stage.data.train, *(stage.data.also or ()))), "select": stage.selection.select}

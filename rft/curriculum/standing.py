@@ -4,7 +4,9 @@ in its model's folder), with these settings or with others."""
 import dataclasses
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from tvad.data.video.budget import KEYS, Budget
 
 # What may differ in a stage that goes on: it changes no result. Data is compared by what it is.
 FREE = (
-    *("data.train", "data.validation", "options.log*", "options.save_*", "options.dataloader_*"),
+    *("data.train", "data.also*", "data.validation", "options.log*", "options.save_*", "options.dataloader_*"),
     *("options.gradient_checkpointing*", "options.ddp_*"),
 )
 # What cannot be applied to a stage that has begun: what is in the model, and what its best was chosen by.
@@ -49,14 +51,42 @@ class Plan:
     made: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _loaded(path: str | None, stage: Stage) -> Sequence[Sample] | None:
-    return load_checked(path, drop=stage.data.drop_bad_rows) if path and path != SYMBOLS else None
+class Joined(Sequence[Sample]):
+    """Clips of several data sets, one behind the other, each read where it is asked for."""
+
+    def __init__(self, parts: list[Sequence[Sample]]):
+        self.parts = parts
+        self.ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, number):
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        number = range(len(self))[number]  # raises IndexError, as a list
+        part = bisect_right(self.ends, number)
+        return self.parts[part][number - (self.ends[part] - len(self.parts[part]))]
+
+
+def training_clips(stage: Stage) -> Sequence[Sample]:
+    """The clips that a stage learns from. Raises InputError for bad rows."""
+    folders = (stage.data.train, *(stage.data.also or ()))
+    parts = [load_checked(folder, drop=stage.data.drop_bad_rows) for folder in folders]
+    return parts[0] if len(parts) == 1 else Joined(parts)
+
+
+def validation_clips(stage: Stage) -> Sequence[Sample] | None:
+    """Those that it is evaluated on, None without. Raises InputError for bad rows."""
+    folder = stage.data.validation
+    return load_checked(folder, drop=stage.data.drop_bad_rows) if folder else None
 
 
 def facts_of(stage: Stage, plan: Plan) -> dict[str, Any]:
     """What a stage's settings name without saying what it is. Raises InputError for data that cannot be read,
     and for fewer clips than a step takes."""
-    train, validation = (_loaded(path, stage) for path in (stage.data.train, stage.data.validation))
+    train = None if stage.data.train == SYMBOLS else training_clips(stage)
+    validation = validation_clips(stage)
     if train is not None:
         check_clips(stage, len(train))
     return {

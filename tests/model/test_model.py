@@ -493,7 +493,7 @@ def test_clips_are_decoded_once(scenes, monkeypatch):
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-def test_attention_by_length_equals_the_backbones_piece_by_piece(model, implementation):
+def test_embedding_and_attention_equal_the_backbones_piece_by_piece(model, implementation):
     """Clips of several sizes, whose windows are cut at the edges: the same as transformers' loop, and the
     same weights."""
     tower = copy.deepcopy(model.model.visual)
@@ -507,13 +507,9 @@ def test_attention_by_length_equals_the_backbones_piece_by_piece(model, implemen
     names = list(tower.state_dict())
     with torch.no_grad():
         ours = tower(patches, grid_thw=grids)
-        for block in tower.blocks:
-            (theirs,) = [
-                backbone
-                for backbone, by_length in vision_attention.CLASSES.items()
-                if type(block.attn) is by_length
-            ]
-            block.attn.__class__ = theirs
+        backbones = {own: backbone for backbone, own in vision_attention.CLASSES.items()}
+        for part in (tower.patch_embed, *(block.attn for block in tower.blocks)):
+            part.__class__ = backbones[type(part)]
         expected = tower(patches, grid_thw=grids)
     assert names == list(tower.state_dict())
     assert torch.allclose(ours.pooler_output, expected.pooler_output, atol=1e-5)

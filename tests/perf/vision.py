@@ -1,5 +1,6 @@
 """The vision side two ways, in one run on the same clips: attention over all windows of a batch at once
-against transformers' loop over windows (eager both), without gradients and with, in float32 and bfloat16.
+against transformers' loop over windows (eager both), and the patch embedding as a matrix product against its
+convolution; without gradients and with, in float32 and bfloat16.
 
     python tests/perf/vision.py --model assets/tvad-tiny --clips 16
 """
@@ -40,10 +41,11 @@ def main() -> int:
         clips = [store.frames(sample) for sample in samples]
     ours = AutoModelForImageTextToText.from_pretrained(known.model, attn_implementation="eager").model
     vision = AutoProcessor.from_pretrained(known.model).vision_inputs(clips)
-    theirs = copy.deepcopy(ours)
-    backbones = {by_length: backbone for backbone, by_length in CLASSES.items()}
-    for block in theirs.visual.blocks:
-        block.attn.__class__ = backbones[type(block.attn)]
+    loop, convolution = copy.deepcopy(ours), copy.deepcopy(ours)
+    backbones = {own: backbone for backbone, own in CLASSES.items()}
+    embedding = convolution.visual.patch_embed
+    for part in (embedding, *(block.attn for block in loop.visual.blocks)):
+        part.__class__ = backbones[type(part)]
 
     def encode(model, dtype, learn):
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32), torch.set_grad_enabled(learn):
@@ -56,15 +58,16 @@ def main() -> int:
         f"{torch.get_num_threads()} threads, {known.clips} clips of {len(clips[0].images)} frames,"
         f" {tuple(clips[0].images.shape[1:3])} pixels"
     )
-    print(f"{'':34s} {'at once, s':>12s} {'by piece, s':>12s} {'ratio':>7s}")
+    print(f"{'':34s} {'as it is, s':>12s} {'attention by piece':>19s} {'convolution':>12s}")
     for learn in (False, True):
         for dtype in (torch.float32, torch.bfloat16):
-            one, other = (
-                timed(partial(encode, model, dtype, learn), known.repeats) for model in (ours, theirs)
+            one, *others = (
+                timed(partial(encode, model, dtype, learn), known.repeats)
+                for model in (ours, loop, convolution)
             )
             print(
                 f"{'with gradients' if learn else 'heatmaps only':16s} {dtype!s:17s} {one:12.3f}"
-                f" {other:12.3f} {other / one:7.2f}"
+                f" {others[0] / one:18.2f}x {others[1] / one:11.2f}x"
             )
     return 0
 

@@ -515,8 +515,8 @@ def test_a_view_is_a_run_of_frames_mirrored_with_all_that_belongs_to_it(parts, s
     store, sample = ClipStore(4.0, 16), next(s for s in load(scenes) if s.anomalous)
     whole = View(sample, store.frames(sample), store.mask(sample), sample.tracks)
     generator = torch.Generator().manual_seed(0)
-    assert draw_view(whole, None, False, generator) == whole
-    views = [draw_view(whole, 2, True, generator) for _ in range(120)]
+    assert draw_view(whole, Data("d"), generator) == whole
+    views = [draw_view(whole, Data("d", crop=2, mirror=True), generator) for _ in range(120)]
     steps = object_targets(whole, [8, 8, 8])["objects"].reshape(8, 8, 8, -1)
     starts, turned = set(), set()
     for view in views:

@@ -65,7 +65,8 @@ class ClipStore:
         frames = self.frames(sample)
         if not truth.pixels_known(sample):
             return None
-        if (found := self._masks.get(sample.id)) is None:
+        # Data sets that are mixed may have clips of one name.
+        if (found := self._masks.get(key := f"{sample.root}\n{sample.id}")) is None:
             # Bits along the rows, an eighth of bool: (T, H, ceil(W / 8)).
             whole = truth.read_mask(sample, frames.total, *frames.images.shape[1:3])
             if whole is None:
@@ -73,7 +74,7 @@ class ClipStore:
             found = np.packbits(whole[frames.indices], axis=-1)
             if found.nbytes <= self.free:
                 self.free -= found.nbytes
-                self._masks[sample.id] = found
+                self._masks[key] = found
         return torch.from_numpy(np.unpackbits(found, axis=-1, count=frames.images.shape[2]).astype(bool))
 
 

@@ -17,7 +17,7 @@ from tvad.model.ahd import AnomalyHeatmapDecoder, Decoded, Grid, heatmap
 from tvad.model.ahd_thesis import ThesisHeatmapDecoder
 from tvad.model.configuration import TvadConfig, TvadQwen3Config
 from tvad.model.rae import RegionAwareAnomalyEncoder
-from tvad.model.vision_attention import VisionTower, attend_by_length
+from tvad.model.vision_attention import VisionTower, streamline
 
 DECODERS = {"paper": AnomalyHeatmapDecoder, "thesis": ThesisHeatmapDecoder}  # by the key `ahd_layout`
 
@@ -109,7 +109,7 @@ class VisionMixin(PreTrainedModel):
 
     def _add_anomaly_modules(self, config: TvadConfig | TvadQwen3Config) -> None:
         self.ahd, self.rae = anomaly_modules(config)
-        attend_by_length(self.visual)
+        streamline(self.visual)
         self.post_init()
 
     def _init_weights(self, module):

@@ -17,7 +17,7 @@ from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.generation import left_out, plain_config
 from tvad.model.modeling import class_for, config_from, in_type, untrained
 from tvad.model.processing import check_order
-from tvad.model.vision_attention import attend_by_length
+from tvad.model.vision_attention import streamline
 
 
 def located(path: str) -> str:
@@ -151,7 +151,7 @@ def _grown(base, tokenizer, switches: dict, decoder: dict[str, torch.Tensor]):
         base.model.language_model,
         base.lm_head,
     )
-    attend_by_length(model.model.visual)
+    streamline(model.model.visual)
     for name, part in zip(("ahd", "rae"), anomaly_modules(config), strict=True):
         setattr(model.model, name, part)
         if part is not None:

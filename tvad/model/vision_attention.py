@@ -1,19 +1,27 @@
-"""Attention inside windows or frames, all pieces of one length at once.
+"""The vision towers' two slow places, with the same weights and results.
 
-transformers' vision towers attend piece by piece in a Python loop unless FlashAttention is there: a batch of
-clips has hundreds of pieces a layer (a window of every frame of every clip). Same weights, same result; only
-the loop is another.
+Attention inside windows or frames, all pieces of one length at once: transformers attends piece by piece in a
+Python loop unless FlashAttention is there, and a batch of clips has hundreds of pieces a layer (a window of
+every frame of every clip). The patch embedding as a matrix product: a convolution whose kernel is as large as
+its step is one, and the backward pass of `Conv3d` in bfloat16 is most of a training step on a CPU
+(`tests/perf/patch_embedding.py`).
 """
 
 import torch
+from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VisionPatchEmbed,
     Qwen2_5_VisionTransformerPretrainedModel,
     Qwen2_5_VLVisionAttention,
     apply_rotary_pos_emb_vision,
     eager_attention_forward,
 )
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention, Qwen3VLVisionModel
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLVisionAttention,
+    Qwen3VLVisionModel,
+    Qwen3VLVisionPatchEmbed,
+)
 from transformers.utils.generic import is_flash_attention_requested
 
 VisionTower = Qwen2_5_VisionTransformerPretrainedModel | Qwen3VLVisionModel
@@ -91,11 +99,34 @@ class Qwen3VisionAttention(ByLength, Qwen3VLVisionAttention):
     pass
 
 
-CLASSES = {Qwen2_5_VLVisionAttention: Qwen2_5VisionAttention, Qwen3VLVisionAttention: Qwen3VisionAttention}
+class AsProduct:
+    """In front of a backbone's patch embedding: patches (n, values) -> (n, d)."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        weight = self.proj.weight
+        patches = hidden_states.reshape(-1, weight[0].numel()).to(weight.dtype)
+        return F.linear(patches, weight.flatten(1), self.proj.bias)
 
 
-def attend_by_length(tower: VisionTower) -> None:
-    """Let the blocks of a vision tower attend so; their weights stay what and where they are."""
+class Qwen2_5PatchEmbed(AsProduct, Qwen2_5_VisionPatchEmbed):
+    pass
+
+
+class Qwen3PatchEmbed(AsProduct, Qwen3VLVisionPatchEmbed):
+    pass
+
+
+CLASSES = {
+    Qwen2_5_VLVisionAttention: Qwen2_5VisionAttention,
+    Qwen3VLVisionAttention: Qwen3VisionAttention,
+    Qwen2_5_VisionPatchEmbed: Qwen2_5PatchEmbed,
+    Qwen3VLVisionPatchEmbed: Qwen3PatchEmbed,
+}
+
+
+def streamline(tower: VisionTower) -> None:
+    """Let a vision tower embed and attend so; its weights stay what and where they are."""
     # The class is exchanged, not the module: names in checkpoints, hooks and tied parameters stay valid.
+    tower.patch_embed.__class__ = CLASSES[type(tower.patch_embed)]
     for block in tower.blocks:
         block.attn.__class__ = CLASSES[type(block.attn)]

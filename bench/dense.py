@@ -1,0 +1,121 @@
+"""Heatmaps of every frame of a video: pairs of frames a step apart, begun every few frames, so that a step is seen
+from several starts; a frame's map is the mean of those of the pairs that hold it, smoothed over time.
+
+A model's own step stands for all of its time: at 2.5 frames a second a heatmap is of 0.8 s, and what crosses the
+picture within it is smeared, and found late. Frames come one after the other; a step's frames are in memory.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.models.base import Engine, SeesFrames
+from tvad.common.errors import InputError
+from tvad.data import video
+from tvad.data.sample import Sample
+from tvad.data.video import Frames
+
+PAIRS = 16  # that a model is given at a time
+REACH = 3.0  # standard deviations to which smoothing looks
+
+Maps = Callable[[list[Frames]], list[np.ndarray] | None]
+
+
+@dataclass
+class Dense:
+    """Heatmaps of every frame, in place of one for every two sampled frames."""
+
+    starts: int = 2
+    """Of so many starts within a step (1 / rate seconds) a pair begins."""
+    smooth: float = 0.0
+    """Seconds: standard deviation of a Gaussian over time."""
+
+    def check(self) -> None:
+        """Raises InputError."""
+        if self.starts < 1 or not 0 <= self.smooth < float("inf"):
+            raise InputError(
+                f"dense.starts is {self.starts} and dense.smooth {self.smooth:g}, expected at least 1 and 0"
+            )
+
+
+def _pairs(reader: video.Reader, rate: float, starts: int) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(first, second, their images) of pairs of frames that appear a step apart, the last frame among them; of a
+    video shorter than a step its first and last one."""
+    step = 1 / rate
+    held: deque[tuple[int, float, np.ndarray]] = deque()
+    due, spare = 0.0, None
+    for index, seconds, _, image in reader.sampled():
+        held.append((index, seconds, image))
+        # The frame nearest to a step after the first one: the one before this, or this one.
+        while len(held) > 1 and seconds - held[0][1] >= step - 1e-6:
+            near, before = held[-1], held[-2]
+            early = len(held) > 2 and abs(before[1] - held[0][1] - step) < abs(near[1] - held[0][1] - step)
+            second = before if early else near
+            first = held.popleft()
+            spare = first[0], second[0], first[2], second[2]
+            if first[1] >= due - 1e-6:
+                yield spare
+                due, spare = first[1] + step / starts, None
+    if spare is not None:  # so that the last frame is held by a pair
+        yield spare
+    elif due == 0.0:  # shorter than a step
+        yield held[0][0], held[-1][0], held[0][2], held[-1][2]
+
+
+def frame_maps(model: Engine, sample: Sample, rate: float, dense: Dense) -> np.ndarray:
+    """Maps (T, h, w), float32, of every frame of a video by a model that gives heatmaps; rate: a step is the time
+    between two frames at it. Raises InputError for a video that cannot be read."""
+    with video.Reader(sample.clip()) as reader:
+        own = model.frame_maps(image for _, image in reader.frames()) if isinstance(model, SeesFrames) else None
+        maps = _by_pairs(model.heatmaps, reader, rate, dense.starts) if own is None else own
+        return smoothed(maps.astype(np.float32), reader.clock.times, dense.smooth)
+
+
+def _by_pairs(maps_of: Maps, reader: video.Reader, rate: float, starts: int) -> np.ndarray:
+    total: np.ndarray | None = None
+    count = np.zeros(len(reader.clock))
+    for part in _in_parts(_pairs(reader, rate, starts), PAIRS):
+        clips = [_clip(reader, pair) for pair in part]
+        for (first, second, *_), heat in zip(part, maps_of(clips) or (), strict=True):
+            if total is None:
+                total = np.zeros((len(count), *heat.shape[1:]), np.float32)
+            total[first : second + 1] += heat.mean(0)
+            count[first : second + 1] += 1
+    assert total is not None
+    # Frames that no pair holds: none, unless a clock has a gap longer than a step; the one before stands.
+    seen = np.maximum.accumulate(np.where(count > 0, np.arange(len(count)), 0))
+    return (total / np.maximum(count, 1)[:, None, None])[seen]
+
+
+def _clip(reader: video.Reader, pair: tuple[int, int, np.ndarray, np.ndarray]) -> Frames:
+    indices = np.array(pair[:2])
+    times = reader.clock.times[indices] - reader.clock.times[indices[0]]
+    name = reader.name
+    return Frames(np.stack(pair[2:]), times, indices, reader.fps, len(reader.clock), clock=reader.clock, name=name)
+
+
+def _in_parts(pairs: Iterable, most: int) -> Iterator[list]:
+    part: list = []
+    for pair in pairs:
+        part.append(pair)
+        if len(part) == most:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def smoothed(maps: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
+    """Maps (T, h, w) of frames that appear at `times` (T,), each the mean over time with a Gaussian's weights of
+    `sigma` seconds, cut at three of them; as they are for 0."""
+    if sigma == 0:
+        return maps
+    low = np.searchsorted(times, times - REACH * sigma - 1e-9)
+    high = np.searchsorted(times, times + REACH * sigma + 1e-9)
+    found = np.empty_like(maps)
+    for n, (a, b) in enumerate(zip(low, high, strict=True)):
+        weights = np.exp(-((times[a:b] - times[n]) ** 2) / (2 * sigma**2)).astype(maps.dtype)
+        found[n] = np.tensordot(weights / weights.sum(), maps[a:b], 1)
+    return found
