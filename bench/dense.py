@@ -1,9 +1,9 @@
-"""Heatmaps of every frame of a video: pairs of frames a step apart, begun every few frames, so that a step is seen
-from several starts; a frame's map is the mean of those of the pairs that hold it, smoothed over time.
+"""Heatmaps of every frame of a video: pairs of frames a step apart, begun every few frames, so that a step is
+seen from several starts; a frame's map is the mean of those of the pairs that hold it, smoothed over time.
 
-A model's own step stands for all of its time: at 2.5 frames a second a heatmap is of 0.8 s, and what crosses the
-picture within it is smeared, and found late. Frames come one after the other; a step's frames are in memory.
-"""
+A model's own step stands for all of its time: at 2.5 frames a second a heatmap is of 0.8 s, and what crosses
+the picture within it is smeared, and found late. Frames come one after the other; a step's frames are in
+memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -40,9 +40,11 @@ class Dense:
             )
 
 
-def _pairs(reader: video.Reader, rate: float, starts: int) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """(first, second, their images) of pairs of frames that appear a step apart, the last frame among them; of a
-    video shorter than a step its first and last one."""
+def _pairs(
+    reader: video.Reader, rate: float, starts: int
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """(first, second, their images) of pairs of frames that appear a step apart, the last frame among them;
+    of a video shorter than a step its first and last one."""
     step = 1 / rate
     held: deque[tuple[int, float, np.ndarray]] = deque()
     due, spare = 0.0, None
@@ -65,10 +67,12 @@ def _pairs(reader: video.Reader, rate: float, starts: int) -> Iterator[tuple[int
 
 
 def frame_maps(model: Engine, sample: Sample, rate: float, dense: Dense) -> np.ndarray:
-    """Maps (T, h, w), float32, of every frame of a video by a model that gives heatmaps; rate: a step is the time
-    between two frames at it. Raises InputError for a video that cannot be read."""
+    """Maps (T, h, w), float32, of every frame of a video by a model that gives heatmaps; rate: a step is the
+    time between two frames at it. Raises InputError for a video that cannot be read."""
     with video.Reader(sample.clip()) as reader:
-        own = model.frame_maps(image for _, image in reader.frames()) if isinstance(model, SeesFrames) else None
+        own = (
+            model.frame_maps(image for _, image in reader.frames()) if isinstance(model, SeesFrames) else None
+        )
         maps = _by_pairs(model.heatmaps, reader, rate, dense.starts) if own is None else own
         return smoothed(maps.astype(np.float32), reader.clock.times, dense.smooth)
 
@@ -93,7 +97,9 @@ def _clip(reader: video.Reader, pair: tuple[int, int, np.ndarray, np.ndarray]) -
     indices = np.array(pair[:2])
     times = reader.clock.times[indices] - reader.clock.times[indices[0]]
     name = reader.name
-    return Frames(np.stack(pair[2:]), times, indices, reader.fps, len(reader.clock), clock=reader.clock, name=name)
+    return Frames(
+        np.stack(pair[2:]), times, indices, reader.fps, len(reader.clock), clock=reader.clock, name=name
+    )
 
 
 def _in_parts(pairs: Iterable, most: int) -> Iterator[list]:
@@ -108,8 +114,8 @@ def _in_parts(pairs: Iterable, most: int) -> Iterator[list]:
 
 
 def smoothed(maps: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
-    """Maps (T, h, w) of frames that appear at `times` (T,), each the mean over time with a Gaussian's weights of
-    `sigma` seconds, cut at three of them; as they are for 0."""
+    """Maps (T, h, w) of frames that appear at `times` (T,), each the mean over time with a Gaussian's weights
+    of `sigma` seconds, cut at three of them; as they are for 0."""
     if sigma == 0:
         return maps
     low = np.searchsorted(times, times - REACH * sigma - 1e-9)

@@ -1,10 +1,10 @@
 """`baseline:` answers without looking: random, prior (the most frequent answer), longest option, text=DATA (a
 bag of words over question and options, learned on the data set or CSV DATA); oracle gives the reference.
 Three more answer as prior does and give heatmaps that know nothing of the pixels: constant (a number a video,
-drawn by its name), centre (brightest in the middle), length (longer videos are brighter). Three give heatmaps of
-what moves, as practitioners would make them without a model: difference (between frames), flow (Farneback's
-optical flow), mog2 (OpenCV's background subtraction); difference=DATA, flow=DATA and mog2=DATA set what counts as
-half anomalous on the normal videos of the data set DATA.
+drawn by its name), centre (brightest in the middle), length (longer videos are brighter). Three give
+heatmaps of what moves, as practitioners would make them without a model: difference (between frames), flow
+(Farneback's optical flow), mog2 (OpenCV's background subtraction); difference=DATA, flow=DATA and mog2=DATA
+set what counts as half anomalous on the normal videos of the data set DATA.
 
 Which answers there are is read off the whole data set of a question, not off those that are asked beside
 it."""
@@ -37,7 +37,11 @@ class Baseline:
     def __init__(self, which: str):
         self.which, _, train = which.partition("=")
         self._answers: dict[str, dict[str, Counter[str]]] = {}  # of a data set: kind -> its answers
-        if self.which not in NAMES or (self.which == "text" and not train) or (train and self.which not in TRAINED):
+        if (
+            self.which not in NAMES
+            or (self.which == "text" and not train)
+            or (train and self.which not in TRAINED)
+        ):
             raise InputError(f"baseline:{which}: unknown; known: {', '.join(NAMES[:-1])}, text=DATA")
         self._half = motion.HALF.get(self.which, 1.0)
         if train and self.which in motion.KINDS:

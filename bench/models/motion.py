@@ -1,5 +1,5 @@
-"""How much moves where, without a model: what practitioners would try first. Each is blurred, so that an object is
-one spot, and kept on a coarse grid."""
+"""How much moves where, without a model: what practitioners would try first. Each is blurred, so that an
+object is one spot, and kept on a coarse grid."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +12,15 @@ from tvad.data import video
 from tvad.data.sample import Sample
 
 KINDS = ("difference", "flow", "mog2")
-HALF = {"difference": 30.0, "flow": 2.0, "mog2": 0.5}  # grey levels, pixels, share: what counts as half anomalous
+HALF = {
+    "difference": 30.0,
+    "flow": 2.0,
+    "mog2": 0.5,
+}  # grey levels, pixels, share: what counts as half anomalous
 APART = 2  # frames that difference and flow compare: the one before and the one behind
-BLUR = 1 / 60  # standard deviation, of the sum of the sides (5 pixels of UCSD Ped2's 360 x 240, after its papers)
+BLUR = (
+    1 / 60
+)  # standard deviation, of the sum of the sides (5 pixels of UCSD Ped2's 360 x 240, after its papers)
 CELL = 4  # pixels of a map's cell
 NORMAL = 0.995  # quantile over the cells of normal footage that counts as half anomalous (ours)
 

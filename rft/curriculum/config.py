@@ -255,7 +255,9 @@ class Stage:
             )
         region = self.data.region
         if region is not None and (len(region) != 2 or min(region) < 1):
-            raise InputError(f"stage {self.name}: data.region is {region}, expected [width, height] in pixels")
+            raise InputError(
+                f"stage {self.name}: data.region is {region}, expected [width, height] in pixels"
+            )
         if self.data.also and self.data.train == SYMBOLS:
             raise InputError(f"stage {self.name}: data.also: symbols are not mixed with clips")
         if self.data.crop is not None and self.data.crop < 1:

@@ -298,4 +298,7 @@ def _dotted(stage: Stage) -> dict[str, Any]:
             found |= {f"{key}.{name}": inner for name, inner in value.items()}
         else:
             found[key] = value
-    return found | {"data": ", ".join((stage.data.train, *(stage.data.also or ()))), "select": stage.selection.select}
+    return found | {
+        "data": ", ".join((stage.data.train, *(stage.data.also or ()))),
+        "select": stage.selection.select,
+    }

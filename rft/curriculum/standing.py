@@ -24,7 +24,14 @@ from tvad.data.video.budget import KEYS, Budget
 
 # What may differ in a stage that goes on: it changes no result. Data is compared by what it is.
 FREE = (
-    *("data.train", "data.also*", "data.validation", "options.log*", "options.save_*", "options.dataloader_*"),
+    *(
+        "data.train",
+        "data.also*",
+        "data.validation",
+        "options.log*",
+        "options.save_*",
+        "options.dataloader_*",
+    ),
     *("options.gradient_checkpointing*", "options.ddp_*"),
 )
 # What cannot be applied to a stage that has begun: what is in the model, and what its best was chosen by.

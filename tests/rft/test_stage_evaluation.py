@@ -55,7 +55,9 @@ def test_what_is_drawn_of_a_clip_follows_its_epoch_and_number_in_every_worker(pa
     """A loader's workers have copies of the collator: none may count draws by itself."""
     clip = load(scenes)[0]
     data = DrawnSamples([clip] * 16)
-    collator = ClipCollator(Branches(parts[1]), ClipStore(4.0, 16), Texts(kinds=[]), data=Data("d", crop=2), seed=5)
+    collator = ClipCollator(
+        Branches(parts[1]), ClipStore(4.0, 16), Texts(kinds=[]), data=Data("d", crop=2), seed=5
+    )
 
     def shown(numbers, workers):
         copies = [pickle.loads(pickle.dumps(collator)) for _ in range(workers)]

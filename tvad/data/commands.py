@@ -8,6 +8,8 @@ from tvad.common import cli, config
 from tvad.common.errors import InputError
 from tvad.data.readers import commands as readers
 from tvad.data.readers.commands import done, refuse
+from tvad.common.files import made
+from tvad.data.composite.config import CompositeConfig
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 
@@ -179,6 +181,25 @@ def view(folder: str, /, out: Annotated[str, cli.FILE], limit: int = 48, seed: i
     return 0
 
 
+def composite(footage: str, /, out: Annotated[str, cli.FOLDER], config: CompositeConfig) -> int:
+    """Put anomalies into real normal footage of one camera: bicycles, carts, skateboarders, runners, in its
+    perspective, light and grain, with exact masks and tracks, beside each such clip a normal one of the same
+    making. Says at which size and rate the footage is to be looked at (looking.json).
+
+    Args:
+        footage: Data set folder of normal videos, or a folder of video files in which nothing anomalous
+        happens. out: Folder of two data sets, train and val, of different videos.
+
+    Example:
+        tvad data composite data/ucsd/train --clips 2400 --out data/ucsd/composites
+    """
+    from tvad.data.composite.dataset import composites
+
+    made = composites(footage, out, config)
+    print(", ".join(f"{len(samples)} clips in {Path(out, split)}" for split, samples in made.items()))
+    return 0
+
+
 def check(folder: str, /, no_files: bool = False, gold: bool = False) -> int:
     """Open everything that a data set names and list every bad row, and those whose answers may not tell what
     was meant; exit status 1 where there is one.
@@ -236,5 +257,6 @@ COMMANDS: cli.Commands = {
     "shards": shards,
     "stats": stats,
     "view": view,
+    "composite": composite,
     "check": check,
 }

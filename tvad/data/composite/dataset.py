@@ -1,0 +1,205 @@
+"""Composites as a data set folder: mp4, masks, tracks, spans, beside each anomalous clip a normal one of the
+same making. Deterministic by seed; a killed run continues with the next video."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tvad.common.errors import InputError
+from tvad.common.files import json_text, write_whole
+from tvad.data import masks, video
+from tvad.data.build import build, grounding_questions, spans_of
+from tvad.data.composite.actors import RIGHT, TWIN, WRONG, Actor, Cast
+from tvad.data.composite.clips import Composite, Light, compose
+from tvad.data.composite.config import CompositeConfig
+from tvad.data.composite.cutouts import Cutout, cutouts_of
+from tvad.data.composite.footage import Looking, background_of, looking_of, stretches
+from tvad.data.dialogue import turns
+from tvad.data.sample import SAMPLES, Sample, Track, Video, load
+
+LOOKING = "looking.json"  # beside the samples: how the footage is to be looked at
+SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
+CRF = 12  # of the clips: at the usual 18 the footage's grain is gone
+
+
+def normal_videos(folder: str | os.PathLike) -> list[Sample]:
+    """The videos of a data set, or the video files of a folder, as normal ones. Raises InputError for those
+    that are labelled otherwise, and where there is none."""
+    base = Path(folder)
+    if not base.is_dir():
+        raise InputError(f"{base}: no such folder")
+    if any((base / name).exists() for name in (SAMPLES, "shards")):
+        samples = load(base)
+        if wrong := [sample.id for sample in samples if sample.anomalous is not False]:
+            raise InputError(f"{base}: {len(wrong)} videos are not labelled normal, the first {wrong[0]}")
+        return samples
+    files = sorted(path for path in base.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"{base}: neither a data set nor video files ({', '.join(SUFFIXES)})")
+    stems = [path.stem for path in files]
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise InputError(f"{base}: two files are called {twice[0]}")
+    return [
+        Sample(path.stem, base.name, "train", Video(path.name), label="normal", spans=(), root=str(base))
+        for path in files
+    ]
+
+
+def parted(samples: list[Sample], config: CompositeConfig) -> dict[str, list[Sample]]:
+    """Videos for train and val: no video, and no window of one, is in both. Raises InputError where there are
+    not two videos."""
+    sources = sorted({sample.video.source or sample.id for sample in samples})
+    if len(sources) < 2:
+        raise InputError(
+            f"{len(sources)} video of normal footage: validation needs one of its own; give two, or cut it"
+            f" into two"
+        )
+    order = np.random.default_rng([config.seed, 0]).permutation(len(sources)).tolist()
+    held = max(1, min(len(sources) - 1, round(config.validation * len(sources))))
+    out = {sources[n] for n in order[:held]}
+    parts: dict[str, list[Sample]] = {"train": [], "val": []}
+    for sample in samples:
+        parts["val" if (sample.video.source or sample.id) in out else "train"].append(sample)
+    return parts
+
+
+def _shares(total: int, videos: list[Sample]) -> list[int]:
+    """How many of `total` clips each video gives, by its length."""
+    lengths = np.array([video.inspect(sample.clip())[0].end for sample in videos])
+    edges = np.round(np.cumsum(lengths) / lengths.sum() * total).astype(int)
+    return np.diff(edges, prepend=0).tolist()
+
+
+def composites(
+    source: str | os.PathLike, out: str | os.PathLike, config: CompositeConfig
+) -> dict[str, list[Sample]]:
+    """Write `out`/train and `out`/val from a data set of normal videos, and how they are to be looked at.
+    Raises InputError for footage of which none can be made."""
+    config.check()
+    cv2.setNumThreads(1)
+    parts = parted(normal_videos(source), config)
+    looking = looking_of(parts["train"], config.seed)
+    made: dict[str, list[Sample]] = {}
+    for split, total in (("train", config.clips), ("val", max(2, round(config.clips * config.validation)))):
+        videos, folder = parts[split], Path(out, split)
+        cutouts = cutouts_of(videos, looking, config.frames, config.seed)
+        counts = dict(zip((s.id for s in videos), _shares(total, videos), strict=True))
+        by_id = {sample.id: sample for sample in videos}
+
+        def make(
+            name: str, where: Path, split=split, counts=counts, by_id=by_id, cutouts=cutouts
+        ) -> list[Sample]:
+            return _of_video(by_id[name], split, counts[name], where, looking, cutouts, config)
+
+        made[split], problems = build(
+            folder, [name for name, n in counts.items() if n], make, f"composite {split}"
+        )
+        if problems:
+            raise InputError(f"{problems[0]}")
+        write_whole(
+            folder / LOOKING, json_text(dataclasses.asdict(looking) | {"config": vars(config)}, LOOKING)
+        )
+    return made
+
+
+def _of_video(
+    sample: Sample,
+    split: str,
+    count: int,
+    out: Path,
+    looking: Looking,
+    cutouts: list[Cutout],
+    config: CompositeConfig,
+) -> list[Sample]:
+    """`count` composites of one video, written below `out`: one anomalous, one normal, and so on."""
+    found: list[Sample] = []
+    parts = _starts(sample, looking, config.frames)
+    total = sum(len(images) - config.frames + 1 for images, _ in parts)
+    if total < 1:
+        raise InputError(
+            f"{sample.id}: shorter than a clip of {config.frames} frames at {looking.rate:g} a second"
+        )
+    for pair in range(-(-count // 2)):
+        key = [config.seed, *sample.id.encode(), pair]
+        rng = np.random.default_rng(key)
+        at = int(rng.integers(total))
+        for images, background in parts:
+            if at < (here := len(images) - config.frames + 1):
+                break
+            at -= here
+        shown = images[at : at + config.frames]
+        cast = Cast(looking, cutouts, config.frames, rng)
+        light, plain = Light.drawn(rng), bool(rng.random() < config.plain)
+        normal = (
+            []
+            if plain
+            else [_one(cast, RIGHT, False) for _ in range(int(rng.choice(4, p=(0.25, 0.35, 0.25, 0.15))))]
+        )
+        wrong = [_pair(cast) for _ in range(int(rng.choice((1, 2), p=(0.7, 0.3))))]
+        for n, actors in enumerate(
+            ([w for w, _ in wrong] + normal, [] if plain else [r for _, r in wrong] + normal)
+        ):
+            if len(found) == count:
+                break
+            made = compose(shown, background, actors, looking, light, [*key, 9])
+            name = f"{split}_{sample.id}_{pair:05d}{'ab'[n]}"
+            found.append(_write(name, split, sample, made, actors, looking, out))
+    return found
+
+
+def _starts(sample: Sample, looking: Looking, frames: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The stretches of a video that a clip fits into, with their backgrounds."""
+    every = stretches(sample, looking.rate, (looking.width, looking.height))
+    return [(images, background_of(images)) for images in every if len(images) >= frames]
+
+
+def _one(cast: Cast, kinds: dict[str, float], anomalous: bool) -> Actor:
+    kind = str(cast.rng.choice(list(kinds), p=list(kinds.values())))
+    return cast.make(kind, cast.place(), anomalous)
+
+
+def _pair(cast: Cast) -> tuple[Actor, Actor]:
+    """An anomalous actor, and the normal one that stands in its place in the clip beside it."""
+    kind = str(cast.rng.choice(list(WRONG), p=list(WRONG.values())))
+    place = cast.place()
+    return cast.make(kind, place, True), cast.make(TWIN[kind], place, False)
+
+
+def _write(
+    name: str, split: str, source: Sample, made: Composite, actors: list[Actor], looking: Looking, out: Path
+) -> Sample:
+    video.write(out / f"videos/{name}.mp4", made.frames, looking.rate, CRF)
+    masks.write(out / f"masks/{name}.npz", made.mask)
+    lit = np.flatnonzero(made.mask.any((1, 2))).tolist()
+    spans = spans_of(lit, looking.rate)
+    tracks = tuple(
+        Track(n, actor.kind, boxes, tuple(f for f in boxes if actor.anomalous and made.mask[f].any()))
+        for n, (actor, boxes) in enumerate(zip(actors, made.boxes, strict=True))
+        if boxes
+    )
+    count, height, width = made.mask.shape
+    wrong = [track for track in tracks if track.anomalous]
+    sample = Sample(
+        id=name,
+        source=f"composite-{source.source}",
+        split=split,
+        video=Video(
+            f"videos/{name}.mp4",
+            looking.rate,
+            count,
+            width,
+            height,
+            source=source.video.source or source.id,
+            offset=0.0,
+        ),
+        label="anomalous" if spans else "normal",
+        categories=tuple(dict.fromkeys(track.kind for track in wrong)),
+        spans=spans,
+        tracks=tracks,
+        mask=f"masks/{name}.npz",
+        questions=grounding_questions(spans, tracks, looking.rate, width, height),
+    )
+    return dataclasses.replace(sample, dialogue=turns(sample, "protocol"))
