@@ -64,7 +64,8 @@ def _difference(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _flow(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     for a, b in _around(images):
-        moved = cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+        moved = np.zeros((*a.shape, 2), np.float32)
+        cv2.calcOpticalFlowFarneback(a, b, moved, 0.5, 3, 15, 3, 5, 1.2, 0)
         yield np.hypot(moved[..., 0], moved[..., 1])
 
 

@@ -68,8 +68,6 @@ class Data:
 
     train: str
     """A data set folder, or symbols: text questions without a clip."""
-    also: list[str] | None = None
-    """Further data set folders, whose clips are mixed in."""
     validation: str | None = None
     """A data set folder, evaluated every selection.save_steps steps."""
     validation_clips: int = 120
@@ -78,11 +76,13 @@ class Data:
     """Leave bad rows out and say which, instead of refusing."""
     crop: int | None = None
     """A batch shows a random run of so many sampled frames of a clip; all by default."""
+    mirror: bool = False
+    """A batch shows a clip left for right half of the time."""
     region: list[int] | None = None
     """[width, height]: a batch shows a part of the picture of so many pixels of the video, random, and four
     times of five around something anomalous where there is such; all by default."""
-    mirror: bool = False
-    """A batch shows a clip left for right half of the time."""
+    also: list[str] | None = None
+    """Further data set folders, whose clips are mixed in."""
 
 
 @dataclass

@@ -18,6 +18,7 @@ from bench import run as bench_run
 from bench.inputs import Inputs
 from bench.models.hf import HfModel
 from bench.run_folder import Shard
+from bench.suite import Suite
 from rft.common.checkpoints import last_checkpoint
 from rft.curriculum import text_features
 from rft.curriculum.config import Curriculum, Data, Losses, Optimiser, Selection, Stage, Texts
@@ -102,7 +103,7 @@ def test_validation_shows_every_label_where_the_data_lie_ordered(scenes):
 
 def test_validation_of_one_label_is_refused_before_anything_trains(parts, scenes, tmp_path, monkeypatch):
     normal = [s for s in load(scenes) if not s.anomalous]
-    monkeypatch.setattr("rft.curriculum.stage.load_checked", lambda path, drop: normal)
+    monkeypatch.setattr("rft.curriculum.standing.load_checked", lambda path, drop: normal)
     with pytest.raises(InputError, match=r"selection\.select is micro_auc, .*: no clip is anomalous"):
         run(heat_stage(scenes), *parts, tmp_path, 0, 2.0, 8, PROMPTS, log=lambda text: None)
     assert not list(tmp_path.glob("checkpoint-*"))
@@ -134,7 +135,9 @@ def test_an_evaluation_holds_one_clip_and_a_benchmark_a_few(parts, scenes, tmp_p
     assert trainer._heatmap_metrics(parts[1], store)["eval_micro_auc"] is not None
     assert most[0] <= 2
     most[0] = 0
-    assert bench_run._write_maps(engine, load(scenes), store, tmp_path, Shard.here(), Inputs(tmp_path, []))
+    assert bench_run._write_maps(
+        engine, load(scenes), Suite("s", str(scenes)), store, tmp_path, Shard.here(), Inputs(tmp_path, [])
+    )
     assert most[0] <= 4
 
 

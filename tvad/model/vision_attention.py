@@ -102,6 +102,8 @@ class Qwen3VisionAttention(ByLength, Qwen3VLVisionAttention):
 class AsProduct:
     """In front of a backbone's patch embedding: patches (n, values) -> (n, d)."""
 
+    proj: torch.nn.Conv3d
+
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         weight = self.proj.weight
         patches = hidden_states.reshape(-1, weight[0].numel()).to(weight.dtype)

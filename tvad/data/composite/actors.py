@@ -126,19 +126,14 @@ class Cast:
             u, v, k = (x - left) * FINER, (foot - above) * FINER, metre * FINER
             gone = speed * looking.walk * PERSON * n  # metres
             _paint(canvas, kind, u, v, k, facing, look, phase, gone, cart)
-            alpha = canvas[..., 3:].astype(np.float32) / 255
-            colour = canvas[..., 2::-1].astype(np.float32)
+            alpha: np.ndarray = canvas[..., 3].astype(np.float32) / 255
+            colour: np.ndarray = canvas[..., 2::-1].astype(np.float32)
             if looking.grey:
                 colour = np.repeat(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
             if texture is None:  # cloth and paint are no single colour
                 texture = rng.normal(0, 14, (side // FINER // 3 + 1,) * 2).astype(np.float32)
-            colour = (colour * dark + light + cv2.resize(texture, (side, side))[..., None]) * alpha
-            alpha, colour = (
-                cv2.GaussianBlur(
-                    cv2.resize(part, (2 * reach,) * 2, interpolation=cv2.INTER_AREA), (0, 0), soft
-                )
-                for part in (alpha[..., 0], colour)
-            )
+            colour = (colour * dark + light + cv2.resize(texture, (side, side))[..., None]) * alpha[..., None]
+            alpha, colour = (_shrunk(part, (2 * reach, 2 * reach), soft) for part in (alpha, colour))
             shadow = x, WIDTHS.get(kind, 0.7) * metre, strength
             pieces.append(Piece(np.clip(colour, 0, 255), alpha, left, above, foot, shadow))
         return pieces
@@ -208,16 +203,13 @@ class Cast:
             knee = 0.2, 0.8 + 0.3 * (py - 0.34)
             for a, b in (((-0.15, 0.95), knee), (knee, (px, py))):
                 ends = [(int(u + turn * p * k), int(v - q * k)) for p, q in (a, b)]
-                cv2.line(canvas, *ends, (60, 60, 60, 255), max(1, int(0.16 * k)))
-        alpha = canvas[..., 3].astype(np.float32) / 255
-        colour = canvas[..., 2::-1].astype(np.float32)
+                cv2.line(canvas, ends[0], ends[1], (60, 60, 60, 255), max(1, int(0.16 * k)))
+        alpha: np.ndarray = canvas[..., 3].astype(np.float32) / 255
+        colour: np.ndarray = canvas[..., 2::-1].astype(np.float32)
         if self.looking.grey:
             colour = np.repeat(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
         colour = (colour * bicycle["dark"] + bicycle["light"]) * alpha[..., None]
-        alpha, colour = (
-            cv2.GaussianBlur(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), (0, 0), 0.55)
-            for part in (alpha, colour)
-        )
+        alpha, colour = (_shrunk(part, (width, height), 0.55) for part in (alpha, colour))
         cut = int(person.alpha.shape[0] * bicycle["hips"])
         shown, over = person.colour[:cut], person.alpha[:cut]
         # He sits a little behind the middle; his hips are at the saddle's height.
@@ -230,6 +222,12 @@ class Cast:
         alpha[part] = np.maximum(alpha[part], over)
         shadow = x, WIDTHS["rider"] * metre, bicycle["strength"]
         return Piece(colour, np.clip(alpha, 0, 1), x - width / 2, foot - (height - 4), foot, shadow)
+
+
+def _shrunk(part: np.ndarray, size: tuple[int, int], soft: float) -> np.ndarray:
+    """A drawing in the footage's resolution, as soft as what a camera sees."""
+    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(small, (0, 0), soft).astype(np.float32)
 
 
 def _cart_of(rng: np.random.Generator) -> dict[str, float]:
@@ -263,7 +261,7 @@ def _paint(
         )
         draw.person(canvas, u, v - 0.12 * k, k, facing, look, pose, 255)
         board = [(int((u + x * k) * 16), int((v - 0.07 * k) * 16)) for x in (-0.42, 0.42)]
-        cv2.line(canvas, *board, (40, 40, 40, 255), max(1, int(0.08 * k)), cv2.LINE_8, 4)
+        cv2.line(canvas, board[0], board[1], (40, 40, 40, 255), max(1, int(0.08 * k)), cv2.LINE_8, 4)
         for x in (-0.3, 0.3):
             centre = int((u + x * k) * 16), int((v - 0.03 * k) * 16)
             cv2.circle(canvas, centre, int(0.05 * k * 16), (30, 30, 30, 255), -1, cv2.LINE_8, 4)

@@ -116,20 +116,11 @@ def _of_video(
 ) -> list[Sample]:
     """`count` composites of one video, written below `out`: one anomalous, one normal, and so on."""
     found: list[Sample] = []
-    parts = _starts(sample, looking, config.frames)
-    total = sum(len(images) - config.frames + 1 for images, _ in parts)
-    if total < 1:
-        raise InputError(
-            f"{sample.id}: shorter than a clip of {config.frames} frames at {looking.rate:g} a second"
-        )
+    places = _starts(sample, looking, config.frames)
     for pair in range(-(-count // 2)):
         key = [config.seed, *sample.id.encode(), pair]
         rng = np.random.default_rng(key)
-        at = int(rng.integers(total))
-        for images, background in parts:
-            if at < (here := len(images) - config.frames + 1):
-                break
-            at -= here
+        images, background, at = places[int(rng.integers(len(places)))]
         shown = images[at : at + config.frames]
         cast = Cast(looking, cutouts, config.frames, rng)
         light, plain = Light.drawn(rng), bool(rng.random() < config.plain)
@@ -150,10 +141,16 @@ def _of_video(
     return found
 
 
-def _starts(sample: Sample, looking: Looking, frames: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The stretches of a video that a clip fits into, with their backgrounds."""
-    every = stretches(sample, looking.rate, (looking.width, looking.height))
-    return [(images, background_of(images)) for images in every if len(images) >= frames]
+def _starts(sample: Sample, looking: Looking, frames: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """(images, background, first frame) of all places of a video at which a clip can begin. Raises InputError
+    where there is none."""
+    found = []
+    for images in stretches(sample, looking.rate, (looking.width, looking.height)):
+        background = background_of(images)
+        found += [(images, background, n) for n in range(len(images) - frames + 1)]
+    if not found:
+        raise InputError(f"{sample.id}: shorter than a clip of {frames} frames at {looking.rate:g} a second")
+    return found
 
 
 def _one(cast: Cast, kinds: dict[str, float], anomalous: bool) -> Actor:

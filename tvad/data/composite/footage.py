@@ -9,8 +9,8 @@ from itertools import islice
 
 import cv2
 import numpy as np
-from scipy.spatial.distance import cdist
 from scipy.optimize import least_squares
+from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
@@ -54,7 +54,7 @@ def blobs_of(image: np.ndarray, background: np.ndarray) -> list[Blob]:
     """What of an image (H, W, 3) is not background: 8-connected, thin gaps closed."""
     away = cv2.absdiff(image, background)
     different = cv2.max(cv2.max(away[..., 0], away[..., 1]), away[..., 2]) > DIFFERENT
-    lit = cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    lit = cv2.medianBlur(different.astype(np.uint8), 3)
     lit = cv2.morphologyEx(lit, cv2.MORPH_CLOSE, np.ones((5, 3), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=8)
     found = []
@@ -179,10 +179,10 @@ def looking_of(samples: list[Sample], seed: int = 0, most: int = 24) -> Looking:
         clock, height, width = video.inspect(sample.clip())
         sizes[width, height] = sample.id
         if len(sizes) > 1:
-            (one, first), (other, second) = list(sizes.items())[:2]
+            (size_a, first), (size_b, second) = list(sizes.items())[:2]
             raise InputError(
-                f"{second}: {other[0]} x {other[1]} pixels, {first} has {one[0]} x {one[1]}; composite the
-                footage of" " each camera by itself"
+                f"{second}: {size_b[0]} x {size_b[1]} pixels, {first} has {size_a[0]} x {size_a[1]};"
+                " composite the footage of each camera by itself"
             )
         slowest = min(slowest, clock.fps)
         rate = min(clock.fps, FINE)
@@ -204,9 +204,10 @@ def looking_of(samples: list[Sample], seed: int = 0, most: int = 24) -> Looking:
     told = {frames: found for frames, found in ways.items() if len(found) >= FEWEST}
     if not told:
         raise InputError(
-            f"{len(people_seen)} times somebody walking in {len(chosen)} videos, fewer than {FEWEST}: nothing
-            tells how" " large people are and how fast; give footage in which people walk, by a camera that
-            stands still" )
+            f"{len(people_seen)} times somebody walking in {len(chosen)} videos, fewer than {FEWEST}: nothing"
+            " tells how large people are and how fast; give footage in which people walk, by a camera that"
+            " stands still"
+        )
     feet, heights = np.array(people_seen[:: max(1, len(people_seen) // 4000)]).T
     tall = float(np.median(heights))
     at_top, tilt = _line(feet, heights)
