@@ -2,14 +2,14 @@
 other people's data sets are in `tvad.data.readers.commands`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from tvad.common import cli, config
 from tvad.common.errors import InputError
+from tvad.data.composite.config import CompositeConfig
 from tvad.data.readers import commands as readers
 from tvad.data.readers.commands import done, refuse
-from tvad.common.files import made
-from tvad.data.composite.config import CompositeConfig
 from tvad.data.scenes.dataset import ScenesConfig, generate
 
 

@@ -3,6 +3,7 @@ same making. Deterministic by seed; a killed run continues with the next video."
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,9 @@ from tvad.data.composite.config import CompositeConfig
 from tvad.data.composite.cutouts import Cutout, cutouts_of
 from tvad.data.composite.footage import Looking, background_of, looking_of, stretches
 from tvad.data.dialogue import turns
-from tvad.data.sample import SAMPLES, Sample, Track, Video, load
+from tvad.data.folder import load
+from tvad.data.sample import SAMPLES, Sample, Track, Video
+from tvad.data.shards import lies_in
 
 LOOKING = "looking.json"  # beside the samples: how the footage is to be looked at
 SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -31,8 +34,8 @@ def normal_videos(folder: str | os.PathLike) -> list[Sample]:
     base = Path(folder)
     if not base.is_dir():
         raise InputError(f"{base}: no such folder")
-    if any((base / name).exists() for name in (SAMPLES, "shards")):
-        samples = load(base)
+    if (base / SAMPLES).exists() or lies_in(base):
+        samples = list(load(base))
         if wrong := [sample.id for sample in samples if sample.anomalous is not False]:
             raise InputError(f"{base}: {len(wrong)} videos are not labelled normal, the first {wrong[0]}")
         return samples
@@ -75,14 +78,14 @@ def _shares(total: int, videos: list[Sample]) -> list[int]:
 
 def composites(
     source: str | os.PathLike, out: str | os.PathLike, config: CompositeConfig
-) -> dict[str, list[Sample]]:
+) -> dict[str, Sequence[Sample]]:
     """Write `out`/train and `out`/val from a data set of normal videos, and how they are to be looked at.
     Raises InputError for footage of which none can be made."""
     config.check()
     cv2.setNumThreads(1)
     parts = parted(normal_videos(source), config)
     looking = looking_of(parts["train"], config.seed)
-    made: dict[str, list[Sample]] = {}
+    made: dict[str, Sequence[Sample]] = {}
     for split, total in (("train", config.clips), ("val", max(2, round(config.clips * config.validation)))):
         videos, folder = parts[split], Path(out, split)
         cutouts = cutouts_of(videos, looking, config.frames, config.seed)
