@@ -26,6 +26,9 @@ CONTROL = re.compile(
 )
 BLANK = "\u034f\u115f\u1160\u2800\u3164\uffa0"  # letters and marks that show nothing
 NUMBER = re.compile(r"[-+]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][-+]?[0-9]{1,3})?")
+RUNNABLE = re.compile(
+    r"(hf|vllm):[\w][\w.-]{0,95}/[\w][\w.-]{0,95}@[0-9a-f]{40}|baseline:[a-z]{1,20}", re.ASCII
+)
 WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
 
@@ -56,6 +59,9 @@ class Card:
     """A point of reference (chance, a prior, an older method), not a contender."""
     links: list[str] = field(default_factory=list)
     """http(s) addresses of a paper, code or weights."""
+    model: str = ""
+    """By what anyone can run it: hf:OWNER/NAME@COMMIT or vllm:OWNER/NAME@COMMIT of the Hugging Face Hub (all
+    40 digits of the commit: a branch is another model tomorrow), or baseline:NAME; empty where nobody can."""
     description: str = ""
     """One line for the model's page."""
 
@@ -116,6 +122,11 @@ def _values(text: str, where: str) -> Any:
         raise InputError(f"{where}: not YAML ({' '.join(str(error).split())[:200]})") from error
 
 
+def is_runnable(model: str) -> bool:
+    """Whether a card's `model` is one and the same for whoever runs it."""
+    return RUNNABLE.fullmatch(model) is not None
+
+
 def is_name(text: str) -> bool:
     """Whether this can be told from other names by looking at it: no characters that are not seen or turn the
     direction of writing, no spaces but single plain ones inside, no towers of accents."""
@@ -127,7 +138,7 @@ def is_name(text: str) -> bool:
 
 def _texts(card: Card) -> Iterator[tuple[str, str]]:
     """(key, text) of everything that a page shows."""
-    for key in ("name", "organisation", "licence", "contamination", "description"):
+    for key in ("name", "organisation", "licence", "contamination", "model", "description"):
         yield key, getattr(card, key)
     for key in ("data", "data_licences", "links"):
         for text in getattr(card, key):
@@ -172,6 +183,11 @@ def read_card(text: str, where: str = "card.yaml") -> Card:
     if card.data_licences and len(card.data_licences) != len(card.data):
         raise InputError(
             f"{where}: data_licences has {len(card.data_licences)} entries for {len(card.data)} of data"
+        )
+    if card.model and not is_runnable(card.model):
+        raise InputError(
+            f"{where}: model is {card.model[:100]!r}, expected hf:OWNER/NAME@COMMIT or vllm:OWNER/NAME@COMMIT"
+            " with the 40 digits of a commit, baseline:NAME, or nothing"
         )
     for link in card.links:
         if not _is_address(link):

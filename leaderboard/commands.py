@@ -268,6 +268,7 @@ def admin(
         "audit",
         "queue",
         "requeue",
+        "rerun",
         "withdraw",
         "migrate",
         "phases",
@@ -290,8 +291,9 @@ def admin(
 
     Args:
         what: To be done.
-        hash: Of the submission to withdraw, to approve or reject, or to put back into the queue after it has
-            failed; for end-phase the suite, for verify the account.
+        hash: Of the submission to withdraw, to approve or reject, to put back into the queue after it has
+            failed, or whose model is to be run again and compared with what was sent (exit status 1 where it
+            differs); for end-phase the suite, for verify the account.
         config: YAML file of the board, or the name of a shipped one.
         most: Lines of the audit log, or of the queue.
         reason: Of a rejection; its submitter is told.
@@ -317,9 +319,11 @@ def admin(
             for phase in board.book(name).phases():
                 end = f"ended {phase.ended[:10]}" if phase.ended else f"ends {phase.ends[:10]}"
                 print(f"{name:32s} {phase.number:3d}  opened {phase.opened[:10]}  {end}")
-    elif what in ("withdraw", "requeue"):
+    elif what in ("withdraw", "requeue", "rerun"):
         if not hash:
             raise InputError(f"admin {what}: name the submission's hash")
+        if what == "rerun":
+            return _rerun(board, store, hash)
         if what == "withdraw":
             withdrawal.withdraw(board, store, None, hash)
         elif not objects.present(board, "submissions", hash).is_dir():
@@ -353,6 +357,21 @@ def admin(
     else:
         print(f"{store.engine.url.render_as_string()}: tables are up to date")
     return 0
+
+
+def _rerun(board, store, name_hash: str) -> int:
+    """What `leaderboard admin rerun` does. Raises InputError."""
+    from leaderboard.scoring.rerunning import rerun
+
+    found = rerun(board, store, name_hash)
+    for row in found:
+        same = f"{row['answers']['same']} of {row['answers']['of']} answers say the same"
+        print(f"{row['suite']}: {row['verdict']}; {same}")
+        for name, m in row["metrics"].items():
+            bounds = "" if m["low"] is None or m["high"] is None else f" ({m['low']:.3f} to {m['high']:.3f})"
+            again = "none" if m["again"] is None else f"{m['again']:.3f}"
+            print(f"  {name:32s} sent {m['value']:.3f}{bounds}, again {again}")
+    return 0 if all(row["verdict"] == "verified" for row in found) else 1
 
 
 def _moderate(store, what: str, subject: str | None, reason: str, organisation: str) -> None:

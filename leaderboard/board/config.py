@@ -79,6 +79,16 @@ class Checking:
 
 
 @dataclass
+class Rerun:
+    """Limits of running a submission's model again, for each suite (`leaderboard admin rerun`)."""
+
+    seconds: float = 86400.0
+    """Wall time."""
+    gigabytes: float = 256.0
+    """Memory, in GiB of address space, of which GPUs take much."""
+
+
+@dataclass
 class Webhook:
     """An address that is told of every change of a submission's state, by a POST that is signed (HMAC-SHA256)
     with LEADERBOARD_WEBHOOK_SECRET."""
@@ -166,6 +176,8 @@ class Board:
     """Limits of one submission's scoring."""
     checking: Checking = field(default_factory=Checking)
     """Limits of checking one submission when it arrives."""
+    rerun: Rerun = field(default_factory=Rerun)
+    """Limits of running a submission's model again."""
     proxies: list[str] = field(default_factory=list)
     """Addresses or networks (10.0.0.0/8) of proxies before this server: what they say of a client's address
     (X-Forwarded-For) counts, nobody else's word does."""

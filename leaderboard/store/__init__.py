@@ -8,6 +8,7 @@ from leaderboard.store.moderation import Moderation
 from leaderboard.store.outbox import Outbox
 from leaderboard.store.queue import Queue
 from leaderboard.store.quotas import Quotas
+from leaderboard.store.reruns import Reruns
 from leaderboard.store.results import Results
 from leaderboard.store.standings import Scoreboard
 from leaderboard.store.submissions import Submissions
@@ -24,6 +25,7 @@ class Store(
     Scoreboard,
     Disclosure,
     Moderation,
+    Reruns,
     Outbox,
     Watch,
     Quotas,

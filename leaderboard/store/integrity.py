@@ -25,7 +25,7 @@ WORSE, TURNED = 0.15, 1e-3  # of the answers it turns as many, at least, from ri
 MARGIN = 0.05  # by which the public score may exceed the private one
 
 
-def _said(line: dict[str, Any]) -> str:
+def said(line: dict[str, Any]) -> str:
     """What an answer says, without its spelling: as it was read, else what was parsed, else its words. Empty
     for none."""
     parsed = {key: value for key, value in (line.get("parsed") or {}).items() if value not in (None, [], "")}
@@ -51,12 +51,12 @@ def signature(lines: Sequence[dict[str, Any]], salt: bytes) -> bytes:
     words = []
     for place in sorted(drawn):
         line = lines[place]
-        said = _said(line)
-        key = json.dumps([line["task"], said], allow_nan=False).encode()
+        what = said(line)
+        key = json.dumps([line["task"], what], allow_nan=False).encode()
         value = int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little")
         # 31 bits of what is said: two different answers are equal here once in 2e9.
         right = line["scores"].get(TASKS[line["task"]].PRIMARY, 0.0) >= 0.5
-        words.append((value | 2 if said else 0) & ~1 | right)
+        words.append((value | 2 if what else 0) & ~1 | right)
     return np.array(words, "<u4").tobytes()
 
 

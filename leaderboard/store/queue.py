@@ -35,6 +35,7 @@ from leaderboard.store.tables import (
     WITHDRAWN,
     Account,
     Audit,
+    Rerun,
     Result,
     Scorer,
     Submission,
@@ -301,6 +302,7 @@ class Queue(Sessions):
             found.state, found.claim, found.error, found.next_try = WITHDRAWN, None, None, None
             found.card, found.organisation, found.parameters, found.finished = GONE, "", None, now()
             session.execute(update(Result).where(Result.submission == name_hash).values(summary="{}"))
+            session.execute(delete(Rerun).where(Rerun.submission == name_hash))
             note(session, account or "admin", "withdraw", name_hash)
         if self.engine.dialect.name == "sqlite":
             # Into the file: the log before it still holds what stood there (PostgreSQL's is gone by vacuum).

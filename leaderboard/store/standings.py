@@ -12,6 +12,7 @@ from leaderboard.card import from_json
 from leaderboard.store import disclosure
 from leaderboard.store.disclosure import PRIVATE, Disclosure
 from leaderboard.store.moderation import speaks_for
+from leaderboard.store.reruns import rerun_of
 from leaderboard.store.tables import Account, Flag, Result, Score, Submission
 from leaderboard.store.views import View, Views, of_version
 
@@ -213,12 +214,18 @@ class Scoreboard(Disclosure):
                     "verified": speaks_for(stated["organisation"], verified),
                     "created": created,
                     "flagged": flagged,
+                    "rerun": None,
                     "metrics": {},
                 }
             for number, metric, value, low, high, n in (
                 session.connection().execute(scores) if metrics else ()
             ):
                 found[number]["metrics"][metric] = {"value": value, "low": low, "high": high, "n": n}
+            for suite in {of[0] for of in places.values()}:
+                again = rerun_of(session, [row["hash"] for row in found.values()], suite)
+                for number, of in places.items():
+                    if of[0] == suite and of[1] != PRIVATE:
+                        found[number]["rerun"] = again.get(found[number]["hash"])
             kept_back = {of: self._kept_back(session, *of) for of in set(places.values()) if of[1] == PRIVATE}
             for number, of in places.items():
                 if of[1] == PRIVATE:

@@ -154,6 +154,19 @@ class Flag(Base):
     __table_args__ = (Index("ix_flags_submission", "submission"), Index("ix_flags_other", "other"))
 
 
+class Rerun(Base):
+    """What came of running a submission's model again on a table's public labels, and of which version."""
+
+    __tablename__ = "reruns"
+    submission: Mapped[str] = mapped_column(ForeignKey("submissions.hash"), primary_key=True)
+    suite: Mapped[str] = mapped_column(String(100), primary_key=True)
+    version: Mapped[str] = mapped_column(String(16))
+    model: Mapped[str] = mapped_column(String(300))  # as the card named it
+    verified: Mapped[bool]
+    detail: Mapped[str] = mapped_column(Text)  # JSON of `rerunning.compared`
+    created: Mapped[datetime] = mapped_column(DateTime)
+
+
 class SuiteVersion(Base):
     """A version of a suite's split, from when it was first served. Rows of different versions are never
     compared."""

@@ -78,6 +78,7 @@ class ModelPages(PlotPages):
             flags=self.store.flags(name_hash),
             places=self._places(found, results),
             few=CHANGED,
+            reruns=self.store.reruns(name_hash),
             history=history,
             shown=shown,
             waiting=found["state"] in (QUEUED, RUNNING),

@@ -74,8 +74,8 @@ def finish(request: Request, site: TheSite, sha256: str) -> dict[str, Any]:
 
 @router.get("/api/submissions/{name_hash}")
 def state(site: TheSite, name_hash: str) -> dict[str, Any]:
-    """State and card of a submission."""
-    return _status_or_404(site, name_hash)
+    """State and card of a submission, and what came of running its model again."""
+    return {**_status_or_404(site, name_hash), "reruns": site.store.reruns(name_hash)}
 
 
 @router.delete("/api/submissions/{name_hash}")
