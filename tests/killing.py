@@ -289,9 +289,9 @@ class Crowd:
         assert not self.failures, self.failures
         assert self.acknowledged == dict.fromkeys(self.sent, 2)
         with Session(self.place.store.engine) as session:
-            states = {
-                name: state for name, state in session.execute(select(Submission.hash, Submission.state))
-            }
+            rows = session.execute(select(Submission.hash, Submission.state, Submission.error)).all()
+            states = {name: state for name, state, _ in rows}
+            errors = {name: error for name, _, error in rows}
             results = Counter(session.scalars(select(Result.submission)))
             audited = select(Audit.subject, Audit.action)
             ends = Counter(tuple(row) for row in session.execute(audited))
@@ -306,7 +306,9 @@ class Crowd:
                 assert state in ("done", "failed"), (name, state)
                 assert said["fail"] + said["done"] == 1 + said["requeue"], (name, said)
             else:
-                assert state == "done" and said["done"] == 1 and not said["fail"], (name, state, said)
+                assert state == "done" and said["done"] == 1 and not said["fail"], (
+                    *(name, state, said, errors[name]),
+                )
             if state == "done":
                 for row in self.place.store.results(name):
                     run = Path(self.place.board.folder) / "scored" / row["folder"]

@@ -152,6 +152,32 @@ def test_the_same_seed_gives_the_same_files_and_another_others(footage, made, tm
         assert same.read_bytes() == sample.path(sample.video.path).read_bytes()
 
 
+def test_a_killed_run_goes_on_and_another_one_is_refused(footage, made, tmp_path, monkeypatch):
+    from tvad.data.composite import dataset
+
+    of_video, calls = dataset._of_video, []
+
+    def dies(sample, *rest):
+        calls.append(sample.id)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return of_video(sample, *rest)
+
+    monkeypatch.setattr(dataset, "_of_video", dies)
+    config = CompositeConfig(clips=24, plain=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        composites(footage, tmp_path / "out", config)
+    composites(footage, tmp_path / "out", config)
+    assert calls[0] not in calls[1:]  # what was done is kept
+    for split in ("train", "val"):
+        rows = [(folder / split / "samples.jsonl").read_text() for folder in (made, tmp_path / "out")]
+        assert rows[0] == rows[1]
+    count = len(calls)
+    assert len(composites(footage, tmp_path / "out", config)["train"]) == 24 and len(calls) == count
+    with pytest.raises(InputError, match="another configuration; choose another --out"):
+        composites(footage, tmp_path / "out", CompositeConfig(clips=24, plain=0.0, seed=1))
+
+
 def test_every_kind_of_actor_stands_on_its_feet_and_moves_at_its_speed(footage, made):
     camera = looking(made)
     rng = np.random.default_rng(0)

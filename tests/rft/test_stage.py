@@ -628,7 +628,7 @@ def test_read_outs_refuse_data_that_they_do_not_know(parts, scenes, tmp_path, ch
     "data, groups, words",
     [
         (Data("d"), dict(losses=Losses(frame=0.3)), "losses.frame needs losses.heatmap"),
-        (Data("d", crop=2), {}, "data.crop and data.mirror need losses.text 0"),
+        (Data("d", crop=2), {}, "data.mirror need losses.text 0"),
         (Data("d", mirror=True), HEAT | dict(read_outs=ReadOuts(attributes=True)), "no read_outs.attributes"),
         (Data("d", crop=0), dict(losses=Losses(text=0.0)), "crop is 0"),
     ],

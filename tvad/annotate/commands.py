@@ -67,12 +67,12 @@ def options(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def review(out: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7861) -> int:
+def review(folder: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7861) -> int:
     """A page on which a person accepts, edits or rejects what verification contradicted. Each decision is a
-    line of OUT/review.jsonl; when the page ends the data set is written anew.
+    line of FOLDER/review.jsonl; when the page ends the data set is written anew.
 
     Args:
-        out: Folder of `tvad annotate run`.
+        folder: Folder of `tvad annotate run`.
         reviewer: Who decides, as the audit trail names them.
         host: Address to listen on.
         port: Port to listen on.
@@ -88,11 +88,11 @@ def review(out: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7861
 
     if not reviewer.strip():
         raise InputError("--reviewer: a name for the audit trail")
-    with locked(out):
+    with locked(folder):
         print(f"http://{host}:{port}", flush=True)
-        count = serve(Path(out), reviewer, host, port)
-        samples = finish(Path(out))
-    print(f"{count} decisions in the trail; {len(samples)} videos written to {out}")
+        count = serve(Path(folder), reviewer, host, port)
+        samples = finish(Path(folder))
+    print(f"{count} decisions in the trail; {len(samples)} videos written to {folder}")
     return 0
 
 

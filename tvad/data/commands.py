@@ -187,8 +187,8 @@ def composite(footage: str, /, out: Annotated[str, cli.FOLDER], config: Composit
     making. Says at which size and rate the footage is to be looked at (looking.json).
 
     Args:
-        footage: Data set folder of normal videos, or a folder of video files in which nothing anomalous
-        happens. out: Folder of two data sets, train and val, of different videos.
+        footage: Data set folder of normal videos, or a folder of video files in which nothing happens.
+        out: Folder of two data sets, train and val, of different videos.
 
     Example:
         tvad data composite data/ucsd/train --clips 2400 --out data/ucsd/composites

@@ -11,6 +11,7 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, write_whole
+from tvad.common.files import made as made_folder
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.composite.actors import RIGHT, TWIN, WRONG, Actor, Cast
@@ -86,26 +87,47 @@ def composites(
     parts = parted(normal_videos(source), config)
     looking = looking_of(parts["train"], config.seed)
     made: dict[str, Sequence[Sample]] = {}
+    recipe = json_text(dataclasses.asdict(looking) | {"config": vars(config)}, LOOKING)
     for split, total in (("train", config.clips), ("val", max(2, round(config.clips * config.validation)))):
-        videos, folder = parts[split], Path(out, split)
-        cutouts = cutouts_of(videos, looking, config.frames, config.seed)
-        counts = dict(zip((s.id for s in videos), _shares(total, videos), strict=True))
-        by_id = {sample.id: sample for sample in videos}
-
-        def make(
-            name: str, where: Path, split=split, counts=counts, by_id=by_id, cutouts=cutouts
-        ) -> list[Sample]:
-            return _of_video(by_id[name], split, counts[name], where, looking, cutouts, config)
-
-        made[split], problems = build(
-            folder, [name for name, n in counts.items() if n], make, f"composite {split}"
-        )
-        if problems:
-            raise InputError(f"{problems[0]}")
-        write_whole(
-            folder / LOOKING, json_text(dataclasses.asdict(looking) | {"config": vars(config)}, LOOKING)
+        folder = Path(out, split)
+        _begin(folder, recipe)
+        made[split] = (
+            load(folder) if _is_done(folder) else _part(parts[split], split, total, folder, looking, config)
         )
     return made
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / SAMPLES).exists() or lies_in(folder)
+
+
+def _begin(folder: Path, recipe: str) -> None:
+    """State what a folder is made by. Raises InputError where it holds something else."""
+    file = folder / LOOKING
+    if file.exists() and file.read_text(encoding="utf-8") != recipe:
+        raise InputError(
+            f"{folder}: made of other footage or with another configuration; choose another --out"
+        )
+    if not file.exists() and _is_done(folder):
+        raise InputError(f"{folder}: holds another data set; choose another --out")
+    write_whole(made_folder(folder) / LOOKING, recipe)
+
+
+def _part(
+    videos: list[Sample], split: str, total: int, folder: Path, looking: Looking, config: CompositeConfig
+) -> Sequence[Sample]:
+    """The clips of a split. Raises InputError where a video gives none."""
+    cutouts = cutouts_of(videos, looking, config.frames, config.seed)
+    counts = dict(zip((s.id for s in videos), _shares(total, videos), strict=True))
+    by_id = {sample.id: sample for sample in videos}
+
+    def make(name: str, where: Path) -> list[Sample]:
+        return _of_video(by_id[name], split, counts[name], where, looking, cutouts, config)
+
+    samples, problems = build(folder, [name for name, n in counts.items() if n], make, f"composite {split}")
+    if problems:
+        raise InputError(f"{problems[0]}")
+    return samples
 
 
 def _of_video(
