@@ -107,7 +107,7 @@ def test_what_cannot_be_run_again_is_one_line(tmp_path, baseline_runs, monkeypat
         main(["admin", "rerun", *words])
     place.score()
     for model, said in (
-        (f"hf:owner/name@{COMMIT}", "nor in the hub's cache"),
+        (f"hf:owner/name@{COMMIT}", "no such folder, nor "),
         ("baseline:nosuch", "unknown"),
     ):
         name = place.scored("random", name=model, model=model)
