@@ -12,15 +12,10 @@ from tvad.data import video
 from tvad.data.sample import Sample
 
 KINDS = ("difference", "flow", "mog2")
-HALF = {
-    "difference": 30.0,
-    "flow": 2.0,
-    "mog2": 0.5,
-}  # grey levels, pixels, share: what counts as half anomalous
+# What counts as half anomalous: grey levels, pixels, share.
+HALF = {"difference": 30.0, "flow": 2.0, "mog2": 0.5}
 APART = 2  # frames that difference and flow compare: the one before and the one behind
-BLUR = (
-    1 / 60
-)  # standard deviation, of the sum of the sides (5 pixels of UCSD Ped2's 360 x 240, after its papers)
+BLUR = 1 / 60  # standard deviation, of the mean of the sides: 5 pixels of UCSD Ped2's 360 x 240
 CELL = 4  # pixels of a map's cell
 NORMAL = 0.995  # quantile over the cells of normal footage that counts as half anomalous (ours)
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from conftest import ROOT
 from tvad.__main__ import main
 from tvad.annotate import refine, schema
 from tvad.annotate.construct import Construction
-from tvad.annotate.engine import ROWS, run
+from tvad.annotate.engine import ROWS, run, source_samples
 from tvad.annotate.replies import FOLDER
 from tvad.annotate.schema import Seen
 from tvad.annotate.teacher import Reply
@@ -20,6 +21,7 @@ from tvad.common.errors import InputError
 from tvad.data import check, load
 from tvad.data.sample import Track
 from tvad.data.scenes.teacher import Scripted
+from tvad.data.shards import pack
 
 HOW = Construction(rate=4.0)
 
@@ -65,6 +67,14 @@ def test_a_teacher_that_knows_the_truth_gives_the_generators_annotation(scenes, 
     assert letters and max(counts[x] for x in "ABCD") - min(counts[x] for x in "ABCD") <= 1
     with pytest.raises(InputError, match="made with rate"):
         main([*command[:-1], "2", "--out", str(tmp_path / "a")])
+
+
+def test_a_data_set_in_shards_is_one_too(scenes, tmp_path):
+    """Not a folder of videos without masks, which it would be taken for by its files' names."""
+    shutil.copytree(scenes, tmp_path / "sharded")
+    pack(tmp_path / "sharded")
+    found = [list(source_samples(folder)) for folder in (scenes, tmp_path / "sharded")]
+    assert [sample.mask for sample in found[1]] == [sample.mask for sample in found[0]] and found[0][0].mask
 
 
 def test_the_pipeline_knows_no_scenes():

@@ -21,6 +21,7 @@ from tvad.common.text import whole
 from tvad.data import load
 from tvad.data.build import link
 from tvad.data.check import Problem, described
+from tvad.data.folder import is_data_set
 from tvad.data.sample import SAMPLES, Sample
 
 ROWS, RECORD = "annotations.jsonl", "annotate.json"
@@ -32,7 +33,7 @@ def source_samples(source: str | os.PathLike) -> Iterator[Sample]:
     """The videos of a data set folder, or the files of any folder of videos. Raises InputError where there is
     none."""
     folder = Path(source)
-    if (folder / SAMPLES).is_file():
+    if is_data_set(folder):
         yield from load(folder)
         return
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS) if folder.is_dir() else []

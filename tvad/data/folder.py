@@ -21,6 +21,11 @@ from tvad.data.sample import (
 from tvad.data.shards import MANY, RECORD, lies_in, pack, rows_of
 
 
+def is_data_set(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a data set that `load` reads."""
+    return (Path(folder) / SAMPLES).is_file() or lies_in(folder)
+
+
 def load(path: str | os.PathLike) -> Sequence[Sample]:
     """The samples of a data set folder (or of its samples.jsonl); of shards each is read where it is asked
     for. Raises InputError that names the file, the line and the key."""

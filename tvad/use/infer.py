@@ -24,7 +24,6 @@ from tvad.use.analysis import Analysis
 from tvad.use.replies import Reply, moments, moved, read
 
 WHEN, WHERE = ASKED["temporal"], ASKED["spatial"].partition("{")[0]
-SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 
 
@@ -312,9 +311,13 @@ def videos_in(path: str) -> list[Path]:
     given = Path(path)
     if not given.is_dir():
         return [given]
-    found = sorted(p for p in given.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = sorted(
+        p for p in given.iterdir() if p.suffix.lower() in video.SUFFIXES and not p.name.startswith(".")
+    )
     if not found:
-        raise InputError(f"{given}: no video in this folder (expected {', '.join(SUFFIXES)}, or pictures)")
+        raise InputError(
+            f"{given}: no video in this folder (expected {', '.join(video.SUFFIXES)}, or pictures)"
+        )
     return found
 
 
@@ -322,7 +325,7 @@ def sources_in(path: str, fps: float | None = None) -> list[str]:
     """What `analyse` reads below `path`: `videos_in`, or a folder of pictures as one video, `fps` of them a
     second. Raises InputError for a rate where there are no pictures: a file has its own."""
     given = Path(path)
-    films = given.is_dir() and any(p.suffix.lower() in SUFFIXES for p in given.iterdir())
+    films = given.is_dir() and any(p.suffix.lower() in video.SUFFIXES for p in given.iterdir())
     if given.is_dir() and not films and video.pictures_in(given):
         return [path if fps is None else video.as_text(path, fps)]
     found = videos_in(path)

@@ -88,10 +88,11 @@ def compose(
             if (found := _put(piece, width, height)) is None:
                 continue
             part, alpha, colour = found
-            alpha = alpha * (stands[part] <= piece.foot + 1)
+            free = stands[part] <= piece.foot + 1
+            alpha = alpha * free
             # The camera's grain lies on all that it sees, on what was put in as well.
             grain = rng.normal(0, looking.grain, alpha.shape) * alpha
-            kept = colour * (stands[part] <= piece.foot + 1)[..., None] + grain[..., None]
+            kept = colour * free[..., None] + grain[..., None]
             shown[part] = shown[part] * (1 - alpha[..., None]) + kept
             owner[part][alpha > SOLID] = n
         shown = (shown - 128) * light.gain + 128 + light.offset

@@ -20,12 +20,10 @@ from tvad.data.composite.config import CompositeConfig
 from tvad.data.composite.cutouts import Cutout, cutouts_of
 from tvad.data.composite.footage import Looking, background_of, looking_of, stretches
 from tvad.data.dialogue import turns
-from tvad.data.folder import load
-from tvad.data.sample import SAMPLES, Sample, Track, Video
-from tvad.data.shards import lies_in
+from tvad.data.folder import is_data_set, load
+from tvad.data.sample import Sample, Track, Video
 
 LOOKING = "looking.json"  # beside the samples: how the footage is to be looked at
-SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 CRF = 12  # of the clips: at the usual 18 the footage's grain is gone
 
 
@@ -35,14 +33,14 @@ def normal_videos(folder: str | os.PathLike) -> list[Sample]:
     base = Path(folder)
     if not base.is_dir():
         raise InputError(f"{base}: no such folder")
-    if (base / SAMPLES).exists() or lies_in(base):
+    if is_data_set(base):
         samples = list(load(base))
         if wrong := [sample.id for sample in samples if sample.anomalous is not False]:
             raise InputError(f"{base}: {len(wrong)} videos are not labelled normal, the first {wrong[0]}")
         return samples
-    files = sorted(path for path in base.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in base.iterdir() if path.suffix.lower() in video.SUFFIXES)
     if not files:
-        raise InputError(f"{base}: neither a data set nor video files ({', '.join(SUFFIXES)})")
+        raise InputError(f"{base}: neither a data set nor video files ({', '.join(video.SUFFIXES)})")
     stems = [path.stem for path in files]
     if twice := [stem for stem in stems if stems.count(stem) > 1]:
         raise InputError(f"{base}: two files are called {twice[0]}")
@@ -59,7 +57,7 @@ def parted(samples: list[Sample], config: CompositeConfig) -> dict[str, list[Sam
     if len(sources) < 2:
         raise InputError(
             f"{len(sources)} video of normal footage: validation needs one of its own; give two, or cut it"
-            f" into two"
+            " into two"
         )
     order = np.random.default_rng([config.seed, 0]).permutation(len(sources)).tolist()
     held = max(1, min(len(sources) - 1, round(config.validation * len(sources))))
@@ -92,13 +90,11 @@ def composites(
         folder = Path(out, split)
         _begin(folder, recipe)
         made[split] = (
-            load(folder) if _is_done(folder) else _part(parts[split], split, total, folder, looking, config)
+            load(folder)
+            if is_data_set(folder)
+            else _part(parts[split], split, total, folder, looking, config)
         )
     return made
-
-
-def _is_done(folder: Path) -> bool:
-    return (folder / SAMPLES).exists() or lies_in(folder)
 
 
 def _begin(folder: Path, recipe: str) -> None:
@@ -108,7 +104,7 @@ def _begin(folder: Path, recipe: str) -> None:
         raise InputError(
             f"{folder}: made of other footage or with another configuration; choose another --out"
         )
-    if not file.exists() and _is_done(folder):
+    if not file.exists() and is_data_set(folder):
         raise InputError(f"{folder}: holds another data set; choose another --out")
     write_whole(made_folder(folder) / LOOKING, recipe)
 

@@ -4,6 +4,7 @@ of pictures (`pictures`), sampling (`reading`), writing. Nothing else decides wh
 from tvad.common.errors import InputError
 from tvad.data.video.budget import Budget
 from tvad.data.video.clock import Clock, sample_indices
+from tvad.data.video.file import SUFFIXES
 from tvad.data.video.pictures import Pictures, as_text, name_of, pictures_in
 from tvad.data.video.reading import Frames, Reader, Source, decode, inspect, windows
 from tvad.data.video.writing import Writer, write
@@ -25,6 +26,7 @@ def check_sampling(rate: float, max_frames: int) -> None:
 __all__ = [
     "MAX_FRAMES",
     "RATE",
+    "SUFFIXES",
     "Budget",
     "Clock",
     "Frames",
