@@ -20,6 +20,7 @@ from tvad.data.video import Frames
 PAIRS = 16  # that a model is given at a time
 REACH = 3.0  # standard deviations to which smoothing looks
 
+Pair = tuple[int, int, np.ndarray, np.ndarray]  # numbers of two frames, and what is shown
 Maps = Callable[[list[Frames]], list[np.ndarray] | None]
 
 
@@ -31,6 +32,9 @@ class Dense:
     """Of so many starts within a step (1 / rate seconds) a pair begins."""
     smooth: float = 0.0
     """Seconds: standard deviation of a Gaussian over time."""
+    still: bool = False
+    """A pair shows the frame in its middle twice: nothing moves, what is told is told by shape alone. Not of
+    baselines, which see all frames in a row."""
 
     def check(self) -> None:
         """Raises InputError."""
@@ -40,30 +44,35 @@ class Dense:
             )
 
 
-def _pairs(
-    reader: video.Reader, rate: float, starts: int
-) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+def _pairs(reader: video.Reader, rate: float, dense: Dense) -> Iterator[Pair]:
     """(first, second, their images) of pairs of frames that appear a step apart, the last frame among them;
     of a video shorter than a step its first and last one."""
     step = 1 / rate
     held: deque[tuple[int, float, np.ndarray]] = deque()
-    due, spare = 0.0, None
+    due = 0.0
+    spare: Pair | None = None
     for index, seconds, _, image in reader.sampled():
         held.append((index, seconds, image))
         # The frame nearest to a step after the first one: the one before this, or this one.
         while len(held) > 1 and seconds - held[0][1] >= step - 1e-6:
             near, before = held[-1], held[-2]
             early = len(held) > 2 and abs(before[1] - held[0][1] - step) < abs(near[1] - held[0][1] - step)
-            second = before if early else near
+            last = len(held) - (2 if early else 1)
+            spare = _pair(held, last, dense.still)
             first = held.popleft()
-            spare = first[0], second[0], first[2], second[2]
             if first[1] >= due - 1e-6:
                 yield spare
-                due, spare = first[1] + step / starts, None
+                due, spare = first[1] + step / dense.starts, None
     if spare is not None:  # so that the last frame is held by a pair
         yield spare
     elif due == 0.0:  # shorter than a step
-        yield held[0][0], held[-1][0], held[0][2], held[-1][2]
+        yield _pair(held, len(held) - 1, dense.still)
+
+
+def _pair(held: deque[tuple[int, float, np.ndarray]], last: int, still: bool) -> Pair:
+    """The first frame and the `last`-th, or the one in the middle twice, at their times."""
+    images = (held[last // 2][2],) * 2 if still else (held[0][2], held[last][2])
+    return held[0][0], held[last][0], *images
 
 
 def frame_maps(model: Engine, sample: Sample, rate: float, dense: Dense) -> np.ndarray:
@@ -73,14 +82,14 @@ def frame_maps(model: Engine, sample: Sample, rate: float, dense: Dense) -> np.n
         own = (
             model.frame_maps(image for _, image in reader.frames()) if isinstance(model, SeesFrames) else None
         )
-        maps = _by_pairs(model.heatmaps, reader, rate, dense.starts) if own is None else own
+        maps = _by_pairs(model.heatmaps, reader, rate, dense) if own is None else own
         return smoothed(maps.astype(np.float32), reader.clock.times, dense.smooth)
 
 
-def _by_pairs(maps_of: Maps, reader: video.Reader, rate: float, starts: int) -> np.ndarray:
+def _by_pairs(maps_of: Maps, reader: video.Reader, rate: float, dense: Dense) -> np.ndarray:
     total: np.ndarray | None = None
     count = np.zeros(len(reader.clock))
-    for part in _in_parts(_pairs(reader, rate, starts), PAIRS):
+    for part in _in_parts(_pairs(reader, rate, dense), PAIRS):
         clips = [_clip(reader, pair) for pair in part]
         for (first, second, *_), heat in zip(part, maps_of(clips) or (), strict=True):
             if total is None:
@@ -93,7 +102,7 @@ def _by_pairs(maps_of: Maps, reader: video.Reader, rate: float, starts: int) -> 
     return (total / np.maximum(count, 1)[:, None, None])[seen]
 
 
-def _clip(reader: video.Reader, pair: tuple[int, int, np.ndarray, np.ndarray]) -> Frames:
+def _clip(reader: video.Reader, pair: Pair) -> Frames:
     indices = np.array(pair[:2])
     times = reader.clock.times[indices] - reader.clock.times[indices[0]]
     name = reader.name

@@ -27,7 +27,7 @@ from bench.inputs import Inputs, refuse_other_weights, weights
 from bench.intervals import odds_metrics
 from bench.metrics.stats import Interval
 from bench.models import defaults
-from bench.models.base import Engine, GivesOdds, HasFamily, Resizes, SendsClips, Streams
+from bench.models.base import Engine, GivesOdds, HasFamily, Resizes, SeesFrames, SendsClips, Streams
 from bench.models.by_family import read_as
 from bench.models.by_family import record as family_of
 from bench.models.options import FREE
@@ -288,6 +288,8 @@ def _made_maps(
     `unread`."""
     if suite.dense is not None:
         dense = suite.dense
+        if dense.still and isinstance(model, SeesFrames):
+            raise InputError(f"{model.name} sees frames one after the other; dense.still is of pairs")
         for sample in tqdm(samples, unit="video", desc="heatmaps", disable=None):
             yield sample, one_by_one(lambda s: [frame_maps(model, s[0], suite.rate, dense)], [sample])[0]
         return

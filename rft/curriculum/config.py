@@ -81,6 +81,8 @@ class Data:
     region: list[int] | None = None
     """[width, height]: a batch shows a part of the picture of so many pixels of the video, random, and four
     times of five around something anomalous where there is such; all by default."""
+    still: float = 0.0
+    """Share of the views that show one of their frames for all: nothing moves, only shape tells."""
     also: list[str] | None = None
     """Further data set folders, whose clips are mixed in."""
 
@@ -260,6 +262,15 @@ class Stage:
             )
         if self.data.also and self.data.train == SYMBOLS:
             raise InputError(f"stage {self.name}: data.also: symbols are not mixed with clips")
+        if not 0 <= self.data.still <= 1:
+            raise InputError(
+                f"stage {self.name}: data.still is {self.data.still:g}, expected a share, 0 to 1"
+            )
+        if self.data.still and (self.losses.text or self.read_outs.attributes or self.read_outs.objects):
+            raise InputError(
+                f"stage {self.name}: data.still needs losses.text 0 and no read_outs: they would tell of"
+                " motion that is not shown"
+            )
         if self.data.crop is not None and self.data.crop < 1:
             raise InputError(f"stage {self.name}: data.crop is {self.data.crop}, expected at least 1 frame")
 

@@ -33,13 +33,16 @@ class View:
 
 
 def draw_view(view: View, data: Data, generator: torch.Generator) -> View:
-    """What `data` asks for: a random run of `crop` sampled frames, of those a `region`, with `mirror` half of
-    the time left for right; all of the clip where it asks for nothing."""
+    """What `data` asks for: a random run of `crop` sampled frames, in a share `still` of the views one of
+    them for all, of those a `region`, with `mirror` half of the time left for right; all of the clip where it
+    asks for nothing."""
     if data.crop is not None and data.crop < len(view.frames.images):
         start = _below(len(view.frames.images) - data.crop + 1, generator)
         part = slice(start, start + data.crop)
         mask = None if view.mask is None else view.mask[part]
         view = replace(view, frames=view.frames.part(part), mask=mask)
+    if data.still and _chance(data.still, generator):
+        view = _still(view, _below(len(view.frames.images), generator))
     if data.region is not None:
         view = _part_of_picture(view, data.region, generator)
     if data.mirror and _chance(0.5, generator):
@@ -51,6 +54,16 @@ def draw_view(view: View, data: Data, generator: torch.Generator) -> View:
             _moved(view.tracks, lambda b: (width - 1 - b[2], b[1], width - 1 - b[0], b[3])),
         )
     return view
+
+
+def _still(view: View, n: int) -> View:
+    """The n-th of the frames in place of each, at their times."""
+    count = len(view.frames.images)
+    return replace(
+        view,
+        frames=replace(view.frames, images=view.frames.images[n : n + 1].repeat(count, 0)),
+        mask=None if view.mask is None else view.mask[n : n + 1].expand(count, -1, -1),
+    )
 
 
 def _part_of_picture(view: View, size: list[int], generator: torch.Generator) -> View:

@@ -150,7 +150,7 @@ def test_a_run_keeps_a_map_of_every_frame_and_says_so(tmp_path):
     maps = read_maps(run / MAPS)
     assert {name: len(each) for name, each in maps.items()} == {"slow": 30, "fast": 30}
     record = json.loads((run / "run.json").read_text())
-    assert record["suite"]["dense"] == {"starts": 2, "smooth": 0.3}
+    assert record["suite"]["dense"] == {"starts": 2, "smooth": 0.3, "still": False}
     found = json.loads((run / "metrics.json").read_text())
     assert found["heatmap.micro_auc"]["value"] > 0.9
     thin = tmp_path / "thin"

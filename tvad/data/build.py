@@ -1,9 +1,12 @@
 """Building a data set folder from other people's: one video after the other, resumable, bad ones refused by
 name."""
 
+import functools
 import json
+import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,10 +25,14 @@ PARTS = ("videos", "masks")
 
 
 def build(
-    out: str | os.PathLike, names: Iterable[str], make: Callable[[str, Path], list[Sample]], what: str
+    out: str | os.PathLike,
+    names: Iterable[str],
+    make: Callable[[str, Path], list[Sample]],
+    what: str,
+    workers: int = 1,
 ) -> tuple[Sequence[Sample], list[Problem]]:
     """Make the samples of every name with `make(name, folder)`, which writes below `folder` and raises
-    InputError for a bad one.
+    InputError for a bad one; in so many processes, to which `make` is sent.
 
     Names that an earlier, killed run finished are kept; the rows appear when all are done. Raises
     InputError where it is there already.
@@ -38,18 +45,18 @@ def build(
         made(out / part)
     done = _standing(partial)
     problems, order = [], []
-    with partial.open("ab") as log:
-        for name in tqdm(list(names), unit="video", desc=what, disable=None):
+    names = list(dict.fromkeys(names))
+    with partial.open("ab") as log, closing(_attempts(make, out, names, set(done), workers)) as attempts:
+        for name in tqdm(names, unit="video", desc=what, disable=None):
             if name not in done:
+                made_of = next(attempts)
+                if isinstance(made_of, str):
+                    problems.append(Problem(name, made_of))
+                    continue
                 # A name is logged when its files are written: what the log holds is whole, the rest is made
                 # again.
-                try:
-                    line = _logged(name, [_checked(sample) for sample in make(name, out)])
-                except InputError as error:
-                    problems.append(Problem(name, str(error)))
-                    continue
                 done[name] = log.tell()
-                log.write(line)
+                log.write(_logged(name, made_of))
                 log.flush()
             order.append(done[name])
     if not any(_rows_at(partial, order)):
@@ -63,6 +70,26 @@ def build(
     write_lines((to_line(row, ascii_only=True) for row in _rows_at(partial, order)), out)
     partial.unlink()
     return load(out), problems
+
+
+def _attempt(make: Callable[[str, Path], list[Sample]], out: Path, name: str) -> list[dict] | str:
+    """The rows of a name, or why there are none."""
+    try:
+        return [_checked(sample) for sample in make(name, out)]
+    except InputError as error:
+        return str(error)
+
+
+def _attempts(
+    make: Callable[[str, Path], list[Sample]], out: Path, names: list[str], done: set[str], workers: int
+) -> Generator[list[dict] | str]:
+    """`_attempt` of the names that are not done, in their order."""
+    attempt, left = functools.partial(_attempt, make, out), [name for name in names if name not in done]
+    if workers < 2 or len(left) < 2:
+        yield from map(attempt, left)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(left))) as pool:
+        yield from pool.imap(attempt, left)
 
 
 def _standing(partial: Path) -> dict[str, int]:

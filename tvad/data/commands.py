@@ -181,7 +181,9 @@ def view(folder: str, /, out: Annotated[str, cli.FILE], limit: int = 48, seed: i
     return 0
 
 
-def composite(footage: str, /, out: Annotated[str, cli.FOLDER], config: CompositeConfig) -> int:
+def composite(
+    footage: str, /, out: Annotated[str, cli.FOLDER], config: CompositeConfig, workers: int = 1
+) -> int:
     """Put anomalies into real normal footage of one camera: bicycles, carts, skateboarders, runners, in its
     perspective, light and grain, with exact masks and tracks, beside each such clip a normal one of the same
     making. Says at which size and rate the footage is to be looked at (looking.json).
@@ -189,13 +191,14 @@ def composite(footage: str, /, out: Annotated[str, cli.FOLDER], config: Composit
     Args:
         footage: Data set folder of normal videos, or a folder of video files in which nothing happens.
         out: Folder of two data sets, train and val, of different videos.
+        workers: Processes that make them, a video each.
 
     Example:
         tvad data composite data/ucsd/train --clips 2400 --out data/ucsd/composites
     """
     from tvad.data.composite.dataset import composites
 
-    made = composites(footage, out, config)
+    made = composites(footage, out, config, workers)
     print(", ".join(f"{len(samples)} clips in {Path(out, split)}" for split, samples in made.items()))
     return 0
 

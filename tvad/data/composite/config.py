@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tvad.common.errors import InputError
 
 LEAST_FRAMES = 2
+TALL = 32.0  # pixels
 
 
 @dataclass
@@ -19,6 +20,9 @@ class CompositeConfig:
     """Share of the videos of which the clips of val/ are made; those of train/ are of the others."""
     plain: float = 0.1
     """Share of the clips that are footage as it is, without actors."""
+    tall: float = TALL
+    """Pixels of a person's height at which the footage is looked at: two to three patches of 14; larger
+    pictures show more and cost more."""
     seed: int = 0
     """The same seed gives the same files."""
 
@@ -28,5 +32,7 @@ class CompositeConfig:
             raise InputError(
                 f"clips must be at least 2 and frames {LEAST_FRAMES}, found {self.clips} and {self.frames}"
             )
+        if not 8 <= self.tall <= 512:
+            raise InputError(f"tall is {self.tall:g}, expected 8 to 512 pixels")
         if not (0 < self.validation < 1 and 0 <= self.plain < 1):
             raise InputError("validation must lie between 0 and 1, plain in 0 to below 1")

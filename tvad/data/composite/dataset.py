@@ -4,6 +4,7 @@ same making. Deterministic by seed; a killed run continues with the next video."
 import dataclasses
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -76,14 +77,13 @@ def _shares(total: int, videos: list[Sample]) -> list[int]:
 
 
 def composites(
-    source: str | os.PathLike, out: str | os.PathLike, config: CompositeConfig
+    source: str | os.PathLike, out: str | os.PathLike, config: CompositeConfig, workers: int = 1
 ) -> dict[str, Sequence[Sample]]:
-    """Write `out`/train and `out`/val from a data set of normal videos, and how they are to be looked at.
-    Raises InputError for footage of which none can be made."""
+    """Write `out`/train and `out`/val from a data set of normal videos, in `workers` processes, and how they
+    are to be looked at. Raises InputError for footage of which none can be made."""
     config.check()
-    cv2.setNumThreads(1)
     parts = parted(normal_videos(source), config)
-    looking = looking_of(parts["train"], config.seed)
+    looking = looking_of(parts["train"], config.tall, config.seed)
     made: dict[str, Sequence[Sample]] = {}
     recipe = json_text(dataclasses.asdict(looking) | {"config": vars(config)}, LOOKING)
     for split, total in (("train", config.clips), ("val", max(2, round(config.clips * config.validation)))):
@@ -92,7 +92,7 @@ def composites(
         made[split] = (
             load(folder)
             if is_data_set(folder)
-            else _part(parts[split], split, total, folder, looking, config)
+            else _part(parts[split], split, total, folder, looking, config, workers)
         )
     return made
 
@@ -110,32 +110,40 @@ def _begin(folder: Path, recipe: str) -> None:
 
 
 def _part(
-    videos: list[Sample], split: str, total: int, folder: Path, looking: Looking, config: CompositeConfig
+    videos: list[Sample],
+    split: str,
+    total: int,
+    folder: Path,
+    looking: Looking,
+    config: CompositeConfig,
+    workers: int,
 ) -> Sequence[Sample]:
     """The clips of a split. Raises InputError where a video gives none."""
     cutouts = cutouts_of(videos, looking, config.frames, config.seed)
     counts = dict(zip((s.id for s in videos), _shares(total, videos), strict=True))
-    by_id = {sample.id: sample for sample in videos}
-
-    def make(name: str, where: Path) -> list[Sample]:
-        return _of_video(by_id[name], split, counts[name], where, looking, cutouts, config)
-
-    samples, problems = build(folder, [name for name, n in counts.items() if n], make, f"composite {split}")
+    make = partial(
+        _of_video, {sample.id: sample for sample in videos}, counts, split, looking, cutouts, config
+    )
+    names = [name for name, count in counts.items() if count]
+    samples, problems = build(folder, names, make, f"composite {split}", workers)
     if problems:
         raise InputError(f"{problems[0]}")
     return samples
 
 
 def _of_video(
-    sample: Sample,
+    videos: dict[str, Sample],
+    counts: dict[str, int],
     split: str,
-    count: int,
-    out: Path,
     looking: Looking,
     cutouts: list[Cutout],
     config: CompositeConfig,
+    name: str,
+    out: Path,
 ) -> list[Sample]:
-    """`count` composites of one video, written below `out`: one anomalous, one normal, and so on."""
+    """So many composites of one video, written below `out`: one anomalous, one normal, and so on."""
+    cv2.setNumThreads(1)
+    sample, count = videos[name], counts[name]
     found: list[Sample] = []
     places = _starts(sample, looking, config.frames)
     for pair in range(-(-count // 2)):
@@ -157,8 +165,8 @@ def _of_video(
             if len(found) == count:
                 break
             made = compose(shown, background, actors, looking, light, [*key, 9])
-            name = f"{split}_{sample.id}_{pair:05d}{'ab'[n]}"
-            found.append(_write(name, split, sample, made, actors, looking, out))
+            called = f"{split}_{sample.id}_{pair:05d}{'ab'[n]}"
+            found.append(_write(called, split, sample, made, actors, looking, out))
     return found
 
 

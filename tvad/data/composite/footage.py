@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from tvad.common.errors import InputError
 from tvad.data import video
+from tvad.data.composite.config import TALL
 from tvad.data.sample import Sample
 
-TALL = 32.0  # pixels of a person's height that are looked for: two to three patches of 14
-APART = 3.5  # pixels that a walker goes in a step that are looked for
+APART = 3.5 / 32  # heights that a walker goes in a step that are looked for: 3.5 pixels of people 32 tall
 UNIT = 28  # pixels of which the sides of a picture are multiples: two patches
 WIDEST = 640  # pixels of a frame's longer side while people are measured
 SECONDS = 60.0  # of a stretch: light changes over longer ones
@@ -167,8 +167,9 @@ def _line(feet: np.ndarray, heights: np.ndarray) -> tuple[float, float]:
     return float(found[0] - found[1] * middle), float(found[1])
 
 
-def looking_of(samples: list[Sample], seed: int = 0, most: int = 24) -> Looking:
-    """Measured on at most `most` of the videos, drawn by the seed. Raises InputError where too few people are
+def looking_of(samples: list[Sample], tall: float = TALL, seed: int = 0, most: int = 24) -> Looking:
+    """How to look so that people are `tall` pixels, measured on at most `most` of the videos, drawn by the
+    seed. Raises InputError where too few people are
     seen, and where the videos differ in size."""
     rng = np.random.default_rng([seed, 1])
     chosen = sorted(rng.choice(len(samples), min(most, len(samples)), replace=False).tolist())
@@ -209,14 +210,14 @@ def looking_of(samples: list[Sample], seed: int = 0, most: int = 24) -> Looking:
             " stands still"
         )
     feet, heights = np.array(people_seen[:: max(1, len(people_seen) // 4000)]).T
-    tall = float(np.median(heights))
+    seen = float(np.median(heights))  # pixels
     at_top, tilt = _line(feet, heights)
     # Followed over too long a time a walker is lost; over too short a one his way is less than a pixel.
     speeds = {frames: float(np.median(found)) for frames, found in told.items()}  # heights a second
-    frames = min(speeds, key=lambda n: abs(speeds[n] * n / rate * tall - APART))
-    size = [max(UNIT, round(side * TALL / tall / UNIT) * UNIT) for side in shown]
+    frames = min(speeds, key=lambda n: abs(speeds[n] * n / rate - APART))
+    size = [max(UNIT, round(side * tall / seen / UNIT) * UNIT) for side in shown]
     scale = size[1] / shown[1]
-    step = max(1, round(APART / (speeds[frames] * tall * scale) * slowest))  # frames of the footage
+    step = max(1, round(APART / speeds[frames] * slowest))  # frames of the footage
     return Looking(
         width=size[0],
         height=size[1],

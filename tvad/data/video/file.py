@@ -1,6 +1,7 @@
 """A video file: which of its streams is the video, when its frames are shown, their pictures. What its header
 states is a hint: times are read from the packets, and held against the frames that can be shown."""
 
+import gc
 import io
 import os
 from array import array
@@ -36,6 +37,9 @@ VOP = b"\0\0\1\xb6"  # begins a picture of MPEG-4
 UNKNOWN = "damaged, cut off before its index, or no kind of video that is known"
 
 av.logging.set_level(av.logging.PANIC)
+# A picture and its side data hold each other until they are collected. In a forked process (a loader's worker)
+# that would wait for the decoder's threads, which it does not have, for ever: it leaves alone what it inherits.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 class VideoFile:
