@@ -47,12 +47,17 @@ real: setup
 	@test -d "$(UCSD)/Test" || { echo "make real UCSD=FOLDER: expected the folder UCSDped2 as it is distributed, found $(UCSD)"; exit 2; }
 	test -f data/ucsd/test/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split test $(if $(TRACKS),--tracks $(TRACKS)) --out data/ucsd/test
 	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split train --out data/ucsd/train
-	test -f data/ucsd/composites/val/looking.json || $(RUN) -m tvad data composite data/ucsd/train --clips 2400 --out data/ucsd/composites
-	$(RUN) -m tvad data scenes --out data/ucsd/scenes/train --split train --clips 800 --normal 0.35 --workers 2
+	test -f data/ucsd/composites/val/samples.jsonl || $(RUN) -m tvad data composite data/ucsd/train --clips 2400 --workers 2 --out data/ucsd/composites
+	$(RUN) -m tvad data scenes --out data/ucsd/scenes/train --split train --clips 1600 --normal 0.35 --workers 2
+	$(RUN) -m tvad data scenes --out data/ucsd/scenes/test --split test --clips 100 --workers 2
 	$(RUN) rft/train_stage.py --config configs/stage/ucsd.yaml
 	for model in hf:assets/tvad-tiny-closed hf:runs/real/stage/model baseline:centre baseline:difference=data/ucsd/train \
 	  baseline:mog2=data/ucsd/train baseline:flow=data/ucsd/train; do \
 	  $(RUN) -m bench run --model $$model --suite configs/bench/ucsd.yaml --out runs/real/$$(echo $$model | tr ':/=' '---') || exit 1; done
+	$(RUN) -m bench run --model hf:runs/real/stage/model --suite configs/bench/ucsd.yaml --dense.still true --out runs/real/still
+	for model in assets/tvad-tiny-closed runs/real/stage/model; do \
+	  $(RUN) -m bench run --model hf:$$model --suite configs/bench/closed.yaml --tasks '[heatmap]' --topics null --data data/ucsd/scenes/test \
+	  --out runs/real/scenes-$$(echo $$model | tr '/' '-') || exit 1; done
 	$(RUN) -m bench compare runs/real/baseline-flow-data-ucsd-train runs/real/hf-runs-real-stage-model
 
 # The paper's ablation at tiny size: runs/ablation/ablation.md (about an hour on two cores).

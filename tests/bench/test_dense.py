@@ -62,6 +62,22 @@ def test_starts_and_smooth_have_their_effect(tmp_path):
     assert np.abs(np.diff(smooth[:, 0, 0])).max() < np.abs(np.diff(fine[:, 0, 0])).max()
 
 
+def test_still_shows_the_frame_in_the_middle_twice(tmp_path):
+    levels = [20 * n for n in range(12)]
+    shown = []
+
+    class Sees(Reads):
+        def heatmaps(self, frames):
+            shown.extend(clip.images.mean((1, 2, 3)).round().tolist() for clip in frames)
+            return super().heatmaps(frames)
+
+    model = Sees()
+    frame_maps(model, clip_of(tmp_path, levels), 2.5, Dense(starts=2, still=True))
+    assert model.seen == [(n / 10, (n + 4) / 10) for n in (0, 2, 4, 6, 7)]  # the pairs are the same ones
+    for (one, other), n in zip(shown, (0, 2, 4, 6, 7), strict=True):
+        assert one == other == pytest.approx(levels[n + 2], abs=3)
+
+
 def test_pairs_follow_the_clock_where_frames_come_unevenly(tmp_path):
     times = [0, 0.1, 0.2, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4]
     model = Reads()
@@ -162,5 +178,8 @@ def test_a_run_keeps_a_map_of_every_frame_and_says_so(tmp_path):
     )
     assert len(read_maps(thin / MAPS)["slow"]) == 4  # eight sampled frames
     assert json.loads((thin / "run.json").read_text())["suite_hash"] != record["suite_hash"]
+    still = ["run", "--model", "baseline:flow", "--suite", str(suite), "--dense.still", "true"]
+    with pytest.raises(InputError, match="sees frames one after the other"):
+        main([*still, "--out", str(tmp_path / "still")])
     with pytest.raises(InputError, match=r"dense\.starts is 0"):
         main(["run", "--model", "baseline:flow", "--suite", str(suite), "--dense.starts", "0", "--out", "x"])

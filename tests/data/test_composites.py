@@ -85,6 +85,18 @@ def test_how_people_look_is_measured(made):
     assert 2.0 < way < 6.5 and found.width % 28 == found.height % 28 == 0 and not found.grey
 
 
+def test_several_processes_make_the_same_clips_and_taller_people_larger_ones(footage, made, tmp_path):
+    command = ["data", "composite", str(footage), "--clips", "24", "--plain", "0"]
+    assert main([*command, "--workers", "2", "--out", str(tmp_path / "two")]) == 0
+    for file in sorted((made / "train").rglob("*.*")):
+        other = tmp_path / "two" / file.relative_to(made)
+        assert file.is_dir() or file.read_bytes() == other.read_bytes(), file
+    assert main([*command[:3], "--clips", "2", "--tall", "48", "--out", str(tmp_path / "tall")]) == 0
+    usual, tall = looking(made), looking(tmp_path / "tall")
+    assert tall.tall(0.7 * tall.height) == pytest.approx(1.5 * usual.tall(0.7 * usual.height), rel=0.12)
+    assert tall.rate == usual.rate  # the step is of heights
+
+
 def test_the_clips_are_a_data_set_with_exact_masks(made):
     for split in ("train", "val"):
         assert not check(made / split)

@@ -63,6 +63,27 @@ def test_a_region_larger_than_the_picture_is_the_picture(folders):
     assert (view.frames.images == whole.frames.images).all() and view.tracks == whole.tracks
 
 
+def test_a_share_of_the_views_shows_one_frame_for_all(folders):
+    whole = whole_of(folders / "seed1")
+    generator = torch.Generator().manual_seed(0)
+    seen, moved = set(), 0
+    for _ in range(100):
+        view = draw_view(whole, Data("d", still=0.25), generator)
+        assert view.frames.images.shape == whole.frames.images.shape and len(view.frames.times) == 8
+        same = [n for n in range(8) if (view.frames.images == whole.frames.images[n]).all()]
+        if not same:
+            assert (view.frames.images == whole.frames.images).all()
+            assert torch.equal(view.mask, whole.mask)
+            moved += 1
+            continue
+        assert torch.equal(view.mask, whole.mask[same[0]].expand(8, -1, -1))
+        seen.add(same[0])
+    assert 60 < moved < 90 and len(seen) > 4
+    usual = draw_view(whole, Data("d", crop=2), torch.Generator().manual_seed(3))
+    again = draw_view(whole, Data("d", crop=2, still=0.0), torch.Generator().manual_seed(3))
+    assert (usual.frames.images == again.frames.images).all()  # without, nothing is drawn otherwise
+
+
 def test_mixed_data_sets_keep_their_masks_apart_and_count_in_the_record(folders):
     one, both = (
         Stage(
@@ -91,6 +112,7 @@ def test_mixed_data_sets_keep_their_masks_apart_and_count_in_the_record(folders)
     [
         ({"region": [224]}, "data.region is .*, expected .width, height. in pixels"),
         ({"region": [0, 5]}, "data.region is"),
+        ({"still": 1.5}, "data.still is 1.5, expected a share"),
         ({"train": "symbols", "also": ["x"]}, "symbols are not mixed with clips"),
     ],
 )
@@ -102,4 +124,8 @@ def test_what_no_picture_has_is_refused(data, words):
     wordy = Stage("s", ["*"], Data("d", region=[224, 168]), optimiser=Optimiser(steps=1))
     with pytest.raises(InputError, match="words would tell of the whole clip"):
         wordy.check()
+    moving = Stage("s", ["*"], Data("d", still=0.5), Texts(kinds=[]), Losses(text=0.0, heatmap=1.0))
+    moving.optimiser.steps, moving.read_outs.objects = 1, True
+    with pytest.raises(InputError, match="of motion that is not shown"):
+        moving.check()
     assert asdict(wordy)["data"]["region"] == [224, 168]
