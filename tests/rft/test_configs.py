@@ -37,18 +37,8 @@ SINCE |= {"min_pixels", "max_pixels", "total_pixels", "adam_beta2", "attention"}
 SINCE |= {"rae_input", "prompt_order", "ahd_layout", "prompt_features", "load_in_4bit", "targets"}
 SINCE |= {"families", "limit", "slices", "unscored", "pictures", "phases", "hub", "retired"}
 SINCE |= {"address", "at_once", "checking", "connections", "mail", "moderated", "openid", "proxies"}
-SINCE |= {
-    "webhook",
-    "also",
-    "region",
-    "still",
-    "tall",
-    "dense",
-    "storage",
-    "storage_here",
-    "blur_outlined",
-    "rerun",
-}
+SINCE |= {"webhook", "also", "region", "still", "dense"}
+SINCE |= {"storage", "storage_here", "blur_outlined", "rerun"}
 # What files say otherwise since then, and why.
 CHANGED = {
     # AHD is no longer trained against text features of which nobody recorded the prompts.

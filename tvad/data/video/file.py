@@ -37,8 +37,8 @@ VOP = b"\0\0\1\xb6"  # begins a picture of MPEG-4
 UNKNOWN = "damaged, cut off before its index, or no kind of video that is known"
 
 av.logging.set_level(av.logging.PANIC)
-# A picture and its side data hold each other until they are collected. In a forked process (a loader's worker)
-# that would wait for the decoder's threads, which it does not have, for ever: it leaves alone what it inherits.
+# A picture and its side data hold each other until they are collected. In a forked process (a loader's
+# worker) that waits for ever for the decoder's threads, which it does not have: what it inherits stays.
 os.register_at_fork(after_in_child=gc.freeze)
 
 
