@@ -11,6 +11,7 @@ from board_fixtures import Place
 from conftest import ROOT, free_port, until_up
 
 AXE = ROOT / ".venv/axe/node_modules/axe-core/axe.min.js"
+INK = "getComputedStyle(document.body).color"
 LOOKS = [("light", 1200), ("dark", 390)]  # colour scheme, width in pixels
 
 
@@ -134,6 +135,7 @@ def test_pages_are_accessible(browser, site, scheme, width):
     paths = [
         "/suites/scenes",
         "/suites/scenes/versions",
+        "/suites/scenes/plots",
         f"/models/{names[0]}",
         f"/models/{names[0]}/scenes/samples",
         f"/compare?suite=scenes&m={names[0]}&m={names[1]}",
@@ -149,6 +151,35 @@ def test_pages_are_accessible(browser, site, scheme, width):
         ]
         assert not serious, f"{path}: {[(v['id'], v['nodes'][0]['html']) for v in serious]}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} scrolls sideways"
+    context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1200, 850), ("dark", 390, 844)])
+def test_a_model_opens_with_one_screen(browser, site, scheme, width, height):
+    """Rank, score, size, licence, warnings and plots, of a model whose card makes the most of its room."""
+    place, url = site
+    place.scored("random", name="first")
+    hostile = {"name": "異常" * 50, "organisation": "x" * 100, "licence": "of our own " * 100}
+    name = place.scored("random", **hostile, contamination="some clips", baseline=True, uses_video=False)
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
+    page = context.new_page()
+    page.goto(f"{url}/models/{name}")
+    for n, part in enumerate(page.locator(".facts > div, .warnings > li").all()):
+        box = part.bounding_box()
+        assert box["y"] + box["height"] <= height and box["x"] + box["width"] <= width, n
+    scores, sizes = (figure.bounding_box() for figure in page.locator(".glance svg.chart").all())
+    assert scores["y"] + scores["height"] <= height and sizes["y"] < height
+    words = page.locator(".chart.rows text.label").first
+    assert words.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 12, "words keep their size"
+    lines = page.locator(".chart .interval").first
+    colours = {lines.evaluate("e => getComputedStyle(e).stroke"), page.evaluate(INK)}
+    assert len(colours) == 2 and "rgb(0, 0, 0)" not in colours, "coloured by the sheet of this scheme"
+    page.goto(f"{url}/suites/scenes/plots")
+    for chart in page.locator("svg.chart").all():
+        outer = chart.bounding_box()
+        for mark in chart.locator("circle, text").all():
+            box = mark.bounding_box()
+            assert box["x"] >= outer["x"] - 1 and box["x"] + box["width"] <= outer["x"] + outer["width"] + 1
     context.close()
 
 
