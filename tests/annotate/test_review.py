@@ -10,6 +10,7 @@ from tvad.annotate.construct import Construction
 from tvad.annotate.engine import ROWS, finish, run
 from tvad.annotate.page import application, waiting
 from tvad.annotate.review import TRAIL, trail_in
+from tvad.annotate.spread import Spread
 from tvad.common.errors import InputError
 from tvad.data import check, load
 from tvad.data.scenes.teacher import Scripted
@@ -80,3 +81,18 @@ def test_the_page_takes_its_own_forms_from_its_own_address(told):
     (told / TRAIL).write_text('{"id": 3}\n')
     with pytest.raises(InputError, match="not a decision"):
         finish(told)
+
+
+@pytest.mark.slow
+def test_two_workers_give_what_one_process_gives(scenes, tmp_path):
+    pytest.importorskip("ray")
+    noise = {"noise": 0.2}
+    run(scenes, tmp_path / "one", Scripted(str(scenes), **noise), HOW)
+    spread = Spread(f"scripted:{scenes}", noise, 2)
+    told = run(scenes, tmp_path / "two", Scripted(str(scenes), **noise), HOW, together=4, spread=spread)
+    assert (tmp_path / "one/samples.jsonl").read_bytes() == (tmp_path / "two/samples.jsonl").read_bytes()
+    rows = [sorted((tmp_path / d / ROWS).read_text().splitlines()) for d in ("one", "two")]
+    assert rows[0] == rows[1] and not told[1]
+    files = [f.read_text().splitlines() for f in (tmp_path / "two/replies").glob("ray-*.jsonl")]
+    keys = [json.loads(line)["key"] for lines in files for line in lines]
+    assert len(files) == 2 and all(files) and len(keys) == len(set(keys)) == told[2].asked

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import yaml
 
 from tvad.annotate.construct import Construction
-from tvad.annotate.engine import TOGETHER
+from tvad.annotate.engine import TOGETHER, Told
+from tvad.annotate.trajectories import Trajectories
 from tvad.common import cli
 from tvad.common.errors import InputError
 
@@ -19,6 +20,8 @@ def run(
     option: list[str] | None = None,
     together: int = TOGETHER,
     stages: bool = False,
+    workers: int = 1,
+    gpus: float = 0.0,
 ) -> int:
     """T-VAU's construction: a teacher tells the targets of every frame, they are joined to timelines, looked
     at again with the rest blurred, verified in both directions, and become a data set. A killed run goes on
@@ -32,18 +35,32 @@ def run(
             times.
         together: Videos whose requests are asked together.
         stages: Keep in annotations.jsonl what each stage left, for measurements.
+        workers: More than 1: so many of Ray's (extra ray), each with the teacher opened for itself, on this
+            machine or of the cluster at RAY_ADDRESS, where every host sees --out.
+        gpus: Of each worker.
 
     Example:
         tvad annotate run data/ped2/test --teacher openai:qwen@http://127.0.0.1:8000/v1 --out data/ped2/told
     """
     from tvad.annotate.engine import run as annotate
+    from tvad.annotate.spread import Spread
     from tvad.annotate.teacher import opened
 
-    if together < 1:
-        raise InputError(f"--together must be at least 1, found {together}")
+    if together < 1 or workers < 1 or gpus < 0:
+        raise InputError(
+            "--together and --workers must be at least 1 and --gpus 0, found"
+            f" {together}, {workers} and {gpus:g}"
+        )
+    if gpus and workers == 1:
+        raise InputError("--gpus: of Ray's workers; one process takes what it sees")
     config.check()
-    asked = annotate(source, out, opened(teacher, options(option)), config, together, stages)
-    samples, problems, spent, counts = asked
+    own = options(option)
+    spread = Spread(teacher, own, workers, gpus) if workers > 1 else None
+    return _say(out, annotate(source, out, opened(teacher, dict(own)), config, together, stages, spread))
+
+
+def _say(out: str, told: Told) -> int:
+    samples, problems, spent, counts = told
     for problem in problems:
         print(f"refused {problem}")
     for what, count in sorted(counts.items()):
@@ -51,6 +68,47 @@ def run(
     print(spent)
     print(f"{len(samples)} videos in {out}; {len(problems)} refused")
     return 1 if problems else 0
+
+
+def reason(
+    source: str,
+    /,
+    teacher: str,
+    out: Annotated[str, cli.FOLDER],
+    config: Trajectories,
+    option: list[str] | None = None,
+    detector: str | None = None,
+    threshold: float = 0.25,
+    text_threshold: float = 0.25,
+    together: int = TOGETHER,
+) -> int:
+    """VANGUARD's annotation: a teacher writes observation, evidence, reasoning and conclusion of every
+    sub-clip, a detector gives boxes, and what contradicts labels or captions is left out. A killed run goes
+    on with the same command.
+
+    Args:
+        source: Data set folder of sub-clips (`tvad data windows` cuts them, with their captions).
+        teacher: openai:NAME@URL, vllm:PATH, hf:PATH, or scripted:FOLDER for generated scenes.
+        out: Folder of the data set.
+        option: NAME=VALUE of the teacher; may be given several times.
+        detector: A checkpoint that finds what words name (GroundingDINO, OWLv2); without, no boxes are added.
+        threshold: Least score of a box.
+        text_threshold: Least score of a word of it (GroundingDINO).
+        together: Sub-clips whose requests are asked together.
+
+    Example:
+        tvad data windows data/ucf/train --seconds 8 --stride 8 --out data/ucf/sub
+        tvad annotate reason data/ucf/sub --teacher vllm:Qwen/Qwen3-VL-4B-Instruct --out data/ucf/told
+    """
+    from tvad.annotate.detector import Detector
+    from tvad.annotate.engine import reason as annotate
+    from tvad.annotate.teacher import opened
+
+    if together < 1:
+        raise InputError(f"--together must be at least 1, found {together}")
+    config.check()
+    finds = None if detector is None else Detector(detector, threshold, text_threshold)
+    return _say(out, annotate(source, out, opened(teacher, options(option)), config, finds, together))
 
 
 def options(given: list[str] | None) -> dict[str, Any]:
@@ -96,4 +154,4 @@ def review(folder: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7
     return 0
 
 
-COMMANDS: cli.Commands = {"run": run, "review": review}
+COMMANDS: cli.Commands = {"run": run, "reason": reason, "review": review}

@@ -1,24 +1,29 @@
-"""Annotating a folder: videos in, a data set folder out; resumable."""
+"""Annotating a folder: videos in, a data set folder out; resumable, by one process or several."""
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tvad.annotate.construct import Construction
 from tvad.annotate.replies import Replies, Spent, progress
 from tvad.annotate.review import decisions_in
-from tvad.annotate.rounds import annotated
-from tvad.annotate.teacher import Teacher
+from tvad.annotate.rounds import Rounds, annotated, constructed
+from tvad.annotate.spread import Spread, annotated_by
+from tvad.annotate.teacher import DETECT, Ask, Reply, Teacher
+from tvad.annotate.trajectories import NORMAL, Trajectories
+from tvad.annotate.trajectories import annotate as trajectory
+from tvad.annotate.trajectories import write as write_reasoned
 from tvad.annotate.write import write
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, write_whole
 from tvad.common.lock import locked
 from tvad.common.text import whole
-from tvad.data import load
+from tvad.data import load, video
 from tvad.data.build import link
 from tvad.data.check import Problem, described
 from tvad.data.folder import is_data_set
@@ -26,7 +31,8 @@ from tvad.data.sample import SAMPLES, Sample
 
 ROWS, RECORD = "annotations.jsonl", "annotate.json"
 TOGETHER = 16  # videos whose requests are asked together, by default
-KINDS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+# Samples that were written, videos left out, what requests came to, counts of what was found.
+Told = tuple[list[Sample], list[Problem], Spent, Counter[str]]
 
 
 def source_samples(source: str | os.PathLike) -> Iterator[Sample]:
@@ -36,7 +42,9 @@ def source_samples(source: str | os.PathLike) -> Iterator[Sample]:
     if is_data_set(folder):
         yield from load(folder)
         return
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS) if folder.is_dir() else []
+    files = (
+        sorted(p for p in folder.rglob("*") if p.suffix.lower() in video.SUFFIXES) if folder.is_dir() else []
+    )
     if not files:
         raise InputError(f"{source}: neither a data set folder with {SAMPLES} nor a folder of videos")
     for file in files:
@@ -73,8 +81,10 @@ def run(
     how: Construction,
     together: int = TOGETHER,
     stages: bool = False,
-) -> tuple[list[Sample], list[Problem], Spent, Counter[str]]:
-    """Annotate every video of `source` into the data set folder `out`; what an earlier run finished is kept.
+    spread: Spread | None = None,
+) -> Told:
+    """Annotate every video of `source` into the data set folder `out` by T-VAU's construction; what an
+    earlier run finished is kept. spread: by Ray's workers, which open the same teacher for themselves.
 
     Raises InputError where `out` holds another run's annotation (other videos, teacher or settings), and
     where the teacher does not answer: the same command goes on from there.
@@ -83,37 +93,101 @@ def run(
     out = made(out)
     with locked(out):
         _keep_record(out, {"teacher": teacher.name, "source": str(source), "stages": stages, **asdict(how)})
-        rows = rows_in(out)
-        done = {row["id"] for row in rows}
-        replies, problems = Replies(out, teacher), []
-        todo = [sample for sample in source_samples(source) if sample.id not in done]
+        replies = Replies(out, teacher)
+        todo = [taken_over(sample, out) for sample in _left(source, out)]
 
-        def found() -> Iterator[dict[str, Any] | Problem]:
-            for first in range(0, len(todo), together):
-                group = [taken_over(sample, out) for sample in todo[first : first + together]]
-                yield from annotated(group, how, replies, stages, bar)
+        def found(bar: Any) -> Iterator[dict[str, Any] | Problem]:
+            if spread is not None:
+                return annotated_by(spread, todo, out, how, stages, together, replies.spent)
+            return _in_groups(todo, partial(constructed, how, stages), replies.ask, together, bar)
 
-        with (
-            progress(len(done) + len(todo), len(done)) as bar,
-            (out / ROWS).open("a", encoding="utf-8") as log,
-        ):
-            for row in found():
-                bar.update()
-                if isinstance(row, Problem):
-                    problems.append(row)
-                    continue
-                log.write(json.dumps(row, allow_nan=False) + "\n")
-                log.flush()
-                rows.append(row)
-        if not rows:
-            raise InputError(
-                f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
-            )
-        samples = finish(out)
-        total: Counter[str] = Counter()
-        for row in rows:
-            total.update(row["counts"])
-        return samples, problems, replies.spent, total
+        rows, problems = _logged(out, len(todo), found)
+        return finish(out), problems, replies.spent, _counted(rows)
+
+
+def reason(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    teacher: Teacher,
+    how: Trajectories,
+    detector: Teacher | None = None,
+    together: int = TOGETHER,
+) -> Told:
+    """Annotate the sub-clips of the data set `source` into `out` by VANGUARD's trajectories (`tvad data
+    windows` cuts sub-clips); what is known of them stays. As `run` otherwise."""
+    how.check()
+    out = made(out)
+    with locked(out):
+        classes = sorted({name for sample in source_samples(source) for name in sample.categories} - {NORMAL})
+        asked = {"teacher": teacher.name, "detector": detector and detector.name, "source": str(source)}
+        _keep_record(out, {**asked, "classes": classes, **asdict(how)})
+        replies = Replies(out, teacher)
+        boxes = None if detector is None else Replies(out, detector, "detector")
+
+        def ask(asks: list[Ask], bar: Any) -> list[Reply]:
+            """Of the teacher, or of the detector what is for it."""
+            of = {id(each): each.about.get("stage") == DETECT for each in asks}
+            told = iter(replies.ask([each for each in asks if not of[id(each)]], bar))
+            seen = iter(boxes.ask([each for each in asks if of[id(each)]], bar) if boxes else ())
+            return [next(seen if of[id(each)] else told) for each in asks]
+
+        todo = []
+        for sample in _left(source, out):
+            bare = taken_over(sample, out)
+            todo.append(replace(sample, video=bare.video, mask=bare.mask, root=bare.root))
+        make = partial(trajectory, how, classes, boxes is not None)
+        rows, problems = _logged(out, len(todo), lambda bar: _in_groups(todo, make, ask, together, bar))
+        samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out)
+        return samples, problems, replies.spent, _counted(rows)
+
+
+def _left(source: str | os.PathLike, out: Path) -> list[Sample]:
+    """The videos of which `out` has no row."""
+    done = {row["id"] for row in rows_in(out)}
+    return [sample for sample in source_samples(source) if sample.id not in done]
+
+
+def _in_groups(
+    todo: Sequence[Sample],
+    make: Callable[[Sample], Rounds],
+    ask: Callable[[list[Ask], Any], list[Reply]],
+    together: int,
+    bar: Any,
+) -> Iterator[dict[str, Any] | Problem]:
+    for first in range(0, len(todo), together):
+        yield from annotated(todo[first : first + together], make, ask, bar)
+
+
+def _logged(
+    out: Path, left: int, found: Callable[[Any], Iterator[dict[str, Any] | Problem]]
+) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """All rows of `out`, those that are found among them, each logged as it comes, and the videos without.
+    Raises InputError where there is no row at all."""
+    rows, problems = rows_in(out), []
+    with (
+        progress(len(rows) + left, len(rows)) as bar,
+        (out / ROWS).open("a", encoding="utf-8") as log,
+    ):
+        for row in found(bar):
+            bar.update()
+            if isinstance(row, Problem):
+                problems.append(row)
+                continue
+            log.write(json.dumps(row, allow_nan=False) + "\n")
+            log.flush()
+            rows.append(row)
+    if not rows:
+        raise InputError(
+            f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
+        )
+    return rows, problems
+
+
+def _counted(rows: Sequence[dict[str, Any]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(row["counts"])
+    return total
 
 
 def finish(out: Path) -> list[Sample]:
@@ -121,6 +195,10 @@ def finish(out: Path) -> list[Sample]:
     order in which videos were done."""
     rows = sorted(rows_in(out), key=lambda row: row["id"])
     record = _record(out)
+    if "checks" not in record:
+        raise InputError(
+            f"{out}: made by `tvad annotate reason`, whose trajectories are kept or dropped, not reviewed"
+        )
     return write(rows, decisions_in(out), out, int(record.get("seed", 0)))
 
 

@@ -1,10 +1,10 @@
 """Several videos' rounds of requests, asked together, and what comes of them as rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from tvad.annotate.construct import Construction, Found, construct
-from tvad.annotate.replies import Replies
+from tvad.annotate.teacher import Ask, Reply
 from tvad.annotate.words import as_row
 from tvad.common.errors import InputError
 from tvad.data import masks
@@ -33,13 +33,24 @@ def row_of(sample: Sample, found: Found, stages: bool) -> dict[str, Any]:
     return row
 
 
+Rounds = Generator[list[Ask], Sequence[Reply], dict[str, Any]]
+
+
+def constructed(how: Construction, stages: bool, sample: Sample) -> Rounds:
+    """T-VAU's construction of one video's row."""
+    return row_of(sample, (yield from construct(sample, how)), stages)
+
+
 def annotated(
-    samples: Sequence[Sample], how: Construction, replies: Replies, stages: bool = False, bar: Any = None
+    samples: Sequence[Sample],
+    make: Callable[[Sample], Rounds],
+    ask: Callable[[list[Ask], Any], list[Reply]],
+    bar: Any = None,
 ) -> list[dict[str, Any] | Problem]:
-    """The rows of some videos, whose requests are asked together, in order; a Problem for a video that cannot
-    be read."""
+    """The rows of some videos by `make`, whose requests are asked together, in order; a Problem for a video
+    that cannot be read."""
     found: list[dict[str, Any] | Problem] = [Problem(sample.id, "not asked") for sample in samples]
-    running = [(n, construct(sample, how)) for n, sample in enumerate(samples)]
+    running = [(n, make(sample)) for n, sample in enumerate(samples)]
     sent: dict[int, Any] = dict.fromkeys(range(len(samples)))
     while running:
         waiting, asks = [], []
@@ -47,13 +58,13 @@ def annotated(
             try:
                 wanted = rounds.send(sent[n])
             except StopIteration as done:
-                found[n] = row_of(samples[n], done.value, stages)
+                found[n] = done.value
             except InputError as error:
                 found[n] = Problem(samples[n].id, str(error))
             else:
                 waiting.append((n, rounds, len(wanted)))
                 asks += wanted
-        answers = iter(replies.ask(asks, bar)) if asks else iter(())
+        answers = iter(ask(asks, bar)) if asks else iter(())
         sent = {n: [next(answers) for _ in range(count)] for n, _, count in waiting}
         running = [(n, rounds) for n, rounds, _ in waiting]
     return found

@@ -31,7 +31,7 @@ _BOX = {
 }
 
 
-def _object(**properties: Any) -> dict[str, Any]:
+def object_of(**properties: Any) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
@@ -41,16 +41,16 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 _LOOK = dict.fromkeys(LOOKS, _WORD)
-_TARGET = _object(
+_TARGET = object_of(
     **_LOOK,
     action=_WORD,
     box=_BOX,
     region={"type": "string", "enum": list(THIRDS)},
     unusual={"type": "boolean"},
 )
-FRAME = _object(targets={"type": "array", "items": _TARGET, "maxItems": MOST_TARGETS})
-WHERE = _object(visible={"type": "boolean"}, box=_BOX)
-WHAT = _object(**_LOOK)
+FRAME = object_of(targets={"type": "array", "items": _TARGET, "maxItems": MOST_TARGETS})
+WHERE = object_of(visible={"type": "boolean"}, box=_BOX)
+WHAT = object_of(**_LOOK)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from tvad.common.errors import InputError
 
 GROUP = "tvad.teachers"
+DETECT = "detect"  # the stage of a request that is a detector's
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tvad.common.errors import InputError
-from tvad.data import masks, truth, video
+from tvad.data import captions, masks, truth, video
 from tvad.data.build import build, grounding_questions, link
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
@@ -115,6 +115,7 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
     clock, height, width = video.inspect(sample.clip())
     windows = cuts(clock, seconds, stride)
     names = [f"{sample.id}_w{n:04d}" for n in range(len(windows))]
+    said = captions.captions_of(sample.description)
     lit = truth.open_mask(sample, len(clock), height, width)
     wrong = anomalous_frames(sample, clock, lit)
     pictures = sample.video.pictures is not None or sample.path(sample.video.path).is_dir()
@@ -153,7 +154,8 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
             tracks=tracks,
             mask=mask,
             questions=grounding_questions(spans, tracks or (), own, size[1], size[0]),
-            description=None,  # of the whole video
+            # Captions of its seconds; other words are of the whole video.
+            description=captions.told(captions.within(said, start, end)),
             rationale=None,
             key_object=None,
             dialogue=None,

@@ -25,6 +25,7 @@ from typing import Any
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
 from tvad.data.build import build, link, spans_of
+from tvad.data.captions import Caption
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, only
 from tvad.data.readers.labels import asked, frame_spans
@@ -111,7 +112,7 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     for (start, end), sentence in zip(row["timestamps"], row["sentences"], strict=True):
         if not (isinstance(sentence, str) and 0 <= float(start) <= float(end)):
             raise ValueError
-        yield f"{float(start):.1f} to {float(end):.1f} s: {' '.join(sentence.split())}"
+        yield str(Caption(float(start), float(end), " ".join(sentence.split())))
 
 
 def make_sample(row: Row, source: Path, split: str, captions: dict[str, str], out: Path) -> Sample:

@@ -80,6 +80,8 @@ class Scripted:
             )
 
     def _said(self, sample: Sample, about: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        if about["stage"] == "trajectory":
+            return self._trajectory(sample, rng)
         frame = about["frame"]
         there = [t for t in sample.tracks or () if frame in t.boxes]
         if about["stage"] == "what":
@@ -105,6 +107,31 @@ class Scripted:
             others = [c for c in COLOURS if c != look[name]]
             return look | {name: str(rng.choice(others))}
         return look
+
+    def _trajectory(self, sample: Sample, rng: np.random.Generator) -> dict[str, Any]:
+        """What a model would write of a whole clip; wrong: it concludes the contrary; missed: it says what
+        could be said of any clip; swapped: it names another class."""
+        abnormal, category = bool(sample.anomalous), sample.category or "normal"
+        if rng.random() < self.odds["wrong"]:
+            abnormal = not abnormal
+        if abnormal and rng.random() < self.odds["swapped"]:
+            category = "something else"
+        kinds = [truth_of(t) for t in sample.tracks or () if bool(t.anomalous) == abnormal]
+        names = [
+            " ".join([look.get("upper", look.get("colour", "")), look["kind"]]).strip() for look in kinds
+        ]
+        seen = sample.description or f"There are {len(sample.tracks or ())} people and things to be seen."
+        if rng.random() < self.odds["missed"]:
+            seen = "This footage was filmed by one camera from above."
+        what = f"does {category}" if abnormal else "goes its way as usual"
+        return {
+            "observation": seen,
+            "evidence": [f"The {name} there {what}" for name in names[:4]]
+            or ["Nobody is seen to do anything"],
+            "reasoning": f"What is seen {'does not belong' if abnormal else 'belongs'} in such a place.",
+            "conclusion": {"abnormal": abnormal, "category": category if abnormal else "normal"},
+            "objects": names[:4],
+        }
 
     def _what(self, there: list[Track], about: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         frame, (box,) = about["frame"], about["boxes"]
