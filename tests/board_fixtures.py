@@ -114,6 +114,12 @@ def postgres():
         yield found
 
 
+# Of long tests in which the database matters little.
+ON_SQLITE_FIRST = pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path):
     """Address of an empty database."""

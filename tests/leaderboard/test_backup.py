@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from board_fixtures import Place
+from board_fixtures import ON_SQLITE_FIRST, Place
 from fastapi.testclient import TestClient
 from sqlalchemy import select, text, update
 
@@ -126,6 +126,7 @@ def test_a_board_is_restored_with_every_page_and_score(tmp_path, baseline_runs, 
     store.engine.dispose()
 
 
+@ON_SQLITE_FIRST
 def test_a_copy_made_while_the_board_is_written_to_is_whole(tmp_path, baseline_runs, database):
     """Submissions are sent, scored and withdrawn by threads while copies are made; every row of every copy
     finds its files, and nothing of what was withdrawn is in a board that is restored."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urljoin
 
 import httpx
 import pytest
-from board_fixtures import CARD, Place
+from board_fixtures import CARD, ON_SQLITE_FIRST, Place
 from fastapi.testclient import TestClient
 
 from bench import suite as suites
@@ -94,6 +94,7 @@ def test_answers_are_shown_one_by_one(place):
     )
 
 
+@ON_SQLITE_FIRST
 def test_two_models_are_compared_question_by_question(place):
     one, two = place.scored("random"), place.scored("oracle", name="seer")
     page = place.client.get(f"/compare?suite=scenes&m={one}&m={two}").text

@@ -15,7 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from board_fixtures import rows_of
+from board_fixtures import ON_SQLITE_FIRST, rows_of
 from conftest import ROOT
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
@@ -215,6 +215,7 @@ def put(board, tmp_path, which="random") -> submission.Verified:
     return found
 
 
+@ON_SQLITE_FIRST
 def test_a_submission_is_scored_in_a_process_of_its_own(store, board, tmp_path):
     config, plan = board
     store.create_account("lab")

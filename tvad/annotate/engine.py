@@ -126,10 +126,11 @@ def reason(
 
         def ask(asks: list[Ask], bar: Any) -> list[Reply]:
             """Of the teacher, or of the detector what is for it."""
-            of = {id(each): each.about.get("stage") == DETECT for each in asks}
-            told = iter(replies.ask([each for each in asks if not of[id(each)]], bar))
-            seen = iter(boxes.ask([each for each in asks if of[id(each)]], bar) if boxes else ())
-            return [next(seen if of[id(each)] else told) for each in asks]
+            detects = [each.about.get("stage") == DETECT for each in asks]
+            told = iter(replies.ask([a for a, d in zip(asks, detects, strict=True) if not d], bar))
+            found = [a for a, d in zip(asks, detects, strict=True) if d]
+            seen = iter(boxes.ask(found, bar) if boxes is not None else ())
+            return [next(seen if d else told) for d in detects]
 
         todo = []
         for sample in _left(source, out):
