@@ -170,7 +170,10 @@ def _score_heatmaps(
     maps = {sample.id: (heat, steps) for sample, heat, steps, _ in read}  # steps: which map a frame has
     mapped = any("heatmap" in row for _, _, _, row in read)
     if not maps:
-        return {}, {}, rejected
+        # That there are none is said where the suite asks for them: else it would be no answer left out.
+        asked = HEATMAP in (suite.tasks or ())
+        none = mean_interval(np.ones(len(samples)), np.arange(len(samples)))
+        return {}, {f"{HEATMAP}.{MISSING}": replace(none, oracle=0.0)} if asked else {}, rejected
     low = min(0.0, *(float(heat.min()) for heat, _ in maps.values()))
     high = max(1.0, *(float(heat.max()) for heat, _ in maps.values()))
     side = 2 if mapped else 1
@@ -345,5 +348,5 @@ def _scored(items: list[Item], responses: list[str | None], suite: Suite) -> Ite
             "response": response,
             **score_item(item, response, suite.parse),
         }
-        line["scores"][MISSING] = float(given is None)
+        line["scores"][MISSING] = float(given is None or not given.strip())
         yield line

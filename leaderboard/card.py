@@ -122,6 +122,10 @@ def _values(text: str, where: str) -> Any:
         raise InputError(f"{where}: not YAML ({' '.join(str(error).split())[:200]})") from error
 
 
+# Marks without a shape of their own: selectors of variants, inherent vowels, fillers.
+UNSEEN = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]")
+
+
 def is_runnable(model: str) -> bool:
     """Whether a card's `model` is one and the same for whoever runs it."""
     return RUNNABLE.fullmatch(model) is not None
@@ -131,7 +135,10 @@ def is_name(text: str) -> bool:
     """Whether this can be told from other names by looking at it: no characters that are not seen or turn the
     direction of writing, no spaces but single plain ones inside, no towers of accents."""
     kinds = [unicodedata.category(c) for c in text]
-    seen = [c == " " or (kind[0] not in "CZ" and c not in BLANK) for c, kind in zip(text, kinds, strict=True)]
+    seen = [
+        c == " " or (kind[0] not in "CZ" and c not in BLANK and UNSEEN.match(c) is None)
+        for c, kind in zip(text, kinds, strict=True)
+    ]
     towers = re.search("m{4}", "".join("m" if kind in ("Mn", "Me") else "x" for kind in kinds))
     return bool(text) and text == " ".join(text.split()) and all(seen) and not towers
 
@@ -192,8 +199,8 @@ def read_card(text: str, where: str = "card.yaml") -> Card:
     for link in card.links:
         if not _is_address(link):
             raise InputError(f"{where}: links: {link[:100]!r} is no http(s) address")
-    if card.parameters is not None and not 0 < card.parameters < 1e15:  # not-a-number and infinity fail here
-        raise InputError(f"{where}: parameters must be a positive count, found {card.parameters!r}")
+    if card.parameters is not None and not 1 <= card.parameters < 1e15:  # not-a-number and infinity fail here
+        raise InputError(f"{where}: parameters must be a count, 1 to below 1e15, found {card.parameters!r}")
     return card
 
 

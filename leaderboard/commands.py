@@ -1,11 +1,12 @@
 """The commands of `leaderboard`: each takes what was typed, calls what does the work, prints."""
 
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from tvad.common.files import write_whole
 
 TURN = 60.0  # seconds between looks at the phases of private splits
 HOUR = 3600.0
+ON_BOARD = "board:"  # before a name: a model of the board
 
 
 def card(out: Annotated[str, cli.FILE]) -> int:
@@ -136,7 +138,7 @@ def gate(
     """Compare a run with a model of the leaderboard, question by question; exit status 1 on a regression.
 
     Args:
-        model: A finished run's folder, or a model on the leaderboard as `against` names it.
+        model: A finished run's folder, or of a model on the leaderboard its hash or board: and OWNER/NAME.
         against: Hash (or its first 8 digits or more), OWNER/NAME, or a name that one account alone has.
         suite: Name of the suite.
         url: Address of the leaderboard.
@@ -152,7 +154,12 @@ def gate(
 
     client = Client(url)
     folder = Path(model)
-    candidate = nullcontext(folder) if folder.is_dir() else client.scored_run(model, suite)
+    if folder.is_dir():
+        candidate: AbstractContextManager[Path] = nullcontext(folder)
+    elif model.startswith(ON_BOARD) or re.fullmatch(r"[0-9a-f]{8,64}", model):
+        candidate = client.scored_run(model.removeprefix(ON_BOARD), suite)
+    else:  # a run that was not made must not be taken for somebody's OWNER/NAME
+        raise InputError(f"{model}: no such folder; a model of the board is its hash, or {ON_BOARD}{model}")
     with client.scored_run(against, suite) as before, candidate as after:
         return compare_runs(before, after, gate, junit, markdown)
 

@@ -24,6 +24,7 @@ from tvad.common.errors import InputError
 
 PATIENCE = 10.0  # seconds that one telling may take to connect, and between two bytes
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # stands for addresses of IPv4, of any kind
+RELAYS = ipaddress.ip_network("192.88.99.0/24")  # once of 6to4
 PAUSE = 5.0  # seconds between looks
 
 
@@ -42,7 +43,10 @@ def address_of(host: str, port: int, inside: bool) -> str:
     for text in addresses:
         ip: Any = ipaddress.ip_address(text)
         ip = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None) or ip
-        if not inside and (ip in NAT64 or not ip.is_global or ip.is_multicast or ip.is_reserved):
+        own = ip.version == 6 and ip.is_site_local
+        if not inside and (
+            ip in NAT64 or ip in RELAYS or own or not ip.is_global or ip.is_multicast or ip.is_reserved
+        ):
             raise Untold(f"{host} is an address inside ({text})")
     return addresses[0]
 

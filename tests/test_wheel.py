@@ -88,6 +88,7 @@ def test_commands_find_configurations_and_the_checkpoint_by_name(installed, tmp_
         assert yaml.safe_load(printed)["seed"] == 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_the_wheel_lacks_is_one_line_with_the_way_to_it(installed, tmp_path):
     _, site = installed
     run = ("bench", "run", "--model", "hf:tvad-tiny-closed", "--suite", "scenes", "--out", "run")

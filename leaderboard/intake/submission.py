@@ -126,7 +126,7 @@ def verify(folder: Path, known: list[str] | None = None) -> Verified:
         differing = sorted(set(found) ^ set(stated if isinstance(stated, dict) else {})) or [
             "a file's size or hash"
         ]
-        raise InputError(f"{MANIFEST} does not fit the files: {str(differing[0])[:100]}; pack again")
+        raise InputError(f"{MANIFEST} does not fit the files: {str(differing[0])[:100]!r}; pack again")
     suites = _suites_of(names)
     rejected = First()
     for suite in suites:

@@ -71,6 +71,8 @@ def _plain(value: Any) -> Any:
             return value.isoformat()
         case bytes():
             return base64.b64encode(value).decode("ascii")
+        case str():
+            return value.replace("\0", "\\0")  # SQLite keeps one, PostgreSQL takes none
     return value
 
 

@@ -10,6 +10,7 @@ from confusable_homoglyphs.confusables import confusables_data
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from leaderboard.card import UNSEEN
 from leaderboard.store.tables import DONE, REVIEW, Submission
 
 LOOKALIKE = "look-alike name"
@@ -49,7 +50,7 @@ def _table() -> dict[int, str]:
 def looks(name: str) -> frozenset[str]:
     """What a name is read as; two that share one look alike. As written and in lower case, for I is read as l
     in one way and as i in the other."""
-    plain = unicodedata.normalize("NFKC", name)
+    plain = UNSEEN.sub("", unicodedata.normalize("NFKC", name))
     texts = (plain, plain.casefold())
     return frozenset(unicodedata.normalize("NFD", text).translate(_table()) for text in texts)
 

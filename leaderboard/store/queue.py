@@ -249,7 +249,8 @@ class Queue(Sessions):
         label."""
         if results and (pair := lookalikes.resembled(session, found)) is not None:
             later, first = pair
-            detail = f"its name is read as {first.name!r} of another account, but is written otherwise"
+            # Without the other's name, which goes when it is withdrawn.
+            detail = "its name is read as that of another account's model, but is written otherwise"
             where = replace(results[0], split="public")
             flag(session, later.hash, lookalikes.LOOKALIKE, where, detail, first.hash)
 

@@ -13,8 +13,14 @@ from leaderboard.store.tables import Audit, now
 
 
 def note(session: Session, who: str, action: str, subject: str, detail: str = "") -> None:
-    """An entry of the audit log."""
-    session.add(Audit(time=now(), who=who, action=action, subject=subject, detail=detail))
+    """An entry of the audit log. What others wrote may stand in its detail: no half surrogate, which no
+    database takes, no control character, with which a line would look like another's."""
+    session.add(Audit(time=now(), who=who, action=action, subject=subject, detail=printable(detail)))
+
+
+def printable(text: str) -> str:
+    """The text with what is not seen written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 LATE = 1000  # newest entries of the log among which one of a lower number may be seen later

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Engine, Select, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, select
 from sqlalchemy.orm import aliased
 
+from bench.tasks import HEATMAP, MISSING, PRIMARIES
 from leaderboard.card import from_json
 from leaderboard.store import disclosure
 from leaderboard.store.disclosure import PRIVATE, Disclosure
@@ -17,7 +18,7 @@ from leaderboard.store.tables import Account, Flag, Result, Score, Submission
 from leaderboard.store.views import View, Views, of_version
 
 LEFT_OUT = 0.1  # share of a private task's questions that may be left unanswered, for a rank
-NEWEST = 20  # results whose metrics are taken for a version's: all have the same but for what a program adds
+NEWEST = 20  # results whose further metrics are taken for a version's: a program's version adds some
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,21 @@ def _answers_private() -> ColumnElement[bool]:
     """The condition on public results: the submission answers the table's private split too, nearly all of
     it. Depends on what was sent only."""
     its, missing = aliased(Result), aliased(Score)
+    # A task may be left out of both splits (heatmaps, by who makes none), not of the private one alone.
+    here = aliased(Score)
+    as_here = (
+        select(here.result_id)
+        .where(here.result_id == Result.id, here.metric == missing.metric, here.value >= missing.value)
+        .correlate(Result, missing)
+    )
     few = (
         select(missing.result_id)
-        .where(missing.result_id == its.id, missing.metric.endswith(".missing"), missing.value > LEFT_OUT)
+        .where(
+            missing.result_id == its.id,
+            missing.metric.endswith(".missing"),
+            missing.value > LEFT_OUT,
+            ~and_(missing.metric == f"{HEATMAP}.{MISSING}", as_here.exists()),
+        )
         .exists()
     )
     return (
@@ -116,12 +129,31 @@ class Scoreboard(Disclosure):
             return list(session.scalars(query))
 
     def metrics(self, suite: str, split: str, version: str) -> list[str]:
-        """Metrics that the newest results of a version have, in their order."""
+        """Primary metrics that any result of a version has, and what else the newest ones have, in their
+        order."""
         if self.held(suite, split, version):
             return []
         newest = map(json.loads, self._newest(Result.metrics, suite, split, version, NEWEST))
         given = map(disclosure.rounded, newest) if split == PRIVATE else newest
-        return list(dict.fromkeys(name for of in given for name, m in of.items() if m["value"] is not None))
+        names = dict.fromkeys(name for of in given for name, m in of.items() if m["value"] is not None)
+        names |= dict.fromkeys(
+            name for name in PRIMARIES if name not in names and self._has(name, suite, split, version)
+        )
+        return list(names)
+
+    def _has(self, metric: str, suite: str, split: str, version: str) -> bool:
+        """Whether a result of a version has a metric, with the interval without which none is given out of a
+        private one."""
+        query = (
+            select(Score.result_id)
+            .join(Result, Result.id == Score.result_id)
+            .join(Submission, Submission.hash == Result.submission)
+            .where(Score.metric == metric, of_version(suite, split, version))
+        )
+        if split == PRIVATE:
+            query = query.where(Score.low.is_not(None), Score.high.is_not(None))
+        with self._reading() as session:
+            return session.scalar(query.limit(1)) is not None
 
     def blind(self, suite: str, split: str, version: str) -> dict[str, Any]:
         """What blind baselines score on a version, as its newest result records it; nothing of a private

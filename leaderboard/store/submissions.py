@@ -44,9 +44,9 @@ class Submissions(Sessions):
 
     def status(self, name_hash: str) -> dict[str, Any] | None:
         """Everything public about one submission; None for an unknown one; of one that is not approved how
-        far it is, and nothing that its submitter wrote; of a withdrawn one its hash, state and times: `name`
-        and `card` are None. `waits` is, of a queued one, the
-        reason, its next time and its tries; `error` is, of a failed one, why."""
+        far it is, and nothing that its submitter wrote or who rejected it; of a withdrawn one its hash, state
+        and times: `name` and `card` are None. `waits` is, of a queued one, the reason, its next time and its
+        tries; `error` is, of a failed one, why."""
         query = (
             select(Submission, Account.name, Account.organisation)
             .join(Account, Account.id == Submission.account_id)
@@ -77,7 +77,7 @@ class Submissions(Sessions):
                 "approved": row.approved,
                 **(shown if row.approved or gone else {}),
                 "state": row.state,
-                "error": None if queued else row.error,
+                "error": None if queued or not (row.approved or gone) else row.error,
                 "waits": waiting(row, session.scalar(older) or 0) if queued else None,
                 "created": row.created,
                 "finished": row.finished,

@@ -37,6 +37,13 @@ def _odd(scope: Scope, headers: Mapping[str, str]) -> str | None:
     return None
 
 
+def _asks_who(request: Request) -> bool:
+    """Whether a route reads the token: `Access` counts wrong ones there. Elsewhere one says nothing."""
+    path = request.url.path
+    own = path == "/api/account" or path.startswith(("/api/account/", "/api/uploads/"))
+    return path.startswith("/api/") and (own or request.method not in ("GET", "HEAD"))
+
+
 class Guard:
     """An application with its answers' headers, which an address may ask `Board.at_once` questions at a time
     without a token. Not `app.middleware`, which holds every answer in a queue."""
@@ -49,7 +56,13 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
+        bare = scope["method"] == "HEAD"  # as GET, without a body
+        if bare:
+            scope = {**scope, "method": "GET"}
+
         async def answer(message: Message) -> None:
+            if bare and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -59,7 +72,7 @@ class Guard:
         request = Request(scope)
         if (wrong := _odd(scope, request.headers)) is not None:
             return await (await refused(request, HTTPException(400, wrong)))(scope, receive, answer)
-        if "authorization" in request.headers:  # wrong ones are counted by `Access`
+        if "authorization" in request.headers and _asks_who(request):
             return await self.app(scope, receive, answer)
         where = address(request)
         if self._under_way[where] >= self.board.at_once:

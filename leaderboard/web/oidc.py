@@ -20,6 +20,7 @@ from joserfc.jwk import KeySet
 
 from leaderboard.board.config import OpenID
 from leaderboard.board.credentials import secret
+from leaderboard.card import CONTROL
 from tvad.common.errors import InputError
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
@@ -147,7 +148,7 @@ class Provider:
             raise Refused(f"the provider gives nothing for this code ({type(error).__name__})") from error
         claims = self._claims(token, nonce)
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        if not isinstance(subject, str) or not 0 < len(subject) <= 255 or CONTROL.search(subject):
             raise Refused("the provider names nobody")
         named = claims.get("preferred_username") or claims.get("name")
         return Person(subject, named if isinstance(named, str) else "")

@@ -183,6 +183,7 @@ def test_a_model_opens_with_one_screen(browser, site, scheme, width, height):
     context.close()
 
 
+@pytest.mark.slow
 def test_no_name_moves_a_score_off_a_phone(browser, site):
     """Names as long as they may be, without a space, in Chinese characters, from right to left."""
     place, url = site

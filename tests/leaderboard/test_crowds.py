@@ -174,7 +174,10 @@ def test_anonymous_requests_cannot_take_all_threads(place, monkeypatch):
     assert codes.count(200) == 2 * place.board.at_once and codes.count(429) == 12
     place.board.at_once = 0
     assert place.client.get("/suites/scenes").status_code == 429, "of the configuration"
-    assert place.client.get("/suites/scenes", headers=place.bearer()).status_code == 200
+    for header in (place.bearer(), {"authorization": "x"}, {"authorization": "Bearer " + "0" * 64}):
+        assert place.client.get("/suites/scenes", headers=header).status_code == 429, "it reads no token"
+    assert place.client.get("/api/account", headers=place.bearer()).status_code == 200
+    assert place.client.get("/api/account", headers={"authorization": "x"}).status_code == 401
 
 
 def test_unfinished_uploads_of_an_account_and_of_an_address_are_bounded(place, monkeypatch):

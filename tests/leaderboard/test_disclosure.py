@@ -1,5 +1,6 @@
 """Private labels: nothing that depends on them is given out before their phase ends, not by any route."""
 
+import hashlib
 import io
 import json
 import zipfile
@@ -10,16 +11,19 @@ import pytest
 from board_fixtures import CARD, Place
 from perf import leaderboard_leak
 
+from bench.tasks import PRIMARIES
 from leaderboard.board import phases
 from leaderboard.build import build
 from leaderboard.card import Card
 from leaderboard.intake import submission
-from leaderboard.store import disclosure
+from leaderboard.store import disclosure, ranking
 from leaderboard.store.queue import Limited
 from leaderboard.store.results import Scored
+from leaderboard.store.standings import Filter
 from tvad.common.errors import InputError
 from tvad.data import Question, Sample, Video, save
 
+HEAT = next(name for name in PRIMARIES if name.startswith("heatmap."))
 CLIPS, OPTIONS = 24, ("fire", "a fall", "a fight", "nothing")
 ACCEPTED = ("*/*", "text/html", "application/json", "text/csv", "image/*")
 
@@ -273,6 +277,44 @@ def test_what_ranks_is_who_answers_the_private_split(tmp_path, baseline_runs, ti
     assert [row["rank"] for row in rows] == [1, 1, 1, None] and rows[-1]["hash"] == "f" * 64
     assert "Only models that answer the private split too" in place.client.get("/suites/scenes").text
     place.store.engine.dispose()
+
+
+def test_a_task_answered_in_public_alone_gives_no_rank(store):
+    """Heatmaps of public clips alone, beside words on both splits; who makes none for either keeps a rank."""
+
+    def send(name, public, private):
+        name_hash = hashlib.sha256(name.encode()).hexdigest()
+        store.submit("lab", name_hash, Card(name, "x", "mit", "none", ["d"]), ["scenes", "hidden"])
+        found = [Scored("scenes", "public", "v", public, {}), Scored("scenes", "private", "p", private, {})]
+        assert store.finish(store.claim(60), found)
+        return name_hash
+
+    def m(value):
+        return {"value": value, "low": value - 0.01, "high": value + 0.01, "n": 100}
+
+    store.create_account("lab", 100)
+    words = {"mcq.accuracy": m(0.6), "mcq.missing": m(0.0)}
+    no_maps = {"heatmap.missing": m(1.0)}
+    maps = {HEAT: m(0.9), "heatmap.missing": m(0.0)}
+    cheat = send("cheat", words | maps, words | no_maps)
+    honest = send("honest", words | maps, words | maps)
+    plain = send("plain", words | no_maps, words | no_maps)
+    silent = send("silent", words, {"mcq.accuracy": m(0.1), "mcq.missing": m(1.0)})
+    found = store.standings("scenes", "public", "v", "mcq.accuracy", Filter(), private=True)
+    counted = dict(zip(found.hashes, found.counted, strict=True))
+    assert counted == {cheat: False, honest: True, plain: True, silent: False}
+
+
+def test_columns_are_what_any_submission_has(store):
+    """Heatmaps may be left out; twenty that do take nobody's column away."""
+    store.create_account("lab", 100)
+    m = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    for n in range(25):
+        store.submit("lab", f"{n:064x}", Card(f"m{n}", "x", "mit", "none", ["d"]), ["scenes"])
+        metrics = {"mcq.accuracy": m} | ({HEAT: m} if n == 0 else {})
+        split = [Scored("scenes", s, "v", metrics, {}) for s in ("public", "private")]
+        store.finish(store.claim(60), split)
+    assert ranking.columns(store.metrics("scenes", "public", "v")) == ["mcq.accuracy", HEAT]
 
 
 @pytest.mark.slow

@@ -47,9 +47,9 @@ def test_a_model_named_like_a_hash_is_not_taken_for_it(board, gate):
     for named in (wrong, wrong[:12], wrong.upper()):
         board.send(board.packed("oracle", name=named), board.other)  # a perfect run in the candidate's name
     board.score()
-    for named in (wrong, wrong[:12], "lab/candidate"):
+    for named in (wrong, wrong[:12], "board:lab/candidate"):
         assert gate(named, right) == 1, "the candidate itself is compared"
-    assert gate(f"other/{wrong}", right) == 0, "the other's, by its owner and name"
+    assert gate(f"board:other/{wrong}", right) == 0, "the other's, by its owner and name"
 
 
 def test_a_name_of_several_accounts_is_refused(board, gate):
@@ -57,11 +57,19 @@ def test_a_name_of_several_accounts_is_refused(board, gate):
     board.send(board.packed("oracle", name="guess", description="other's"), board.other)
     board.score()
     with pytest.raises(InputError, match=r"may be any of other/guess \(.*lab/guess \(.*write OWNER/NAME"):
-        gate("guess", first)
-    assert gate("other/guess", "lab/guess") == 0 and gate("lab/guess", "other/guess") == 1
+        gate("board:guess", first)
+    assert gate("board:other/guess", "lab/guess") == 0 and gate("board:lab/guess", "other/guess") == 1
     board.send(board.packed("oracle", name="lab/guess"), board.other)  # a name that looks like an owner's
     board.score()
-    assert gate("lab/guess", "other/guess") == 1
+    assert gate("board:lab/guess", "other/guess") == 1
+
+
+def test_a_run_that_was_not_made_is_not_taken_for_somebodys_model(board, gate):
+    """`lab/candidate` is a model of the board, and reads like a folder."""
+    right = board.scored("oracle", name="candidate")
+    for missing in ("lab/candidate", "candidate", "runs/candidate"):
+        with pytest.raises(InputError, match=f"{missing}: no such folder; .* its hash, or board:{missing}"):
+            gate(missing, right)
 
 
 def test_the_heatmap_that_is_shown_is_the_one_that_was_scored(board, scenes, tmp_path, monkeypatch):

@@ -47,10 +47,13 @@ def test_the_later_of_two_names_that_look_alike_is_flagged_and_says_whose(tmp_pa
     kinds = {name: [flag["kind"] for flag in place.store.flags(name)] for name in (first, same, copy)}
     assert [name for name, found in kinds.items() if LOOKALIKE in found] == [copy]
     [flag] = [flag for flag in place.store.flags(copy) if flag["kind"] == LOOKALIKE]
-    assert flag["other"] == first and "'scope' of another account" in flag["detail"]
+    assert (flag["other"], flag["name"]) == (first, "scope") and "scope" not in flag["detail"]
     rows = place.client.get("/api/tables/scenes").json()["models"]
     assert {row["hash"] for row in rows if row["flagged"]} >= {copy}
     assert LOOKALIKE in place.client.get(f"/models/{copy}").text
+    place.store.withdraw(None, first)
+    [flag] = [flag for flag in place.store.flags(copy) if flag["kind"] == LOOKALIKE]
+    assert flag["name"] is None and "scope" not in str(flag), "withdrawn is gone, from others' flags too"
     assert ("flag", copy) in [(row["action"], row["subject"]) for row in place.store.audit()]
     place.store.engine.dispose()
 

@@ -233,6 +233,8 @@ LIES = {
     "empty": {"sub": ""},
     "no text": {"sub": {"a": 1}},
     "too long": {"sub": "x" * 5000},
+    "half a character": {"sub": "\ud800"},
+    "a control character": {"sub": "a\0"},
 }
 
 

@@ -533,11 +533,11 @@ def test_a_run_is_gated_against_a_row(place, tmp_path, capsys, monkeypatch):
         == 1
     )
     assert "regressed" in capsys.readouterr().out and "failure" in (tmp_path / "j.xml").read_text()
-    assert main(["gate", "guesser", "--against", "seer", *where]) == 1, "two rows"
+    assert main(["gate", "board:guesser", "--against", "seer", *where]) == 1, "two rows"
     with pytest.raises(InputError, match="no scored submission is called 'nobody'"):
-        main(["gate", "guesser", "--against", "nobody", *where])
+        main(["gate", "board:guesser", "--against", "nobody", *where])
     with pytest.raises(InputError, match="no scored run on 'other'"):
-        main(["gate", "guesser", "--against", "seer", "--suite", "other", "--url", "http://board"])
+        main(["gate", "board:guesser", "--against", "seer", "--suite", "other", "--url", "http://board"])
 
 
 def test_administrators_see_and_withdraw(place, capsys):

@@ -89,6 +89,7 @@ def test_cards_name_a_model_that_is_the_same_for_everybody_or_none(model):
         assert read_card(json.dumps(CARD | {"model": good})).model == good
 
 
+@pytest.mark.slow
 def test_what_cannot_be_run_again_is_one_line(tmp_path, baseline_runs, monkeypatch):
     place = Place(tmp_path, baseline_runs, daily=50)
     words = ["--config", str(place.config)]

@@ -48,6 +48,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config, switches", CASES)
 def test_other_forms_the_other_family_and_the_ablations_agree_too(config, switches, tmp_path):
     if importlib.util.find_spec("vllm") is None:

@@ -153,6 +153,7 @@ def rollouts(tmp_path_factory):
         process.wait(60)
 
 
+@pytest.mark.slow
 def test_a_server_trains_as_an_engine_in_the_process_and_its_death_is_named(
     rollouts, scenes, tmp_path, monkeypatch
 ):

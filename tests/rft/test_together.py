@@ -127,6 +127,7 @@ GoesOn(Small(), arguments, train_dataset=[{"x": torch.ones(1)}] * 16).train()
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_whole_before_earlier_ones_are_removed(tmp_path):
     """The other process is slow to write its part: whoever is killed then has no checkpoint left."""
     printed = in_two_processes(tmp_path / "slow.py", SLOW, tmp_path / "out")
@@ -150,6 +151,7 @@ for step in range(2):
 """
 
 
+@pytest.mark.slow
 def test_a_signal_that_one_process_has_noted_stops_all_behind_that_step(tmp_path):
     """Else one would wait for the other's next step for ever."""
     printed = in_two_processes(tmp_path / "ended.py", ENDED)
@@ -169,6 +171,7 @@ os.write(1, f"{torch.distributed.is_initialized()}\\n".encode())
 """
 
 
+@pytest.mark.slow
 def test_a_command_leaves_the_group_of_its_processes(tmp_path):
     """`bench run` on several GPUs, a stage, GRPO."""
     assert in_two_processes(tmp_path / "left.py", LEFT).splitlines() == ["False"] * 2

@@ -3,6 +3,7 @@ table's page reads them: what it does not show stands in no file."""
 
 import csv
 import io
+import re
 from typing import Any
 
 from fastapi.encoders import jsonable_encoder
@@ -24,6 +25,7 @@ PART = 1000  # rows read at a time: SQLite takes 32,766 values in a query
 MOST_KEPT = 24  # files that are kept between requests
 CARD = ("name", "organisation", "parameters", "open_weights", "uses_video", "baseline", "licence")
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+PARTED = re.compile(f"([;|\\t\\r\\n][\"' ]*)([{re.escape(''.join(FORMULAS))}])")
 LETTER = 6.6  # pixels that a letter of a badge takes, at most
 
 Row = dict[str, Any]
@@ -31,7 +33,10 @@ Row = dict[str, Any]
 
 def _cell(value: Any) -> Any:
     """A cell of a CSV. Spreadsheets take a text for a formula that begins so, behind spaces and control
-    characters too; an apostrophe before it makes it a text. Numbers are numbers."""
+    characters too, and behind what parts cells where a comma does not; an apostrophe before it makes it a
+    text. Numbers are numbers."""
+    if isinstance(value, str):
+        value = PARTED.sub(r"\1'\2", value)
     if isinstance(value, str) and value.lstrip(" \t\r\n\v\f\0\ufeff").startswith(FORMULAS):
         return f"'{value}"
     if isinstance(value, str) and value[:1] in ("\t", "\r", "\n"):

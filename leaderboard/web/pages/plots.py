@@ -194,7 +194,7 @@ def sizes(
 
     steps = (1, 2, 5) if last - first < 1.2 else (1, 3) if last - first < 2.2 else (1,)
     values = [k * 10.0**n for n in range(math.floor(first), math.ceil(last) + 1) for k in steps]
-    values = [v for v in values if first <= math.log10(v) <= last]
+    values = [v for v in values if v > 0 and first <= math.log10(v) <= last]  # 10 ** -324 is 0
     values = values[:: math.ceil(len(values) / 5)] if values else []
     along = [(round(x(v), 2), _count(v)) for v in values]
     marks = _marks(kinds, [x(p.at) for p in kinds], height, (low, high), not less, this is None)

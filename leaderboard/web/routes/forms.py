@@ -67,7 +67,10 @@ async def submit_form(request: Request, site: TheSite) -> Response:
     parser = MultiPartParser(request.headers, body, max_files=1, max_fields=1, max_part_size=FORM)
     try:
         with site.access.file(request):
-            form = await parser.parse()
+            try:
+                form = await parser.parse()
+            except UnicodeError as error:  # a charset that is none ("undefined")
+                raise InputError("the form's charset cannot be read") from error
             try:
                 found = await _sent(request, site, form)
             finally:
