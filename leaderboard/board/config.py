@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -290,6 +290,12 @@ class Board:
         """Since when nothing is taken for a suite; None while something is."""
         day = self.suites[name].retired
         return day if day and date.fromisoformat(day) < datetime.now(UTC).date() else None
+
+    def taken_until(self, name: str) -> datetime | None:
+        """The moment (UTC, without a zone, as rows have it) from which on nothing is taken for a retired
+        suite; None while something is."""
+        day = self.retired(name)
+        return None if day is None else datetime.fromisoformat(day) + timedelta(days=1)
 
     @property
     def limits(self) -> dict[str, Phases]:

@@ -129,8 +129,10 @@ def unpack(archive: Path, folder: Path) -> None:
     ) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
+        # Of an error of the system its words, not the path on this machine.
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(
-            f"{archive.name}: cannot be unpacked ({type(error).__name__}: {str(error)[:120]})"
+            f"{archive.name}: cannot be unpacked ({type(error).__name__}: {said[:120]})"
         ) from error
     except MemoryError:  # of a process with limits, which says so itself
         raise

@@ -232,10 +232,21 @@ class Uploads:
         account may send no more today, the server is busy, the check was interrupted. Raises InputError."""
         part = self._part(account, sha256)
         try:
-            arrived = file_hash(part)
+            held = part.open("rb")
         except FileNotFoundError:
             raise InputError(GONE) from None
-        if arrived != sha256:
+        with held:
+            try:
+                # Of two requests that finish an upload, as a client sends whose answer was late, one does.
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy("this submission is being checked; ask again in a minute") from None
+            if not part.exists():  # the other one has
+                raise InputError(GONE)
+            return self._finished(account, part, sha256)
+
+    def _finished(self, account: str, part: Path, sha256: str) -> submission.Verified:
+        if file_hash(part) != sha256:
             part.unlink(missing_ok=True)
             raise InputError("what has arrived is not what was announced (sha256); send again")
         with self.folder() as folder:

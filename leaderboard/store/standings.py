@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -164,18 +165,28 @@ class Scoreboard(Disclosure):
         return json.loads(newest[0]) if newest else {}
 
     def standings(
-        self, suite: str, split: str, version: str, metric: str, wanted: Filter, private: bool = False
+        self,
+        suite: str,
+        split: str,
+        version: str,
+        metric: str,
+        wanted: Filter,
+        private: bool = False,
+        until: datetime | None = None,
     ) -> Standings:
         """All results of a version by one metric, by hash: what ranks are made of. Rows that the filter
         hides are there too, for they count in the ranks of the others. private: only who answers the table's
-        private split too has a rank. Of private labels what may be given out (`disclosure`): no values while
-        they are held, and one row a name."""
+        private split too has a rank, or was sent after `until`, from when on nothing is taken for it. Of
+        private labels what may be given out (`disclosure`): no values while they are held, and one row a
+        name."""
         kept_back = self.held(suite, split, version)
         view, (column,) = self._views.of((suite, split, version), metric)
         all_of_them = (wanted.older and split != PRIVATE) or bool(view.newest.all())
         chosen = slice(None) if all_of_them else np.flatnonzero(view.newest)
         value, low, high = (np.full_like(column, np.nan) if kept_back else column)[chosen].T
         counted = view.counted if private else np.ones(len(view.results), bool)
+        if until is not None:
+            counted = counted | (view.created >= np.datetime64(until))
         return Standings(
             view.results[chosen],
             view.hashes[chosen],

@@ -136,3 +136,32 @@ def test_a_client_whose_pieces_a_server_has_lost_sends_them_again(
     found = client.send(tmp_path / "s.zip")
     assert lost and place.store.status(found["hash"])["state"] == "queued"
     place.store.engine.dispose()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_of_two_requests_that_finish_an_upload_one_does_and_the_other_costs_nothing(
+    tmp_path, baseline_runs, database, monkeypatch
+):
+    """A client whose first request's answer came too late for it asks again while the check runs."""
+    place = Place(tmp_path, baseline_runs, database)
+    data, uploads = place.packed(), place.client.app.state.site.uploads
+    at, header = f"/api/uploads/{hashlib.sha256(data).hexdigest()}", place.bearer()
+    place.client.put(f"{at}?offset=0", content=data, headers=header)
+    check, begun, go = uploads.check, threading.Event(), threading.Event()
+
+    def slow(*given):
+        begun.set()
+        go.wait(30)
+        return check(*given)
+
+    monkeypatch.setattr(uploads, "check", slow)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(place.client.post, at, headers=header)
+        assert begun.wait(30)
+        second = place.client.post(at, headers=header)
+        go.set()
+        assert first.result().status_code == 202
+    assert second.status_code == 503 and "is being checked" in second.json()["detail"]
+    assert place.client.post(at, headers=header).json()["detail"] == "no such upload"
+    assert not [row for row in place.store.audit() if row["action"] == "refuse"]
+    place.store.engine.dispose()

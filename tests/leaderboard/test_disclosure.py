@@ -20,6 +20,7 @@ from leaderboard.store import disclosure, ranking
 from leaderboard.store.queue import Limited
 from leaderboard.store.results import Scored
 from leaderboard.store.standings import Filter
+from leaderboard.store.tables import now
 from tvad.common.errors import InputError
 from tvad.data import Question, Sample, Video, save
 
@@ -285,7 +286,8 @@ def test_a_task_answered_in_public_alone_gives_no_rank(store):
     def send(name, public, private):
         name_hash = hashlib.sha256(name.encode()).hexdigest()
         store.submit("lab", name_hash, Card(name, "x", "mit", "none", ["d"]), ["scenes", "hidden"])
-        found = [Scored("scenes", "public", "v", public, {}), Scored("scenes", "private", "p", private, {})]
+        found = [Scored("scenes", "public", "v", public, {})]
+        found += [Scored("scenes", "private", "p", private, {})] if private else []
         assert store.finish(store.claim(60), found)
         return name_hash
 
@@ -303,6 +305,13 @@ def test_a_task_answered_in_public_alone_gives_no_rank(store):
     found = store.standings("scenes", "public", "v", "mcq.accuracy", Filter(), private=True)
     counted = dict(zip(found.hashes, found.counted, strict=True))
     assert counted == {cheat: False, honest: True, plain: True, silent: False}
+    retired = now()
+    late = send("late", words | maps, None)
+    given = "scenes", "public", "v", "mcq.accuracy", Filter()
+    for until, has in ((None, False), (retired, True)):
+        found = store.standings(*given, private=True, until=until)
+        counted = dict(zip(found.hashes, found.counted, strict=True))
+        assert (counted[late], counted[cheat]) == (has, False), "who could not answer it, ranks"
 
 
 def test_columns_are_what_any_submission_has(store):

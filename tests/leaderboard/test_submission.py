@@ -112,7 +112,7 @@ def test_the_command_writes_a_card_that_it_takes(tmp_path, capsys):
         ("links: ['javascript:alert(1)']", "is no http"),
         ("links: ['https://x/\"><script>']", "is no http"),
         ("parameters: .nan", "expected float"),
-        ("parameters: -1", "positive count"),
+        ("parameters: -1", "count, 1 to below"),
         ("parameters: .inf", "expected float"),
         ("data: []", "data is empty"),
         ('name: "a\\u202eb"', "control characters"),

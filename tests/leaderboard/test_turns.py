@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 from board_fixtures import Place
 from conftest import ROOT
@@ -82,6 +83,15 @@ def test_a_perfect_public_only_submission_says_why_it_has_no_place(tmp_path, bas
     [row] = place.client.get("/api/tables/scenes").json()["models"]
     assert row["rank"] is None and row["unranked"] == UNANSWERED
     assert f"No rank in the table: {UNANSWERED}." in place.client.get(f"/models/{best}").text
+    badge = f"/models/{best}/scenes/badge.svg"
+    assert "rank" not in place.client.get(badge).text
+    # A private split that is retired can be answered by nobody any more.
+    place.board.suites["hidden"].retired = str(datetime.now(UTC).date() - timedelta(days=1))
+    later = place.scored("random", name="later")
+    rows = place.client.get("/api/tables/scenes").json()["models"]
+    assert {row["hash"]: row["rank"] is not None for row in rows} == {best: True, later: True}
+    assert "rank 1 of 2" in place.client.get(badge).text
+    assert "No rank in the table" not in place.client.get(f"/models/{later}").text
     place.store.engine.dispose()
     (tmp_path / "open").mkdir()
     plain = Place(tmp_path / "open", baseline_runs)

@@ -1,5 +1,6 @@
 """What all pages share: the board, its store, its opened suites, and the templates."""
 
+from datetime import datetime
 from typing import Any, TypeVar
 
 import numpy as np
@@ -77,6 +78,15 @@ class Rendering:
         """{private split: number of the phase that is asked now}."""
         phases = {name: self.board.phase(name) for name in self.board.limits}
         return {name: None if phase is None else phase.number for name, phase in phases.items()}
+
+    def ranked_by(self, table: str, split: str) -> tuple[bool, datetime | None]:
+        """(whether a rank in a table needs an answer to its private split; until when it was so, of a split
+        for which nothing is taken any more)."""
+        if split == PRIVATE or PRIVATE not in self.splits(table):
+            return False, None
+        own = [name for name in self.board.limits if self.board.table_of(name) == table]
+        ends = [self.board.taken_until(name) for name in own]
+        return True, max((end for end in ends if end is not None), default=None) if all(ends) else None
 
     def splits(self, table: str) -> list[str]:
         """The splits that a table has."""

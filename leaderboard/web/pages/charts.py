@@ -8,7 +8,6 @@ import numpy as np
 
 from bench.tasks import lower_is_better
 from leaderboard.store import ranking
-from leaderboard.store.disclosure import PRIVATE
 from leaderboard.store.standings import Filter, Standings
 from leaderboard.web.pages import plots
 from leaderboard.web.pages.filters import count, moment
@@ -49,10 +48,10 @@ class PlotPages(TablePages):
         return self._once(revision, key, lambda: self._drawn(table, split, version, sort))
 
     def _drawn(self, table: str, split: str, version: str, sort: str) -> Drawn:
-        private = split != PRIVATE and PRIVATE in self.splits(table)
+        of = self.ranked_by(table, split)
         less = lower_is_better(sort)
-        now = self.store.standings(table, split, version, sort, Filter(), private)
-        ever = self.store.standings(table, split, version, sort, Filter(older=True), private)
+        now = self.store.standings(table, split, version, sort, Filter(), *of)
+        ever = self.store.standings(table, split, version, sort, Filter(older=True), *of)
         _, order = ranking.ordered(now, sort)
         order = order[_ranked(now)[order]]
         sized = np.isfinite(now.parameters[order])

@@ -16,7 +16,6 @@ from leaderboard.board.config import Board
 from leaderboard.intake import objects
 from leaderboard.scoring import evidence
 from leaderboard.store import Store
-from leaderboard.store.disclosure import PRIVATE
 from leaderboard.store.standings import UNANSWERED
 from leaderboard.store.tables import DONE, QUEUED, RUNNING, WITHDRAWN
 from leaderboard.web.pages import plots
@@ -57,7 +56,8 @@ class ModelPages(PlotPages):
             result["browse"] = (
                 not result["old"] and result["split"] == "public" and result["folder"] is not None
             ) and self._is_kept(result["folder"])
-            ranked = result["split"] == PRIVATE or PRIVATE not in self.splits(result["suite"])
+            private, until = self.ranked_by(result["suite"], result["split"])
+            ranked = not private or (until is not None and found["created"] >= until)
             result["unranked"] = "" if ranked or self.store.ranks(name_hash, result["suite"]) else UNANSWERED
             result["primaries"] = {
                 task: TASKS[task].PRIMARY for task in result["summary"].get("by_class", {})

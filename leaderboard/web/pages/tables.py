@@ -104,8 +104,9 @@ class TablePages(Rendering):
         """What a filter shows from best to worst."""
 
         def find() -> Order:
-            private = split != PRIVATE and PRIVATE in self.splits(table)
-            standings = self.store.standings(table, split, version, sort, wanted, private)
+            standings = self.store.standings(
+                table, split, version, sort, wanted, *self.ranked_by(table, split)
+            )
             ranks, order = ranking.ordered(standings, sort)
             keep = standings.shown[order]
             return np.column_stack([ranks[keep], standings.results[order][keep]]), len(order)
@@ -114,11 +115,12 @@ class TablePages(Rendering):
 
     def place_of(self, table: str, split: str, sort: str, number: int) -> tuple[int | None, int]:
         """(rank of a result in the table that is shown, 0 for one without; None where it does not stand
-        there, how many do)."""
+        there, how many have one)."""
         version = self.shown_version(table, split)
-        ranked, total = self._ranked(self.store.revision(), table, split, version, sort, Filter())
+        ranked, _ = self._ranked(self.store.revision(), table, split, version, sort, Filter())
         found = np.flatnonzero(ranked[:, 1] == number)
-        return (int(ranked[found[0], 0]) if len(found) else None), total
+        rank = int(ranked[found[0], 0]) if len(found) else None
+        return rank, int(np.count_nonzero(ranked[:, 0]))
 
     def _rows(
         self, revision: Revision, of: tuple[str, str, str], part: np.ndarray, columns: list[str], sort: str
