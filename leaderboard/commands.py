@@ -213,9 +213,11 @@ def _every_turn(what: str, call: Callable[[], None], seconds: float = TURN) -> N
 
 def _turn_phases(board, store, pages) -> None:
     """End and begin the phases that are due; until that can be done a phase lasts on."""
-    board.turn(store.waits)
-    if pages.phases != pages.asked():  # of what another server has turned, too
-        pages.adopt(board.open())
+    try:
+        board.turn(store.waits)
+    finally:  # a split that cannot be turned keeps nobody from the others
+        if pages.phases != pages.asked():  # of what another server has turned, too
+            pages.adopt(board.open())
 
 
 def _sweep(store, uploads) -> None:

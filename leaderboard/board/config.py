@@ -321,20 +321,30 @@ class Board:
 
     def turn(self, waits: Callable[[str], bool]) -> list[str]:
         """End the phases whose time has come, where nothing that answers them `waits` to be scored, and begin
-        the next ones; returns the suites of which this process has. A next phase that cannot be opened leaves
-        its split as it is, closed. Raises InputError."""
-        turned = []
+        the next ones, of a retired split none; returns the suites of which this process has. A split whose
+        next phase cannot be opened stays as it is, closed, and holds up no other. Raises InputError at the
+        end, for all of those."""
+        turned, errors = [], {}
         for name in self.limits:
-            entry, phase = self.suites[name], self.phase(name)
-            if phase is None or not phase.over or waits(name):
-                continue
-            if entry.render is not None or phase.number <= len(entry.phases.following):
-                self._opened(name, phase.number + 1)  # before the other ends
-                mine = self.book(name).begin(phase.number + 1)
-            else:
-                mine = self.book(name).end(phase.number)
-            turned += [name] * mine
+            try:
+                turned += [name] * self._turned(name, waits)
+            except Exception as error:  # a full disk, bad labels: told below
+                errors[name] = error
+        if errors:
+            said = "; ".join(f"{name}: {error}" for name, error in errors.items())
+            raise InputError(said) from next(iter(errors.values()))
         return turned
+
+    def _turned(self, name: str, waits: Callable[[str], bool]) -> bool:
+        """`turn` of one split."""
+        entry, phase = self.suites[name], self.phase(name)
+        if phase is None or not phase.over or waits(name):
+            return False
+        follows = entry.render is not None or phase.number <= len(entry.phases.following)
+        if not follows or self.retired(name) is not None:
+            return self.book(name).end(phase.number)
+        self._opened(name, phase.number + 1)  # before the other ends
+        return self.book(name).begin(phase.number + 1)
 
     def _opened(self, name: str, number: int) -> tuple[Suite, list[Sample], list[Item]]:
         entry = self.suites[name]
