@@ -331,7 +331,7 @@ def admin(
         elif not objects.present(board, "submissions", hash).is_dir():
             raise InputError(f"admin requeue: the files of {hash} are not there")
         else:
-            store.requeue(hash)
+            store.requeue(hash, board.answered)
         print(f"{hash} is {'withdrawn' if what == 'withdraw' else 'queued'}")
     elif what == "queue":
         watched = store.watch()
