@@ -220,9 +220,11 @@ def _every_turn(what: str, call: Callable[[], None], seconds: float = TURN) -> N
 
 def _turn_phases(board, store, pages) -> None:
     """End and begin the phases that are due; until that can be done a phase lasts on."""
-    board.turn(store.waits)
-    if pages.phases != pages.asked():  # of what another server has turned, too
-        pages.adopt(board.open())
+    try:
+        board.turn(store.waits)
+    finally:  # a split that cannot be turned keeps nobody from the others
+        if pages.phases != pages.asked():  # of what another server has turned, too
+            pages.adopt(board.open())
 
 
 def _sweep(store, uploads) -> None:
@@ -336,7 +338,7 @@ def admin(
         elif not objects.present(board, "submissions", hash).is_dir():
             raise InputError(f"admin requeue: the files of {hash} are not there")
         else:
-            store.requeue(hash)
+            store.requeue(hash, board.answered)
         print(f"{hash} is {'withdrawn' if what == 'withdraw' else 'queued'}")
     elif what == "queue":
         watched = store.watch()

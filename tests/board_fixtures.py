@@ -238,7 +238,8 @@ class Place:
         it matters."""
         while (job := self.store.claim(60)) is not None:
             with tempfile.TemporaryDirectory(dir=self.board.folder) as work:
-                scorer.child(self.board, self.board.submission(job.hash), Path(work))
+                phases = scorer.phases_of(self.board, job)
+                scorer.child(self.board, self.board.submission(job.hash), Path(work), phases)
                 self.store.finish(job, scorer.collected(self.board, Path(work)))
 
 

@@ -139,6 +139,15 @@ class OpenID:
     who is signed in with its token."""
 
 
+class Opened(dict[str, tuple[Suite, list[Sample], list[Item]]]):
+    """Opened suites, by name. phases: {private split: number of the phase that was opened; None of a retired
+    one}: while they are read another process may begin the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phases: dict[str, int | None] = {}
+
+
 @dataclass
 class Board:
     """A leaderboard: its suites, and what its visitors may do."""
@@ -232,12 +241,8 @@ class Board:
                 temporary.unlink()
         return hmac.digest(bytes.fromhex(file.read_text()), purpose.encode(), "sha256")
 
-    def suite(self, name: str) -> Suite:
-        """A suite with its references; of a private split that of the phase that is asked now. Raises
-        InputError."""
-        return self._suite(name, self._number(name))
-
-    def _suite(self, name: str, number: int) -> Suite:
+    def suite(self, name: str, number: int = 1) -> Suite:
+        """A suite with its references; number: of a private split's phase. Raises InputError."""
         entry = self.suites[name]
         if entry.render is None:
             files = [entry.config, *entry.phases.following]
@@ -261,29 +266,35 @@ class Board:
         after the last."""
         return self.book(name).current if self.suites[name].split == "private" else None
 
-    def version(self, name: str, suite: Suite, samples: list[Sample]) -> str:
-        """What the version of an opened suite is called on this board."""
+    def answered(self, name: str, sent: datetime) -> int:
+        """The number of the phase that a submission of that moment answers; 1 of a public suite. Raises
+        InputError where it has ended since, or the suite is gone."""
+        if name not in self.suites:
+            raise InputError(f"{name} is not asked any more")
+        number = self.book(name).asked_at(sent) if self.suites[name].split == "private" else 1
+        if number is None:
+            raise InputError(f"{name}: the phase that this answers has ended")
+        return number
+
+    def version(self, name: str, suite: Suite, samples: list[Sample], number: int = 1) -> str:
+        """What the version of an opened suite is called on this board; number: of a private split's phase."""
         digest = suite.digest(samples)
         if self.suites[name].split == "public":
             return digest
-        return self.book(name).called(self._number(name), digest, private.asked(suite, samples))
+        return self.book(name).called(number, digest, private.asked(suite, samples))
 
     def spent(self, name: str) -> list[str]:
         """Versions of a private split whose phases have ended."""
         return [v for phase in self.book(name).phases() if phase.ended for v in phase.versions.values()]
 
     @property
-    def asked(self) -> list[str]:
-        """The suites that are scored now: all but retired private splits."""
-        return [name for name, suite in self.suites.items() if suite.split == "public" or self.phase(name)]
-
-    @property
     def taken(self) -> list[str]:
         """The suites that submissions may answer now: none whose phase is over."""
         return [
             name
-            for name in self.asked
-            if ((phase := self.phase(name)) is None or not phase.over) and self.retired(name) is None
+            for name, suite in self.suites.items()
+            if (suite.split == "public" or ((phase := self.phase(name)) is not None and not phase.over))
+            and self.retired(name) is None
         ]
 
     def retired(self, name: str) -> str | None:
@@ -311,36 +322,50 @@ class Board:
         entry = self.suites.get(name)
         return self.private(name) / private.INPUTS if entry and entry.render else None
 
-    def open(self) -> dict[str, tuple[Suite, list[Sample], list[Item]]]:
+    def open(self) -> Opened:
         """Render what is missing and open every suite, so that bad labels are found at the start and not at
         the first submission; the first phases begin. A private split that can be answered without looking
         is refused, a retired one is left out. Raises InputError."""
-        found = {}
+        found = Opened()
         for name, entry in self.suites.items():
-            number = self._number(name)
-            if entry.split == "private" and self.phase(name) is None and self.book(name).phases():
+            if entry.split == "public":
+                found[name] = self._opened(name, 1)
                 continue
+            phases = self.book(name).phases()
+            if phases and phases[-1].ended is not None:
+                found.phases[name] = None
+                continue
+            found.phases[name] = number = max(1, len(phases))
             found[name] = self._opened(name, number)
-            if entry.split == "private":
-                self.book(name).begin(number)
+            self.book(name).begin(number)
         return found
 
     def turn(self, waits: Callable[[str], bool]) -> list[str]:
         """End the phases whose time has come, where nothing that answers them `waits` to be scored, and begin
-        the next ones; returns the suites of which this process has. A next phase that cannot be opened leaves
-        its split as it is, closed. Raises InputError."""
-        turned = []
+        the next ones, of a retired split none; returns the suites of which this process has. A split whose
+        next phase cannot be opened stays as it is, closed, and holds up no other. Raises InputError at the
+        end, for all of those."""
+        turned, errors = [], {}
         for name in self.limits:
-            entry, phase = self.suites[name], self.phase(name)
-            if phase is None or not phase.over or waits(name):
-                continue
-            if entry.render is not None or phase.number <= len(entry.phases.following):
-                self._opened(name, phase.number + 1)  # before the other ends
-                mine = self.book(name).begin(phase.number + 1)
-            else:
-                mine = self.book(name).end(phase.number)
-            turned += [name] * mine
+            try:
+                turned += [name] * self._turned(name, waits)
+            except Exception as error:  # a full disk, bad labels: told below
+                errors[name] = error
+        if errors:
+            said = "; ".join(f"{name}: {error}" for name, error in errors.items())
+            raise InputError(said) from next(iter(errors.values()))
         return turned
+
+    def _turned(self, name: str, waits: Callable[[str], bool]) -> bool:
+        """`turn` of one split."""
+        entry, phase = self.suites[name], self.phase(name)
+        if phase is None or not phase.over or waits(name):
+            return False
+        follows = entry.render is not None or phase.number <= len(entry.phases.following)
+        if not follows or self.retired(name) is not None:
+            return self.book(name).end(phase.number)
+        self._opened(name, phase.number + 1)  # before the other ends
+        return self.book(name).begin(phase.number + 1)
 
     def _opened(self, name: str, number: int) -> tuple[Suite, list[Sample], list[Item]]:
         entry = self.suites[name]
@@ -353,7 +378,7 @@ class Board:
                 self.secret(f"scenes {name} {number}"),
                 number,
             )
-        suite = self._suite(name, number)
+        suite = self.suite(name, number)
         samples, items = suites.load(suite)
         known = entry.split == "public" or self.book(name).knows(number, suite.digest(samples))
         if not known and (told := leaks.told(items, suite.seed)):

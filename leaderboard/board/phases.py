@@ -86,6 +86,12 @@ class Book:
         phases = self.phases()
         return phases[-1] if phases and phases[-1].ended is None else None
 
+    def asked_at(self, moment: datetime) -> int | None:
+        """The number of the phase that was asked then; None where it has ended since."""
+        found = self.phases()
+        number = max(1, sum(datetime.fromisoformat(phase.opened) <= moment for phase in found))
+        return None if found and found[number - 1].ended is not None else number
+
     @contextmanager
     def _held(self) -> Iterator[list[Phase]]:
         made(self.folder).chmod(0o700)

@@ -4,6 +4,7 @@ python -m leaderboard.scoring --config configs/leaderboard/local.yaml          u
 python -m leaderboard.scoring --config configs/leaderboard/local.yaml --once   what waits now
 """
 
+import json
 import signal
 import sys
 import traceback
@@ -24,6 +25,7 @@ def score(
     parent: int | None = None,
     child: str | None = None,
     work: str | None = None,
+    phases: str = "{}",
     gigabytes: float = 8.0,
 ) -> int:
     """Score what is queued.
@@ -34,6 +36,7 @@ def score(
         parent: End when this process, which started it, has ended.
         child: Folder of one submission; with it, only this one is scored, by a process that has limits.
         work: Folder that the child writes to.
+        phases: Suites that the submission answers and the numbers of their phases, JSON.
         gigabytes: What the child may take of address space, in GiB.
     """
     if child and work:
@@ -41,7 +44,7 @@ def score(
             scorer.end_with(parent)
         limit(gigabytes)
         try:
-            scorer.child(_board(config), Path(child), Path(work))
+            scorer.child(scorer.board_now(config), Path(child), Path(work), json.loads(phases))
         except Exception as error:
             traceback.print_exc()
             return faults.status_of(error)
@@ -55,14 +58,6 @@ def score(
     store.migrate()
     scorer.Scorer(config, board, store, parent).work(once)
     return 0
-
-
-def _board(config: str) -> boards.Board:
-    """The board. Raises Unopened."""
-    try:
-        return boards.read(config)
-    except Exception as error:
-        raise faults.Unopened(config) from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 from bench import suite as suites
 from bench.run_folder import read_lines, read_record
 from bench.score import score
+from leaderboard.board import config as boards
 from leaderboard.board.config import Board
 from leaderboard.intake import objects
 from leaderboard.intake.limited import KILLS
@@ -30,6 +31,7 @@ from leaderboard.scoring.faults import FAILURE, SENTENCES, Ended
 from leaderboard.store import Store, integrity
 from leaderboard.store.queue import Job
 from leaderboard.store.results import Scored
+from tvad.common.errors import InputError
 from tvad.common.files import write_whole
 
 RESULTS = "results.json"
@@ -40,11 +42,11 @@ LEASE = 90.0  # seconds after the last one until another scorer takes the job
 LONGEST = 60.0  # seconds that a scorer pauses after an error; doubled from PAUSE on
 
 
-def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
-    """Score one suite of the submission in `folder` into `out`."""
+def score_suite(board: Board, name: str, number: int, folder: Path, out: Path) -> Scored:
+    """Score one suite of the submission in `folder` into `out`; number: of the phase that it answers."""
     entry = board.suites[name]
     try:
-        suite = board.suite(name)
+        suite = board.suite(name, number)
         samples, items = suites.load(suite)
     except Exception as error:
         raise faults.Unopened(name) from error
@@ -58,7 +60,7 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     return Scored(
         board.table_of(name),
         entry.split,
-        board.version(name, suite, samples),
+        board.version(name, suite, samples, number),
         json.loads((out / "metrics.json").read_text()),
         record["blind"],
         summary=evidence.summary(lines, samples, items) | evidence.slices(out),
@@ -68,10 +70,26 @@ def score_suite(board: Board, name: str, folder: Path, out: Path) -> Scored:
     )
 
 
-def child(board: Board, folder: Path, work: Path) -> None:
-    """The child's part: every suite that the submission answers."""
-    names = sorted(path.parent.name for path in folder.glob(f"*/{PREDICTIONS}"))
-    found = {name: score_suite(board, name, folder, work / name) for name in names if name in board.asked}
+def board_now(config: str) -> Board:
+    """The board as it is configured now: suites may have come since a scorer was started. Raises Unopened."""
+    try:
+        return boards.read(config)
+    except Exception as error:
+        raise faults.Unopened(config) from error
+
+
+def phases_of(board: Board, job: Job) -> dict[str, int]:
+    """{suite that a job's submission answers: number of the phase that it was checked against}. Raises Ended
+    where one is over: other clips are asked now."""
+    try:
+        return {name: board.answered(name, job.sent) for name in sorted(job.suites)}
+    except InputError as error:
+        raise Ended("phase", str(error), final=True) from error
+
+
+def child(board: Board, folder: Path, work: Path, phases: dict[str, int]) -> None:
+    """The child's part: every suite that the submission answers, with the number of its phase."""
+    found = {name: score_suite(board, name, number, folder, work / name) for name, number in phases.items()}
     # Written last and whole: a child that was killed on its way has left no results.
     write_whole(
         work / RESULTS, json.dumps({name: vars(scored) for name, scored in found.items()}, allow_nan=False)
@@ -114,11 +132,12 @@ def _until_end(process: subprocess.Popen, seconds: float, beat: Callable[[], boo
 
 def run_job(config: str, board: Board, job: Job, beat: Callable[[], bool]) -> list[Scored] | None:
     """Score a job in a child process; None where `beat`, called now and then, says that the job is not the
-    scorer's any more. Raises Ended."""
+    scorer's any more. Raises Ended, Unopened."""
+    phases = json.dumps(phases_of(board_now(config), job), allow_nan=False)
     sent = objects.present(board, "submissions", job.hash)
     with tempfile.TemporaryDirectory(prefix=WORK, dir=board.folder) as work:
         command = [sys.executable, "-m", "leaderboard.scoring", "--config", config]
-        command += ["--child", str(sent), "--work", work]
+        command += ["--child", str(sent), "--work", work, "--phases", phases]
         command += ["--gigabytes", str(board.scoring.gigabytes), "--parent", str(os.getpid())]
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="backslashreplace"

@@ -15,7 +15,7 @@ import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -64,6 +64,7 @@ class Job:
 
     hash: str
     suites: list[str]
+    sent: datetime
     claim: str  # the word that only the scorer that holds it knows
 
 
@@ -168,7 +169,7 @@ class Queue(Sessions):
                     continue
                 found.state, found.claim, found.error, found.next_try = RUNNING, token, None, None
                 found.lease, found.attempts = moment + timedelta(seconds=seconds), found.attempts + 1
-                return Job(found.hash, json.loads(found.suites), token)
+                return Job(found.hash, json.loads(found.suites), found.created, token)
 
     def beat(self, scorer: str, job: Job | None = None, seconds: float = 0.0) -> bool:
         """Say that a scorer is alive; its job, if it holds one, stays its own for so many seconds more.
@@ -274,9 +275,12 @@ class Queue(Sessions):
             self._again(session, found, kind, reason[:1000], counts)
         return True
 
-    def requeue(self, name_hash: str) -> None:
-        """Score a failed submission once more, or a waiting one at once, with all its tries before it. Raises
-        InputError for one in another state."""
+    def requeue(
+        self, name_hash: str, answered: Callable[[str, datetime], object] = lambda suite, sent: None
+    ) -> None:
+        """Score a failed submission once more, or a waiting one at once, with all its tries before it.
+        answered: raises InputError for a suite that is asked otherwise since it was sent
+        (`Board.answered`). Raises InputError for that and for one in another state."""
         with self._session() as session:
             found = session.get(Submission, name_hash, with_for_update=True)
             if found is None:
@@ -285,6 +289,8 @@ class Queue(Sessions):
                 raise InputError(
                     f"{name_hash} is {found.state}; only a failed or a queued one can be put back"
                 )
+            for suite in json.loads(found.suites):
+                answered(suite, found.created)
             found.state, found.attempts, found.error = QUEUED, 0, None
             found.next_try = found.finished = None
             note(session, "admin", "requeue", name_hash)

@@ -12,6 +12,7 @@ from board_fixtures import CARD, Place
 from perf import leaderboard_leak
 
 from bench.tasks import PRIMARIES
+from leaderboard import commands
 from leaderboard.board import phases
 from leaderboard.build import build
 from leaderboard.card import Card
@@ -234,6 +235,42 @@ def test_a_next_phase_that_cannot_be_opened_ends_nothing(tmp_path, baseline_runs
     with pytest.raises(InputError):
         place.board.turn(place.store.waits)
     assert len(place.board.book("hidden").phases()) == 1 and place.store.results(names[0])[-1]["held"]
+    place.store.engine.dispose()
+
+
+def test_a_split_that_cannot_be_turned_holds_up_no_other(tmp_path, baseline_runs, time):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("{}")
+    found = {}
+    for name, following in (("first", broken), ("second", hidden(tmp_path, 1, "next")), ("third", broken)):
+        private = {"config": hidden(tmp_path, 2, name), "split": "private", "table": f"of {name}"}
+        found[name] = private | {"phases": {"following": [str(following)]}}
+        found[f"of {name}"] = {"config": str(baseline_runs / "suite.yaml")}
+    scenes = {"scenes": {"config": str(baseline_runs / "suite.yaml")}}
+    place = Place(tmp_path, baseline_runs, suites=scenes | found)
+    time[0] += timedelta(days=91)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"first: .*; third: "):
+            commands._turn_phases(place.board, place.store, place.pages)
+        assert {n: len(place.board.book(n).phases()) for n in place.board.limits} == {
+            "first": 1,
+            "second": 2,
+            "third": 1,
+        }
+        assert place.pages.phases == {"first": 1, "second": 2, "third": 1}, "what has turned is served"
+    place.store.engine.dispose()
+
+
+def test_the_table_of_a_split_that_is_retired_stays(tmp_path, baseline_runs, time):
+    place, names, _ = board_of(tmp_path / "b", baseline_runs, 3)
+    place.board.suites["hidden"].retired = "2026-01-31"
+    for _ in range(3):
+        time[0] += timedelta(days=91)
+        commands._turn_phases(place.board, place.store, place.pages)
+        assert [phase.ended is None for phase in place.board.book("hidden").phases()] == [False]
+        data = place.client.get("/api/tables/scenes?split=private").json()
+        assert {row["hash"] for row in data["models"]} == set(names[1:])
+    assert place.board.open().keys() == {"scenes"}
     place.store.engine.dispose()
 
 

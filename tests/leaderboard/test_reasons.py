@@ -33,9 +33,9 @@ def board(tmp_path):
     suite = Suite("s", str(data), ["heatmap", "rationale"], resamples=20)
     return SimpleNamespace(
         suites={"s": SimpleNamespace(split="public")},
-        suite=lambda name: suite,
+        suite=lambda name, number: suite,
         table_of=lambda name: name,
-        version=lambda name, suite, samples: suite.digest(samples),
+        version=lambda name, suite, samples, number: suite.digest(samples),
         secret=lambda purpose: b"secret",
         scoring=Scoring(),
     )
@@ -53,7 +53,7 @@ def submitted(tmp_path, stride):
 
 
 def test_a_board_says_what_the_benchmark_says(board, tmp_path):
-    found = score_suite(board, "s", submitted(tmp_path, 5), tmp_path / "run").metrics
+    found = score_suite(board, "s", 1, submitted(tmp_path, 5), tmp_path / "run").metrics
     assert found["heatmap.micro_auc"]["value"] == 1.0 and found["heatmap.micro_auc"]["n"] == 2
     assert found["heatmap.micro_auc"]["note"].endswith("not labelled normal: c")
     assert found["rationale.names_object"] == {
@@ -75,4 +75,4 @@ def test_a_board_says_what_the_benchmark_says(board, tmp_path):
 def test_a_board_refuses_scores_that_fit_no_video(board, tmp_path):
     words = "4 frame_scores of 2 frames each are for 7 to 9 frames, the video has 20"
     with pytest.raises(InputError, match=words):
-        score_suite(board, "s", submitted(tmp_path, 2), tmp_path / "run")
+        score_suite(board, "s", 1, submitted(tmp_path, 2), tmp_path / "run")

@@ -4,11 +4,17 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from board_fixtures import Place
 from conftest import ROOT
 
+from leaderboard import commands
+from leaderboard.__main__ import main
+from leaderboard.board import config as boards
 from leaderboard.intake import submission
+from leaderboard.scoring import scorer
 from leaderboard.store.standings import UNANSWERED
+from tvad.common.errors import InputError
 
 RENDER = {"setting": "core", "clips": 4, "normal": 0.5, "max_crowd": 1}
 TURN = """
@@ -74,6 +80,64 @@ def test_what_is_checked_while_its_phase_ends_is_not_scored_on_the_next(tmp_path
     assert not place.store.queue() and not list((place.folder / "board").glob("submissions/*"))
     monkeypatch.setattr(uploads, "check", check)
     assert place.send(data).status_code == 202
+    place.store.engine.dispose()
+
+
+def test_what_answers_a_phase_is_not_scored_on_the_next(tmp_path, baseline_runs):
+    place = split(tmp_path, baseline_runs)
+    check = place.client.app.state.site.uploads.check
+
+    def both(*given):
+        found = check(*given)
+        return submission.Verified(found.hash, found.card, ["scenes", "hidden"], [], 0)
+
+    place.client.app.state.site.uploads.check = both
+    name = place.send(place.packed("random")).json()["hash"]
+    place.store.fail(place.store.claim(60), "no reason")
+    admin = ["admin", "requeue", name, "--config", str(place.config)]
+    assert main(admin) == 0, "while its phase lasts"
+    place.store.fail(place.store.claim(60), "no reason")
+    said = "hidden: the phase that this answers has ended"
+    for retired in (False, True):
+        if retired:
+            place.board.suites["hidden"].retired = "2026-01-31"
+        place.board.book("hidden").close()
+        assert place.board.turn(place.store.waits) == ["hidden"]
+        with pytest.raises(InputError, match=said):
+            main(admin)
+        place.store.requeue(name)  # while a phase was about to end
+        assert scorer.Scorer(str(place.config), place.board, place.store).work_once()
+        found = place.store.status(name)
+        assert (found["state"], found["error"]) == ("failed", said) and not place.store.results(name)
+    assert [phase.ended is None for phase in place.board.book("hidden").phases()] == [False, False]
+    place.store.engine.dispose()
+
+
+def test_a_suite_that_came_after_a_scorer_was_started_is_scored(tmp_path, baseline_runs):
+    place = Place(tmp_path, baseline_runs)
+    before = boards.read(str(place.config))
+    before.suites = {"other": before.suites["scenes"]}
+    name = place.send(place.packed("random")).json()["hash"]
+    assert scorer.Scorer(str(place.config), before, place.store).work_once()
+    assert place.store.status(name)["state"] == "done"
+    place.store.engine.dispose()
+
+
+def test_a_server_knows_which_phase_it_has_opened(tmp_path, baseline_runs):
+    """Another server turns between opening and adopting."""
+    place = split(tmp_path, baseline_runs)
+    opened = place.board.open()
+    place.board.book("hidden").close()
+    assert place.board.turn(place.store.waits) == ["hidden"]
+    place.pages.adopt(opened)
+    assert place.pages.phases == {"hidden": 1} != place.pages.asked()
+    first, second = place.board.book("hidden").phases()
+    assert len(first.versions) == 1 and not second.versions, "nothing of the first counts as the second's"
+    commands._turn_phases(place.board, place.store, place.pages)
+    assert place.pages.phases == {"hidden": 2} == place.pages.asked()
+    first, second = place.board.book("hidden").phases()
+    assert len(second.versions) == 1 and not first.versions.keys() & second.versions.keys()
+    assert place.pages.versions["scenes", "private"] in second.versions.values()
     place.store.engine.dispose()
 
 

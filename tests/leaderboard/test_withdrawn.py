@@ -77,7 +77,7 @@ def test_what_is_withdrawn_while_it_is_scored_leaves_no_run(place):
     name = place.send(place.packed()).json()["hash"]
     job = place.store.claim(60)
     with tempfile.TemporaryDirectory(dir=place.board.folder) as work:
-        scorer.child(place.board, place.board.submission(job.hash), Path(work))
+        scorer.child(place.board, place.board.submission(job.hash), Path(work), {"scenes": 1})
         place.client.delete(f"/api/submissions/{name}", headers=place.bearer())
         results = scorer.collected(place.board, Path(work))
     assert any((Path(place.board.folder) / "scored").iterdir())

@@ -6,14 +6,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bench.pages import STYLE, environment
-from bench.suite import Item, Suite
 from bench.tasks import lower_is_better
 from leaderboard.board.config import Board
+from leaderboard.board.config import Opened as Opened
 from leaderboard.store import Store
 from leaderboard.store.disclosure import PRIVATE
 from leaderboard.web.pages.filters import FILTERS, TEMPLATES
 from leaderboard.web.pages.links import Links
-from tvad.data.sample import Sample
 
 FILES = {STYLE: "text/css", TEMPLATES / "board.css": "text/css", TEMPLATES / "icon.svg": "image/svg+xml"}
 SIZES = [
@@ -25,7 +24,6 @@ SIZES = [
 ]
 
 Rows = TypeVar("Rows", list[Any], np.ndarray)
-Opened = dict[str, tuple[Suite, list[Sample], list[Item]]]  # what `Board.open` returns
 
 
 def turned(rows: Rows, page: int, size: int) -> tuple[Rows, int, int]:
@@ -53,19 +51,16 @@ class Rendering:
 
     def adopt(self, opened: Opened) -> None:
         """Serve what `Board.open` has opened, and show what the phases that have ended kept back."""
-        self.phases = self.asked()
+        self.phases = opened.phases
         versions: dict[tuple[str, str], str] = {}  # (table, split): what is served now
         for name, (suite, samples, items) in opened.items():
-            table, split, phase = (
-                self.board.table_of(name),
-                self.board.suites[name].split,
-                self.board.phase(name),
-            )
-            versions[table, split] = version = self.board.version(name, suite, samples)
+            table, split = self.board.table_of(name), self.board.suites[name].split
+            number = opened.phases.get(name) or 1
+            versions[table, split] = version = self.board.version(name, suite, samples, number)
             note = self.board.suites[name].note
             self.store.note_version(table, split, version, len(samples), len(items), note)
-            if phase is not None:
-                self.store.plan_end(table, version, phase.end)
+            if split == PRIVATE:
+                self.store.plan_end(table, version, self.board.book(name).phases()[number - 1].end)
         for name, entry in self.board.suites.items():
             if entry.split == PRIVATE:
                 table = self.board.table_of(name)
