@@ -239,6 +239,9 @@ def test_a_private_split_is_rendered_once_from_the_boards_secret(two_splits, tmp
     assert place.board.private("hidden").stat().st_mode & 0o077 == 0
 
 
+HIDDEN = {"config": "x", "split": "private"}
+
+
 @pytest.mark.parametrize(
     ("suites_of", "words"),
     [
@@ -249,12 +252,28 @@ def test_a_private_split_is_rendered_once_from_the_boards_secret(two_splits, tmp
             "a and b are both the public split of table a",
         ),
         ({}, "suites is empty"),
+        ({"a": {"config": "x", "phases": {"days": 1}}}, r"suites: a: phases are of a private split"),
+        (
+            {"a": HIDDEN | {"render": {}, "phases": {"following": ["y"]}}},
+            "a: phases: following means nothing",
+        ),
+        ({"a": {"config": "x", "published": ["No such"]}}, "a: published: no part is called 'No such'"),
+        (
+            {"a": {"config": "x"}, "b": HIDDEN | {"table": "aa"}},
+            "b: table is 'aa', but no suite is called so",
+        ),
     ],
 )
 def test_a_wrong_board_is_one_line(tmp_path, suites_of, words):
     (tmp_path / "board.yaml").write_text(json.dumps({"folder": "x", "suites": suites_of}))
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=f"board.yaml: .*{words}"):
         boards.read(str(tmp_path / "board.yaml"))
+
+
+def test_both_halves_of_a_suite_may_name_one_table(tmp_path):
+    halves = {"a": {"config": "x", "table": "one"}, "b": HIDDEN | {"table": "one"}}
+    (tmp_path / "board.yaml").write_text(json.dumps({"folder": "x", "suites": halves}))
+    assert boards.read(str(tmp_path / "board.yaml")).tables == ["one"]
 
 
 class Page(HTMLParser):
