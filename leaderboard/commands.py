@@ -15,6 +15,7 @@ from tvad.common.files import write_whole
 
 TURN = 60.0  # seconds between looks at the phases of private splits
 HOUR = 3600.0
+LINES = 100  # of a listing
 
 
 def card(out: Annotated[str, cli.FILE]) -> int:
@@ -241,7 +242,14 @@ def build(config: str, out: Annotated[str, cli.FOLDER]) -> int:
     return 0
 
 
-def account(name: str, /, config: str, renew: bool = False, disable: bool = False) -> int:
+def account(
+    name: str,
+    /,
+    config: str,
+    renew: bool = False,
+    disable: bool = False,
+    daily: int | None = None,
+) -> int:
     """Make an account and show its token, once.
 
     Args:
@@ -249,16 +257,24 @@ def account(name: str, /, config: str, renew: bool = False, disable: bool = Fals
         config: YAML file of the board, or the name of a shipped one.
         renew: A new token for an account; the old one is void.
         disable: Its token counts no longer.
+        daily: Submissions that an account may send a day, in place of the board's number; -1: that again.
 
     Example:
         leaderboard account my-lab --config local
     """
+    if renew + disable + (daily is not None) > 1:
+        raise InputError("account: one of --renew, --disable and --daily at a time")
+    if daily is not None and daily < -1:
+        raise InputError(f"account: --daily is {daily}, expected -1 or more")
     board, store = _store(config)
     if disable:
         store.disable_account(name)
         print(f"{name} is disabled")
+    elif daily is not None:
+        store.limit_account(name, None if daily == -1 else daily)
+        print(f"{name} may send {board.daily if daily == -1 else daily} submissions a day")
     else:
-        print(store.renew_token(name) if renew else store.create_account(name, board.daily))
+        print(store.renew_token(name) if renew else store.create_account(name))
     return 0
 
 
@@ -282,7 +298,7 @@ def admin(
     /,
     *,
     config: str,
-    most: int = 100,
+    most: int | None = None,
     reason: str = "",
     organisation: str | None = None,
 ) -> int:
@@ -295,7 +311,7 @@ def admin(
             failed, or whose model is to be run again and compared with what was sent (exit status 1 where it
             differs); for end-phase the suite, for verify the account.
         config: YAML file of the board, or the name of a shipped one.
-        most: Lines of the audit log, or of the queue.
+        most: Lines of the audit log, or of the queue (default: 100).
         reason: Of a rejection; its submitter is told.
         organisation: That an account speaks for, as its cards name it; "" for none any more.
 
@@ -304,6 +320,10 @@ def admin(
     """
     from leaderboard.intake import objects, withdrawal
 
+    if hash is not None and what in ("accounts", "audit", "queue", "migrate", "phases", "pending"):
+        raise InputError(f"admin {what}: takes no hash or name, found {hash!r}")
+    if most is not None and (what not in ("audit", "queue") or most < 1):
+        raise InputError("--most goes with audit and queue, and is 1 or more")
     board, store = _store(config)
     if (reason and what != "reject") or ((organisation is None) == (what == "verify")):
         raise InputError("--reason goes with reject, --organisation with verify")
@@ -338,7 +358,7 @@ def admin(
         print(f"{states or 'nothing'}{oldest}")
         heard = f", last heard of {watched.heard:%Y-%m-%d %H:%M:%S}" if watched.heard else ""
         print(f"{watched.scorers} scorers{heard}")
-        for row in store.queue(most):
+        for row in store.queue(most or LINES):
             why = f"next {row['next']:%m-%d %H:%M:%S}  {row['reason']}" if "next" in row else ""
             print(
                 f"{row['created']:%Y-%m-%d %H:%M:%S}  {row['hash']}  {row['name'][:32]:32s} {row['state']:8s}"
@@ -346,12 +366,13 @@ def admin(
             )
     elif what == "accounts":
         for row in store.accounts():
-            state = "disabled" if row["disabled"] else f"{row['daily']} a day"
+            daily = board.daily if row["daily"] is None else row["daily"]
+            state = "disabled" if row["disabled"] else f"{daily} a day"
             print(
                 f"{row['created']:%Y-%m-%d}  {row['name']:32s} {row['submissions']:6d} submissions  {state}"
             )
     elif what == "audit":
-        for row in reversed(store.audit(most)):
+        for row in reversed(store.audit(most or LINES)):
             what_of = f"{row['who']:16s} {row['action']:16s} {row['subject']}  {row['detail']}"
             print(f"{row['time']:%Y-%m-%d %H:%M:%S}  {what_of}".rstrip())
     else:

@@ -163,7 +163,8 @@ class Board:
     address: str = ""
     """Where the site is (https://board.example.org): for links that are followed from elsewhere."""
     daily: int = 20
-    """Submissions that an account may send a day, where not set otherwise for it."""
+    """Submissions that an account may send a day, where not set otherwise for it (`leaderboard account NAME
+    --daily`)."""
     per_minute: int = 240
     """Requests of an account, or wrong tokens from an address, that are answered within a minute."""
     connections: int = 100

@@ -588,6 +588,40 @@ def test_administrators_see_and_withdraw(place, capsys):
         main(["admin", "withdraw", *config])
 
 
+def test_what_a_command_would_pass_over_is_refused(place):
+    config = ["--config", str(place.config)]
+    for words, said in (
+        (["account", "lab", "--renew", "--disable"], "one of --renew"),
+        (["account", "lab", "--renew", "--daily", "3"], "one of --renew"),
+        (["account", "lab", "--daily", "-2"], "--daily is -2"),
+        (["admin", "queue", "0" * 64], "admin queue: takes no hash"),
+        (["admin", "migrate", "whatever"], "admin migrate: takes no hash"),
+        (["admin", "migrate", "--most", "3"], "--most goes with audit and queue"),
+        (["admin", "audit", "--most", "0"], "--most goes with audit and queue"),
+    ):
+        with pytest.raises(InputError, match=said):
+            main([*words, *config])
+    assert place.client.get("/api/account", headers=place.bearer()).status_code == 200, "nothing was done"
+
+
+def test_the_boards_number_of_today_holds_where_an_account_has_none_of_its_own(place, capsys):
+    config = ["--config", str(place.config)]
+    main(["account", "new", *config])
+    token = capsys.readouterr().out.strip()
+    plan = json.loads(place.config.read_text()) | {"daily": 1}
+    place.config.write_text(json.dumps(plan))
+    place.board.daily = 1
+    assert place.send(place.packed(name="m1"), token).status_code == 202
+    assert place.send(place.packed(name="m2"), token).status_code == 429
+    main(["account", "new", "--daily", "2", *config])
+    assert place.send(place.packed(name="m2"), token).status_code == 202
+    main(["admin", "accounts", *config])
+    assert "2 a day" in capsys.readouterr().out
+    main(["account", "new", "--daily", "-1", *config])
+    assert place.send(place.packed(name="m3"), token).status_code == 429
+    assert "new may send 1 submissions a day" in capsys.readouterr().out
+
+
 def test_scored_runs_are_named_by_their_content(tmp_path):
     names = []
     for n, text in enumerate(("a", "a", "b")):
