@@ -3,7 +3,7 @@ its accounts."""
 
 import sys
 
-from leaderboard import commands, operation
+from leaderboard import commands, gating, operation
 from tvad.common import cli
 
 COMMANDS: cli.Commands = {
@@ -12,7 +12,7 @@ COMMANDS: cli.Commands = {
     "verify": commands.verify,
     "submit": commands.submit,
     "withdraw": commands.withdraw,
-    "gate": commands.gate,
+    "gate": gating.gate,
     "serve": commands.serve,
     "build": commands.build,
     "account": commands.account,

@@ -28,6 +28,7 @@ from leaderboard.board.config import DATABASE, Board
 from leaderboard.intake import objects
 from leaderboard.intake.archive import NAME, PIECE
 from leaderboard.intake.objects import Unstored
+from leaderboard.scoring.scorer import WORK
 from leaderboard.store import Store, dump
 from leaderboard.store.database import connect
 from leaderboard.store.submissions import named_by
@@ -53,7 +54,7 @@ def _entries(board: Board) -> Iterator[tuple[Path, str]]:
     databases = {DATABASE, Path(url.database or "").name if url.drivername.startswith("sqlite") else DATABASE}
     own = {f"{name}{end}" for name in databases for end in ("", "-wal", "-shm")}
     for top in sorted(Path(board.folder).iterdir()):
-        if top.name.startswith((".", "tmp")) or top.name in ("incoming", "lost+found"):
+        if top.name.startswith((".", "tmp", WORK)) or top.name in ("incoming", "lost+found"):
             continue
         if top.name in own:
             continue

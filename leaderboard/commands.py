@@ -1,12 +1,11 @@
 """The commands of `leaderboard`: each takes what was typed, calls what does the work, prints."""
 
 import os
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +15,7 @@ from tvad.common.files import write_whole
 
 TURN = 60.0  # seconds between looks at the phases of private splits
 HOUR = 3600.0
-ON_BOARD = "board:"  # before a name: a model of the board
+LINES = 100  # of a listing
 
 
 def card(out: Annotated[str, cli.FILE]) -> int:
@@ -125,45 +124,6 @@ def withdraw(hash: str, /, url: str) -> int:
     return 0
 
 
-def gate(
-    model: str,
-    /,
-    against: str,
-    suite: str,
-    url: str,
-    gate: str = "reasoning",
-    junit: Annotated[str | None, cli.FILE] = None,
-    markdown: Annotated[str | None, cli.FILE] = None,
-) -> int:
-    """Compare a run with a model of the leaderboard, question by question; exit status 1 on a regression.
-
-    Args:
-        model: A finished run's folder, or of a model on the leaderboard its hash or board: and OWNER/NAME.
-        against: Hash (or its first 8 digits or more), OWNER/NAME, or a name that one account alone has.
-        suite: Name of the suite.
-        url: Address of the leaderboard.
-        gate: YAML file of tolerated drops, or the name of a shipped one.
-        junit: Write the verdicts as JUnit XML.
-        markdown: Write the comparison as Markdown.
-
-    Example:
-        leaderboard gate runs/candidate --against my-model --suite scenes --url http://127.0.0.1:8200
-    """
-    from bench.gate import compare_runs
-    from leaderboard.client import Client
-
-    client = Client(url)
-    folder = Path(model)
-    if folder.is_dir():
-        candidate: AbstractContextManager[Path] = nullcontext(folder)
-    elif model.startswith(ON_BOARD) or re.fullmatch(r"[0-9a-f]{8,64}", model):
-        candidate = client.scored_run(model.removeprefix(ON_BOARD), suite)
-    else:  # a run that was not made must not be taken for somebody's OWNER/NAME
-        raise InputError(f"{model}: no such folder; a model of the board is its hash, or {ON_BOARD}{model}")
-    with client.scored_run(against, suite) as before, candidate as after:
-        return compare_runs(before, after, gate, junit, markdown)
-
-
 def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: bool = False) -> int:
     """The server: API, pages and, beside them, a scorer that is started again when it ends.
 
@@ -250,7 +210,14 @@ def build(config: str, out: Annotated[str, cli.FOLDER]) -> int:
     return 0
 
 
-def account(name: str, /, config: str, renew: bool = False, disable: bool = False) -> int:
+def account(
+    name: str,
+    /,
+    config: str,
+    renew: bool = False,
+    disable: bool = False,
+    daily: int | None = None,
+) -> int:
     """Make an account and show its token, once.
 
     Args:
@@ -258,16 +225,24 @@ def account(name: str, /, config: str, renew: bool = False, disable: bool = Fals
         config: YAML file of the board, or the name of a shipped one.
         renew: A new token for an account; the old one is void.
         disable: Its token counts no longer.
+        daily: Submissions that an account may send a day, in place of the board's number; -1: that again.
 
     Example:
         leaderboard account my-lab --config local
     """
+    if renew + disable + (daily is not None) > 1:
+        raise InputError("account: one of --renew, --disable and --daily at a time")
+    if daily is not None and daily < -1:
+        raise InputError(f"account: --daily is {daily}, expected -1 or more")
     board, store = _store(config)
     if disable:
         store.disable_account(name)
         print(f"{name} is disabled")
+    elif daily is not None:
+        store.limit_account(name, None if daily == -1 else daily)
+        print(f"{name} may send {board.daily if daily == -1 else daily} submissions a day")
     else:
-        print(store.renew_token(name) if renew else store.create_account(name, board.daily))
+        print(store.renew_token(name) if renew else store.create_account(name))
     return 0
 
 
@@ -291,7 +266,7 @@ def admin(
     /,
     *,
     config: str,
-    most: int = 100,
+    most: int | None = None,
     reason: str = "",
     organisation: str | None = None,
 ) -> int:
@@ -304,7 +279,7 @@ def admin(
             failed, or whose model is to be run again and compared with what was sent (exit status 1 where it
             differs); for end-phase the suite, for verify the account.
         config: YAML file of the board, or the name of a shipped one.
-        most: Lines of the audit log, or of the queue.
+        most: Lines of the audit log, or of the queue (default: 100).
         reason: Of a rejection; its submitter is told.
         organisation: That an account speaks for, as its cards name it; "" for none any more.
 
@@ -313,6 +288,10 @@ def admin(
     """
     from leaderboard.intake import objects, withdrawal
 
+    if hash is not None and what in ("accounts", "audit", "queue", "migrate", "phases", "pending"):
+        raise InputError(f"admin {what}: takes no hash or name, found {hash!r}")
+    if most is not None and (what not in ("audit", "queue") or most < 1):
+        raise InputError("--most goes with audit and queue, and is 1 or more")
     board, store = _store(config)
     if (reason and what != "reject") or ((organisation is None) == (what == "verify")):
         raise InputError("--reason goes with reject, --organisation with verify")
@@ -347,7 +326,7 @@ def admin(
         print(f"{states or 'nothing'}{oldest}")
         heard = f", last heard of {watched.heard:%Y-%m-%d %H:%M:%S}" if watched.heard else ""
         print(f"{watched.scorers} scorers{heard}")
-        for row in store.queue(most):
+        for row in store.queue(most or LINES):
             why = f"next {row['next']:%m-%d %H:%M:%S}  {row['reason']}" if "next" in row else ""
             print(
                 f"{row['created']:%Y-%m-%d %H:%M:%S}  {row['hash']}  {row['name'][:32]:32s} {row['state']:8s}"
@@ -355,12 +334,13 @@ def admin(
             )
     elif what == "accounts":
         for row in store.accounts():
-            state = "disabled" if row["disabled"] else f"{row['daily']} a day"
+            daily = board.daily if row["daily"] is None else row["daily"]
+            state = "disabled" if row["disabled"] else f"{daily} a day"
             print(
                 f"{row['created']:%Y-%m-%d}  {row['name']:32s} {row['submissions']:6d} submissions  {state}"
             )
     elif what == "audit":
-        for row in reversed(store.audit(most)):
+        for row in reversed(store.audit(most or LINES)):
             what_of = f"{row['who']:16s} {row['action']:16s} {row['subject']}  {row['detail']}"
             print(f"{row['time']:%Y-%m-%d %H:%M:%S}  {what_of}".rstrip())
     else:

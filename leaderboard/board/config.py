@@ -14,7 +14,7 @@ from typing import ClassVar
 from bench import leaks
 from bench import suite as suites
 from bench.suite import Item, Suite
-from leaderboard.board import private
+from leaderboard.board import effect, private
 from leaderboard.board.phases import Book, Phase, Phases
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -36,12 +36,12 @@ class BoardSuite:
     split: str = "public"
     """public, or private: its labels are known to the server only."""
     table: str | None = None
-    """The table that it belongs to, where not its own: the private half of a public suite names that
-    suite."""
+    """The table that it belongs to, where not its own: the private half of a public suite names that suite,
+    or both name one."""
     render: private.Render | None = None
     """Scenes that are rendered here from a secret seed and stand in place of the configuration's clips."""
     phases: Phases = field(default_factory=Phases)
-    """Of a private split: how long its clips are asked before its scores are shown."""
+    """Of a private split only: how long its clips are asked before its scores are shown."""
     note: str = ""
     """What is new in this version, for the changelog."""
     retired: str = ""
@@ -172,7 +172,8 @@ class Board:
     address: str = ""
     """Where the site is (https://board.example.org): for links that are followed from elsewhere."""
     daily: int = 20
-    """Submissions that an account may send a day, where not set otherwise for it."""
+    """Submissions that an account may send a day, where not set otherwise for it (`leaderboard account NAME
+    --daily`)."""
     per_minute: int = 240
     """Requests of an account, or wrong tokens from an address, that are answered within a minute."""
     connections: int = 100
@@ -444,4 +445,5 @@ def read(path: str, overrides: list[str] | None = None) -> Board:
             raise InputError(
                 f"{path}: suites: {other} and {name} are both the {suite.split} split of table {place[0]}"
             )
+    effect.check(board, path)
     return board

@@ -135,7 +135,7 @@ class Uploads:
         """Unpack, check and queue the .zip `sent`, in the request's `folder`. Raises InputError, Limited."""
         unpacked, before = folder / "unpacked", self._asked()
         unpacked.mkdir()
-        self.store.may_send(account)
+        self.store.may_send(account, self.board.daily)
         # A thread that waits is one that answers nobody: few may.
         if not self._waiting.acquire(blocking=False):
             raise Busy("too many submissions are being checked; try again in a minute")
@@ -170,6 +170,7 @@ class Uploads:
             put,
             limits=self.board.limits,
             approved=not self.board.moderated,
+            daily=self.board.daily,
         )
         return found
 

@@ -5,7 +5,7 @@ about labels."""
 import errno
 from collections.abc import Iterator
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from leaderboard.intake.objects import Unstored
@@ -50,10 +50,18 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         at = at.__cause__ or at.__context__
 
 
+def unasked(error: BaseException) -> bool:
+    """Whether a database could not be asked: it is locked or away, or every connection is taken. What it says
+    of a statement is another matter, which waiting does not mend."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, (OperationalError, InternalError, NoConnection))
+
+
 def kind_of(error: BaseException) -> str | None:
     """The kind of a host's fault; None where it is none."""
     for one in chain(error):
-        if isinstance(one, (DBAPIError, NoConnection)):
+        if unasked(one):
             return "database"
         if isinstance(one, MemoryError) or (isinstance(one, OSError) and one.errno in SCARCE):
             return "scarce"

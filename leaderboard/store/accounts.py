@@ -49,9 +49,10 @@ def _account(session: Session, name: str) -> Account:
 class Accounts(Sessions):
     """Who may submit."""
 
-    def create_account(self, name: str, daily: int = 20) -> str:
-        """A new account that may send `daily` submissions a day; returns its token, which is shown once and
-        kept nowhere. Raises InputError for what is no name, and for one that is taken or looks so."""
+    def create_account(self, name: str, daily: int | None = None) -> str:
+        """A new account that may send `daily` submissions a day, None: as many as the board says; returns its
+        token, which is shown once and kept nowhere. Raises InputError for what is no name, and for one that
+        is taken or looks so."""
         check_name(name)
         token = _new_token()
         try:
@@ -77,6 +78,13 @@ class Accounts(Sessions):
             session.execute(delete(Login).where(Login.account_id == account.id))
             note(session, who, "renew token", name)
         return token
+
+    def limit_account(self, name: str, daily: int | None) -> None:
+        """Let an account send so many submissions a day; None: as many as the board says. Raises InputError
+        for an unknown account."""
+        with self._session() as session:
+            _account(session, name).daily = daily
+            note(session, "admin", "limit account", name, "" if daily is None else f"{daily} a day")
 
     def sign_in(self, name: str) -> str:
         """The word by which a browser is known for `SIGNED_IN`. Raises InputError for an unknown account."""

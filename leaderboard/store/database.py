@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, inspect, make_url
 
 from tvad.common.errors import InputError
 from tvad.common.files import check_file
@@ -11,6 +11,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 WAIT = 60  # seconds for a lock, where the address says nothing else (?timeout=, ?options=-c lock_timeout=)
+# At a time; more than a server's threads (40 of anyio, a few of `serve`): otherwise requests that wait for
+# a lock keep those waiting that only read. Beyond POOL they are closed after use.
+CONNECTIONS, POOL = 48, 5
 # A process that is stopped inside a transaction would otherwise hold its locks for ever.
 POSTGRESQL = {
     "connect_timeout": 10,
@@ -24,7 +27,8 @@ def connect(url: str) -> Engine:
     stated = make_url(url)
     usual = {"timeout": WAIT} if stated.get_backend_name() == "sqlite" else POSTGRESQL
     given = {key: value for key, value in usual.items() if key not in stated.query}
-    engine = create_engine(url, pool_pre_ping=True, connect_args=given)
+    pool = {"pool_size": POOL, "max_overflow": CONNECTIONS - POOL}
+    engine = create_engine(url, poolclass=QueuePool, pool_pre_ping=True, connect_args=given, **pool)
     if engine.dialect.name == "sqlite":
         if engine.url.database:
             check_file(engine.url.database)

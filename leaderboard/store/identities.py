@@ -79,13 +79,13 @@ class Identities(Accounts):
         except IntegrityError as error:
             raise InputError("this identity belongs to another account already") from error
 
-    def account_for(self, issuer: str, subject: str, name: str, daily: int) -> str:
+    def account_for(self, issuer: str, subject: str, name: str) -> str:
         """A new account for a provider's subject, called `name`, or `name 2`, `name 3`, … where that is
         taken: what a provider calls somebody opens no account that is there."""
         for n in range(1, SIMILAR):
             chosen = name if n == 1 else f"{name[:95]} {n}"
             try:
-                self.create_account(chosen, daily)
+                self.create_account(chosen)
             except InputError:
                 continue
             self.identify(chosen, issuer, subject)

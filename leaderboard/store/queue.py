@@ -50,6 +50,7 @@ DELAYS = (10, 60, 300, 1800, 7200, 21600, 43200)
 ATTEMPTS = len(DELAYS) + 1  # one that takes its scorer down every time would otherwise be tried for ever
 STEP = 10  # seconds of scoring are told in whole steps: finer, they might tell of what was compared
 DAY = timedelta(days=1)
+DAILY = 20  # submissions of an account, where neither the caller nor its row says how many
 GONE = "{}"  # the card of a withdrawn submission
 LOST = "its scorer was not heard of any more"
 
@@ -77,12 +78,13 @@ class Queue(Sessions):
         of_today = (Audit.who == account) & (Audit.action == "refuse") & (Audit.time > now() - DAY)
         return session.scalar(select(func.count()).where(of_today)) or 0
 
-    def may_send(self, account: str) -> None:
-        """Raises Limited for an account with as many refused uploads within a day as it has submissions:
-        before the next is unpacked."""
+    def may_send(self, account: str, daily: int = DAILY) -> None:
+        """Raises Limited for an account with as many refused uploads within a day as it has submissions
+        (`daily`, where not set for it): before the next is unpacked."""
         with self._reading() as session:
-            daily = session.scalars(select(Account.daily).where(Account.name == account)).one()
-            if (refused := self._refused(session, account)) >= max(1, daily):
+            own = session.scalars(select(Account.daily).where(Account.name == account)).one()
+            most = daily if own is None else own
+            if (refused := self._refused(session, account)) >= max(1, most):
                 raise Limited(f"{refused} uploads of {account} were refused within a day; wait")
 
     def refuse(self, account: str, reason: str) -> None:
@@ -99,11 +101,13 @@ class Queue(Sessions):
         put: Callable[[], None] = lambda: None,
         limits: dict[str, Phases] | None = None,
         approved: bool = True,
+        daily: int = DAILY,
     ) -> bool:
         """Queue a submission; False where the same content is there already (whoever sent it). `put` moves
         its files to their place: inside the transaction, so that what is refused has no files there, and what
         is queued has them before anybody can see it. limits: of the private splits, by suite, for the life of
-        an account. approved: nobody has to look at it before it is shown. Raises Limited."""
+        an account. approved: nobody has to look at it before it is shown. daily: what an account may send
+        a day, where not set for it. Raises Limited."""
         try:
             with self._session() as session:
                 # Locked: of two that send at once the second counts what the first has sent.
@@ -115,7 +119,7 @@ class Queue(Sessions):
                     Submission.account_id == owner.id, Submission.created > now() - DAY
                 )
                 sent = (session.scalar(of_today) or 0) + self._refused(session, account)
-                if sent >= owner.daily:
+                if sent >= (daily if owner.daily is None else owner.daily):
                     raise Limited(f"{account} has sent {sent} submissions within a day, as many as it may")
                 if why := disclosure.within_life(session, owner, card.name, suites, limits or {}):
                     raise Limited(why)

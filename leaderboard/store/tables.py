@@ -33,7 +33,7 @@ class Account(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    daily: Mapped[int]  # submissions a day
+    daily: Mapped[int | None]  # submissions a day, where not the board's number
     organisation: Mapped[str] = mapped_column(String(100), server_default="")  # that is verified
     disabled: Mapped[bool] = mapped_column(default=False)
     created: Mapped[datetime] = mapped_column(DateTime)

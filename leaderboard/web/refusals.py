@@ -8,7 +8,8 @@ from http import HTTPStatus
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.formparsers import MultiPartException
 
@@ -16,6 +17,7 @@ from leaderboard.intake.archive import FULL
 from leaderboard.intake.limited import Interrupted
 from leaderboard.intake.objects import Unstored
 from leaderboard.intake.uploads import Busy, Conflict, TooLarge, TooSlow
+from leaderboard.scoring import faults
 from leaderboard.store.queue import Limited
 from tvad.common.errors import InputError
 
@@ -90,11 +92,12 @@ async def _no_room(request: Request, error: OSError) -> Response:
     return await refused(request, _full())
 
 
-async def _database(request: Request, error: OperationalError) -> Response:
+async def _database(request: Request, error: DBAPIError | NoConnection) -> Response:
     if "disk is full" in str(error) or "No space left" in str(error):
         return await refused(request, _full())
-    if "locked" not in str(error):
+    if not faults.unasked(error):
         raise error
+    print(f"database: {getattr(error, 'orig', error)}", file=sys.stderr, flush=True)  # for the administrator
     return await refused(request, HTTPException(503, "busy; try again in a moment", {"Retry-After": "5"}))
 
 
@@ -115,6 +118,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(InputError)(_bad_input)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(OSError)(_no_room)
-    app.exception_handler(OperationalError)(_database)
+    app.exception_handler(DBAPIError)(_database)
+    app.exception_handler(NoConnection)(_database)
     app.exception_handler(Unstored)(_unstored)
     app.exception_handler(Exception)(_failed)

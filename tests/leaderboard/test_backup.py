@@ -311,6 +311,8 @@ def test_missing_files_are_said_and_the_rest_is_kept(tmp_path, baseline_runs, ca
     place = Place(tmp_path, baseline_runs)
     name = place.scored()
     shutil.rmtree(place.board.submission(name))
+    (tmp_path / "board/scoring-ab12").mkdir()
+    (tmp_path / "board/scoring-ab12/link").symlink_to("/etc/passwd")  # of a scorer at work
     words = ["backup", "--config", str(place.config), "--out"]
     assert main([*words, str(tmp_path / "b.zip")]) == 1
     said = capsys.readouterr()

@@ -292,6 +292,12 @@ def test_without_a_way_nothing_piles_up(store):
     [
         ({"webhook": {"url": "ftp://x"}}, "url"),
         ({"webhook": {"url": "javascript:x"}}, "url"),
+        ({"webhook": {"inside": True, "secret_file": "x"}}, r"b\.yaml: webhook: url is missing"),
+        ({"daily": -3}, r"b\.yaml: daily is -3, expected 0 or more"),
+        ({"per_minute": 0}, r"b\.yaml: per_minute is 0, expected 1 or more"),
+        ({"connections": 0}, "connections is 0"),
+        ({"at_once": -1}, "at_once is -1"),
+        ({"open_accounts": -1}, "open_accounts is -1"),
         ({"mail": {"to": ["a@b"]}}, "sender"),
         ({"mail": {"sender": "a@b"}}, "to"),
     ],

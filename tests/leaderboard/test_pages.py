@@ -239,6 +239,9 @@ def test_a_private_split_is_rendered_once_from_the_boards_secret(two_splits, tmp
     assert place.board.private("hidden").stat().st_mode & 0o077 == 0
 
 
+HIDDEN = {"config": "x", "split": "private"}
+
+
 @pytest.mark.parametrize(
     ("suites_of", "words"),
     [
@@ -249,12 +252,28 @@ def test_a_private_split_is_rendered_once_from_the_boards_secret(two_splits, tmp
             "a and b are both the public split of table a",
         ),
         ({}, "suites is empty"),
+        ({"a": {"config": "x", "phases": {"days": 1}}}, r"suites: a: phases are of a private split"),
+        (
+            {"a": HIDDEN | {"render": {}, "phases": {"following": ["y"]}}},
+            "a: phases: following means nothing",
+        ),
+        ({"a": {"config": "x", "published": ["No such"]}}, "a: published: no part is called 'No such'"),
+        (
+            {"a": {"config": "x"}, "b": HIDDEN | {"table": "aa"}},
+            "b: table is 'aa', but no suite is called so",
+        ),
     ],
 )
 def test_a_wrong_board_is_one_line(tmp_path, suites_of, words):
     (tmp_path / "board.yaml").write_text(json.dumps({"folder": "x", "suites": suites_of}))
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=f"board.yaml: .*{words}"):
         boards.read(str(tmp_path / "board.yaml"))
+
+
+def test_both_halves_of_a_suite_may_name_one_table(tmp_path):
+    halves = {"a": {"config": "x", "table": "one"}, "b": HIDDEN | {"table": "one"}}
+    (tmp_path / "board.yaml").write_text(json.dumps({"folder": "x", "suites": halves}))
+    assert boards.read(str(tmp_path / "board.yaml")).tables == ["one"]
 
 
 class Page(HTMLParser):
@@ -567,6 +586,40 @@ def test_administrators_see_and_withdraw(place, capsys):
     assert place.client.get(f"/api/submissions/{name}/runs/scenes").status_code == 404
     with pytest.raises(InputError, match="name the submission's hash"):
         main(["admin", "withdraw", *config])
+
+
+def test_what_a_command_would_pass_over_is_refused(place):
+    config = ["--config", str(place.config)]
+    for words, said in (
+        (["account", "lab", "--renew", "--disable"], "one of --renew"),
+        (["account", "lab", "--renew", "--daily", "3"], "one of --renew"),
+        (["account", "lab", "--daily", "-2"], "--daily is -2"),
+        (["admin", "queue", "0" * 64], "admin queue: takes no hash"),
+        (["admin", "migrate", "whatever"], "admin migrate: takes no hash"),
+        (["admin", "migrate", "--most", "3"], "--most goes with audit and queue"),
+        (["admin", "audit", "--most", "0"], "--most goes with audit and queue"),
+    ):
+        with pytest.raises(InputError, match=said):
+            main([*words, *config])
+    assert place.client.get("/api/account", headers=place.bearer()).status_code == 200, "nothing was done"
+
+
+def test_the_boards_number_of_today_holds_where_an_account_has_none_of_its_own(place, capsys):
+    config = ["--config", str(place.config)]
+    main(["account", "new", *config])
+    token = capsys.readouterr().out.strip()
+    plan = json.loads(place.config.read_text()) | {"daily": 1}
+    place.config.write_text(json.dumps(plan))
+    place.board.daily = 1
+    assert place.send(place.packed(name="m1"), token).status_code == 202
+    assert place.send(place.packed(name="m2"), token).status_code == 429
+    main(["account", "new", "--daily", "2", *config])
+    assert place.send(place.packed(name="m2"), token).status_code == 202
+    main(["admin", "accounts", *config])
+    assert "2 a day" in capsys.readouterr().out
+    main(["account", "new", "--daily", "-1", *config])
+    assert place.send(place.packed(name="m3"), token).status_code == 429
+    assert "new may send 1 submissions a day" in capsys.readouterr().out
 
 
 def test_scored_runs_are_named_by_their_content(tmp_path):

@@ -1,16 +1,23 @@
 """What is refused: by which limit, in which words, and what is left behind. Versions of submissions."""
 
 import json
+import sqlite3
 import tempfile
+from contextlib import ExitStack
 
+import psycopg
 import pytest
+from anyio import from_thread, to_thread
 from board_fixtures import CARD, Place
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import IntegrityError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from leaderboard.card import read_card
 from leaderboard.intake import archive as archives
 from leaderboard.intake import submission, uploads
 from leaderboard.intake.archive import Limits, unpack
+from leaderboard.scoring import faults
 from leaderboard.web.app import build_app
 from tvad.common.errors import InputError
 
@@ -42,6 +49,44 @@ def test_a_zip_and_its_content_have_limits_of_their_own(place, tmp_path, monkeyp
     monkeypatch.setattr(archives, "LIMITS", Limits(archive=1))
     (tmp_path / "unpacked").mkdir()
     unpack(place.folder / "s.zip", tmp_path / "unpacked")  # on the submitter's machine nothing is sent yet
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked")), True),
+        (OperationalError("SELECT", {}, psycopg.errors.LockNotAvailable("due to lock timeout")), True),
+        (OperationalError("SELECT", {}, psycopg.OperationalError("Connection refused")), True),
+        (InternalError("UPDATE", {}, psycopg.errors.ReadOnlySqlTransaction("cannot execute")), True),
+        (ProgrammingError("SELECT", {}, Exception("closed"), connection_invalidated=True), True),
+        (NoConnection("QueuePool limit of size 5 overflow 10 reached"), True),
+        (ProgrammingError("SELECT secret", {}, psycopg.errors.UndefinedTable("no table")), False),
+        (IntegrityError("INSERT secret", {}, sqlite3.IntegrityError("UNIQUE")), False),
+    ],
+)
+def test_a_database_that_is_busy_or_away_is_asked_again_and_a_wrong_statement_is_a_fault(
+    place, monkeypatch, capsys, error, waits
+):
+    def find(*_):
+        raise error
+
+    monkeypatch.setattr(place.store, "find", find)
+    answer = place.client.get("/api/models?name=a")
+    assert answer.status_code == (503 if waits else 500) and "secret" not in answer.text
+    assert answer.headers.get("retry-after") == ("5" if waits else None)
+    assert (faults.kind_of(error) == "database") == waits, "one rule for requests and the queue"
+    assert ("database: " in capsys.readouterr().err) == waits, "the administrator is told"
+
+
+def test_as_many_connections_as_threads_may_wait_and_readers_do_not(place):
+    async def threads() -> float:
+        return to_thread.current_default_thread_limiter().total_tokens
+
+    with ExitStack() as waiting:
+        portal = waiting.enter_context(from_thread.start_blocking_portal())
+        for _ in range(int(portal.call(threads))):
+            waiting.enter_context(place.store.engine.connect())
+        assert place.client.get("/health").json()["database"]
 
 
 def test_files_of_refused_forms_are_closed(place, monkeypatch):

@@ -328,6 +328,7 @@ def test_tables_of_before_are_migrated_with_their_content(database):
     store.migrate()
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert connection.scalar(text("SELECT daily FROM accounts")) is None, "the board's of today"
         row = connection.execute(text("SELECT parameters, open_weights, baseline FROM submissions")).one()
     assert row[0] == 7e9 and row[1] and not row[2]
     found = store.standings("scenes", "public", "abc", "mcq.accuracy", Filter(open_weights=True))

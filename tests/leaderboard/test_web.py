@@ -17,6 +17,7 @@ import pytest
 from board_fixtures import CARD, rows_of
 from conftest import ROOT, free_port, until_up
 
+from leaderboard.board.published import PUBLISHED
 from leaderboard.card import Card
 from leaderboard.intake import archive, submission, uploads
 from leaderboard.intake.archive import Limits
@@ -24,7 +25,6 @@ from leaderboard.store import ranking
 from leaderboard.store.results import Scored
 from leaderboard.store.standings import Standings
 from leaderboard.web.app import build_app
-from leaderboard.web.pages.published import PUBLISHED
 
 
 def test_a_submission_is_taken_scored_and_shown(place):

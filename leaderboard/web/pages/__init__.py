@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from leaderboard.board.published import PUBLISHED
 from leaderboard.web.pages.downloads import Downloads
 from leaderboard.web.pages.links import Links
 from leaderboard.web.pages.models import ModelPages
-from leaderboard.web.pages.published import PUBLISHED
 
 
 class Pages(Downloads, ModelPages):

@@ -8,13 +8,13 @@ import numpy as np
 
 from bench import blind as blinds
 from leaderboard.board.config import Board
+from leaderboard.board.published import PUBLISHED
 from leaderboard.store import Store, ranking
 from leaderboard.store.disclosure import PRIVATE
 from leaderboard.store.standings import UNANSWERED, Filter
 from leaderboard.web.pages.base import SIZES, Opened, Rendering, turned
 from leaderboard.web.pages.filters import scores
 from leaderboard.web.pages.links import Links
-from leaderboard.web.pages.published import PUBLISHED
 
 ROWS = 100  # a page
 MOST_COLUMNS = 12

@@ -100,7 +100,7 @@ async def make_account(request: Request, site: TheSite) -> HTMLResponse:
         name = (await fields(request)).get("name", "")
         check_name(name)
         await run_in_threadpool(site.access.new_account, request)
-        token = await run_in_threadpool(site.store.create_account, name, site.board.daily)
+        token = await run_in_threadpool(site.store.create_account, name)
     except InputError as error:
         return _refused(request, site, error)
     page = _page(request, site, token=token, account=name)

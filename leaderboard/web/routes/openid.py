@@ -67,7 +67,7 @@ def _account(site: Site, person: oidc.Person, account: str | None) -> str:
         raise InputError("no account is known by this identity: sign in with the account's token first")
     name = re.sub(r"[^A-Za-z0-9 ._-]", "", person.name).strip(" ._-")[:90]
     name = name if NAME.fullmatch(name) else "member"
-    return site.store.account_for(plan.issuer, person.subject, name, site.board.daily)
+    return site.store.account_for(plan.issuer, person.subject, name)
 
 
 @router.get("/account/callback")

@@ -7,5 +7,5 @@ import yaml
 
 PUBLISHED = [
     {"note": None, **part}
-    for part in yaml.safe_load((Path(__file__).parent.parent / "published.yaml").read_text(encoding="utf-8"))
+    for part in yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
 ]
