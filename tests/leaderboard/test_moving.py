@@ -83,7 +83,7 @@ def test_a_board_goes_on_in_another_database(tmp_path, baseline_runs, way, capsy
 
     # Who still runs on the old one acknowledges nothing, and says that it is the server's fault.
     late = place.send(place.packed("random", name="late"))
-    assert late.status_code == 500 and "hash" not in late.json()
+    assert late.status_code >= 500 and "hash" not in late.json()
     with pytest.raises(InputError, match="was moved already"):
         main(["move", "--config", str(place.config), "--to", config])
     board = boards.read(config)
