@@ -289,7 +289,7 @@ def _into(
     videos, maps, of_maps = _score_heatmaps(of_heatmaps, Path(predictions), samples, suite)
     rejected = sorted([*rejected, *of_maps], key=lambda problem: int(problem.where.rpartition(":")[2]))
     answered = sum(response is not None for response in answers.found)
-    if not answered and not maps:
+    if not answered and not videos:
         raise InputError(
             f"{predictions}: no line could be used" + (f"; the first: {rejected[0]}" if rejected else "")
         )
