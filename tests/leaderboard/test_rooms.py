@@ -20,6 +20,7 @@ ROOMS = [
     "moving",
     "notices",
     "commands",
+    "gating",
     "operation",
     "__main__",
 ]
