@@ -94,12 +94,14 @@ def run(
     with locked(out):
         _keep_record(out, {"teacher": teacher.name, "source": str(source), "stages": stages, **asdict(how)})
         replies = Replies(out, teacher)
-        todo = [taken_over(sample, out) for sample in _left(source, out)]
+        todo = _left(source, out)
 
         def found(bar: Any) -> Iterator[dict[str, Any] | Problem]:
             if spread is not None:
-                return annotated_by(spread, todo, out, how, stages, together, replies.spent)
-            return _in_groups(todo, partial(constructed, how, stages), replies.ask, together, bar)
+                linked = [taken_over(sample, out) for sample in todo]
+                return annotated_by(spread, linked, out, how, stages, together, replies.spent)
+            make = partial(constructed, how, stages)
+            return _in_groups(todo, lambda s: taken_over(s, out), make, replies.ask, together, bar)
 
         rows, problems = _logged(out, len(todo), found)
         return finish(out), problems, replies.spent, _counted(rows)
@@ -132,12 +134,12 @@ def reason(
             seen = iter(boxes.ask(found, bar) if boxes is not None else ())
             return [next(seen if d else told) for d in detects]
 
-        todo = []
-        for sample in _left(source, out):
+        def take(sample: Sample) -> Sample:
             bare = taken_over(sample, out)
-            todo.append(replace(sample, video=bare.video, mask=bare.mask, root=bare.root))
-        make = partial(trajectory, how, classes, boxes is not None)
-        rows, problems = _logged(out, len(todo), lambda bar: _in_groups(todo, make, ask, together, bar))
+            return replace(sample, video=bare.video, mask=bare.mask, root=bare.root)
+
+        todo, make = _left(source, out), partial(trajectory, how, classes, boxes is not None)
+        rows, problems = _logged(out, len(todo), lambda bar: _in_groups(todo, take, make, ask, together, bar))
         samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out)
         return samples, problems, replies.spent, _counted(rows)
 
@@ -150,13 +152,15 @@ def _left(source: str | os.PathLike, out: Path) -> list[Sample]:
 
 def _in_groups(
     todo: Sequence[Sample],
+    take: Callable[[Sample], Sample],
     make: Callable[[Sample], Rounds],
     ask: Callable[[list[Ask], Any], list[Reply]],
     together: int,
     bar: Any,
 ) -> Iterator[dict[str, Any] | Problem]:
     for first in range(0, len(todo), together):
-        yield from annotated(todo[first : first + together], make, ask, bar)
+        # Files are linked as their turn comes: of a large data set the first request would wait for all.
+        yield from annotated([take(s) for s in todo[first : first + together]], make, ask, bar)
 
 
 def _logged(

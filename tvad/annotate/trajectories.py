@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from tvad.annotate import detector
+from tvad.annotate.rounds import Rounds
 from tvad.annotate.schema import object_of, read_object, word
 from tvad.annotate.teacher import Ask, Reply
 from tvad.common.errors import InputError
@@ -135,9 +136,6 @@ def reasons_against(told: dict[str, Any], sample: Sample, said: str, how: Trajec
         if share < how.agreement:
             found.append("does not say what the captions say")
     return found
-
-
-Rounds = Generator[list[Ask], Sequence[Reply], dict[str, Any]]
 
 
 def annotate(how: Trajectories, classes: Sequence[str], boxes: bool, sample: Sample) -> Rounds:
