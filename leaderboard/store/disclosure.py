@@ -72,20 +72,28 @@ def stands() -> ColumnElement[bool]:
     """The condition on submissions: none of the same account and name is newer, of those that are scored on
     the same version."""
     later, its = aliased(Submission), aliased(Result)
+    # Nested, not joined: SQLite, which knows no sizes, would begin with all results of the version.
+    answers = (
+        select(its.id)
+        .where(
+            its.submission == later.hash,
+            its.suite == Result.suite,
+            its.split == Result.split,
+            its.suite_hash == Result.suite_hash,
+        )
+        .correlate(later, Result)
+    )
     newer = (
         select(later.hash)
-        .join(its, its.submission == later.hash)
         .where(
             later.state == DONE,
             later.account_id == Submission.account_id,
             later.name == Submission.name,
-            its.suite == Result.suite,
-            its.split == Result.split,
-            its.suite_hash == Result.suite_hash,
             or_(
                 later.created > Submission.created,
                 and_(later.created == Submission.created, later.hash < Submission.hash),
             ),
+            answers.exists(),
         )
         .exists()
     )

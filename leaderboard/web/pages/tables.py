@@ -145,7 +145,8 @@ class TablePages(Rendering):
 
     def columns(self, table: str, split: str) -> list[str]:
         """The metrics that the current version's table shows."""
-        return ranking.columns(self.store.metrics(table, split, self.shown_version(table, split)))
+        version = self.shown_version(table, split)
+        return ranking.columns(self._metrics(self.store.revision(), table, split, version))
 
     def table(
         self,
