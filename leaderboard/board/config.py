@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from bench import leaks
 from bench import suite as suites
 from bench.suite import Item, Suite
 from leaderboard.board import effect, private
-from leaderboard.board.phases import Book, Phase, Phases
+from leaderboard.board.phases import Book, Phase, Phases, now
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.common.files import is_hash, made
@@ -301,7 +301,7 @@ class Board:
     def retired(self, name: str) -> str | None:
         """Since when nothing is taken for a suite; None while something is."""
         day = self.suites[name].retired
-        return day if day and date.fromisoformat(day) < datetime.now(UTC).date() else None
+        return day if day and date.fromisoformat(day) < now().date() else None
 
     def taken_until(self, name: str) -> datetime | None:
         """The moment (UTC, without a zone, as rows have it) from which on nothing is taken for a retired

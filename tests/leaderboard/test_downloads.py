@@ -86,8 +86,8 @@ def test_no_text_of_a_csv_is_a_formula_and_numbers_are_numbers(place):
 
 
 def test_the_three_files_and_the_api_say_the_same(place):
-    for n in range(3):
-        add(place, f"model {n}", n / 5 if n else None, parameters=None if n else 2.5e6)
+    names = [add(place, f"model {n}", n / 5 if n else None, parameters=None if n else 2.5e6) for n in range(3)]
+    place.store.note_rerun(names[2], "scenes", place.version, "hub:a/b", True, {})
     api = place.client.get("/api/tables/scenes").json()["models"]
     assert table(place, "json").json()["models"] == api
     found = pyarrow.parquet.read_table(io.BytesIO(table(place, "parquet").content)).to_pylist()
@@ -97,6 +97,10 @@ def test_the_three_files_and_the_api_say_the_same(place):
         assert one["hash"] == other["hash"] == row["hash"] and one[LEADING] == value
         assert other[LEADING] == ("" if value is None else str(value))
         assert one["rank"] == row["rank"] and one["parameters"] == row["card"]["parameters"]
+        for key in ("unranked", "rerun"):
+            assert one[key] == row[key] and other[key] == (row[key] or "")
+    assert [row["rerun"] for row in api] == [None if n else "verified" for n in range(3)]
+    assert all(row["unranked"] for row in api), "on a board with a private split that they do not answer"
     add(place, "one more", 0.9)
     assert "one more" in table(place, "csv").text, "a kept file is of now"
 

@@ -11,6 +11,7 @@ from board_fixtures import Place
 
 from leaderboard.__main__ import main
 from leaderboard.board import config as boards
+from leaderboard.board import phases
 from leaderboard.build import build
 from leaderboard.store.moderation import speaks_for
 from tvad.common.errors import InputError
@@ -133,6 +134,15 @@ def test_organisations_are_compared_as_they_are_read():
     assert speaks_for("ＡＣＭＥ  lab", "acme Lab") and not speaks_for("", "")
     for other in ("acme\u200blab", "аcme lab", "acme", "acme lab inc"):
         assert not speaks_for(other, "acme lab")
+
+
+def test_a_suite_retires_by_the_clock_of_the_board(tmp_path, baseline_runs, monkeypatch):
+    scenes = {"config": str(baseline_runs / "suite.yaml"), "retired": "2031-05-31"}
+    place = Place(tmp_path, baseline_runs, suites={"scenes": scenes})
+    for moment, since in ((datetime(2031, 5, 31, 23, 59), None), (datetime(2031, 6, 1), "2031-05-31")):
+        monkeypatch.setattr(phases, "clock", lambda moment=moment: moment)
+        assert place.board.retired("scenes") == since and place.board.taken == ([] if since else ["scenes"])
+    place.store.engine.dispose()
 
 
 def test_a_retired_suite_takes_nothing_and_says_so(tmp_path, baseline_runs):

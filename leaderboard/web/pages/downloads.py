@@ -57,13 +57,15 @@ def flat(rows: list[Row], metrics: list[str]) -> tuple[dict[str, type], list[Row
         "uses_video": bool,
         "baseline": bool,
         "licence": str,
+        "unranked": str,
+        "rerun": str,
     }
     parts = {"value": float, "low": float, "high": float, "n": int}
     for name in metrics:
         columns |= {name if part == "value" else f"{name}.{part}": kind for part, kind in parts.items()}
     found = []
     for row in rows:
-        cells = {key: row[key] for key in ("rank", "hash", "account", "flagged")}
+        cells = {key: row[key] for key in ("rank", "hash", "account", "flagged", "unranked", "rerun")}
         cells["organisation_verified"] = row["verified"]
         cells["submitted"] = row["created"].isoformat(timespec="seconds") + "Z"
         cells |= {key: row["card"][key] for key in CARD}
