@@ -294,20 +294,23 @@ class Board:
         return [
             name
             for name, suite in self.suites.items()
-            if (suite.split == "public" or ((phase := self.phase(name)) is not None and not phase.over))
-            and self.retired(name) is None
+            if self.retired(name) is None
+            and (suite.split == "public" or ((phase := self.phase(name)) is not None and not phase.over))
         ]
 
     def retired(self, name: str) -> str | None:
-        """Since when nothing is taken for a suite; None while something is."""
-        day = self.suites[name].retired
-        return day if day and date.fromisoformat(day) < now().date() else None
+        """Since when nothing is taken for a suite, by its configuration or since the last phase of a private
+        split has ended (YYYY-MM-DD); None while something is."""
+        day, over = self.suites[name].retired, self.book(name).over
+        days = [day] if day and date.fromisoformat(day) < now().date() else []
+        return min(days + ([str(over.date())] if over else []), default=None)
 
     def taken_until(self, name: str) -> datetime | None:
         """The moment (UTC, without a zone, as rows have it) from which on nothing is taken for a retired
         suite; None while something is."""
-        day = self.retired(name)
-        return None if day is None else datetime.fromisoformat(day) + timedelta(days=1)
+        day, over = self.retired(name), self.book(name).over
+        ends = [datetime.fromisoformat(day) + timedelta(days=1)] if day else []
+        return min(ends + ([over] if over else []), default=None)
 
     @property
     def limits(self) -> dict[str, Phases]:
@@ -324,19 +327,17 @@ class Board:
         return self.private(name) / private.INPUTS if entry and entry.render else None
 
     def open(self) -> Opened:
-        """Render what is missing and open every suite, so that bad labels are found at the start and not at
-        the first submission; the first phases begin. A private split that can be answered without looking
-        is refused, a retired one is left out. Raises InputError."""
+        """Render what is missing and open every suite: bad labels are found before a submission comes. The
+        first phases begin; a private split that can be answered blindly is refused, a retired one left out.
+        Raises InputError."""
         found = Opened()
         for name, entry in self.suites.items():
             if entry.split == "public":
                 found[name] = self._opened(name, 1)
                 continue
-            phases = self.book(name).phases()
-            if phases and phases[-1].ended is not None:
-                found.phases[name] = None
+            found.phases[name] = number = None if self.book(name).over else self._number(name)
+            if number is None:
                 continue
-            found.phases[name] = number = max(1, len(phases))
             found[name] = self._opened(name, number)
             self.book(name).begin(number)
         return found

@@ -32,6 +32,11 @@ def now() -> datetime:
     return clock()
 
 
+def stamp(moment: datetime) -> str:
+    """A moment of the board as other programs read it, to the second: ISO 8601, in UTC and saying so."""
+    return moment.isoformat(timespec="seconds") + "Z"
+
+
 @dataclass
 class Phases:
     """How long a private split is asked, and how often one may answer it."""
@@ -85,6 +90,12 @@ class Book:
         """The phase that is asked now; None before the first and after the last."""
         phases = self.phases()
         return phases[-1] if phases and phases[-1].ended is None else None
+
+    @property
+    def over(self) -> datetime | None:
+        """When the last phase was over, where it has ended; None before, and where there is none."""
+        phases = self.phases()
+        return phases[-1].end if phases and phases[-1].ended is not None else None
 
     def asked_at(self, moment: datetime) -> int | None:
         """The number of the phase that was asked then; None where it has ended since."""

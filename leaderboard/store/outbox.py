@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, event, inspect, select, true
 from sqlalchemy.orm import Session
 
+from leaderboard.board.phases import stamp
 from leaderboard.store.sessions import Sessions, note
 from leaderboard.store.tables import QUEUED, RUNNING, Account, Notice, Submission, now
 
@@ -43,7 +44,7 @@ def _write(session: Session, *_: Any) -> None:
             "state": row.state,
             "reason": row.error,
         }
-        content |= {"account_id": row.account_id, "time": now().isoformat(timespec="seconds") + "Z"}
+        content |= {"account_id": row.account_id, "time": stamp(now())}
         session.add(Notice(content=json.dumps(content, allow_nan=False), due=now(), attempts=0, told=""))
 
 

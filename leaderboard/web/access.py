@@ -133,13 +133,18 @@ class Access:
         cookie is not sent with other sites' forms either: SameSite). Browsers say where a form comes from
         (Sec-Fetch-Site; older ones Origin only), and pages cannot make them lie; what is no browser need not
         say anything."""
-        origin = request.headers.get("origin")
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
-            origin is not None and origin.partition("://")[2] != request.headers.get("host")
-        ):
+        said, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+        # Where a browser says it, no address is compared: a proxy may give the server another Host.
+        own = said in ("same-origin", "none") if said else origin in (None, *self._origins(request))
+        if not own:
             raise HTTPException(403, "forms are taken from this site's own pages only")
         if not self.store.spend("forms", address(request), FORMS, MINUTE):
             raise _wait("forms from this address")
+
+    def _origins(self, request: Request) -> list[str]:
+        """What an older browser may call this site."""
+        host = request.headers.get("host")
+        return [f"{scheme}://{host}" for scheme in ("http", "https")] + [self.board.address]
 
     def new_account(self, request: Request) -> None:
         """Count an account that an address makes. Raises Limited."""

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 from prometheus_client import CollectorRegistry
 
 from leaderboard.board.config import Board
+from leaderboard.board.phases import stamp
 from leaderboard.intake.uploads import Uploads
 from leaderboard.store import Store
 from leaderboard.web.access import Access
@@ -19,6 +21,16 @@ from leaderboard.web.pages import Pages
 
 PATIENCE = 20.0  # seconds that a request waits for its turn
 TURNS = 2  # comparisons at a time
+
+
+def told(found: Any) -> Any:
+    """Data of the store for other programs: its times, however deep they lie, as text that says its zone."""
+    if isinstance(found, dict):
+        return {key: told(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [told(value) for value in found]
+    return stamp(found) if isinstance(found, datetime) else found
+
 
 Short = Annotated[str, Query(max_length=100)]
 PageNumber = Annotated[int, Query(ge=1, le=10**6)]

@@ -215,6 +215,21 @@ def test_a_split_without_a_next_phase_is_retired(tmp_path, baseline_runs, time):
     assert "rounded as its interval allows" in place.client.get("/suites/scenes?split=private").text
     refused = place.send(packed(tmp_path / "late", {"hidden": answers(7)}))
     assert refused.status_code == 422 and "hidden" in refused.json()["detail"]
+    # Who comes now could not answer it: a public result has a rank again, and the pages say why.
+    time[0] += timedelta(hours=1)
+    for split in ("public", "private"):
+        assert (
+            "Retired 2026-01-01" in place.client.get(f"/suites/scenes?split={split}").text
+            or split == "public"
+        )
+    page = place.client.get("/suites/scenes").text
+    assert "those sent since 2026-01-01, when it was asked no more, need not" in page
+    newcomer = place.scored("oracle")
+    row = next(
+        row for row in place.client.get("/api/tables/scenes").json()["models"] if row["hash"] == newcomer
+    )
+    assert row["rank"] == 1 and row["unranked"] is None
+    assert "No rank in the table" not in place.client.get(f"/models/{newcomer}").text
     place.store.engine.dispose()
 
 

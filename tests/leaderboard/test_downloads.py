@@ -23,6 +23,7 @@ from tvad.common.errors import InputError
 FORMULAS = ["=cmd|'/C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "  =1+1", "＝1+1"]
 PLAIN = ["guess", "<svg onload=alert(1)>&\"'", "x=1"]
 LEADING = "mcq.accuracy"
+RERUN = {"answers": {"same": 3, "of": 3}, "metrics": {}}
 
 
 @pytest.fixture
@@ -86,8 +87,10 @@ def test_no_text_of_a_csv_is_a_formula_and_numbers_are_numbers(place):
 
 
 def test_the_three_files_and_the_api_say_the_same(place):
-    names = [add(place, f"model {n}", n / 5 if n else None, parameters=None if n else 2.5e6) for n in range(3)]
-    place.store.note_rerun(names[2], "scenes", place.version, "hub:a/b", True, {})
+    names = [
+        add(place, f"model {n}", n / 5 if n else None, parameters=None if n else 2.5e6) for n in range(3)
+    ]
+    place.store.note_rerun(names[2], "scenes", place.version, "hub:a/b", True, RERUN)
     api = place.client.get("/api/tables/scenes").json()["models"]
     assert table(place, "json").json()["models"] == api
     found = pyarrow.parquet.read_table(io.BytesIO(table(place, "parquet").content)).to_pylist()
@@ -164,7 +167,10 @@ def test_a_badge_is_plain_drawing_without_another_host_or_script(place):
 
 def test_the_export_holds_files_badges_and_the_hubs_forms(place, tmp_path):
     hostile = "- {a: [}\n: '\" #"
-    name_hash = add(place, "x: !!python/object [" + hostile.replace("\n", " "), 0.25)
+    name_hash = add(place, "x: !!python/object [" + hostile.replace("\n", " "), 0.25, private=0.25)
+    # By private labels it has no rank: no figure of it goes where nobody says so.
+    cheat = add(place, "public only", 1.0)
+    place.store.note_rerun(name_hash, "scenes", place.version, "hub:a/b", False, RERUN)
     build(place.board, place.store, tmp_path / "site")
     site = tmp_path / "site"
     assert (site / "suites/scenes/public.csv").read_bytes() == table(place, "csv").content
@@ -173,7 +179,9 @@ def test_the_export_holds_files_badges_and_the_hubs_forms(place, tmp_path):
         assert f'href="../../suites/scenes/public.{kind}"' in page
         assert (site / f"suites/scenes/public.{kind}").stat().st_size
     badge = place.client.get(f"/models/{name_hash}/scenes/badge.svg").text
-    assert (site / f"models/{name_hash}-scenes.svg").read_text() == badge
+    assert (site / f"models/{name_hash}-scenes.svg").read_text() == badge and "rank 1 of 1" in badge
+    assert "1.000, no rank" in (site / f"models/{cheat}-scenes.svg").read_text()
+    assert [file.stem for file in (site / "hub/scenes/eval_results").iterdir()] == [name_hash]
     assert f"models/{name_hash}-scenes.svg" in (site / f"models/{name_hash}.html").read_text()
     about = yaml.safe_load((site / "hub/scenes/eval.yaml").read_text())
     assert list(about) == ["name", "description", "evaluation_framework", "tasks"]
@@ -182,7 +190,46 @@ def test_the_export_holds_files_badges_and_the_hubs_forms(place, tmp_path):
     (entry,) = parse_eval_result_entries(data)
     assert (entry.dataset_id, entry.task_id, entry.value) == ("a-lab/scenes", LEADING, 0.25)
     assert entry.source_url == f"https://board.example/models/{name_hash}" and place.version in entry.notes
-    assert entry.date.endswith("Z")
+    assert entry.date.endswith("Z") and entry.notes.endswith("run again: differs")
+
+
+def test_every_link_of_the_export_leads_somewhere(place, tmp_path):
+    for n, state in enumerate(("failed", "queued", "done")):
+        hashed = f"{n + 1:064x}"
+        place.store.submit("many", hashed, Card(**(CARD | {"name": "again and again"})), ["scenes"])
+        if state == "queued":
+            continue
+        while (job := place.store.claim(60)) is not None and job.hash != hashed:
+            pass
+        if state == "failed":
+            place.store.fail(job, "no line")
+        else:
+            figures = {LEADING: {"value": 0.5, "n": 3, "low": 0.4, "high": 0.6}}
+            place.store.finish(job, [Scored("scenes", "public", place.version, figures, {})])
+    build(place.board, place.store, tmp_path / "site")
+    assert (tmp_path / "site/models" / f"{3:064x}.html").is_file()
+    for page in (tmp_path / "site").rglob("*.html"):
+        for link in re.findall(r'(?:href|src)="([^"#?:]+)["#?]', page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_times_say_their_zone_everywhere(place):
+    name_hash = add(place, "one", 0.5)
+    place.store.note_rerun(name_hash, "scenes", place.version, "hub:a/b", True, RERUN)
+    owner = place.bearer(place.store.renew_token("many", "admin"))
+    told = [
+        place.client.get(path, headers=owner).json()
+        for path in (
+            f"/api/submissions/{name_hash}",
+            "/api/account",
+            "/api/models?name=one",
+            "/api/tables/scenes",
+            "/suites/scenes/table.json",
+        )
+    ]
+    for answer in told:
+        times = re.findall(r"\d{4}-\d\d-\d\dT[^\"]*", json.dumps(answer, allow_nan=False))
+        assert times and all(re.fullmatch(r"[-0-9]+T[0-9:]+Z", time) for time in times), answer
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def test_a_suite_retires_by_the_clock_of_the_board(tmp_path, baseline_runs, monk
     for moment, since in ((datetime(2031, 5, 31, 23, 59), None), (datetime(2031, 6, 1), "2031-05-31")):
         monkeypatch.setattr(phases, "clock", lambda moment=moment: moment)
         assert place.board.retired("scenes") == since and place.board.taken == ([] if since else ["scenes"])
+    assert place.board.taken_until("scenes") == datetime(2031, 6, 1)
     place.store.engine.dispose()
 
 

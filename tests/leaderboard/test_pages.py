@@ -481,6 +481,18 @@ def test_other_sites_cannot_send_the_forms(place):
     )
 
 
+def test_a_proxy_that_gives_the_server_its_own_host_shuts_no_form(place):
+    """As nginx's `proxy_pass` does by itself."""
+    place.board.address = "https://board.example"
+    behind = {"Origin": "https://board.example", "Host": "127.0.0.1:8200"}
+    for n, headers in enumerate((behind, behind | {"Sec-Fetch-Site": "same-origin"})):
+        made = place.client.post("/accounts", data={"name": f"of {n}"}, headers=headers)
+        assert made.status_code == 201, made.text
+    place.board.address = ""
+    for headers in (behind, behind | {"Sec-Fetch-Site": "cross-site"}):
+        assert place.client.post("/accounts", data={"name": "y"}, headers=headers).status_code == 403
+
+
 def test_a_board_may_keep_accounts_to_its_administrator(place, tmp_path):
     place.board.open_accounts = 0
     client = TestClient(build_app(place.board, place.store, place.pages))

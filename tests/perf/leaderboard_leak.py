@@ -201,7 +201,9 @@ class World:
                 self.known[n] = self._seen(n)
             place, row = at.get(self.sent[n], (-1, {"rank": 0, "flagged": 0, "metrics": {}}))
             figures = [m[key] or 0.0 for m in row["metrics"].values() for key in ("value", "low", "high")]
-            own = [place, row["rank"] or 0, float(row["flagged"]), *(figures + [0.0] * 12)[:12]]
+            # As shares: what is learned among OWN rows would weigh places among many otherwise.
+            place, rank = (at / max(1, len(table)) for at in (place, row["rank"] or 0))
+            own = [place, rank, float(row["flagged"]), *(figures + [0.0] * 12)[:12]]
             rows.append(own + self.known[n])
         return np.array(rows, float)
 

@@ -6,8 +6,6 @@ import io
 import re
 from typing import Any
 
-from fastapi.encoders import jsonable_encoder
-
 from bench.wording import metric_in_words
 from leaderboard.board.config import Board
 from leaderboard.store import Store
@@ -67,7 +65,7 @@ def flat(rows: list[Row], metrics: list[str]) -> tuple[dict[str, type], list[Row
     for row in rows:
         cells = {key: row[key] for key in ("rank", "hash", "account", "flagged", "unranked", "rerun")}
         cells["organisation_verified"] = row["verified"]
-        cells["submitted"] = row["created"].isoformat(timespec="seconds") + "Z"
+        cells["submitted"] = row["created"]
         cells |= {key: row["card"][key] for key in CARD}
         for name in metrics:
             metric = row["metrics"].get(name) or {}
@@ -114,7 +112,8 @@ class Downloads(PlotPages):
 
     def download(self, table: str, split: str, kind: str) -> bytes:
         """A table as a file of one of KINDS; kept until something changes: anybody may ask at any time."""
-        key, revision = ("file", table, split, kind), self.store.revision()
+        revision = self.store.revision()
+        key = ("file", table, split, kind, self.ranked_by(table, split))
         with self._lock:
             if self._files[0] != revision:
                 self._files = (revision, {})
@@ -122,7 +121,7 @@ class Downloads(PlotPages):
         if known is None:
             found = self.every_row(table, split)
             if kind == "json":
-                known = json_text(jsonable_encoder(found), table).encode()
+                known = json_text(found, table).encode()
             else:
                 metrics = self.store.metrics(table, split, found["version"])
                 known = (as_csv if kind == "csv" else as_parquet)(*flat(found["models"], metrics))
@@ -144,7 +143,7 @@ class Downloads(PlotPages):
         else:
             metric = self.store.rows([number], [sort])[number]["metrics"].get(sort)
             score = f"{metric['value']:.3f}" if metric else "–"
-            place = f", rank {rank} of {total}" if rank else ""
+            place = f", rank {rank} of {total}" if rank else ", no rank"
             value = f"{metric_in_words(sort)} {score}{place}"
         widths = [round(LETTER * len(text)) + 16 for text in (label, value)]
         return self.render("badge.svg", Links(), label=label, value=value, widths=widths)

@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from leaderboard.store import ranking
+from leaderboard.store.standings import UNANSWERED
 from leaderboard.web.pages.downloads import Downloads
 
 FRAMEWORK = "tvad-bench"  # whose harness scores
@@ -38,12 +39,17 @@ def write(pages: Downloads, folder: Path) -> int:
         }
         (place / "eval.yaml").write_text(_text(about), encoding="utf-8")
         for row in found["models"]:
+            if (
+                row["unranked"] == UNANSWERED
+            ):  # by private labels it has no rank here: no figure for elsewhere
+                continue
+            doubts = "; flagged" * row["flagged"] + f"; run again: {row['rerun']}" * bool(row["rerun"])
             entries = [
                 EvalResultEntry(
                     dataset_id=entry.hub,
                     task_id=metric,
                     value=value["value"],
-                    date=row["created"].isoformat(timespec="seconds") + "Z",
+                    date=row["created"],
                     source_url=f"{board.address}/models/{row['hash']}" if board.address else None,
                     source_name=board.title if board.address else None,
                     notes=f"suite version {found['version']}"
@@ -51,7 +57,8 @@ def write(pages: Downloads, folder: Path) -> int:
                         f"; interval {value['low']:.3f}–{value['high']:.3f}"
                         if value["low"] is not None
                         else ""
-                    ),
+                    )
+                    + doubts,
                 )
                 for metric in metrics
                 if (value := row["metrics"].get(metric))

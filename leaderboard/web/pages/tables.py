@@ -8,6 +8,7 @@ import numpy as np
 
 from bench import blind as blinds
 from leaderboard.board.config import Board
+from leaderboard.board.phases import stamp
 from leaderboard.board.published import PUBLISHED
 from leaderboard.store import Store, ranking
 from leaderboard.store.disclosure import PRIVATE
@@ -103,15 +104,15 @@ class TablePages(Rendering):
     ) -> Order:
         """What a filter shows from best to worst."""
 
+        ranked_by = self.ranked_by(table, split)  # another one where a suite has retired, by the clock alone
+
         def find() -> Order:
-            standings = self.store.standings(
-                table, split, version, sort, wanted, *self.ranked_by(table, split)
-            )
+            standings = self.store.standings(table, split, version, sort, wanted, *ranked_by)
             ranks, order = ranking.ordered(standings, sort)
             keep = standings.shown[order]
             return np.column_stack([ranks[keep], standings.results[order][keep]]), len(order)
 
-        return self._once(revision, (table, split, version, sort, wanted), find)
+        return self._once(revision, (table, split, version, sort, wanted, ranked_by), find)
 
     def place_of(self, table: str, split: str, sort: str, number: int) -> tuple[int | None, int]:
         """(rank of a result in the table that is shown, 0 for one without; None where it does not stand
@@ -213,7 +214,13 @@ class TablePages(Rendering):
         if PRIVATE not in self.splits(table):
             return ""
         if split != PRIVATE:
-            return "Only models that answer the private split too, nearly all of it, have a rank here."
+            _, until = self.ranked_by(table, split)
+            later = (
+                f"; those sent since {until:%Y-%m-%d}, when it was asked no more, need not" if until else ""
+            )
+            return (
+                f"Only models that answer the private split too, nearly all of it, have a rank here{later}."
+            )
         if self.store.held(table, split, version):
             ends = self.store.until(table, version)
             when = f" on {ends:%Y-%m-%d}" if ends else ""
@@ -239,6 +246,7 @@ class TablePages(Rendering):
                     "rank": rank or None,
                     "unranked": None if rank else _unranked(rows[result], sort),
                     **rows[result],
+                    "created": stamp(rows[result]["created"]),
                 }
                 for rank, result in part
             ],

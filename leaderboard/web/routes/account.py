@@ -10,7 +10,7 @@ from leaderboard.store.accounts import SIGNED_IN
 from leaderboard.web.access import cookie
 from leaderboard.web.refusals import Refused, refusal
 from leaderboard.web.routes.forms import fields
-from leaderboard.web.site import Site, TheSite
+from leaderboard.web.site import Site, TheSite, told
 
 PRIVATE = {"Cache-Control": "no-store"}  # of what only its account may see
 
@@ -44,7 +44,7 @@ def own(request: Request, site: TheSite, answer: Response) -> dict[str, Any]:
     """One's own submissions, newest first, with state, reason and next try. Needs a token."""
     account = site.access.bearer(request)
     answer.headers.update(PRIVATE)
-    return {"account": account, "submissions": site.store.of_account(account)}
+    return {"account": account, "submissions": told(site.store.of_account(account))}
 
 
 @router.post("/api/account/token")

@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
 from leaderboard.scoring import comparing
-from leaderboard.web.site import PageNumber, Short, TheSite, page_or_404
+from leaderboard.web.site import PageNumber, Short, TheSite, page_or_404, told
 from tvad.common.errors import InputError
 
 FullName = Annotated[str, Query(max_length=201)]  # an owner, a slash and a name
@@ -19,7 +19,7 @@ router = APIRouter()
 def find(site: TheSite, name: FullName) -> list[dict[str, Any]]:
     """Scored submissions that a hash, its beginning, OWNER/NAME or a name means, newest first; several are an
     ambiguity."""
-    return site.store.find(name)
+    return told(site.store.find(name))
 
 
 @router.get("/models/{name_hash}", include_in_schema=False)

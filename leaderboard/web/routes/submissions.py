@@ -11,7 +11,7 @@ from leaderboard.intake import archive, withdrawal
 from leaderboard.intake.submission import Verified
 from leaderboard.intake.uploads import bounded
 from leaderboard.web.access import address
-from leaderboard.web.site import Site, TheSite
+from leaderboard.web.site import Site, TheSite, told
 from leaderboard.web.zipped import zipped
 from tvad.common.errors import InputError
 
@@ -75,7 +75,7 @@ def finish(request: Request, site: TheSite, sha256: str) -> dict[str, Any]:
 @router.get("/api/submissions/{name_hash}")
 def state(site: TheSite, name_hash: str) -> dict[str, Any]:
     """State and card of a submission, and what came of running its model again."""
-    return {**_status_or_404(site, name_hash), "reruns": site.store.reruns(name_hash)}
+    return told({**_status_or_404(site, name_hash), "reruns": site.store.reruns(name_hash)})
 
 
 @router.delete("/api/submissions/{name_hash}")
