@@ -216,6 +216,7 @@ def account(
     config: str,
     renew: bool = False,
     disable: bool = False,
+    enable: bool = False,
     daily: int | None = None,
 ) -> int:
     """Make an account and show its token, once.
@@ -223,21 +224,26 @@ def account(
     Args:
         name: Of the account.
         config: YAML file of the board, or the name of a shipped one.
-        renew: A new token for an account; the old one is void.
+        renew: A new token for an account; the old one is void, every browser signed out, every identity
+            untied.
         disable: Its token counts no longer.
+        enable: Its token counts again.
         daily: Submissions that an account may send a day, in place of the board's number; -1: that again.
 
     Example:
         leaderboard account my-lab --config local
     """
-    if renew + disable + (daily is not None) > 1:
-        raise InputError("account: one of --renew, --disable and --daily at a time")
+    if renew + disable + enable + (daily is not None) > 1:
+        raise InputError("account: one of --renew, --disable, --enable and --daily at a time")
     if daily is not None and daily < -1:
         raise InputError(f"account: --daily is {daily}, expected -1 or more")
     board, store = _store(config)
     if disable:
         store.disable_account(name)
         print(f"{name} is disabled")
+    elif enable:
+        store.enable_account(name)
+        print(f"{name} is enabled")
     elif daily is not None:
         store.limit_account(name, None if daily == -1 else daily)
         print(f"{name} may send {board.daily if daily == -1 else daily} submissions a day")

@@ -21,6 +21,7 @@ from leaderboard.board.config import Board
 from leaderboard.intake import GONE, archive, limited, objects, submission, withdrawal
 from leaderboard.store import Store
 from leaderboard.store.queue import Limited
+from leaderboard.store.tables import FAILED
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, is_hash, settle
 
@@ -153,8 +154,12 @@ class Uploads:
         # job, and nobody ever removes one that another sender of the same content may rely on. A kill in
         # between leaves a folder without a job, which the next try finds, named by its content.
         target = self.board.submission(found.hash)
-        if self.store.status(found.hash) is None:  # of one that is refused below nothing stays for long
+        known = self.store.status(found.hash)
+        failed = known is not None and known["state"] == FAILED  # may be queued again, by its files
+        if known is None or failed:  # of one that is refused below nothing stays for long
             objects.keep(self.board, "submissions", found.hash, unpacked)
+        if failed and not target.is_dir():
+            settle(unpacked, target)
 
         def put() -> None:
             asked = self._asked()

@@ -7,16 +7,19 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from leaderboard.store.sessions import Sessions, note
-from leaderboard.store.tables import Account, Login, Submission, now
+from leaderboard.store.tables import Account, Attempt, Identity, Login, Submission, now
 from tvad.common.errors import InputError
 
 NAME = re.compile(r"(?=.{1,100}\Z)[A-Za-z0-9][A-Za-z0-9._-]*( [A-Za-z0-9._-]+)*")
 SIGNED_IN = timedelta(hours=12)  # that a browser stays so
+RESERVED = ("admin", "scorer", "server")  # who else acts in the audit log
+
+Identified = tuple[str, str]  # an identity: issuer and subject
 
 
 def check_name(name: str) -> None:
@@ -24,6 +27,8 @@ def check_name(name: str) -> None:
     alphabet is in it."""
     if not NAME.fullmatch(name):
         raise InputError("a name takes letters, digits, single spaces, '.', '_' and '-', at most 100")
+    if _look(name) in RESERVED:
+        raise InputError(f"{name!r} is the board's own: {', '.join(RESERVED)} are no accounts")
 
 
 def _look(name: str) -> str:
@@ -68,14 +73,22 @@ class Accounts(Sessions):
             raise InputError(f"account {name!r} exists already") from error
         return token
 
-    def renew_token(self, name: str, who: str = "admin") -> str:
-        """A new token for an account; the old one is void at once, and every browser is signed out: who asks
-        for a new token may have lost more than the old one. Raises InputError for an unknown account."""
+    def renew_token(self, name: str, who: str = "admin", keep: Identified | None = None) -> str:
+        """A new token for an account; the old one is void at once, every browser is signed out and every
+        identity but `keep` untied, whose attempts end: who asks for a new token may have lost more than the
+        old one. Raises InputError for an unknown account and a disabled one."""
         token = _new_token()
         with self._session() as session:
             account = _account(session, name)
+            if account.disabled:
+                raise InputError(f"account {name!r} is disabled: its token would open nothing")
             account.token_hash = hashed(token)
             session.execute(delete(Login).where(Login.account_id == account.id))
+            session.execute(delete(Attempt).where(Attempt.account == name))
+            untied = delete(Identity).where(Identity.account_id == account.id)
+            if keep is not None:
+                untied = untied.where(or_(Identity.issuer != keep[0], Identity.subject != keep[1]))
+            session.execute(untied)
             note(session, who, "renew token", name)
         return token
 
@@ -86,13 +99,23 @@ class Accounts(Sessions):
             _account(session, name).daily = daily
             note(session, "admin", "limit account", name, "" if daily is None else f"{daily} a day")
 
-    def sign_in(self, name: str) -> str:
-        """The word by which a browser is known for `SIGNED_IN`. Raises InputError for an unknown account."""
+    def sign_in(self, name: str, person: Identified | None = None) -> str:
+        """The word by which a browser is known for `SIGNED_IN`; person: the identity that it came by. Raises
+        InputError for an unknown account."""
         word = secrets.token_urlsafe(32)
+        issuer, subject = person or (None, None)
         with self._session() as session:
             session.execute(delete(Login).where(Login.expires < now()))
             account = _account(session, name)
-            session.add(Login(word_hash=hashed(word), account_id=account.id, expires=now() + SIGNED_IN))
+            session.add(
+                Login(
+                    word_hash=hashed(word),
+                    account_id=account.id,
+                    expires=now() + SIGNED_IN,
+                    issuer=issuer,
+                    subject=subject,
+                )
+            )
         return word
 
     def signed_in(self, word: str) -> str | None:
@@ -104,6 +127,12 @@ class Accounts(Sessions):
         )
         with self._reading() as session:
             return session.scalar(query)
+
+    def person(self, word: str) -> Identified | None:
+        """The identity by which a browser was signed in; None for a token."""
+        with self._reading() as session:
+            found = session.get(Login, hashed(word))
+            return (found.issuer, found.subject) if found and found.issuer and found.subject else None
 
     def enabled(self, name: str) -> bool:
         """Whether an account may sign in."""
@@ -120,6 +149,12 @@ class Accounts(Sessions):
         with self._session() as session:
             _account(session, name).disabled = True
             note(session, "admin", "disable account", name)
+
+    def enable_account(self, name: str) -> None:
+        """Take the token of an account again. Raises InputError for an unknown account."""
+        with self._session() as session:
+            _account(session, name).disabled = False
+            note(session, "admin", "enable account", name)
 
     def account_of(self, token: str) -> str | None:
         """The name of the account that a token belongs to; None for an unknown token or a disabled

@@ -4,6 +4,7 @@ attempt is kept here between the two ends of it, for one use by the browser that
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
@@ -66,6 +67,20 @@ class Identities(Accounts):
         )
         with self._reading() as session:
             return session.scalar(query)
+
+    def identities(self, account: str) -> list[dict[str, Any]]:
+        """The identities that sign in as an account: {issuer, subject, created} each, oldest first."""
+        query = (
+            select(Identity)
+            .join(Account, Account.id == Identity.account_id)
+            .where(Account.name == account)
+            .order_by(Identity.created)
+        )
+        with self._reading() as session:
+            return [
+                {"issuer": row.issuer, "subject": row.subject, "created": row.created}
+                for row in session.scalars(query)
+            ]
 
     def identify(self, account: str, issuer: str, subject: str) -> None:
         """Let a provider's subject sign in as an account. Raises InputError where it does as another."""

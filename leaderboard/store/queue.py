@@ -183,7 +183,10 @@ class Queue(Sessions):
             if (row := session.get(Scorer, scorer)) is not None:
                 row.seen = moment
             else:
-                session.execute(delete(Scorer).where(Scorer.seen < moment - DAY))
+                # Those long gone, and what a clock that was ahead has left.
+                session.execute(
+                    delete(Scorer).where(or_(Scorer.seen < moment - DAY, Scorer.seen > moment + DAY))
+                )
                 session.add(Scorer(name=scorer, began=moment, seen=moment))
             if job is None:
                 return True

@@ -12,6 +12,7 @@ from leaderboard.store.moderation import speaks_for
 from leaderboard.store.sessions import Sessions
 from leaderboard.store.tables import (
     DONE,
+    FAILED,
     QUEUED,
     REVIEW,
     RUNNING,
@@ -29,8 +30,8 @@ MOST_HISTORY = 200  # submissions of one name
 
 
 def named_by(connection: Connection | Session) -> set[str]:
-    """Folders, below the board's, that the rows name."""
-    alive = (QUEUED, RUNNING, REVIEW, DONE)
+    """Folders, below the board's, that the rows name: of one that failed too, which may be queued again."""
+    alive = (QUEUED, RUNNING, REVIEW, DONE, FAILED)
     sent = select(Submission.hash).where(Submission.state.in_(alive))
     runs = select(Result.folder).join(Submission, Submission.hash == Result.submission)
     runs = runs.where(Submission.state.in_((REVIEW, DONE)), Result.folder.is_not(None))

@@ -46,6 +46,8 @@ class Login(Base):
     word_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     expires: Mapped[datetime] = mapped_column(DateTime)
+    issuer: Mapped[str | None] = mapped_column(String(255))  # of the identity that signed in
+    subject: Mapped[str | None] = mapped_column(String(255))
     __table_args__ = (Index("ix_logins_account", "account_id"),)
 
 

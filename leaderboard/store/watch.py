@@ -3,7 +3,7 @@ failed. All of it from the database, so that several servers agree; nothing of i
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select
@@ -50,7 +50,9 @@ class Watch(Sessions):
             states = dict(session.execute(counted).tuples().all())
             oldest = session.scalar(select(func.min(Submission.created)).where(Submission.state == QUEUED))
             since = session.scalar(select(due).where(is_due))
-            seen = list(session.scalars(select(Scorer.seen)))
+            # A sign of life from the future is of a clock that was ahead: it says nothing of now.
+            latest = moment + timedelta(seconds=SILENCE)
+            seen = list(session.scalars(select(Scorer.seen).where(Scorer.seen <= latest)))
         heard = max(seen, default=None)
         return Watched(
             states=states,

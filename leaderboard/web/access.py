@@ -13,6 +13,7 @@ from fastapi import HTTPException, Request
 from leaderboard.board.config import Board
 from leaderboard.board.credentials import secret
 from leaderboard.store import Store
+from leaderboard.store.accounts import Identified
 from leaderboard.store.queue import Limited
 
 RENEWALS = 5  # new tokens of an account a day
@@ -118,13 +119,13 @@ class Access:
             self._request(account)
         return account
 
-    def new_token(self, account: str) -> str:
-        """A new token in place of an account's old one. Raises 429."""
+    def new_token(self, account: str, keep: Identified | None = None) -> str:
+        """A new token in place of an account's old one; of its identities `keep` stays. Raises 429."""
         if not self.store.spend("renewals", account, RENEWALS, DAY):
             raise HTTPException(
                 429, f"the token was renewed {RENEWALS} times within a day", {"Retry-After": "86400"}
             )
-        return self.store.renew_token(account, account)
+        return self.store.renew_token(account, account, keep)
 
     def own_form(self, request: Request) -> None:
         """Refuse a form that another site's page sends. Raises 403, and 429 for an address that sends many.

@@ -175,6 +175,27 @@ def test_withdrawn_means_gone_from_the_store_too_and_what_nobody_names_goes_in_t
     assert not any(kept(place).values())
 
 
+def test_one_that_failed_by_the_hosts_fault_keeps_its_files(place, tmp_path, monkeypatch):
+    sent = place.packed("random")
+    name = place.send(sent).json()["hash"]
+    place.store.fail(place.store.claim(60), "the disk is full", "disk")
+    monkeypatch.setattr(objects, "STALE", -1.0)
+    objects.tidy(place.board, place.store)
+    store = objects.of(place.board)
+    assert name in store.names("submissions")
+    shutil.rmtree(place.board.submission(name))
+    archive = tmp_path / "backup.zip"
+    manifest, missing = backups.backup(place.board, place.store, archive)
+    assert not missing and any(f"submissions/{name}/" in file for file in manifest["files"])
+    # Where it is gone all the same, sending it again brings it back.
+    store.remove("submissions", name)
+    assert place.send(sent).json()["state"] == "failed"
+    assert name in store.names("submissions") and objects.present(place.board, "submissions", name).is_dir()
+    place.store.requeue(name)
+    place.score()
+    assert place.store.status(name)["state"] == "done"
+
+
 def test_the_folder_keeps_as_much_as_it_may_and_nothing_that_is_nowhere_else(place, monkeypatch):
     names = [place.scored(which, name=which) for which in ("oracle", "random", "prior")]
     place.board.storage_here = 1e-9

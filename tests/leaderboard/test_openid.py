@@ -186,6 +186,35 @@ def test_an_account_is_tied_by_who_holds_its_token(place, provider):
     assert ended(fresh, begun(fresh, provider)["state"]).status_code == 403 and in_as(fresh) is None
 
 
+def test_who_renews_a_leaked_token_is_rid_of_the_thiefs_identity_too(place, provider):
+    owner, thief, late = browser(place), browser(place), browser(place)
+    provider.claims = {"sub": "owner"}
+    owner.post("/account/sign-in", data={"token": place.token})
+    ended(owner, begun(owner, provider)["state"])
+    assert "<code>owner</code>" in owner.get("/account").text
+    for client in (thief, late):
+        client.post("/account/sign-in", data={"token": place.token})
+    provider.claims = {"sub": "thief"}
+    ended(thief, begun(thief, provider)["state"])
+    kept = begun(late, provider)["state"]  # an attempt that ends after the renewal
+    assert {row["subject"] for row in place.store.identities("lab")} == {"owner", "thief"}
+    page = owner.post("/account/token").text
+    token = page.split('id="token">')[1].split("<")[0]
+    assert [row["subject"] for row in place.store.identities("lab")] == ["owner"]
+    assert ended(late, kept).status_code == 403 and in_as(late) is None
+    place.board.openid.accounts = False
+    fresh = browser(place)
+    assert ended(fresh, begun(fresh, provider)["state"]).status_code == 403 and in_as(fresh) is None
+    patient(place)
+    owner.post("/account/token")  # the browser knows still by which identity it came
+    provider.claims = {"sub": "owner"}
+    fresh = browser(place)
+    ended(fresh, begun(fresh, provider)["state"])
+    assert in_as(fresh) == "lab" and place.store.account_of(token) is None
+    place.store.renew_token("lab")  # by an administrator, who is told of no browser
+    assert place.store.identities("lab") == []
+
+
 def none(claims):
     return f"{part({'alg': 'none'})}.{part(claims)}."
 

@@ -8,23 +8,24 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from leaderboard.__main__ import main
 from leaderboard.board import config as boards
+from leaderboard.board import phases
 from leaderboard.scoring import faults, scorer
 from leaderboard.scoring.supervisor import Supervised
 from leaderboard.store import Store
 from leaderboard.store.database import connect
 from leaderboard.store.queue import ATTEMPTS, DELAYS
-from leaderboard.store.tables import Submission, now
+from leaderboard.store.tables import Scorer, Submission, now
 from leaderboard.store.watch import SILENCE
 from leaderboard.web.app import build_app
 from tvad.common.errors import InputError
@@ -291,6 +292,22 @@ def test_health_and_metrics_see_silence(watched, sent):
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_clock_that_was_ahead_hides_no_silence(place, monkeypatch):
+    place.scored("random")  # a queue that works
+    moment = [datetime(2026, 1, 31)]
+    monkeypatch.setattr(phases, "clock", lambda: moment[0])
+    place.store.beat("ahead")
+    moment[0] = datetime(2026, 1, 1)
+    place.send(place.packed("oracle"))
+    moment[0] += timedelta(minutes=5)
+    found = place.store.watch()
+    assert not found.well and found.scorers == 0 and found.silent == 300
+    place.store.beat("new")
+    assert place.store.watch().well and place.store.watch().scorers == 1
+    with place.store.engine.begin() as connection:
+        assert connection.scalars(select(Scorer.name)).all() == ["new"]
+
+
 def test_health_says_that_the_database_is_gone(watched, place, monkeypatch):
     def gone():
         raise OperationalError("SELECT", {}, Exception("/var/lib/secret/place: unable to open database file"))

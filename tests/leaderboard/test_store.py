@@ -63,9 +63,20 @@ def test_tokens_open_accounts_and_are_kept_nowhere(store):
     assert not any(secret in json.dumps(store.audit(), default=str) for secret in (token, renewed))
     store.disable_account("lab")
     assert store.account_of(renewed) is None
-    for call in (store.renew_token, store.disable_account):
+    with pytest.raises(InputError, match="is disabled"):
+        store.renew_token("lab")
+    store.enable_account("lab")
+    assert store.account_of(renewed) == "lab"
+    for call in (store.renew_token, store.disable_account, store.enable_account):
         with pytest.raises(InputError, match="no account 'nobody'"):
             call("nobody")
+
+
+@pytest.mark.parametrize("called", ["admin", "Admin", "ad.min", "scorer", "server", "SERVER"])
+def test_nobody_is_called_as_who_acts_for_the_board(store, called):
+    with pytest.raises(InputError, match="board's own"):
+        store.create_account(called)
+    store.create_account(f"{called} of mine")
 
 
 def test_the_same_content_is_queued_once_and_days_are_limited(store):

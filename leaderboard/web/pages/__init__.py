@@ -33,6 +33,7 @@ class Pages(Downloads, ModelPages):
             page="account",
             account=account,
             rows=self.store.of_account(account) if account else [],
+            identities=self.store.identities(account) if account else [],
             **{"error": None, "token": None, **values},
         )
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from leaderboard.store.accounts import SIGNED_IN
+from leaderboard.store.accounts import SIGNED_IN, Identified
 from leaderboard.web.access import cookie
 from leaderboard.web.refusals import Refused, refusal
 from leaderboard.web.routes.forms import fields
@@ -17,11 +17,13 @@ PRIVATE = {"Cache-Control": "no-store"}  # of what only its account may see
 router = APIRouter()
 
 
-def _known(request: Request, site: Site, account: str, answer: Response) -> Response:
+def _known(
+    request: Request, site: Site, account: str, answer: Response, person: Identified | None = None
+) -> Response:
     """An answer with a cookie that cannot be read by scripts and is not sent with other sites' forms."""
     answer.set_cookie(
         cookie(request),
-        site.store.sign_in(account),
+        site.store.sign_in(account, person),
         max_age=int(SIGNED_IN.total_seconds()),
         secure=request.url.scheme == "https",
         httponly=True,
@@ -30,9 +32,9 @@ def _known(request: Request, site: Site, account: str, answer: Response) -> Resp
     return answer
 
 
-def let_in(request: Request, site: Site, account: str) -> Response:
-    """Sign a browser in and show it its account."""
-    return _known(request, site, account, RedirectResponse("/account", 303, PRIVATE))
+def let_in(request: Request, site: Site, account: str, person: Identified | None = None) -> Response:
+    """Sign a browser in, by an identity where it came by one, and show it its account."""
+    return _known(request, site, account, RedirectResponse("/account", 303, PRIVATE), person)
 
 
 def _page(site: Site, account: str | None, status: int = 200, **values: Any) -> HTMLResponse:
@@ -49,7 +51,8 @@ def own(request: Request, site: TheSite, answer: Response) -> dict[str, Any]:
 
 @router.post("/api/account/token")
 def renew(request: Request, site: TheSite, answer: Response) -> dict[str, str]:
-    """A new token, shown this once; the old one is void at once. Needs a token."""
+    """A new token, shown this once; the old one is void at once, and no identity is tied to the account any
+    more. Needs a token."""
     account = site.access.bearer(request)
     answer.headers.update(PRIVATE)
     return {"account": account, "token": site.access.new_token(account)}
@@ -95,6 +98,7 @@ def renew_form(request: Request, site: TheSite) -> Response:
     account = site.access.browser(request)
     if account is None:
         raise HTTPException(401, "sign in first")
-    token = site.access.new_token(account)
+    person = site.store.person(request.cookies.get(cookie(request), ""))
+    token = site.access.new_token(account, person)
     # With the old token every browser was signed out; this one has just shown whose it is.
-    return _known(request, site, account, _page(site, account, token=token))
+    return _known(request, site, account, _page(site, account, token=token), person)

@@ -92,7 +92,7 @@ def end(
         account = _account(site, person, begun.account)
         if not site.store.enabled(account):
             raise InputError("this account is disabled")
-        answer = let_in(request, site, account)
+        answer = let_in(request, site, account, (provider.plan.issuer, person.subject))
     except InputError as error:
         answer = HTMLResponse(site.pages.account(None, error=str(error)), 403, PRIVATE)
     answer.delete_cookie(
