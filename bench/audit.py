@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import windows
+from bench import copying, windows
 from bench.blind import MARGIN, by_question, chance, multiple_choice, read
 from bench.metrics.stats import Interval, mean_interval
 from bench.suite import class_table
@@ -54,9 +54,13 @@ def _share(hits: list[bool], videos: list[str]) -> Interval:
     return mean_interval(np.array(hits, float), np.array(videos))
 
 
-def _line(interval: Interval, hits: int) -> str:
+def bounded(interval: Interval) -> str:
     bounds = "" if interval.low is None else f" [{interval.low:.3f}, {interval.high:.3f}]"
-    return f"{hits}/{interval.n} = {interval.value:.3f}{bounds}"
+    return f"{interval.value:.3f}{bounds}"
+
+
+def _line(interval: Interval, hits: int) -> str:
+    return f"{hits}/{interval.n} = {bounded(interval)}"
 
 
 def _found(what: str, rows: list[str], looked: int, unlooked: int, why: str, flag: bool = True) -> Finding:
@@ -119,6 +123,22 @@ def _windows(
         near, far, count = copied
         line = f"BLEU-4 {near:.3f} over {count}; a random one's {far:.3f}"
         add(Finding("text of the nearest train window", line, near > far + MARGIN))
+
+
+def _dialogues(
+    add: Callable[[Finding], None], samples: Sequence[Sample], train: str | None, seed: int
+) -> None:
+    """A line for each metric of the dialogues' turns: what copying earns, and the references."""
+    for metric, rows in copying.earned(samples, train, seed).items():
+        if metric != "yes_no" and not metric.endswith("_bleu4"):
+            continue
+        told = [f"{what} {bounded(interval)}" for what, interval in rows.items()]
+        near, far = (
+            rows[copying.COPIED[which]].value if train else None for which in ("neighbour", "window")
+        )
+        flag = near is not None and far is not None and near > far + MARGIN
+        count = max(interval.n for interval in rows.values())
+        add(Finding(f"dialogue, {metric}", f"{', '.join(told)}; over {count}", flag))
 
 
 def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
@@ -230,6 +250,7 @@ def audit(source: str, train: str | None = None, seed: int = 0) -> Audit:
         add(_found("leaks from the train split", leaked, len(samples), unseen, why))
         tables = is_table(source) or is_table(train or "")
         _windows(add, samples, known, not tables, seed)
+    _dialogues(add, samples, train, seed)
     told = sum(bool(sample.categories and sample.rationale) for sample in samples)
     add(
         _found(

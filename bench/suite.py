@@ -237,11 +237,11 @@ def _items(sample: Sample, suite: Suite, tasks: list[str]) -> list[Item]:
     items += _about(sample, tasks)
     for task, form in DIALOGUES.items():
         if task in tasks:
-            items += _dialogue(sample, task, turns(sample, form))
+            items += dialogue_items(sample, task, turns(sample, form))
     return items
 
 
-def _dialogue(sample: Sample, task: str, told: Turns) -> list[Item]:
+def dialogue_items(sample: Sample, task: str, told: Turns) -> list[Item]:
     """The turns of a dialogue, each after the earlier ones."""
     mark = "@" if task == DIALOGUE_TURN else f"@{task.removeprefix(f'{DIALOGUE_TURN}_')}"
     earlier: list[tuple[str, str]] = []

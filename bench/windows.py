@@ -1,5 +1,6 @@
 """Windows of one source video on both sides of a split, and what copying the nearest training window scores:
-neighbours share frames and words, so that such a split measures copying."""
+neighbours share frames and words, so that such a split measures copying. What a training part replies to
+the words of a dialogue (`Replies`) is what `baseline:neighbour` and `baseline:window` say."""
 
 import re
 from collections import defaultdict
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from bench.metrics.text import best_bleu4
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
+from tvad.data.dialogue import once
 from tvad.data.sample import Sample
 
 # 01_0014-168_191, Abuse001_0-10, v_4.0_9.5: a video's name, then a window's start and end. Of whole numbers
@@ -108,8 +110,33 @@ def nearest(
     return found
 
 
+class Replies:
+    """What the windows of a training part reply in their dialogues, each with its first reply to the same
+    words. A window is never asked about itself, should it be in the part."""
+
+    def __init__(self, train: Iterable[Sample]) -> None:
+        self._to: dict[str, list[tuple[Sample, str]]] = defaultdict(list)  # words -> who replies, and what
+        self._of: dict[tuple[str, str], list[Sample]] = defaultdict(list)  # (source video, words) -> windows
+        for sample in train:
+            for asked, reply in once(sample.dialogue or ()):
+                self._to[asked].append((sample, reply))
+                self._of[origin(sample)[0], asked].append(sample)
+
+    def near(self, sample: Sample, asked: str) -> str | None:
+        """Of the nearest window of the same source video that replies to these words; None without one."""
+        there = [window for window in self._of.get((origin(sample)[0], asked), ()) if window.id != sample.id]
+        found = nearest([sample], there)
+        return dict(once(found[0].train.dialogue or ()))[asked] if found else None
+
+    def drawn(self, sample: Sample, asked: str, rng: np.random.Generator) -> str | None:
+        """Of a random window that replies to these words; None where nobody else does."""
+        there = [reply for window, reply in self._to.get(asked, ()) if window.id != sample.id]
+        return there[int(rng.integers(len(there)))] if there else None
+
+
 def _text(sample: Sample) -> str | None:
-    return sample.description or sample.rationale or (sample.dialogue[-1][1] if sample.dialogue else None)
+    """Of a video; dialogues are looked at turn by turn (`bench.copying`)."""
+    return sample.description or sample.rationale
 
 
 def copied(pairs: list[Near], train: Sequence[Sample], seed: int = 0) -> tuple[float, float, int] | None:

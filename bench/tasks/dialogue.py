@@ -60,7 +60,19 @@ def _parts(text: str, question: Question) -> dict[str, str]:
 
 
 def _references(topic: str, question: Question, sample: Sample) -> list[str]:
-    """What a video's turns with the same words reply about the topic."""
+    """What a video's turns with the same words reply about the topic, each turn once."""
     told = [reply for asked, reply in sample.dialogue or () if asked == question.text]
-    every = (_parts(reply, question).get(topic) for reply in (question.answer, *told))
-    return [words for words in every if words]
+    every = told if question.answer in told else [question.answer, *told]
+    return [words for reply in every if (words := _parts(reply, question).get(topic))]
+
+
+def among_themselves(question: Question, sample: Sample) -> dict[str, float]:
+    """How the references score each other: each as an answer against the others, never against itself, the
+    mean over them; empty where there is one reference alone."""
+    found = {}
+    for topic in _parts(question.answer, question).keys() - {"judgement"}:
+        told = _references(topic, question, sample)
+        if len(told) > 1:
+            each = [best_bleu4(words, told[:n] + told[n + 1 :])[0] for n, words in enumerate(told)]
+            found[f"{topic}_bleu4"] = sum(each) / len(each)
+    return found
