@@ -24,7 +24,7 @@ CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-BLANK = "\u034f\u115f\u1160\u2800\u3164\uffa0"  # letters and marks that show nothing
+BLANK = "\u034f\u115f\u1160\u2800\u3164\uffa0\U0001d159"  # letters and marks that show nothing
 NUMBER = re.compile(r"[-+]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][-+]?[0-9]{1,3})?")
 RUNNABLE = re.compile(
     r"(hf|vllm):[\w][\w.-]{0,95}/[\w][\w.-]{0,95}@[0-9a-f]{40}|baseline:[a-z]{1,20}", re.ASCII
@@ -123,7 +123,7 @@ def _values(text: str, where: str) -> Any:
 
 
 # Marks without a shape of their own: selectors of variants, inherent vowels, fillers.
-UNSEEN = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]")
+UNSEEN = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U00016fe4\U0001d159\U000e0100-\U000e01ef]")
 
 
 def is_runnable(model: str) -> bool:
@@ -139,8 +139,9 @@ def is_name(text: str) -> bool:
         c == " " or (kind[0] not in "CZ" and c not in BLANK and UNSEEN.match(c) is None)
         for c, kind in zip(text, kinds, strict=True)
     ]
+    marks = kinds[:1] and kinds[0][0] == "M"  # one before any letter stands on nothing
     towers = re.search("m{4}", "".join("m" if kind in ("Mn", "Me") else "x" for kind in kinds))
-    return bool(text) and text == " ".join(text.split()) and all(seen) and not towers
+    return bool(text) and text == " ".join(text.split()) and all(seen) and not towers and not marks
 
 
 def _texts(card: Card) -> Iterator[tuple[str, str]]:

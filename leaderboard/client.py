@@ -46,7 +46,7 @@ class Client:
             self._tries_now = self.tries
             if answer.status_code < 500:
                 return answer
-            last = f"status {answer.status_code}"
+            last = f"status {answer.status_code}: {' '.join(answer.text.split())[:300]}"
         raise InputError(
             f"{self.url} cannot be reached ({last}); send again: what has arrived is kept, nothing is scored"
             " twice"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -149,6 +150,8 @@ def serve(config: str, host: str = "127.0.0.1", port: int = 8200, no_scorer: boo
     command = [sys.executable, "-m", "leaderboard.scoring", "--config", config, "--parent", str(os.getpid())]
     print(f"{board.title}: http://{host}:{port}", flush=True)
     site = app.state.site
+    # Files that forms bring are spooled: on the board's disk, for /tmp may be memory.
+    tempfile.tempdir = str(site.uploads.incoming)
     _every_turn("phases", lambda: _turn_phases(board, store, site.pages))
     _every_turn("sweep", lambda: _sweep(store, site.uploads))
     _every_turn("storage", lambda: objects.tidy(board, store), HOUR)

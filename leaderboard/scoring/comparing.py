@@ -24,6 +24,7 @@ from tvad.common.files import made, parse_json, write_whole
 
 KEPT = 2000  # comparisons on the disk, of some kilobytes each; the oldest go first
 SECONDS = 60.0  # that a comparison may take
+GIGABYTES = 2.0  # of address space, within the server's own limit (deploy/leaderboard)
 
 
 def _file(board: Board, before: Path, after: Path) -> Path:
@@ -51,7 +52,7 @@ async def differences(board: Board, before: Path, after: Path) -> list[Differenc
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         *words,
-        str(board.scoring.gigabytes),
+        str(GIGABYTES),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

@@ -91,6 +91,12 @@ class Place:
     score: float
 
 
+def kept_picture(run: Path, number: int) -> Path | None:
+    """The picture of an answer of a scored run, a JPEG, where one is kept."""
+    path = run / SHOWN / f"{number}.jpg"
+    return path if path.is_file() else None
+
+
 class Answers:
     """The answers of a scored run, to be looked at. Raises InputError for a run that was scored before there
     was an index."""
@@ -114,8 +120,7 @@ class Answers:
 
     def picture(self, number: int) -> Path | None:
         """The picture of an answer, a JPEG, where one is kept."""
-        path = self.run / SHOWN / f"{number}.jpg"
-        return path if path.is_file() else None
+        return kept_picture(self.run, number)
 
 
 def show(

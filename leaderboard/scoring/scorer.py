@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import scipy.special  # noqa: F401  # before a transaction that needs it, in which nobody else writes
+
 from bench import suite as suites
 from bench.run_folder import read_lines, read_record
 from bench.score import score

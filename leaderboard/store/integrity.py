@@ -99,25 +99,29 @@ def assembled(one: bytes, others: Sequence[bytes], earlier: Sequence[bool]) -> I
     (binomial test against WORSE), and nearly all mistakes that are left are the earlier one's, in the same
     words (against SHARED). Both have to be that unlikely for an honest relative; how often those are flagged:
     docs/measurements/leaderboard.md. earlier: whether each of `others` came before `one`."""
-    from scipy.stats import binom  # seconds of import that few commands need
+    from scipy.special import bdtr, bdtrc  # binomial distributions; an import that few commands need
 
     mine = np.frombuffer(one, "<u4")
-    for place in _as_long(one, others):
+    places = _as_long(one, others)
+    counts = np.zeros((len(places), 5), int)
+    for row, place in enumerate(places):
         theirs = np.frombuffer(others[place], "<u4")
         before, after = (theirs, mine) if earlier[place] else (mine, theirs)
         both = (before > 1) & (after > 1)
         right, was = (after[both] & 1) == 1, (before[both] & 1) == 1
-        better, worse, wrong = int((right & ~was).sum()), int((was & ~right).sum()), int((~right).sum())
-        common = int(((before[both] == after[both]) & ~right).sum())
-        if (
-            binom.cdf(worse, better + worse, WORSE) < TURNED
-            and binom.sf(common - 1, wrong, SHARED) < MISTAKES
-        ):
-            yield (
-                place,
-                f"of {int(both.sum())} sampled answers {better} wrong ones are right now, {worse} right ones"
-                f" wrong, and {common} of its {wrong} mistakes are the same",
-            )
+        same = before[both] == after[both]
+        parts = (both, right & ~was, was & ~right, ~right, same & ~right)
+        counts[row] = [np.count_nonzero(part) for part in parts]
+    _, better, worse, wrong, common = counts.T
+    # All at once: a call for each of ten thousand takes seconds, in which nobody else writes.
+    turned = bdtr(worse, better + worse, WORSE) < TURNED
+    for row in np.flatnonzero(turned & (bdtrc(common - 1, wrong, SHARED) < MISTAKES)):
+        of, better, worse, wrong, common = counts[row].tolist()
+        yield (
+            places[row],
+            f"of {of} sampled answers {better} wrong ones are right now, {worse} right ones"
+            f" wrong, and {common} of its {wrong} mistakes are the same",
+        )
 
 
 def too_good(metrics: dict[tuple[str, str], dict[str, dict]]) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from leaderboard.store.sessions import Sessions, note
-from leaderboard.store.tables import DONE, FAILED, REVIEW, WITHDRAWN, Account, Submission, now
+from leaderboard.store.tables import DONE, FAILED, REJECTED, REVIEW, WITHDRAWN, Account, Submission, now
 from tvad.common.errors import InputError
 
 
@@ -60,7 +60,7 @@ class Moderation(Sessions):
         with self._session() as session:
             found = self._waiting(session, name_hash)
             found.state, found.finished, found.claim, found.next_try = FAILED, now(), None, None
-            found.error = "rejected by the administrator" + (f": {reason[:900]}" if reason else "")
+            found.error = REJECTED + (f": {reason[:900]}" if reason else "")
             note(session, "admin", "reject", name_hash, reason)
 
     @staticmethod

@@ -30,6 +30,7 @@ from leaderboard.store.tables import (
     DONE,
     FAILED,
     QUEUED,
+    REJECTED,
     REVIEW,
     RUNNING,
     WITHDRAWN,
@@ -296,6 +297,8 @@ class Queue(Sessions):
                 raise InputError(
                     f"{name_hash} is {found.state}; only a failed or a queued one can be put back"
                 )
+            if found.state == FAILED and (found.error or "").startswith(REJECTED):
+                raise InputError(f"{name_hash} was rejected, which stays; what it holds may be sent anew")
             for suite in json.loads(found.suites):
                 answered(suite, found.created)
             found.state, found.attempts, found.error = QUEUED, 0, None

@@ -15,7 +15,7 @@ from leaderboard.store import disclosure
 from leaderboard.store.disclosure import PRIVATE, Disclosure
 from leaderboard.store.moderation import speaks_for
 from leaderboard.store.reruns import rerun_of
-from leaderboard.store.tables import Account, Flag, Result, Score, Submission
+from leaderboard.store.tables import DONE, Account, Flag, Result, Score, Submission
 from leaderboard.store.views import View, Views, of_version
 
 LEFT_OUT = 0.1  # share of a private task's questions that may be left unanswered, for a rank
@@ -221,8 +221,8 @@ class Scoreboard(Disclosure):
         return found
 
     def rows(self, results: list[int], metrics: list[str]) -> dict[int, dict[str, Any]]:
-        """What the table shows of some results: submission, card, whether it is flagged, and of these metrics
-        {metric: {value, low, high, n}}."""
+        """What the table shows of some results, of none withdrawn meanwhile: submission, card, whether it is
+        flagged, and of these metrics {metric: {value, low, high, n}}."""
         query = (
             select(
                 Result.id,
@@ -238,7 +238,7 @@ class Scoreboard(Disclosure):
             )
             .join(Submission, Submission.hash == Result.submission)
             .join(Account, Account.id == Submission.account_id)
-            .where(Result.id.in_(results))
+            .where(Result.id.in_(results), Submission.state == DONE)
         )
         # Results lie together by their numbers: SQLite would look for every metric of each of them instead.
         of_score = Score.__table__.c
@@ -263,7 +263,8 @@ class Scoreboard(Disclosure):
             for number, metric, value, low, high, n in (
                 session.connection().execute(scores) if metrics else ()
             ):
-                found[number]["metrics"][metric] = {"value": value, "low": low, "high": high, "n": n}
+                if number in found:
+                    found[number]["metrics"][metric] = {"value": value, "low": low, "high": high, "n": n}
             for suite in {of[0] for of in places.values()}:
                 again = rerun_of(session, [row["hash"] for row in found.values()], suite)
                 for number, of in places.items():

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from bench.tasks import PRIMARIES
 from leaderboard.card import from_json
 from leaderboard.store.moderation import speaks_for
 from leaderboard.store.sessions import Sessions
@@ -170,7 +171,7 @@ class Submissions(Sessions):
 
     def history(self, account: str, name: str) -> list[dict[str, Any]]:
         """All submissions of one account under one name, oldest first: hash, state, created, and where there
-        are several their scores {suite: {metric: value}} on public labels."""
+        are several their first metrics {suite: {metric: value}} on public labels."""
         owner = select(Account.id).where(Account.name == account).scalar_subquery()
         query = (
             select(Submission.hash, Submission.state, Submission.created)
@@ -193,6 +194,7 @@ class Submissions(Sessions):
                     Result.submission.in_(list(rows)),
                     Result.split == "public",
                     Submission.state != WITHDRAWN,
+                    Score.metric.in_(PRIMARIES),
                 )
             )
             for name_hash, suite, metric, value in session.execute(scores).tuples():

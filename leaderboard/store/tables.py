@@ -20,6 +20,7 @@ from leaderboard.board.phases import now as now  # the one clock
 
 QUEUED, RUNNING, DONE, FAILED, WITHDRAWN = "queued", "running", "done", "failed", "withdrawn"
 REVIEW = "review"  # scored, and waits for the administrator to be shown
+REJECTED = "rejected by the administrator"  # how the error of one begins that failed by that
 
 
 class Base(DeclarativeBase):

@@ -6,6 +6,8 @@ key)."""
 import secrets
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +30,8 @@ PATIENCE = 10.0  # seconds for an answer of the provider
 MOST = 1 << 20  # bytes of one
 FRESH = 3600.0  # seconds that its description and keys are kept
 AGAIN = 60.0  # seconds until they are asked for anew where a word does not hold
+QUIET = 30.0  # seconds that it is not asked after it could not be
+WAIT, ASKING = 1.0, 4  # seconds that one waits for a turn to ask; how many ask for persons at a time
 LEEWAY = 60  # seconds that clocks may differ
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -54,6 +58,17 @@ def _trusted(url: Any) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)
 
 
+@contextmanager
+def _turn(lock: threading.Semaphore) -> Iterator[None]:
+    """One's turn to ask the provider; a thread that waits for it answers nobody. Raises Refused."""
+    if not lock.acquire(timeout=WAIT):
+        raise Refused("too many ask the provider; try again in a minute")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Provider:
     """A provider of identities, as a board's configuration names it."""
 
@@ -62,7 +77,9 @@ class Provider:
         if not _trusted(plan.issuer):
             raise InputError(f"openid: issuer is {plan.issuer!r}, expected an https address")
         self._secret = secret("oidc", plan.secret_file)
-        self._lock = threading.Lock()
+        self._lock = threading.Semaphore(1)
+        self._turns = threading.Semaphore(ASKING)
+        self._failed: tuple[float, Refused] | None = None  # when, why it could not be asked
         self._known: tuple[float, dict[str, Any], dict[str, Any]] | None = None  # when; description, keys
 
     def _client(self) -> OAuth2Session:
@@ -95,9 +112,11 @@ class Provider:
 
     def _description(self, fresh: float = FRESH) -> tuple[dict[str, Any], dict[str, Any]]:
         """(the provider's description, its keys), not older than `fresh` seconds. Raises Refused."""
-        with self._lock:
+        with _turn(self._lock):
             if self._known is not None and time.monotonic() < self._known[0] + fresh:
                 return self._known[1:]
+            if self._failed is not None and time.monotonic() < self._failed[0] + QUIET:
+                raise self._failed[1]  # a provider that hangs is not waited for by everybody in turn
             try:
                 with httpx.Client(timeout=PATIENCE, follow_redirects=False, trust_env=False) as client:
                     issuer = self.plan.issuer
@@ -108,8 +127,10 @@ class Provider:
                         raise Refused("the provider names addresses without TLS")
                     keys = self._fetched(client, told["jwks_uri"])
             except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
-                raise Refused(f"the provider cannot be asked ({type(error).__name__})") from error
-            self._known = (time.monotonic(), told, keys)
+                why = Refused(f"the provider cannot be asked ({type(error).__name__})")
+                self._failed = (time.monotonic(), why)
+                raise why from error
+            self._known, self._failed = (time.monotonic(), told, keys), None
             return told, keys
 
     def request(self, state: str, nonce: str, verifier: str) -> str:
@@ -127,7 +148,7 @@ class Provider:
             raise Refused("the answer comes from another provider")
         told, _ = self._description()
         try:
-            with self._client() as client:
+            with _turn(self._turns), self._client() as client:
                 token = client.fetch_token(
                     told["token_endpoint"],
                     grant_type="authorization_code",

@@ -1,13 +1,17 @@
 """The files to run a board with: the compose file is read, whatever it and the units start is started here,
 the units are checked by systemd itself."""
 
+import ipaddress
 import json
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,10 +20,14 @@ from conftest import ROOT, free_port, until_up
 
 from leaderboard.board import config as boards
 from leaderboard.board.credentials import VARIABLES
+from leaderboard.intake import uploads
+from leaderboard.scoring import comparing
+from leaderboard.web import site
 
 DEPLOY = ROOT / "deploy/leaderboard"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 OWN = {name: s for name, s in COMPOSE["services"].items() if "Containerfile" in str(s.get("build"))}
+RESTORE = OWN.pop("restore")  # started by hand, with the file's name
 UNITS = sorted(DEPLOY.glob("*.service"))
 BIN = "/opt/leaderboard/.venv/bin/"
 CONFIG = "/etc/leaderboard/board.yaml"
@@ -33,19 +41,20 @@ def here(words: list[str], config: str, out: str = "") -> list[str]:
     return [*start, *(known.get(word, word) for word in rest)]
 
 
+def plain(words: list[str]) -> list[str]:
+    """A command without the shell that asks for the day."""
+    if words[0].endswith("sh"):
+        words = shlex.split(re.sub(r"\$\$\(date \+%+F\)", "today", words[2]))[1:]
+    return words
+
+
 def of_units() -> dict[str, list[str]]:
     """The words of every unit's command."""
-    found = {}
-    for unit in UNITS:
-        line = re.search(r"^ExecStart=(.*)$", unit.read_text(), re.M)[1]
-        words = shlex.split(line)
-        if words[0] == "/bin/sh":
-            words = shlex.split(words[2].replace("$$(date +%%F)", "today"))[1:]
-        found[unit.stem] = words
-    return found
+    lines = {unit.stem: re.search(r"^ExecStart=(.*)$", unit.read_text(), re.M)[1] for unit in UNITS}
+    return {name: plain(shlex.split(line)) for name, line in lines.items()}
 
 
-STARTED = {name: service["command"] for name, service in OWN.items()} | of_units()
+STARTED = {name: plain(service["command"]) for name, service in OWN.items()} | of_units()
 
 
 @pytest.fixture
@@ -91,9 +100,47 @@ def test_whatever_is_started_starts(name, config, tmp_path):
         server.wait(60)
 
 
+def test_a_backup_of_the_containers_is_restored_by_the_documents_command(config, tmp_path):
+    kept = COMPOSE["services"]["backup"]["command"]
+    made = re.search(r"--out (.+)", kept[2])[1].replace("$$(date +%F)", "DAY")
+    text = " ".join((ROOT / "docs/leaderboard-running.md").read_text().split())
+    told = re.search(r"docker compose run --rm restore (leaderboard restore [^`]+)", text)[1].split()
+    assert told[2] == made, "it reads what the backup writes"
+    mounts = dict(mount.split(":")[:2] for mount in RESTORE["volumes"])
+    assert mounts["backups"] == "/backups" and mounts["board"] == "/data" and "./suites" in mounts
+    assert "board:/data:ro" not in RESTORE["volumes"], "it writes the board"
+    run(here(["leaderboard", "account", "lab", "--config", CONFIG], config))
+    run(here(plain(kept), config, str(tmp_path / "board.zip")))
+    fresh = tmp_path / "fresh.yaml"
+    fresh.write_text(json.dumps(json.loads(Path(config).read_text()) | {"folder": str(tmp_path / "new")}))
+    words = [str(tmp_path / "board.zip") if word == made else word for word in told]
+    run(here(words, str(fresh)))
+    assert "lab" in run(here(["leaderboard", "admin", "accounts", "--config", CONFIG], str(fresh)))
+
+
+def gibibytes(said: str) -> float:
+    assert said[-1] in "gG"
+    return float(said[:-1])
+
+
+def test_limits_of_memory_hold_all_that_a_service_may_start(config):
+    board = boards.read(config)
+    inside = (uploads.TURNS * board.checking.gigabytes, site.TURNS * comparing.GIGABYTES, 1.0)
+    services = COMPOSE["services"]
+    limits = {"leaderboard": services["server"]["mem_limit"], "scorer": services["scorer"]["mem_limit"]}
+    for unit in UNITS:
+        text = unit.read_text()
+        if found := re.search(r"^MemoryMax=(.*)$", text, re.M):
+            name = "scorer" if "scorer" in unit.stem else unit.stem
+            assert found[1].lower() == limits[name], "the same with containers and without"
+            assert "OOMPolicy=continue" in text, "a child that takes too much ends, not what started it"
+    assert gibibytes(limits["leaderboard"]) >= sum(inside)
+    assert gibibytes(limits["scorer"]) > board.scoring.gigabytes
+
+
 def test_the_compose_file_lets_in_through_the_proxy_only():
     services, networks = COMPOSE["services"], COMPOSE["networks"]
-    assert set(services) == {"server", "scorer", "backup", "database", "proxy"}
+    assert set(services) == {"server", "scorer", "backup", "restore", "database", "proxy"}
     assert [name for name, s in services.items() if "ports" in s] == ["proxy"]
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"], name
@@ -105,6 +152,10 @@ def test_the_compose_file_lets_in_through_the_proxy_only():
     assert set(services["database"]["networks"]) == {"back"}
     proxy = services["proxy"]["networks"]["front"]["ipv4_address"]
     assert boards.read(str(DEPLOY / "board.yaml")).proxies == [proxy], "else all visitors are one address"
+    (plan,) = networks["front"]["ipam"]["config"]
+    given, address = ipaddress.ip_network(plan["ip_range"]), ipaddress.ip_address(proxy)
+    assert address not in given, "else the server, which starts first, is given it"
+    assert address in ipaddress.ip_network(plan["subnet"]) and plan["gateway"] != proxy
     port = services["server"]["command"][services["server"]["command"].index("--port") + 1]
     assert f"reverse_proxy server:{port}" in (DEPLOY / "Caddyfile").read_text()
     assert "respond /metrics 404" in (DEPLOY / "Caddyfile").read_text()
@@ -136,8 +187,26 @@ def test_secrets_are_files_of_the_server_alone_and_in_no_image():
         )
 
 
+def spooled(process: subprocess.Popen, port: int) -> list[str]:
+    """The files that a server holds open for a form whose end does not come."""
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n' + bytes(3 << 20)
+    head = f"POST /submit HTTP/1.1\r\nHost: x\r\nContent-Length: {9 << 20}\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as stream:
+        stream.sendall(head.encode() + body)
+        for _ in range(100):
+            links = [
+                os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir() if link.is_symlink()
+            ]
+            if found := [link for link in links if "deleted" in link]:
+                return found
+            time.sleep(0.1)
+    return []
+
+
 def test_the_server_of_the_compose_file_reads_its_secrets_from_files(config, tmp_path):
-    """Its command is run with its environment: the token of /metrics lies in a file, the others are empty."""
+    """Its command is run with its environment: the token of /metrics lies in a file, the others are empty.
+    What forms bring lies on the board's disk: there /tmp is memory."""
     server, folder = OWN["server"], tmp_path / "secrets"
     folder.mkdir()
     for name in server["secrets"]:
@@ -153,6 +222,7 @@ def test_the_server_of_the_compose_file_reads_its_secrets_from_files(config, tmp
         assert httpx.get(f"{url}/metrics").status_code == 401
         told = httpx.get(f"{url}/metrics", headers={"Authorization": "Bearer for prometheus"})
         assert told.status_code == 200 and "leaderboard_scorers" in told.text
+        assert [link.startswith(f"{tmp_path}/board/") for link in spooled(process, port)] == [True]
     finally:
         process.terminate()
         process.wait(60)

@@ -108,6 +108,24 @@ def test_the_three_files_and_the_api_say_the_same(place):
     assert "one more" in table(place, "csv").text, "a kept file is of now"
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/tables/scenes", "/suites/scenes", "/suites/scenes/table.csv", "badge"]
+)
+def test_one_that_is_withdrawn_while_a_page_is_made_is_passed_over(place, monkeypatch, path):
+    stays, gone = add(place, "stays", 0.5), add(place, "gone", 0.7)
+    rows = place.store.rows
+
+    def late(numbers, metrics):
+        if place.store.status(gone)["state"] == "done":
+            place.store.withdraw(None, gone)
+        return rows(numbers, metrics)
+
+    monkeypatch.setattr(place.store, "rows", late)
+    answer = place.client.get(path if path != "badge" else f"/models/{gone}/scenes/badge.svg")
+    assert place.store.status(gone)["state"] == "withdrawn" and "gone" not in answer.text
+    assert answer.status_code == 404 if path == "badge" else stays in answer.text
+
+
 def test_an_empty_table_is_a_file_too(place):
     assert table(place, "csv").text.count("\n") == 1
     found = pyarrow.parquet.read_table(io.BytesIO(table(place, "parquet").content))

@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from perf import integrity_flags
+from scipy.stats import binom
 
 from leaderboard.board import phases
 from leaderboard.card import Card
@@ -81,6 +82,31 @@ def test_the_later_of_two_is_flagged_whichever_is_scored_first(store, monkeypatc
         {(integrity.NEAR_DUPLICATE, "victim")},
         {(integrity.ASSEMBLED, "victim"), (integrity.ASSEMBLED, "thief")},
     ]
+
+
+def test_ten_thousand_earlier_ones_are_told_apart_as_one_by_one():
+    """By the binomial distributions themselves, for each alone."""
+    rng = np.random.default_rng(0)
+    mine = (rng.integers(2, 9, 240) * 2 + (rng.random(240) < 0.7)).astype("<u4")
+    others = []
+    for change in np.linspace(
+        0, 0.6, 40
+    ):  # of the right ones were wrong before, and of the wrong ones few right
+        other, right = mine.copy(), mine % 2 == 1
+        other[right & (rng.random(240) < change)] -= 1
+        other[~right & (rng.random(240) < rng.random() / 10)] += 1
+        others.append(other.tobytes())
+    found = {place for place, _ in integrity.assembled(mine.tobytes(), others, [True] * len(others))}
+
+    def alone(other):
+        before = np.frombuffer(other, "<u4")
+        right, was = mine % 2 == 1, before % 2 == 1
+        better, worse, wrong = (right & ~was).sum(), (was & ~right).sum(), (~right).sum()
+        common = ((before == mine) & ~right).sum()
+        turned = binom.cdf(worse, better + worse, integrity.WORSE) < integrity.TURNED
+        return turned and binom.sf(common - 1, wrong, integrity.SHARED) < integrity.MISTAKES
+
+    assert found == {n for n, other in enumerate(others) if alone(other)} and 0 < len(found) < 40
 
 
 def test_what_is_put_together_from_runs_is_found_and_honest_relatives_are_not():

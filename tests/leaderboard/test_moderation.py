@@ -111,6 +111,18 @@ def test_the_administrators_commands(place, capsys):
         assert error.type is InputError or error.value.code, words
 
 
+def test_what_was_rejected_is_not_scored_again(place):
+    place.board.moderated = True
+    for scored in (False, True):
+        name = place.send(place.packed(name=f"model {scored}")).json()["hash"]
+        if scored:
+            place.score()
+        place.store.reject(name, "advertising")
+        with pytest.raises(InputError, match="was rejected, which stays"):
+            place.store.requeue(name)
+        assert place.store.status(name)["state"] == "failed" and not place.store.pending()
+
+
 def test_an_organisation_is_a_claim_until_its_account_is_verified(place):
     place.store.verify_organisation("lab", "A  Lab")
     mine = place.send(place.packed("random", name="mine")).json()["hash"]

@@ -70,9 +70,15 @@ def test_a_model_has_a_count_of_parameters(count):
     assert plots.sizes(points, False) is not None, "of a row that is there already"
 
 
-@pytest.mark.parametrize("unseen", list("\ufe00\ufe0f\U000e0100\u180b\u17b4\U00016fe4\u034f"))
+@pytest.mark.parametrize("unseen", list("\ufe00\ufe0f\U000e0100\u180b\u17b4\U00016fe4\u034f\U0001d159"))
 def test_names_hold_nothing_unseen_and_older_ones_look_alike(unseen):
     assert is_name("guess") and not is_name(f"guess{unseen}") and not is_name(f"g{unseen}uess")
+    assert (
+        not is_name(unseen)
+        and not is_name("\u0301")
+        and not is_name("\u0301guess")
+        and is_name("gue\u0301ss")
+    )
     assert looks("guess") & looks(f"guess{unseen}")
     with pytest.raises(InputError, match="characters that are not seen"):
         read_card(json.dumps(CARD | {"name": f"guess{unseen}"}))

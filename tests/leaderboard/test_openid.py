@@ -4,8 +4,11 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -356,6 +359,47 @@ def test_a_description_that_is_broken_or_not_the_issuers_is_not_used(place, prov
         assert client.get("/account/openid").status_code == 502, described[:10]
     provider.status = 302
     assert client.get("/account/openid").status_code == 502
+
+
+class Silent:
+    """A provider that takes connections and never answers; `asked`: how many."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.issuer, self.asked = f"http://127.0.0.1:{self.socket.getsockname()[1]}", 0
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self):
+        held = []
+        with suppress(OSError):  # closed
+            while True:
+                held.append(self.socket.accept())
+                self.asked += 1
+
+
+def test_a_provider_that_never_answers_holds_few_threads_and_is_left_alone_for_a_while(
+    place, provider, monkeypatch
+):
+    silent = Silent()
+    monkeypatch.setattr(oidc, "PATIENCE", 3.0)
+    monkeypatch.setattr(oidc, "WAIT", 0.2)
+    place.board.openid.issuer = silent.issuer
+    found = oidc.Provider(place.board.openid, HERE)
+
+    def ask(_):
+        began = time.monotonic()
+        with pytest.raises(oidc.Refused):
+            found.request("s", "n", "v")
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(12) as threads:
+        spent = sorted(threads.map(ask, range(12)))
+    assert spent[-2] < 2.0 < spent[-1] and silent.asked == 1, "one waits for it, the others are sent away"
+    assert ask(0) < 0.5 and silent.asked == 1, "what has failed is not asked again at once"
+    monkeypatch.setattr(oidc, "QUIET", 0.0)
+    ask(0)
+    assert silent.asked == 2
+    silent.socket.close()
 
 
 def test_attempts_from_an_address_are_limited(place, provider):

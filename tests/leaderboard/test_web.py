@@ -19,12 +19,14 @@ from conftest import ROOT, free_port, until_up
 
 from leaderboard.board.published import PUBLISHED
 from leaderboard.card import Card
+from leaderboard.client import Client
 from leaderboard.intake import archive, submission, uploads
 from leaderboard.intake.archive import Limits
 from leaderboard.store import ranking
 from leaderboard.store.results import Scored
 from leaderboard.store.standings import Standings
 from leaderboard.web.app import build_app
+from tvad.common.errors import InputError
 
 
 def test_a_submission_is_taken_scored_and_shown(place):
@@ -289,6 +291,17 @@ def test_ranks_are_shared_where_intervals_overlap():
         "mcq.accuracy",
         "judgement.accuracy",
     ]
+
+
+@pytest.mark.parametrize("status", [503, 507])
+def test_a_client_that_gives_up_says_what_the_server_said(status):
+    def answer(request):
+        return httpx.Response(status, json={"detail": "the server's disk is full; nothing was taken"})
+
+    client = Client("http://board.example", tries=2, first=2, pause=0.0)
+    client.http = httpx.Client(base_url=client.url, transport=httpx.MockTransport(answer))
+    with pytest.raises(InputError, match=rf"status {status}: .*disk is full; nothing was taken"):
+        client.data("GET", "/api/submissions/x")
 
 
 def test_an_order_is_kept_only_until_something_changes(place, monkeypatch):

@@ -141,7 +141,10 @@ class Downloads(PlotPages):
         if rank is None:
             value = "not in the current table"
         else:
-            metric = self.store.rows([number], [sort])[number]["metrics"].get(sort)
+            row = self.store.rows([number], [sort]).get(number)
+            if row is None:  # withdrawn meanwhile
+                return None
+            metric = row["metrics"].get(sort)
             score = f"{metric['value']:.3f}" if metric else "–"
             place = f", rank {rank} of {total}" if rank else ", no rank"
             value = f"{metric_in_words(sort)} {score}{place}"

@@ -194,10 +194,9 @@ class ModelPages(PlotPages):
     def frames(self, name_hash: str, table: str, number: int) -> Path | None:
         """The picture of one answer, a JPEG; None where none is kept."""
         result = self.result(name_hash, table)
-        opened = self._current(result, table) if result else None
-        if opened is None or number < 0:
+        if result is None or number < 0 or self.versions[table, "public"] != result["suite_hash"]:
             return None
-        return opened[1].picture(number)
+        return evidence.kept_picture(result["run"], number)
 
     def two(self, table: str, names: list[str]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The public results of two models; None where one of them has none."""

@@ -137,7 +137,7 @@ class TablePages(Rendering):
             }
 
         rows = self._once(revision, (part[:, 1].tobytes(), *columns, sort), find)
-        return [(rank, rows[result]) for rank, result in part.tolist()]
+        return [(rank, rows[result]) for rank, result in part.tolist() if result in rows]
 
     def shown_version(self, table: str, split: str) -> str:
         """The version whose table is shown where none is asked for: what is served now; of a private split
@@ -249,6 +249,7 @@ class TablePages(Rendering):
                     "created": stamp(rows[result]["created"]),
                 }
                 for rank, result in part
+                if result in rows  # not withdrawn meanwhile
             ],
         }
 
