@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import torch
@@ -36,7 +37,6 @@ def refused(done, *words):
 
 def commands():
     """(what a person types, function) of every command of the project."""
-    from importlib import import_module
 
     def below(prog, found):
         if callable(found):
@@ -87,7 +87,7 @@ def test_help_lists_every_key_with_a_line_about_it(typed, function):
         ("leaderboard", "leaderboard serve --config"),
         ("rft.train_grpo", "accelerate launch"),
         ("rft.train_stage", "accelerate launch"),
-        ("rft.studies.demo", "python -m rft.studies.demo"),
+        pytest.param("rft.studies.demo", "python -m rft.studies.demo", marks=pytest.mark.slow),
     ],
 )
 def test_help_of_a_program_has_an_example(module, words):
@@ -115,7 +115,12 @@ def test_shells_get_their_completion():
     assert done.returncode == 0 and "compare" in done.stdout and "--decode.n" in done.stdout
 
 
-def test_bad_input_names_the_culprit(tmp_path, checkpoint, scenes):
+def test_bad_input_names_the_culprit(tmp_path, checkpoint, scenes, capfd):
+    def call(_, package, *arguments):
+        """As another process, without the seconds that it takes to start."""
+        status = cli.guard(import_module(f"{package}.__main__").main, [*map(str, arguments)])
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
+
     (tmp_path / "rows.csv").write_text("Video Name,Question\na,b\n")
     refused(
         call("-m", "tvad", "data", "vau-bench", tmp_path / "rows.csv", "--out", tmp_path / "o"),

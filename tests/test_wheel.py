@@ -63,6 +63,7 @@ def test_everything_that_the_packages_read_is_in_the_wheel(installed):
     assert (site / "tvad/assets/tvad-tiny/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_commands_find_configurations_and_the_checkpoint_by_name(installed, tmp_path):
     _, site = installed
     assert "bench/scenes" in call(site, tmp_path, "bench", "list", "configs").stdout

@@ -85,6 +85,7 @@ def test_how_people_look_is_measured(made):
     assert 2.0 < way < 6.5 and found.width % 28 == found.height % 28 == 0 and not found.grey
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_clips_and_taller_people_larger_ones(footage, made, tmp_path):
     command = ["data", "composite", str(footage), "--clips", "24", "--plain", "0"]
     assert main([*command, "--workers", "2", "--out", str(tmp_path / "two")]) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from board_fixtures import Place
+from board_fixtures import ON_SQLITE_FIRST, Place
 
 from leaderboard.card import Card
 from leaderboard.client import Client
@@ -34,6 +34,7 @@ def at_once(*calls):
         return list(pool.map(run, calls))
 
 
+@ON_SQLITE_FIRST
 def test_what_is_acknowledged_is_scored_while_an_account_over_its_limit_sends_the_same(
     tmp_path, baseline_runs, database
 ):

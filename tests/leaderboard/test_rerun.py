@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from board_fixtures import CARD, ON_SQLITE_FIRST, Place
+from board_fixtures import CARD, Place
 
 from bench.run_folder import read_lines
 from bench.tasks import PRIMARIES
@@ -19,7 +19,7 @@ def told(place, name) -> list[dict]:
     return place.client.get(f"/api/submissions/{name}").json()["reruns"]
 
 
-@ON_SQLITE_FIRST
+@pytest.mark.slow
 def test_an_honest_submission_is_verified_and_another_differs(place, capsys):
     honest = place.scored("prior", name="honest", model="baseline:prior")
     liar = place.scored("oracle", name="liar", model="baseline:random")

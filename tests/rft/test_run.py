@@ -127,6 +127,7 @@ def test_a_run_killed_while_its_model_is_written_does_no_step_more(scenes, tmp_p
     assert all(torch.equal(trained[key], again[key]) for key in trained)
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_with_a_checkpoint_and_it_goes_on(scenes, tmp_path):
     command = [
         sys.executable,
@@ -172,6 +173,7 @@ def test_sigterm_ends_a_run_with_a_checkpoint_and_it_goes_on(scenes, tmp_path):
     assert again.returncode == 0 and f"{done + 1} steps done" in again.stdout, again.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_checkpoint(scenes, tmp_path):
     """Files may not grow beyond 3 MB: the first checkpoint cannot be written, as on a full disk."""
     code = (
