@@ -301,14 +301,14 @@ class Board:
     def retired(self, name: str) -> str | None:
         """Since when nothing is taken for a suite, by its configuration or since the last phase of a private
         split has ended (YYYY-MM-DD); None while something is."""
-        day, over = self.suites[name].retired, self.book(name).over
+        day, over = self.suites[name].retired, self.book(name).over_since
         days = [day] if day and date.fromisoformat(day) < now().date() else []
         return min(days + ([str(over.date())] if over else []), default=None)
 
     def taken_until(self, name: str) -> datetime | None:
         """The moment (UTC, without a zone, as rows have it) from which on nothing is taken for a retired
         suite; None while something is."""
-        day, over = self.retired(name), self.book(name).over
+        day, over = self.retired(name), self.book(name).over_since
         ends = [datetime.fromisoformat(day) + timedelta(days=1)] if day else []
         return min(ends + ([over] if over else []), default=None)
 
@@ -335,7 +335,7 @@ class Board:
             if entry.split == "public":
                 found[name] = self._opened(name, 1)
                 continue
-            found.phases[name] = number = None if self.book(name).over else self._number(name)
+            found.phases[name] = number = None if self.book(name).over_since else self._number(name)
             if number is None:
                 continue
             found[name] = self._opened(name, number)

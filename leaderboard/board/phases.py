@@ -92,7 +92,7 @@ class Book:
         return phases[-1] if phases and phases[-1].ended is None else None
 
     @property
-    def over(self) -> datetime | None:
+    def over_since(self) -> datetime | None:
         """When the last phase was over, where it has ended; None before, and where there is none."""
         phases = self.phases()
         return phases[-1].end if phases and phases[-1].ended is not None else None

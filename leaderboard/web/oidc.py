@@ -79,7 +79,7 @@ class Provider:
         self._secret = secret("oidc", plan.secret_file)
         self._lock = threading.Semaphore(1)
         self._turns = threading.Semaphore(ASKING)
-        self._failed: tuple[float, Refused] | None = None  # when, why it could not be asked
+        self._failed: tuple[float, str] | None = None  # when, why it could not be asked
         self._known: tuple[float, dict[str, Any], dict[str, Any]] | None = None  # when; description, keys
 
     def _client(self) -> OAuth2Session:
@@ -116,7 +116,7 @@ class Provider:
             if self._known is not None and time.monotonic() < self._known[0] + fresh:
                 return self._known[1:]
             if self._failed is not None and time.monotonic() < self._failed[0] + QUIET:
-                raise self._failed[1]  # a provider that hangs is not waited for by everybody in turn
+                raise Refused(self._failed[1])  # a provider that hangs is not waited for by everybody in turn
             try:
                 with httpx.Client(timeout=PATIENCE, follow_redirects=False, trust_env=False) as client:
                     issuer = self.plan.issuer
@@ -127,9 +127,9 @@ class Provider:
                         raise Refused("the provider names addresses without TLS")
                     keys = self._fetched(client, told["jwks_uri"])
             except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
-                why = Refused(f"the provider cannot be asked ({type(error).__name__})")
+                why = f"the provider cannot be asked ({type(error).__name__})"
                 self._failed = (time.monotonic(), why)
-                raise why from error
+                raise Refused(why) from error
             self._known, self._failed = (time.monotonic(), told, keys), None
             return told, keys
 

@@ -116,11 +116,11 @@ def test_comparisons_are_made_by_a_child_and_kept(place, monkeypatch):
     kept[0].unlink()
     monkeypatch.undo()
     # Limits that do not suffice are an answer, and leave nothing.
-    place.board.scoring.gigabytes = 0.05
+    monkeypatch.setattr(comparing, "GIGABYTES", 0.05)
     answer = place.client.get(at)
     assert answer.status_code == 503 and "within the limits" in answer.text
     assert not list((Path(place.board.folder) / comparing.COMPARED).iterdir())
-    place.board.scoring.gigabytes = 8.0
+    monkeypatch.setattr(comparing, "GIGABYTES", 2.0)
     monkeypatch.setattr(comparing, "SECONDS", 0.01)
     assert "took longer than 0.01 s" in place.client.get(at).text
 

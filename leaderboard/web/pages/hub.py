@@ -39,9 +39,7 @@ def write(pages: Downloads, folder: Path) -> int:
         }
         (place / "eval.yaml").write_text(_text(about), encoding="utf-8")
         for row in found["models"]:
-            if (
-                row["unranked"] == UNANSWERED
-            ):  # by private labels it has no rank here: no figure for elsewhere
+            if row["unranked"] == UNANSWERED:  # what has no rank here gives no figure for elsewhere
                 continue
             doubts = "; flagged" * row["flagged"] + f"; run again: {row['rerun']}" * bool(row["rerun"])
             entries = [

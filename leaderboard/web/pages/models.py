@@ -194,7 +194,7 @@ class ModelPages(PlotPages):
     def frames(self, name_hash: str, table: str, number: int) -> Path | None:
         """The picture of one answer, a JPEG; None where none is kept."""
         result = self.result(name_hash, table)
-        if result is None or number < 0 or self.versions[table, "public"] != result["suite_hash"]:
+        if result is None or number < 0 or self.versions.get((table, "public")) != result["suite_hash"]:
             return None
         return evidence.kept_picture(result["run"], number)
 
