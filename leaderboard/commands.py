@@ -296,6 +296,7 @@ def admin(
         leaderboard admin audit --config local
     """
     from leaderboard.intake import objects, withdrawal
+    from leaderboard.store.accounts import poses
 
     if hash is not None and what in ("accounts", "audit", "queue", "migrate", "phases", "pending"):
         raise InputError(f"admin {what}: takes no hash or name, found {hash!r}")
@@ -304,6 +305,9 @@ def admin(
     board, store = _store(config)
     if (reason and what != "reject") or ((organisation is None) == (what == "verify")):
         raise InputError("--reason goes with reject, --organisation with verify")
+    for row in store.accounts() if what == "audit" else ():
+        if poses(row["name"]):  # made by an earlier version
+            print(f"WARNING: {row['name']!r} may be the account of that name", file=sys.stderr)
     if what in ("pending", "approve", "reject", "verify"):
         _moderate(store, what, hash, reason, organisation or "")
     elif what == "end-phase":

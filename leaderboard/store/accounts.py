@@ -27,13 +27,18 @@ def check_name(name: str) -> None:
     alphabet is in it."""
     if not NAME.fullmatch(name):
         raise InputError("a name takes letters, digits, single spaces, '.', '_' and '-', at most 100")
-    if _look(name) in RESERVED:
+    if poses(name):
         raise InputError(f"{name!r} is the board's own: {', '.join(RESERVED)} are no accounts")
 
 
 def _look(name: str) -> str:
     """The same for names that are easily taken for each other: case and what stands between letters."""
     return re.sub("[ ._-]", "", name.lower())
+
+
+def poses(name: str) -> bool:
+    """Whether the audit log could not tell an account of this name from the board."""
+    return _look(name) in RESERVED
 
 
 def hashed(token: str) -> str:

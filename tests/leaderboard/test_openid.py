@@ -43,7 +43,7 @@ class Provider:
 
     def __init__(self):
         self.asked, self.claims, self.told, self.sign, self.status = [], {}, {}, self.signed, 200
-        this = self
+        self.before, this = (lambda: None), self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
@@ -81,6 +81,7 @@ class Provider:
 
     def token(self):
         claims = {"iss": self.issuer, "aud": "board", "sub": "u1", "nonce": self.nonce, "name": "Ada's lab"}
+        self.before()
         claims |= {"iat": int(time.time()), "exp": int(time.time()) + 300} | self.claims
         claims = {name: value for name, value in claims.items() if value is not None}
         return {"access_token": "a", "token_type": "Bearer", "id_token": self.sign(claims)}
@@ -205,9 +206,17 @@ def test_who_renews_a_leaked_token_is_rid_of_the_thiefs_identity_too(place, prov
     token = page.split('id="token">')[1].split("<")[0]
     assert [row["subject"] for row in place.store.identities("lab")] == ["owner"]
     assert ended(late, kept).status_code == 403 and in_as(late) is None
+    # One that has come back, and is signed out while the provider is asked.
+    patient(place)
+    late.post("/account/sign-in", data={"token": token})
+    kept = begun(late, provider)["state"]
+    provider.before = lambda: owner.post("/account/token")
+    assert "signed out meanwhile" in ended(late, kept).text
+    assert [row["subject"] for row in place.store.identities("lab")] == ["owner"]
     place.board.openid.accounts = False
     fresh = browser(place)
     assert ended(fresh, begun(fresh, provider)["state"]).status_code == 403 and in_as(fresh) is None
+    provider.before = lambda: None
     patient(place)
     owner.post("/account/token")  # the browser knows still by which identity it came
     provider.claims = {"sub": "owner"}

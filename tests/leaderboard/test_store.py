@@ -15,7 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from board_fixtures import ON_SQLITE_FIRST, rows_of
+from board_fixtures import ON_SQLITE_FIRST, Place, rows_of
 from conftest import ROOT
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from bench import suite as suites
 from bench.models.baseline import Baseline
 from bench.run import run
+from leaderboard.__main__ import main
 from leaderboard.board import config as boards
 from leaderboard.card import Card
 from leaderboard.intake import submission
@@ -33,7 +34,7 @@ from leaderboard.store.queue import ATTEMPTS, LOST, Limited
 from leaderboard.store.ranking import ordered
 from leaderboard.store.results import Scored
 from leaderboard.store.standings import Filter
-from leaderboard.store.tables import Base, Result, Score, Submission, now
+from leaderboard.store.tables import Account, Base, Result, Score, Submission, now
 from tvad.common.errors import InputError
 
 CARD = Card("guess", "a lab", "apache-2.0", "none known", ["nothing"])
@@ -77,6 +78,14 @@ def test_nobody_is_called_as_who_acts_for_the_board(store, called):
     with pytest.raises(InputError, match="board's own"):
         store.create_account(called)
     store.create_account(f"{called} of mine")
+
+
+def test_an_account_of_an_earlier_version_that_is_called_so_is_warned_of(tmp_path, baseline_runs, capsys):
+    place = Place(tmp_path, baseline_runs)
+    with Session(place.store.engine) as session, session.begin():
+        session.add(Account(name="Admin", token_hash="x", created=now()))
+    assert main(["admin", "audit", "--config", str(place.config)]) == 0
+    assert "'Admin' may be the account" in capsys.readouterr().err
 
 
 def test_the_same_content_is_queued_once_and_days_are_limited(store):

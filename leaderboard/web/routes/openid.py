@@ -89,6 +89,9 @@ def end(
         if not code:
             raise InputError("the provider did not sign you in")
         person = provider.person(code, begun.nonce, begun.verifier, iss)
+        # While the provider was asked a new token may have signed this browser out.
+        if begun.account is not None and site.access.browser(request) != begun.account:
+            raise InputError("this browser was signed out meanwhile; sign in again")
         account = _account(site, person, begun.account)
         if not site.store.enabled(account):
             raise InputError("this account is disabled")
