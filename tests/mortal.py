@@ -1,6 +1,6 @@
 """A process of a leaderboard that kills itself (SIGKILL) at random points of everything that changes state:
-before every statement, before and after every commit, before files are written, moved or removed. A point at
-which fewer have died is likelier. `tests/killing.py` starts it.
+before every statement, before and after every commit, before files are written, moved or removed. A point,
+and a change, in which fewer have died is likelier. `tests/killing.py` starts it.
 
 python tests/mortal.py LOG SEED MOST leaderboard serve --config board.yaml
 """
@@ -21,6 +21,9 @@ from leaderboard.store import queue
 
 RATE = 0.15  # chance to die where nobody has died yet, and
 STARTING, AT_START = {"migrate", "open_board", "start", "serve", "score"}, 0.02  # before anything is served
+ENOUGH = (
+    3  # deaths in a change, from which on it is less likely: what is done all the time is not all there is
+)
 STORE, CODE = f"{os.sep}leaderboard{os.sep}store{os.sep}", f"{os.sep}leaderboard{os.sep}"
 WRITES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
 HERE = threading.local()
@@ -80,8 +83,11 @@ class Mortal:
         try:
             line = f"{_change()}\t{point}"
             dead = self.log.read_text().splitlines() if self.log.exists() else []
-            rate = AT_START if line.split("\t")[0] in STARTING else RATE
-            if len(dead) < self.most and self.random.random() < rate / (1 + Counter(dead)[line]) ** 2:
+            change = line.split("\t")[0]
+            rate = AT_START if change in STARTING else RATE
+            alike = sum(other.startswith(f"{change}\t") for other in dead)
+            rate /= (1 + Counter(dead)[line]) ** 2 * (1 + alike / ENOUGH)
+            if len(dead) < self.most and self.random.random() < rate:
                 with self.log.open("a") as out:
                     out.write(line + "\n")
                 os.kill(os.getpid(), signal.SIGKILL)
