@@ -21,9 +21,7 @@ from leaderboard.store import queue
 
 RATE = 0.15  # chance to die where nobody has died yet, and
 STARTING, AT_START = {"migrate", "open_board", "start", "serve", "score"}, 0.02  # before anything is served
-ENOUGH = (
-    3  # deaths in a change, from which on it is less likely: what is done all the time is not all there is
-)
+CHANGES = 8  # in which one dies, at least
 STORE, CODE = f"{os.sep}leaderboard{os.sep}store{os.sep}", f"{os.sep}leaderboard{os.sep}"
 WRITES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
 HERE = threading.local()
@@ -85,9 +83,10 @@ class Mortal:
             dead = self.log.read_text().splitlines() if self.log.exists() else []
             change = line.split("\t")[0]
             rate = AT_START if change in STARTING else RATE
+            # What is done all the time, at every start, before anything is sent, is not all there is.
             alike = sum(other.startswith(f"{change}\t") for other in dead)
-            rate /= (1 + Counter(dead)[line]) ** 2 * (1 + alike / ENOUGH)
-            if len(dead) < self.most and self.random.random() < rate:
+            many = len(dead) >= self.most or alike >= self.most // CHANGES
+            if not many and self.random.random() < rate / (1 + Counter(dead)[line]) ** 2:
                 with self.log.open("a") as out:
                     out.write(line + "\n")
                 os.kill(os.getpid(), signal.SIGKILL)
