@@ -21,7 +21,7 @@ from leaderboard.store import queue
 
 RATE = 0.15  # chance to die where nobody has died yet, and
 STARTING, AT_START = {"migrate", "open_board", "start", "serve", "score"}, 0.02  # before anything is served
-CHANGES = 8  # in which one dies, at least
+KINDS = 8  # of changes in which one dies, at least
 STORE, CODE = f"{os.sep}leaderboard{os.sep}store{os.sep}", f"{os.sep}leaderboard{os.sep}"
 WRITES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
 HERE = threading.local()
@@ -35,13 +35,14 @@ def _frames():
 
 
 def _change() -> str:
-    """The outermost method of the store that is at work, else the innermost function of the leaderboard."""
+    """The outermost method of the store that is at work, else the innermost function of the leaderboard,
+    behind its module: an upload's `finish` is not a job's."""
     outer = inner = ""
     for code in _frames():
         if STORE in code.co_filename and not code.co_name.startswith(("_", "<")):
             outer = code.co_name
         if CODE in code.co_filename and not inner and not code.co_name.startswith(("_", "<")):
-            inner = code.co_name
+            inner = f"{Path(code.co_filename).stem} {code.co_name}"
     return outer or inner or "start"
 
 
@@ -82,10 +83,10 @@ class Mortal:
             line = f"{_change()}\t{point}"
             dead = self.log.read_text().splitlines() if self.log.exists() else []
             change = line.split("\t")[0]
-            rate = AT_START if change in STARTING else RATE
+            rate = AT_START if change.split()[-1] in STARTING else RATE
             # What is done all the time, at every start, before anything is sent, is not all there is.
             alike = sum(other.startswith(f"{change}\t") for other in dead)
-            many = len(dead) >= self.most or alike >= self.most // CHANGES
+            many = len(dead) >= self.most or alike >= self.most // KINDS
             if not many and self.random.random() < rate / (1 + Counter(dead)[line]) ** 2:
                 with self.log.open("a") as out:
                     out.write(line + "\n")
