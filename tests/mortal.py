@@ -21,6 +21,9 @@ from leaderboard.store import queue
 
 RATE = 0.15  # chance to die where nobody has died yet, and
 STARTING, AT_START = {"migrate", "open_board", "start", "serve", "score"}, 0.02  # before anything is served
+# What a submission, its scoring and an administrator change. Half of the deaths are kept for these: what
+# every start and every request do comes first and would take all.
+CHANGES = {"submit", "claim", "beat", "finish", "fail", "put_back", "requeue", "withdraw"}
 KINDS = 8  # of changes in which one dies, at least
 STORE, CODE = f"{os.sep}leaderboard{os.sep}store{os.sep}", f"{os.sep}leaderboard{os.sep}"
 WRITES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
@@ -85,8 +88,11 @@ class Mortal:
             change = line.split("\t")[0]
             rate = AT_START if change.split()[-1] in STARTING else RATE
             # What is done all the time, at every start, before anything is sent, is not all there is.
-            alike = sum(other.startswith(f"{change}\t") for other in dead)
-            many = len(dead) >= self.most or alike >= self.most // KINDS
+            died = Counter(other.split("\t")[0] for other in dead)
+            many = len(dead) >= self.most or died[change] >= self.most // KINDS
+            if change not in CHANGES:
+                others = sum(count for other, count in died.items() if other not in CHANGES)
+                many = many or others >= self.most // 2
             if not many and self.random.random() < rate / (1 + Counter(dead)[line]) ** 2:
                 with self.log.open("a") as out:
                     out.write(line + "\n")

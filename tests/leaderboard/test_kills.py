@@ -7,9 +7,7 @@ from functools import partial
 import pytest
 from board_fixtures import Postgres
 from killing import crowd
-
-# What a submission, its scoring and an administrator change.
-CHANGES = {"submit", "claim", "beat", "finish", "fail", "put_back", "requeue", "withdraw"}
+from mortal import CHANGES
 
 
 @pytest.mark.slow
