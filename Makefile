@@ -7,7 +7,7 @@ RUN := PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY)
 # a training starts.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: gpu-check setup demo tiny closed real ablation data test test-all versions lint clean
+.PHONY: gpu-check setup demo tiny closed real real-folds ablation data test test-all versions lint clean
 
 setup: $(STAMP)
 
@@ -63,6 +63,36 @@ real: setup
 	  $(RUN) -m bench run --model hf:$$model --suite configs/bench/closed.yaml --tasks '[heatmap]' --topics null --data data/ucsd/scenes/test \
 	  --out runs/real/scenes-$$(echo $$model | tr '/' '-') || exit 1; done
 	$(RUN) -m bench compare runs/real/baseline-flow-data-ucsd-train runs/real/hf-runs-real-stage-model
+
+# The same videos with real anomalies, in folds of whole videos: heatmaps and words from the shipped checkpoint and from
+# random weights, then GRPO: make real-folds UCSD=…/UCSDped2 TRACKS=tracks.jsonl, after `make real`'s data or without.
+FOLDS := data/ucsd/windows/folds
+real-folds: setup
+	@test -f "$(TRACKS)" || { echo "make real-folds TRACKS=FILE: expected the tracks of the anomalies, with classes"; exit 2; }
+	test -f data/ucsd/test/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split test --tracks $(TRACKS) --out data/ucsd/test
+	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split train --out data/ucsd/train
+	for split in test train; do test -f data/ucsd/windows/$$split/samples.jsonl || \
+	  $(RUN) -m tvad data windows data/ucsd/$$split --seconds 6.4 --stride 3.2 --out data/ucsd/windows/$$split || exit 1; done
+	$(RUN) -m tvad data folds data/ucsd/windows/test data/ucsd/windows/train --folds 4 --out $(FOLDS)
+	$(RUN) -m tvad data folds data/ucsd/test --folds 4 --out data/ucsd/folds
+	for start in closed=assets/tvad-tiny-closed random=configs/model/tiny.yaml; do for fold in 0 1 2 3; do \
+	  at=runs/folds/$${start%=*}/$$fold; \
+	  $(RUN) rft/train_stage.py --config ucsd-folds --start $${start#*=} --out $$at --stages.0.data.train $(FOLDS)/fold-$$fold/train \
+	    --stages.1.data.train $(FOLDS)/fold-$$fold/train || exit 1; \
+	  $(RUN) -m bench run --model hf:$$at/model --suite ucsd --data data/ucsd/folds/fold-$$fold/test --out $$at/maps || exit 1; \
+	  $(RUN) -m bench run --model hf:$$at/model --suite ucsd_windows --data $(FOLDS)/fold-$$fold/test --out $$at/words || exit 1; \
+	done; done
+	for fold in 0 1 2 3; do at=runs/folds/grpo/$$fold; \
+	  $(RUN) rft/train_grpo.py --config ucsd-folds --model runs/folds/closed/$$fold/model --data $(FOLDS)/fold-$$fold/train --out $$at || exit 1; \
+	  $(RUN) -m bench run --model hf:$$at/model --suite ucsd_windows --data $(FOLDS)/fold-$$fold/test --out $$at/words || exit 1; done
+	for start in closed random; do \
+	  $(RUN) -m bench pool runs/folds/$$start/?/maps --suite ucsd --data data/ucsd/folds/all --out runs/folds/$$start/maps || exit 1; done
+	for start in closed random grpo prior; do \
+	  $(RUN) -m bench pool runs/folds/$$start/?/words --suite ucsd_windows --out runs/folds/$$start/words || exit 1; done
+	for fold in 0 1 2 3; do $(RUN) -m bench run --model baseline:prior=$(FOLDS)/fold-$$fold/train --suite ucsd_windows \
+	  --data $(FOLDS)/fold-$$fold/test --out runs/folds/prior/$$fold/words || exit 1; done
+	$(RUN) -m bench compare runs/folds/closed/words runs/folds/grpo/words
+	$(RUN) -m bench compare runs/folds/prior/words runs/folds/grpo/words
 
 # The paper's ablation at tiny size: runs/ablation/ablation.md (about an hour on two cores).
 ablation: data

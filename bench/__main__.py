@@ -10,6 +10,7 @@ COMMANDS: cli.Commands = {
     "run": commands.run,
     "retry": commands.retry,
     "score": commands.score,
+    "pool": commands.pool,
     "compare": commands.compare,
     "sight": commands.sight,
     "audit": commands.audit,

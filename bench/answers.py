@@ -3,14 +3,30 @@ and why nothing could be read where that is so."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 from bench.suite import Item, Suite
 from bench.tasks import COUNTED, DIALOGUES, LABELLED, READERS, TASKS
 from tvad.answer import Answer, Read, parse, split
-from tvad.data.sample import Question
+from tvad.data.sample import Question, Sample
 from tvad.prompts import asked
+
+
+def asked_of(item: Item) -> dict[str, Any]:
+    """What every line of an item begins with: `source` is the video that a window is cut from."""
+    return {"id": item.id, "task": item.task, **video_of(item.sample)}
+
+
+def video_of(sample: Sample) -> dict[str, str]:
+    source = sample.video.source
+    return {"sample": sample.id} | ({"source": source} if source not in (None, sample.id) else {})
+
+
+def cluster(line: Mapping[str, Any]) -> str:
+    """What an interval is over: windows of one video move together, and are one."""
+    return line.get("source") or line["sample"]
 
 
 def prompt_hash(item: Item, suite: Suite) -> str:

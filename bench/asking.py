@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
-from bench.answers import prompt_hash, score_item
+from bench.answers import asked_of, prompt_hash, score_item
 from bench.cache import ResponseCache
 from bench.inputs import Inputs
 from bench.models.base import (
@@ -251,9 +251,7 @@ class Asking:
     ) -> dict[str, Any]:
         response = completion.text
         return {
-            "id": item.id,
-            "task": item.task,
-            "sample": item.sample.id,
+            **asked_of(item),
             "attempt": attempt,
             "prompt_hash": prompt,
             "response": response,
@@ -326,7 +324,7 @@ def _choices(item: Item) -> list[str]:
 
 
 def _odds_line(item: Item, values: list[float] | Exception) -> dict[str, Any]:
-    line, options = {"id": item.id, "task": item.task, "sample": item.sample.id}, _choices(item)
+    line, options = asked_of(item), _choices(item)
     if isinstance(values, Exception):
         return line | {UNSCORED: reason_of(values)}
     if not np.isfinite(values).all():

@@ -160,6 +160,31 @@ def score(
     return 1 if rejected else 0
 
 
+def pool(
+    runs: list[str],
+    /,
+    suite: Annotated[Suite, cli.FromFile(unused=UNASKED)],
+    out: Annotated[str, cli.FOLDER],
+) -> int:
+    """Join the runs of a cross-validation's folds: every video answered once, by the model that saw no clip
+    of it. Writes RUN/report.html.
+
+    Args:
+        runs: Folders of finished runs, one a fold, on the suite with the fold's data.
+        out: Folder of the joined run, which compares with any run on the whole data.
+
+    Example:
+        bench pool runs/fold-0 runs/fold-1 --suite ucsd --data data/ucsd/folds/all --out runs/folds
+    """
+    from bench import suite as suites
+    from bench.pool import pool as join
+
+    loaded = suites.load(suite)
+    _say_tasks(suite, loaded[0])
+    _print(join(runs, suite, loaded, out), out, loaded)
+    return 0
+
+
 def compare(
     before: str,
     after: str,

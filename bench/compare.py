@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import by_slice, readings
-from bench.answers import line_scores
+from bench.answers import cluster, line_scores
 from bench.families import SLICES, Difference, judged
 from bench.inputs import first_difference
 from bench.metrics.paired import CHANGED, paired_interval, sign_flip
@@ -137,7 +137,9 @@ def pairs(before: Runs, after: Runs) -> Shared:
     if (a or b) and not a.keys() & b.keys():
         raise InputError(f"{before} and {after} cannot be compared: no question is scored in both")
     a = {key: scores for key, scores in a.items() if key in b}
-    video = {(line["task"], line["id"]): line["sample"] for line in a_lines}
+    # A run from before windows named their video has no source: the other one may.
+    video = {(line["task"], line["id"]): cluster(line) for line in a_lines}
+    video |= {(line["task"], line["id"]): line["source"] for line in b_lines if "source" in line}
     found = {}
     for task, metric in dict.fromkeys((task, metric) for (task, _), scores in a.items() for metric in scores):
         keys = [key for key, scores in a.items() if key[0] == task and metric in scores and metric in b[key]]

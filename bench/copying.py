@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.answers import score_item
+from bench.answers import asked_of, cluster, score_item
 from bench.intervals import summarise
 from bench.metrics.stats import Interval, mean_interval
 from bench.models.base import Request, Sampling
@@ -42,7 +42,7 @@ def _lines(items: list[Item], which: str, seed: int) -> list[dict]:
     requests = [Request([], unseen, item, item.id) for item in items]
     given = Baseline(which).sample(requests, Sampling(seed=seed))
     return [
-        {"id": i.id, "task": i.task, "sample": i.sample.id, "attempt": 0, **score_item(i, said.text)}
+        {**asked_of(i), "attempt": 0, **score_item(i, said.text)}
         for i, (said,) in zip(items, given, strict=True)
     ]
 
@@ -54,5 +54,5 @@ def references(items: Sequence[Item]) -> dict[str, Interval]:
         for metric, value in among_themselves(item.question, item.sample).items():
             values, videos = scores.setdefault(metric, ([], []))
             values.append(value)
-            videos.append(item.sample.id)
+            videos.append(cluster(asked_of(item)))
     return {metric: mean_interval(np.array(v), np.array(videos)) for metric, (v, videos) in scores.items()}

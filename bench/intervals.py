@@ -1,9 +1,9 @@
 """From the lines of a run to its metrics: what a cluster is, and which interval a metric gets.
 
-A cluster is a video (`line["sample"]`): its questions and attempts move together
+A cluster is a video (`bench.answers.cluster`): its questions, attempts and windows move together
 (`bench.metrics.stats`). A metric is a mean over answers, but for what only a whole set of answers has:
 balanced accuracy and F1 (`bench.metrics.labels`), questions that are right under every rotation, BLEU-4 by
-corpus, and the areas of `odds_metrics`. BLEU-4 by sentence is the mean over videos of each one's mean (macro,
+corpus, and the areas of `odds_metrics`. BLEU-4 by sentence is the mean over clips of each one's mean (macro,
 as T-VAU takes it). What an accuracy gains over a blind baseline is a change (`bench.metrics.paired`). Heatmap
 metrics are over videos too, by `bench.tasks.heatmap`.
 """
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.answers import line_scores
+from bench.answers import cluster, line_scores
 from bench.metrics import frame, labels
 from bench.metrics.paired import change_interval
 from bench.metrics.stats import Interval, cluster_sums, interval_of, mean_interval, parts_of, without_parts
@@ -39,14 +39,17 @@ class Columns:
         self.partly: set[str] = set()  # questions of which a rotation is unscored
         self.unread: dict[str, tuple[list[str], array]] = {}  # task -> reason or "", videos
         self.labels: dict[str, tuple[list, list, list]] = {}  # task -> truths, predictions, videos
-        self.counts: dict[str, tuple[array, array]] = {}  # metric -> n-gram counts, ten an answer, videos
+        self.clips: dict[str, int] = {}  # numbers of samples, of which a video may have several
+        # metric -> n-gram counts, ten an answer, clips, videos
+        self.counts: dict[str, tuple[array, array, array]] = {}
 
     def add(self, line: dict) -> None:
         if UNSCORED in line:
             if line["task"] == CIRCULAR:
                 self.partly.add(line["id"].rpartition("~")[0])
             return
-        video = self.videos.setdefault(line["sample"], len(self.videos))
+        video = self.videos.setdefault(cluster(line), len(self.videos))
+        clip = self.clips.setdefault(line["sample"], len(self.clips))
         scores = line_scores(line)
         if (hit := self.hits.get(line["id"])) is not None:
             scores = {**scores, ABOVE_BLIND: scores["accuracy"] - hit}
@@ -61,8 +64,10 @@ class Columns:
             for column, value in zip(columns, (*line["labels"], video), strict=True):
                 column.append(value)
         for name, counts in line.get("counts", {}).items():
-            rows, videos = self.counts.setdefault(f"{line['task']}.{name}", (array("l"), array("l")))
+            empty = array("l"), array("l"), array("l")
+            rows, clips, videos = self.counts.setdefault(f"{line['task']}.{name}", empty)
             rows.extend(counts)
+            clips.append(clip)
             videos.append(video)
         for name, value in scores.items():
             values, videos = self.columns.setdefault(f"{line['task']}.{name}", (array("d"), array("l")))
@@ -89,13 +94,14 @@ class Columns:
         if self.partly and not complete:
             why = "cannot be had: a rotation of every question is unscored"
             found[f"{CIRCULAR}.circular_accuracy"] = Interval(None, None, None, 0, why)
-        for name, (counts, places) in self.counts.items():
+        for name, (counts, clips, where) in self.counts.items():
             scores = columns[name][0]
-            sums, answers = cluster_sums(*columns[name])
-            macro = mean_interval(sums / answers, np.arange(len(sums)))
+            sums, answers = cluster_sums(scores, np.array(clips))
+            first = np.unique(np.array(clips), return_index=True)[1]
+            macro = mean_interval(sums / answers, np.array(where)[first])
             found[name] = replace(macro, n=len(scores))
-            rows = np.array(counts).reshape(len(places), -1)
-            found[f"{name}{CORPUS}"] = _by_corpus(rows, np.array(places), suite)
+            rows = np.array(counts).reshape(len(where), -1)
+            found[f"{name}{CORPUS}"] = _by_corpus(rows, np.array(where), suite)
         for name, (truths, predictions, where) in self.labels.items():
             task = TASKS[name]
             positive = task.POSITIVE if isinstance(task, Labelled) else None
@@ -140,7 +146,7 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
     if yes := of_task["judgement"]:
         truth, scores = (np.array([line[key] for line in yes]) for key in ("right", "score"))
         numbers: dict[str, int] = {}  # cluster numbers, by first appearance
-        clusters = np.array([numbers.setdefault(line["sample"], len(numbers)) for line in yes])
+        clusters = np.array([numbers.setdefault(cluster(line), len(numbers)) for line in yes])
         # An area is no sum over clusters: it is of the lines of the videos that are left, (V,) -> (rows,).
         members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(np.bincount(clusters))[:-1])
         count, sizes = len(members), np.array([len(m) for m in members])
@@ -158,7 +164,8 @@ def odds_metrics(lines: list[dict], suite: Suite) -> dict[str, Interval]:
             interval = replace(interval_of(value, left, len(yes), units, sizes), oracle=best[n])
             found[f"judgement.{name}"] = interval if value is not None else replace(interval, note=one)
     if letters := of_task["mcq"]:
-        hits, where = (np.array([line[key] for line in letters]) for key in ("right", "sample"))
+        hits = np.array([line["right"] for line in letters])
+        where = np.array([cluster(line) for line in letters])
         # The likeliest letter of the references is their own.
         accuracy = mean_interval(hits, where)
         found["mcq.odds_accuracy"] = replace(accuracy, oracle=1.0)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from bench.answers import cluster
 from bench.metrics.stats import mean_interval
 from bench.models.openai import OpenAiModel
 from bench.replies import ATTEMPTS, LONGEST, Kept, Replies, enclosed, key_of, name_of, objects, objects_in
@@ -163,7 +164,7 @@ def rate(run: str | Path, judge: OpenAiModel) -> list[Rating]:
                 rating, reason = _read(done[key], think), None
             except ValueError as error:
                 rating, reason = None, str(error)
-        found.append(Rating(line["id"], line["sample"], rating, reason))
+        found.append(Rating(line["id"], cluster(line), rating, reason))
     return found
 
 

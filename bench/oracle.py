@@ -6,7 +6,7 @@ model cannot reach it.
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from bench.answers import score_item
+from bench.answers import asked_of, score_item
 from bench.intervals import Columns
 from bench.metrics.stats import Interval
 from bench.suite import Item, Suite
@@ -30,13 +30,7 @@ def lines(items: list[Item]) -> Iterator[dict]:
             reading = replace(item.reading, boxes="permille", picture=None)
             readings[id(item.reading)] = reading
         own = replace(item, reading=reading)
-        yield {
-            "id": item.id,
-            "task": item.task,
-            "sample": item.sample.id,
-            "attempt": 0,
-            **score_item(own, reference_text(item)),
-        }
+        yield {**asked_of(item), "attempt": 0, **score_item(own, reference_text(item))}
 
 
 def beside(

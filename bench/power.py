@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 
 from bench import by_slice, oracle
-from bench.answers import line_scores
+from bench.answers import asked_of, cluster, line_scores
 from bench.families import OTHER, POWER, SLICES, compared, family_of, seen
 from bench.metrics.paired import CHANGED
 from bench.metrics.stats import FEWEST, Interval, evenness
@@ -53,7 +53,7 @@ def of_run(run: str | Path) -> list[Row]:
     record, lines, metrics = open_run(run)
     declared = record["suite"].get("families")
     videos = _videos(lines)
-    shown = {name: len(v) for name, v in videos.items()} | {
+    shown = {name: len({*v.values()}) for name, v in videos.items()} | {
         name: m["n"] for name, m in metrics.items() if name.startswith(f"{HEATMAP}.") and compared(name)
     }
     if sliced := by_slice.read(run):
@@ -72,22 +72,23 @@ def of_run(run: str | Path) -> list[Row]:
     ]
 
 
-def _in_slices(sliced: by_slice.Sliced, videos: Mapping[str, set[str]]) -> dict[str, int]:
+def _in_slices(sliced: by_slice.Sliced, videos: Mapping[str, dict[str, str]]) -> dict[str, int]:
     """How many videos every metric by slice is over."""
     found = {}
     for name, m in sliced.metrics.items():
         metric, kind, value = by_slice.parts(name) or ("", "", "")
-        inside = (v for v in videos.get(metric, ()) if sliced.videos.get(v, {}).get(kind) == value)
-        found[name] = m["n"] if metric.startswith(f"{HEATMAP}.") else sum(1 for _ in inside)
+        of = videos.get(metric, {})
+        inside = {of[clip] for clip in of if sliced.videos.get(clip, {}).get(kind) == value}
+        found[name] = m["n"] if metric.startswith(f"{HEATMAP}.") else len(inside)
     return found
 
 
-def _videos(lines: Iterable[dict]) -> dict[str, set[str]]:
-    """The videos of every metric of answers."""
-    found: dict[str, set[str]] = {}
+def _videos(lines: Iterable[dict]) -> dict[str, dict[str, str]]:
+    """The clips of every metric of answers, each with its video."""
+    found: dict[str, dict[str, str]] = {}
     for line in lines:
         for name in line_scores(line):
-            found.setdefault(f"{line['task']}.{name}", set()).add(line["sample"])
+            found.setdefault(f"{line['task']}.{name}", {})[line["sample"]] = cluster(line)
     return found
 
 
@@ -101,7 +102,7 @@ def of_suite(suite: Suite, accuracy: float, correlation: float) -> list[Row]:
     asked: dict[str, Counter[str]] = {}
     samples, items = load(suite)
     for item in items:
-        asked.setdefault(item.task, Counter())[item.sample.id] += 1
+        asked.setdefault(item.task, Counter())[cluster(asked_of(item))] += 1
     tasks = [task for task in asked if TASKS[task].PRIMARY in TASKS[task].BINARY]
     names = {task: f"{task}.{TASKS[task].PRIMARY}" for task in tasks}
     of = {task: family_of(name, suite.families) for task, name in names.items()}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.answers import cluster
 from bench.metrics.stats import Interval, mean_interval
 from bench.tasks import CIRCULAR, FAITHFULNESS, READ_BY_JUDGE, UNSCORED
 
@@ -74,7 +75,7 @@ def beside(metrics: Mapping[str, Interval], lines: Iterable[Mapping[str, Any]]) 
             if key.startswith(f"{task}."):
                 found[key] = replace(value, note=f"{value.note}; {note}" if value.note else note)
         share = np.array([float(was_read(line)) for line in of_task])
-        counted = mean_interval(share, np.array([line["sample"] for line in of_task]))
+        counted = mean_interval(share, np.array([cluster(line) for line in of_task]))
         found[f"{task}.{READ_BY_JUDGE}"] = replace(counted, oracle=0.0)
     return found
 

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import blind, readings, sight, unscored
+from bench.answers import video_of
 from bench.asking import MOST_BYTES, ODDS_TASKS, Asking, one_by_one
 from bench.by_slice import BySlice
 from bench.cache import ResponseCache
@@ -325,8 +326,7 @@ def _parts(
 
 
 def _unmapped(sample: Sample, error: Exception) -> dict[str, str]:
-    line = {"id": sample.id, "task": HEATMAP, "sample": sample.id}
-    return line | {UNSCORED: unscored.reason_of(error)}
+    return {"id": sample.id, "task": HEATMAP, **video_of(sample), UNSCORED: unscored.reason_of(error)}
 
 
 def _of_maps(
@@ -361,5 +361,5 @@ def _of_maps(
         heatmap.save_videos(out / heatmap.VIDEOS, videos)
         figures = heatmap.metrics(videos, suite.resamples, suite.seed)
         found = {f"{HEATMAP}.{name}": value for name, value in figures.items()}
-    asked = [without.get(s.id, {"task": HEATMAP, "sample": s.id}) for s in samples]
+    asked = [without.get(s.id, {"task": HEATMAP, **video_of(s)}) for s in samples]
     return unscored.beside(found, asked)

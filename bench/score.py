@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench import blind, logs, oracle
-from bench.answers import score_item
+from bench.answers import asked_of, score_item
 from bench.by_slice import BySlice
 from bench.intervals import Columns
 from bench.metrics.stats import Interval, mean_interval
@@ -341,9 +341,7 @@ def _scored(items: list[Item], responses: list[str | None], suite: Suite) -> Ite
     for item, given in zip(tqdm(items, unit="answer", desc="score", disable=None), responses, strict=True):
         response = given or ""
         line = {
-            "id": item.id,
-            "task": item.task,
-            "sample": item.sample.id,
+            **asked_of(item),
             "attempt": 0,
             "response": response,
             **score_item(item, response, suite.parse),

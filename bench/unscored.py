@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.answers import asked_of, cluster
 from bench.metrics.stats import Interval, mean_interval
 from bench.suite import Item
 from bench.tasks import TASKS, UNSCORED
@@ -27,8 +28,7 @@ def reason_of(error: Exception) -> str:
 
 def line_of(item: Item, error: Exception) -> dict[str, Any]:
     """The line of a question that has no answer."""
-    line = {"id": item.id, "task": item.task, "sample": item.sample.id, "attempt": 0}
-    return line | {UNSCORED: reason_of(error)}
+    return {**asked_of(item), "attempt": 0, UNSCORED: reason_of(error)}
 
 
 def told(lines: Iterable[Mapping[str, Any]]) -> str:
@@ -59,6 +59,6 @@ def beside(
         for key, value in found.items():
             if key.startswith(f"{task}."):
                 found[key] = replace(value, note=f"{value.note}; {note}" if value.note else note)
-        counted = mean_interval(share, np.array([line["sample"] for line in of_task]))
+        counted = mean_interval(share, np.array([cluster(line) for line in of_task]))
         found[f"{task}.{name}"] = replace(counted, oracle=0.0)
     return found

@@ -61,7 +61,7 @@ class Labelled(Protocol):
 
 @runtime_checkable
 class Counted(Protocol):
-    """A task with BLEU-4, of which two figures are made: the metric itself, the mean over videos of a video's
+    """A task with BLEU-4, of which two figures are made: the metric itself, the mean over clips of a clip's
     mean, and NAME_corpus, of n-gram counts summed over all answers."""
 
     def counts(self, answer: Answer, question: Question, sample: Sample) -> dict[str, list[int]]:

@@ -35,14 +35,14 @@ NAME = 40  # characters of a class in a metric's name
 NAMED = 3  # videos that a note names, of those left out
 SHARES = 1000  # scores by which a video's normal pixels are kept, and as many of its anomalous ones
 FIELDS = ("labels", "scores", "tracks", "detections")
-TOLD = ("pixels", "lacks", "classes")  # not kept by older runs
+TOLD = ("pixels", "lacks", "classes", "source")  # not kept by older runs
 
 
 class VideoScores:
     """One video's truth and predictions: labels (T,), empty where unknown; scores (T,); track rows (n, 6),
     detection rows (m, 6); pixels (3, p): a score, whether anomalous, how many pixels have it, none where that
     cannot be had; `lacks` (3,): why it takes no part in metrics of frames, pixels, regions, "" where it does;
-    `classes`."""
+    `classes`; `source`: the video that a window is cut from."""
 
     labels: np.ndarray
     scores: np.ndarray
@@ -51,6 +51,7 @@ class VideoScores:
     pixels: np.ndarray
     lacks: np.ndarray
     classes: np.ndarray
+    source: np.ndarray
 
     def __init__(self, sample: Sample, heat: np.ndarray, frames: Frames, steps: np.ndarray | None = None):
         """heat (T', h, w): maps, or frame scores as maps (T', 1, 1); steps (T,): which of them holds for
@@ -74,6 +75,7 @@ class VideoScores:
         self.labels = np.zeros(0, int) if labels is None else labels[shown]
         self.scores = heat.reshape(len(heat), -1).max(1)[steps].astype(float)
         self.classes = np.array(sample.categories, str)
+        self.source = np.array(sample.video.source or sample.id)
         self.tracks = np.zeros((0, 6))
         self.detections = np.zeros((0, 6))
         self.pixels = np.zeros((3, 0))
@@ -181,7 +183,11 @@ def load_videos(path: Path) -> dict[str, VideoScores]:
         with np.load(path, allow_pickle=False) as data:
             for n, name in enumerate(data["ids"].tolist()):
                 video = found[name] = VideoScores.__new__(VideoScores)
-                video.lacks, video.classes = np.array([""] * 3), np.zeros(0, str)
+                video.lacks, video.classes, video.source = (
+                    np.array([""] * 3),
+                    np.zeros(0, str),
+                    np.array(name),
+                )
                 if f"{n}_pixels" not in data:  # of an older run: normal and anomalous pixels (2, bins)
                     counts = data[f"{n}_hist"]
                     lit, place = np.nonzero(counts)
@@ -215,6 +221,8 @@ class Figures:
 
     def __init__(self, videos: list[VideoScores]):
         self.videos = videos
+        numbers: dict[str, int] = {}
+        self.cut_from = np.array([numbers.setdefault(str(v.source), len(numbers)) for v in videos], int)
         self.lacks = np.array([v.lacks for v in videos]).reshape(len(videos), 3)
         of_frames = [n for n, v in enumerate(videos) if not v.lacks[FRAMES]]
         labels, scores = ([getattr(videos[n], f) for n in of_frames] for f in ("labels", "scores"))
@@ -257,12 +265,30 @@ class Figures:
 
     def units(self, name: str) -> int:
         """How many videos a metric rests on, were all that a video holds alike: of an area the fewer of those
-        with a normal and with an anomalous frame or pixel."""
-        shown = [self.videos[n] for n in np.flatnonzero(self.over[name])]
+        with a normal and with an anomalous frame or pixel. Windows of one video are one."""
+        shown = np.flatnonzero(self.over[name])
         if name not in self.ranked and name != "micro_ap":
-            return len(shown)
-        labels = [v.pixels[1] if name == "pixel_auc" else v.labels for v in shown]
-        return min(sum(bool(np.any(one == lit)) for one in labels) for lit in (0, 1))
+            return len(np.unique(self.cut_from[shown]))
+        labels = [v.pixels[1] if name == "pixel_auc" else v.labels for v in (self.videos[n] for n in shown)]
+        return min(
+            len(
+                {
+                    n
+                    for n, one in zip(self.cut_from[shown].tolist(), labels, strict=True)
+                    if np.any(one == lit)
+                }
+            )
+            for lit in (0, 1)
+        )
+
+    def parts(self, most: int, seed: int) -> np.ndarray:
+        """(V,) `parts_of` the videos that windows are cut from: all of one are left out together."""
+        count = int(self.cut_from.max(initial=-1)) + 1
+        return parts_of(count, most, seed)[self.cut_from]
+
+    def sizes(self, name: str) -> np.ndarray:
+        """Of each video that a metric is over, how many windows."""
+        return np.unique(self.cut_from[self.over[name]], return_counts=True)[1]
 
     def note(self, name: str, value: float | None, ids: list[str]) -> str | None:
         """In a line: which videos a metric leaves out and why, and why it cannot be had."""
@@ -312,7 +338,7 @@ def metrics(videos: dict[str, VideoScores], resamples: int, seed: int) -> dict[s
     figures, ids = Figures(list(videos.values())), list(videos)
     values = figures.of(np.arange(len(ids)))
     best = statistics([video.oracle() for video in videos.values()])
-    parts = parts_of(len(ids), min(resamples, PARTS), seed)
+    parts = figures.parts(min(resamples, PARTS), seed)
     found = _each_without(figures, parts)
     return {
         name: replace(
@@ -321,7 +347,7 @@ def metrics(videos: dict[str, VideoScores], resamples: int, seed: int) -> dict[s
                 _without(figures, name, parts, found),
                 int(figures.over[name].sum()),
                 figures.units(name),
-                np.ones(int(figures.over[name].sum())),
+                figures.sizes(name),
             ),
             note=figures.note(name, value, ids),
             oracle=best.get(name),
@@ -339,7 +365,7 @@ def paired(
     for name in runs[0].over.keys() & runs[1].over.keys():  # what both have, over the videos that both have
         runs[0].over[name] = runs[1].over[name] = runs[0].over[name] & runs[1].over[name]
     one, other = (figures.of(np.arange(len(before))) for figures in runs)
-    parts = parts_of(len(before), min(resamples, PARTS), seed)
+    parts = runs[1].parts(min(resamples, PARTS), seed)
     left, right = (_each_without(figures, parts) for figures in runs)
     found: dict[str, tuple[float | None, float | None, Interval, float | None]] = {}
     differs = np.array([a.differs(b) for a, b in zip(before, after, strict=True)], bool)

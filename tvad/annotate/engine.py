@@ -24,7 +24,7 @@ from tvad.common.files import made, parse_json, write_whole
 from tvad.common.lock import locked
 from tvad.common.text import whole
 from tvad.data import load, video
-from tvad.data.build import link
+from tvad.data.build import linked
 from tvad.data.check import Problem, described
 from tvad.data.folder import is_data_set
 from tvad.data.sample import SAMPLES, Sample
@@ -56,22 +56,8 @@ def source_samples(source: str | os.PathLike) -> Iterator[Sample]:
 def taken_over(sample: Sample, out: Path) -> Sample:
     """What is known of a video before it is annotated: video and mask, linked into `out`; no label, no
     words."""
-    shown = sample.video
-    if sample.video.pictures is None and not sample.path(shown.path).is_dir():
-        place = f"videos/{Path(shown.path).name}"
-        link(sample.path(shown.path), made(out / "videos") / Path(place).name)
-        shown = replace(shown, path=place)
-    elif shown.pictures is None:
-        for file in sample.files():
-            link(file, made(out / "videos" / Path(shown.path).name) / file.name)
-        shown = replace(shown, path=f"videos/{Path(shown.path).name}")
-    else:
-        raise InputError(f"{sample.id}: a list of pictures; give a folder of them")
-    mask = None
-    if sample.mask:
-        mask = f"masks/{Path(sample.mask).name}"
-        link(sample.path(sample.mask), made(out / "masks") / Path(mask).name)
-    return Sample(sample.id, sample.source, sample.split, shown, mask=mask, root=str(out))
+    of = linked(sample, out)
+    return Sample(of.id, of.source, of.split, of.video, mask=of.mask, root=of.root)
 
 
 def run(
@@ -98,8 +84,8 @@ def run(
 
         def found(bar: Any) -> Iterator[dict[str, Any] | Problem]:
             if spread is not None:
-                linked = [taken_over(sample, out) for sample in todo]
-                return annotated_by(spread, linked, out, how, stages, together, replies.spent)
+                bare = [taken_over(sample, out) for sample in todo]
+                return annotated_by(spread, bare, out, how, stages, together, replies.spent)
             make = partial(constructed, how, stages)
             return _in_groups(todo, lambda s: taken_over(s, out), make, replies.ask, together, bar)
 

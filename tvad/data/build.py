@@ -5,8 +5,10 @@ import functools
 import json
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -144,6 +146,25 @@ def link(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
+def linked(sample: Sample, out: Path) -> Sample:
+    """A sample of another data set with its video and mask linked into `out`, named by its id."""
+    shown, mask, name = sample.video, None, sample.id.replace("/", "_")
+    if shown.pictures is not None:
+        files = [(path, f"{n:06d}{path.suffix}") for n, path in enumerate(sample.files())]
+        shown = replace(shown, pictures=tuple(f"videos/{name}/{target}" for _, target in files))
+    elif (path := sample.path(shown.path)).is_dir():  # with the times of its pictures
+        files = [(file, file.name) for file in sorted(path.iterdir()) if file.is_file()]
+    else:
+        link(path, made(out / "videos") / (name + path.suffix))
+        files, name = [], name + path.suffix
+    for file, target in files:
+        link(file, made(out / "videos" / name) / target)
+    if sample.mask:
+        mask = f"masks/{sample.id.replace('/', '_')}{Path(sample.mask).suffix}"
+        link(sample.path(sample.mask), made(out / "masks") / Path(mask).name)
+    return replace(sample, video=replace(shown, path=f"videos/{name}"), mask=mask, root=str(out))
+
+
 def spans_of(frames: Iterable[int], clock: Clock | float) -> tuple[tuple[float, float], ...]:
     """Runs of frames -> spans in seconds, each from the first frame's start to the last one's end. clock: the
     video's, or frames a second."""
@@ -151,6 +172,22 @@ def spans_of(frames: Iterable[int], clock: Clock | float) -> tuple[tuple[float, 
     if not isinstance(clock, Clock):
         clock = Clock.constant(max(chosen, default=0) + 1, clock)
     return clock.spans(chosen)
+
+
+def class_questions(classes: tuple[str, ...]) -> tuple[Question, ...]:
+    """The question for the leading class, where there is one."""
+    return tuple(
+        Question("classification", ASKED["classification"], name, None, "class") for name in classes[:1]
+    )
+
+
+def classes_of(tracks: Iterable[Track]) -> tuple[str, ...]:
+    """Classes of what is anomalous, the one of most frames first."""
+    frames = Counter[str]()
+    for track in tracks:
+        if track.anomalous:
+            frames[track.kind] += len(track.anomalous)
+    return tuple(sorted(frames, key=lambda name: (-frames[name], name)))
 
 
 def grounding_questions(

@@ -77,6 +77,35 @@ def table(
     return 1 if refused else 0
 
 
+def folds(
+    sources: list[str],
+    /,
+    out: Annotated[str, cli.FOLDER],
+    folds: int = 4,
+    seed: int = 0,
+    video: str | None = None,
+) -> int:
+    """Parts for cross-validation that leave whole videos out: fold-N/train and fold-N/test, and all clips in
+    all, as which `bench pool` joins the runs of the folds.
+
+    Args:
+        sources: Data set folders.
+        out: Folder that gets the folds.
+        folds: How many; each video is tested in one of them.
+        seed: Of which videos go together.
+        video: Regular expression: what it matches of a sample's id (its first group, where it has one) names
+            the video, where samples are windows that do not state theirs.
+
+    Example:
+        tvad data folds data/ucsd/windows/test data/ucsd/windows/train --folds 4 --out data/ucsd/folds
+    """
+    from tvad.data.folds import folds as part
+
+    for n, counts in enumerate(part(sources, out, folds, seed, video)):
+        print(f"{out}/fold-{n}: {counts['train']} clips to train on, {counts['test']} to test")
+    return 0
+
+
 def reclip(
     sources: list[str], /, out: Annotated[str, cli.FOLDER], seed: int = 0, video: str | None = None
 ) -> int:
@@ -255,6 +284,7 @@ COMMANDS: cli.Commands = {
     "scenes": scenes,
     "table": table,
     **readers.COMMANDS,
+    "folds": folds,
     "reclip": reclip,
     "windows": windows,
     "shards": shards,

@@ -3,6 +3,7 @@ over. A window states the video that it is of and where it begins, so that no sp
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data import captions, masks, truth, video
-from tvad.data.build import build, grounding_questions, link
+from tvad.data.build import build, class_questions, classes_of, grounding_questions, link
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
@@ -81,6 +82,20 @@ def _tracks(tracks: tuple[Track, ...], window: Window) -> Iterator[Track]:
             yield replace(track, boxes=boxes, anomalous=wrong)
 
 
+def _classes(
+    sample: Sample, told: list[tuple[tuple[float, float], str | None]], tracks: tuple[Track, ...]
+) -> tuple[str, ...]:
+    """Classes of what a window shows, the one that is shown longest first: of its spans or its tracks where
+    these name them, else the video's."""
+    seconds = Counter[str]()
+    for (start, end), name in told:
+        if name is not None:
+            seconds[name] += end - start
+    if seconds:
+        return tuple(sorted(seconds, key=lambda name: (-seconds[name], name)))
+    return tuple(name for name in classes_of(tracks) if name in sample.categories) or sample.categories
+
+
 def _write(
     sample: Sample, pictures: bool, clock: Clock, windows: list[Window], names: list[str], out: Path
 ) -> None:
@@ -133,6 +148,8 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
         shown = {f - window.first for f in wrong if window.first <= f < window.last}
         spans = tuple(span for span, _ in told) if sample.spans is not None else own.spans(shown)
         anomalous = bool(spans) or bool(shown)
+        classes = _classes(sample, told, tracks or ()) if anomalous else ()
+        asked = any(q.kind == "classification" for q in sample.questions)
         window_sample = replace(
             sample,
             id=name,
@@ -148,12 +165,15 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
                 offset=round((sample.video.offset or 0.0) + start, 6),
             ),
             label="anomalous" if anomalous else "normal",
-            categories=sample.categories if anomalous else (),
+            categories=classes,
             spans=spans,
             span_categories=tuple(str(c) for _, c in told) if sample.span_categories else None,
             tracks=tracks,
             mask=mask,
-            questions=grounding_questions(spans, tracks or (), own, size[1], size[0]),
+            questions=(
+                *grounding_questions(spans, tracks or (), own, size[1], size[0]),
+                *class_questions(classes if asked else ()),
+            ),
             # Captions of its seconds; other words are of the whole video.
             description=captions.told(captions.within(said, start, end)),
             rationale=None,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from tvad.answer import NONE, Spans
 from tvad.common.errors import InputError
+from tvad.data.build import class_questions
 from tvad.data.questions import ASKED
 from tvad.data.sample import Question
 
@@ -28,6 +29,4 @@ def asked(anomalous: bool, spans: Spans | None, classes: tuple[str, ...]) -> tup
     if spans is not None:
         what = "Anomaly" if anomalous else "Normal"
         found.append(Question("temporal", ASKED["temporal"], what, None, "when", None, spans or NONE))
-    if classes:
-        found.append(Question("classification", ASKED["classification"], classes[0], None, "class"))
-    return tuple(found)
+    return (*found, *class_questions(classes))

@@ -10,8 +10,8 @@ distributed.
 
 ROOT is the folder UCSDped1 or UCSDped2. A training video may be a file (Train001.mp4) instead of a folder.
 Frames are linked as they are. The masks decide what is anomalous where they are there, else the list does,
-and then nobody knows where. Without TRACKS the masks' connected components are linked to tracks of an
-"object".
+and then nobody knows where. TRACKS name classes, the one of most frames first; without, the masks' connected
+components are linked to tracks of an "object", and nobody knows its class.
 """
 
 import json
@@ -27,7 +27,7 @@ import numpy as np
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
 from tvad.data import masks
-from tvad.data.build import build, grounding_questions, link, spans_of
+from tvad.data.build import build, class_questions, classes_of, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.components import tracks_of
 from tvad.data.dialogue import turns
@@ -128,17 +128,18 @@ def make_test_sample(
                 raise InputError(
                     f"tracks: {name}, track {track.id}: frame {max(track.boxes) + 1} of {len(files)}"
                 )
-    spans = spans_of(wrong, FPS)
+    spans, classes = spans_of(wrong, FPS), () if tracks is None else classes_of(found or ())
     sample = Sample(
         id=name,
         source=root.name.lower(),
         split="test",
         video=Video(f"videos/{name}", FPS, len(files), width, height),
         label="anomalous" if wrong else "normal",
+        categories=classes,
         spans=spans,
         tracks=found,
         mask=mask,
-        questions=grounding_questions(spans, found or (), FPS, width, height),
+        questions=(*grounding_questions(spans, found or (), FPS, width, height), *class_questions(classes)),
     )
     return replace(sample, dialogue=turns(sample, "protocol"))
 

@@ -1,0 +1,134 @@
+"""Runs of a cross-validation's folds as one run: every question answered once, by the model that saw no clip
+of its video. What is no mean (frame AUC, RBDC, balanced accuracy) is of all answers together, not a mean over
+folds: a fold's videos may hold no normal frame."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from bench import blind, unscored
+from bench.answers import video_of
+from bench.by_slice import BySlice
+from bench.figures import of_answers
+from bench.metrics.stats import Interval
+from bench.run_folder import (
+    ANSWERS,
+    UNMAPPED,
+    answer_lines,
+    emptied,
+    open_run,
+    read_lines,
+    read_record,
+    record_of,
+    versions,
+    write_lines,
+    write_metrics,
+    write_record,
+)
+from bench.suite import Loaded, Suite, load_run, settled
+from bench.tasks import HEATMAP, heatmap
+from tvad.common.errors import InputError
+from tvad.common.lock import locked
+from tvad.common.places import public
+from tvad.data.digest import spelt
+from tvad.data.sample import Sample
+
+POOLED = "pooled:"  # of which run.json says that they are the model
+
+
+def _same(suite: Suite, run: str, other: Suite) -> None:
+    """Raise InputError where a run was asked or read otherwise than the suite says; which videos does not
+    matter."""
+    for key, mine in asdict(suite).items():
+        if key in ("data", "tasks", "model", "resamples", "seed", "families", "slices"):
+            continue
+        if (theirs := asdict(other)[key]) != mine:
+            raise InputError(f"{run}: was made with {key} {theirs!r}, the suite says {mine!r}")
+
+
+def _told(sample: Sample) -> bytes:
+    """What a data set says of a sample, in whichever part and under whichever names its files lie."""
+    return spelt(replace(sample, split="", video=replace(sample.video, path="", pictures=None), mask=None))
+
+
+def told_of(models: Sequence[str]) -> str:
+    """The first of several names, and how many others there are: all of them stand in the record."""
+    others = len({*models}) - 1
+    return models[0] + (f" and {others} more" if others else "")
+
+
+def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> dict[str, Interval]:
+    """Write the run folder `out` of the runs of folds on `suite`, whose data are all videos; returns the
+    metrics. Raises InputError for a run that is not finished or was made otherwise, and for a video that is
+    in none of the runs, in two, or that a fold's data tell otherwise."""
+    samples, items = loaded
+    named, suite = bool(suite.tasks), settled(suite, samples)
+    known = {sample.id: _told(sample) for sample in samples}
+    where: dict[str, str] = {}
+    lines: dict[str, list[dict]] = {}
+    videos: dict[str, heatmap.VideoScores] = {}
+    unmapped: dict[str, dict] = {}
+    records: list[dict[str, Any]] = []
+    for run in runs:
+        open_run(run)  # finished
+        record = read_record(run)
+        records.append(record)
+        own, (asked, _) = load_run(run, record)
+        _same(suite, run, own)
+        for sample in asked:
+            if known.get(sample.id) != _told(sample):
+                why = "tell otherwise" if sample.id in known else "do not hold"
+                raise InputError(f"{run}: its video {sample.id!r} is one that {suite.data} {why}")
+            if sample.id in where:
+                raise InputError(f"{run}: its video {sample.id!r} is also in {where[sample.id]}")
+            where[sample.id] = run
+        if lacks := sorted({*(suite.tasks or ())} - {*(own.tasks or ())}):
+            raise InputError(f"{run}: was not asked for {', '.join(lacks)}")
+        for line in answer_lines(Path(run, ANSWERS)):
+            lines.setdefault(line["id"], []).append(line)
+        if Path(run, heatmap.VIDEOS).exists():
+            videos |= heatmap.load_videos(Path(run, heatmap.VIDEOS))
+        unmapped |= {line["id"]: line for line in read_lines(Path(run, UNMAPPED))}
+    if left := [sample.id for sample in samples if sample.id not in where]:
+        raise InputError(f"{len(left)} of {len(samples)} videos are in no run, the first {left[0]!r}")
+    if unanswered := [item.id for item in items if item.id not in lines]:
+        raise InputError(f"{where[items[0].sample.id]}: has no answer to {unanswered[0]!r}")
+    ordered = [line for item in items for line in lines[item.id]]
+    blinds, hits = blind.of_items(items, suite.seed)
+    metrics = of_answers(ordered, samples, items, suite, hits)
+    maps = {sample.id: videos[sample.id] for sample in samples if sample.id in videos}
+    if HEATMAP in (suite.tasks or ()):
+        found = heatmap.metrics(maps, suite.resamples, suite.seed) if maps else {}
+        told = [unmapped.get(s.id, {"task": HEATMAP, **video_of(s)}) for s in samples]
+        metrics |= unscored.beside({f"{HEATMAP}.{name}": value for name, value in found.items()}, told)
+    by_slice = BySlice(samples, suite)
+    for line in ordered:
+        by_slice.add(line)
+    folder = Path(out)
+    record = {
+        "model": POOLED + told_of([record["model"] for record in records]),
+        "suite": asdict(suite),
+        "suite_hash": suite.digest(samples),
+        "tasks_from": "suite" if named else "data",
+        "videos": len(samples),
+        "versions": versions(),
+        "blind": blind.record(blinds),
+        "pooled": [
+            {"run": public(run), "videos": sum(of == run for of in where.values())}
+            | {key: record[key] for key in ("model", "suite_hash")}
+            for run, record in zip(runs, records, strict=True)
+        ],
+    }
+    with locked(folder):
+        record_of(folder, lambda r: (r["model"], r["suite_hash"]) != (record["model"], record["suite_hash"]))
+        emptied(folder)
+        write_record(folder, record)
+        write_lines(folder / ANSWERS, ordered)
+        if unmapped:
+            write_lines(folder / UNMAPPED, [unmapped[s.id] for s in samples if s.id in unmapped])
+        if maps:
+            heatmap.save_videos(folder / heatmap.VIDEOS, maps)
+        by_slice.write(folder)
+        write_metrics(folder, metrics)
+    return metrics
