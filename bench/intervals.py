@@ -94,14 +94,14 @@ class Columns:
         if self.partly and not complete:
             why = "cannot be had: a rotation of every question is unscored"
             found[f"{CIRCULAR}.circular_accuracy"] = Interval(None, None, None, 0, why)
-        for name, (counts, clips, where) in self.counts.items():
+        for name, (counts, clips, places) in self.counts.items():
             scores = columns[name][0]
             sums, answers = cluster_sums(scores, np.array(clips))
             first = np.unique(np.array(clips), return_index=True)[1]
-            macro = mean_interval(sums / answers, np.array(where)[first])
+            macro = mean_interval(sums / answers, np.array(places)[first])
             found[name] = replace(macro, n=len(scores))
-            rows = np.array(counts).reshape(len(where), -1)
-            found[f"{name}{CORPUS}"] = _by_corpus(rows, np.array(where), suite)
+            rows = np.array(counts).reshape(len(places), -1)
+            found[f"{name}{CORPUS}"] = _by_corpus(rows, np.array(places), suite)
         for name, (truths, predictions, where) in self.labels.items():
             task = TASKS[name]
             positive = task.POSITIVE if isinstance(task, Labelled) else None

@@ -11,9 +11,11 @@ from bench import blind, unscored
 from bench.answers import video_of
 from bench.by_slice import BySlice
 from bench.figures import of_answers
+from bench.intervals import odds_metrics
 from bench.metrics.stats import Interval
 from bench.run_folder import (
     ANSWERS,
+    ODDS,
     UNMAPPED,
     answer_lines,
     emptied,
@@ -27,7 +29,7 @@ from bench.run_folder import (
     write_record,
 )
 from bench.suite import Loaded, Suite, load_run, settled
-from bench.tasks import HEATMAP, heatmap
+from bench.tasks import HEATMAP, UNSCORED, heatmap
 from tvad.common.errors import InputError
 from tvad.common.lock import locked
 from tvad.common.places import public
@@ -67,6 +69,7 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     known = {sample.id: _told(sample) for sample in samples}
     where: dict[str, str] = {}
     lines: dict[str, list[dict]] = {}
+    odds: dict[str, dict] = {}
     videos: dict[str, heatmap.VideoScores] = {}
     unmapped: dict[str, dict] = {}
     records: list[dict[str, Any]] = []
@@ -87,6 +90,7 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
             raise InputError(f"{run}: was not asked for {', '.join(lacks)}")
         for line in answer_lines(Path(run, ANSWERS)):
             lines.setdefault(line["id"], []).append(line)
+        odds |= {line["id"]: line for line in read_lines(Path(run, ODDS))}
         if Path(run, heatmap.VIDEOS).exists():
             videos |= heatmap.load_videos(Path(run, heatmap.VIDEOS))
         unmapped |= {line["id"]: line for line in read_lines(Path(run, UNMAPPED))}
@@ -95,13 +99,16 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     if unanswered := [item.id for item in items if item.id not in lines]:
         raise InputError(f"{where[items[0].sample.id]}: has no answer to {unanswered[0]!r}")
     ordered = [line for item in items for line in lines[item.id]]
-    blinds, hits = blind.of_items(items, suite.seed)
+    blinds, hits = ({}, {}) if suite.hidden else blind.of_items(items, suite.seed)
     metrics = of_answers(ordered, samples, items, suite, hits)
     maps = {sample.id: videos[sample.id] for sample in samples if sample.id in videos}
     if HEATMAP in (suite.tasks or ()):
         found = heatmap.metrics(maps, suite.resamples, suite.seed) if maps else {}
         told = [unmapped.get(s.id, {"task": HEATMAP, **video_of(s)}) for s in samples]
         metrics |= unscored.beside({f"{HEATMAP}.{name}": value for name, value in found.items()}, told)
+    likely = [odds[item.id] for item in items if item.id in odds]
+    if suite.odds and likely:
+        metrics |= unscored.beside(odds_metrics(likely, suite), likely, f"odds_{UNSCORED}")
     by_slice = BySlice(samples, suite)
     for line in ordered:
         by_slice.add(line)
@@ -125,6 +132,8 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
         emptied(folder)
         write_record(folder, record)
         write_lines(folder / ANSWERS, ordered)
+        if likely:
+            write_lines(folder / ODDS, likely)
         if unmapped:
             write_lines(folder / UNMAPPED, [unmapped[s.id] for s in samples if s.id in unmapped])
         if maps:

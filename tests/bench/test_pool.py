@@ -30,11 +30,15 @@ def parted(scenes, tmp_path_factory):
 
 
 def suite(data, **other):
-    return Suite("folds", str(data), TASKS, resamples=50, **other)
+    return Suite("folds", str(data), TASKS, resamples=50, odds=True, **other)
 
 
 class Both(Baseline):
-    """Answers from the references, with maps."""
+    """Answers from the references, with maps and log-probabilities."""
+
+    def odds(self, requests, opening, choices):
+        rngs = [np.random.default_rng(list(str(request.messages).encode())) for request in requests]
+        return [(-rng.random(len(some))).tolist() for rng, some in zip(rngs, choices, strict=True)]
 
     def heatmaps(self, frames):
         return [clip.images[::2].mean(-1).astype(np.float32) / 255 for clip in frames]
@@ -51,10 +55,11 @@ def pooled(parted, runs, out, **other):
 
 def test_folds_joined_are_one_run(parted, tmp_path, capsys):
     found = pooled(parted, [parted / "run-1", parted / "run-0"], tmp_path / "out")
-    for name in ("metrics.json", "samples.jsonl"):
+    for name in ("metrics.json", "samples.jsonl", "odds.jsonl"):
         one, other = ((folder / name).read_text() for folder in (tmp_path / "out", parted / "whole"))
         assert one == other, name
     assert found["judgement.accuracy"].value == 1 and found["heatmap.micro_auc"].value is not None
+    assert found["judgement.roc_auc"].value is not None
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["model"] == "pooled:m"
     sizes = [len(load(suite(parted / f"data/fold-{n}/test"))[0]) for n in (1, 0)]
@@ -67,7 +72,7 @@ def test_folds_joined_are_one_run(parted, tmp_path, capsys):
 def test_the_command_joins_them_with_a_report(parted, tmp_path, capsys):
     plan = tmp_path / "plan.yaml"
     plan.write_text(
-        f"version: 1\nname: folds\ndata: {parted / 'data/all'}\ntasks: [{', '.join(TASKS)}]\nresamples: 50\n"
+        f"version: 1\nname: folds\ndata: {parted / 'data/all'}\ntasks: [{', '.join(TASKS)}]\nresamples: 50\nodds: true\n"
     )
     runs = [str(parted / f"run-{n}") for n in (0, 1)]
     assert main(["pool", *runs, "--suite", str(plan), "--out", str(tmp_path / "out")]) == 0
@@ -84,7 +89,7 @@ def test_what_cannot_be_joined_is_named_and_leaves_nothing(parted, tmp_path):
     (unfinished / "metrics.json").unlink()
     fewer = tmp_path / "fewer"
     run(Both("oracle"), "m",
-        Suite("folds", str(parted / "data/fold-1/test"), ["judgement"], resamples=50), fewer)  # fmt: skip
+        Suite("folds", str(parted / "data/fold-1/test"), ["judgement"], resamples=50, odds=True), fewer)  # fmt: skip
     for runs, said in (
         ([one], "videos are in no run, the first"),
         ([one, other, other], "is also in"),

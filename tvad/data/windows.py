@@ -3,7 +3,6 @@ over. A window states the video that it is of and where it begins, so that no sp
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -87,10 +86,10 @@ def _classes(
 ) -> tuple[str, ...]:
     """Classes of what a window shows, the one that is shown longest first: of its spans or its tracks where
     these name them, else the video's."""
-    seconds = Counter[str]()
+    seconds: dict[str, float] = {}
     for (start, end), name in told:
         if name is not None:
-            seconds[name] += end - start
+            seconds[name] = seconds.get(name, 0.0) + end - start
     if seconds:
         return tuple(sorted(seconds, key=lambda name: (-seconds[name], name)))
     return tuple(name for name in classes_of(tracks) if name in sample.categories) or sample.categories
