@@ -344,7 +344,7 @@ def crowd(
             database = f"sqlite:///{folder}/board/board.sqlite?timeout={LOCK}"
         else:
             database += f"&options=-c%20lock_timeout%3D{LOCK}s"
-        limits = {"scoring": {"seconds": 90, "gigabytes": 8}, "per_minute": 10**6}
+        limits = {"scoring": {"seconds": 300, "gigabytes": 8}, "per_minute": 10**6}
         place = Place(folder, runs, database, **limits)
         found = Crowd(place, database, most, seed, disk, restart)
         try:
