@@ -12,13 +12,14 @@ from tvad.__main__ import main
 from tvad.common.cli import guard
 from tvad.data import video
 from tvad.data.scenes.render import make_clip
+from tvad.data.timeline import RESULT, read
 from tvad.detections import nearest
 from tvad.model.start import load as load_model
 from tvad.scores import Rule
 from tvad.use import subclips, timeline
 from tvad.use.infer import analyse
 from tvad.use.subclips import Steps, SubClip
-from tvad.use.timeline import PAGE, PROGRESS, RESULT, plan_of, read
+from tvad.use.timeline import PAGE, PROGRESS, plan_of
 
 CASES = ROOT / "tests/cases"
 

@@ -14,6 +14,7 @@ COMMANDS: cli.Commands = {
     "annotate": annotate.COMMANDS,
     "infer": use.infer,
     "timeline": timeline_commands.timeline,
+    "watch": timeline_commands.watch,
     "demo": use.demo,
     "serve": use.serve,
     "start": use.start,

@@ -19,18 +19,17 @@ from tqdm import tqdm
 
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, json_text, made, parse_json, write_whole
-from tvad.common.formats import Format
 from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data import video
+from tvad.data.timeline import FORMAT, RESULT
 from tvad.data.video import Clock, Frames
 from tvad.detections import link
 from tvad.scores import Episode, Rule, cells, flagged, smoothed
 from tvad.use.infer import PER_STEP, Dialogue, batched, check_length, dialogue_json
 from tvad.use.subclips import RULES, By, Step, Steps, SubClip, look, way
 
-FORMAT = Format("tvad-timeline")
-RESULT, PAGE, PROGRESS = "timeline.json", "timeline.html", "progress.jsonl"
+PAGE, PROGRESS = "timeline.html", "progress.jsonl"
 MOST_BOXES = 20  # of a step, the strongest: what a page and a reader can look at
 PACKAGES = ("torch", "transformers", "av", "numpy")
 
@@ -337,20 +336,3 @@ def _span(episode: Episode, steps: list[Step], edges: np.ndarray, words: dict | 
         "boxes": sorted(boxes, key=lambda b: (b["t"], b["object"])),
         "explanation": words,
     }
-
-
-def read(path: str | os.PathLike) -> dict[str, Any]:
-    """A timeline's JSON, by its file or folder. Raises InputError."""
-    file = Path(path, RESULT) if os.path.isdir(path) else Path(path)
-    try:
-        found = FORMAT.check(parse_json(file.read_text(encoding="utf-8")), str(file))
-        edges, scores = found["steps"]["from"], found["steps"]["score"]
-        if len(edges) != len(scores) or not all(isinstance(s["start"], (int, float)) for s in found["spans"]):
-            raise ValueError(f"{len(edges)} steps with {len(scores)} scores")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: is no timeline ({error})") from error
-    return found
