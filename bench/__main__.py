@@ -16,6 +16,7 @@ COMMANDS: cli.Commands = {
     "audit": commands.audit,
     "coverage": commands.coverage,
     "power": commands.power,
+    "alarms": commands.alarms,
     "report": commands.report,
     "judge": judge_commands.judge,
     "read": judge_commands.read,

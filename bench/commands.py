@@ -323,6 +323,48 @@ def power(
     return 0
 
 
+def alarms(
+    found: list[str],
+    /,
+    data: str,
+    threshold: float | None = None,
+    validation: list[str] | None = None,
+    validation_data: str | None = None,
+    json: Annotated[str | None, cli.FILE] = None,
+) -> int:
+    """Score timelines of `tvad timeline` and alarms of `tvad watch`: ranking and calibration of frames, F1 at
+    a threshold from elsewhere, false alarms an hour, delay from onset to alarm.
+
+    Args:
+        found: Folders of timelines (or their timeline.json), and .jsonl files of alarms.
+        data: Data set folder that knows their videos, by name or id.
+        threshold: For the frames' F1; by default the one at which the timelines' own spans begin.
+        validation: In place of --threshold: timeline whose best threshold is carried here; may be repeated.
+        validation_data: Data set folder that knows the videos of --validation (default: --data).
+        json: Write the figures as JSON.
+
+    Example:
+        bench alarms runs/camera --data data/long --validation runs/val --validation-data data/val
+    """
+    from bench import alarms as control_room
+    from tvad.common.files import json_text, write_whole
+
+    if threshold is not None and validation:
+        raise InputError("give --threshold or --validation, not both")
+    if validation_data is not None and not validation:
+        raise InputError("--validation-data is of --validation, which is missing")
+    if validation:
+        threshold = control_room.threshold_of(control_room.read(validation, validation_data or data))
+    rows = control_room.read(found, data)
+    if threshold is not None and not any(row.scores is not None for row in rows):
+        raise InputError("a threshold is for timelines; alarms have theirs already")
+    result = control_room.figures(rows, threshold)
+    print(control_room.table(result))
+    if json:
+        write_whole(json, json_text(result, json, indent=1) + "\n")
+    return 0
+
+
 def report(run: str, /, against: str | None = None) -> int:
     """Write RUN/report.html.
 

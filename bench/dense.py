@@ -16,9 +16,9 @@ from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.sample import Sample
 from tvad.data.video import Frames
+from tvad.scores import smoothed
 
 PAIRS = 16  # that a model is given at a time
-REACH = 3.0  # standard deviations to which smoothing looks
 
 Pair = tuple[int, int, np.ndarray, np.ndarray]  # numbers of two frames, and what is shown
 Maps = Callable[[list[Frames]], list[np.ndarray] | None]
@@ -120,17 +120,3 @@ def _in_parts(pairs: Iterable, most: int) -> Iterator[list]:
             part = []
     if part:
         yield part
-
-
-def smoothed(maps: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
-    """Maps (T, h, w) of frames that appear at `times` (T,), each the mean over time with a Gaussian's weights
-    of `sigma` seconds, cut at three of them; as they are for 0."""
-    if sigma == 0:
-        return maps
-    low = np.searchsorted(times, times - REACH * sigma - 1e-9)
-    high = np.searchsorted(times, times + REACH * sigma + 1e-9)
-    found = np.empty_like(maps)
-    for n, (a, b) in enumerate(zip(low, high, strict=True)):
-        weights = np.exp(-((times[a:b] - times[n]) ** 2) / (2 * sigma**2)).astype(maps.dtype)
-        found[n] = np.tensordot(weights / weights.sum(), maps[a:b], 1)
-    return found

@@ -7,11 +7,14 @@ from tvad.annotate import commands as annotate
 from tvad.common import cli
 from tvad.data import commands as data
 from tvad.use import commands as use
+from tvad.use import timeline_commands
 
 COMMANDS: cli.Commands = {
     "data": data.COMMANDS,
     "annotate": annotate.COMMANDS,
     "infer": use.infer,
+    "timeline": timeline_commands.timeline,
+    "watch": timeline_commands.watch,
     "demo": use.demo,
     "serve": use.serve,
     "start": use.start,

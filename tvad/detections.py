@@ -76,10 +76,15 @@ def link(detections: list[np.ndarray], iou: float = LINK_IOU) -> list[Path]:
 
 
 def objects_of(maps: np.ndarray, height: int, width: int) -> list[Path]:
-    """Maps (S, h, w) of a video's steps -> its objects, boxes in pixels of `height` x `width`. What covers
-    less than a 3000th of the picture is noise."""
+    """Maps (S, h, w) of a video's steps -> its objects, boxes in pixels of `height` x `width`."""
+    return link([detections_of(m, height, width) for m in maps])
+
+
+def detections_of(heat: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A step's map (h, w) -> its detections, as `boxes_of`, in pixels of `height` x `width`. What covers less
+    than a 3000th of the picture is noise."""
     least = max(4, height * width // 3000)
-    return link([boxes_of(resize(m, height, width), min_pixels=least) for m in maps])
+    return boxes_of(resize(heat, height, width), min_pixels=least)
 
 
 def resize(heat: np.ndarray, height: int, width: int) -> np.ndarray:

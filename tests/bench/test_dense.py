@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.dense import Dense, frame_maps, smoothed
+from bench.dense import Dense, frame_maps
 from bench.models.baseline import Baseline
 from bench.run_folder import MAPS, read_maps
 from tvad.common.errors import InputError
 from tvad.data import save, video
 from tvad.data.sample import Sample, Video
 from tvad.data.video import Frames
+from tvad.scores import smoothed
 
 
 @dataclass

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 STYLE = HERE / "style.css"
 MOST = 1500  # characters of a text that a page shows
 # What a section's template needs to be run, in this order.
-SCRIPTS = {"data.html": ("filter.js",)}
+SCRIPTS = {"data.html": ("filter.js",), "timeline.html": ("timeline.js",)}
 
 
 @dataclass(frozen=True)

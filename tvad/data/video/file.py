@@ -96,7 +96,7 @@ class VideoFile:
             raise
         except (av.FFmpegError, ValueError, OSError) as error:
             known = (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError)
-            words = UNKNOWN if isinstance(error, known) else _plain(error)
+            words = UNKNOWN if isinstance(error, known) else plain_words(error)
             raise InputError(f"{self.name}: cannot be decoded ({words})") from error
 
     def _video_of(self, container: av.container.InputContainer) -> av.VideoStream:
@@ -331,7 +331,7 @@ def _counts(packet: av.Packet) -> bool:
     return bool(packet.size) and not packet.is_discard
 
 
-def _plain(error: Exception) -> str:
+def plain_words(error: Exception) -> str:
     """An error's words without FFmpeg's number and place."""
     words = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return words.split(";")[0].split(": '")[0].lower()

@@ -1,0 +1,144 @@
+"""Where alarms are told: lines of JSON in a file or on standard output, a POST of each to an address. None of
+them ever holds up the reading: an address has a thread and a bounded queue of its own."""
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import httpx
+
+from tvad.common.errors import InputError
+from tvad.common.files import json_text, made
+
+WAITING = 1000  # alarms that wait to be told at most; of more the oldest are dropped, and counted
+TRIES = 4
+PAUSES = (0.5, 2.0, 8.0)  # seconds between tries
+AGAIN = (408, 425, 429)  # and from 500 on
+STANDARD = "-"
+
+
+class Sink(Protocol):
+    """Tells alarms; `counts`: what became of them."""
+
+    counts: dict[str, int]
+
+    def tell(self, alarm: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lines:
+    """A line of JSON an alarm, appended to a file, or on standard output for "-". A line is written at once:
+    what a kill left of one is taken off by the next run. Raises InputError for what cannot be written."""
+
+    def __init__(self, path: str):
+        self.counts = {"written": 0, "failed": 0}
+        self._path = path
+        if path == STANDARD:
+            return
+        try:
+            made(os.path.dirname(path) or ".")
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            size = os.fstat(self._file).st_size
+            tail = os.pread(self._file, 1 << 20, max(0, size - (1 << 20)))
+            if size and not tail.endswith(b"\n"):
+                os.ftruncate(self._file, size - len(tail) + tail.rfind(b"\n") + 1)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def tell(self, alarm: dict[str, Any]) -> None:
+        text = json_text(alarm, "an alarm", ensure_ascii=False) + "\n"
+        try:
+            if self._path == STANDARD:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            else:
+                os.write(self._file, text.encode("utf-8", "backslashreplace"))
+        except OSError as error:  # a full disk ends no watch
+            self.counts["failed"] += 1
+            print(f"{self._path}: an alarm could not be written ({error.strerror})", file=sys.stderr)
+        else:
+            self.counts["written"] += 1
+
+    def close(self) -> None:
+        if self._path != STANDARD:
+            os.close(self._file)
+
+
+class Webhook:
+    """A POST of JSON an alarm, tried TRIES times, in order; which address is the user's own choice, no
+    redirect is followed, and nothing of the answer but its status is read. patience: seconds of a try."""
+
+    def __init__(self, address: str, patience: float = 5.0, pauses: Sequence[float] = PAUSES):
+        try:
+            url = httpx.URL(address)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise InputError(f"--webhook {address}: is no address ({error})") from error
+        if url.scheme not in ("http", "https") or not url.host:
+            raise InputError(f"--webhook {address}: expected http:// or https:// and a host")
+        self.counts = {"told": 0, "tries": 0, "failed": 0, "dropped": 0}
+        self._url, self._patience, self._pauses = url, patience, pauses
+        self._name = f"{url.scheme}://{url.host}"  # the rest may be a secret
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def tell(self, alarm: dict[str, Any]) -> None:
+        while True:
+            try:
+                return self._waiting.put_nowait(alarm)
+            except queue.Full:
+                try:
+                    self._waiting.get_nowait()
+                    self.counts["dropped"] += 1
+                except queue.Empty:
+                    pass
+
+    def close(self) -> None:
+        """Tell what waits, for as long as one try may take; what is left is dropped, and counted."""
+        deadline = time.monotonic() + self._patience
+        while self._waiting.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._ending.set()
+        self._thread.join(self._patience)
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+            self.counts["dropped"] += 1
+
+    def _run(self) -> None:
+        with httpx.Client(timeout=self._patience, follow_redirects=False, trust_env=False) as client:
+            while not self._ending.is_set():
+                try:
+                    alarm = self._waiting.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+                try:
+                    if alarm is not None:
+                        self._post(client, alarm)
+                finally:
+                    self._waiting.task_done()
+
+    def _post(self, client: httpx.Client, alarm: dict[str, Any]) -> None:
+        why = ""
+        for n in range(TRIES):
+            self.counts["tries"] += 1
+            try:
+                with client.stream("POST", self._url, json=alarm) as answer:
+                    status = answer.status_code
+                if 200 <= status < 300:
+                    self.counts["told"] += 1
+                    return
+                why = f"answered {status}"
+                if status < 500 and status not in AGAIN:
+                    break
+            except (httpx.HTTPError, OSError, ValueError) as error:
+                why = type(error).__name__
+            if n == TRIES - 1 or self._ending.wait(self._pauses[min(n, len(self._pauses) - 1)]):
+                break
+        self.counts["failed"] += 1
+        print(f"{self._name}: alarm {alarm['number']} was not told ({why})", file=sys.stderr, flush=True)
