@@ -72,7 +72,8 @@ def test_folds_joined_are_one_run(parted, tmp_path, capsys):
 def test_the_command_joins_them_with_a_report(parted, tmp_path, capsys):
     plan = tmp_path / "plan.yaml"
     plan.write_text(
-        f"version: 1\nname: folds\ndata: {parted / 'data/all'}\ntasks: [{', '.join(TASKS)}]\nresamples: 50\nodds: true\n"
+        f"version: 1\nname: folds\ndata: {parted / 'data/all'}\n"
+        f"tasks: [{', '.join(TASKS)}]\nresamples: 50\nodds: true\n"
     )
     runs = [str(parted / f"run-{n}") for n in (0, 1)]
     assert main(["pool", *runs, "--suite", str(plan), "--out", str(tmp_path / "out")]) == 0
@@ -88,8 +89,8 @@ def test_what_cannot_be_joined_is_named_and_leaves_nothing(parted, tmp_path):
     shutil.copytree(other, unfinished)
     (unfinished / "metrics.json").unlink()
     fewer = tmp_path / "fewer"
-    run(Both("oracle"), "m",
-        Suite("folds", str(parted / "data/fold-1/test"), ["judgement"], resamples=50, odds=True), fewer)  # fmt: skip
+    one_task = Suite("folds", str(parted / "data/fold-1/test"), ["judgement"], resamples=50, odds=True)
+    run(Both("oracle"), "m", one_task, fewer)
     for runs, said in (
         ([one], "videos are in no run, the first"),
         ([one, other, other], "is also in"),
