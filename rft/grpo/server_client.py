@@ -9,7 +9,7 @@ import httpx
 from tvad.common.errors import InputError
 
 TOKEN = "ROLLOUT_TOKEN"
-CONNECT = 10.0  # seconds
+CONNECT, HEALTH = 10.0, 60.0  # seconds
 
 
 class Lost(Exception):
@@ -74,7 +74,7 @@ class Server:
     def lives(self) -> bool:
         """Whether its engine does."""
         try:
-            return self._client.get("health", timeout=CONNECT).status_code == 200
+            return self._client.get("health", timeout=HEALTH).status_code == 200
         except httpx.TransportError:
             return False
 
