@@ -74,14 +74,23 @@ def _pause(server: Server) -> None:
 def _begin(server: Server) -> None:
     try:
         server.post("start_weight_update")
-    except Refused:  # an update that did not end is ended by a part that is none
-        with suppress(Refused):
-            server.post("update_weights", json={"update_info": {}})
+    except Refused:
+        _give_up(server)
         server.post("start_weight_update")
 
 
+def _give_up(server: Server) -> None:
+    """An update that did not end is ended by a part that is none."""
+    with suppress(Refused):
+        server.post("update_weights", json={"update_info": {}})
+
+
 def _finish(server: Server, version: str, sees: bool) -> None:
-    server.post("finish_weight_update", json={"weight_version": version})
+    try:
+        server.post("finish_weight_update", json={"weight_version": version})
+    except Refused:
+        _give_up(server)
+        raise
     if server.post("reset_prefix_cache").json().get("success") is not True:
         raise InputError(f"rollout server {server.url} keeps what it computed with its old weights")
     if sees:
