@@ -14,10 +14,10 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def until_up(process: subprocess.Popen, url: str, log: Path) -> None:
+def until_up(process: subprocess.Popen, url: str, log: Path, seconds: float = 240) -> None:
     """Wait until something answers at `url`, whatever it says; fails with the log where the process ends
-    first."""
-    deadline = time.monotonic() + 240
+    first, or after so many seconds."""
+    deadline = time.monotonic() + seconds
     while True:
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
         try:

@@ -54,7 +54,6 @@ def commands():
         ("rft.studies.experiment", "experiment"),
         ("rft.studies.ablation", "ablate"),
         ("rft.grpo.run_page", "show"),
-        ("rft.grpo.server", "serve"),
         ("rft.common.model_card", "ship"),
         ("leaderboard.scoring.__main__", "score"),
     ):

@@ -17,11 +17,11 @@ export ROLLOUT_TOKEN=${ROLLOUT_TOKEN:-$(python -c "import secrets; print(secrets
 urls=""
 for gpu in $(seq 0 7); do
   srun --overlap --nodes 1 --ntasks 1 --nodelist "$server" --export "ALL,CUDA_VISIBLE_DEVICES=$gpu" \
-    python -m rft.grpo.server --model "$model" --host 0.0.0.0 --port $((8100 + gpu)) --max-model-len 8192 &
+    tvad serve --rollouts --model "$model" --host 0.0.0.0 --port $((8100 + gpu)) --max-model-len 8192 &
   urls+="http://$server:$((8100 + gpu)),"
 done
 for gpu in $(seq 0 7); do
-  until curl -s -o /dev/null -X POST "http://$server:$((8100 + gpu))/health"; do sleep 5; done
+  until curl -sf -o /dev/null "http://$server:$((8100 + gpu))/health"; do sleep 5; done
 done
 
 srun --overlap --nodes ${#trainers[@]} --ntasks-per-node 1 --nodelist "$(IFS=,; echo "${trainers[*]}")" bash -c "

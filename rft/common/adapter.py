@@ -2,6 +2,8 @@
 beside them, PEFT's `modules_to_save`. `PeftModel.from_pretrained(start, adapter)` is the trained policy."""
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,12 +51,16 @@ def trained_modules(model: nn.Module) -> list[str]:
     return sorted(m for m in found if not any(m.startswith(f"{other}.") for other in found))
 
 
-def adapter_of(tuner: "LoraModel") -> Adapter:
-    """The adapters of a policy whose weights are whole, and what trained beside them."""
+def adapter_of(
+    tuner: "LoraModel", gathered: Callable[[list[torch.Tensor]], AbstractContextManager[Any]] | None = None
+) -> Adapter:
+    """The adapters of a policy, and what trained beside them. gathered: a context in which the given
+    parameters are whole, where they are sharded; all processes enter it alike."""
 
     def kept(tensor: torch.Tensor) -> torch.Tensor:
-        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-        return whole.detach().cpu().clone().contiguous()
+        with gathered([tensor]) if gathered else nullcontext():
+            whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+            return whole.detach().cpu().clone().contiguous()
 
     model = tuner.model
     state = {
@@ -64,7 +70,7 @@ def adapter_of(tuner: "LoraModel") -> Adapter:
     }
     beside = trained_modules(model)
     for name in beside:
-        for inner, tensor in model.get_submodule(name).state_dict().items():
+        for inner, tensor in model.get_submodule(name).state_dict(keep_vars=True).items():
             state[f"base_model.model.{name}.{inner}"] = kept(tensor)
     config: Any = copy.copy(tuner.peft_config["default"])
     config.modules_to_save = beside or None

@@ -229,7 +229,8 @@ class GrpoRun:
     """Who draws completions: auto (vllm where installed, else hf), vllm (in this process), hf (transformers,
     from the policy itself), server:URL,URL."""
     engine_options: dict[str, Any] = field(default_factory=dict)
-    """Parameters of the engine's class, e.g. {sleep: true} of `bench.models.vllm.VllmModel`."""
+    """Parameters of the engine's class, e.g. {sleep: true} of `bench.models.vllm.VllmModel`; of rollout
+    servers wait and timeout, in seconds."""
     prompt_tokens: int | None = None
     """Most tokens of a prompt, its video tokens included; a row that takes more is refused by name. By
     default what the longest row takes. An engine in this process has room for so many and

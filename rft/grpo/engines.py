@@ -24,18 +24,19 @@ def open_engine(
 ) -> Engine:
     """kind: as `bench.models.open_engine` takes it (hf samples from the trainer's own `model`), or
     server:URL,URL. sequences: completions drawn at a time; length: tokens of a prompt and its completion;
-    pixels: bounds of a clip. Raises InputError for an unknown kind, for an option that it does not take, and
-    for servers that were started with less room or other bounds."""
+    pixels: bounds of a clip. options: of the engine's class; of servers `wait` and `timeout`. Raises
+    InputError for an unknown kind, for an option that it does not take, and for servers that were started
+    with less room or other bounds."""
     if kind.startswith("server:"):
-        from rft.grpo.server import RolloutClient
+        from rft.grpo.servers import RolloutServers
 
-        if options:
+        if others := [name for name in options if name not in ("wait", "timeout")]:
             raise InputError(
-                f"engine_options: {', '.join(options)}: rollout servers take theirs at their start"
+                f"engine_options: {', '.join(others)}: rollout servers take theirs at their start"
             )
-        client = RolloutClient(kind.partition(":")[2])
-        client.check(length, pixels)
-        return client
+        servers = RolloutServers(kind.partition(":")[2], processor, **options)
+        servers.check(length, pixels)
+        return servers
     return models.open_engine(kind, path, model, processor, sequences, length, seed, pixels, **options)
 
 

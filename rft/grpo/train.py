@@ -218,7 +218,6 @@ def _keep(run: GrpoRun, trainer: VideoGRPOTrainer, out: Path) -> None:
     if trainer.accelerator.is_main_process:
         write_whole(out / "model" / "README.md", rft_card(run, out, sys.argv))
     if trainer.tuner is not None:
-        with trainer.gathered():
-            found = adapter_of(trainer.tuner)
+        found = adapter_of(trainer.tuner, trainer._gather)
         if trainer.accelerator.is_main_process:
             save_adapter(found, out / "adapter", run.model)

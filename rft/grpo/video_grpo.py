@@ -3,7 +3,7 @@ loudly when it moves).
 
 What is taken over from TRL, and how:
 - rollouts: TRL's `rollout_func` hook calls `VideoGRPOTrainer.rollout`, which samples whole groups from a
-  `bench.models` engine or from rollout servers (`rft.grpo.server`);
+  `bench.models` engine or from rollout servers (`rft.grpo.servers`);
 - log-probs: `_get_per_token_logps_and_entropies` is replaced. TRL knows images and encodes them once per
   completion; here every completion carries the index of its group (`group_index`, a tensor that survives
   TRL's shuffling and splitting), the group's clip is encoded once and its prompt is computed once
@@ -17,9 +17,6 @@ What is taken over from TRL, and how:
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +24,10 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
-from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
-from bench.models.base import Completion, HoldsModel, KeepsPrompts, Request, Sampling, Shared, Sleeps
+from bench.models.base import Completion, KeepsPrompts, Request, Sampling
 from rft.common.restored import GoesOn
-from rft.common.run_log import save_whole
 from rft.grpo import buffered, steps
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_keys, seen_clips
@@ -43,18 +38,18 @@ from rft.grpo.passes import passes
 from rft.grpo.redraw import redrawn, without_signal
 from rft.grpo.reg_grpo import regression_loss
 from rft.grpo.rollout import MicroBatch, Rollout, group_starts, prompt_ids_of, video_of
+from rft.grpo.served import Served
+from rft.grpo.servers import RolloutServers
 from rft.grpo.skipping import BadClips
-from rft.grpo.weights import whole
 from rft.rewards.base import defect_shares, needs_of
 from rft.rewards.mix import total, unpaid
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
 from tvad.data.video import Frames
-from tvad.model.modeling import TvadForConditionalGeneration
 from tvad.model.processing import TvadProcessor
 
 
-class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
+class VideoGRPOTrainer(Served, Watches, GoesOn, GRPOTrainer):
     """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.grpo.mixture.row_of`.
 
     engine: a `bench.models` engine. store: sampled clips. once_per_group: encode a clip and its prompt once
@@ -102,11 +97,12 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         self.once_per_group, self.method, self.reg_scale = once_per_group, method, reg_scale
         self.redraws, self.tokens, self.dtype, self.bad_clips = redraws, tokens, dtype, bad_clips
         self.held = held or {}
+        if isinstance(engine, RolloutServers):
+            engine.maps = self.own_heatmaps
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
         self._micro: MicroBatch | None = (
             None  # what the loss at hand is about; None while rollouts are scored
         )
-        self._synced_step = -1
         self._drawing = 0  # 0 for a rollout, counted up when some of its groups are drawn again
         if args.use_vllm:
             raise InputError("use_vllm belongs to TRL's own engine; set `engine` instead")
@@ -134,61 +130,9 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
         return self.accelerator.prepare_model(reference, evaluation_mode=True)
 
     @property
-    def core(self) -> TvadForConditionalGeneration:
-        """The policy without what wraps it."""
-        model = self.accelerator.unwrap_model(self.model)
-        return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-    @property
     def _mode(self) -> str:
         """How TRL files metrics."""
         return "train" if self.model.training else "eval"
-
-    def gathered(self):
-        """A context in which parameters that ZeRO-3 has sharded are whole."""
-        if self.is_deepspeed_enabled and self.accelerator.state.deepspeed_plugin.zero_stage == 3:
-            import deepspeed
-
-            return deepspeed.zero.GatheredParameters(list(self.core.parameters()))
-        return nullcontext()
-
-    @contextmanager
-    def _whole_weights(self) -> Iterator[list[tuple[str, torch.Tensor]]]:
-        """The policy's weights as an engine takes them (`rft.grpo.weights`), gathered while the block
-        lasts."""
-        with self.gathered():
-            yield list(whole(self.core, self.tuner, self.dtype, self.held))
-
-    def sync_weights(self) -> None:
-        """Give the engine the current weights, once per optimiser step. A shared engine gets them from the
-        first process."""
-        if self.state.global_step == self._synced_step:
-            return
-        if not isinstance(self.engine, HoldsModel):  # it has the policy itself
-            with self._whole_weights() as weights:  # gathering is a common affair, sending is not
-                if self.accelerator.is_main_process or not isinstance(self.engine, Shared):
-                    self.engine.sync(weights)
-        self.accelerator.wait_for_everyone()  # nobody draws from a shared engine before it has them all
-        self._synced_step = self.state.global_step
-
-    @contextmanager
-    def engine_ready(self) -> Iterator[None]:
-        """The engine awake and with the current weights; it sleeps again afterwards, if it can, whatever
-        happens inside. generate gets the policy, gathered."""
-        if isinstance(self.engine, Sleeps):
-            self.engine.wake()
-        try:
-            self.sync_weights()
-            if not isinstance(self.engine, HoldsModel):
-                yield
-                return
-            policy = unwrap_model_for_generation(self.model_wrapped, self.accelerator)
-            # What trains and what is frozen may be of two types: autocast is where they meet.
-            with policy as self.engine.model, self.accelerator.autocast():
-                yield
-        finally:
-            if isinstance(self.engine, Sleeps):
-                self.engine.sleep()
 
     def rollout(self, prompts: list) -> dict:
         """TRL's hook: prompts repeated per completion -> prompt ids, completion ids, engine log-probs
@@ -240,19 +184,16 @@ class VideoGRPOTrainer(Watches, GoesOn, GRPOTrainer):
             Request(prompt, clip, key=f"{self._step}.{self._drawing}.{n}")
             for n, (prompt, clip) in enumerate(zip(prompts, clips, strict=True))
         ]
-        with self.engine_ready():
-            found = self.engine.sample(asked, sampling)
-            if not any("heat" in needs_of(reward) for reward in self.reward_funcs):
-                return found, None
-            return found, self.engine.heatmaps(clips) or [None] * len(clips)
+        found, maps = self._with_engine(lambda: (self.engine.sample(asked, sampling), self._maps(clips)))
+        if isinstance(self.engine, RolloutServers):
+            for name, value in self.engine.figures.items():
+                self._log_metric(name, value)
+        return found, maps
 
-    def save_policy(self, folder: Path) -> None:
-        """A self-contained checkpoint of the policy, sharded weights gathered, LoRA merged; training goes on
-        as before."""
-        with self._whole_weights() as weights:
-            state = {name: tensor.cpu().clone() for name, tensor in weights}
-        if self.accelerator.is_main_process:
-            save_whole(folder, self.core, self.processing_class, self.dtype, state_dict=state)
+    def _maps(self, clips: list[Frames]) -> list[np.ndarray] | list[None] | None:
+        if not any("heat" in needs_of(reward) for reward in self.reward_funcs):
+            return None
+        return self.engine.heatmaps(clips) or [None] * len(clips)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """TRL's (B of all processes, R), and what was wrong with the completions: the share with any defect

@@ -1,7 +1,8 @@
 """The policy's weights: the types that they have while they train, and how engines and checkpoints take them,
 whole, LoRA merged, in the type of the start."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,10 @@ from transformers import AutoModelForImageTextToText
 from rft.common.four_bit import own_weights, quantise
 from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.grpo.config import GrpoRun
+
+Gather = Callable[[list[torch.Tensor]], AbstractContextManager[Any]]
+BASE = ".base_layer.weight"  # of what PEFT has adapted
+FUSED = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # by vLLM, of a block
 
 
 def loaded(path: str, arguments: Any, attention: str | None = None) -> Any:
@@ -48,23 +53,60 @@ def reference(run: GrpoRun, arguments: Any, policy: Any) -> Any:
 
 
 def whole(
-    core: Any, tuner: Any, dtype: torch.dtype | None, held: Mapping[str, torch.Tensor]
+    core: Any,
+    tuner: Any,
+    dtype: torch.dtype | None,
+    held: Mapping[str, torch.Tensor],
+    only: frozenset[str] | None = None,
+    gathered: Gather | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of the policy as an engine takes them, in `dtype` (None: as they are), those of `held`
-    instead of what four bits keep of them; weights that ZeRO-3 has sharded must be gathered. LoRA is merged
-    into copies, W + (alpha / r) B A: merged in place and taken out again, a frozen W in bfloat16 would come
-    back another."""
-    suffix = ".base_layer.weight"
+    instead of what four bits keep of them; of all, or of the names `only`. LoRA is merged into copies,
+    W + (alpha / r) B A: merged in place and taken out again, a frozen W in bfloat16 would come back another.
+
+    gathered: a context in which the given parameters are whole, where ZeRO-3 has sharded them: entered for
+    one after the other, by all processes alike, so that none ever holds more than one and its adapters."""
     for name, tensor in core.engine_weights():
-        if "lora_" in name:
-            continue
         plain = name.replace(".base_layer", "")
-        found = held[plain].to(tensor.device) if plain in held else _gathered(tensor.detach())
-        if tuner is not None and name.endswith(suffix):
-            delta = core.get_submodule(name.removesuffix(suffix)).get_delta_weight("default").detach()
-            found = (found.float() + _gathered(delta)).to(found.dtype)
-        yield plain, found if dtype is None else found.to(dtype)
+        if "lora_" in name or (only is not None and plain not in only):
+            continue
+        adapted = (
+            core.get_submodule(name.removesuffix(BASE)) if tuner is not None and _is_base(name) else None
+        )
+        parts = [tensor] if adapted is None else list(adapted.parameters())
+        with gathered(parts) if gathered else nullcontext():
+            found = held[plain].to(tensor.device) if plain in held else _full(tensor.detach())
+            if adapted is not None:
+                delta = adapted.get_delta_weight("default").detach()
+                found = (found.float() + _full(delta)).to(found.dtype)
+            found = found if dtype is None else found.to(dtype)
+            if gathered and found.data_ptr() == tensor.data_ptr():
+                found = found.clone()  # what was gathered is let go of
+        yield plain, found
 
 
-def _gathered(tensor: torch.Tensor) -> torch.Tensor:
+def _is_base(name: str) -> bool:
+    return name.endswith(BASE)
+
+
+def changing(core: Any, tuner: Any) -> frozenset[str]:
+    """Names, as `whole` gives them, of what training changes: what learns, what an adapter changes, and
+    buffers; with what stands beside it in the same block, since engines keep some of it as one layer (q, k
+    and v) and take such a layer whole."""
+    names = [name for name, _ in core.engine_weights() if "lora_" not in name]
+    learns = {name for name, p in core.named_parameters() if p.requires_grad}
+    buffers = {name for name, _ in core.named_buffers()}
+    moved = {n for n in names if n in learns or n in buffers or (tuner is not None and _is_base(n))}
+    plain = [name.replace(".base_layer", "") for name in names]
+    own = {name.rpartition(".")[0] for name in (n.replace(".base_layer", "") for n in moved)}
+    blocks = {module.rpartition(".")[0] for module in own if module.rpartition(".")[2] in FUSED}
+    return frozenset(
+        name
+        for name in plain
+        if (module := name.rpartition(".")[0]) in own
+        or (module.rpartition(".")[2] in FUSED and module.rpartition(".")[0] in blocks)
+    )
+
+
+def _full(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor  # FSDP2's

@@ -12,7 +12,6 @@ from conftest import SHIPPED
 
 from rft.grpo.mixture import row_of
 from rft.grpo.rollout import video_of
-from rft.grpo.server import _packed, _unpacked
 from tvad.__main__ import main
 from tvad.common import cli
 from tvad.common.errors import InputError
@@ -21,7 +20,7 @@ from tvad.data.check import check_sample
 from tvad.data.dataset import ClipStore
 from tvad.data.sample import from_json, to_json
 from tvad.data.video import name_of
-from tvad.data.vllm_clips import of_pictures
+from tvad.data.vllm_clips import of_pictures, opened, packed
 
 
 def draw(folder, names, size=(48, 64)):
@@ -170,11 +169,11 @@ def test_training_asks_about_folders_of_pictures(tmp_path, folder):
     clip = ClipStore(2.0, 8).load(video_of(row["prompt"]))
     assert row["video"] == sample.clip() and brightness(clip) == [0, 20, 40, 60, 80, 100]
     assert name_of(row["video"]) == str(folder) and name_of("a/b.mp4") == "a/b.mp4"
-    # To a rollout server and back: the moments too, on which the seconds a step rest.
+    # To a rollout server: its moments too, on which the seconds a step rest.
     files = [str(folder / f"{n}.png") for n in range(3)]
     waits = video.decode(video.as_text(files, times=[0.0, 0.5, 3.0]), 1.0)
-    (again,), _ = _unpacked(_packed([waits]))
-    assert again.sampled_fps == 1.0 == waits.sampled_fps and again.times.tolist() == waits.times.tolist()
+    images, told = opened(packed(waits)[0])
+    assert told["fps"] == 1.0 == waits.sampled_fps and np.array_equal(images, waits.images)
 
 
 def huge(kind: str, width: int, height: int) -> bytes:

@@ -118,9 +118,8 @@ def test_a_run_adapts_the_tower_and_keeps_no_features_of_it(checkpoint, scenes, 
         for name, parameter in trainer.core.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(parameter, std=0.1)
-    with trainer._whole_weights() as weights:  # as rollout engines get them
-        found, expected = dict(weights), dict(start.engine_weights())
-        assert found.keys() == expected.keys()
-        moved = {name for name, value in expected.items() if not torch.equal(value, found[name])}
+    found, expected = dict(trainer.weights()), dict(start.engine_weights())  # as rollout engines get them
+    assert found.keys() == expected.keys()
+    moved = {name for name, value in expected.items() if not torch.equal(value, found[name])}
     assert {f"{name}.weight" for name in adapted} <= moved
     assert all(name.startswith(("model.visual.blocks.", "model.rae.")) for name in moved)

@@ -1,4 +1,4 @@
-"""Several processes, and rollout servers, on the CPU: gloo and loopback."""
+"""Several processes on the CPU, by gloo."""
 
 import importlib.util
 import json
@@ -6,25 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import httpx
-import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, SHIPPED, free_port, until_up
-from grpo_runs import run_of
+from conftest import ROOT, SHIPPED
 
-from bench.models.base import Request, Sampling
-from rft.grpo.server import RolloutClient
-from rft.grpo.train import train
-from tvad.common.errors import InputError
-from tvad.data import load
-from tvad.data.dataset import ClipStore
 from tvad.model import TvadForConditionalGeneration
-from tvad.prompts import messages
 
 SCRIPT = str(ROOT / "tests/rft/scale_run.py")
 
@@ -118,91 +107,3 @@ def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
     assert not torch.equal(
         trained.lm_head.weight, TvadForConditionalGeneration.from_pretrained(SHIPPED).lm_head.weight
     )
-
-
-def started(port: int, log, token: str | None = None) -> subprocess.Popen:
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"} | ({"ROLLOUT_TOKEN": token} if token else {})
-    command = [
-        sys.executable,
-        "-m",
-        "rft.grpo.server",
-        "--model",
-        str(SHIPPED),
-        "--port",
-        str(port),
-        "--max-num-seqs",
-        "16",
-    ]
-    with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
-    until_up(process, f"http://127.0.0.1:{port}/health", log)
-    return process
-
-
-@pytest.fixture(scope="module")
-def rollouts(tmp_path_factory):
-    """(process, URL) of a rollout server that asks for a token."""
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed")
-    port = free_port()
-    process = started(port, tmp_path_factory.mktemp("rollouts") / "server.txt", "secret")
-    try:
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait(60)
-
-
-@pytest.mark.slow
-def test_a_server_trains_as_an_engine_in_the_process_and_its_death_is_named(
-    rollouts, scenes, tmp_path, monkeypatch
-):
-    process, url = rollouts
-    with pytest.raises(InputError, match="401"):
-        RolloutClient(url)
-    monkeypatch.setenv("ROLLOUT_TOKEN", "secret")
-    client = RolloutClient(
-        f"{url},{url}"
-    )  # the same one twice: requests are shared out and come back in order
-    store, samples = ClipStore(2.0, 8), load(scenes)[:3]
-    requests = [Request(messages("What happens?"), store.frames(sample)) for sample in samples]
-    greedy = client.sample(requests, Sampling(1, 0.0, max_tokens=12))
-    assert [len(group) for group in client.sample(requests, Sampling(2, 1.0, max_tokens=12))] == [
-        2,
-        2,
-        2,
-    ] and len(client.prompt_ids) == 3
-    assert [client.sample([request], Sampling(1, 0.0, max_tokens=12))[0][0].text for request in requests] == [
-        group[0].text for group in greedy
-    ]
-    maps = client.heatmaps([r.frames for r in requests])
-    assert all(m.ndim == 3 and m.min() >= 0 and m.max() <= 1 for m in maps)
-    for body in (b"", b"\x08" * 20, b"\xff" * 8 + b"{}"):
-        answer = httpx.post(f"{url}/sample", content=body, headers={"Authorization": "Bearer secret"})
-        assert answer.status_code == 400, answer.text
-
-    run = replace(
-        run_of(scenes, SHIPPED, tmp_path, learning_rate=1e-3, max_completion_length=24),
-        engine=f"server:{url}",
-        tasks={"spatial": 1, "mcq": 1},
-        rewards={"format": 0.5, "answer": 1.0, "evidence": 0.5},
-    )
-    train(run)
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    # The second step's rollouts come from weights that the first step changed: both sides have them.
-    assert [row["step"] for row in rows] == [1, 2] and all(row["sampler_gap/max"] < 1e-3 for row in rows)
-
-    process.kill()
-    process.wait(60)
-    longer = replace(run, training=run.training | {"max_steps": 3})
-    with pytest.raises(InputError, match=r"rollout server .* does not answer .*repeat the training command"):
-        train(longer, resume_with="new")
-    assert np.isfinite(
-        json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())["global_step"]
-    )
-    process = started(int(url.rpartition(":")[2]), tmp_path / "again.txt", "secret")
-    try:
-        assert train(longer, resume_with="new").state.global_step == 3
-    finally:
-        process.kill()
-        process.wait(60)

@@ -1,18 +1,24 @@
 """Clips inside vLLM: a loader that gives its models the frames that training and benchmark give (vLLM's own
-choose others), named in `--media-io-kwargs '{"video": {"video_backend": "tvad", ...}}'`."""
+choose others), named in `--media-io-kwargs '{"video": {"video_backend": "tvad", ...}}'`; and one for clips
+that are sampled already and travel as they are, bit for bit ("clip", `address_of`)."""
 
+import base64
+import hashlib
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from tvad.common.errors import InputError
 from tvad.data.video import RATE, Frames, decode, sample_indices
 from tvad.data.video.pictures import unpacked
 from tvad.data.video.reading import room_for
 
-LOADER = "tvad"
+LOADER, EXACT = "tvad", "clip"
 
 
 def sampled(data: bytes, rate: float, max_frames: int) -> Frames:
@@ -44,8 +50,32 @@ def as_video(clip: Frames) -> tuple[np.ndarray, dict[str, Any]]:
     return clip.pictures(), clip.metadata | {"video_backend": LOADER, "do_sample_frames": False}
 
 
+def packed(clip: Frames) -> tuple[bytes, str]:
+    """A sampled clip as a safetensors body, no bit of its frames lost, and the hash of all that a model is
+    given of it."""
+    told = json.dumps(clip.metadata, allow_nan=False)
+    body = save({"images": clip.pictures()}, {"json": told})
+    return body, hashlib.sha256(body).hexdigest()
+
+
+def opened(body: bytes) -> tuple[np.ndarray, dict[str, Any]]:
+    """What `packed` packed, as vLLM's loaders give a clip. Raises InputError for anything else."""
+    try:
+        images = load(body)["images"]
+        size = int.from_bytes(body[:8], "little")
+        told = json.loads(json.loads(body[8 : 8 + size])["__metadata__"]["json"])
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise InputError("video_url: expected a clip as the trainer packs one (video/x-clip)") from error
+    return images, told | {"video_backend": EXACT, "do_sample_frames": False}
+
+
+def address_of(body: bytes) -> str:
+    """A packed clip as the `data:` URL of a request."""
+    return "data:video/x-clip;base64," + base64.b64encode(body).decode()
+
+
 def register_loader() -> None:
-    """Make vLLM know the sampling by name (`video_backend`)."""
+    """Make vLLM know both loaders by name (`video_backend`)."""
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, VideoLoader
 
     class ClipLoader(VideoLoader):
@@ -56,5 +86,13 @@ def register_loader() -> None:
         def load_bytes(cls, data: bytes, num_frames: int = -1, fps: float = RATE, **_):
             return as_video(sampled(data, fps, num_frames))
 
-    if LOADER not in VIDEO_LOADER_REGISTRY.name2class:
-        VIDEO_LOADER_REGISTRY.register(LOADER)(ClipLoader)
+    class ExactLoader(VideoLoader):
+        """Of clips that are sampled already: nothing is decoded or sampled again."""
+
+        @classmethod
+        def load_bytes(cls, data: bytes, num_frames: int = -1, **_):
+            return opened(data)
+
+    for name, loader in ((LOADER, ClipLoader), (EXACT, ExactLoader)):
+        if name not in VIDEO_LOADER_REGISTRY.name2class:
+            VIDEO_LOADER_REGISTRY.register(name)(loader)

