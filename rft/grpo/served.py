@@ -139,8 +139,6 @@ class Served:
     def own_heatmaps(self, clips: list[Frames]) -> list[np.ndarray] | None:
         """Heatmap (T', h, w), 0..1, of every clip by the policy itself; None where it has none. One after the
         other: processes that share its weights make as many passes."""
-        if self.core.model.ahd is None:
-            return None
         device, found = self.accelerator.device, []
         for clip in clips:
             vision = self.processing_class.vision_inputs([clip])
@@ -148,6 +146,8 @@ class Served:
                 (made,) = self.core.model.encode_clips(
                     vision["pixel_values_videos"].to(device), vision["video_grid_thw"].to(device)
                 )
+            if made.heat is None:
+                return None
             found.append(made.heat.float().cpu().numpy())
         return found
 

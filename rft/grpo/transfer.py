@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save, save_file
@@ -111,10 +113,14 @@ def _sent(servers: list[Server], part: dict[str, torch.Tensor]) -> list[Server]:
         try:
             save_file(part, file)
             told = {"update_info": {"file": file.name}}
-            left += each(here, lambda server, told=told: server.post("update_weights", json=told))
+            left += each(here, partial(_tell, told=told))
         finally:
             file.unlink(missing_ok=True)
     return [server for server in servers if server in left]
+
+
+def _tell(server: Server, told: dict[str, Any]) -> None:
+    server.post("update_weights", json=told)
 
 
 def _sent_over(server: Server, body: bytes) -> None:
