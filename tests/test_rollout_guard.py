@@ -152,7 +152,7 @@ def test_a_server_that_others_reach_does_not_begin_without_a_token():
 def test_every_route_of_vllms_server_wants_the_token(monkeypatch):
     """Those of the development endpoints too, which vLLM's own key leaves open; and new ones of a newer
     vLLM."""
-    pytest.importorskip("vllm")
+    pytest.importorskip("vllm").envs.disable_envs_cache()  # an engine of another test has turned it on
     monkeypatch.setenv("ROLLOUT_TOKEN", "secret")
     monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
     from vllm.entrypoints.launchers.app import build_app

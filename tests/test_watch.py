@@ -489,7 +489,7 @@ def test_what_cannot_be_watched_is_refused_before_a_model_is_loaded(file, tmp_pa
         assert len(said) == 1 and words in said[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_with_whole_files(file, tmp_path, number):
     out, counters = tmp_path / "alarms.jsonl", tmp_path / "counters.json"
     silent = Sender([b""], silent=True)

@@ -72,7 +72,7 @@ def test_intervals_over_windows_cover_what_they_say():
 
 @pytest.fixture(scope="module")
 def ped2(tmp_path_factory):
-    """Real windows: those of the first three test videos."""
+    """The test videos' real windows."""
     out = tmp_path_factory.mktemp("ped2")
     ucsd.read(shared("data/ucsd_ped2") / "UCSDped2", "test", out / "videos",
               shared("data/ucsd_ped2") / "tracks.jsonl")  # fmt: skip
