@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 
 from tvad.common.errors import InputError
+from tvad.use.serving.rollouts import TOKEN
 
-TOKEN = "ROLLOUT_TOKEN"
 CONNECT, HEALTH = 10.0, 60.0  # seconds
 
 
