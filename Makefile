@@ -85,12 +85,12 @@ real-folds: setup
 	for fold in 0 1 2 3; do at=runs/folds/grpo/$$fold; \
 	  $(RUN) rft/train_grpo.py --config ucsd-folds --model runs/folds/closed/$$fold/model --data $(FOLDS)/fold-$$fold/train --out $$at || exit 1; \
 	  $(RUN) -m bench run --model hf:$$at/model --suite ucsd_windows --data $(FOLDS)/fold-$$fold/test --out $$at/words || exit 1; done
+	for fold in 0 1 2 3; do $(RUN) -m bench run --model baseline:prior=$(FOLDS)/fold-$$fold/train --suite ucsd_windows \
+	  --data $(FOLDS)/fold-$$fold/test --out runs/folds/prior/$$fold/words || exit 1; done
 	for start in closed random; do \
 	  $(RUN) -m bench pool runs/folds/$$start/?/maps --suite ucsd --data data/ucsd/folds/all --out runs/folds/$$start/maps || exit 1; done
 	for start in closed random grpo prior; do \
 	  $(RUN) -m bench pool runs/folds/$$start/?/words --suite ucsd_windows --out runs/folds/$$start/words || exit 1; done
-	for fold in 0 1 2 3; do $(RUN) -m bench run --model baseline:prior=$(FOLDS)/fold-$$fold/train --suite ucsd_windows \
-	  --data $(FOLDS)/fold-$$fold/test --out runs/folds/prior/$$fold/words || exit 1; done
 	$(RUN) -m bench compare runs/folds/closed/words runs/folds/grpo/words
 	$(RUN) -m bench compare runs/folds/prior/words runs/folds/grpo/words
 
