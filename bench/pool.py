@@ -7,19 +7,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bench import blind, unscored
-from bench.answers import video_of
+from bench import blind
 from bench.by_slice import BySlice
-from bench.figures import of_answers
-from bench.intervals import odds_metrics
+from bench.figures import of_answers, of_maps, of_odds
 from bench.metrics.stats import Interval
 from bench.run_folder import (
     ANSWERS,
+    METRICS,
     ODDS,
     UNMAPPED,
     answer_lines,
     emptied,
-    open_run,
+    read_json,
     read_lines,
     read_record,
     record_of,
@@ -29,7 +28,7 @@ from bench.run_folder import (
     write_record,
 )
 from bench.suite import Loaded, Suite, load_run, settled
-from bench.tasks import HEATMAP, UNSCORED, heatmap
+from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
 from tvad.common.lock import locked
 from tvad.common.places import public
@@ -37,16 +36,17 @@ from tvad.data.digest import spelt
 from tvad.data.sample import Sample
 
 POOLED = "pooled:"  # of which run.json says that they are the model
+# Keys of a suite that decide no answer and no score of one.
+OWN = ("data", "tasks", "model", "resamples", "seed", "families", "slices")
 
 
 def _same(suite: Suite, run: str, other: Suite) -> None:
     """Raise InputError where a run was asked or read otherwise than the suite says; which videos does not
     matter."""
-    for key, mine in asdict(suite).items():
-        if key in ("data", "tasks", "model", "resamples", "seed", "families", "slices"):
-            continue
-        if (theirs := asdict(other)[key]) != mine:
-            raise InputError(f"{run}: was made with {key} {theirs!r}, the suite says {mine!r}")
+    of_all, of_run = asdict(suite), asdict(other)
+    for key, wanted in of_all.items():
+        if key not in OWN and of_run[key] != wanted:
+            raise InputError(f"{run}: was made with {key} {of_run[key]!r}, the suite says {wanted!r}")
 
 
 def _told(sample: Sample) -> bytes:
@@ -74,8 +74,8 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     unmapped: dict[str, dict] = {}
     records: list[dict[str, Any]] = []
     for run in runs:
-        open_run(run)  # finished
         record = read_record(run)
+        read_json(Path(run, METRICS))  # finished
         records.append(record)
         own, (asked, _) = load_run(run, record)
         _same(suite, run, own)
@@ -103,12 +103,10 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     metrics = of_answers(ordered, samples, items, suite, hits)
     maps = {sample.id: videos[sample.id] for sample in samples if sample.id in videos}
     if HEATMAP in (suite.tasks or ()):
-        found = heatmap.metrics(maps, suite.resamples, suite.seed) if maps else {}
-        told = [unmapped.get(s.id, {"task": HEATMAP, **video_of(s)}) for s in samples]
-        metrics |= unscored.beside({f"{HEATMAP}.{name}": value for name, value in found.items()}, told)
+        metrics |= of_maps(maps, unmapped, samples, suite)
     likely = [odds[item.id] for item in items if item.id in odds]
     if suite.odds and likely:
-        metrics |= unscored.beside(odds_metrics(likely, suite), likely, f"odds_{UNSCORED}")
+        metrics |= of_odds(likely, suite)
     by_slice = BySlice(samples, suite)
     for line in ordered:
         by_slice.add(line)

@@ -23,9 +23,8 @@ from bench.asking import MOST_BYTES, ODDS_TASKS, Asking, one_by_one
 from bench.by_slice import BySlice
 from bench.cache import ResponseCache
 from bench.dense import frame_maps
-from bench.figures import of_answers
+from bench.figures import of_answers, of_maps, of_odds
 from bench.inputs import Inputs, refuse_other_weights, weights
-from bench.intervals import odds_metrics
 from bench.metrics.stats import Interval
 from bench.models import defaults
 from bench.models.base import Engine, GivesOdds, HasFamily, Resizes, SeesFrames, SendsClips, Streams
@@ -181,7 +180,7 @@ def _run(
         metrics |= _of_maps(join_maps(out / MAPS, shard), unmapped, samples, suite, asking.store, out)
     if odds:
         likely = join_lines(out / ODDS, shard, order)
-        metrics |= unscored.beside(odds_metrics(likely, suite), likely, f"odds_{UNSCORED}")
+        metrics |= of_odds(likely, suite)
     if without := [line for line in lines if UNSCORED in line]:
         _say(
             f"{len(without)} of {len(order)} questions are unscored, and in no figure:"
@@ -356,10 +355,6 @@ def _of_maps(
     if without:
         write_lines(out / UNMAPPED, without.values())
         _say(f"{len(without)} of {len(samples)} videos have no map: {unscored.told(without.values())}")
-    found = {}
     if videos:
         heatmap.save_videos(out / heatmap.VIDEOS, videos)
-        figures = heatmap.metrics(videos, suite.resamples, suite.seed)
-        found = {f"{HEATMAP}.{name}": value for name, value in figures.items()}
-    asked = [without.get(s.id, {"task": HEATMAP, **video_of(s)}) for s in samples]
-    return unscored.beside(found, asked)
+    return of_maps(videos, without, samples, suite)

@@ -183,11 +183,8 @@ def load_videos(path: Path) -> dict[str, VideoScores]:
         with np.load(path, allow_pickle=False) as data:
             for n, name in enumerate(data["ids"].tolist()):
                 video = found[name] = VideoScores.__new__(VideoScores)
-                video.lacks, video.classes, video.source = (
-                    np.array([""] * 3),
-                    np.zeros(0, str),
-                    np.array(name),
-                )
+                video.lacks, video.classes = np.array([""] * 3), np.zeros(0, str)
+                video.source = np.array(name)
                 if f"{n}_pixels" not in data:  # of an older run: normal and anomalous pixels (2, bins)
                     counts = data[f"{n}_hist"]
                     lit, place = np.nonzero(counts)
@@ -270,16 +267,8 @@ class Figures:
         if name not in self.ranked and name != "micro_ap":
             return len(np.unique(self.cut_from[shown]))
         labels = [v.pixels[1] if name == "pixel_auc" else v.labels for v in (self.videos[n] for n in shown)]
-        return min(
-            len(
-                {
-                    n
-                    for n, one in zip(self.cut_from[shown].tolist(), labels, strict=True)
-                    if np.any(one == lit)
-                }
-            )
-            for lit in (0, 1)
-        )
+        holds = np.array([[np.any(one == lit) for one in labels] for lit in (0, 1)], bool)
+        return min(len(np.unique(self.cut_from[shown[lit]])) for lit in holds)
 
     def parts(self, most: int, seed: int) -> np.ndarray:
         """(V,) `parts_of` the videos that windows are cut from: all of one are left out together."""

@@ -5,7 +5,6 @@ import functools
 import json
 import multiprocessing
 import os
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -148,7 +147,8 @@ def link(source: Path, target: Path) -> None:
 
 def linked(sample: Sample, out: Path) -> Sample:
     """A sample of another data set with its video and mask linked into `out`, named by its id."""
-    shown, mask, name = sample.video, None, sample.id.replace("/", "_")
+    stem = name = sample.id.replace("/", "_")
+    shown, mask = sample.video, None
     if shown.pictures is not None:
         files = [(path, f"{n:06d}{path.suffix}") for n, path in enumerate(sample.files())]
         shown = replace(shown, pictures=tuple(f"videos/{name}/{target}" for _, target in files))
@@ -160,7 +160,7 @@ def linked(sample: Sample, out: Path) -> Sample:
     for file, target in files:
         link(file, made(out / "videos" / name) / target)
     if sample.mask:
-        mask = f"masks/{sample.id.replace('/', '_')}{Path(sample.mask).suffix}"
+        mask = f"masks/{stem}{Path(sample.mask).suffix}"
         link(sample.path(sample.mask), made(out / "masks") / Path(mask).name)
     return replace(sample, video=replace(shown, path=f"videos/{name}"), mask=mask, root=str(out))
 
@@ -181,13 +181,17 @@ def class_questions(classes: tuple[str, ...]) -> tuple[Question, ...]:
     )
 
 
+def leading(shown: Iterable[tuple[str, float]]) -> tuple[str, ...]:
+    """Classes of (class, how long it is shown) pairs, the one that is shown longest first."""
+    total: dict[str, float] = {}
+    for name, length in shown:
+        total[name] = total.get(name, 0.0) + length
+    return tuple(sorted(total, key=lambda name: (-total[name], name)))
+
+
 def classes_of(tracks: Iterable[Track]) -> tuple[str, ...]:
     """Classes of what is anomalous, the one of most frames first."""
-    frames = Counter[str]()
-    for track in tracks:
-        if track.anomalous:
-            frames[track.kind] += len(track.anomalous)
-    return tuple(sorted(frames, key=lambda name: (-frames[name], name)))
+    return leading((track.kind, len(track.anomalous)) for track in tracks if track.anomalous)
 
 
 def grounding_questions(

@@ -12,7 +12,7 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data import captions, masks, truth, video
-from tvad.data.build import build, class_questions, classes_of, grounding_questions, link
+from tvad.data.build import build, class_questions, classes_of, grounding_questions, leading, link
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
@@ -86,13 +86,11 @@ def _classes(
 ) -> tuple[str, ...]:
     """Classes of what a window shows, the one that is shown longest first: of its spans or its tracks where
     these name them, else the video's."""
-    seconds: dict[str, float] = {}
-    for (start, end), name in told:
-        if name is not None:
-            seconds[name] = seconds.get(name, 0.0) + end - start
-    if seconds:
-        return tuple(sorted(seconds, key=lambda name: (-seconds[name], name)))
-    return tuple(name for name in classes_of(tracks) if name in sample.categories) or sample.categories
+    return (
+        leading((name, end - start) for (start, end), name in told if name is not None)
+        or tuple(name for name in classes_of(tracks) if name in sample.categories)
+        or sample.categories
+    )
 
 
 def _write(

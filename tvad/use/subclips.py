@@ -20,6 +20,7 @@ from tvad.detections import detections_of
 from tvad.use.infer import ask, heatmaps_of, length_of, steps_in
 
 By = Literal["heat", "judgement", "mean"]
+MOST_BOXES = 20  # of a step: what a page and a reader can look at
 RULES = {
     "heat": "the highest value of the heatmap",
     "judgement": "1 where the model says that there is an anomaly, 0 where it says that there is none",
@@ -62,6 +63,11 @@ def way(model, by: By | None) -> By:
     if model.model.ahd is None and by in ("heat", "mean"):
         raise InputError(f"--by {by}: this model gives no heatmaps, expected judgement")
     return by or ("judgement" if model.model.ahd is None else "heat")
+
+
+def strongest_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Of the detections (n, 5) of a step the first MOST_BOXES by score."""
+    return boxes[np.argsort(-boxes[:, 4], kind="stable")[:MOST_BOXES]]
 
 
 def look(

@@ -27,10 +27,9 @@ from tvad.data.video import Clock, Frames
 from tvad.detections import link
 from tvad.scores import Episode, Rule, cells, flagged, smoothed
 from tvad.use.infer import PER_STEP, Dialogue, batched, check_length, dialogue_json
-from tvad.use.subclips import RULES, By, Step, Steps, SubClip, look, way
+from tvad.use.subclips import RULES, By, Step, Steps, SubClip, look, strongest_boxes, way
 
 PAGE, PROGRESS = "timeline.html", "progress.jsonl"
-MOST_BOXES = 20  # of a step, the strongest: what a page and a reader can look at
 PACKAGES = ("torch", "transformers", "av", "numpy")
 
 
@@ -184,15 +183,11 @@ def _checked(clips: Iterator[Frames], rate: float | None) -> Iterator[Frames]:
 def _line(subclips: list[SubClip], steps: list[Step], pending: list, size, whole: bool) -> dict[str, Any]:
     return {
         "subclips": [[s.start, s.end, s.heat, s.judged] for s in subclips],
-        "steps": [[s.centre, s.heat, s.judgement, _strongest(s.boxes).tolist()] for s in steps],
+        "steps": [[s.centre, s.heat, s.judgement, strongest_boxes(s.boxes).tolist()] for s in steps],
         "pending": pending,
         "size": list(size),
         "whole": whole,
     }
-
-
-def _strongest(boxes: np.ndarray) -> np.ndarray:
-    return boxes[np.argsort(-boxes[:, 4], kind="stable")[:MOST_BOXES]]
 
 
 def explain(model, processor, source: str, plan: Plan, progress: Progress, numbers: list[int]) -> None:

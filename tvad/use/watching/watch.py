@@ -18,14 +18,13 @@ from tvad.common.files import json_text, write_whole
 from tvad.common.formats import Format
 from tvad.scores import REACH, Episode, Hysteresis, Rule, smoothed
 from tvad.use.infer import PER_STEP
-from tvad.use.subclips import By, Step, Steps, look, way
+from tvad.use.subclips import By, Step, Steps, look, strongest_boxes, way
 from tvad.use.watching.alarms import Sink
 from tvad.use.watching.camera import Camera, View
 
 FORMAT = Format("tvad-watch")
 EVERY = 5.0  # seconds between two states of the counters' file
 LOOK = 0.2  # seconds between looks at whether to end
-BOXES = 20  # of an alarm, the strongest
 
 
 class Judge:
@@ -195,8 +194,7 @@ class Watcher:
             "start": round(episode.start, 3),
         }
         if event == "on":
-            boxes = np.empty((0, 5)) if step is None else step.boxes
-            boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")][:BOXES]
+            boxes = np.empty((0, 5)) if step is None else strongest_boxes(step.boxes)
             alarm |= {
                 "raised": round(episode.raised or episode.end, 3),
                 "score": round(episode.peak, 4),
