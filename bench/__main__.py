@@ -17,6 +17,7 @@ COMMANDS: cli.Commands = {
     "coverage": commands.coverage,
     "power": commands.power,
     "alarms": commands.alarms,
+    "threshold": commands.threshold,
     "report": commands.report,
     "judge": judge_commands.judge,
     "read": judge_commands.read,

@@ -365,6 +365,45 @@ def alarms(
     return 0
 
 
+def threshold(
+    run: str,
+    /,
+    validation: str | None = None,
+    frame: float | None = None,
+    video: float | None = None,
+    json: Annotated[str | None, cli.FILE] = None,
+) -> int:
+    """F1, precision and recall of frames and of whole videos at a threshold from elsewhere, with ROC-AUC and
+    AP.
+
+    Args:
+        run: Folder of a finished run with heatmaps or frame scores.
+        validation: Run whose thresholds of the best F1 are carried here.
+        frame: In place of --validation: threshold of a frame's score (default 0.5) ...
+        video: ... and of a video's, the highest of its frames' (default --frame).
+        json: Write the figures as JSON.
+
+    Example:
+        bench threshold runs/xd --validation runs/ucf-val
+    """
+    from bench import threshold as carried
+    from tvad.common.files import json_text, write_whole
+
+    if validation is not None and (frame is not None or video is not None):
+        raise InputError("give --validation, or --frame and --video, not both")
+    if validation is not None:
+        at = carried.thresholds(carried.read(validation))
+    else:
+        at = {"frame": 0.5 if frame is None else frame}
+        at["video"] = at["frame"] if video is None else video
+    found = carried.figures(carried.read(run), at)
+    print(carried.table(found, at))
+    if json:
+        rows = {name: value.row() for name, value in found.items()}
+        write_whole(json, json_text({"thresholds": at, "figures": rows}, json, indent=1) + "\n")
+    return 0
+
+
 def report(run: str, /, against: str | None = None) -> int:
     """Write RUN/report.html.
 

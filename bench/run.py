@@ -51,6 +51,7 @@ from bench.run_folder import (
     write_metrics,
     write_record,
 )
+from bench.subclips import check_scores, frame_scores
 from bench.suite import Loaded, Suite, check_pixels, load, settled
 from bench.tasks import HEATMAP, UNSCORED, heatmap
 from bench.usage import Spending
@@ -262,7 +263,9 @@ def _write_maps(
     False for a model that has none."""
     own = samples[shard.rank :: shard.world]
     # Asked without a clip first: a model that has none does not need them all decoded.
-    if model.heatmaps([]) is None:
+    if suite.subclips is not None:
+        check_scores(model, suite.subclips)
+    elif model.heatmaps([]) is None:
         if shard.rank == 0:
             _say(f"heatmap: {model.name} gives no heatmaps, its metrics are left out")
         return False
@@ -292,6 +295,11 @@ def _made_maps(
             raise InputError(f"{model.name} sees frames one after the other; dense.still is of pairs")
         for sample in tqdm(samples, unit="video", desc="heatmaps", disable=None):
             yield sample, one_by_one(lambda s: [frame_maps(model, s[0], suite.rate, dense)], [sample])[0]
+        return
+    if (how := suite.subclips) is not None:
+        for sample in tqdm(samples, unit="video", desc="sub-clips", disable=None):
+            maps = one_by_one(lambda s: [frame_scores(model, s[0], suite.rate, how)[:, None, None]], [sample])
+            yield sample, maps[0]
         return
     for samples_of, clips in _parts(samples, store, unread):
         yield from zip(samples_of, one_by_one(model.heatmaps, clips), strict=True)
@@ -347,7 +355,8 @@ def _of_maps(
         try:
             heat = maps[sample.id].astype(np.float32)
             frames = store.frames(sample)
-            steps = None if suite.dense is None else np.arange(frames.total)
+            every = suite.dense is not None or suite.subclips is not None
+            steps = np.arange(frames.total) if every else None
             videos[sample.id] = heatmap.VideoScores(sample, heat, frames, steps)
         except InputError as error:
             without[sample.id] = _unmapped(sample, error)

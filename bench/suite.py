@@ -15,6 +15,7 @@ from bench.families import compared
 from bench.metrics.stats import Interval
 from bench.models.options import ModelOptions
 from bench.slices import places
+from bench.subclips import SubClips
 from bench.tasks import CIRCULAR, DIALOGUES, FAITHFULNESS, HEATMAP, NAMES, RATIONALE, TASKS
 from bench.tasks.mcq_circular import rotations
 from tvad.answer import Reading, table_of
@@ -80,6 +81,8 @@ class Suite:
     Qwen2.5-VL, whatever the number of frames."""
     dense: Dense | None = None
     """Heatmaps of every frame; by default one for every two frames that are shown."""
+    subclips: SubClips | None = None
+    """Frame scores from overlapping sub-clips, in place of heatmaps (task heatmap)."""
     max_videos: int | None = None
     """Only the first so many videos, in the data set's order, which may be by class; default all."""
     limit: int | None = None
@@ -141,6 +144,10 @@ class Suite:
         check_sampling(self.rate, self.max_frames)
         if self.dense is not None:
             self.dense.check()
+        if self.subclips is not None:
+            self.subclips.check(self.rate)
+            if self.dense is not None:
+                raise InputError("dense and subclips are two ways to score frames; expected one")
         Budget.of(self)
         if self.decode.n > 1 and self.decode.temperature == 0:
             raise InputError(
@@ -166,6 +173,7 @@ class Suite:
         }
         fixed |= {"limit": self.limit} if self.limit is not None else {}
         fixed |= {"dense": asdict(self.dense)} if self.dense is not None else {}
+        fixed |= {"subclips": asdict(self.subclips)} if self.subclips is not None else {}
         fixed |= Budget.of(self).given
         # What a family answers in is no part of what is asked, but what the suite states is.
         reading = replace(self.reading, boxes=self.reading.unit)

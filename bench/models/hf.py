@@ -26,6 +26,7 @@ from tvad.common.errors import InputError
 from tvad.control import chat
 from tvad.data.video import Budget, Frames
 from tvad.model.budget import keep, seen_size
+from tvad.model.classifier import probabilities
 from tvad.model.generation import ends_of, plain_generation
 from tvad.model.processing import check_order
 from tvad.model.room import context_of
@@ -288,6 +289,16 @@ class HfModel:
             lengths = [len(tokenizer(option, add_special_tokens=False)["input_ids"]) for option in options]
             found.append([float(row[-n:].sum()) for row, n in zip(logps, lengths, strict=True)])
         return found
+
+    def probabilities(self, frames: list[Frames]) -> list[float] | None:
+        """How probable VANGUARD's classifier finds an anomaly in each clip, all of one shape; None for a
+        model without one."""
+        if getattr(getattr(self.model, "model", None), "classifier", None) is None:
+            return None
+        if not frames:
+            return []
+        with self._evaluating():
+            return probabilities(self.model, self.processor, frames)
 
     @torch.no_grad()
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:

@@ -11,6 +11,7 @@ from tvad.common.config import behind
 from tvad.common.errors import InputError
 from tvad.data.video import MAX_FRAMES, RATE
 
+CLASSIFIER = "model.classifier."  # begins the names of its weights
 SYMBOLS = "symbols"  # instead of a data set: questions without a clip
 # Of transformers' TrainingArguments: what a stage sets by itself, and what to set instead.
 OWNED = {
@@ -78,6 +79,9 @@ class Data:
     """A batch shows a random run of so many sampled frames of a clip; all by default."""
     mirror: bool = False
     """A batch shows a clip left for right half of the time."""
+    pooled: bool = False
+    """What the frozen model makes of a clip for its classifier is computed once, kept beside the checkpoints,
+    and all that is learned from (VANGUARD's warm-up); only the classifier trains."""
     region: list[int] | None = None
     """[width, height]: a batch shows a part of the picture of so many pixels of the video, random, and four
     times of five around something anomalous where there is such; all by default."""
@@ -100,6 +104,8 @@ class Texts:
     paper's protocol, or as the data set holds it."""
     narratives: bool = False
     """Words about every object (T-VAU's phase A)."""
+    reasoning: bool = True
+    """With the references' reasoning (<think>); without it answers alone are learned."""
 
 
 @dataclass
@@ -116,6 +122,11 @@ class Losses:
     """Of anomalous patches within the heatmap loss."""
     answer_weight: float = 1.0
     """Of a multiple-choice question's letter within the text loss."""
+    classifier: float = 0.0
+    """Binary cross-entropy of whether a clip is anomalous (VANGUARD); needs the curriculum's
+    use_classifier."""
+    geometry: float = 0.0
+    """Unlikelihood of digits that make a box impossible (`rft.curriculum.geometry`); needs losses.text."""
 
 
 @dataclass
@@ -241,11 +252,17 @@ class Stage:
         if self.losses.frame and not heatmap:
             raise InputError(f"stage {self.name}: losses.frame needs losses.heatmap")
         views = self.data.crop is not None or self.data.region is not None or self.data.mirror
-        if views and (self.losses.text or self.read_outs.attributes):
+        if views and (self.losses.text or self.losses.classifier or self.read_outs.attributes):
             raise InputError(
-                f"stage {self.name}: data.crop, data.region and data.mirror need losses.text 0 and no"
-                " read_outs.attributes: words would tell of the whole clip"
+                f"stage {self.name}: data.crop, data.region and data.mirror need losses.text 0,"
+                " losses.classifier 0 and no read_outs.attributes: words would tell of the whole clip"
             )
+        if self.losses.geometry and not self.losses.text:
+            raise InputError(f"stage {self.name}: losses.geometry needs losses.text")
+        if self.losses.classifier and self.data.train == SYMBOLS:
+            raise InputError(f"stage {self.name}: losses.classifier: symbols have no clip")
+        if self.data.pooled:
+            self._check_pooled()
         if self.optimiser.muon is not None and (idle := [key for key in self.options if key in OPTIMISER]):
             raise InputError(
                 f"stage {self.name}: options.{idle[0]}: does nothing beside optimiser.muon, which goes with"
@@ -266,13 +283,29 @@ class Stage:
             raise InputError(
                 f"stage {self.name}: data.still is {self.data.still:g}, expected a share, 0 to 1"
             )
-        if self.data.still and (self.losses.text or self.read_outs.attributes or self.read_outs.objects):
+        told = self.losses.text or self.losses.classifier
+        if self.data.still and (told or self.read_outs.attributes or self.read_outs.objects):
             raise InputError(
-                f"stage {self.name}: data.still needs losses.text 0 and no read_outs: they would tell of"
-                " motion that is not shown"
+                f"stage {self.name}: data.still needs losses.text 0, losses.classifier 0 and no read_outs:"
+                " they would tell of motion that is not shown"
             )
         if self.data.crop is not None and self.data.crop < 1:
             raise InputError(f"stage {self.name}: data.crop is {self.data.crop}, expected at least 1 frame")
+
+    def _check_pooled(self) -> None:
+        """Raise InputError where something learns that features which stay the same cannot teach."""
+        losses = self.losses
+        other = losses.text or losses.heatmap or self.read_outs.attributes or self.read_outs.objects
+        if not losses.classifier or other:
+            raise InputError(
+                f"stage {self.name}: data.pooled is for losses.classifier alone: set the others to 0, and no"
+                " read_outs"
+            )
+        if self.lora or self.special_tokens or not all(p.startswith(CLASSIFIER) for p in self.trains):
+            raise InputError(
+                f"stage {self.name}: data.pooled: only {CLASSIFIER}* can train, without lora and"
+                " special_tokens: what the rest makes of a clip is computed once"
+            )
 
 
 @dataclass
@@ -307,6 +340,8 @@ class Curriculum:
     """Ablation: with the heatmap decoder."""
     use_rae: bool = True
     """Ablation: with the anomaly tokens' encoder."""
+    use_classifier: bool | None = None
+    """With VANGUARD's classifier; by default where the start has one."""
     rae_input: Literal["classes", "abnormal"] | None = None
     """What RAE differences: both class heatmaps before the softmax or the abnormal one after it. By default,
     as for the next three, what the start has, of a backbone the published form: the first."""
@@ -333,15 +368,16 @@ def form_of(plan: Curriculum) -> dict[str, str]:
 
 def applicable(stage: Stage, plan: Curriculum) -> Stage | None:
     """The stage without what the ablation takes away; None where nothing is left to train."""
-    gone = [
-        prefix for prefix, used in (("model.ahd.", plan.use_ahd), ("model.rae.", plan.use_rae)) if not used
-    ]
+    classifies = plan.use_classifier is not False
+    parts = (("model.ahd.", plan.use_ahd), ("model.rae.", plan.use_rae), (CLASSIFIER, classifies))
+    gone = [prefix for prefix, used in parts if not used]
     trains = [pattern for pattern in stage.trains if not pattern.startswith(tuple(gone))]
     losses = stage.losses if plan.use_ahd else replace(stage.losses, heatmap=0.0, frame=0.0)
+    losses = losses if classifies else replace(losses, classifier=0.0)
     tokens = stage.special_tokens and plan.use_rae
     read_outs = stage.read_outs.attributes or stage.read_outs.objects
     learns = trains or stage.lora or tokens
-    if not learns or (losses.text == 0 and losses.heatmap == 0 and not read_outs):
+    if not learns or (not losses.text and not losses.heatmap and not losses.classifier and not read_outs):
         return None
     kept = losses.heatmap or stage.selection.select in (None, "loss")
     return replace(

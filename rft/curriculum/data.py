@@ -3,12 +3,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from rft.curriculum.config import Data, ReadOuts, Texts
+from rft.curriculum.geometry import BoxDigits, as_tensors
 from rft.curriculum.read_outs import object_targets, token_targets
 from rft.curriculum.views import View, draw_view
 from tvad.answer import Box
@@ -21,23 +23,26 @@ from tvad.data.sample import Question, Sample
 from tvad.data.scenes.describe import symbolic_questions
 from tvad.data.video import Frames
 from tvad.model.ahd import patch_targets
+from tvad.model.classifier import clip_text
 from tvad.model.packing import pack
 from tvad.model.processing import TvadProcessor
 from tvad.prompts import messages, question_text
 
-VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+VISION_START = "<|vision_start|>"
 Turns = list[tuple[str, str]]  # (asked, answered)
 
 
-def target_text(question: Question, box_step: int) -> str:
-    """The reference as training target; box coordinates rounded to `box_step` of 1000, so that few digits
-    carry the place."""
+def target_text(question: Question, box_step: int, reasoning: bool = True) -> str:
+    """The reference as training target, with its reasoning or without; box coordinates rounded to `box_step`
+    of 1000, so that few digits carry the place."""
 
     def rounded(box: Box) -> Box:
         x1, y1, x2, y2 = (round(c / box_step) * box_step for c in box.xyxy)
         return Box((x1, y1, x2, y2), box.t)
 
-    return replace(question, boxes=tuple(rounded(box) for box in question.boxes)).solution()
+    rationale = question.rationale if reasoning else None
+    boxes = tuple(rounded(box) for box in question.boxes)
+    return replace(question, boxes=boxes, rationale=rationale).solution()
 
 
 @dataclass
@@ -47,12 +52,15 @@ class Branches:
     processor: TvadProcessor
     answer_weight: float = 1.0
     box_step: int = 10
+    reasoning: bool = True
+    geometry: bool = False
 
     def __post_init__(self):
         self.tokenizer = self.processor.tokenizer
         self.controls = tokens_of(self.processor)
         self.assistant = "<|im_start|>assistant\n"
         self.end = "<|im_end|>"
+        self.boxes = BoxDigits(self.tokenizer)
         self.letters = [self.tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS]
 
     def opening(self) -> torch.Tensor:
@@ -62,9 +70,7 @@ class Branches:
 
     def prefix(self, grid: torch.Tensor, clip: Frames) -> torch.Tensor:
         """The system message and the clip (P,)."""
-        text = chat(self.processor, messages(""), answers=False)
-        text = self.processor.expand(text[: text.index(VISION_END) + len(VISION_END)], grid, clip)
-        return self._ids(text)
+        return self._ids(self.processor.expand(clip_text(self.processor), grid, clip))
 
     def _ids(self, text: str) -> torch.Tensor:
         return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.long)
@@ -87,24 +93,45 @@ class Branches:
             weights += [torch.zeros(len(question)), weight]
         return torch.cat(ids), torch.cat(weights)
 
+    def wrong(self, turns: Turns) -> list[tuple[int, list[int]]]:
+        """Places in a conversation's ids and what would make a box impossible there
+        (`geometry.BoxDigits`)."""
+        found = []
+        for n, (_, answered) in enumerate(turns):
+            whole = len(self.conversation(turns[: n + 1], 0)[0])
+            answered = plain(answered, self.controls)
+            begin = whole - len(self._ids(f"{answered}{self.end}"))
+            found += [(begin + place, tokens) for place, tokens in self.boxes.wrong(f"{answered}{self.end}")]
+        return found
+
     def of(self, question: Question) -> tuple[Turns, int]:
         """A question as a conversation: its turn, and how many letters weigh more (of few options eight, as
         in the shipped checkpoints' training)."""
         letters = max(8, len(question.options or ())) if question.kind == "mcq" else 0
-        return [(question_text(question), target_text(question, self.box_step))], letters
+        return [(question_text(question), target_text(question, self.box_step, self.reasoning))], letters
 
     def batch(self, prefixes: list[torch.Tensor], conversations: list[list[tuple[Turns, int]]]) -> dict:
         """Rows of a prefix and its conversations as branches: `packed`, and `weights` (B, L) of the
         tokens."""
-        parts, weights = [], []
+        parts, weights, wrong = [], [], []
         for prefix, row in zip(prefixes, conversations, strict=True):
             found = [self.conversation(turns, letters) for turns, letters in row]
             parts.append([ids for ids, _ in found])
             weights.append(torch.cat([torch.zeros(len(prefix)), *(w for _, w in found)]))
-        return {
+            if self.geometry:
+                begins = accumulate((len(ids) for ids, _ in found), initial=len(prefix))
+                wrong.append(
+                    [
+                        (begin + place, tokens)
+                        for begin, (turns, _) in zip(begins, row, strict=False)  # the last one ends the row
+                        for place, tokens in self.wrong(turns)
+                    ]
+                )
+        batch = {
             "packed": pack(prefixes, parts, self.tokenizer.pad_token_id),
             "weights": torch.nn.utils.rnn.pad_sequence(weights, batch_first=True),
         }
+        return batch | ({"wrong": as_tensors(wrong)} if self.geometry else {})
 
 
 @dataclass(frozen=True)
@@ -137,8 +164,8 @@ class DrawnSamples(Dataset):
 
 class ClipCollator:
     """Samples -> a packed batch with pixels, token weights and targets of heatmaps and read-outs. A batch
-    that asks nothing has no text. What it shows of a `Drawn` sample by `data` depends on `seed` and its key
-    alone, of another it shows all."""
+    that asks nothing has no text, and clips for the classifier have a row without questions. What it shows of
+    a `Drawn` sample by `data` depends on `seed` and its key alone, of another it shows all."""
 
     def __init__(
         self,
@@ -147,11 +174,13 @@ class ClipCollator:
         texts: Texts | None = None,
         heatmap: bool = False,
         read_outs: ReadOuts | None = None,
+        classifier: bool = False,
         data: Data | None = None,
         seed: int = 0,
     ):
         self.branches, self.store, self.texts, self.heatmap = branches, store, texts or Texts(), heatmap
         self.read_outs, self.data, self.seed = read_outs or ReadOuts(), data, seed
+        self.classifier = classifier
 
     @property
     def wants_masks(self) -> bool:
@@ -192,11 +221,18 @@ class ClipCollator:
             if wanted:
                 told = [targets(view, grid) for view, grid in zip(views, grids.tolist(), strict=True)]
                 batch[name] = {key: torch.cat([part[key] for part in told]) for key in told[0]}
-        if self.texts.kinds == [] and not self.texts.dialogue and not self.texts.narratives:
+        if self.classifier:
+            batch["anomalous"] = labels_of([view.sample for view in views])
+        asks = self.texts.kinds != [] or self.texts.dialogue or self.texts.narratives
+        if not asks and not self.classifier:
             return batch
         # One row a clip: the frames are encoded once for all that is asked about them.
         prefixes = [self.branches.prefix(grid, clip) for grid, clip in zip(grids, frames, strict=True)]
         return batch | self.branches.batch(prefixes, [self.conversations(view.sample) for view in views])
+
+    def teaches(self, sample: Sample) -> bool:
+        """Whether there is anything to learn of a sample: a word of it, or for the classifier its label."""
+        return bool(self.conversations(sample)) or (self.classifier and sample.anomalous is not None)
 
     def conversations(self, sample: Sample) -> list[tuple[Turns, int]]:
         """What this stage says about a sample: turns, and whether letters weigh more."""
@@ -207,6 +243,11 @@ class ClipCollator:
         if self.texts.narratives:
             found += [([turn], 0) for turn in narratives(sample)]
         return found
+
+
+def labels_of(samples: Sequence[Sample]) -> torch.Tensor:
+    """(B,) 1 for anomalous, 0 for normal, -1 where that is not known."""
+    return torch.tensor([-1 if s.anomalous is None else int(s.anomalous) for s in samples])
 
 
 class TextCollator:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rft.curriculum.config import Losses
+from rft.curriculum.geometry import geometry_loss
 from tvad.model.clips import outputs_of
 
 
@@ -32,6 +33,9 @@ def stage_losses(model, core, inputs: dict, weigh: Losses) -> tuple[torch.Tensor
 
     model: what is called; core: the same without what wraps it; inputs: a collator's batch.
     """
+    if "pooled" in inputs:
+        with ending_in(core, lambda out: _classified(out.anomaly_logits, inputs["anomalous"], weigh)):
+            return model(pooled=inputs["pooled"])
     learn = inputs["weights"][:, 1:] > 0 if "packed" in inputs else None
     last = core.config.ahd_layers[-1]
     with (
@@ -65,12 +69,31 @@ def _losses(
             torch.cat([clip.video for clip in out.clips]).float(), inputs["token_targets"]
         )
         total = total + parts["attribute_loss"]
-    if learn is not None:
+    if "anomalous" in inputs:
+        loss, found = _classified(out.anomaly_logits, inputs["anomalous"], weigh)
+        total, parts = total + loss, parts | found
+    if learn is not None and (weigh.text or bool(learn.any())):
         wanted, weights = inputs["packed"].input_ids[:, 1:][learn], inputs["weights"][:, 1:][learn]
         nll = F.cross_entropy(out.logits.float(), wanted, reduction="none")
-        parts["text_loss"] = (nll * weights).sum() / weights.sum()
+        # Of clips for the classifier alone, a batch may have no word.
+        parts["text_loss"] = (nll * weights).sum() / weights.sum().clamp(min=torch.finfo().tiny)
         total = total + weigh.text * parts["text_loss"]
+    if "wrong" in inputs and learn is not None:
+        parts["geometry_loss"], parts["impossible_boxes"] = geometry_loss(out.logits, learn, inputs["wrong"])
+        total = total + weigh.geometry * parts["geometry_loss"]
     return total, parts
+
+
+def _classified(
+    logits: torch.Tensor, truth: torch.Tensor, weigh: Losses
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Binary cross-entropy of `logits` (B,) where `truth` is known (1 or 0, -1 unknown), 0 where none is,
+    weighted, and by name."""
+    known = truth >= 0
+    found = F.binary_cross_entropy_with_logits(
+        logits.float()[known], truth[known].float(), reduction="sum"
+    ) / max(1, int(known.sum()))
+    return weigh.classifier * found, {"classifier_loss": found}
 
 
 def _arguments(core, inputs: dict, learn: torch.Tensor | None) -> dict:

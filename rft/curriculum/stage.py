@@ -2,7 +2,7 @@
 checkpoint is left with a report."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rft.curriculum.arguments import arguments_of, clips_a_step, steps_of
 from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
 from rft.curriculum.data import Branches, ClipCollator, DrawnSamples, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
+from rft.curriculum.pooled import Pooled, collate, pooled
 from rft.curriculum.report import write_stage_report
 from rft.curriculum.standing import (
     Plan,
@@ -45,25 +46,41 @@ from tvad.model.modeling import in_type
 
 @dataclass
 class Batches:
-    """What a stage trains and is evaluated on: data sets, and the collators that make batches of them."""
+    """What a stage trains and is evaluated on: data sets, and the collators that make batches of them.
+    samples: the clips that it is evaluated on."""
 
-    train: list[Any] | DrawnSamples
-    collator: ClipCollator | TextCollator
-    validation: list[Sample]
+    train: list[Any] | DrawnSamples | Pooled
+    collator: Callable[[Any], dict]
+    validation: list[Sample] | Pooled
     eval_collator: ClipCollator | None
+    samples: list[Sample]
 
 
-def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) -> Batches:
-    """The batches of a stage. Raises InputError for data that it cannot use."""
-    branches = Branches(processor, stage.losses.answer_weight)
+def batches_of(
+    stage: Stage,
+    processor,
+    store: ClipStore,
+    seed: int,
+    log=print,
+    pool: Callable[[Sequence[Sample], str], Pooled] | None = None,
+) -> Batches:
+    """The batches of a stage; `pool` makes the features of clips of a name. Raises InputError for data that
+    it cannot use."""
+    wrong = stage.losses.geometry > 0
+    branches = Branches(
+        processor, stage.losses.answer_weight, reasoning=stage.texts.reasoning, geometry=wrong
+    )
     data = stage.data
+    if wrong:
+        branches.boxes.digits  # noqa: B018  refuses a tokenizer
     if data.train == SYMBOLS:
         numbers = list(range(steps_of(stage, 0) * clips_a_step(stage)))
-        return Batches(numbers, TextCollator(branches, seed), [], None)
+        return Batches(numbers, TextCollator(branches, seed), [], None, [])
     train = training_clips(stage)
     if stage.read_outs.attributes or stage.read_outs.objects:
         read_outs.check_readable(train, stage.read_outs.objects)
-    shown = (branches, store, stage.texts, stage.losses.heatmap > 0, stage.read_outs)
+    classifies = stage.losses.classifier > 0
+    shown = (branches, store, stage.texts, stage.losses.heatmap > 0, stage.read_outs, classifies)
     collator, eval_collator = ClipCollator(*shown, data, seed), ClipCollator(*shown)
     validation = validation_clips(stage) or []
     if collator.wants_masks:
@@ -73,6 +90,9 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     if stage.losses.text:
         train = _with_words(train, collator, stage.name, log)
         validation = validation and _with_words(validation, collator, stage.name, log)
+    elif classifies:
+        train = _labelled(train, stage.name, log)
+        validation = validation and _labelled(validation, stage.name, log)
     validation = list(shown_of(validation, data.validation_clips, seed))
     if stage.selection.select in HEATMAP_METRICS and not any(sample.anomalous for sample in validation):
         raise InputError(
@@ -82,7 +102,10 @@ def batches_of(stage: Stage, processor, store: ClipStore, seed: int, log=print) 
     if validation:
         counts = [f"{len(part)} {name}" for name, part in by_label(validation).items()]
         log(f"stage {stage.name}: evaluated on {len(validation)} clips ({', '.join(counts)})")
-    return Batches(DrawnSamples(train), collator, validation, eval_collator)
+    if data.pooled and pool is not None:
+        seen: list[Sample] | Pooled = pool(validation, "validation") if validation else []
+        return Batches(pool(train, "train"), collate, seen, None, validation)
+    return Batches(DrawnSamples(train), collator, validation, eval_collator, validation)
 
 
 def by_label(samples: list[Sample]) -> dict[str, list[Sample]]:
@@ -113,8 +136,8 @@ def shown_of(samples: Sequence[Sample], count: int, seed: int) -> Sequence[Sampl
 
 
 def _with_words(samples: Sequence[Sample], collator: ClipCollator, stage: str, log) -> Sequence[Sample]:
-    """The samples that this stage has something to say about."""
-    kept = chosen(samples, [n for n, sample in enumerate(samples) if collator.conversations(sample)])
+    """The samples that this stage has something to say about: words, or for its classifier a label."""
+    kept = chosen(samples, [n for n, sample in enumerate(samples) if collator.teaches(sample)])
     if len(kept) < len(samples):
         log(
             f"stage {stage}: {len(samples) - len(kept)} of {len(samples)} clips have no text for it and are"
@@ -122,6 +145,16 @@ def _with_words(samples: Sequence[Sample], collator: ClipCollator, stage: str, l
         )
     if not kept:
         raise InputError(f"stage {stage}: no clip has text for it")
+    return kept
+
+
+def _labelled(samples: Sequence[Sample], stage: str, log) -> Sequence[Sample]:
+    """The samples of which it is known whether they are anomalous."""
+    kept = chosen(samples, [n for n, sample in enumerate(samples) if sample.anomalous is not None])
+    if len(kept) < len(samples):
+        log(f"stage {stage}: {len(samples) - len(kept)} of {len(samples)} clips have no label, left out")
+    if not kept:
+        raise InputError(f"stage {stage}: losses.classifier: no clip has a label")
     return kept
 
 
@@ -224,11 +257,21 @@ def run(
         if prompts is None:
             raise InputError(f"stage {stage.name}: text_features needs `prompts` in the configuration")
         model.set_text_features(processor, prompts)
+    if stage.losses.classifier and model.model.classifier is None:
+        raise InputError(
+            f"stage {stage.name}: losses.classifier: the model has none; set use_classifier: true"
+        )
     inside, frozen = put_in(stage, model)
     parts = summary(model)
     log(f"stage {stage.name}\n{table(parts)}")
     store = ClipStore(rate, max_frames)
-    batches = batches_of(stage, processor, store, seed, log)
+
+    def pool(samples: Sequence[Sample], name: str) -> Pooled:
+        # All that decides what the frozen model makes of them.
+        facts = {key: value for key, value in found.record.items() if key not in ("stage", "changes")}
+        return pooled(samples, model, processor, store, out / "features", facts, name)
+
+    batches = batches_of(stage, processor, store, seed, log, pool)
     if stage.data.train != SYMBOLS:
         check_clips(stage, len(batches.train))
     steps = steps_of(stage, len(batches.train))
@@ -275,7 +318,7 @@ def run(
             "best": trainer.state.best_metric,
             "history": trainer.state.log_history,
         }
-        _keep(stage, model, processor, out, record, batches.validation, store)
+        _keep(stage, model, processor, out, record, batches.samples, store)
     trainer.accelerator.wait_for_everyone()  # the next stage asks what lies there
     return model
 

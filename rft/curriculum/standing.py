@@ -38,7 +38,7 @@ FREE = (
 FIXED = (
     *("trains", "lora", "load_in_4bit", "special_tokens", "text_features", "read_outs", "start", "prompts"),
     *("selection.select", "options.optim*", "options.bf16", "options.fp16", "options.fsdp*"),
-    *("options.deepspeed", "options.use_cpu", "dtype", "use_ahd", "use_rae"),
+    *("options.deepspeed", "options.use_cpu", "dtype", "use_ahd", "use_rae", "use_classifier"),
 )
 
 
@@ -46,7 +46,8 @@ FIXED = (
 class Plan:
     """What decides a stage beside its own settings. start: hash of the weights that it begins with, where
     they lie in a folder; pixels: bounds of a clip where not the start's; attention: what the curriculum
-    names, None for the library's choice; made: what else it makes of the start (dtype, use_ahd, use_rae)."""
+    names, None for the library's choice; made: what else it makes of the start (dtype, use_ahd, use_rae,
+    use_classifier)."""
 
     seed: int
     rate: float

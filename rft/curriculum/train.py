@@ -40,8 +40,7 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
         plan.seed,
         plan.dtype,
         plan.attention,
-        use_ahd=plan.use_ahd,
-        use_rae=plan.use_rae,
+        **_switches(plan),
         **form_of(plan),
     )
     keep_clips(processor, plan)
@@ -98,7 +97,13 @@ def _start_of(plan: Curriculum) -> str | None:
 def _made_of(plan: Curriculum) -> dict[str, Any]:
     """What a curriculum makes of its start beside the form: a stage that was trained of another is not
     taken for this one's."""
-    return {"dtype": plan.dtype, "use_ahd": plan.use_ahd, "use_rae": plan.use_rae}
+    return {"dtype": plan.dtype, **_switches(plan)}
+
+
+def _switches(plan: Curriculum) -> dict[str, Any]:
+    """With which modules a curriculum wants its model."""
+    found = {"use_ahd": plan.use_ahd, "use_rae": plan.use_rae}
+    return found if plan.use_classifier is None else found | {"use_classifier": plan.use_classifier}
 
 
 def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: resume.With) -> None:
@@ -112,7 +117,7 @@ def _check(plan: Curriculum, prompts: dict[str, list[str]] | None, resume_with: 
     text_features.check_recorded(fittings, prompts_of(plan.start) is not None)
     for number, stage in enumerate(plan.stages):
         if (fitting := applicable(stage, plan)) is not None:
-            if fitting.losses.text:
+            if fitting.losses.text or (fitting.losses.classifier and not fitting.data.pooled):
                 check_attention(plan.attention)
             folder = Path(plan.out) / f"{number}-{stage.name}"
             own = Plan(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from rft.curriculum.config import Curriculum, Stage
-from rft.studies.common import in_process, interval
+from rft.studies.common import in_process, interval, trained
 from tvad.common import cli
 from tvad.common.files import check_folder, made, write_whole
 
@@ -73,7 +73,7 @@ def run(plan: Ablation) -> Path:
     start = plan.backbone.start
     if plan.backbone.stages:
         check_folder(plan.backbone.out)
-        _trained("backbone", plan.backbone)
+        trained("backbone", plan.backbone)
         start = str(Path(plan.backbone.out) / "model")
     for seed in plan.seeds:
         for variant, switches in VARIANTS.items():
@@ -86,24 +86,13 @@ def run(plan: Ablation) -> Path:
                 use_ahd=switches["use_ahd"],
                 use_rae=switches["use_rae"],
             )
-            _trained(f"{variant}, seed {seed}", curriculum)
+            trained(f"{variant}, seed {seed}", curriculum)
             target = Path(curriculum.out)
             if not (target / "bench" / "metrics.json").exists():
                 model = f"{plan.engine}:{target / 'model'}"
                 asked = ["--model", model, "--suite", plan.suite, "--out", str(target / "bench")]
                 in_process(["-m", "bench", "run", *asked], f"bench run --model {model}")
     return write_table(plan)
-
-
-def _trained(name: str, curriculum: Curriculum) -> None:
-    """Carry out a curriculum where its result is missing."""
-    target = Path(curriculum.out)
-    if (target / "model" / "config.json").exists():
-        return
-    print(f"== {name}", flush=True)
-    written = made(target) / "curriculum.yaml"
-    written.write_text(json.dumps(dataclasses.asdict(curriculum), allow_nan=False))  # JSON is YAML
-    in_process(["-m", "rft.train_stage", "--config", str(written)], f"rft/train_stage.py --config {written}")
 
 
 def _cell(values: list[float | None]) -> str:

@@ -1,16 +1,19 @@
 """What the studies share: how checkpoints are asked, steps in processes of their own, cells of tables."""
 
+import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from tvad.common.errors import InputError
+from tvad.common.files import made
 
 if TYPE_CHECKING:
     from bench.metrics.stats import Interval
     from bench.suite import Suite
+    from rft.curriculum.config import Curriculum
     from rft.grpo.config import GrpoRun
 
 RUNS = {"greedy": (1, 0.0), "sampled": (4, 1.0)}  # decoding: answers a question, temperature
@@ -73,3 +76,14 @@ def interval(change: "Interval") -> str:
     if change.low is None or change.high is None:
         return "--"
     return f"[{change.low:+.3f}, {change.high:+.3f}]"
+
+
+def trained(name: str, curriculum: "Curriculum") -> None:
+    """Carry out a curriculum where its result is missing."""
+    target = Path(curriculum.out)
+    if (target / "model" / "config.json").exists():
+        return
+    print(f"== {name}", flush=True)
+    written = made(target) / "curriculum.yaml"
+    written.write_text(json.dumps(asdict(curriculum), allow_nan=False))  # JSON is YAML
+    in_process(["-m", "rft.train_stage", "--config", str(written)], f"rft/train_stage.py --config {written}")

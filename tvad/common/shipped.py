@@ -20,9 +20,12 @@ def folder(name: str) -> Path:
 
 
 def configurations(kind: str = "*") -> dict[str, Path]:
-    """Shipped configurations of a folder of `configs/` by name; of all folders as FOLDER/NAME."""
-    files = sorted(folder("configs").glob(f"{kind}/*.yaml"))
-    return {p.stem if kind != "*" else f"{p.parent.name}/{p.stem}": p for p in files}
+    """Shipped configurations of a folder of `configs/` by name, those of a folder within it as GROUP/NAME; of
+    all folders as FOLDER/NAME."""
+    root = folder("configs")
+    start = root if kind == "*" else root / kind
+    files = sorted(p for pattern in ("*.yaml", "*/*.yaml") for p in root.glob(f"{kind}/{pattern}"))
+    return {p.relative_to(start).with_suffix("").as_posix(): p for p in files}
 
 
 def configuration(name: str | Path, kind: str) -> Path:
@@ -32,8 +35,10 @@ def configuration(name: str | Path, kind: str) -> Path:
     if os.path.isfile(path):  # a folder of this name, such as a data set's, does not hide a configuration
         return path
     known = configurations(kind) if kind else {}
-    if path.parent.name in ("", kind) and path.name in known and len(path.parts) <= 2:
-        return known[path.name]
+    if str(path) in known:
+        return known[str(path)]
+    if path.parts[:1] == (kind,) and "/".join(path.parts[1:]) in known:
+        return known["/".join(path.parts[1:])]
     if path.suffix or len(path.parts) > 1:
         # Documents name shipped files by their path in the repository: outside of it they are found as well.
         inside = folder("configs").joinpath(*path.parts[1:])

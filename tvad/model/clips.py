@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from tvad.model.ahd import AnomalyHeatmapDecoder, Decoded, Grid, heatmap
 from tvad.model.ahd_thesis import ThesisHeatmapDecoder
+from tvad.model.classifier import AnomalyClassifier
 from tvad.model.configuration import TvadConfig, TvadQwen3Config
 from tvad.model.rae import RegionAwareAnomalyEncoder
 from tvad.model.vision_attention import VisionTower, streamline
@@ -83,6 +84,14 @@ def anomaly_modules(config) -> tuple[AnomalyHeatmapDecoder | None, RegionAwareAn
     return ahd, RegionAwareAnomalyEncoder(text, *sizes, config.heat_channels) if config.use_rae else None
 
 
+def classifier_of(config) -> AnomalyClassifier | None:
+    """VANGUARD's classifier of a configuration; None for one that goes without. Of transformers' engine
+    alone: vLLM writes words."""
+    if not config.use_classifier:
+        return None
+    return AnomalyClassifier(config.text_config.hidden_size, config.classifier_hidden)
+
+
 def anomaly_prompts(
     rae: RegionAwareAnomalyEncoder | None, found: Decoded | None, grid: Grid, like: torch.Tensor
 ) -> torch.Tensor:
@@ -106,9 +115,11 @@ class VisionMixin(PreTrainedModel):
     visual: VisionTower
     ahd: AnomalyHeatmapDecoder | None
     rae: RegionAwareAnomalyEncoder | None
+    classifier: AnomalyClassifier | None
 
     def _add_anomaly_modules(self, config: TvadConfig | TvadQwen3Config) -> None:
         self.ahd, self.rae = anomaly_modules(config)
+        self.classifier = classifier_of(config)
         streamline(self.visual)
         self.post_init()
 

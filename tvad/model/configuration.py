@@ -13,6 +13,7 @@ from tvad.common.formats import Format
 # Tokens of T-VAD that only the processor may write, by the names of the authors' code.
 ANOMALY_TOKENS = ("<|anomaly_prompt_start|>", "<|anomaly_prompt_pad|>", "<|anomaly_prompt_end|>")
 EARLIER_TOKENS = ("<|anomaly_start|>", "<|anomaly_pad|>", "<|anomaly_end|>")  # of the first shipped ones
+CLASSIFIER = "model.classifier."  # begins the names of its weights
 # Logit of a token that must not be generated: exp() is 0 in every dtype, and 0 * NEVER is not NaN.
 NEVER = -1e4
 # What a checkpoint is made as and then stays: field -> its values, the published one, which is the default,
@@ -77,6 +78,10 @@ class TvadFields(PreTrainedConfig):
     """Without AHD there is no heatmap and RAE sees a constant map."""
     use_rae: bool = True
     """Without RAE there are no soft prompts."""
+    use_classifier: bool = False
+    """With VANGUARD's classifier: is the clip anomalous, from the language model's states."""
+    classifier_hidden: int = 256
+    """Width of its hidden layer."""
     dialogue: str = "protocol"
     """Form of the dialogue that was learned (`tvad.data.questions`), in whose words `tvad infer` asks."""
     rae_input: str = "classes"

@@ -18,14 +18,16 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from tvad.control import plain, tokens_of
+from tvad.model.classifier import pooled_features
 from tvad.model.clips import EncodedClip, SeenClip, VisionMixin
-from tvad.model.configuration import NEVER, TvadConfig, TvadQwen3Config
+from tvad.model.configuration import CLASSIFIER, NEVER, TvadConfig, TvadQwen3Config
 from tvad.model.positions import Block, rope_index
 
 
 @dataclass
 class TvadModelOutput(ModelOutput):
-    """Hidden states (B, L, D), and `clips`, what the vision side made of the videos."""
+    """Hidden states (B, L, D); `clips`, what the vision side made of the videos; `pooled` (B, 2 D), what the
+    classifier reads of each row's clip."""
 
     last_hidden_state: torch.Tensor | None = None
     past_key_values: object | None = None
@@ -33,11 +35,13 @@ class TvadModelOutput(ModelOutput):
     attentions: tuple | None = None
     rope_deltas: torch.Tensor | None = None
     clips: list[EncodedClip] | None = None
+    pooled: torch.Tensor | None = None
 
 
 @dataclass
 class TvadOutput(ModelOutput):
-    """The backbone's output and `clips`, what the vision side made of the videos (heatmaps included)."""
+    """The backbone's output; `clips`, what the vision side made of the videos (heatmaps included); with a
+    classifier `pooled` (B, 2 D), what it reads, and `anomaly_logits` (B,)."""
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
@@ -46,6 +50,8 @@ class TvadOutput(ModelOutput):
     attentions: tuple | None = None
     rope_deltas: torch.Tensor | None = None
     clips: list[EncodedClip] | None = None
+    pooled: torch.Tensor | None = None
+    anomaly_logits: torch.Tensor | None = None
 
 
 @dataclass
@@ -245,7 +251,16 @@ class TvadModelMixin(VisionMixin):
             out.attentions,
             self.rope_deltas,
             clips,
+            self._pooled(input_ids, out.last_hidden_state),
         )
+
+    def _pooled(self, input_ids: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor | None:
+        """What the classifier reads; None without one, and where a row shows no clip: words alone, or those
+        that follow while a model writes."""
+        if self.classifier is None or input_ids is None:
+            return None
+        shows = (input_ids == self.config.video_token_id) | (input_ids == self.config.anomaly_pad_token_id)
+        return pooled_features(states, shows) if bool(shows.any(1).all()) else None
 
 
 class TvadLMMixin(PreTrainedModel):
@@ -274,6 +289,7 @@ class TvadLMMixin(PreTrainedModel):
         clip_index=None,
         clips=None,
         seen=None,
+        pooled=None,
         logits_to_keep=0,
         attention_mask=None,
         position_ids=None,
@@ -285,8 +301,11 @@ class TvadLMMixin(PreTrainedModel):
         """As the backbone's forward; logits of tokens that stand for pixels or heatmaps are `NEVER`.
 
         `logits_to_keep` as there; also a (B, L) bool mask, then logits are (N, V) for the marked positions.
+        `pooled` (B, 2 D): the classifier's features in place of all else.
         """
         kwargs.pop("return_dict", None)
+        if pooled is not None:
+            return TvadOutput(pooled=pooled, anomaly_logits=self.classified(pooled))
         out = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -333,7 +352,15 @@ class TvadLMMixin(PreTrainedModel):
             attentions=out.attentions,
             rope_deltas=out.rope_deltas,
             clips=out.clips,
+            pooled=out.pooled,
+            anomaly_logits=self.classified(out.pooled),
         )
+
+    def classified(self, pooled: torch.Tensor | None) -> torch.Tensor | None:
+        """Logits (B,) of "anomalous" of `pooled` (B, 2 D); None without a classifier, or without features."""
+        if self.model.classifier is None or pooled is None:
+            return None
+        return self.model.classifier(pooled)
 
     @torch.no_grad()
     def see_clips(self, pixel_values_videos: torch.Tensor, video_grid_thw: torch.Tensor) -> list[SeenClip]:
@@ -374,7 +401,7 @@ class TvadLMMixin(PreTrainedModel):
         return True
 
     def engine_weights(self) -> list[tuple[str, torch.Tensor]]:
-        """What a rollout engine must be given: all parameters, and AHD's text features, which are a
-        buffer."""
+        """What a rollout engine must be given: all parameters but the classifier's, which it has not, and
+        AHD's text features, which are a buffer."""
         buffers = [(n, b) for n, b in self.named_buffers() if n.endswith("text_features")]
-        return [*self.named_parameters(), *buffers]
+        return [*((n, p) for n, p in self.named_parameters() if not n.startswith(CLASSIFIER)), *buffers]

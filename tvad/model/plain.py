@@ -17,13 +17,15 @@ from tvad.model.configuration import TvadFields, TvadQwen3Config
 
 def plain(model, processor, where: str):
     """Model and processor of the backbone's own classes; the model shares the given one's weights. Raises
-    InputError, with `where`, for a model that has AHD or RAE: the backbone's classes have no place for
-    them."""
-    parts = [name.upper() for name in ("ahd", "rae") if getattr(model.model, name) is not None]
+    InputError, with `where`, for a model that has AHD, RAE or a classifier: the backbone's
+    classes have no place for them."""
+    names = {"ahd": "AHD", "rae": "RAE", "classifier": "a classifier"}
+    parts = [names[name] for name in names if getattr(model.model, name) is not None]
     if parts:
         raise InputError(
             f"{where}: has {' and '.join(parts)}, which a plain Qwen-VL checkpoint has not; train it without"
-            " (tvad start --without-ahd --without-rae, or use_ahd and use_rae of a curriculum)"
+            " (tvad start --without-ahd --without-rae, or use_ahd, use_rae and use_classifier of a"
+            " curriculum)"
         )
     third = isinstance(model.config, TvadQwen3Config)
     family: Any = Qwen3VLForConditionalGeneration if third else Qwen2_5_VLForConditionalGeneration

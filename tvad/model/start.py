@@ -12,7 +12,7 @@ from tvad.common.hub import folder
 from tvad.common.quiet import note
 from tvad.common.shipped import configuration, configurations, tvad_config
 from tvad.model import precursor, tiny
-from tvad.model.clips import anomaly_modules
+from tvad.model.clips import anomaly_modules, classifier_of
 from tvad.model.configuration import ANOMALY_TOKENS, TvadFields
 from tvad.model.generation import left_out, plain_config
 from tvad.model.modeling import class_for, config_from, in_type, untrained
@@ -152,7 +152,8 @@ def _grown(base, tokenizer, switches: dict, decoder: dict[str, torch.Tensor]):
         base.lm_head,
     )
     streamline(model.model.visual)
-    for name, part in zip(("ahd", "rae"), anomaly_modules(config), strict=True):
+    parts = (*anomaly_modules(config), classifier_of(config))
+    for name, part in zip(("ahd", "rae", "classifier"), parts, strict=True):
         setattr(model.model, name, part)
         if part is not None:
             part.apply(model.model._init_weights)

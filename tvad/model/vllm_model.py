@@ -24,7 +24,7 @@ from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
 from tvad.model.ahd import heatmap, to_raster
 from tvad.model.clips import anomaly_modules, anomaly_prompts
-from tvad.model.configuration import NEVER, TvadConfig, TvadQwen3Config
+from tvad.model.configuration import CLASSIFIER, NEVER, TvadConfig, TvadQwen3Config
 from tvad.model.positions import step_seconds
 
 BUFFER = "ahd.text_features"
@@ -110,10 +110,15 @@ class TvadEngineMixin(nn.Module):
         block.forward = kept
 
     def load_weights(self, weights):
-        """As the backbone's; AHD's text features are a buffer, which vLLM's loader leaves out."""
+        """As the backbone's; AHD's text features are a buffer, which vLLM's loader leaves out, and what
+        writes words has no classifier."""
         weights = list(weights)  # an iterator, read twice
         self.load_buffers(weights)
-        return super().load_weights((name, tensor) for name, tensor in weights if not name.endswith(BUFFER))
+        return super().load_weights(
+            (name, tensor)
+            for name, tensor in weights
+            if not name.endswith(BUFFER) and not name.startswith(CLASSIFIER)
+        )
 
     def load_buffers(self, weights):
         for name, tensor in weights:

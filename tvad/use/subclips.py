@@ -1,8 +1,9 @@
 """Scores of the sub-clips of a long video or a live source, and of the temporal steps within them.
 
 A step's map is the mean over the sub-clips that saw it, its score that map's highest value, as `infer` has
-frame scores; a sub-clip's score is the highest of its own steps. A model without heatmaps is asked whether
-there is an anomaly: 1 or 0 for all steps of the sub-clip; a step has the mean over those that saw it.
+frame scores; a sub-clip's score is the highest of its own steps. A model with VANGUARD's classifier and
+without heatmaps has that classifier's probability for all steps of a sub-clip; one with neither is asked
+whether there is an anomaly: 1 or 0 for all of them; a step has the mean over the sub-clips that saw it.
 VANGUARD's own rules are not public (arXiv 2605.02912); these are ours."""
 
 import base64
@@ -17,32 +18,36 @@ from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.questions import ASKED
 from tvad.detections import detections_of
+from tvad.model.classifier import probabilities
 from tvad.use.infer import ask, heatmaps_of, length_of, steps_in
 
-By = Literal["heat", "judgement", "mean"]
+By = Literal["heat", "judgement", "mean", "classifier"]
 MOST_BOXES = 20  # of a step: what a page and a reader can look at
 RULES = {
     "heat": "the highest value of the heatmap",
     "judgement": "1 where the model says that there is an anomaly, 0 where it says that there is none",
     "mean": "the mean of the heatmap's highest value and of the judgement (1 or 0)",
+    "classifier": "the probability that VANGUARD's classifier gives",
 }
 
 
 @dataclass(frozen=True)
 class SubClip:
     """What a model says of one: start, end in seconds of the video; heat: the highest of its steps; judged:
-    whether it says that there is an anomaly, None where it was not asked or that cannot be read."""
+    whether it says that there is an anomaly, or how probable its classifier finds that; None where it was not
+    asked or that cannot be read."""
 
     start: float
     end: float
     heat: float | None
-    judged: bool | None
+    judged: float | None
 
 
 @dataclass(frozen=True)
 class Step:
     """A temporal step: its centre in seconds; heat: of its mean map; judgement: the mean over the sub-clips
-    that were asked and could be read; boxes (n, 5): detections in pixels of the video, with scores."""
+    that were asked and could be read, of words (1 or 0) or of probabilities; boxes (n, 5): detections in
+    pixels of the video, with scores."""
 
     centre: float
     heat: float | None
@@ -52,17 +57,23 @@ class Step:
     def score(self, by: str) -> float:
         """By one of RULES; what could not be read counts as no anomaly."""
         said = self.judgement or 0.0
-        if by == "judgement" or self.heat is None:
+        if by in ("judgement", "classifier") or self.heat is None:
             return said
         return self.heat if by == "heat" else (self.heat + said) / 2
 
 
 def way(model, by: By | None) -> By:
-    """How a model is scored: as asked for, by default by heatmaps where it has them. Raises InputError where
-    it has none."""
+    """How a model is scored: as asked for, by default by heatmaps where it has them, else by its classifier.
+    Raises InputError where it has none."""
+    classifies = model.model.classifier is not None
     if model.model.ahd is None and by in ("heat", "mean"):
-        raise InputError(f"--by {by}: this model gives no heatmaps, expected judgement")
-    return by or ("judgement" if model.model.ahd is None else "heat")
+        expected = "classifier or judgement" if classifies else "judgement"
+        raise InputError(f"--by {by}: this model gives no heatmaps, expected {expected}")
+    if by == "classifier" and not classifies:
+        raise InputError("--by classifier: this model has none (`use_classifier` of a curriculum)")
+    if by is not None or model.model.ahd is not None:
+        return by or "heat"
+    return "classifier" if classifies else "judgement"
 
 
 def strongest_boxes(boxes: np.ndarray) -> np.ndarray:
@@ -75,8 +86,10 @@ def look(
 ) -> tuple[list[SubClip], list[np.ndarray] | None]:
     """Sub-clips of equal length, scored together, and their heatmaps (T', h, w)."""
     heats = heatmaps_of(model, processor, clips) if by != "judgement" else None
-    said: list[bool | None] = [None] * len(clips)
-    if by != "heat":
+    said: list[float | None] = [None] * len(clips)
+    if by == "classifier":
+        said = [*probabilities(model, processor, clips)]
+    elif by != "heat":
         replies, opened = ask(model, processor, clips, ASKED["judgement"])
         said = [judged(parse(reply, opened=opened).answer) for reply in replies]
     found = []
@@ -95,8 +108,8 @@ class Steps:
         self._held: dict[float, list[Any]] = {}
         self._size = 0, 0
 
-    def add(self, clip: video.Frames, heat: np.ndarray | None, said: bool | None) -> None:
-        """A sub-clip with its heatmap (T', h, w) and judgement."""
+    def add(self, clip: video.Frames, heat: np.ndarray | None, said: float | None) -> None:
+        """A sub-clip with its heatmap (T', h, w), and judgement or probability."""
         self._size = clip.images.shape[1:3]
         for n, (first, centre) in enumerate(steps_in(clip)):
             held = self._held.setdefault(first, [centre, None, 0, 0.0, 0])

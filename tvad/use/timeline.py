@@ -22,6 +22,7 @@ from tvad.common.files import file_hash, json_text, made, parse_json, write_whol
 from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data import video
+from tvad.data.questions import ASKED
 from tvad.data.timeline import FORMAT, RESULT
 from tvad.data.video import Clock, Frames
 from tvad.detections import link
@@ -31,6 +32,7 @@ from tvad.use.subclips import RULES, By, Step, Steps, SubClip, look, strongest_b
 
 PAGE, PROGRESS = "timeline.html", "progress.jsonl"
 PACKAGES = ("torch", "transformers", "av", "numpy")
+KEYS = {"classifier": "probability"}  # what a sub-clip's number is called, where not judged
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ def explain(model, processor, source: str, plan: Plan, progress: Progress, numbe
             dialogue = Dialogue(model, processor, clip)
             for _ in dialogue.standard():
                 pass
+            if model.model.ahd is None:  # without heatmaps it has to say where
+                dialogue.ask(ASKED["spatial"].format(seconds=(dialogue.start + dialogue.end) / 2))
             progress.add({"of": n, "words": dialogue_json(dialogue)})
 
 
@@ -253,13 +257,8 @@ def run(model, processor, name: str, source: str, plan: Plan, out: str, pixels: 
             "settings": _settings(plan, by, pixels),
             "conventions": _conventions(plan, by),
             "versions": {"tvad": version("tvad"), **{p: version(p) for p in PACKAGES}},
-            "subclips": [
-                {"start": round(s.start, 3), "end": round(min(s.end, clock.end), 3)}
-                | ({} if s.heat is None else {"heat": round(s.heat, 4)})
-                | ({} if by == "heat" else {"judged": s.judged})
-                for s in found.subclips
-            ],
-            "unread": 0 if by == "heat" else sum(s.judged is None for s in found.subclips),
+            "subclips": [_subclip(one, by, clock.end) for one in found.subclips],
+            "unread": 0 if by in ("heat", "classifier") else sum(s.judged is None for s in found.subclips),
             "steps": {
                 "from": [round(float(t), 4) for t in edges[:-1]],
                 "raw": [round(float(s), 4) for s in raw],
@@ -272,6 +271,13 @@ def run(model, processor, name: str, source: str, plan: Plan, out: str, pixels: 
         }
         write_whole(Path(out, RESULT), json_text(result, RESULT, indent=1, ensure_ascii=False) + "\n")
         return result
+
+
+def _subclip(one: SubClip, by: By, end: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"start": round(one.start, 3), "end": round(min(one.end, end), 3)}
+    if one.heat is not None:
+        row["heat"] = round(one.heat, 4)
+    return row if by == "heat" else row | {KEYS.get(by, "judged"): one.judged}
 
 
 def _settings(plan: Plan, by: By, pixels: dict[str, int]) -> dict[str, Any]:
@@ -293,7 +299,7 @@ def _settings(plan: Plan, by: By, pixels: dict[str, int]) -> dict[str, Any]:
 
 def _conventions(plan: Plan, by: By) -> dict[str, str]:
     """How the numbers came about, in words: published figures differ by it."""
-    what, on, off = "score" if by == "judgement" else "map", plan.rule.on, plan.rule.low
+    what, on, off = "score" if by in ("judgement", "classifier") else "map", plan.rule.on, plan.rule.low
     return {
         "step": f"{PER_STEP} frames sampled at {plan.rate:g} a second; a step's {what} is the mean over the"
         " sub-clips that saw it",

@@ -18,7 +18,7 @@ def timeline(
     max_frames: int | None = None,
     window: float | None = None,
     stride: float | None = None,
-    by: Literal["heat", "judgement", "mean"] | None = None,
+    by: Literal["heat", "judgement", "mean", "classifier"] | None = None,
     smooth: float = 1.0,
     threshold: float = 0.5,
     off: float | None = None,
@@ -45,7 +45,8 @@ def timeline(
         window: Seconds of a sub-clip, as whole steps of two frames.
         stride: Seconds from one sub-clip to the next; by default half of them.
         by: What a score is: the heatmap's highest value (the default of a model that has one), whether the
-            model says that there is an anomaly, or the mean of both.
+            model says that there is an anomaly, the mean of both, or the probability of VANGUARD's
+            classifier (the default of a model that has one and no heatmaps).
         smooth: Seconds: standard deviation of a Gaussian over time; 0 for none.
         threshold: A span begins at this score ...
         off: ... and ends below this one; by default three quarters of it.
@@ -116,7 +117,7 @@ def watch(
     max_frames: int | None = None,
     window: float | None = None,
     stride: float | None = None,
-    by: Literal["heat", "judgement", "mean"] | None = None,
+    by: Literal["heat", "judgement", "mean", "classifier"] | None = None,
     smooth: float = 0.0,
     threshold: float = 0.5,
     off: float | None = None,
