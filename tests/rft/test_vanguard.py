@@ -24,6 +24,7 @@ from rft.curriculum.data import Branches, ClipCollator, target_text
 from rft.curriculum.geometry import BoxDigits, as_tensors, geometry_loss
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.train import train
+from tvad.__main__ import main as tvad
 from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load
@@ -31,6 +32,7 @@ from tvad.data.dataset import ClipStore
 from tvad.data.sample import Sample
 from tvad.model.classifier import pooled_of, probabilities
 from tvad.model.plain import plain
+from tvad.use.subclips import RULES
 
 
 def on_scenes(name: str, start, data, out, **changes) -> Curriculum:
@@ -368,3 +370,25 @@ def test_the_shipped_suites_state_their_conventions():
         suites.read("ucf_crime", ["--subclips.stride", "20"])
     with pytest.raises(InputError, match=r"subclips.seconds is 0.1"):
         suites.read("ucf_crime", ["--subclips.seconds", "0.1"])
+
+
+def test_a_timeline_by_the_classifier(trained, scenes, tmp_path, capsys):
+    """The default of a model without heatmaps: each step has the mean probability of the sub-clips that saw
+    it; what is flagged is asked about, where it is among it."""
+    _, run = trained
+    film = next((scenes / "videos").glob("*.mp4"))
+    told = [str(film), "--model", str(run / "model"), "--rate", "4", "--window", "2", "--stride", "1"]
+    told += ["--smooth", "0", "--threshold", "0.01"]
+    assert tvad(["timeline", *told, "--out", str(tmp_path / "one")]) == 0
+    found = json.loads((tmp_path / "one/timeline.json").read_text())
+    assert found["settings"]["by"] == "classifier" and found["conventions"]["raw"] == RULES["classifier"]
+    parts = [one["probability"] for one in found["subclips"]]
+    assert len(parts) == 3 and all(0 < p < 1 for p in parts)
+    assert found["steps"]["raw"][0] == pytest.approx(parts[0], abs=1e-3)
+    assert found["steps"]["raw"][2] == pytest.approx((parts[0] + parts[1]) / 2, abs=1e-3)
+    asked = [turn["question"] for turn in found["spans"][0]["explanation"]["turns"]]
+    assert asked[-1].startswith("Where is the anomaly at")
+    with pytest.raises(InputError, match="gives no heatmaps, expected classifier or judgement"):
+        tvad(["timeline", *told, "--by", "heat", "--out", str(tmp_path / "two")])
+    with pytest.raises(InputError, match="--by classifier: this model has none"):
+        tvad(["timeline", *told[:2], str(SHIPPED), "--by", "classifier", "--out", str(tmp_path / "three")])
