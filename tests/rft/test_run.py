@@ -489,3 +489,20 @@ def test_clips_are_decoded_ahead_in_order(scenes):
     plain = ClipStore(2.0, 8)
     for path in [paths[0], paths[5], *paths]:
         assert (store.load(path).images == plain.load(path).images).all()
+
+
+@pytest.mark.slow
+def test_a_run_with_an_engine_in_its_process_ends_in_silence(scenes, tmp_path):
+    """vLLM's engine looks for its process groups when the interpreter goes: they must not be gone before."""
+    command = [
+        sys.executable,
+        str(ROOT / "rft/train_grpo.py"),
+        "--config",
+        str(ROOT / "configs/grpo/demo.yaml"),
+    ]
+    command += ["--model", str(SHIPPED), "--data", str(scenes), "--out", str(tmp_path), "--engine", "vllm"]
+    command += ["--training.max_steps", "1", "--training.per_device_train_batch_size", "8"]
+    command += ["--training.num_generations", "4", "--training.max_completion_length", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0 and "1 steps done" in done.stdout, done.stderr
+    assert "Traceback" not in done.stderr

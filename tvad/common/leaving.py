@@ -9,4 +9,9 @@ def leave() -> None:
     distributed = sys.modules.get("torch.distributed")  # not imported: no group
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
-        distributed.destroy_process_group()
+        if (vllm := sys.modules.get("vllm.distributed.parallel_state")) is not None:
+            # An engine in this process looks for its groups once more when the interpreter goes.
+            vllm.destroy_model_parallel()
+            vllm.destroy_distributed_environment()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
