@@ -392,6 +392,7 @@ def threshold(
     if validation is not None and (frame is not None or video is not None):
         raise InputError("give --validation, or --frame and --video, not both")
     if validation is not None:
+        carried.check_alike(run, validation)
         at = carried.thresholds(carried.read(validation))
     else:
         at = {"frame": 0.5 if frame is None else frame}

@@ -137,6 +137,8 @@ def _run(
     shard.wait()  # nobody writes before all have read
     blinds, hits = blind.of_items(items, suite.seed) if shard.rank == 0 and not suite.hidden else ({}, {})
     store = ClipStore(suite.rate, suite.max_frames, MOST_BYTES)
+    if suite.subclips is not None:  # before hours of questions
+        check_scores(model, suite.subclips)
     asking = Asking(model, suite, store, cache, model_name, known, inputs, spending)
     # A run that goes on does not ask an endpoint again; a checkpoint may have changed.
     seen = earlier.get("sight") if isinstance(model, Streams) else None
@@ -263,9 +265,7 @@ def _write_maps(
     False for a model that has none."""
     own = samples[shard.rank :: shard.world]
     # Asked without a clip first: a model that has none does not need them all decoded.
-    if suite.subclips is not None:
-        check_scores(model, suite.subclips)
-    elif model.heatmaps([]) is None:
+    if suite.subclips is None and model.heatmaps([]) is None:
         if shard.rank == 0:
             _say(f"heatmap: {model.name} gives no heatmaps, its metrics are left out")
         return False

@@ -20,9 +20,7 @@ from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import nearest
 from tvad.prompts import messages
-from tvad.scores import smoothed
-from tvad.use.infer import PER_STEP, batched, check_length
-from tvad.use.subclips import By, Steps
+from tvad.scores import PER_STEP, By, smoothed
 
 BATCH = 8  # sub-clips that a model is given at a time
 TOKENS = 64  # of a judgement, at most
@@ -47,7 +45,8 @@ class SubClips:
     """Seconds from one sub-clip to the next."""
     by: By = "classifier"
     """What scores one: the probability of VANGUARD's classifier, the heatmap's highest value (heat), whether
-    the model says that there is an anomaly (judgement), or the mean of the last two (mean)."""
+    the model says that there is an anomaly (judgement; asked in every run, no cache of answers holds it), or
+    the mean of the last two (mean)."""
     smooth: float = 0.0
     """Seconds: standard deviation of a Gaussian over time."""
 
@@ -80,6 +79,10 @@ def check_scores(model: Engine, how: SubClips) -> None:
 def frame_scores(model: Engine, sample: Sample, rate: float, how: SubClips) -> np.ndarray:
     """(T,) float32 scores of every frame of a video by a model that passed `check_scores`. Raises InputError
     for a video that cannot be read."""
+    # Here, so that whoever only reads a suite waits for no library of models.
+    from tvad.use.infer import batched, check_length
+    from tvad.use.subclips import Steps
+
     steps = Steps()
     windows = video.windows(sample.clip(), rate, _frames(how.seconds, rate), _frames(how.stride, rate))
     clip: Frames | None = None

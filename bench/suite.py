@@ -146,6 +146,10 @@ class Suite:
             self.dense.check()
         if self.subclips is not None:
             self.subclips.check(self.rate)
+            if HEATMAP not in (self.tasks or ()):
+                raise InputError(
+                    f"subclips score frames, which tasks do not ask for: name {HEATMAP} in tasks"
+                )
             if self.dense is not None:
                 raise InputError("dense and subclips are two ways to score frames; expected one")
         Budget.of(self)

@@ -4,18 +4,24 @@ classes, of frames and of whole videos, beside ROC-AUC and AP, with intervals ov
 A video's score is the highest of its frames' (ours: papers seldom say); it is anomalous where a frame is. The
 threshold is the one of the best F1 on a validation run, of frames and of videos each its own."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.metrics.calibration import best_f1, ece
 from bench.metrics.frame import average_precision, roc_auc
 from bench.metrics.stats import Interval, interval_of, parts_of
+from bench.run_folder import read_record
 from bench.tasks import heatmap
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 
 LEVELS = ("frame", "video")
+# What of a suite makes scores: a threshold of others is none.
+MADE = ("rate", "max_frames", "min_pixels", "max_pixels", "total_pixels", "dense", "subclips")
 PARTS = 100  # of the videos at most, for the intervals: each costs a sort of all frames
 FIGURES = {
     "auc": "ROC-AUC",
@@ -39,11 +45,14 @@ def read(folder: str) -> dict[str, Scored]:
     if not path.is_file():
         raise InputError(f"{path}: missing; expected a run of a suite with the task heatmap")
     parts: dict[str, list[heatmap.VideoScores]] = {}
-    for found in heatmap.load_videos(path).values():
+    videos = heatmap.load_videos(path)
+    for found in videos.values():
         if not found.lacks[heatmap.FRAMES]:
             parts.setdefault(str(found.source), []).append(found)
     if not parts:
         raise InputError(f"{path}: of no video it is known which frames are anomalous")
+    if unknown := sum(bool(found.lacks[heatmap.FRAMES]) for found in videos.values()):
+        note(f"{path}: {unknown} of {len(videos)} left out: it is not known which frames are anomalous")
     return {
         name: (np.concatenate([v.labels for v in own]), np.concatenate([v.scores for v in own]))
         for name, own in parts.items()
@@ -59,15 +68,34 @@ def _pooled(videos: Sequence[Scored], level: str) -> Scored:
     return np.array([float(y.any()) for y, _ in videos]), np.array([s.max() for _, s in videos])
 
 
+def check_alike(run: str, validation: str) -> None:
+    """Raise InputError for a threshold that cannot be carried: of the run itself, of another model, or of
+    scores that were made otherwise."""
+    if os.path.samefile(run, validation):
+        raise InputError("--validation: is the run itself; a threshold has to be chosen on other videos")
+    one, other = (read_record(Path(folder)) for folder in (run, validation))
+
+    def made(record: dict[str, Any]) -> dict[str, Any]:
+        weights = record.get("weights")
+        digest = weights.get("digest") if isinstance(weights, dict) else None
+        return {"model": digest or record["model"]} | {key: record["suite"].get(key) for key in MADE}
+
+    a, b = made(one), made(other)
+    if unlike := [key for key in a if a[key] != b[key]]:
+        raise InputError(f"--validation: {validation} was scored with another {', '.join(unlike)}")
+
+
 def thresholds(validation: Mapping[str, Scored]) -> dict[str, float]:
-    """The threshold of the best F1 on a validation run, for each of LEVELS. Raises InputError where nothing
-    is anomalous there."""
+    """The threshold of the best F1 on a validation run, for each of LEVELS in which it has something normal
+    and something anomalous. Raises InputError where it has neither."""
     found = {}
     for level in LEVELS:
-        best = best_f1(*_pooled([*validation.values()], level))
-        if best is None:
-            raise InputError("--validation: nothing is anomalous, so no threshold can be chosen")
-        found[level] = best.threshold
+        labels, scores = _pooled([*validation.values()], level)
+        best = best_f1(labels, scores)
+        if best is not None and not labels.all():
+            found[level] = best.threshold
+    if not found:
+        raise InputError("--validation: nothing normal beside anything anomalous: no threshold can be chosen")
     return found
 
 
@@ -95,10 +123,10 @@ def _figures(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[s
 
 
 def figures(videos: Mapping[str, Scored], at: Mapping[str, float]) -> dict[str, Interval]:
-    """{"frame.auc": …, "video.f1": …} at a threshold for each of LEVELS, with intervals over videos."""
+    """{"frame.auc": …, "video.f1": …} at a threshold for each level, with intervals over videos."""
     rows, found = [*videos.values()], {}
     parts = parts_of(len(rows), PARTS, 0)
-    for level in LEVELS:
+    for level in at:
         whole = _figures(*_pooled(rows, level), at[level])
         without = [
             _figures(
@@ -123,7 +151,12 @@ def _units(rows: Sequence[Scored], level: str) -> int:
 
 def table(found: Mapping[str, Interval], at: Mapping[str, float]) -> str:
     """The figures for a terminal."""
-    lines = [f"threshold of {level}s: {at[level]:.4f}" for level in LEVELS]
+    lines = [
+        f"threshold of {level}s: {at[level]:.4f}"
+        if level in at
+        else f"{level}s: the validation run has none that is normal, so no threshold"
+        for level in LEVELS
+    ]
     for name, value in found.items():
         shown = "--" if value.value is None else f"{value.value:.3f}"
         bounds = "" if value.low is None else f"[{value.low:.3f}, {value.high:.3f}]"

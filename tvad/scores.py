@@ -3,11 +3,20 @@ sources and the benchmark."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from tvad.common.errors import InputError
 
+By = Literal["heat", "judgement", "mean", "classifier"]
+RULES: dict[By, str] = {  # how a sub-clip is scored
+    "heat": "the highest value of the heatmap",
+    "judgement": "1 where the model says that there is an anomaly, 0 where it says that there is none",
+    "mean": "the mean of the heatmap's highest value and of the judgement (1 or 0)",
+    "classifier": "the probability that VANGUARD's classifier gives",
+}
+PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 REACH = 3.0  # standard deviations to which smoothing looks
 OFF = 0.75  # of `on`, where no second threshold is given (ours)
 ROUNDING = 1e-9  # seconds

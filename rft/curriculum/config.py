@@ -11,7 +11,6 @@ from tvad.common.config import behind
 from tvad.common.errors import InputError
 from tvad.data.video import MAX_FRAMES, RATE
 
-CLASSIFIER = "model.classifier."  # begins the names of its weights
 SYMBOLS = "symbols"  # instead of a data set: questions without a clip
 # Of transformers' TrainingArguments: what a stage sets by itself, and what to set instead.
 OWNED = {
@@ -301,9 +300,13 @@ class Stage:
                 f"stage {self.name}: data.pooled is for losses.classifier alone: set the others to 0, and no"
                 " read_outs"
             )
-        if self.lora or self.special_tokens or not all(p.startswith(CLASSIFIER) for p in self.trains):
+        if (
+            self.lora
+            or self.special_tokens
+            or not all(p.startswith("model.classifier.") for p in self.trains)
+        ):
             raise InputError(
-                f"stage {self.name}: data.pooled: only {CLASSIFIER}* can train, without lora and"
+                f"stage {self.name}: data.pooled: only model.classifier.* can train, without lora and"
                 " special_tokens: what the rest makes of a clip is computed once"
             )
 
@@ -369,7 +372,7 @@ def form_of(plan: Curriculum) -> dict[str, str]:
 def applicable(stage: Stage, plan: Curriculum) -> Stage | None:
     """The stage without what the ablation takes away; None where nothing is left to train."""
     classifies = plan.use_classifier is not False
-    parts = (("model.ahd.", plan.use_ahd), ("model.rae.", plan.use_rae), (CLASSIFIER, classifies))
+    parts = (("model.ahd.", plan.use_ahd), ("model.rae.", plan.use_rae), ("model.classifier.", classifies))
     gone = [prefix for prefix, used in parts if not used]
     trains = [pattern for pattern in stage.trains if not pattern.startswith(tuple(gone))]
     losses = stage.losses if plan.use_ahd else replace(stage.losses, heatmap=0.0, frame=0.0)

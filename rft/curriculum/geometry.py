@@ -37,7 +37,7 @@ class BoxDigits:
         """(number of a token of `text`, ids that would make the box impossible there), where there are
         such."""
         boxes = [
-            (four.span(k + 1), four[k + 1], int(four[k - 1]) if k > 1 else -1)
+            (four.span(k + 1), four[k + 1], int(four[k - 1]) if k > 1 else -1, LARGEST - (k < 2))
             for inside in _BOX.finditer(text)
             for four in _FOUR.finditer(text, *inside.span(1))
             for k in range(4)
@@ -48,12 +48,12 @@ class BoxDigits:
         begins = {start: n for n, (start, _) in enumerate(ids["offset_mapping"])}
         ends = {start: end for start, end in ids["offset_mapping"]}
         found = []
-        for (start, end), number, other in boxes:
+        for (start, end), number, other, most in boxes:
             for place in range(start, end + 1):
                 if place not in begins or (place < end and ends[place] != place + 1):
                     continue  # several digits are one token
                 head, tail = number[: place - start], number[place - start + 1 :]
-                tokens = [self.digits[d] for d in range(10) if not other < int(f"{head}{d}{tail}") <= LARGEST]
+                tokens = [self.digits[d] for d in range(10) if not other < int(f"{head}{d}{tail}") <= most]
                 if start < place < end and int(head) <= other and end in begins:  # ended too early
                     tokens.append(ids["input_ids"][begins[end]])
                 right = ids["input_ids"][begins[place]]
@@ -76,12 +76,13 @@ def geometry_loss(
     order = learn.flatten().cumsum(0).reshape(learn.shape) - 1  # number of the place's logits
     rows = order[wrong["row"], wrong["place"] - 1]
     places, of = rows.unique(return_inverse=True)
-    chances = logits[places].float().log_softmax(-1).exp()
-    mass = zero.expand(len(places)).index_add(0, of, chances[of, wrong["token"]])
-    likeliest = chances.argmax(-1)
-    hits = zero.expand(len(places)).index_add(0, of, (likeliest[of] == wrong["token"]).float())
-    # Rounding may leave a mass of 1 and a little: its logarithm would be none.
-    return -torch.log1p(-mass.clamp(max=1 - 1e-6)).mean(), hits.clamp(max=1).mean()
+    found = logits[places].float()
+    bad = torch.zeros_like(found, dtype=torch.bool)
+    bad[of, wrong["token"]] = True
+    # As a difference of logarithms: where the model is sure of a wrong digit, 1 - p would have no gradient.
+    left = found.masked_fill(bad, -torch.inf).logsumexp(-1)
+    loss = (found.logsumexp(-1) - left).mean()
+    return loss, bad.gather(1, found.argmax(-1, keepdim=True)).float().mean()
 
 
 def as_tensors(found: list[list[tuple[int, list[int]]]]) -> dict[str, torch.Tensor]:

@@ -72,7 +72,7 @@ def _losses(
     if "anomalous" in inputs:
         loss, found = _classified(out.anomaly_logits, inputs["anomalous"], weigh)
         total, parts = total + loss, parts | found
-    if learn is not None and (weigh.text or bool(learn.any())):
+    if learn is not None and weigh.text:  # not by what the batch has: all processes log the same losses
         wanted, weights = inputs["packed"].input_ids[:, 1:][learn], inputs["weights"][:, 1:][learn]
         nll = F.cross_entropy(out.logits.float(), wanted, reduction="none")
         # Of clips for the classifier alone, a batch may have no word.

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from rft.curriculum.data import labels_of
 from tvad.common.files import made, replacing
 from tvad.data.dataset import ClipStore
+from tvad.data.digest import data_hash
 from tvad.data.sample import Sample
 from tvad.model.classifier import pooled_of
 
@@ -52,21 +53,24 @@ def pooled(
 ) -> Pooled:
     """The features of labelled clips, out of `folder` where they were made of the same (`made_of`: JSON), and
     kept there where not. Processes that train together share the work."""
-    state, identity = PartialState(), json.dumps(made_of, sort_keys=True, allow_nan=False)
+    state = PartialState()
     parts = [samples[n : n + PART] for n in range(0, len(samples), PART)]
+    identities = [
+        json.dumps(made_of | {"clips": data_hash(part)}, sort_keys=True, allow_nan=False) for part in parts
+    ]
     made(folder)
     bar = tqdm(total=len(parts), unit="part", desc=f"features of {name}", disable=None, leave=False)
     for number, part in enumerate(parts):
         file = folder / f"{name}-{number:05d}.safetensors"
-        if number % state.num_processes == state.process_index and _kept(file, identity) is None:
+        if number % state.num_processes == state.process_index and _kept(file, identities[number]) is None:
             features = torch.cat(list(_computed(part, model, processor, store)))
             with replacing(file) as temporary:
-                save_file({"pooled": features.cpu()}, temporary, {"made_of": identity})
+                save_file({"pooled": features.cpu()}, temporary, {"made_of": identities[number]})
         bar.update()
     bar.close()
     state.wait_for_everyone()
     files = [folder / f"{name}-{number:05d}.safetensors" for number in range(len(parts))]
-    found = [_kept(file, identity) for file in files]
+    found = [_kept(file, identity) for file, identity in zip(files, identities, strict=True)]
     features = torch.cat([part for part in found if part is not None])
     assert len(features) == len(samples)  # all have been written, by this process or by another
     return Pooled(features, labels_of(samples))

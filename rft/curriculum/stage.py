@@ -18,7 +18,7 @@ from rft.common.stage_record import NAME, read_record, write_record
 from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.curriculum import read_outs
 from rft.curriculum.arguments import arguments_of, clips_a_step, steps_of
-from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage
+from rft.curriculum.config import HEATMAP_METRICS, SYMBOLS, Stage, Texts
 from rft.curriculum.data import Branches, ClipCollator, DrawnSamples, TextCollator
 from rft.curriculum.frozen import Frozen, summary, table
 from rft.curriculum.pooled import Pooled, collate, pooled
@@ -80,7 +80,8 @@ def batches_of(
     if stage.read_outs.attributes or stage.read_outs.objects:
         read_outs.check_readable(train, stage.read_outs.objects)
     classifies = stage.losses.classifier > 0
-    shown = (branches, store, stage.texts, stage.losses.heatmap > 0, stage.read_outs, classifies)
+    texts = stage.texts if stage.losses.text else Texts(kinds=[])
+    shown = (branches, store, texts, stage.losses.heatmap > 0, stage.read_outs, classifies)
     collator, eval_collator = ClipCollator(*shown, data, seed), ClipCollator(*shown)
     validation = validation_clips(stage) or []
     if collator.wants_masks:
@@ -269,6 +270,7 @@ def run(
     def pool(samples: Sequence[Sample], name: str) -> Pooled:
         # All that decides what the frozen model makes of them.
         facts = {key: value for key, value in found.record.items() if key not in ("stage", "changes")}
+        facts |= {"load_in_4bit": stage.load_in_4bit, "bf16": bool(stage.options.get("bf16"))}
         return pooled(samples, model, processor, store, out / "features", facts, name)
 
     batches = batches_of(stage, processor, store, seed, log, pool)

@@ -42,6 +42,9 @@ FIXED = (
 )
 
 
+YOUNGER = {"use_classifier": False}  # facts that older records lack, and what held of these
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What decides a stage beside its own settings. start: hash of the weights that it begins with, where
@@ -127,7 +130,7 @@ def _settings(stage: Stage, plan: Plan) -> dict[str, Any]:
 def _compared(record: dict[str, Any], known: set[str]) -> dict[str, Any]:
     """The settings of a record in one mapping, with those facts that are `known` on both sides: older records
     have none."""
-    facts = {key: value for key, value in record.get("made_of", {}).items() if key in known}
+    facts = {k: v for k, v in (YOUNGER | record.get("made_of", {})).items() if k in known}
     own = {key: record[key] for key in ("seed", "rate", "max_frames", *KEYS) if key in record}
     return own | record["stage"] | facts
 
@@ -152,7 +155,7 @@ def standing(
     free = FREE if stage.selection.select else (*FREE, "selection.save_steps")
 
     def differing(before: dict[str, Any], but: tuple[str, ...] = ()) -> list[resume.Change]:
-        known = (set(facts) & set(before.get("made_of", {}))) - {*but}
+        known = (set(facts) & {*before.get("made_of", {}), *YOUNGER}) - {*but}
         found = resume.changes(_compared(before, known), _compared(record, known), free)
         # A key that the record does not know is younger than the record, but for those of a library.
         return [c for c in found if c.was != resume.UNSET or c.key.startswith("options.")]

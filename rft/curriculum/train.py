@@ -21,7 +21,7 @@ from tvad.data.video import Budget, check_sampling
 from tvad.model import prompt_sets
 from tvad.model.budget import keep_clips
 from tvad.model.packing import check_attention
-from tvad.model.start import located, prompts_of, start_from
+from tvad.model.start import has_classifier, located, prompts_of, start_from
 
 
 def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Path:
@@ -50,10 +50,9 @@ def train(plan: Curriculum, log=print, resume_with: resume.With = "same") -> Pat
     for number, stage in enumerate(plan.stages):
         fitting = applicable(stage, plan)
         if fitting is None:
-            log(
-                f"stage {stage.name}: nothing to train without {'AHD' if not plan.use_ahd else 'RAE'},"
-                " left out"
-            )
+            parts = {"AHD": plan.use_ahd, "RAE": plan.use_rae, "a classifier": plan.use_classifier}
+            without = " and ".join(name for name, used in parts.items() if used is False)
+            log(f"stage {stage.name}: nothing to train without {without}, left out")
             continue
         folder = out / f"{number}-{stage.name}"
         if not (folder / "model" / NAME).exists():
@@ -97,7 +96,10 @@ def _start_of(plan: Curriculum) -> str | None:
 def _made_of(plan: Curriculum) -> dict[str, Any]:
     """What a curriculum makes of its start beside the form: a stage that was trained of another is not
     taken for this one's."""
-    return {"dtype": plan.dtype, **_switches(plan)}
+    own = located(plan.start)
+    held = not own.endswith((".yaml", ".yml")) and has_classifier(own)
+    classifies = held if plan.use_classifier is None else plan.use_classifier
+    return {"dtype": plan.dtype, **_switches(plan), "use_classifier": classifies}
 
 
 def _switches(plan: Curriculum) -> dict[str, Any]:

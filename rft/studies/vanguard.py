@@ -21,6 +21,8 @@ from tvad.common import cli, config
 from tvad.common.files import made, write_whole
 
 COLUMNS = (
+    "heatmap.micro_auc",
+    "heatmap.micro_ap",
     "threshold.video.auc",
     "threshold.video.f1",
     "threshold.video.precision",

@@ -172,6 +172,12 @@ def prompts_of(path: str) -> dict[str, list[str]] | None:
     return json.loads(Path(path, "config.json").read_text(encoding="utf-8")).get("text_prompts") or None
 
 
+def has_classifier(path: str) -> bool:
+    """Whether a checkpoint folder is of a model with VANGUARD's classifier."""
+    config = Path(path, "config.json")
+    return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("use_classifier"))
+
+
 def load(path: str):
     """Model (evaluation mode, on the GPU if there is one) and processor of a T-VAD checkpoint folder. Raises
     InputError that names it."""

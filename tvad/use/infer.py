@@ -19,12 +19,12 @@ from tvad.data.sample import Sample
 from tvad.detections import objects_of
 from tvad.model.generation import plain_generation
 from tvad.prompts import messages
+from tvad.scores import PER_STEP
 from tvad.use import drawing
 from tvad.use.analysis import Analysis
 from tvad.use.replies import Reply, moments, moved, read
 
 WHEN, WHERE = ASKED["temporal"], ASKED["spatial"].partition("{")[0]
-PER_STEP = 2  # frames of a temporal step (the vision encoder's temporal patch)
 
 
 @torch.no_grad()

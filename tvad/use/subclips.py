@@ -9,7 +9,7 @@ VANGUARD's own rules are not public (arXiv 2605.02912); these are ours."""
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,16 +19,10 @@ from tvad.data import video
 from tvad.data.questions import ASKED
 from tvad.detections import detections_of
 from tvad.model.classifier import probabilities
+from tvad.scores import By
 from tvad.use.infer import ask, heatmaps_of, length_of, steps_in
 
-By = Literal["heat", "judgement", "mean", "classifier"]
 MOST_BOXES = 20  # of a step: what a page and a reader can look at
-RULES = {
-    "heat": "the highest value of the heatmap",
-    "judgement": "1 where the model says that there is an anomaly, 0 where it says that there is none",
-    "mean": "the mean of the heatmap's highest value and of the judgement (1 or 0)",
-    "classifier": "the probability that VANGUARD's classifier gives",
-}
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from tvad.data.questions import ASKED
 from tvad.data.timeline import FORMAT, RESULT
 from tvad.data.video import Clock, Frames
 from tvad.detections import link
-from tvad.scores import Episode, Rule, cells, flagged, smoothed
-from tvad.use.infer import PER_STEP, Dialogue, batched, check_length, dialogue_json
-from tvad.use.subclips import RULES, By, Step, Steps, SubClip, look, strongest_boxes, way
+from tvad.scores import PER_STEP, RULES, By, Episode, Rule, cells, flagged, smoothed
+from tvad.use.infer import Dialogue, batched, check_length, dialogue_json
+from tvad.use.subclips import Step, Steps, SubClip, look, strongest_boxes, way
 
 PAGE, PROGRESS = "timeline.html", "progress.jsonl"
 PACKAGES = ("torch", "transformers", "av", "numpy")

@@ -16,9 +16,8 @@ import numpy as np
 
 from tvad.common.files import json_text, write_whole
 from tvad.common.formats import Format
-from tvad.scores import REACH, Episode, Hysteresis, Rule, smoothed
-from tvad.use.infer import PER_STEP
-from tvad.use.subclips import By, Step, Steps, look, strongest_boxes, way
+from tvad.scores import PER_STEP, REACH, By, Episode, Hysteresis, Rule, smoothed
+from tvad.use.subclips import Step, Steps, look, strongest_boxes, way
 from tvad.use.watching.alarms import Sink
 from tvad.use.watching.camera import Camera, View
 
