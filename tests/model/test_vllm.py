@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from agreement import check_outputs, check_sync, make_requests
 
 from bench.models.base import Sampling
+from tvad.common.leaving import leave
 
 
 def test_engines_agree_before_and_after_a_sync_of_every_module(engine, checkpoint):
@@ -85,3 +86,9 @@ def test_two_draws_with_one_seed_agree(engine):
         for s in (3, 3, 4)
     ]
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_whoever_leaves_a_launch_leaves_the_engine_its_groups(engine):
+    """A command that ends within a process (`cli.guard`) does not take what an engine there works with."""
+    leave()
+    assert all(c.ids for g in engine.sample(make_requests(), Sampling(max_tokens=4)) for c in g)

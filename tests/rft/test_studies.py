@@ -62,7 +62,7 @@ def seven_billion(out):
 
 def test_every_variant_of_the_7b_ablation_starts_from_the_published_backbone(tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr(ablation, "_trained", lambda name, plan: trained.append(plan))
+    monkeypatch.setattr(ablation, "trained", lambda name, plan: trained.append(plan))
     monkeypatch.setattr(ablation, "in_process", lambda *asked: None)
     monkeypatch.setattr(ablation, "write_table", lambda plan: None)
     ablation.run(seven_billion(tmp_path))

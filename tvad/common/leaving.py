@@ -9,9 +9,7 @@ def leave() -> None:
     distributed = sys.modules.get("torch.distributed")  # not imported: no group
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
-        if (vllm := sys.modules.get("vllm.distributed.parallel_state")) is not None:
-            # An engine in this process looks for its groups once more when the interpreter goes.
-            vllm.destroy_model_parallel()
-            vllm.destroy_distributed_environment()
-        if distributed.is_initialized():
+        # vLLM's engine in this process ends its groups itself when the interpreter goes, and this one with them.
+        vllm = sys.modules.get("vllm.distributed.parallel_state")
+        if vllm is None or not vllm.model_parallel_is_initialized():
             distributed.destroy_process_group()
