@@ -9,7 +9,7 @@ def leave() -> None:
     distributed = sys.modules.get("torch.distributed")  # not imported: no group
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
-        # vLLM's engine in this process ends its groups itself when the interpreter goes, and this one with them.
+        # vLLM's engine in this process ends its groups itself when the interpreter goes, this one with them.
         vllm = sys.modules.get("vllm.distributed.parallel_state")
         if vllm is None or not vllm.model_parallel_is_initialized():
             distributed.destroy_process_group()
