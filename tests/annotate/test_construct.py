@@ -226,3 +226,19 @@ def test_wrong_use_is_one_clear_line(scenes, tmp_path, options, words):
     with pytest.raises(InputError, match=words):
         main(["annotate", "run", str(scenes), *given, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out" / "samples.jsonl").exists()
+
+
+def test_a_number_of_any_length_is_no_corner():
+    huge = int("9" * 400)
+    assert schema.box_of([1, 1, huge, 5], 100, 100) is None
+    assert schema.box_of([1, 1, float("nan"), 5], 100, 100) is None
+    assert schema.box_of([0, 0, 1000, 1000], 100, 100) == (0, 0, 99, 99)
+
+
+def test_a_data_set_of_ones_own_is_not_written_over(scenes, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(scenes, own)
+    kept = (own / "samples.jsonl").read_bytes()
+    with pytest.raises(InputError, match="holds a data set that is no annotation; choose another --out"):
+        run(own, own, Scripted(str(own)), HOW)
+    assert (own / "samples.jsonl").read_bytes() == kept

@@ -1,5 +1,7 @@
 """`tvad data windows`: what is true of a frame in a video is true of it in every window that shows it."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ from tvad.common.errors import InputError
 from tvad.data import check, load, masks, save, truth, video, windows
 from tvad.data.readers import ucsd
 from tvad.data.reclip import parted, videos_of
-from tvad.data.sample import Sample, Track, Video
+from tvad.data.sample import Sample, Track, Video, file_stem
 from tvad.data.video import Clock
 
 SIZE = (48, 64)
@@ -150,3 +152,21 @@ def test_real_footage(tmp_path):
             p.read_bytes() for p in source.files()[first : first + count]
         ]
         assert sample.anomalous == lit.any()
+
+
+def test_an_id_is_no_way_out_of_the_folder(scenes, tmp_path):
+    """Ids are other people's text."""
+    (tmp_path / "precious_w0000").mkdir()
+    kept = tmp_path / "precious_w0000" / "thesis.txt"
+    kept.write_text("years")
+    given = tmp_path / "in"
+    shutil.copytree(scenes, given)
+    lines = (given / "samples.jsonl").read_text().splitlines()
+    row = json.loads(lines[0]) | {"id": "../../precious"}
+    (given / "samples.jsonl").write_text(json.dumps(row) + "\n")
+    out = tmp_path / "out"
+    assert main(["data", "windows", str(given), "--seconds", "2", "--stride", "1", "--out", str(out)]) == 0
+    found = {p.name for p in tmp_path.iterdir()}
+    assert kept.read_text() == "years" and found == {"in", "out", "precious_w0000"}
+    names = [file_stem(name) for name in ("../../x", "..", ".hidden", "cam/01", "a\\b\0", "Test001")]
+    assert names == ["_._.._x", "_.", "_hidden", "cam_01", "a_b_", "Test001"]

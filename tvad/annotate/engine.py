@@ -237,4 +237,6 @@ def _keep_record(out: Path, wanted: dict[str, Any]) -> None:
                     " --out"
                 )
         return
+    if (out / SAMPLES).exists():  # its labels and words would be replaced
+        raise InputError(f"{out}: holds a data set that is no annotation; choose another --out")
     write_whole(out / RECORD, json.dumps(wanted, indent=1, allow_nan=False) + "\n")

@@ -18,7 +18,7 @@ from tvad.common.files import made, parse_json
 from tvad.data.check import Problem
 from tvad.data.folder import load, write_lines
 from tvad.data.questions import ASKED
-from tvad.data.sample import DATASET, Question, Sample, Track, to_json, to_line
+from tvad.data.sample import DATASET, Question, Sample, Track, file_stem, to_json, to_line
 from tvad.data.shards import taken
 from tvad.data.video import Clock
 
@@ -147,7 +147,7 @@ def link(source: Path, target: Path) -> None:
 
 def linked(sample: Sample, out: Path) -> Sample:
     """A sample of another data set with its video and mask linked into `out`, named by its id."""
-    stem = name = sample.id.replace("/", "_")
+    stem = name = file_stem(sample.id)
     shown, mask = sample.video, None
     if shown.pictures is not None:
         files = [(path, f"{n:06d}{path.suffix}") for n, path in enumerate(sample.files())]

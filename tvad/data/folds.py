@@ -14,7 +14,7 @@ from tvad.common.files import made
 from tvad.data.build import linked
 from tvad.data.folder import is_data_set, load, save
 from tvad.data.reclip import videos_of
-from tvad.data.sample import Sample
+from tvad.data.sample import Sample, file_stem
 
 ALL = "all"  # every clip, for what needs no training: the order in which folds are pooled
 
@@ -54,7 +54,7 @@ def folds(
     first: dict[str, str] = {}
     for source in sources:
         for sample in load(source):
-            name = sample.id.replace("/", "_")
+            name = file_stem(sample.id)
             if name in first:
                 raise InputError(f"{source}: id {sample.id!r} is also in {first[name]}")
             first[name] = str(source)

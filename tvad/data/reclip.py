@@ -24,7 +24,7 @@ from tvad.data.build import build, grounding_questions, spans_of
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load, save
-from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video
+from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video, file_stem
 
 RATE = 1.0  # frames a second
 LEAST, MOST = 8, 40  # frames of a clip
@@ -67,7 +67,7 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
     with video.Reader(sample.clip()) as reader:
         shown = (image for *_, image in reader.sampled(RATE))
         for n, (start, end) in enumerate(parts):
-            name = f"{sample.id}_{n:02d}"
+            name = f"{file_stem(sample.id)}_{n:02d}"
             # A frame that stays for several seconds is several frames of the clip.
             taken: dict[int, list[int]] = {}
             for place, frame in enumerate(indices[start:end].tolist()):

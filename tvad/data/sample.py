@@ -7,6 +7,7 @@ boxes of questions 0..1000 of width and height.
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -138,6 +139,12 @@ class Question:
     def doubts(self) -> list[str]:
         """Why an answer to it, which can be scored, may not tell what was meant."""
         return faults.doubts_of_options(self.options or ()) if self.kind == "mcq" else []
+
+
+def file_stem(name: str) -> str:
+    """An id as the name of a file without suffix: within the folder where it is written, never hidden."""
+    flat = re.sub(r"[/\\\0]", "_", name)
+    return f"_{flat[1:]}" if flat.startswith(".") else flat
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
 from tvad.data.reclip import anomalous_frames
-from tvad.data.sample import Sample, Track, Video
+from tvad.data.sample import Sample, Track, Video, file_stem
 from tvad.data.shards import ids_of
 from tvad.data.video import Clock
 
@@ -126,7 +126,7 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
     frames are anomalous."""
     clock, height, width = video.inspect(sample.clip())
     windows = cuts(clock, seconds, stride)
-    names = [f"{sample.id}_w{n:04d}" for n in range(len(windows))]
+    names = [f"{file_stem(sample.id)}_w{n:04d}" for n in range(len(windows))]
     said = captions.captions_of(sample.description)
     lit = truth.open_mask(sample, len(clock), height, width)
     wrong = anomalous_frames(sample, clock, lit)
