@@ -96,6 +96,17 @@ def ends(tokenizer) -> dict:
     return {"bos_token_id": pad, "pad_token_id": pad, "eos_token_id": [end, pad]}
 
 
+def vision_tokens(tokenizer) -> dict[str, int]:
+    """What a configuration says of the tokens of pictures and videos."""
+    names = {
+        "vision_start": "vision_start",
+        "vision_end": "vision_end",
+        "image": "image_pad",
+        "video": "video_pad",
+    }
+    return {f"{key}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+
+
 def build_stock(
     folder: Path,
     sizes: Sizes = SMALL,
@@ -105,9 +116,7 @@ def build_stock(
 ) -> Path:
     """Write such a checkpoint into `folder`; spread: standard deviation of the weights."""
     tokenizer = stock_tokenizer(sizes.first)
-    number = tokenizer.convert_tokens_to_ids
-    ids = {f"{name}_token_id": number(f"<|{name}|>") for name in ("vision_start", "vision_end")}
-    ids |= {f"{name}_token_id": number(f"<|{name}_pad|>") for name in ("image", "video")}
+    ids = vision_tokens(tokenizer)
     finish = ends(tokenizer)
     config = Qwen2_5_VLConfig(
         text_config=dict(

@@ -5,7 +5,7 @@ it."""
 from pathlib import Path
 
 import torch
-from stock_checkpoint import FIRST_SPECIAL, GENERATION, ends, stock_tokenizer, template
+from stock_checkpoint import FIRST_SPECIAL, GENERATION, ends, stock_tokenizer, template, vision_tokens
 from transformers import (
     GenerationConfig,
     Qwen2VLImageProcessor,
@@ -39,9 +39,7 @@ WIDE = {
 def build_qwen3(folder: Path, sizes: dict = SMALL, layers: int = 4, pixels: int = 128 * 128) -> Path:
     """Write such a checkpoint into `folder`; layers: of the decoder and of the tower."""
     tokenizer = stock_tokenizer(sizes["first"])
-    number = tokenizer.convert_tokens_to_ids
-    ids = {f"{name}_token_id": number(f"<|{name}|>") for name in ("vision_start", "vision_end")}
-    ids |= {f"{name}_token_id": number(f"<|{name}_pad|>") for name in ("image", "video")}
+    ids = vision_tokens(tokenizer)
     finish = ends(tokenizer)
     config = Qwen3VLConfig(
         text_config=dict(
