@@ -322,6 +322,7 @@ def test_exit_statuses(capsys, monkeypatch):
     group = SimpleNamespace(is_available=lambda: True, is_initialized=lambda: True)
     group.barrier, group.destroy_process_group = (lambda: left.append("waited")), lambda: left.append("left")
     monkeypatch.setitem(sys.modules, "torch.distributed", group)
+    monkeypatch.delitem(sys.modules, "vllm.distributed.parallel_state", raising=False)
 
     def bad():
         raise InputError("x.yaml:\n  wrong")
@@ -335,3 +336,8 @@ def test_exit_statuses(capsys, monkeypatch):
 
     assert cli.guard(stop) == 143 and capsys.readouterr().err == "stopped by SIGTERM after step 9\n"
     assert left == ["waited", "left"] * 2
+
+    engine = SimpleNamespace(model_parallel_is_initialized=lambda: True)
+    monkeypatch.setitem(sys.modules, "vllm.distributed.parallel_state", engine)
+    left.clear()
+    assert cli.guard(lambda: 0) == 0 and left == ["waited"], "the groups are the engine's to end"
