@@ -30,7 +30,8 @@ class CollapseStop(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not logs or "reward" not in logs:
             return
-        if (gap := logs.get("sampler_gap/mean", 0.0)) > self.watch.gap:
+        # Between what was drawn ahead and the trainer lies training, too.
+        if not logs.get("staleness/age") and (gap := logs.get("sampler_gap/mean", 0.0)) > self.watch.gap:
             tqdm.write(
                 f"WARNING: step {state.global_step}: trainer and sampler disagree by {gap:.3g} nats a token"
                 f" (more than {self.watch.gap:g})"

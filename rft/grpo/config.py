@@ -231,6 +231,9 @@ class GrpoRun:
     engine_options: dict[str, Any] = field(default_factory=dict)
     """Parameters of the engine's class, e.g. {sleep: true} of `bench.models.vllm.VllmModel`; of rollout
     servers wait and timeout, in seconds."""
+    staleness: int = 0
+    """Rollout servers draw the next completions while these are trained on, which are then so many optimiser
+    steps old at most; the loss is corrected for it. 0: one after the other."""
     prompt_tokens: int | None = None
     """Most tokens of a prompt, its video tokens included; a row that takes more is refused by name. By
     default what the longest row takes. An engine in this process has room for so many and
@@ -357,6 +360,7 @@ def settings_of(run: GrpoRun, weights: list[float]) -> "GRPOConfig":
         "report_to": run.loggers or "none",
         "use_cpu": not torch.cuda.is_available(),
         **DEFAULTS,
+        **({"vllm_importance_sampling_mode": "token_truncate"} if run.staleness else {}),
         **of_library(Behind("trl:GRPOConfig", OWNED), run.training, "training"),
     }
     try:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,16 @@ MODEL = "policy"  # as the servers call it
 AT_ONCE = 64  # requests under way from one process
 TRIES = 3  # of a request that a living server does not do
 POLL = 1.0  # seconds between two looks at a server that may come back
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Completions by request, the expanded prompts' ids, and `figures`: servers that drew, requests that were
+    sent again, seconds of the quickest and the slowest server."""
+
+    groups: list[list[Completion]]
+    prompt_ids: list[list[int]]
+    figures: dict[str, float]
 
 
 class NoServer(InputError):
@@ -107,13 +118,20 @@ class RolloutServers:
 
     def sample(self, requests: list[Request], sampling: Sampling) -> list[list[Completion]]:
         """`sampling.n` completions of every request, in order. `prompt_ids` keeps the expanded prompts of the
-        last call. Raises NoServer, and InputError for what a server refuses."""
+        last call, `figures` what it took. Raises NoServer, and InputError for what a server refuses."""
+        return self.keep(self.draw(requests, sampling))
+
+    def keep(self, drawn: Drawn) -> list[list[Completion]]:
+        """Its completions; the rest as that of the last `sample`."""
+        self.prompt_ids, self.figures = drawn.prompt_ids, drawn.figures
+        return drawn.groups
+
+    def draw(self, requests: list[Request], sampling: Sampling) -> Drawn:
+        """As `sample`, for a thread of its own."""
         draw = _Draw(self, requests, sampling)
         with ThreadPoolExecutor(max(1, min(AT_ONCE, len(requests)))) as pool:
             found = list(pool.map(draw.one, range(len(requests))))
-        self.prompt_ids = [ids for ids, _ in found]
-        self.figures = draw.figures()
-        return [group for _, group in found]
+        return Drawn([group for _, group in found], [ids for ids, _ in found], draw.figures())
 
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:
         """By `maps`; None without."""

@@ -22,6 +22,7 @@ from rft.common.adapter import adapter_of, save_adapter
 from rft.common.model_card import rft_card
 from rft.common.run_log import RunLog
 from rft.grpo import difficulty, mixture, record, steps, weights
+from rft.grpo.ahead import check_staleness
 from rft.grpo.buffered import lies_in
 from rft.grpo.callbacks import BenchEvaluation, CollapseStop, Terminator
 from rft.grpo.config import GrpoRun, check, settings_of
@@ -109,6 +110,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
     functions, shares = rewards_of(run.rewards, own, bounded.named)
     arguments: Any = settings_of(run, shares)  # Any: TRL types as optional what it has filled in
     steps.check_numbers(run, arguments)
+    check_staleness(run.staleness, run.engine, run.method, arguments)
     check_idle(run, arguments)
     samples = load_checked(run.data, drop=run.drop_bad_rows)
     rows = prompts_of(run, samples, tasks, arguments)
@@ -156,6 +158,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
             tokens=run.tokens,
             dtype=dtype,
             bad_clips=bad_clips,
+            staleness=run.staleness,
             # Opened here and not by TRL: see `VideoGRPOTrainer.__init__`.
             reference=weights.reference(run, arguments, model) if arguments.beta else None,
             callbacks=[log, collapse, terminator, *([evaluation] if evaluation else [])],
@@ -177,6 +180,7 @@ def _train(run: GrpoRun, engine, resume_with: resume.With, bounded: BoundedRewar
             trainer.train(resume_from_checkpoint=standing.checkpoint)
         finally:
             store.stop_prefetch()
+            trainer.end_ahead()
     if bad_clips and bad_clips.found:
         note(bad_clips.told())
     if trainer.accelerator.is_main_process:

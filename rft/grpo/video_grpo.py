@@ -29,6 +29,7 @@ from trl.trainer.utils import split_tensor_dict
 from bench.models.base import Completion, KeepsPrompts, Request, Sampling
 from rft.common.restored import GoesOn
 from rft.grpo import buffered, steps
+from rft.grpo.ahead import DrawsAhead
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_keys, seen_clips
 from rft.grpo.held_out import Watches
@@ -49,7 +50,7 @@ from tvad.data.video import Frames
 from tvad.model.processing import TvadProcessor
 
 
-class VideoGRPOTrainer(Served, Watches, GoesOn, GRPOTrainer):
+class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, GRPOTrainer):
     """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.grpo.mixture.row_of`.
 
     engine: a `bench.models` engine. store: sampled clips. once_per_group: encode a clip and its prompt once
@@ -60,7 +61,8 @@ class VideoGRPOTrainer(Served, Watches, GoesOn, GRPOTrainer):
     weights that the policy has in four bits, as they were. tokens: of a log-prob pass; groups of similar
     length share one. bad_clips: where clips that cannot be decoded are skipped. reference: the model that
     `beta` keeps the policy near. dtype: of the policy where engines and checkpoints get it, None as it
-    trains.
+    trains. staleness: optimiser steps that completions may be older than the weights that they train
+    (`rft.grpo.ahead`).
 
     Raises InputError for settings that cannot work together.
     """
@@ -91,12 +93,14 @@ class VideoGRPOTrainer(Served, Watches, GoesOn, GRPOTrainer):
         reference=None,
         dtype: torch.dtype | None = None,
         bad_clips: BadClips | None = None,
+        staleness: int = 0,
         **kwargs,
     ):
         self.engine, self.store, self.features, self.tuner = engine, store, features, tuner
         self.once_per_group, self.method, self.reg_scale = once_per_group, method, reg_scale
         self.redraws, self.tokens, self.dtype, self.bad_clips = redraws, tokens, dtype, bad_clips
-        self.held = held or {}
+        self.held, self.staleness = held or {}, staleness
+        self.begin_ahead()
         if isinstance(engine, RolloutServers):
             engine.maps = self.own_heatmaps
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
@@ -175,20 +179,37 @@ class VideoGRPOTrainer(Served, Watches, GoesOn, GRPOTrainer):
     ) -> tuple[list[list[Completion]], list[np.ndarray] | list[None] | None]:
         """`count` completions of every prompt, and where a reward needs them the clips' heatmaps (None each
         from a model that has none)."""
-        # Seeded by step, so that a resumed run draws what the uninterrupted one would have drawn; by rollout
-        # within a step, and by the number of its drawing, so that a prompt drawn again draws anew.
-        step = self.args.seed * 1_000_003 + self.state.global_step if self.model.training else self.args.seed
-        seed = step + 7919 * self.accelerator.process_index
-        sampling = Sampling(count, self.temperature, self.top_p, self.max_completion_length, seed)
-        asked = [
-            Request(prompt, clip, key=f"{self._step}.{self._drawing}.{n}")
-            for n, (prompt, clip) in enumerate(zip(prompts, clips, strict=True))
-        ]
-        found, maps = self._with_engine(lambda: (self.engine.sample(asked, sampling), self._maps(clips)))
+        drawn, own = None, self.model.training and not self._drawing
+        if self.staleness and own:
+            drawn = self.drawn_ahead(prompts)
+        if drawn is not None:
+            found, maps = self.engine.keep(drawn), self._maps(clips)
+        else:
+            asked, sampling = self._questions(prompts, clips, self._step, count)
+            found, maps = self._with_engine(lambda: (self.engine.sample(asked, sampling), self._maps(clips)))
         if isinstance(self.engine, RolloutServers):
             for name, value in self.engine.figures.items():
                 self._log_metric(name, value)
+        if self.staleness and own:
+            self.draw_ahead()
         return found, maps
+
+    def _questions(
+        self, prompts: list, clips: list[Frames], place: int, count: int
+    ) -> tuple[list[Request], Sampling]:
+        """What the engine is asked at pass `place`, which may be a later one."""
+        # Seeded by step, so that a resumed run draws what the uninterrupted one would have drawn; by rollout
+        # within a step, and by the number of its drawing, so that a prompt drawn again draws anew.
+        later = (place - self._step) // self.args.gradient_accumulation_steps
+        now = self.state.global_step + later
+        step = self.args.seed * 1_000_003 + now if self.model.training else self.args.seed
+        seed = step + 7919 * self.accelerator.process_index
+        sampling = Sampling(count, self.temperature, self.top_p, self.max_completion_length, seed)
+        asked = [
+            Request(prompt, clip, key=f"{place}.{self._drawing}.{n}")
+            for n, (prompt, clip) in enumerate(zip(prompts, clips, strict=True))
+        ]
+        return asked, sampling
 
     def _maps(self, clips: list[Frames]) -> list[np.ndarray] | list[None] | None:
         if not any("heat" in needs_of(reward) for reward in self.reward_funcs):

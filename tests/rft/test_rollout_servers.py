@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import httpx
 import pytest
 import torch
+import yaml
 from conftest import ROOT, SHIPPED, free_port, until_up
 from grpo_runs import run_of
 
@@ -274,6 +275,48 @@ def test_a_run_whose_only_server_dies_waits_for_it_for_so_long(running, token, s
     assert time.monotonic() - found[1] > 3
     assert [row["step"] for row in rows_of(tmp_path)] == [1]
     assert (tmp_path / "checkpoint-1").is_dir()
+
+
+def test_a_server_draws_while_the_step_before_trains(running, token, scenes, tmp_path, monkeypatch):
+    inner, began = RolloutServers.draw, []
+
+    def draw(self, requests, sampling):
+        began.append((self._sent, threading.current_thread() is threading.main_thread()))
+        return inner(self, requests, sampling)
+
+    monkeypatch.setattr(RolloutServers, "draw", draw)
+    plan = replace(plan_of(scenes, tmp_path, running.url("a"), max_steps=4), staleness=1)
+    train(plan)
+    rows = rows_of(tmp_path)
+    assert began == [(1, True), (1, False), (2, False), (3, False)]
+    assert [row["staleness/age"] for row in rows] == [0, 1, 1, 1]
+    assert not any(row["staleness/dropped"] for row in rows)
+    # The first is drawn by the weights that it trains, the last by those of a step before.
+    assert rows[0]["sampler_gap/max"] < TOLERANCE < rows[-1]["sampler_gap/max"]
+    assert all(row["sampling/importance_sampling_ratio/max"] <= 3.0 for row in rows)
+
+
+def test_two_ranks_draw_ahead_and_go_on_with_the_server_that_is_left(running, token, scenes, tmp_path):
+    urls = f"{running.url('a')},{running.url('b')}"
+    plan = plan_of(scenes, tmp_path / "out", urls, max_steps=5)
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump({"version": 1, **asdict(plan)}))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, "--", "rft/train_grpo.py", "--config", str(file), "--staleness", "1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    log = tmp_path / "out/log.jsonl"
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while process.poll() is None and not (log.exists() and rows_of(tmp_path / "out")):
+            time.sleep(0.2)
+        running.kill("b")
+        _, said = process.communicate(timeout=500)
+    assert process.returncode == 0, said[-3000:]
+    rows = rows_of(tmp_path / "out")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[0]["staleness/age"] == 0 and rows[-1]["staleness/age"] == 1
+    assert rows[0]["servers/drew"] == 2 and rows[-1]["servers/drew"] == 1
 
 
 @pytest.mark.parametrize(
