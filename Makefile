@@ -65,7 +65,8 @@ real: setup
 	$(RUN) -m bench compare runs/real/baseline-flow-data-ucsd-train runs/real/hf-runs-real-stage-model
 
 # The same videos with real anomalies, in folds of whole videos: heatmaps and words from the shipped checkpoint and from
-# random weights, then GRPO: make real-folds UCSD=…/UCSDped2 TRACKS=tracks.jsonl, after `make real`'s data or without.
+# random weights, then GRPO: make real-folds UCSD=…/UCSDped2 TRACKS=tracks.jsonl, after `make real` or without. After it
+# also heatmaps from what `make real` trained, with composites among the real windows: what does best.
 FOLDS := data/ucsd/windows/folds
 real-folds: setup
 	@test -f "$(TRACKS)" || { echo "make real-folds TRACKS=FILE: expected the tracks of the anomalies, with classes"; exit 2; }
@@ -87,7 +88,12 @@ real-folds: setup
 	  $(RUN) -m bench run --model hf:$$at/model --suite ucsd_windows --data $(FOLDS)/fold-$$fold/test --out $$at/words || exit 1; done
 	for fold in 0 1 2 3; do $(RUN) -m bench run --model baseline:prior=$(FOLDS)/fold-$$fold/train --suite ucsd_windows \
 	  --data $(FOLDS)/fold-$$fold/test --out runs/folds/prior/$$fold/words || exit 1; done
-	for start in closed random; do \
+	starts="closed random"; if test -d runs/real/stage/model; then starts="$$starts composites"; \
+	  test -f data/ucsd/few/train/samples.jsonl || $(RUN) -m tvad data composite data/ucsd/train --clips 240 --out data/ucsd/few || exit 1; \
+	  for fold in 0 1 2 3; do at=runs/folds/composites/$$fold; \
+	    $(RUN) rft/train_stage.py --config ucsd-composites --out $$at --stages.0.data.train $(FOLDS)/fold-$$fold/train || exit 1; \
+	    $(RUN) -m bench run --model hf:$$at/model --suite ucsd --data data/ucsd/folds/fold-$$fold/test --out $$at/maps || exit 1; done; fi; \
+	for start in $$starts; do \
 	  $(RUN) -m bench pool runs/folds/$$start/?/maps --suite ucsd --data data/ucsd/folds/all --out runs/folds/$$start/maps || exit 1; done
 	for start in closed random grpo prior; do \
 	  $(RUN) -m bench pool runs/folds/$$start/?/words --suite ucsd_windows --out runs/folds/$$start/words || exit 1; done
