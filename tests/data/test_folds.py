@@ -80,6 +80,16 @@ def test_as_many_folds_as_there_are_videos_at_most(count):
         dealt(some, videos_of(some), count, 0)
 
 
+def test_a_video_beside_its_windows_is_one_and_each_may_be_called_one():
+    whole = [sample(f"v{n}", n < 3) for n in range(6)]
+    cut = [sample(f"{s.id}_w{k}", s.anomalous, s.id) for s in whole for k in (0, 1)]
+    found = dealt([*whole, *cut], videos_of([*whole, *cut]), 3, 0)
+    assert all(found[s.id] == found[s.video.source] for s in cut)
+    assert found == found | dealt(whole, videos_of(whole), 3, 0)
+    alone = dealt([*whole, *cut], videos_of([*whole, *cut], ".+"), 3, 0)
+    assert len(alone) == 18 and np.bincount([*alone.values()]).tolist() == [6, 6, 6]
+
+
 @pytest.fixture
 def source(tmp_path):
     folder = tmp_path / "own"

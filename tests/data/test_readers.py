@@ -15,8 +15,9 @@ from tvad.common.errors import InputError
 from tvad.data import check, load, masks, save, shanghaitech, ubnormal, video
 from tvad.data.build import grounding_questions, spans_of
 from tvad.data.narrate import narratives
-from tvad.data.reclip import LEAST, MOST, reclip, windows
+from tvad.data.reclip import LEAST, MOST, reclip, videos_of, windows
 from tvad.data.sample import Sample, Track, Video
+from tvad.data.windows import cut
 
 HEIGHT, WIDTH = 48, 64
 
@@ -364,6 +365,41 @@ def test_videos_that_are_one_file_or_windows_of_one_are_not_parted(tmp_path, cap
     )
     parts = [{c.id[:7] for c in load(tmp_path / "out" / part)} for part in ("train", "test")]
     assert [len(part) for part in parts] == [4, 1] and not parts[0] & parts[1]
+
+
+def test_windows_lie_where_the_video_lies_that_they_were_cut_from(tmp_path):
+    whole = long_videos(tmp_path / "whole", [f"v{n}" for n in range(5)], 60)
+    cut(whole, tmp_path / "windows", 30.0, 15.0)
+    for seed in range(4):
+        counts, problems = reclip([str(whole), str(tmp_path / "windows")], tmp_path / f"{seed}", seed)
+        assert sum(counts.values()) == 25 and counts["test"] and not problems
+        parts = [{c.video.source for c in load(tmp_path / f"{seed}" / part)} for part in counts]
+        assert not parts[0] & parts[1]
+    # The same video under another name, and the windows of either.
+    (whole / "videos/v1.mp4").unlink()
+    (whole / "videos/v1.mp4").hardlink_to(whole / "videos/v0.mp4")
+    every = [*load(whole), *load(tmp_path / "windows")]
+    named = videos_of(every)
+    of_one = {name for name in named if name.startswith(("v0", "v1"))}
+    assert {named[name] for name in of_one} == {"v0"} and len({*named.values()}) == 4
+
+
+def test_an_id_with_a_slash_is_a_video_too(tmp_path):
+    folder = long_videos(tmp_path / "data", ["a", "b"], 30)
+    save([replace(s, id=f"day/{s.id}") for s in load(folder)], folder)
+    counts, problems = reclip([str(folder)], tmp_path / "out")
+    assert sum(counts.values()) == 2 and not problems
+    save([replace(s, id=f"day/{n}_0_1") for n, s in enumerate(load(folder))], folder)
+    other = long_videos(tmp_path / "other", ["day_0_0_1"], 30)
+    with pytest.raises(InputError, match="id 'day_0_0_1' is also in"):
+        reclip([str(folder.rename(tmp_path / "moved")), str(other)], tmp_path / "twice")
+
+
+def test_a_video_beside_what_looks_like_its_window_is_asked_about():
+    some = [Sample(name, "x", "train", Video("no.mp4", 1.0)) for name in ("01_0014", "01_0014-0_23")]
+    with pytest.raises(InputError, match="'01_0014' and '01_0014-0_23' look like windows of one video"):
+        videos_of(some)
+    assert videos_of(some, "^[0-9]+_[0-9]+") == dict.fromkeys(("01_0014", "01_0014-0_23"), "01_0014")
 
 
 def test_spans_of_runs():

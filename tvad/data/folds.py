@@ -28,16 +28,15 @@ def dealt(samples: Sequence[Sample], video_of: dict[str, str], count: int, seed:
         clips.setdefault(video_of[sample.id], []).append(sample)
     if not 2 <= count <= len(clips):
         raise InputError(f"folds is {count}, expected 2 to {len(clips)}, the number of videos")
-    named = {own[0].video.source or min(s.id for s in own): own for own in clips.values()}
-    kinds = {name: any(sample.anomalous for sample in own) for name, own in named.items()}
+    kinds = {name: any(sample.anomalous for sample in own) for name, own in clips.items()}
     rng = np.random.default_rng(seed)
     # Where the anomalous ones end, the others go on.
     order = [
         name
         for kind in (True, False)
-        for name in rng.permutation(sorted(name for name in named if kinds[name] is kind)).tolist()
+        for name in rng.permutation(sorted(name for name in clips if kinds[name] is kind)).tolist()
     ]
-    return {sample.id: n % count for n, name in enumerate(order) for sample in named[name]}
+    return {sample.id: n % count for n, name in enumerate(order) for sample in clips[name]}
 
 
 def folds(
