@@ -32,6 +32,7 @@ from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
 from tvad.common.lock import locked
 from tvad.common.places import public
+from tvad.common.quiet import note
 from tvad.data.digest import spelt
 from tvad.data.sample import Sample
 
@@ -60,6 +61,15 @@ def told_of(models: Sequence[str]) -> str:
     return models[0] + (f" and {others} more" if others else "")
 
 
+def _say_lacks(runs: Sequence[str], of_runs: dict[str, set[str]], what: str, videos: int) -> None:
+    """Say of which runs nothing stands in metrics of `what`. of_runs: run -> the videos of which it has
+    them."""
+    count = len(set().union(*of_runs.values()))
+    for run in (run for run in runs if not of_runs.get(run)):
+        rest = f"their metrics are of {count} of {videos} videos" if count else "nor has any other"
+        note(f"{run}: has no {what}; {rest}")
+
+
 def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> dict[str, Interval]:
     """Write the run folder `out` of the runs of folds on `suite`, whose data are all videos; returns the
     metrics. Raises InputError for a run that is not finished or was made otherwise, and for a video that is
@@ -70,6 +80,8 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     where: dict[str, str] = {}
     lines: dict[str, list[dict]] = {}
     odds: dict[str, dict] = {}
+    video_of = {item.id: item.sample.id for item in items}
+    told: dict[str, dict[str, set[str]]] = {"heatmaps": {}, "log-probabilities": {}}
     videos: dict[str, heatmap.VideoScores] = {}
     unmapped: dict[str, dict] = {}
     records: list[dict[str, Any]] = []
@@ -90,9 +102,13 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
             raise InputError(f"{run}: was not asked for {', '.join(lacks)}")
         for line in answer_lines(Path(run, ANSWERS)):
             lines.setdefault(line["id"], []).append(line)
-        odds |= {line["id"]: line for line in read_lines(Path(run, ODDS))}
+        likely = {line["id"]: line for line in read_lines(Path(run, ODDS))}
+        told["log-probabilities"][run] = {video_of[name] for name in likely if name in video_of}
+        odds |= likely
         if Path(run, heatmap.VIDEOS).exists():
-            videos |= heatmap.load_videos(Path(run, heatmap.VIDEOS))
+            mapped = heatmap.load_videos(Path(run, heatmap.VIDEOS))
+            told["heatmaps"][run] = {*mapped}
+            videos |= mapped
         unmapped |= {line["id"]: line for line in read_lines(Path(run, UNMAPPED))}
     if left := [sample.id for sample in samples if sample.id not in where]:
         raise InputError(f"{len(left)} of {len(samples)} videos are in no run, the first {left[0]!r}")
@@ -104,9 +120,12 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     maps = {sample.id: videos[sample.id] for sample in samples if sample.id in videos}
     if HEATMAP in (suite.tasks or ()):
         metrics |= of_maps(maps, unmapped, samples, suite)
-    likely = [odds[item.id] for item in items if item.id in odds]
-    if suite.odds and likely:
-        metrics |= of_odds(likely, suite)
+        if not suite.hidden:
+            _say_lacks(runs, told["heatmaps"], "heatmaps", len(samples))
+    known_odds = [odds[item.id] for item in items if item.id in odds]
+    if suite.odds and known_odds:
+        metrics |= of_odds(known_odds, suite)
+        _say_lacks(runs, told["log-probabilities"], "log-probabilities", len(samples))
     by_slice = BySlice(samples, suite)
     for line in ordered:
         by_slice.add(line)
@@ -130,8 +149,8 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
         emptied(folder)
         write_record(folder, record)
         write_lines(folder / ANSWERS, ordered)
-        if likely:
-            write_lines(folder / ODDS, likely)
+        if known_odds:
+            write_lines(folder / ODDS, known_odds)
         if unmapped:
             write_lines(folder / UNMAPPED, [unmapped[s.id] for s in samples if s.id in unmapped])
         if maps:
