@@ -3,7 +3,7 @@ of its video. What is no mean (frame AUC, RBDC, balanced accuracy) is of all ans
 folds: a fold's videos may hold no normal frame."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,7 @@ from tvad.common.errors import InputError
 from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.common.quiet import note
-from tvad.data.digest import spelt
-from tvad.data.sample import Sample
+from tvad.data.digest import told
 
 POOLED = "pooled:"  # of which run.json says that they are the model
 # Keys of a suite that decide no answer and no score of one.
@@ -48,11 +47,6 @@ def _same(suite: Suite, run: str, other: Suite) -> None:
     for key, wanted in of_all.items():
         if key not in OWN and of_run[key] != wanted:
             raise InputError(f"{run}: was made with {key} {of_run[key]!r}, the suite says {wanted!r}")
-
-
-def _told(sample: Sample) -> bytes:
-    """What a data set says of a sample, in whichever part and under whichever names its files lie."""
-    return spelt(replace(sample, split="", video=replace(sample.video, path="", pictures=None), mask=None))
 
 
 def told_of(models: Sequence[str]) -> str:
@@ -76,12 +70,12 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     in none of the runs, in two, or that a fold's data tell otherwise."""
     samples, items = loaded
     named, suite = bool(suite.tasks), settled(suite, samples)
-    known = {sample.id: _told(sample) for sample in samples}
+    known = {sample.id: told(sample) for sample in samples}
     where: dict[str, str] = {}
     lines: dict[str, list[dict]] = {}
     odds: dict[str, dict] = {}
     video_of = {item.id: item.sample.id for item in items}
-    told: dict[str, dict[str, set[str]]] = {"heatmaps": {}, "log-probabilities": {}}
+    has: dict[str, dict[str, set[str]]] = {"heatmaps": {}, "log-probabilities": {}}
     videos: dict[str, heatmap.VideoScores] = {}
     unmapped: dict[str, dict] = {}
     records: list[dict[str, Any]] = []
@@ -92,7 +86,7 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
         own, (asked, _) = load_run(run, record)
         _same(suite, run, own)
         for sample in asked:
-            if known.get(sample.id) != _told(sample):
+            if known.get(sample.id) != told(sample):
                 why = "tell otherwise" if sample.id in known else "do not hold"
                 raise InputError(f"{run}: its video {sample.id!r} is one that {suite.data} {why}")
             if sample.id in where:
@@ -103,11 +97,11 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
         for line in answer_lines(Path(run, ANSWERS)):
             lines.setdefault(line["id"], []).append(line)
         likely = {line["id"]: line for line in read_lines(Path(run, ODDS))}
-        told["log-probabilities"][run] = {video_of[name] for name in likely if name in video_of}
+        has["log-probabilities"][run] = {video_of[name] for name in likely if name in video_of}
         odds |= likely
         if Path(run, heatmap.VIDEOS).exists():
             mapped = heatmap.load_videos(Path(run, heatmap.VIDEOS))
-            told["heatmaps"][run] = {*mapped}
+            has["heatmaps"][run] = {*mapped}
             videos |= mapped
         unmapped |= {line["id"]: line for line in read_lines(Path(run, UNMAPPED))}
     if left := [sample.id for sample in samples if sample.id not in where]:
@@ -121,11 +115,11 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     if HEATMAP in (suite.tasks or ()):
         metrics |= of_maps(maps, unmapped, samples, suite)
         if not suite.hidden:
-            _say_lacks(runs, told["heatmaps"], "heatmaps", len(samples))
+            _say_lacks(runs, has["heatmaps"], "heatmaps", len(samples))
     known_odds = [odds[item.id] for item in items if item.id in odds]
     if suite.odds and known_odds:
         metrics |= of_odds(known_odds, suite)
-        _say_lacks(runs, told["log-probabilities"], "log-probabilities", len(samples))
+        _say_lacks(runs, has["log-probabilities"], "log-probabilities", len(samples))
     by_slice = BySlice(samples, suite)
     for line in ordered:
         by_slice.add(line)

@@ -10,7 +10,7 @@ from conftest import shared
 
 from tvad.__main__ import main
 from tvad.common.errors import InputError
-from tvad.data import check, load, save, video
+from tvad.data import check, load, masks, save, video
 from tvad.data.build import linked
 from tvad.data.folds import dealt, folds
 from tvad.data.readers import ucsd
@@ -112,6 +112,22 @@ def test_a_killed_run_goes_on_and_other_folds_do_not_mix(source, tmp_path):
     other = next(seed for seed in range(1, 20) if _parts(source, seed) != _parts(source, 0))
     with pytest.raises(InputError, match="fold-0/train: holds other clips; choose another --out"):
         folds([source], out, 2, seed=other)
+
+
+@pytest.mark.parametrize("what", ("label", "mask"))
+def test_folds_of_what_the_data_set_no_longer_says_are_refused(source, tmp_path, what):
+    (source / "masks").mkdir()
+    masks.write(source / "masks/v0.npz", np.ones((8, 48, 64), bool))
+    one, *others = load(source)
+    save([replace(one, mask="masks/v0.npz"), *others], source)
+    assert main(["data", "folds", str(source), "--folds", "2", "--out", str(tmp_path / "folds")]) == 0
+    assert main(["data", "folds", str(source), "--folds", "2", "--out", str(tmp_path / "folds")]) == 0
+    if what == "label":
+        save([replace(one, label="normal"), *others], source)
+    else:
+        masks.write(source / "masks/v0.npz", np.eye(48, 64, dtype=bool)[None].repeat(8, 0))
+    with pytest.raises(InputError, match=r"all: says of 'v0' what its data set no longer says"):
+        folds([source], tmp_path / "folds", 2)
 
 
 def _parts(source, seed):

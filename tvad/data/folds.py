@@ -12,9 +12,11 @@ from tqdm import tqdm
 from tvad.common.errors import InputError
 from tvad.common.files import made
 from tvad.data.build import linked
+from tvad.data.digest import masks_hash, told
 from tvad.data.folder import is_data_set, load, save
 from tvad.data.reclip import videos_of
 from tvad.data.sample import Sample, file_stem
+from tvad.data.shards import ids_of
 
 ALL = "all"  # every clip, for what needs no training: the order in which folds are pooled
 
@@ -48,7 +50,8 @@ def folds(
 ) -> list[dict[str, int]]:
     """Write `out`/fold-N/{train,test} and `out`/all of the data sets `sources`, media linked; returns how
     many clips each fold trains and tests on. video: see `videos_of`. What a killed run has written is kept.
-    Raises InputError for an id that is there twice, and where `out` holds other folds."""
+    Raises InputError for an id that is there twice, and where `out` holds other folds, or tells otherwise of
+    a clip than its data set does now."""
     samples: list[Sample] = []
     first: dict[str, str] = {}
     for source in sources:
@@ -70,8 +73,15 @@ def folds(
             ]
     for folder, chosen in parts.items():
         if is_data_set(folder):
-            if [s.id for s in load(folder)] != [s.id for s in chosen]:
+            kept = load(folder)
+            if [*ids_of(kept)] != [s.id for s in chosen]:
                 raise InputError(f"{folder}: holds other clips; choose another --out")
+            for old, new in zip(kept, chosen, strict=True):
+                if told(old) != told(new) or masks_hash([old]) != masks_hash([new]):
+                    raise InputError(
+                        f"{folder}: says of {old.id!r} what its data set no longer says; choose another"
+                        " --out, or delete these folds"
+                    )
             continue
         made(folder)
         save([linked(s, folder) for s in tqdm(chosen, unit="clip", desc=str(folder), disable=None)], folder)
