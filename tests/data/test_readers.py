@@ -241,6 +241,27 @@ def test_the_real_tracks_are_read():
 def test_a_killed_build_keeps_what_it_has_and_ends_the_same(st, tmp_path, monkeypatch):
     root, tracks = st
     shanghaitech.read(root, "test", tmp_path / "whole", tracks)
+def test_truth_of_shanghaitech_without_its_frames_is_named(st, tmp_path):
+    root, tracks = st
+    shutil.rmtree(root / "testing/frames/01_0014")
+    samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
+    assert [s.id for s in samples] == ["02_0128"] and [str(p) for p in problems] == [
+        f"01_0014: {name} is there, but no frames of it"
+        for name in ("test_frame_mask/01_0014.npy", "test_pixel_mask/01_0014.npy", "tracks/01_0014.txt")
+    ]
+
+
+def test_shanghaitechs_odd_pictures_and_their_boxes_are_cut_alike(st, tmp_path):
+    root, tracks = st
+    for path in (root / "testing/frames/01_0014").iterdir():
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (65, 49)))
+    np.save(root / "testing/test_pixel_mask/01_0014.npy", np.zeros((20, 49, 65), np.uint8))
+    (tracks / "01_0014.txt").write_text("".join(f"0,{f},40,20,65,49\n" for f in range(6, 12)))
+    samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
+    sample = next(s for s in samples if s.id == "01_0014")
+    assert not problems and {*sample.tracks[0].boxes.values()} == {(40.0, 20.0, 63.0, 47.0)}
+
+
     real = shanghaitech.make_test_sample
     made = []
 

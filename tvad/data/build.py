@@ -181,6 +181,19 @@ def class_questions(classes: tuple[str, ...]) -> tuple[Question, ...]:
     )
 
 
+def in_picture(tracks: Iterable[Track], width: int, height: int) -> Iterator[Track]:
+    """Tracks cut to a picture of `width` x `height` pixels, of which an odd last row or column was left out
+    (H.264 needs even sizes), without those of which nothing is left."""
+    for track in tracks:
+        boxes = {
+            frame: (x1, y1, min(x2, width - 1.0), min(y2, height - 1.0))
+            for frame, (x1, y1, x2, y2) in track.boxes.items()
+            if x1 <= width - 1 and y1 <= height - 1
+        }
+        if boxes:
+            yield replace(track, boxes=boxes, anomalous=tuple(f for f in track.anomalous if f in boxes))
+
+
 def leading(shown: Iterable[tuple[str, float]]) -> tuple[str, ...]:
     """Classes of (class, how long it is shown) pairs, the one that is shown longest first."""
     total: dict[str, float] = {}

@@ -139,7 +139,8 @@ def windows(
         source: Data set folder.
         out: Folder of the data set of windows.
         seconds: That a window lasts; a shorter video is one window.
-        stride: Seconds from one window's beginning to the next one's; the last window ends with the video.
+        stride: Seconds from one window's beginning to the next one's, at least 0.01 and a hundredth of a
+            window; the last window ends with the video.
 
     Example:
         tvad data windows data/ucf/test --seconds 16 --stride 8 --out data/ucf/windows

@@ -20,7 +20,7 @@ import numpy as np
 from tvad.common.errors import InputError
 from tvad.common.files import made
 from tvad.data import masks, shards, truth, video
-from tvad.data.build import build, grounding_questions, spans_of
+from tvad.data.build import build, grounding_questions, in_picture, spans_of
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load, save
@@ -72,7 +72,9 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
             taken: dict[int, list[int]] = {}
             for place, frame in enumerate(indices[start:end].tolist()):
                 taken.setdefault(frame, []).append(place)
-            known = None if sample.tracks is None else tuple(_tracks(sample.tracks, taken))
+            known = sample.tracks
+            if known is not None:
+                known = tuple(in_picture(_tracks(known, taken), width, height))
             lit_places = {place for frame, places in taken.items() if frame in wrong for place in places}
             lit_places |= set(np.flatnonzero(truth.inside(moments[start:end], sample.spans or ())).tolist())
             video.write(out / f"videos/{name}.mp4", itertools.islice(shown, end - start), RATE)

@@ -22,7 +22,7 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data import masks, video
-from tvad.data.build import build, grounding_questions, link, spans_of
+from tvad.data.build import build, grounding_questions, in_picture, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
 from tvad.data.sample import Sample, Track, Video
@@ -118,7 +118,7 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
         path = tracks_folder / f"{name}.txt"
         if not path.is_file():
             raise InputError(f"{path}: no such track file, but the video has anomalous frames")
-        tracks = read_tracks(path, len(files), width, height)
+        tracks = tuple(in_picture(read_tracks(path, len(files), width, height), even[1], even[0]))
     video.write(out / f"videos/{name}.mp4", images(), FPS)
     masks.write(
         out / f"masks/{name}.npz", (pixels[i, : even[0], : even[1]].astype(bool) for i in range(len(files)))
