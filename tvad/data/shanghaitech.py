@@ -95,7 +95,8 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
     if first is None:
         raise InputError(f"{files[0]}: not a picture")
     height, width = first.shape[:2]
-    labels = _array(root / "testing" / "test_frame_mask" / f"{name}.npy", (len(files),)).astype(bool)
+    labels = _array(root / "testing" / "test_frame_mask" / f"{name}.npy", (len(files),))
+    labels = masks.two_valued(labels, f"test_frame_mask/{name}.npy")
     pixels = _array(root / "testing" / "test_pixel_mask" / f"{name}.npy", (len(files), height, width))
     # H.264 needs even sizes: an odd last row or column of pictures and masks is left out.
     even = (height - height % 2, width - width % 2)
@@ -107,7 +108,10 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
                 raise InputError(f"{path}: not a picture of {width} x {height} pixels")
             yield image[..., ::-1]
 
-    shown = np.array([bool(pixels[i].any()) for i in range(len(files))])
+    def lit(frame: int) -> np.ndarray:
+        return masks.two_valued(pixels[frame], f"test_pixel_mask/{name}.npy: frame {frame}")
+
+    shown = np.array([bool(lit(i).any()) for i in range(len(files))])
     if wrong := np.flatnonzero(shown & ~labels).tolist():
         raise InputError(
             f"{root / 'testing' / 'test_frame_mask' / name}.npy: frame {wrong[0]} is normal, but its pixel"
@@ -120,9 +124,7 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
             raise InputError(f"{path}: no such track file, but the video has anomalous frames")
         tracks = tuple(in_picture(read_tracks(path, len(files), width, height), even[1], even[0]))
     video.write(out / f"videos/{name}.mp4", images(), FPS)
-    masks.write(
-        out / f"masks/{name}.npz", (pixels[i, : even[0], : even[1]].astype(bool) for i in range(len(files)))
-    )
+    masks.write(out / f"masks/{name}.npz", (lit(i)[: even[0], : even[1]] for i in range(len(files))))
     spans = spans_of(np.flatnonzero(labels).tolist(), FPS)
     sample = Sample(
         id=name,

@@ -40,7 +40,7 @@ def volume(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     for n, frame in enumerate(frames):
         if frame.shape != shape[1:]:
             raise InputError(f"{path}: frame {n + 1} has shape {frame.shape}, the video {shape[1:]}")
-    return np.stack(frames) != 0
+    return np.stack([masks.two_valued(frame, f"{path}: frame {n}") for n, frame in enumerate(frames, 1)])
 
 
 def make_sample(root: Path, labels: Path | None, name: str, split: str, out: Path) -> Sample:

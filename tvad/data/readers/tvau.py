@@ -111,7 +111,7 @@ def _mask(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise InputError(f"{path}: not a .npy array ({str(error).splitlines()[0]})") from error
     if found.shape != shape:
         raise InputError(f"{path}: shape {found.shape}, the window has {shape} (frames, height, width)")
-    return found != 0
+    return masks.two_valued(found, str(path))
 
 
 def make_sample(root: Path, file: Path, notes: Notes, language: str, out: Path) -> Sample:
