@@ -9,6 +9,7 @@ import pytest
 from conftest import shared
 
 from tvad.__main__ import main
+from tvad.common.cli import guard
 from tvad.common.errors import InputError
 from tvad.data import check, load, masks, save, video
 from tvad.data.build import linked
@@ -128,6 +129,16 @@ def test_folds_of_what_the_data_set_no_longer_says_are_refused(source, tmp_path,
         masks.write(source / "masks/v0.npz", np.eye(48, 64, dtype=bool)[None].repeat(8, 0))
     with pytest.raises(InputError, match=r"all: says of 'v0' what its data set no longer says"):
         folds([source], tmp_path / "folds", 2)
+
+
+@pytest.mark.parametrize("lost", ("videos/v1.mp4", "masks/v1.npz"))
+def test_a_file_that_is_not_there_is_one_line_that_names_it(source, tmp_path, lost, capsys):
+    (source / "masks").mkdir()
+    masks.write(source / "masks/v1.npz", np.ones((8, 48, 64), bool))
+    save([replace(s, mask="masks/v1.npz") if s.id == "v1" else s for s in load(source)], source)
+    (source / lost).unlink()
+    assert guard(main, ["data", "folds", str(source), "--folds", "2", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"error: {source / lost}: no such file\n"
 
 
 def _parts(source, seed):

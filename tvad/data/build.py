@@ -5,6 +5,7 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -131,7 +132,10 @@ def _logged(name: str, samples: list[dict]) -> bytes:
 
 
 def link(source: Path, target: Path) -> None:
-    """Put a file into the data set without a copy where the file system allows it."""
+    """Put a file into the data set without a copy where the file system allows it. Raises InputError that
+    names the file where it is not there, or cannot be read."""
+    if not source.is_file():
+        raise InputError(f"{source}: no such file")
     if target.exists() and target.samefile(source):  # a rename onto the same file does nothing
         return
     temporary = target.with_name(f".{target.name}.tmp")
@@ -139,9 +143,11 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, temporary)
     except OSError:  # another file system
-        import shutil
-
-        shutil.copyfile(source, temporary)
+        try:
+            shutil.copyfile(source, temporary)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"{source}: cannot be put into {target.parent} ({error.strerror})") from error
     temporary.replace(target)
 
 

@@ -216,7 +216,8 @@ def composite(
 ) -> int:
     """Put anomalies into real normal footage of one camera: bicycles, carts, skateboarders, runners, in its
     perspective, light and grain, with exact masks and tracks, beside each such clip a normal one of the same
-    making. Says at which size and rate the footage is to be looked at (looking.json).
+    making. Says at which size and rate the footage is to be looked at (looking.json). Videos that cannot be
+    read are left out and named; exit status 1 where there is one.
 
     Args:
         footage: Data set folder of normal videos, or a folder of video files in which nothing happens.
@@ -228,7 +229,8 @@ def composite(
     """
     from tvad.data.composite.dataset import composites
 
-    made = composites(footage, out, config, workers)
+    problems: list = []
+    made = composites(footage, out, config, workers, problems)
     print(", ".join(f"{len(samples)} clips in {Path(out, split)}" for split, samples in made.items()))
     return 0
 
