@@ -168,6 +168,7 @@ def st(tmp_path):
     (root / "training" / "videos").mkdir(parents=True)
     video.write(tmp_path / "x.mp4", moving_square(20, 0, 0)[0], 24)
     shutil.copy(tmp_path / "x.mp4", root / "training" / "videos" / "01_001.avi")
+    (root / "training" / "videos" / "._01_001.avi").write_bytes(b"what a Mac leaves")
     return root, tracks
 
 
@@ -181,8 +182,8 @@ def test_shanghaitech_in_its_own_layout(st, tmp_path):
     assert masks.read(sample.path(sample.mask)).sum() == 600
     shown = video.decode(sample.path(sample.video.path))
     assert shown.images[8, 24, 16].min() > 150 > shown.images[8, 5, 5].max()
-    train, _ = shanghaitech.read(root, "train", tmp_path / "train")
-    assert [s.label for s in train] == ["normal"] and not check(tmp_path / "train")
+    train, refused = shanghaitech.read(root, "train", tmp_path / "train")
+    assert [s.label for s in train] == ["normal"] and not refused and not check(tmp_path / "train")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,8 @@ def test_shanghaitech_in_its_own_layout(st, tmp_path):
         ("tracks", "01_0014.txt: no such track file"),
         ("track frame", "01_0014.txt:1: frame 99, but the video has 20"),
         ("track box", "01_0014.txt:1: box [60, 20, 90, 29] does not lie in 64 x 48 pixels"),
+        ("nan", "test_pixel_mask/01_0014.npy: frame 3: expected 0 or 1, found NaN"),
+        ("nan label", "test_frame_mask/01_0014.npy: expected 0 or 1, found NaN"),
     ],
 )
 def test_a_damaged_shanghaitech_video_is_refused_by_name(st, tmp_path, damage, words):
@@ -227,20 +230,17 @@ def test_a_damaged_shanghaitech_video_is_refused_by_name(st, tmp_path, damage, w
             track.write_text("0,99,1,1,5,5\n")
         case "track box":
             track.write_text("0,7,60,20,90,29\n")
+        case "nan":
+            lit = np.load(pixel).astype(float)
+            lit[3] = np.nan
+            np.save(pixel, lit)
+        case "nan label":
+            np.save(frame, np.full(20, np.nan))
     samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
     assert [s.id for s in samples] == ["02_0128"] and len(problems) == 1 and words in str(problems[0])
     assert not check(tmp_path / "out")
 
 
-def test_the_real_tracks_are_read():
-    for path in sorted(shared("data/shanghaitech_tracks").glob("*.txt")):
-        tracks = shanghaitech.read_tracks(path, 2000, 856, 480)
-        assert tracks and all(t.anomalous for t in tracks)
-
-
-def test_a_killed_build_keeps_what_it_has_and_ends_the_same(st, tmp_path, monkeypatch):
-    root, tracks = st
-    shanghaitech.read(root, "test", tmp_path / "whole", tracks)
 def test_truth_of_shanghaitech_without_its_frames_is_named(st, tmp_path):
     root, tracks = st
     shutil.rmtree(root / "testing/frames/01_0014")
@@ -262,6 +262,15 @@ def test_shanghaitechs_odd_pictures_and_their_boxes_are_cut_alike(st, tmp_path):
     assert not problems and {*sample.tracks[0].boxes.values()} == {(40.0, 20.0, 63.0, 47.0)}
 
 
+def test_the_real_tracks_are_read():
+    for path in sorted(shared("data/shanghaitech_tracks").glob("*.txt")):
+        tracks = shanghaitech.read_tracks(path, 2000, 856, 480)
+        assert tracks and all(t.anomalous for t in tracks)
+
+
+def test_a_killed_build_keeps_what_it_has_and_ends_the_same(st, tmp_path, monkeypatch):
+    root, tracks = st
+    shanghaitech.read(root, "test", tmp_path / "whole", tracks)
     real = shanghaitech.make_test_sample
     made = []
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json
+from tvad.data import faults
 from tvad.data.check import Problem
 from tvad.data.folder import load, write_lines
 from tvad.data.questions import ASKED
@@ -180,13 +181,6 @@ def spans_of(frames: Iterable[int], clock: Clock | float) -> tuple[tuple[float, 
     return clock.spans(chosen)
 
 
-def class_questions(classes: tuple[str, ...]) -> tuple[Question, ...]:
-    """The question for the leading class, where there is one."""
-    return tuple(
-        Question("classification", ASKED["classification"], name, None, "class") for name in classes[:1]
-    )
-
-
 def in_picture(tracks: Iterable[Track], width: int, height: int) -> Iterator[Track]:
     """Tracks cut to a picture of `width` x `height` pixels, of which an odd last row or column was left out
     (H.264 needs even sizes), without those of which nothing is left."""
@@ -198,6 +192,13 @@ def in_picture(tracks: Iterable[Track], width: int, height: int) -> Iterator[Tra
         }
         if boxes:
             yield replace(track, boxes=boxes, anomalous=tuple(f for f in track.anomalous if f in boxes))
+
+
+def class_questions(classes: tuple[str, ...]) -> tuple[Question, ...]:
+    """The question for the leading class, where there is one."""
+    return tuple(
+        Question("classification", ASKED["classification"], name, None, "class") for name in classes[:1]
+    )
 
 
 def leading(shown: Iterable[tuple[str, float]]) -> tuple[str, ...]:
@@ -222,7 +223,7 @@ def grounding_questions(
 ) -> tuple[Question, ...]:
     """The questions that spans and tracks alone can answer: judgement; when, with all the spans; where, at
     the middle of the longest track, if nothing else is anomalous in that frame. clock: the video's, or frames
-    a second."""
+    a second. Raises InputError for a box that is none."""
     whether, what = ("Yes", "Anomaly") if spans else ("No", "Normal")
     questions = [
         Question("judgement", ASKED["judgement"], whether, None, "judgement"),
@@ -233,6 +234,8 @@ def grounding_questions(
         longest = max(wrong, key=lambda t: (len(t.anomalous), -t.id))
         frame = sorted(longest.anomalous)[len(longest.anomalous) // 2]
         if sum(frame in t.anomalous for t in wrong) == 1:
+            if fault := faults.of_box(longest.boxes[frame]):
+                raise InputError(f"track {longest.id}, frame {frame}: {fault}")
             x1, y1, x2, y2 = longest.boxes[frame]
             edges = (x1 / width, y1 / height, (x2 + 1) / width, (y2 + 1) / height)
             a, b, c, d = (float(min(1000, max(0, round(1000 * e)))) for e in edges)

@@ -232,7 +232,7 @@ def composite(
     problems: list = []
     made = composites(footage, out, config, workers, problems)
     print(", ".join(f"{len(samples)} clips in {Path(out, split)}" for split, samples in made.items()))
-    return 0
+    return 1 if problems else 0
 
 
 def check(folder: str, /, no_files: bool = False, gold: bool = False) -> int:

@@ -25,6 +25,7 @@ from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, in_picture, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
+from tvad.data.readers.files import text_of, visible
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 24.0
@@ -34,7 +35,7 @@ _FRAME = re.compile(r"(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
 def read_tracks(path: Path, frames: int, width: int, height: int) -> tuple[Track, ...]:
     """Anomaly tracks of one video. Raises InputError that names the line."""
     boxes: dict[int, dict[int, tuple[float, float, float, float]]] = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for n, line in enumerate(text_of(path, lossy=True).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -163,9 +164,9 @@ def read(
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons."""
     base = Path(root)
     if split == "train":
-        names = sorted(p.stem for p in (base / "training" / "videos").glob("*.avi"))
+        names = [p.stem for p in visible(base / "training" / "videos", "*.avi")]
     elif split == "test":
-        names = sorted(p.name for p in (base / "testing" / "frames").glob("*") if p.is_dir())
+        names = [p.name for p in visible(base / "testing" / "frames") if p.is_dir()]
     else:
         raise InputError(f"split is {split!r}, expected train or test")
     if not names:
@@ -178,4 +179,17 @@ def read(
             return [make_train_sample(base, name, folder)]
         return [make_test_sample(base, name, folder, Path(tracks) if tracks else None)]
 
-    return build(out, names, make, f"shanghaitech {split}")
+    found, problems = build(out, names, make, f"shanghaitech {split}")
+    if split == "test":
+        told = [
+            path
+            for part in (base / "testing" / "test_frame_mask", base / "testing" / "test_pixel_mask")
+            for path in visible(part, "*.npy")
+        ]
+        told += visible(Path(tracks), "*.txt") if tracks else []
+        problems += [
+            Problem(path.stem, f"{path.parent.name}/{path.name} is there, but no frames of it")
+            for path in told
+            if path.stem not in names
+        ]
+    return found, problems
