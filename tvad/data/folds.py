@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.common.files import made
 from tvad.data.build import linked
 from tvad.data.digest import masks_hash, told
@@ -31,6 +31,7 @@ def dealt(samples: Sequence[Sample], video_of: dict[str, str], count: int, seed:
     if not 2 <= count <= len(clips):
         raise InputError(f"folds is {count}, expected 2 to {len(clips)}, the number of videos")
     kinds = {name: any(sample.anomalous for sample in own) for name, own in clips.items()}
+    at_least("seed", seed, 0)
     rng = np.random.default_rng(seed)
     # Where the anomalous ones end, the others go on.
     order = [

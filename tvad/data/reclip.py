@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.common.files import made
 from tvad.data import masks, shards, truth, video
 from tvad.data.build import build, grounding_questions, in_picture, spans_of
@@ -238,7 +238,8 @@ def reclip(
 ) -> tuple[dict[str, int], list[Problem]]:
     """Cut the data sets `sources` into clips below `out`/{train,test}, a video's clips in one of them;
     returns how many each has, and the videos left out. video: see `videos_of`. A killed run continues, also
-    between cutting and parting. Raises InputError for an id that is there twice."""
+    between cutting and parting. Raises InputError for an id that is there twice and a seed below 0."""
+    at_least("seed", seed, 0)
     loaded = [load(source) for source in sources]
     found: dict[str, int] = {}
     names: dict[str, tuple[int, int]] = {}

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.common.files import json_text, write_whole
 from tvad.common.files import made as made_folder
 from tvad.data import masks, video
@@ -103,6 +103,7 @@ def composites(
     are to be looked at. Videos that cannot be read are left out and named on stderr; problems: gets them.
     Raises InputError for footage of which none can be made."""
     config.check()
+    at_least("workers", workers, 1)
     samples = normal_videos(source)
     seconds, bad = _lengths(samples)
     for problem in bad:

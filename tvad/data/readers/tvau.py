@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.data import masks
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
@@ -212,6 +212,7 @@ def read(
 ) -> tuple[dict[str, Sequence[Sample]], list[Problem]]:
     """The windows as the data sets `out`/train and `out`/test: the samples of each, and the refused windows
     with their reasons. A killed run continues. Raises InputError where nothing lies in this layout."""
+    at_least("seed", seed, 0)
     base, folder = Path(root), Path(out)
     files, notes = _files(base), read_notes(base)
     if published and not any(file.parent.name in PARTS for file in files.values()):
