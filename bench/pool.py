@@ -3,7 +3,7 @@ of its video. What is no mean (frame AUC, RBDC, balanced accuracy) is of all ans
 folds: a fold's videos may hold no normal frame."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ from bench.tasks import HEATMAP, heatmap
 from tvad.common.errors import InputError
 from tvad.common.lock import locked
 from tvad.common.places import public
-from tvad.data.digest import spelt
-from tvad.data.sample import Sample
+from tvad.common.quiet import note
+from tvad.data.digest import told
 
 POOLED = "pooled:"  # of which run.json says that they are the model
 # Keys of a suite that decide no answer and no score of one.
@@ -49,15 +49,19 @@ def _same(suite: Suite, run: str, other: Suite) -> None:
             raise InputError(f"{run}: was made with {key} {of_run[key]!r}, the suite says {wanted!r}")
 
 
-def _told(sample: Sample) -> bytes:
-    """What a data set says of a sample, in whichever part and under whichever names its files lie."""
-    return spelt(replace(sample, split="", video=replace(sample.video, path="", pictures=None), mask=None))
-
-
 def told_of(models: Sequence[str]) -> str:
     """The first of several names, and how many others there are: all of them stand in the record."""
     others = len({*models}) - 1
     return models[0] + (f" and {others} more" if others else "")
+
+
+def _say_lacks(runs: Sequence[str], of_runs: dict[str, set[str]], what: str, videos: int) -> None:
+    """Say of which runs nothing stands in metrics of `what`. of_runs: run -> the videos of which it has
+    them."""
+    count = len(set().union(*of_runs.values()))
+    for run in (run for run in runs if not of_runs.get(run)):
+        rest = f"their metrics are of {count} of {videos} videos" if count else "nor has any other"
+        note(f"{run}: has no {what}; {rest}")
 
 
 def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> dict[str, Interval]:
@@ -66,10 +70,12 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     in none of the runs, in two, or that a fold's data tell otherwise."""
     samples, items = loaded
     named, suite = bool(suite.tasks), settled(suite, samples)
-    known = {sample.id: _told(sample) for sample in samples}
+    known = {sample.id: told(sample) for sample in samples}
     where: dict[str, str] = {}
     lines: dict[str, list[dict]] = {}
     odds: dict[str, dict] = {}
+    video_of = {item.id: item.sample.id for item in items}
+    has: dict[str, dict[str, set[str]]] = {"heatmaps": {}, "log-probabilities": {}}
     videos: dict[str, heatmap.VideoScores] = {}
     unmapped: dict[str, dict] = {}
     records: list[dict[str, Any]] = []
@@ -80,7 +86,7 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
         own, (asked, _) = load_run(run, record)
         _same(suite, run, own)
         for sample in asked:
-            if known.get(sample.id) != _told(sample):
+            if known.get(sample.id) != told(sample):
                 why = "tell otherwise" if sample.id in known else "do not hold"
                 raise InputError(f"{run}: its video {sample.id!r} is one that {suite.data} {why}")
             if sample.id in where:
@@ -90,9 +96,13 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
             raise InputError(f"{run}: was not asked for {', '.join(lacks)}")
         for line in answer_lines(Path(run, ANSWERS)):
             lines.setdefault(line["id"], []).append(line)
-        odds |= {line["id"]: line for line in read_lines(Path(run, ODDS))}
+        likely = {line["id"]: line for line in read_lines(Path(run, ODDS))}
+        has["log-probabilities"][run] = {video_of[name] for name in likely if name in video_of}
+        odds |= likely
         if Path(run, heatmap.VIDEOS).exists():
-            videos |= heatmap.load_videos(Path(run, heatmap.VIDEOS))
+            mapped = heatmap.load_videos(Path(run, heatmap.VIDEOS))
+            has["heatmaps"][run] = {*mapped}
+            videos |= mapped
         unmapped |= {line["id"]: line for line in read_lines(Path(run, UNMAPPED))}
     if left := [sample.id for sample in samples if sample.id not in where]:
         raise InputError(f"{len(left)} of {len(samples)} videos are in no run, the first {left[0]!r}")
@@ -104,9 +114,12 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
     maps = {sample.id: videos[sample.id] for sample in samples if sample.id in videos}
     if HEATMAP in (suite.tasks or ()):
         metrics |= of_maps(maps, unmapped, samples, suite)
-    likely = [odds[item.id] for item in items if item.id in odds]
-    if suite.odds and likely:
-        metrics |= of_odds(likely, suite)
+        if not suite.hidden:
+            _say_lacks(runs, has["heatmaps"], "heatmaps", len(samples))
+    known_odds = [odds[item.id] for item in items if item.id in odds]
+    if suite.odds and known_odds:
+        metrics |= of_odds(known_odds, suite)
+        _say_lacks(runs, has["log-probabilities"], "log-probabilities", len(samples))
     by_slice = BySlice(samples, suite)
     for line in ordered:
         by_slice.add(line)
@@ -130,8 +143,8 @@ def pool(runs: Sequence[str], suite: Suite, loaded: Loaded, out: str | Path) -> 
         emptied(folder)
         write_record(folder, record)
         write_lines(folder / ANSWERS, ordered)
-        if likely:
-            write_lines(folder / ODDS, likely)
+        if known_odds:
+            write_lines(folder / ODDS, known_odds)
         if unmapped:
             write_lines(folder / UNMAPPED, [unmapped[s.id] for s in samples if s.id in unmapped])
         if maps:

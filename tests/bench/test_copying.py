@@ -17,6 +17,7 @@ from bench.run import run
 from bench.tasks.dialogue import among_themselves
 from bench.windows import Replies
 from tvad.__main__ import main as tvad
+from tvad.common.cli import guard
 from tvad.common.errors import InputError
 from tvad.data import load, save
 from tvad.data.questions import DIALOGUE
@@ -134,3 +135,24 @@ def test_a_copying_baseline_without_data_or_answers_is_refused(tmp_path):
     asked = suite.Item("b#0", "mcq", sample, suite.Question("mcq", "What?", "A", ("x", "y")))
     with pytest.raises(InputError, match="no question of kind 'mcq'"):
         Baseline(f"prior={tmp_path / 'data'}").sample([Request([], None, asked, "b#0")], Sampling())
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--videos", "1"], "--videos is 1, expected 2 or more"),
+        (["--seed", "-1"], "--seed is -1, expected 0 or more"),
+        (["--out", "{here}"], "holds something already; name a new folder"),
+        (["--notes", "{here}/none"], "labels.csv: no such file"),
+    ],
+)
+def test_table_3_refuses_what_cannot_be_in_one_line(tmp_path, monkeypatch, capsys, options, said):
+    for name in table3.NOTES:
+        (tmp_path / name).write_text("{}")
+    given = ["--notes", str(tmp_path), "--out", str(tmp_path / "new")]
+    here = [option.format(here=tmp_path) for option in options]
+    monkeypatch.setattr("sys.argv", ["table3.py", *given, *here])
+    assert guard(table3.main) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+    assert not (tmp_path / "new").exists()

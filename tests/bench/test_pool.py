@@ -104,6 +104,28 @@ def test_what_cannot_be_joined_is_named_and_leaves_nothing(parted, tmp_path):
         assert not out.exists() or not [p for p in out.iterdir() if p.name != ".lock"]
 
 
+def test_a_fold_without_heatmaps_or_log_probabilities_is_named(parted, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    run(Baseline("oracle"), "m", suite(parted / "data/fold-1/test"), bare)
+    capsys.readouterr()
+    pooled(parted, [parted / "run-0", parted / "run-1"], tmp_path / "whole")
+    assert capsys.readouterr().err == ""
+    found = pooled(parted, [parted / "run-0", bare], tmp_path / "out")
+    sizes = [len(load(suite(parted / f"data/fold-{n}/test"))[0]) for n in (0, 1)]
+    of = f"their metrics are of {sizes[0]} of {sum(sizes)} videos"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{bare}: has no {what}; {of}" for what in ("heatmaps", "log-probabilities")
+    ]
+    assert found["heatmap.micro_auc"].value is not None
+    other = tmp_path / "other"
+    run(Baseline("oracle"), "m", suite(parted / "data/fold-0/test"), other)
+    capsys.readouterr()
+    pooled(parted, [other, bare], tmp_path / "none")
+    assert capsys.readouterr().err.splitlines() == [
+        f"{one}: has no heatmaps; nor has any other" for one in (other, bare)
+    ]
+
+
 def test_data_that_have_changed_since_are_not_joined(parted, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(parted / "data", data)

@@ -2,6 +2,7 @@
 exact masks, normal twins, videos apart, the same by the seed."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,6 +246,26 @@ def test_footage_that_cannot_be_used_is_one_line(footage, tmp_path):
     video.write(two / "b.mp4", np.full((60, 120, 160, 3), 90, np.uint8), 10.0)
     walkers(two / "c.mp4", 1, 4)
     refused(two, "composite the footage of each camera", CompositeConfig(clips=8, validation=0.01))
+
+
+def test_a_damaged_file_and_a_macs_are_left_out_and_the_others_used(footage, tmp_path, capsys):
+    folder = tmp_path / "footage"
+    shutil.copytree(footage, folder)
+    (folder / "._cam_0.mp4").write_bytes(b"what a Mac leaves")
+    (folder / "broken.mp4").write_bytes((folder / "cam_0.mp4").read_bytes()[:3000])
+    call = ["data", "composite", str(folder), "--clips", "4", "--plain", "0", "--out"]
+    assert main([*call, str(tmp_path / "out")]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refused")]
+    assert len(said) == 1 and "broken" in said[0] and "._cam_0" not in said[0]
+    (folder / "broken.mp4").unlink()
+    assert main([*call, str(tmp_path / "again")]) == 0
+    rows = [(tmp_path / out / "train/samples.jsonl").read_text() for out in ("out", "again")]
+    assert rows[0] == rows[1]
+    for name in ("cam_0", "cam_1"):
+        (folder / f"{name}.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match="validation needs one of its own"):
+        main([*call, str(tmp_path / "one")])
+    assert capsys.readouterr().err.count("refused cam_") == 2
 
 
 def test_footage_that_is_labelled_anomalous_is_refused(tmp_path):

@@ -9,8 +9,9 @@ import pytest
 from conftest import shared
 
 from tvad.__main__ import main
+from tvad.common.cli import guard
 from tvad.common.errors import InputError
-from tvad.data import check, load, save, video
+from tvad.data import check, load, masks, save, video
 from tvad.data.build import linked
 from tvad.data.folds import dealt, folds
 from tvad.data.readers import ucsd
@@ -80,6 +81,16 @@ def test_as_many_folds_as_there_are_videos_at_most(count):
         dealt(some, videos_of(some), count, 0)
 
 
+def test_a_video_beside_its_windows_is_one_and_each_may_be_called_one():
+    whole = [sample(f"v{n}", n < 3) for n in range(6)]
+    cut = [sample(f"{s.id}_w{k}", s.anomalous, s.id) for s in whole for k in (0, 1)]
+    found = dealt([*whole, *cut], videos_of([*whole, *cut]), 3, 0)
+    assert all(found[s.id] == found[s.video.source] for s in cut)
+    assert found == found | dealt(whole, videos_of(whole), 3, 0)
+    alone = dealt([*whole, *cut], videos_of([*whole, *cut], ".+"), 3, 0)
+    assert len(alone) == 18 and np.bincount([*alone.values()]).tolist() == [6, 6, 6]
+
+
 @pytest.fixture
 def source(tmp_path):
     folder = tmp_path / "own"
@@ -102,6 +113,32 @@ def test_a_killed_run_goes_on_and_other_folds_do_not_mix(source, tmp_path):
     other = next(seed for seed in range(1, 20) if _parts(source, seed) != _parts(source, 0))
     with pytest.raises(InputError, match="fold-0/train: holds other clips; choose another --out"):
         folds([source], out, 2, seed=other)
+
+
+@pytest.mark.parametrize("what", ("label", "mask"))
+def test_folds_of_what_the_data_set_no_longer_says_are_refused(source, tmp_path, what):
+    (source / "masks").mkdir()
+    masks.write(source / "masks/v0.npz", np.ones((8, 48, 64), bool))
+    one, *others = load(source)
+    save([replace(one, mask="masks/v0.npz"), *others], source)
+    assert main(["data", "folds", str(source), "--folds", "2", "--out", str(tmp_path / "folds")]) == 0
+    assert main(["data", "folds", str(source), "--folds", "2", "--out", str(tmp_path / "folds")]) == 0
+    if what == "label":
+        save([replace(one, label="normal"), *others], source)
+    else:
+        masks.write(source / "masks/v0.npz", np.eye(48, 64, dtype=bool)[None].repeat(8, 0))
+    with pytest.raises(InputError, match=r"all: says of 'v0' what its data set no longer says"):
+        folds([source], tmp_path / "folds", 2)
+
+
+@pytest.mark.parametrize("lost", ("videos/v1.mp4", "masks/v1.npz"))
+def test_a_file_that_is_not_there_is_one_line_that_names_it(source, tmp_path, lost, capsys):
+    (source / "masks").mkdir()
+    masks.write(source / "masks/v1.npz", np.ones((8, 48, 64), bool))
+    save([replace(s, mask="masks/v1.npz") if s.id == "v1" else s for s in load(source)], source)
+    (source / lost).unlink()
+    assert guard(main, ["data", "folds", str(source), "--folds", "2", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"error: {source / lost}: no such file\n"
 
 
 def _parts(source, seed):

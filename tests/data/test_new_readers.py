@@ -13,8 +13,10 @@ from scipy.io import savemat
 from tvad.__main__ import main
 from tvad.common.errors import InputError
 from tvad.data import check, load, masks, video
+from tvad.data.build import grounding_questions
 from tvad.data.components import tracks_of
 from tvad.data.readers import avenue, ucf_crime, ucsd, xd_violence
+from tvad.data.sample import Track
 
 HEIGHT, WIDTH = 48, 64
 
@@ -47,6 +49,7 @@ def ped(tmp_path):
         folder.mkdir(parents=True)
         for f in range(5):
             cv2.imwrite(str(folder / f"{f + 1:03d}.tif"), moving(5, 9, 9)[0][f, ..., 0])
+    (root / "Test/._UCSDped2.m").write_bytes(b"\0\5\x16\7")
     (root / "Test/UCSDped2.m").write_text(
         "TestVideoFile = {};\n% the first\nTestVideoFile{end+1}.gt_frame = [6:12];\n"
         "TestVideoFile{end+1}.gt_frame = [1:8, 9 : 11];\n"
@@ -88,6 +91,49 @@ def test_ucsd_tracks_of_others_are_taken(ped, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text, said",
+    [
+        (
+            '{"video": "Test001", "track": 1, "class": "a", "boxes": [[7, 2, 3, 1e999, 9]]}',
+            "tracks:1: expected",
+        ),
+        (
+            '{"video": "Test001", "track": 1e999, "class": "a", "boxes": [[7, 2, 3, 9, 9]]}',
+            "tracks:1: expected",
+        ),
+        (
+            '{"video": "Test001", "track": 1, "class": "a", "boxes": [[1e999, 2, 3, 9, 9]]}',
+            "tracks:1: expected",
+        ),
+        ('{"video": "Test001", "track": 1, "class": "\xe9", "boxes": []}', "tracks: not UTF-8"),
+        (None, "tracks: cannot be read"),
+    ],
+)
+def test_ucsd_tracks_that_cannot_be_read(ped, tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "tracks").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=said):
+        ucsd.read(ped, "test", tmp_path / "out", tmp_path / "tracks")
+
+
+def test_ucsd_tracks_of_no_video_are_named(ped, tmp_path):
+    row = {"track": 3, "class": "bicycle", "boxes": [[7, 2, 3, 10, 20]]}
+    names = ("Test001", "Test002", "Test999", "Test999")
+    lines = [json.dumps(row | {"video": name}) + "\n" for name in names]
+    (tmp_path / "tracks.jsonl").write_text("".join(lines))
+    samples, problems = ucsd.read(ped, "test", tmp_path / "out", tmp_path / "tracks.jsonl")
+    assert len(samples) == 2
+    assert [*map(str, problems)] == ["Test999: in the tracks, but not among the videos"]
+
+
+@pytest.mark.parametrize("edge", (float("inf"), float("nan")))
+def test_a_box_without_end_is_no_question(edge):
+    track = Track(4, "car", {2: (0.0, 0.0, edge, 9.0)}, (2,))
+    with pytest.raises(InputError, match=r"track 4, frame 2: box .* is not four finite numbers"):
+        grounding_questions(((0.0, 1.0),), (track,), 10.0, 64, 48)
+
+
+@pytest.mark.parametrize(
     "change, said",
     [
         (lambda r: (r / "Test/Test001/007.tif").unlink(), "Test001: frame 7 is missing"),
@@ -123,6 +169,7 @@ def test_ucsd_damaged_is_one_line_and_the_others_stay(ped, tmp_path, change, sai
         ("nothing", "no line such as"),
         ("gt_frame = [a:12];\ngt_frame = [1:2];", "UCSDped2.m:1: expected frames as"),
         ("gt_frame = [12:6];\ngt_frame = [1:2];", "UCSDped2.m:1: expected frames as"),
+        (f"gt_frame = [1:{'9' * 5000}];\ngt_frame = [1:2];", "UCSDped2.m:1: expected frames as"),
         ("gt_frame = [1:99999999];\ngt_frame = [1:2];", "UCSDped2.m:1: expected frames as"),
     ],
 )
@@ -220,6 +267,12 @@ def test_avenue_as_it_is_distributed(cuhk, tmp_path):
             "masks of 3 frames, the video has 10",
         ),
         (lambda p: savemat(p, {"volLabel": _cells((9, 9))}), "frame 1 has shape"),
+        (
+            lambda p: savemat(p, {"volLabel": _cells((48, 64), fill=np.nan)}),
+            "1_label.mat: frame 1: expected 0 or 1, found NaN",
+        ),
+        (lambda p: savemat(p, {"volLabel": _cells((48, 64), fill=-1.0)}), "infinite or negative"),
+        (lambda p: savemat(p, {"volLabel": _cells((48, 64), fill="x")}), "expected numbers, found"),
     ],
 )
 def test_avenue_damaged(cuhk, tmp_path, change, said):
@@ -229,11 +282,21 @@ def test_avenue_damaged(cuhk, tmp_path, change, said):
     assert [s.id for s in samples] == ["test_02"] and said in str(problems[0])
 
 
-def _cells(shape, count=10):
+def _cells(shape, count=10, fill=False):
     cells = np.empty((1, count), object)
     for n in range(count):
-        cells[0, n] = np.zeros(shape, np.uint8)
+        cells[0, n] = np.full(shape, fill)
     return cells
+
+
+def test_avenues_masks_without_their_video_are_named(cuhk, tmp_path):
+    root, truth = cuhk
+    (root / "testing_videos/02.avi").unlink()
+    (truth / "testing_label_mask/._1_label.mat").write_bytes(b"what a Mac leaves")
+    (root / "testing_videos/._01.avi").write_bytes(b"what a Mac leaves")
+    samples, problems = avenue.read(root, "test", tmp_path / "out", truth)
+    assert [s.id for s in samples] == ["test_01"]
+    assert [*map(str, problems)] == ["test_02: 2_label.mat is there, but no video of it"]
 
 
 @pytest.fixture
@@ -298,6 +361,52 @@ def test_ucf_crime_as_it_is_distributed(crime, tmp_path, capsys):
     assert {q.kind for q in found["Abuse028_x264"].questions} == {"judgement", "classification"}
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (b"{", "UCFCrime_Test.json: cannot be read as JSON"),
+        ('{"a": {"timestamps": [], "sentences": ["\xe9"]}}'.encode("latin-1"), "Test.json: not UTF-8"),
+        (b"[]", "expected an object by video, found list"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b'{"a": {"timestamps": [[0, 1e999]], "sentences": ["b"]}}', "Test.json: a: expected as many"),
+        (
+            b'{"a": {"timestamps": [[0, 1]], "sentences": ["b"]}, "a": {"timestamps": [], "sentences": []}}',
+            "cannot be read as JSON .'a' is there twice",
+        ),
+    ],
+)
+def test_ucas_captions_that_cannot_be_read(crime, tmp_path, text, said):
+    root, listed = crime
+    (tmp_path / "UCFCrime_Test.json").write_bytes(text)
+    with pytest.raises(InputError, match=said) as error:
+        ucf_crime.read(root, listed, "test", tmp_path / "out", tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_ucas_captions_of_no_video_and_of_one_twice(crime, tmp_path, capsys):
+    root, listed = crime
+    row = {"timestamps": [[0, 0.5]], "sentences": ["A man hits one."]}
+    (tmp_path / "UCFCrime_Val.json").write_text(json.dumps({"Abuse028_x264": row, "Nobody_x264": row}))
+    ucf_crime.read(root, listed, "test", tmp_path / "out", tmp_path)
+    said = capsys.readouterr().err.splitlines()
+    assert "captions: 1 of 2 captions name no video of the list, the first Nobody_x264" in said
+    assert "captions: 2 of 3 videos of the list have no captions, the first Normal_Videos_003_x264" in said
+    row["sentences"] = ["He does not."]
+    (tmp_path / "UCFCrime_Val.json").write_text(json.dumps({"Abuse028_x264": row}))
+    with pytest.raises(InputError, match=r"UCFCrime_Test.json: Abuse028_x264: another file tells otherwise"):
+        ucf_crime.read(root, listed, "test", tmp_path / "other", tmp_path)
+
+
+def test_lists_that_are_not_there_are_one_line(crime, xd, tmp_path):
+    for call in (
+        lambda none: ucf_crime.read(crime[0], none, "test", tmp_path / "out"),
+        lambda none: xd_violence.read(xd[0], "test", tmp_path / "out", none),
+    ):
+        for none in (tmp_path / "none.txt", tmp_path):
+            with pytest.raises(InputError, match=f"{none}: cannot be read"):
+                call(none)
+
+
 def test_ucf_crime_real_list():
     rows = ucf_crime.rows_of(next(shared("data/ucf_crime").glob("*.txt")))
     assert len(rows) == 290 and sum(not row.spans for row in rows) == 150
@@ -329,6 +438,7 @@ def test_ucf_crime_what_is_missing_or_double(crime, tmp_path):
 def xd(tmp_path):
     root = tmp_path / "xd"
     (root / "videos").mkdir(parents=True)
+    (root / "videos/._v=ZyBuCvzXtpc__#1_label_B1-0-0.mp4").write_bytes(b"what a Mac leaves")
     names = [
         "A.Beautiful.Mind.2001__#00-25-20_00-29-20_label_A",
         "Bad.Boys.1995__#01-11-55_01-12-40_label_G-B2-B6",
@@ -359,6 +469,7 @@ def test_xd_violence_as_it_is_distributed(xd, tmp_path):
     [
         ("x_label_A 1 2 3", "annotations.txt:1: expected a name and pairs"),
         ("x_label_A 5 2", "annotations.txt:1: expected a name and pairs"),
+        (f"x_label_A 1 {'9' * 5000}", "annotations.txt:1: expected a name and pairs"),
         ("x_label_A 1 2\nx_label_A.mp4 1 2", "annotations.txt:2: x_label_A is there twice"),
         ("", "no video in this file"),
     ],
@@ -367,6 +478,19 @@ def test_xd_violence_annotations_that_cannot_be_read(tmp_path, text, said):
     (tmp_path / "annotations.txt").write_text(text)
     with pytest.raises(InputError, match=said):
         xd_violence.read_annotations(tmp_path / "annotations.txt")
+
+
+def test_xd_violence_of_two_files_of_one_name_none_is_guessed(xd, tmp_path):
+    root, listed, names = xd
+    (root / "more").mkdir()
+    for name in names[:2]:
+        shutil.copy(root / f"videos/{name}.mp4", root / "more")
+    video.write(root / f"more/{names[1]}.mp4", moving(30, 0, 0)[0], 24)
+    samples, problems = xd_violence.read(root, "test", tmp_path / "out", listed)
+    assert [s.id for s in samples] == [names[0], names[2]]
+    assert len(problems) == 1 and "have one name and another size" in str(problems[0])
+    one = next(s for s in samples if s.id == names[0])
+    assert one.files()[0].samefile(root / f"more/{names[0]}.mp4")
 
 
 def test_xd_violence_truth_that_contradicts_or_is_missing_is_refused(xd, tmp_path):

@@ -15,8 +15,9 @@ from tvad.common.errors import InputError
 from tvad.data import check, load, masks, save, shanghaitech, ubnormal, video
 from tvad.data.build import grounding_questions, spans_of
 from tvad.data.narrate import narratives
-from tvad.data.reclip import LEAST, MOST, reclip, windows
+from tvad.data.reclip import LEAST, MOST, reclip, videos_of, windows
 from tvad.data.sample import Sample, Track, Video
+from tvad.data.windows import cut
 
 HEIGHT, WIDTH = 48, 64
 
@@ -167,6 +168,7 @@ def st(tmp_path):
     (root / "training" / "videos").mkdir(parents=True)
     video.write(tmp_path / "x.mp4", moving_square(20, 0, 0)[0], 24)
     shutil.copy(tmp_path / "x.mp4", root / "training" / "videos" / "01_001.avi")
+    (root / "training" / "videos" / "._01_001.avi").write_bytes(b"what a Mac leaves")
     return root, tracks
 
 
@@ -180,8 +182,8 @@ def test_shanghaitech_in_its_own_layout(st, tmp_path):
     assert masks.read(sample.path(sample.mask)).sum() == 600
     shown = video.decode(sample.path(sample.video.path))
     assert shown.images[8, 24, 16].min() > 150 > shown.images[8, 5, 5].max()
-    train, _ = shanghaitech.read(root, "train", tmp_path / "train")
-    assert [s.label for s in train] == ["normal"] and not check(tmp_path / "train")
+    train, refused = shanghaitech.read(root, "train", tmp_path / "train")
+    assert [s.label for s in train] == ["normal"] and not refused and not check(tmp_path / "train")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,8 @@ def test_shanghaitech_in_its_own_layout(st, tmp_path):
         ("tracks", "01_0014.txt: no such track file"),
         ("track frame", "01_0014.txt:1: frame 99, but the video has 20"),
         ("track box", "01_0014.txt:1: box [60, 20, 90, 29] does not lie in 64 x 48 pixels"),
+        ("nan", "test_pixel_mask/01_0014.npy: frame 3: expected 0 or 1, found NaN"),
+        ("nan label", "test_frame_mask/01_0014.npy: expected 0 or 1, found NaN"),
     ],
 )
 def test_a_damaged_shanghaitech_video_is_refused_by_name(st, tmp_path, damage, words):
@@ -226,9 +230,36 @@ def test_a_damaged_shanghaitech_video_is_refused_by_name(st, tmp_path, damage, w
             track.write_text("0,99,1,1,5,5\n")
         case "track box":
             track.write_text("0,7,60,20,90,29\n")
+        case "nan":
+            lit = np.load(pixel).astype(float)
+            lit[3] = np.nan
+            np.save(pixel, lit)
+        case "nan label":
+            np.save(frame, np.full(20, np.nan))
     samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
     assert [s.id for s in samples] == ["02_0128"] and len(problems) == 1 and words in str(problems[0])
     assert not check(tmp_path / "out")
+
+
+def test_truth_of_shanghaitech_without_its_frames_is_named(st, tmp_path):
+    root, tracks = st
+    shutil.rmtree(root / "testing/frames/01_0014")
+    samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
+    assert [s.id for s in samples] == ["02_0128"] and [str(p) for p in problems] == [
+        f"01_0014: {name} is there, but no frames of it"
+        for name in ("test_frame_mask/01_0014.npy", "test_pixel_mask/01_0014.npy", "tracks/01_0014.txt")
+    ]
+
+
+def test_shanghaitechs_odd_pictures_and_their_boxes_are_cut_alike(st, tmp_path):
+    root, tracks = st
+    for path in (root / "testing/frames/01_0014").iterdir():
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (65, 49)))
+    np.save(root / "testing/test_pixel_mask/01_0014.npy", np.zeros((20, 49, 65), np.uint8))
+    (tracks / "01_0014.txt").write_text("".join(f"0,{f},40,20,65,49\n" for f in range(6, 12)))
+    samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
+    sample = next(s for s in samples if s.id == "01_0014")
+    assert not problems and {*sample.tracks[0].boxes.values()} == {(40.0, 20.0, 63.0, 47.0)}
 
 
 def test_the_real_tracks_are_read():
@@ -364,6 +395,41 @@ def test_videos_that_are_one_file_or_windows_of_one_are_not_parted(tmp_path, cap
     )
     parts = [{c.id[:7] for c in load(tmp_path / "out" / part)} for part in ("train", "test")]
     assert [len(part) for part in parts] == [4, 1] and not parts[0] & parts[1]
+
+
+def test_windows_lie_where_the_video_lies_that_they_were_cut_from(tmp_path):
+    whole = long_videos(tmp_path / "whole", [f"v{n}" for n in range(5)], 60)
+    cut(whole, tmp_path / "windows", 30.0, 15.0)
+    for seed in range(4):
+        counts, problems = reclip([str(whole), str(tmp_path / "windows")], tmp_path / f"{seed}", seed)
+        assert sum(counts.values()) == 25 and counts["test"] and not problems
+        parts = [{c.video.source for c in load(tmp_path / f"{seed}" / part)} for part in counts]
+        assert not parts[0] & parts[1]
+    # The same video under another name, and the windows of either.
+    (whole / "videos/v1.mp4").unlink()
+    (whole / "videos/v1.mp4").hardlink_to(whole / "videos/v0.mp4")
+    every = [*load(whole), *load(tmp_path / "windows")]
+    named = videos_of(every)
+    of_one = {name for name in named if name.startswith(("v0", "v1"))}
+    assert {named[name] for name in of_one} == {"v0"} and len({*named.values()}) == 4
+
+
+def test_an_id_with_a_slash_is_a_video_too(tmp_path):
+    folder = long_videos(tmp_path / "data", ["a", "b"], 30)
+    save([replace(s, id=f"day/{s.id}") for s in load(folder)], folder)
+    counts, problems = reclip([str(folder)], tmp_path / "out")
+    assert sum(counts.values()) == 2 and not problems
+    save([replace(s, id=f"day/{n}_0_1") for n, s in enumerate(load(folder))], folder)
+    other = long_videos(tmp_path / "other", ["day_0_0_1"], 30)
+    with pytest.raises(InputError, match="id 'day_0_0_1' is also in"):
+        reclip([str(folder.rename(tmp_path / "moved")), str(other)], tmp_path / "twice")
+
+
+def test_a_video_beside_what_looks_like_its_window_is_asked_about():
+    some = [Sample(name, "x", "train", Video("no.mp4", 1.0)) for name in ("01_0014", "01_0014-0_23")]
+    with pytest.raises(InputError, match="'01_0014' and '01_0014-0_23' look like windows of one video"):
+        videos_of(some)
+    assert videos_of(some, "^[0-9]+_[0-9]+") == dict.fromkeys(("01_0014", "01_0014-0_23"), "01_0014")
 
 
 def test_spans_of_runs():

@@ -116,6 +116,13 @@ def test_a_window_keeps_its_video_its_time_and_its_references(distributed, tmp_p
     [
         ("labels.csv", "video,description\n01_0001-000_023.mp4,maybe\n", "labels.csv:2: expected video"),
         ("labels.csv", "a,b\nc,d\n", "labels.csv:2: expected video"),
+        (
+            "labels.csv",
+            "video,description\n01_0001-000_023.mp4,有异常\n01_0001-000_023.mp4,没有异常\n",
+            "labels.csv:3: 01_0001-000_023 is there twice, once with",
+        ),
+        ("track.json", '{"a": {}, "a": {"object 1": []}}', "track.json: cannot be read .*'a' is there twice"),
+        ("track.json", '{"a": {}, "a.npy": {"object 1": []}}', "track.json: a is there twice"),
         ("track.json", "[]", "track.json: expected an object"),
         ("track.json", '{"a": 1}', "track.json: a: expected an object"),
         ("track.json", '{"a": {"object 1": 3}}', "track.json: a: expected a list of places"),
@@ -128,6 +135,21 @@ def test_notes_that_cannot_be_read(distributed, tmp_path, file, text, said):
         (tmp_path / name).write_bytes((distributed / name).read_bytes())
     (tmp_path / file).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said):
+        tvau.read_notes(tmp_path)
+
+
+def test_notes_that_say_the_same_twice_are_read_and_missing_ones_named(distributed, tmp_path):
+    for name in ("labels.csv", "track.json", "dataset_track_zh_en.json"):
+        (tmp_path / name).write_bytes((distributed / name).read_bytes())
+    once_ = tvau.read_notes(tmp_path)
+    text = (tmp_path / "labels.csv").read_text("utf-8-sig").splitlines()
+    (tmp_path / "labels.csv").write_text("\n".join([*text, text[1]]), encoding="utf-8")
+    assert tvau.read_notes(tmp_path) == once_
+    (tmp_path / "labels.csv").write_bytes(b"video,description\n\xff")
+    with pytest.raises(InputError, match=r"labels.csv: not UTF-8"):
+        tvau.read_notes(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    with pytest.raises(InputError, match=r"labels.csv: cannot be read"):
         tvau.read_notes(tmp_path)
 
 
@@ -147,13 +169,17 @@ def test_a_damaged_window_is_one_line_and_the_others_stay(distributed, tmp_path)
     somewhere.write_bytes(somewhere.read_bytes()[:300])
     other = next(root.glob(f"*/{names[6]}.mp4"))
     other.rename(other.with_name("strange.mp4"))
+    odd = np.load(root / "gt" / f"{names[7]}.npy").astype(float)
+    odd[0, 0, 0] = np.nan
+    np.save(root / "gt" / f"{names[7]}.npy", odd)
+    (root / "train/._strange.mp4").write_bytes(b"what a Mac leaves")
     parts, problems = tvau.read(root, tmp_path / "out")
-    assert sum(map(len, parts.values())) == len(good) - 7
+    assert sum(map(len, parts.values())) == len(good) - 8
     said = "\n".join(map(str, problems))
-    assert len(problems) == 8 and "no such mask" in said and "the window has (24, 48, 64)" in said
+    assert len(problems) == 9 and "no such mask" in said and "the window has (24, 48, 64)" in said
     assert said.count("not a .npy array") == 2 and "strange.mp4" in said
     assert f"1 windows have no video, the first {names[6]}" in said
-    assert "labels.csv says" in said
+    assert "labels.csv says" in said and f"{names[7]}.npy: expected 0 or 1, found NaN" in said
 
 
 def test_the_windows_that_are_at_hand(tmp_path, capsys):

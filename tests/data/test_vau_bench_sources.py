@@ -172,7 +172,8 @@ def test_ecva_as_it_is_distributed(causes, tmp_path):
         ("[0112,0130]", ((72.0, 90.0),)), ("[00010,00020]", ((10.0, 20.0),)), ("[5, 7]", ((5.0, 7.0),)),
         ("[0030,0040]，[0000,0010]", ((0.0, 10.0), (30.0, 40.0))), ("-1", None), ("[]", None),
         ("0005-0010", "expected"), ("[0010,0005]", "before it begins"), ("[0005,0010", "expected"),
-        ("[0005,0010] or so", "expected"),
+        ("[0005,0010] or so", "expected"), ("[0005,0075]", "has 75 seconds after its minutes"),
+        ("[0159,0160]", "has 60 seconds"), ("[0159,0200]", ((119.0, 120.0),)),
     ],
 )  # fmt: skip
 def test_a_moment_of_ecva_is_read_or_refused(moment, spans):

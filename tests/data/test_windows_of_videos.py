@@ -4,15 +4,17 @@ import json
 import shutil
 from dataclasses import replace
 
+import av
 import numpy as np
 import pytest
 from conftest import shared
 
 from tvad.__main__ import main
+from tvad.common.cli import guard
 from tvad.common.errors import InputError
 from tvad.data import check, load, masks, save, truth, video, windows
 from tvad.data.readers import ucsd
-from tvad.data.reclip import parted, videos_of
+from tvad.data.reclip import parted, reclip, videos_of
 from tvad.data.sample import Sample, Track, Video, file_stem
 from tvad.data.video import Clock
 
@@ -93,6 +95,40 @@ def test_options_have_their_effect_and_odd_ones_are_refused(long, tmp_path):
     for seconds, stride in ((2.0, 0.0), (2.0, 3.0), (float("inf"), 1.0), (float("nan"), 1.0), (-1.0, -2.0)):
         with pytest.raises(InputError, match="stride must be positive"):
             windows.cut(folder, tmp_path / "no", seconds, stride)
+
+
+@pytest.mark.parametrize("seconds, stride", ((16.0, 1e-7), (16.0, 0.1), (1e-7, 1e-7), (1e9, 1e-3)))
+def test_windows_without_end_are_refused(long, tmp_path, seconds, stride, capsys):
+    call = ["data", "windows", str(long[0]), "--out", str(tmp_path / "no")]
+    assert guard(main, [*call, "--seconds", str(seconds), "--stride", str(stride)]) == 2
+    assert "stride must be at least 0.01 s and a 100th of the windows'" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("edge, kept", ((64.0, 63.0), (65.0, 63.0), (62.0, 62.0)))
+def test_boxes_are_cut_with_an_odd_picture(tmp_path, edge, kept):
+    """65 x 49 pixels become 64 x 48; a box's edge may be counted from 0 to 65 or to 64."""
+    folder = tmp_path / "odd"
+    (folder / "videos").mkdir(parents=True)
+    with av.open(str(folder / "videos/a.avi"), "w") as out:
+        stream = out.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 65, 49, "rgb24"
+        for f in range(20):
+            image = np.full((49, 65, 3), 9 * f, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+    car = Track(0, "car", {f: (50.0, 20.0, edge, 48.0) for f in range(5, 9)}, (5, 6, 7, 8))
+    gone = Track(1, "bird", {f: (64.0, 0.0, 64.0, 9.0) for f in range(4)}, (0,))
+    shown = Video("videos/a.avi", 1.0, 20, 65, 49)
+    save([Sample("a", "m", "test", shown, "anomalous", spans=((5.0, 9.0),), tracks=(car, gone))], folder)
+    assert not check(folder)
+    cut, problems = windows.cut(folder, tmp_path / "windows", 20.0, 20.0)
+    counts, others = reclip([str(folder)], tmp_path / "clips")
+    assert not problems and not others and counts["train"] == 1
+    for sample in (*cut, *load(tmp_path / "clips/train")):
+        assert (sample.video.width, sample.video.height) == (64, 48) and not sample.problems()
+        (track,) = sample.tracks
+        assert {*track.boxes.values()} == {(50.0, 20.0, kept, 47.0)} and track.anomalous == (5, 6, 7, 8)
 
 
 def test_a_windows_frames_are_all_frames_whatever_the_clock():

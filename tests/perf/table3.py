@@ -26,6 +26,8 @@ from bench.audit import bounded
 from bench.metrics.stats import Interval
 from bench.run_folder import open_run
 from tvad.__main__ import main as tvad
+from tvad.common.cli import guard
+from tvad.common.errors import InputError, at_least
 from tvad.data import load, video
 from tvad.data.build import build
 from tvad.data.readers import tvau
@@ -33,6 +35,7 @@ from tvad.data.readers import tvau
 SIZE, SCALE = (34, 62), 14  # of placeholders: height, width; how often that is in 476 x 868
 HALF = 2  # of a square's side, in placeholder's pixels
 TRAIN_SHARE = 0.8
+NOTES = ("labels.csv", "track.json", "dataset_track_zh_en.json")
 COLUMNS = {"target_bleu4": "target", "trajectory_bleu4": "trajectory", "yes_no": "yes/no"}
 ROWS = {
     "neighbour": "the nearest training window's text",
@@ -136,6 +139,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="hf:tvad-tiny-closed", help="shown the real windows")
     known = parser.parse_args()
+    if known.out.exists() and (not known.out.is_dir() or any(known.out.iterdir())):
+        raise InputError(f"--out: {known.out} holds something already; name a new folder")
+    if known.videos is not None:
+        at_least("--videos", known.videos, 2)
+    at_least("--seed", known.seed, 0)
+    if missing := [name for name in NOTES if not (known.notes / name).is_file()]:
+        raise InputError(f"--notes: {known.notes / missing[0]}: no such file")
     began, layout = time.time(), known.out / "layout"
     count = distributed(known.notes, layout, known.videos, known.seed)
     head = f"| | {' | '.join(COLUMNS.values())} |\n|---|{'---|' * len(COLUMNS)}"
@@ -143,6 +153,8 @@ def main() -> int:
         data = known.out / way.replace(" ", "_")
         quietly(tvad, "data", "tvau", str(layout), *flags, "--out", str(data))
         test, train = load(data / "test"), data / "train"
+        if not test or not load(train):
+            raise InputError(f"--videos: of {known.videos or 'all'} videos {way} none are left to one part")
         shared, of = tvau.leak({"train": load(train), "test": test})
         print(f"\n{way}: {of} of {count} windows are test, {shared} share frames with training\n\n{head}")
         for which, words in ROWS.items():
@@ -159,4 +171,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(guard(main))

@@ -6,6 +6,12 @@ class InputError(ValueError):
     the file, row or key and what was expected, on one line; exit status 2."""
 
 
+def at_least(name: str, value: float, least: float) -> None:
+    """Raises InputError for an option below its least value."""
+    if not value >= least:
+        raise InputError(f"{name} is {value:g}, expected {least:g} or more")
+
+
 class Stopped(Exception):
     """Training ended before its last step; `status` is the command's exit status."""
 

@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 from tvad.common.errors import InputError
 
 
-def parse_json(text: str | bytes) -> Any:
-    """JSON as its standard has it. Raises ValueError, also for NaN and Infinity, which Python would read."""
-    return json.loads(text, parse_constant=_refuse)
+def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """JSON as its standard has it; pairs: makes an object of its keys and values (default: a dict). Raises
+    ValueError, also for NaN and Infinity, which Python would read."""
+    return json.loads(text, parse_constant=_refuse, object_pairs_hook=pairs)
 
 
 def json_text(data: Any, where: str, **options: Any) -> str:

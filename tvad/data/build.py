@@ -5,6 +5,7 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json
+from tvad.data import faults
 from tvad.data.check import Problem
 from tvad.data.folder import load, write_lines
 from tvad.data.questions import ASKED
@@ -131,7 +133,10 @@ def _logged(name: str, samples: list[dict]) -> bytes:
 
 
 def link(source: Path, target: Path) -> None:
-    """Put a file into the data set without a copy where the file system allows it."""
+    """Put a file into the data set without a copy where the file system allows it. Raises InputError that
+    names the file where it is not there, or cannot be read."""
+    if not source.is_file():
+        raise InputError(f"{source}: no such file")
     if target.exists() and target.samefile(source):  # a rename onto the same file does nothing
         return
     temporary = target.with_name(f".{target.name}.tmp")
@@ -139,9 +144,11 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, temporary)
     except OSError:  # another file system
-        import shutil
-
-        shutil.copyfile(source, temporary)
+        try:
+            shutil.copyfile(source, temporary)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"{source}: cannot be put into {target.parent} ({error.strerror})") from error
     temporary.replace(target)
 
 
@@ -174,6 +181,19 @@ def spans_of(frames: Iterable[int], clock: Clock | float) -> tuple[tuple[float, 
     return clock.spans(chosen)
 
 
+def in_picture(tracks: Iterable[Track], width: int, height: int) -> Iterator[Track]:
+    """Tracks cut to a picture of `width` x `height` pixels, of which an odd last row or column was left out
+    (H.264 needs even sizes), without those of which nothing is left."""
+    for track in tracks:
+        boxes = {
+            frame: (x1, y1, min(x2, width - 1.0), min(y2, height - 1.0))
+            for frame, (x1, y1, x2, y2) in track.boxes.items()
+            if x1 <= width - 1 and y1 <= height - 1
+        }
+        if boxes:
+            yield replace(track, boxes=boxes, anomalous=tuple(f for f in track.anomalous if f in boxes))
+
+
 def class_questions(classes: tuple[str, ...]) -> tuple[Question, ...]:
     """The question for the leading class, where there is one."""
     return tuple(
@@ -203,7 +223,7 @@ def grounding_questions(
 ) -> tuple[Question, ...]:
     """The questions that spans and tracks alone can answer: judgement; when, with all the spans; where, at
     the middle of the longest track, if nothing else is anomalous in that frame. clock: the video's, or frames
-    a second."""
+    a second. Raises InputError for a box that is none."""
     whether, what = ("Yes", "Anomaly") if spans else ("No", "Normal")
     questions = [
         Question("judgement", ASKED["judgement"], whether, None, "judgement"),
@@ -214,6 +234,8 @@ def grounding_questions(
         longest = max(wrong, key=lambda t: (len(t.anomalous), -t.id))
         frame = sorted(longest.anomalous)[len(longest.anomalous) // 2]
         if sum(frame in t.anomalous for t in wrong) == 1:
+            if fault := faults.of_box(longest.boxes[frame]):
+                raise InputError(f"track {longest.id}, frame {frame}: {fault}")
             x1, y1, x2, y2 = longest.boxes[frame]
             edges = (x1 / width, y1 / height, (x2 + 1) / width, (y2 + 1) / height)
             a, b, c, d = (float(min(1000, max(0, round(1000 * e)))) for e in edges)

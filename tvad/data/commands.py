@@ -139,7 +139,8 @@ def windows(
         source: Data set folder.
         out: Folder of the data set of windows.
         seconds: That a window lasts; a shorter video is one window.
-        stride: Seconds from one window's beginning to the next one's; the last window ends with the video.
+        stride: Seconds from one window's beginning to the next one's, at least 0.01 and a hundredth of a
+            window; the last window ends with the video.
 
     Example:
         tvad data windows data/ucf/test --seconds 16 --stride 8 --out data/ucf/windows
@@ -215,7 +216,8 @@ def composite(
 ) -> int:
     """Put anomalies into real normal footage of one camera: bicycles, carts, skateboarders, runners, in its
     perspective, light and grain, with exact masks and tracks, beside each such clip a normal one of the same
-    making. Says at which size and rate the footage is to be looked at (looking.json).
+    making. Says at which size and rate the footage is to be looked at (looking.json). Videos that cannot be
+    read are left out and named; exit status 1 where there is one.
 
     Args:
         footage: Data set folder of normal videos, or a folder of video files in which nothing happens.
@@ -227,9 +229,10 @@ def composite(
     """
     from tvad.data.composite.dataset import composites
 
-    made = composites(footage, out, config, workers)
+    problems: list = []
+    made = composites(footage, out, config, workers, problems)
     print(", ".join(f"{len(samples)} clips in {Path(out, split)}" for split, samples in made.items()))
-    return 0
+    return 1 if problems else 0
 
 
 def check(folder: str, /, no_files: bool = False, gold: bool = False) -> int:

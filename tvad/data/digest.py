@@ -4,6 +4,7 @@ Videos are not read: one that was corrupt may be mended, and a run goes on."""
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from tvad.common.errors import InputError
 from tvad.data import masks
@@ -15,6 +16,11 @@ MASKS = "+masks:"  # between the two parts of `data_hash`
 def spelt(sample: Sample) -> bytes:
     """All that a sample's row says."""
     return json.dumps(to_json(sample), sort_keys=True, allow_nan=False).encode()
+
+
+def told(sample: Sample) -> bytes:
+    """What a row says, in whichever split and under whichever names its files lie."""
+    return spelt(replace(sample, split="", video=replace(sample.video, path="", pictures=None), mask=None))
 
 
 def masks_hash(samples: Iterable[Sample]) -> str:

@@ -80,7 +80,8 @@ def cut(start: float, end: float, duration: float) -> float:
     return duration if start < duration < end <= duration + WHOLE else end
 
 
-def _of_box(box: Sequence[Any]) -> str | None:
+def of_box(box: Sequence[Any]) -> str | None:
+    """What is wrong with a box (x1, y1, x2, y2) wherever it lies."""
     if len(box) != 4 or not all(_finite(edge) for edge in box):
         return f"box {list(box)} is not four finite numbers"
     if box[2] < box[0] or box[3] < box[1]:
@@ -101,7 +102,7 @@ def of_track(
         if frame < 0 or (frames is not None and frame >= frames):
             return f"has frame {frame}, the video has {frames if frames is not None else 'none below 0'}"
     for frame, box in boxes.items():
-        if fault := _of_box(box):
+        if fault := of_box(box):
             return f"frame {frame}: {fault}"
         for low, high, side in ((box[0], box[2], width), (box[1], box[3], height)):
             if low < -EDGE or (side is not None and high > side - 1 + EDGE):
@@ -115,7 +116,7 @@ def of_boxes(boxes: Iterable[tuple[Sequence[Any], Any]], duration: float | None)
     """Boxes of a question, 0..1000 of width and height, each with its moment in seconds or None."""
     found = []
     for box, t in boxes:
-        if fault := _of_box(box):
+        if fault := of_box(box):
             found.append(fault)
         elif min(box) < 0 or max(box) > 1000 or box[0] == box[2] or box[1] == box[3]:
             found.append(f"box {list(box)} is no part of 0..1000 of width and height")

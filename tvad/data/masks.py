@@ -33,6 +33,18 @@ def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.array((count, *size), np.uint32), np.array([*runs, length], np.uint32)
 
 
+def two_valued(values: np.ndarray, where: str) -> np.ndarray:
+    """Other people's masks or labels of frames, bool of the same shape: 0 is normal, anything above is not.
+    Raises InputError that names `where` they stand for what is neither, such as NaN, which Python takes for
+    true."""
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{where}: expected numbers, found {values.dtype}")
+    # min() of what holds a NaN is NaN.
+    if values.dtype.kind in "if" and values.size and not 0 <= values.min() <= values.max() < np.inf:
+        raise InputError(f"{where}: expected 0 or 1, found NaN, infinite or negative numbers")
+    return values != 0
+
+
 class Mask:
     """The mask of a video as its runs: `shape` is (T, H, W); frames are unpacked where they are asked for,
     since all of them are gigabytes. Raises ValueError where the runs do not fill the shape."""

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.common.files import made
 from tvad.data import masks, shards, truth, video
-from tvad.data.build import build, grounding_questions, spans_of
+from tvad.data.build import build, grounding_questions, in_picture, spans_of
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load, save
@@ -72,7 +72,9 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
             taken: dict[int, list[int]] = {}
             for place, frame in enumerate(indices[start:end].tolist()):
                 taken.setdefault(frame, []).append(place)
-            known = None if sample.tracks is None else tuple(_tracks(sample.tracks, taken))
+            known = sample.tracks
+            if known is not None:
+                known = tuple(in_picture(_tracks(known, taken), width, height))
             lit_places = {place for frame, places in taken.items() if frame in wrong for place in places}
             lit_places |= set(np.flatnonzero(truth.inside(moments[start:end], sample.spans or ())).tolist())
             video.write(out / f"videos/{name}.mp4", itertools.islice(shown, end - start), RATE)
@@ -118,9 +120,10 @@ def _tracks(tracks: tuple[Track, ...], taken: dict[int, list[int]]) -> Iterator[
 
 def videos_of(samples: Iterable[Sample], pattern: str | None = None) -> dict[str, str]:
     """Sample id -> the source video that it is of, which must not be parted: what `pattern` matches of the
-    id, else what the sample states, else samples of the same file are of one video. Raises InputError where
-    ids look like windows of longer videos and nothing says which, and for an id that a pattern does not
-    match."""
+    id; else samples are of one video that state the same source, that are the video another one states, and
+    that show the same file. It is named by the first source that is stated of it, else by its first id, in
+    alphabetical order. Raises InputError where ids look like windows of longer videos and nothing says which,
+    and for an id that a pattern does not match."""
     if pattern is not None:
         try:
             rule = re.compile(pattern)
@@ -132,29 +135,53 @@ def videos_of(samples: Iterable[Sample], pattern: str | None = None) -> dict[str
                 raise InputError(f"--video: {pattern!r} matches nothing of the id {sample.id!r}")
             found[sample.id] = match.group(1 if rule.groups else 0)
         return found
-    cut: dict[str, str] = {}
-    videos: dict[str, str] = {}
+    one: dict[str, str] = {}  # a name or file -> another of the same video, in the end the first of them
+
+    def first(name: str) -> str:
+        while (other := one.setdefault(name, name)) != name:
+            one[name] = name = one[other]
+        return name
+
+    stated: dict[str, str | None] = {}
     for sample in samples:
-        videos[sample.id] = sample.video.source or _file_of(sample)
-        if sample.video.source is None and (match := _WINDOW.fullmatch(sample.id)):
-            other = cut.setdefault(match.group(1), sample.id)
-            if other != sample.id:
+        stated[sample.id] = sample.video.source
+        name = first(f"video {sample.video.source or sample.id}")
+        if (file := _file_of(sample)) is not None:
+            one[name] = first(f"file {file}")
+    videos = {name: first(f"video {source or name}") for name, source in stated.items()}
+    _refuse_guesses(stated)
+    called: dict[str, tuple[bool, str]] = {}
+    for name, source in stated.items():
+        called[videos[name]] = min(called.get(videos[name], (True, name)), (source is None, source or name))
+    return {name: called[video][1] for name, video in videos.items()}
+
+
+def _refuse_guesses(stated: dict[str, str | None]) -> None:
+    """Raise InputError where an id looks like a window of the video that another sample is, or is of, and
+    states none. stated: id -> source."""
+    whole = {source or name: name for name, source in stated.items()}
+    cut: dict[str, str] = {}
+    for name, source in stated.items():
+        if source is None and (match := _WINDOW.fullmatch(name)):
+            other = cut.setdefault(match.group(1), whole.get(match.group(1), name))
+            if other != name:
                 raise InputError(
-                    f"{other!r} and {sample.id!r} look like windows of one video, which must lie in one part;"
+                    f"{other!r} and {name!r} look like windows of one video, which must lie in one part;"
                     " say by --video which part of an id names the video (a regular expression; '.+' where"
                     " each is a video of its own)"
                 )
-    return videos
 
 
-def _file_of(sample: Sample) -> str:
+def _file_of(sample: Sample) -> str | None:
     """Names the file (or the first of the pictures) that a sample shows, by whatever path; links to one file
-    are one, as data sets hold them."""
-    for path in sample.files()[:1]:
-        if path.is_file():
+    are one, as data sets hold them. None where it is not there."""
+    try:
+        for path in sample.files()[:1]:
             found = path.stat()
             return f"{found.st_dev}:{found.st_ino}"
-    return sample.id
+    except OSError:
+        pass
+    return None
 
 
 def parted(clips: Sequence[Sample], video_of: dict[str, str], seed: int) -> dict[str, Sequence[Sample]]:
@@ -211,17 +238,22 @@ def reclip(
 ) -> tuple[dict[str, int], list[Problem]]:
     """Cut the data sets `sources` into clips below `out`/{train,test}, a video's clips in one of them;
     returns how many each has, and the videos left out. video: see `videos_of`. A killed run continues, also
-    between cutting and parting. Raises InputError for an id that is there twice."""
+    between cutting and parting. Raises InputError for an id that is there twice and a seed below 0."""
+    at_least("seed", seed, 0)
     loaded = [load(source) for source in sources]
     found: dict[str, int] = {}
     names: dict[str, tuple[int, int]] = {}
     for n, samples in enumerate(loaded):
         for place, sample in enumerate(samples):
-            if sample.id in found:
-                raise InputError(f"{sources[n]}: id {sample.id!r} is also in {sources[found[sample.id]]}")
-            found[sample.id] = n
+            stem = file_stem(sample.id)  # by which its clips are called
+            if stem in found:
+                raise InputError(f"{sources[n]}: id {sample.id!r} is also in {sources[found[stem]]}")
+            found[stem] = n
             names[f"{sample.source}/{sample.id}"] = n, place
-    video_of = videos_of(itertools.chain.from_iterable(loaded), video)
+    video_of = {
+        file_stem(name): source
+        for name, source in videos_of(itertools.chain.from_iterable(loaded), video).items()
+    }
 
     def make(name: str, where: Path) -> list[Sample]:
         n, place = names[name]

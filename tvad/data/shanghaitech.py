@@ -22,9 +22,10 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data import masks, video
-from tvad.data.build import build, grounding_questions, link, spans_of
+from tvad.data.build import build, grounding_questions, in_picture, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
+from tvad.data.readers.files import text_of, visible
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 24.0
@@ -34,7 +35,7 @@ _FRAME = re.compile(r"(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
 def read_tracks(path: Path, frames: int, width: int, height: int) -> tuple[Track, ...]:
     """Anomaly tracks of one video. Raises InputError that names the line."""
     boxes: dict[int, dict[int, tuple[float, float, float, float]]] = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for n, line in enumerate(text_of(path, lossy=True).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -95,7 +96,8 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
     if first is None:
         raise InputError(f"{files[0]}: not a picture")
     height, width = first.shape[:2]
-    labels = _array(root / "testing" / "test_frame_mask" / f"{name}.npy", (len(files),)).astype(bool)
+    labels = _array(root / "testing" / "test_frame_mask" / f"{name}.npy", (len(files),))
+    labels = masks.two_valued(labels, f"test_frame_mask/{name}.npy")
     pixels = _array(root / "testing" / "test_pixel_mask" / f"{name}.npy", (len(files), height, width))
     # H.264 needs even sizes: an odd last row or column of pictures and masks is left out.
     even = (height - height % 2, width - width % 2)
@@ -107,7 +109,10 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
                 raise InputError(f"{path}: not a picture of {width} x {height} pixels")
             yield image[..., ::-1]
 
-    shown = np.array([bool(pixels[i].any()) for i in range(len(files))])
+    def lit(frame: int) -> np.ndarray:
+        return masks.two_valued(pixels[frame], f"test_pixel_mask/{name}.npy: frame {frame}")
+
+    shown = np.array([bool(lit(i).any()) for i in range(len(files))])
     if wrong := np.flatnonzero(shown & ~labels).tolist():
         raise InputError(
             f"{root / 'testing' / 'test_frame_mask' / name}.npy: frame {wrong[0]} is normal, but its pixel"
@@ -118,11 +123,9 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
         path = tracks_folder / f"{name}.txt"
         if not path.is_file():
             raise InputError(f"{path}: no such track file, but the video has anomalous frames")
-        tracks = read_tracks(path, len(files), width, height)
+        tracks = tuple(in_picture(read_tracks(path, len(files), width, height), even[1], even[0]))
     video.write(out / f"videos/{name}.mp4", images(), FPS)
-    masks.write(
-        out / f"masks/{name}.npz", (pixels[i, : even[0], : even[1]].astype(bool) for i in range(len(files)))
-    )
+    masks.write(out / f"masks/{name}.npz", (lit(i)[: even[0], : even[1]] for i in range(len(files))))
     spans = spans_of(np.flatnonzero(labels).tolist(), FPS)
     sample = Sample(
         id=name,
@@ -161,9 +164,9 @@ def read(
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons."""
     base = Path(root)
     if split == "train":
-        names = sorted(p.stem for p in (base / "training" / "videos").glob("*.avi"))
+        names = [p.stem for p in visible(base / "training" / "videos", "*.avi")]
     elif split == "test":
-        names = sorted(p.name for p in (base / "testing" / "frames").glob("*") if p.is_dir())
+        names = [p.name for p in visible(base / "testing" / "frames") if p.is_dir()]
     else:
         raise InputError(f"split is {split!r}, expected train or test")
     if not names:
@@ -176,4 +179,17 @@ def read(
             return [make_train_sample(base, name, folder)]
         return [make_test_sample(base, name, folder, Path(tracks) if tracks else None)]
 
-    return build(out, names, make, f"shanghaitech {split}")
+    found, problems = build(out, names, make, f"shanghaitech {split}")
+    if split == "test":
+        told = [
+            path
+            for part in (base / "testing" / "test_frame_mask", base / "testing" / "test_pixel_mask")
+            for path in visible(part, "*.npy")
+        ]
+        told += visible(Path(tracks), "*.txt") if tracks else []
+        problems += [
+            Problem(path.stem, f"{path.parent.name}/{path.name} is there, but no frames of it")
+            for path in told
+            if path.stem not in names
+        ]
+    return found, problems

@@ -26,6 +26,7 @@ from tvad.data import masks
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
+from tvad.data.readers.files import text_of
 from tvad.data.sample import Sample, Track
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -43,7 +44,7 @@ def split_names(folder: str | os.PathLike, split: str) -> list[str]:
         path = Path(folder, f"{kind}_{SPLITS[split]}_video_names.txt")
         if not path.is_file():
             raise InputError(f"{path}: no such split list")
-        for n, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        for n, line in enumerate(text_of(path).split("\n"), 1):
             if name := line.strip():
                 if not _NAME.fullmatch(name):
                     raise InputError(f"{path}:{n}: {name[:60]!r} is no UBnormal video name")
@@ -54,7 +55,7 @@ def split_names(folder: str | os.PathLike, split: str) -> list[str]:
 def read_tracks(path: Path, frames: int) -> list[tuple[int, int, int]]:
     """(object id, first frame, last frame) of every line. Raises InputError that names the line."""
     found = []
-    for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for n, line in enumerate(text_of(path, lossy=True).splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from tqdm import tqdm
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.data import truth, video
 from tvad.data.sample import Sample
 from tvad.data.shards import chosen
@@ -27,7 +27,8 @@ LEGEND = (
 
 
 def drawn(samples: Sequence[Sample], limit: int, seed: int) -> Sequence[Sample]:
-    """At most `limit` of the samples, by seed, in their order."""
+    """At most `limit` of the samples, by seed, in their order. Raises InputError for a seed below 0."""
+    at_least("seed", seed, 0)
     if len(samples) <= limit:
         return samples
     places = np.random.default_rng(seed).choice(len(samples), limit, replace=False)

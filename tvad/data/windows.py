@@ -12,7 +12,15 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data import captions, masks, truth, video
-from tvad.data.build import build, class_questions, classes_of, grounding_questions, leading, link
+from tvad.data.build import (
+    build,
+    class_questions,
+    classes_of,
+    grounding_questions,
+    in_picture,
+    leading,
+    link,
+)
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
@@ -22,6 +30,8 @@ from tvad.data.shards import ids_of
 from tvad.data.video import Clock
 
 ROUNDING = 1e-6  # seconds
+LEAST = 0.01  # seconds from one window to the next
+MOST = 100  # windows that show one frame: each is encoded by itself
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,9 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
     made = []
     for window, name in zip(windows, names, strict=True):
         start, end, own = float(clock.times[window.first]), _end(clock, window), within(clock, window)
-        tracks = None if sample.tracks is None else tuple(_tracks(sample.tracks, window))
+        tracks = sample.tracks
+        if tracks is not None:
+            tracks = tuple(in_picture(_tracks(tracks, window), size[1], size[0]))
         mask = None
         if lit is not None:
             mask = f"masks/{name}.npz"
@@ -189,6 +201,11 @@ def cut(
     reasons. A killed run continues. Raises InputError."""
     if not (0 < stride <= seconds < float("inf")):
         raise InputError(f"stride must be positive and at most the windows' {seconds:g} s, found {stride:g}")
+    if stride < max(LEAST, seconds / MOST):
+        raise InputError(
+            f"stride must be at least {LEAST:g} s and a {MOST}th of the windows' {seconds:g} s, found"
+            f" {stride:g}"
+        )
     samples = load(source)
     places = {name: n for n, name in enumerate(ids_of(samples))}
     return build(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 
 LEAST_FRAMES = 2
 TALL = 32.0  # pixels
@@ -28,6 +28,7 @@ class CompositeConfig:
 
     def check(self) -> None:
         """Raises InputError."""
+        at_least("seed", self.seed, 0)
         if self.clips < 2 or self.frames < LEAST_FRAMES:
             raise InputError(
                 f"clips must be at least 2 and frames {LEAST_FRAMES}, found {self.clips} and {self.frames}"

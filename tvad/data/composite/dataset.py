@@ -3,18 +3,21 @@ same making. Deterministic by seed; a killed run continues with the next video."
 
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.common.files import json_text, write_whole
 from tvad.common.files import made as made_folder
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, spans_of
+from tvad.data.check import Problem
 from tvad.data.composite.actors import RIGHT, TWIN, WRONG, Actor, Cast
 from tvad.data.composite.clips import Composite, Light, compose
 from tvad.data.composite.config import CompositeConfig
@@ -22,6 +25,7 @@ from tvad.data.composite.cutouts import Cutout, cutouts_of
 from tvad.data.composite.footage import Looking, background_of, looking_of, stretches
 from tvad.data.dialogue import turns
 from tvad.data.folder import is_data_set, load
+from tvad.data.readers.files import visible
 from tvad.data.sample import Sample, Track, Video
 
 LOOKING = "looking.json"  # beside the samples: how the footage is to be looked at
@@ -39,7 +43,7 @@ def normal_videos(folder: str | os.PathLike) -> list[Sample]:
         if wrong := [sample.id for sample in samples if sample.anomalous is not False]:
             raise InputError(f"{base}: {len(wrong)} videos are not labelled normal, the first {wrong[0]}")
         return samples
-    files = sorted(path for path in base.iterdir() if path.suffix.lower() in video.SUFFIXES)
+    files = sorted(path for path in visible(base) if path.suffix.lower() in video.SUFFIXES)
     if not files:
         raise InputError(f"{base}: neither a data set nor video files ({', '.join(video.SUFFIXES)})")
     stems = [path.stem for path in files]
@@ -69,20 +73,44 @@ def parted(samples: list[Sample], config: CompositeConfig) -> dict[str, list[Sam
     return parts
 
 
-def _shares(total: int, videos: list[Sample]) -> list[int]:
+def _lengths(samples: list[Sample]) -> tuple[dict[str, float], list[Problem]]:
+    """Seconds of every video by its id, and the videos that cannot be read with their reasons."""
+    found: dict[str, float] = {}
+    problems: list[Problem] = []
+    for sample in tqdm(samples, unit="video", desc="open", disable=None, leave=False):
+        try:
+            found[sample.id] = video.inspect(sample.clip())[0].end
+        except InputError as error:
+            problems.append(Problem(sample.id, str(error)))
+    return found, problems
+
+
+def _shares(total: int, seconds: list[float]) -> list[int]:
     """How many of `total` clips each video gives, by its length."""
-    lengths = np.array([video.inspect(sample.clip())[0].end for sample in videos])
+    lengths = np.array(seconds)
     edges = np.round(np.cumsum(lengths) / lengths.sum() * total).astype(int)
     return np.diff(edges, prepend=0).tolist()
 
 
 def composites(
-    source: str | os.PathLike, out: str | os.PathLike, config: CompositeConfig, workers: int = 1
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    config: CompositeConfig,
+    workers: int = 1,
+    problems: list[Problem] | None = None,
 ) -> dict[str, Sequence[Sample]]:
     """Write `out`/train and `out`/val from a data set of normal videos, in `workers` processes, and how they
-    are to be looked at. Raises InputError for footage of which none can be made."""
+    are to be looked at. Videos that cannot be read are left out and named on stderr; problems: gets them.
+    Raises InputError for footage of which none can be made."""
     config.check()
-    parts = parted(normal_videos(source), config)
+    at_least("workers", workers, 1)
+    samples = normal_videos(source)
+    seconds, bad = _lengths(samples)
+    for problem in bad:
+        print(f"refused {problem}", file=sys.stderr)
+    if problems is not None:
+        problems += bad
+    parts = parted([sample for sample in samples if sample.id in seconds], config)
     looking = looking_of(parts["train"], config.tall, config.seed)
     made: dict[str, Sequence[Sample]] = {}
     recipe = json_text(dataclasses.asdict(looking) | {"config": vars(config)}, LOOKING)
@@ -92,7 +120,7 @@ def composites(
         made[split] = (
             load(folder)
             if is_data_set(folder)
-            else _part(parts[split], split, total, folder, looking, config, workers)
+            else _part(parts[split], seconds, split, total, folder, looking, config, workers)
         )
     return made
 
@@ -111,6 +139,7 @@ def _begin(folder: Path, recipe: str) -> None:
 
 def _part(
     videos: list[Sample],
+    seconds: dict[str, float],
     split: str,
     total: int,
     folder: Path,
@@ -120,7 +149,8 @@ def _part(
 ) -> Sequence[Sample]:
     """The clips of a split. Raises InputError where a video gives none."""
     cutouts = cutouts_of(videos, looking, config.frames, config.seed)
-    counts = dict(zip((s.id for s in videos), _shares(total, videos), strict=True))
+    shares = _shares(total, [seconds[s.id] for s in videos])
+    counts = dict(zip((s.id for s in videos), shares, strict=True))
     make = partial(
         _of_video, {sample.id: sample for sample in videos}, counts, split, looking, cutouts, config
     )

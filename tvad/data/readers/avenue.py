@@ -21,6 +21,7 @@ from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.components import tracks_of
 from tvad.data.dialogue import turns
+from tvad.data.readers.files import visible
 from tvad.data.sample import Sample
 
 
@@ -40,7 +41,7 @@ def volume(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     for n, frame in enumerate(frames):
         if frame.shape != shape[1:]:
             raise InputError(f"{path}: frame {n + 1} has shape {frame.shape}, the video {shape[1:]}")
-    return np.stack(frames) != 0
+    return np.stack([masks.two_valued(frame, f"{path}: frame {n}") for n, frame in enumerate(frames, 1)])
 
 
 def make_sample(root: Path, labels: Path | None, name: str, split: str, out: Path) -> Sample:
@@ -91,7 +92,15 @@ def read(
         if not where.is_dir():
             raise InputError(f"{where}: no such folder of masks")
     folder = base / ("testing_videos" if split == "test" else "training_videos")
-    names = sorted(p.stem for p in folder.glob("*.avi") if p.stem.isdecimal())
+    names = [p.stem for p in visible(folder, "*.avi") if p.stem.isdecimal()]
     if not names:
         raise InputError(f"{folder}: no videos such as 01.avi")
-    return build(out, names, lambda n, at: [make_sample(base, where, n, split, at)], f"avenue {split}")
+    found, problems = build(
+        out, names, lambda n, at: [make_sample(base, where, n, split, at)], f"avenue {split}"
+    )
+    numbers = {int(name) for name in names}
+    for path in visible(where, "*_label.mat") if where is not None else ():
+        number = path.stem.removesuffix("_label")
+        if number.isdecimal() and int(number) not in numbers:
+            problems.append(Problem(f"test_{int(number):02d}", f"{path.name} is there, but no video of it"))
+    return found, problems

@@ -5,10 +5,10 @@
                                     A4 - key sentences
     ROOT/**/1.mp4                   videos by their numbers
 
-A moment is "[0005,0011]", minutes and seconds, and several stand one after the other; an end in whole seconds
-that is up to a second behind the video's is cut to it. All videos are anomalous. Heads of columns differ in
-their first letter and in what follows the word: "X2 -  result （…）" is A2 - result. Reason and result become
-the rationale.
+A moment is "[0005,0011]", minutes and seconds (of 59 at most), and several stand one after the other; an end
+in whole seconds that is up to a second behind the video's is cut to it. All videos are anomalous. Heads of
+columns differ in their first letter and in what follows the word: "X2 -  result （…）" is A2 - result. Reason
+and result become the rationale.
 
 Sources: github.com/Dulpy/ECVA (AnomEval/evaluating_system_v2, whose annotations.xlsx has these columns), and
 programs that read the distributed table.
@@ -107,7 +107,10 @@ def spans_of(moment: str) -> tuple[Span, ...] | None:
 
 
 def _seconds(digits: str) -> float:
-    """The last two digits are seconds, those before them minutes."""
+    """The last two digits are seconds, those before them minutes. Raises InputError for more than 59 seconds:
+    nobody knows whether 0075 is 75 s or a slip."""
+    if int(digits[-2:]) > 59:
+        raise InputError(f"moment {digits} has {digits[-2:]} seconds after its minutes, expected 59 at most")
     return int(digits[:-2] or "0") * 60.0 + int(digits[-2:])
 
 

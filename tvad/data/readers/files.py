@@ -1,21 +1,62 @@
-"""Videos that a distribution keeps in folders below one, found by their names."""
+"""What lies beside the videos of a distribution, read; videos in folders below one, found by their names."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tvad.common.errors import InputError
+from tvad.common.files import parse_json
 
 Files = Mapping[str, list[Path]]
+
+
+def text_of(path: Path, lossy: bool = False) -> str:
+    """The text of a list or table in UTF-8, with or without its mark. lossy: other bytes are read as a sign
+    of their own, for lists of which names and numbers alone are used. Raises InputError that names the
+    file."""
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace" if lossy else "strict")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def object_of(path: Path) -> dict[str, Any]:
+    """The JSON object of a file. Raises InputError that names the file for anything else, and the key where
+    one is there twice and tells otherwise the second time."""
+
+    def of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if found.setdefault(name, value) != value:
+                raise ValueError(f"{name[:60]!r} is there twice")
+        return found
+
+    try:
+        found = parse_json(text_of(path), of_pairs)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read as JSON ({str(error)[:80]})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected an object by video, found {type(found).__name__}")
+    return found
+
+
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """What lies in a folder by a pattern, sorted, hidden files left out: "._a.mp4", which a Mac's archive
+    holds beside a.mp4."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
 def below(root: str | os.PathLike) -> dict[str, list[Path]]:
     """The .mp4 files in and below a folder, by their names without the suffix. Raises InputError where there
     is none."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(Path(root).rglob("*.mp4")):
-        if not path.name.startswith("."):  # "._a.mp4", which a Mac's archive holds beside a.mp4
-            found.setdefault(path.stem, []).append(path)
+    for path in visible(Path(root), "**/*.mp4"):
+        found.setdefault(path.stem, []).append(path)
     if not found:
         raise InputError(f"{root}: no .mp4 in it or below it")
     return found

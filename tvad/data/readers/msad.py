@@ -26,7 +26,7 @@ from pathlib import Path
 from tvad.common.errors import InputError
 from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
-from tvad.data.readers.files import below, only
+from tvad.data.readers.files import below, only, text_of
 from tvad.data.readers.labels import asked
 from tvad.data.sample import Sample
 
@@ -80,10 +80,8 @@ def _row(frames: int, first: int, last: int, cells: dict[str, str]) -> Row:
 
 def read_list(path: Path) -> list[str]:
     """The videos that a list of features names. Raises InputError for one that names none, or one twice."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such list")
     found: dict[str, int] = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for n, line in enumerate(text_of(path, lossy=True).splitlines(), 1):
         if line.strip():
             name = line.strip().replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
             name = name.removesuffix("_i3d").removesuffix("_swin")

@@ -24,8 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tvad.common.errors import InputError
-from tvad.common.files import parse_json
+from tvad.common.errors import InputError, at_least
 from tvad.data import masks
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
@@ -33,6 +32,7 @@ from tvad.data.components import tracks_of
 from tvad.data.dialogue import Turns, turns
 from tvad.data.folder import load
 from tvad.data.questions import DIALOGUE
+from tvad.data.readers.files import object_of, text_of, visible
 from tvad.data.reclip import parted, settle
 from tvad.data.sample import Sample
 from tvad.data.shards import chosen, ids_of, taken
@@ -68,14 +68,15 @@ def read_notes(root: Path) -> Notes:
     labels: dict[str, bool] = {}
     path = root / "labels.csv"
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        rows = list(csv.DictReader(text_of(path).splitlines()))
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from error
     for n, row in enumerate(rows, 2):
         video, said = row.get("video"), row.get("description")
         if not video or said not in LABELS:
             raise InputError(f"{path}:{n}: expected video,description with {' or '.join(LABELS)}")
-        labels[Path(video).stem] = LABELS[said]
+        if labels.setdefault(name := Path(video).stem, LABELS[said]) != LABELS[said]:
+            raise InputError(f"{path}:{n}: {name} is there twice, once with and once without an anomaly")
     seen, texts = {}, {}
     for name, row in _by_window(root / "track.json").items():
         if not isinstance(row, dict):
@@ -92,13 +93,11 @@ def read_notes(root: Path) -> Notes:
 
 
 def _by_window(path: Path) -> dict[str, Any]:
-    try:
-        found = parse_json(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: expected an object by window")
-    return {name.removesuffix(".npy"): row for name, row in found.items()}
+    found: dict[str, Any] = {}
+    for name, row in object_of(path).items():
+        if found.setdefault(name := name.removesuffix(".npy"), row) != row:
+            raise InputError(f"{path}: {name} is there twice")
+    return found
 
 
 def _mask(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -111,7 +110,7 @@ def _mask(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise InputError(f"{path}: not a .npy array ({str(error).splitlines()[0]})") from error
     if found.shape != shape:
         raise InputError(f"{path}: shape {found.shape}, the window has {shape} (frames, height, width)")
-    return found != 0
+    return masks.two_valued(found, str(path))
 
 
 def make_sample(root: Path, file: Path, notes: Notes, language: str, out: Path) -> Sample:
@@ -187,7 +186,7 @@ def _inside(sample: Sample) -> tuple[float, float]:
 def _files(root: Path) -> dict[str, Path]:
     """Windows by name. Raises InputError for one that lies there twice, or where there are none."""
     found: dict[str, Path] = {}
-    for file in sorted(p for part in (*PARTS, "videos") for p in (root / part).glob("*.mp4")):
+    for file in sorted(p for part in (*PARTS, "videos") for p in visible(root / part, "*.mp4")):
         if (other := found.setdefault(file.stem, file)) != file:
             raise InputError(f"{file}: lies in {other.parent.name}, too")
     if not found:
@@ -213,6 +212,7 @@ def read(
 ) -> tuple[dict[str, Sequence[Sample]], list[Problem]]:
     """The windows as the data sets `out`/train and `out`/test: the samples of each, and the refused windows
     with their reasons. A killed run continues. Raises InputError where nothing lies in this layout."""
+    at_least("seed", seed, 0)
     base, folder = Path(root), Path(out)
     files, notes = _files(base), read_notes(base)
     if published and not any(file.parent.name in PARTS for file in files.values()):

@@ -17,17 +17,17 @@ Captions become the description, a line each: "0.0 to 12.5 s: a man …".
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tvad.common.errors import InputError
-from tvad.common.files import parse_json
 from tvad.data.build import build, link, spans_of
 from tvad.data.captions import Caption
 from tvad.data.check import Problem, described
-from tvad.data.readers.files import below, only
+from tvad.data.readers.files import below, object_of, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
 from tvad.data.sample import Sample
 
@@ -48,7 +48,7 @@ class Row:
 def rows_of(path: Path) -> list[Row]:
     """The videos that a list names. Raises InputError that names the line."""
     found: dict[str, Row] = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for n, line in enumerate(text_of(path, lossy=True).splitlines(), 1):
         cells = line.split()
         if not cells:
             continue
@@ -89,28 +89,28 @@ def _row(cells: list[str]) -> Row:
 
 
 def read_captions(folder: Path) -> dict[str, str]:
-    """Video -> its captions in lines. Raises InputError that names file and video."""
+    """Video -> its captions in lines. Raises InputError that names file and video, also where two files tell
+    otherwise of one."""
     found: dict[str, str] = {}
     there = [folder / name for name in CAPTIONS if (folder / name).is_file()]
     if not there:
         raise InputError(f"{folder}: none of {', '.join(CAPTIONS)}")
     for path in there:
-        data = parse_json(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(data, dict):
-            raise InputError(f"{path}: expected an object by video")
-        for name, row in data.items():
+        for name, row in object_of(path).items():
             try:
-                found[name] = "\n".join(_lines(row))
-            except (KeyError, TypeError, ValueError):
+                told = "\n".join(_lines(row))
+            except (KeyError, TypeError, ValueError, OverflowError):
                 raise InputError(
                     f"{path}: {name[:60]}: expected as many timestamps, pairs of seconds, as sentences"
                 ) from None
+            if found.setdefault(name, told) != told:
+                raise InputError(f"{path}: {name[:60]}: another file tells otherwise of it")
     return found
 
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:
     for (start, end), sentence in zip(row["timestamps"], row["sentences"], strict=True):
-        if not (isinstance(sentence, str) and 0 <= float(start) <= float(end)):
+        if not (isinstance(sentence, str) and 0 <= float(start) <= float(end) < float("inf")):
             raise ValueError
         yield str(Caption(float(start), float(end), " ".join(sentence.split())))
 
@@ -154,4 +154,13 @@ def read(
             raise InputError(f"{name}.mp4: listed, but not below {root}")
         return [make_sample(rows[name], only(files, name), split, words, folder)]
 
+    if captions is not None:
+        _say_unmatched(sorted(set(words) - set(rows)), len(words), "captions name no video of the list")
+        _say_unmatched(sorted(set(rows) - set(words)), len(rows), "videos of the list have no captions")
     return build(out, rows, make, f"ucf-crime {split}")
+
+
+def _say_unmatched(names: list[str], count: int, what: str) -> None:
+    """UCA's files are of all splits, so that these are no fault; a wrong folder or name shows in them."""
+    if names:
+        print(f"captions: {len(names)} of {count} {what}, the first {names[0]}", file=sys.stderr)

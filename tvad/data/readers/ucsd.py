@@ -14,7 +14,6 @@ and then nobody knows where. TRACKS name classes, the one of most frames first; 
 components are linked to tracks of an "object", and nobody knows its class.
 """
 
-import json
 import os
 import re
 import sys
@@ -26,24 +25,25 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
-from tvad.data import masks
+from tvad.data import faults, masks
 from tvad.data.build import build, class_questions, classes_of, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.components import tracks_of
 from tvad.data.dialogue import turns
 from tvad.data.readers import numbered
+from tvad.data.readers.files import text_of, visible
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 10.0  # of both cameras, by the data set's page
 _ROW = re.compile(r"gt_frame\s*=\s*\[([^\]]*)\]")
-_RANGE = re.compile(r"(\d+)(?::(\d+))?")
+_RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9}))?")
 
 
 def anomalous_frames(path: Path) -> list[list[int]]:
     """The anomalous frames of every test video, from 0 on, out of the data set's MATLAB file. Raises
     InputError that names the line."""
     found = []
-    for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for n, line in enumerate(text_of(path, lossy=True).splitlines(), 1):
         if (row := _ROW.search(line.partition("%")[0])) is None:
             continue
         frames: list[int] = []
@@ -62,7 +62,7 @@ def anomalous_frames(path: Path) -> list[list[int]]:
 def read_tracks(path: Path) -> dict[str, list[Track]]:
     """Tracks by video. Raises InputError that names the line."""
     found: dict[str, list[Track]] = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for n, line in enumerate(text_of(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -71,11 +71,11 @@ def read_tracks(path: Path) -> dict[str, list[Track]]:
                 int(f) - 1: (float(x), float(y), float(x + w - 1), float(y + h - 1))
                 for f, x, y, w, h in row["boxes"]
             }
-            if not boxes or min(boxes) < 0 or any(b[2] < b[0] or b[3] < b[1] for b in boxes.values()):
+            if not boxes or min(boxes) < 0 or any(faults.of_box(box) for box in boxes.values()):
                 raise ValueError
             track = Track(int(row["track"]), str(row["class"]), boxes, tuple(boxes), row.get("appearance"))
             found.setdefault(str(row["video"]), []).append(track)
-        except (KeyError, TypeError, ValueError, json.JSONDecodeError, InputError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{path}:{n}: expected video, track, class, boxes of [frame, x, y, w, h], found {line[:60]!r}"
             ) from None
@@ -184,7 +184,7 @@ def read(
         names = sorted({p.stem for p in part.iterdir() if re.fullmatch(r"Train\d+(\.\w+)?", p.name)})
         return build(out, names, lambda n, folder: [make_train_sample(base, n, folder)], f"{base.name} train")
     names = sorted(p.name for p in part.iterdir() if p.is_dir() and re.fullmatch(r"Test\d+", p.name))
-    lists = sorted(part.glob("*.m"))
+    lists = visible(part, "*.m")
     if len(lists) != 1:
         raise InputError(f"{part}: expected one list of anomalous frames (UCSDped2.m), found {len(lists)}")
     rows = anomalous_frames(lists[0])
@@ -192,9 +192,11 @@ def read(
         raise InputError(f"{lists[0]}: {len(rows)} lines for {len(names)} test videos")
     by_video = dict(zip(names, rows, strict=True))
     known = read_tracks(Path(tracks)) if tracks is not None else None
-    return build(
+    found, problems = build(
         out,
         names,
         lambda n, folder: [make_test_sample(base, n, by_video[n], folder, known)],
         f"{base.name} test",
     )
+    missing = sorted(set(known or ()) - set(names))
+    return found, problems + [Problem(name, "in the tracks, but not among the videos") for name in missing]

@@ -18,6 +18,7 @@ from tvad.answer import Span
 from tvad.common.errors import InputError
 from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
+from tvad.data.readers.files import below, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
 from tvad.data.sample import Sample
 
@@ -48,14 +49,15 @@ def classes_of(name: str) -> tuple[str, ...]:
 def read_annotations(path: Path) -> dict[str, list[tuple[int, int]]]:
     """Video -> (first, last) frames of its spans. Raises InputError that names the line."""
     found: dict[str, list[tuple[int, int]]] = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for n, line in enumerate(text_of(path, lossy=True).splitlines(), 1):
         if not line.strip():
             continue
         # Names of films hold no blanks, but for the numbers nothing else is at the end.
         match = re.fullmatch(r"(.+?)((?:\s+\d+)+)\s*", line)
-        numbers = [int(word) for word in match.group(2).split()] if match else []
+        words = match.group(2).split() if match else []
+        numbers = [int(word) if len(word) < 10 else -1 for word in words]
         pairs = list(zip(numbers[::2], numbers[1::2], strict=False))
-        if match is None or len(numbers) % 2 or any(first > last for first, last in pairs):
+        if match is None or len(numbers) % 2 or any(not 0 <= first <= last for first, last in pairs):
             raise InputError(f"{path}:{n}: expected a name and pairs of frames, found {line[:60]!r}")
         name = match.group(1).strip().removesuffix(".mp4")
         if name in found:
@@ -98,7 +100,7 @@ def read(
     annotations: str | os.PathLike | None = None,
 ) -> tuple[Sequence[Sample], list[Problem]]:
     """A split as a data set folder `out`: the samples, and the refused videos with their reasons. The test
-    videos are those in ROOT; their list is `annotations`."""
+    videos are those in and below ROOT, of copies the first; their list is `annotations`."""
     base = Path(root)
     if split not in ("train", "test"):
         raise InputError(f"split is {split!r}, expected train or test")
@@ -108,16 +110,16 @@ def read(
             if split == "test"
             else "annotations: training videos have none"
         )
-    files = {path.stem: path for path in sorted(base.rglob("*.mp4"))}
-    if not files:
-        raise InputError(f"{base}: no .mp4 in it or below it")
+    files = below(base)
     listed = read_annotations(Path(annotations)) if annotations is not None else None
     missing = sorted(set(listed or ()) - set(files))
     found, problems = build(
         out,
         files,
         lambda name, folder: [
-            make_sample(files[name], split, listed.get(name, []) if listed is not None else None, folder)
+            make_sample(
+                only(files, name), split, listed.get(name, []) if listed is not None else None, folder
+            )
         ],
         f"xd-violence {split}",
     )

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.common.files import made, parse_json, write_whole
 from tvad.data import masks, video
 from tvad.data.sample import DATASET, RECIPE, SAMPLES, Sample, Track, Video, from_json, to_json, to_line
@@ -20,6 +20,7 @@ from tvad.data.scenes.render import Clip, make_clip
 from tvad.data.scenes.script import SETTINGS, classes_of
 
 SPLITS = ("train", "val", "test")
+MOST_FPS, MOST_PIXELS = 1000, 2**28  # of a clip, all frames together
 # Raised whenever the same configuration gives other clips or texts: a data set is not continued with another.
 GENERATOR = 4
 
@@ -52,9 +53,15 @@ class ScenesConfig:
             raise InputError(f"split is {self.split!r}, expected one of {', '.join(SPLITS)}")
         if self.setting not in SETTINGS:
             raise InputError(f"setting is {self.setting!r}, expected one of {', '.join(SETTINGS)}")
+        at_least("seed", self.seed, 0)
         if self.clips < 1 or self.frames < 8 or self.fps <= 0 or self.size < 32 or self.size % 2:
             raise InputError(
                 "clips must be at least 1, frames at least 8, fps positive, size even and at least 32"
+            )
+        if self.fps > MOST_FPS or self.frames * self.size**2 > MOST_PIXELS:
+            raise InputError(
+                f"fps must be at most {MOST_FPS}, and frames x size x size at most {MOST_PIXELS}: a clip is"
+                f" drawn in memory; found {self.fps:g}, and {self.frames} x {self.size} x {self.size}"
             )
         if not (0 <= self.normal <= 1 and 0 <= self.max_crowd <= 12):
             raise InputError("normal must lie in 0..1 and max_crowd in 0..12")
@@ -137,9 +144,10 @@ def _stated(recipe: Path) -> dict:
 def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) -> list[Sample]:
     """Write the data set into `folder`; clips that an earlier, killed run finished are kept.
 
-    Raises InputError where `folder` holds a data set made with another configuration.
+    Raises InputError where `folder` holds a data set made with another configuration, and for odd options.
     """
     config.check()
+    at_least("workers", workers, 1)
     folder = Path(folder)
     for part in ("videos", "masks"):
         made(folder / part)
@@ -171,7 +179,10 @@ def generate(config: ScenesConfig, folder: str | os.PathLike, workers: int = 1) 
             (config, folder, i, categories[i], letters[i].tolist()) for i in range(len(whole), config.clips)
         ]
         context = multiprocessing.get_context("spawn" if workers > 1 else None)
-        with partial.open("a") as out, context.Pool(workers) if workers > 1 else _Serial() as pool:
+        with (
+            partial.open("a") as out,
+            context.Pool(min(workers, config.clips)) if workers > 1 else _Serial() as pool,
+        ):
             bar = tqdm(
                 pool.imap(_write_one, jobs, chunksize=8),
                 total=config.clips,

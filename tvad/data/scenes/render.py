@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.data.scenes import actors as draw
 from tvad.data.scenes.script import ANOMALIES, CORE_PLACES, Actor, Plan, make_plan
 from tvad.data.scenes.world import BACKDROPS, WEATHER, Backdrop, Weather, draw_occluder, make_backdrop
@@ -141,7 +142,8 @@ def make_clip(
     """Plan and draw one clip. Deterministic: the same arguments give the same bytes.
 
     `category` is one of `script.ANOMALIES` or None for a normal clip. Plans whose anomaly would not be seen
-    are drawn again from the next sub-seed. `core` keeps to daylight and `script.CORE_PLACES`.
+    are drawn again from the next sub-seed. `core` keeps to daylight and `script.CORE_PLACES`. Raises
+    InputError where the anomaly is seen in none of a hundred plans.
     """
     if category is not None and category not in ANOMALIES:
         raise ValueError(f"unknown anomaly class {category!r}; known: {', '.join(ANOMALIES)}")
@@ -164,4 +166,7 @@ def make_clip(
         clip = render(make_plan(rng, place, category, frames, fps, crowd), place, weather, rng, size)
         if _worth_keeping(clip, size):
             return clip
-    raise RuntimeError(f"no visible {category} in 100 attempts from seed {seed}")
+    raise InputError(
+        f"no visible {category} in 100 attempts at {fps:g} frames a second, {frames} frames and {size}"
+        " pixels: other ones are needed"
+    )
