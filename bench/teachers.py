@@ -67,7 +67,7 @@ def _reply(found: Completion) -> Reply:
 def _opened(kind: str, which: str, options: dict[str, Any]) -> EngineTeacher:
     spec = f"{kind}:{which}"
     at_once = options.pop("at_once", AT_ONCE)
-    if not isinstance(at_once, int) or at_once < 1:
+    if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
         raise InputError(f"{kind}: at_once is {at_once!r}, expected 1 or more")
     return EngineTeacher(models.load(spec, **options), spec, at_once)
 
