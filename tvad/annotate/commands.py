@@ -62,11 +62,11 @@ def run(
 def _say(out: str, told: Told) -> int:
     samples, problems, spent, counts = told
     for problem in problems:
-        print(f"refused {problem}")
+        print(f"set aside {problem}")
     for what, count in sorted(counts.items()):
         print(f"{count:6d} {what}")
     print(spent)
-    print(f"{len(samples)} videos in {out}; {len(problems)} refused")
+    print(f"{len(samples)} videos in {out}; {len(problems)} set aside")
     return 1 if problems else 0
 
 
