@@ -10,7 +10,7 @@ import numpy as np
 
 from bench import models
 from bench.models.base import Busy, Completion, Down, Engine, Request, Sampling, Streams
-from tvad.annotate.teacher import Ask, Reply
+from tvad.annotate.teacher import CUT, Ask, Reply
 from tvad.common.errors import InputError
 from tvad.data.video import Clock, Frames
 
@@ -57,7 +57,7 @@ def _reply(found: Completion) -> Reply:
     usage = found.usage
     return Reply(
         found.text,
-        f"cut ({found.cut})" if found.cut else None,
+        f"{CUT} ({found.cut})" if found.cut else None,
         usage.tokens_in,
         usage.tokens_out,
         usage.cost,

@@ -19,7 +19,7 @@ from tvad.annotate.teacher import DETECT, Ask, Reply, Teacher
 from tvad.annotate.trajectories import NORMAL, Trajectories
 from tvad.annotate.trajectories import annotate as trajectory
 from tvad.annotate.trajectories import write as write_reasoned
-from tvad.annotate.write import write
+from tvad.annotate.write import waits, write
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, write_whole
 from tvad.common.lock import locked
@@ -83,7 +83,8 @@ def run(
                 yield from _in_groups(todo, take, make, replies.ask, together, bar)
 
         rows, problems = _logged(out, len(todo) + len(unread), found)
-        return finish(out), problems, replies.spent, _counted(rows)
+        samples = finish(out)
+        return samples, [*problems, *waiting(out)], replies.spent, _counted(rows)
 
 
 def reason(
@@ -204,13 +205,32 @@ def _counted(rows: Sequence[dict[str, Any]]) -> Counter[str]:
 def finish(out: Path) -> list[Sample]:
     """Write the data set of all rows and decisions; in the order of ids, so that it is the same whatever the
     order in which videos were done."""
+    seed = check_reviewed(out)
     rows = sorted(rows_in(out), key=lambda row: row["id"])
+    return write(rows, decisions_in(out), out, seed)
+
+
+def check_reviewed(out: Path) -> int:
+    """The seed of a folder of `tvad annotate run`. Raises InputError for any other folder."""
     record = _record(out)
     if "checks" not in record:
         raise InputError(
             f"{out}: made by `tvad annotate reason`, whose trajectories are kept or dropped, not reviewed"
         )
-    return write(rows, decisions_in(out), out, int(record.get("seed", 0)))
+    seed = record.get("seed", 0)
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"{out / RECORD}: seed is {seed!r:.80}, expected 0 or more")
+    return seed
+
+
+def waiting(out: Path) -> list[Problem]:
+    """The videos that are not in the data set until a person has decided."""
+    decided = decisions_in(out)
+    return [
+        Problem(row["id"], f"whether something unusual happens waits for `tvad annotate review {out}`")
+        for row in rows_in(out)
+        if waits(row, decided.get(row["id"], {}))
+    ]
 
 
 def rows_in(out: Path) -> list[dict[str, Any]]:

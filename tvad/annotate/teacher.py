@@ -15,6 +15,7 @@ from tvad.common.config import arguments
 from tvad.common.errors import InputError
 
 GROUP = "tvad.teachers"
+CUT = "cut"  # how it begins why a reply failed that is not whole
 DETECT = "detect"  # the stage of a request that is a detector's
 
 
