@@ -10,7 +10,7 @@ import numpy as np
 
 from bench import models
 from bench.models.base import Busy, Completion, Down, Engine, Request, Sampling, Streams
-from tvad.annotate.teacher import Ask, Reply
+from tvad.annotate.teacher import CUT, Ask, Reply
 from tvad.common.errors import InputError
 from tvad.data.video import Clock, Frames
 
@@ -57,7 +57,7 @@ def _reply(found: Completion) -> Reply:
     usage = found.usage
     return Reply(
         found.text,
-        f"cut ({found.cut})" if found.cut else None,
+        f"{CUT} ({found.cut})" if found.cut else None,
         usage.tokens_in,
         usage.tokens_out,
         usage.cost,
@@ -67,7 +67,7 @@ def _reply(found: Completion) -> Reply:
 def _opened(kind: str, which: str, options: dict[str, Any]) -> EngineTeacher:
     spec = f"{kind}:{which}"
     at_once = options.pop("at_once", AT_ONCE)
-    if not isinstance(at_once, int) or at_once < 1:
+    if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
         raise InputError(f"{kind}: at_once is {at_once!r}, expected 1 or more")
     return EngineTeacher(models.load(spec, **options), spec, at_once)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.models.base import Engine
+from tvad.common.config import arguments
 from tvad.common.errors import InputError
 from tvad.common.hub import folder
 from tvad.data.video import Budget
@@ -69,7 +70,7 @@ def is_checkpoint(spec: str) -> bool:
     return kind in KINDS and KINDS[kind].checkpoint
 
 
-def load(spec: str, **options: Any) -> Engine:
+def load(spec: str, /, **options: Any) -> Engine:
     """Open a model given as KIND:PATH (a folder, a name at the hub; baseline:NAME, openai:NAME@URL).
     options: as `ModelOptions.given` has them. Raises InputError for an unknown kind, an unusable path, or an
     option that the kind does not take."""
@@ -90,11 +91,12 @@ def defaults(spec: str) -> dict[str, Any]:
 
 
 def check(spec: str, options: dict[str, Any]) -> None:
-    """Raise InputError for an unknown kind, or an option that it does not take: before anything is loaded."""
+    """Raise InputError for an unknown kind, and for an option that it does not take or whose value is of
+    another type: before anything is loaded."""
     kind, _, path = spec.partition(":")
     if kind not in KINDS or not path:
         raise InputError(f"model {spec!r}: expected KIND:PATH with KIND one of {', '.join(KINDS)}")
-    _known(kind, KINDS[kind].opens(), 1, options)
+    arguments(KINDS[kind].opens(), 1, options, kind)
 
 
 def open_engine(
@@ -138,12 +140,4 @@ def open_engine(
 
 
 def _call(kind: str, opener: Callable[..., Any], given: tuple, options: dict[str, Any]) -> Any:
-    _known(kind, opener, len(given), options)
-    return opener(*given, **options)
-
-
-def _known(kind: str, opener: Callable[..., Any], given: int, options: dict[str, Any]) -> None:
-    known = list(inspect.signature(opener).parameters)[given:]
-    for key in options:
-        if key not in known:
-            raise InputError(f"{kind}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
+    return opener(*given, **arguments(opener, len(given), options, kind))

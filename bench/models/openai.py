@@ -8,6 +8,7 @@ only).
 
 import base64
 import io
+import math
 import os
 import random
 import re
@@ -144,8 +145,10 @@ class OpenAiModel:
         for name, value, least in (("concurrency", concurrency, 1), ("retries", retries, 0)):
             if value < least:
                 raise InputError(f"openai: {name} is {value}, expected {least} or more")
-        if not timeout > 0:
+        if not 0 < timeout < math.inf:
             raise InputError(f"openai: timeout is {timeout:g}, expected seconds above 0")
+        if not 0 <= wait < math.inf:
+            raise InputError(f"openai: wait is {wait:g}, expected seconds, 0 or more")
         self.concurrency, self.video, self.retries, self.wait = concurrency, video, retries, wait
         self.timeout = timeout
         try:

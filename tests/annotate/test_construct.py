@@ -219,6 +219,15 @@ def test_noise_is_found_and_dropped(scenes, tmp_path):
         (["--teacher", "scripted:{s}", "--option", "noise"], "expected NAME=VALUE"),
         (["--teacher", "scripted:{s}", "--rate", "0"], "rate must be above 0"),
         (["--teacher", "openai:x@http://127.0.0.1:1", "--option", "loud=1"], "unknown option 'loud'"),
+        (
+            ["--teacher", "openai:x@http://127.0.0.1:1", "--option", "concurrency=x"],
+            "concurrency: expected int",
+        ),
+        (["--teacher", "openai:x@http://127.0.0.1:1", "--option", "which=x"], "unknown option 'which'"),
+        (["--teacher", "openai:x@http://127.0.0.1:1", "--option", "at_once=true"], "at_once is True"),
+        (["--teacher", "scripted:{s}", "--option", "noise=[1]"], "noise: expected float"),
+        (["--teacher", "scripted:{s}", "--option", "loud=1"], "scripted: unknown option 'loud'"),
+        (["--teacher", "scripted:{s}", "--option", "folder=x"], "scripted: unknown option 'folder'"),
     ],
 )
 def test_wrong_use_is_one_clear_line(scenes, tmp_path, options, words):

@@ -62,11 +62,11 @@ def run(
 def _say(out: str, told: Told) -> int:
     samples, problems, spent, counts = told
     for problem in problems:
-        print(f"refused {problem}")
+        print(f"set aside {problem}")
     for what, count in sorted(counts.items()):
         print(f"{count:6d} {what}")
     print(spent)
-    print(f"{len(samples)} videos in {out}; {len(problems)} refused")
+    print(f"{len(samples)} videos in {out}; {len(problems)} set aside")
     return 1 if problems else 0
 
 
@@ -140,16 +140,19 @@ def review(folder: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7
     """
     from pathlib import Path
 
-    from tvad.annotate.engine import finish
+    from tvad.annotate.engine import check_reviewed, finish, waiting
     from tvad.annotate.page import serve
     from tvad.common.lock import locked
 
     if not reviewer.strip():
         raise InputError("--reviewer: a name for the audit trail")
+    check_reviewed(Path(folder))  # a folder that is not there would be made by its lock
     with locked(folder):
         print(f"http://{host}:{port}", flush=True)
         count = serve(Path(folder), reviewer, host, port)
         samples = finish(Path(folder))
+    for problem in waiting(Path(folder)):
+        print(f"set aside {problem}")
     print(f"{count} decisions in the trail; {len(samples)} videos written to {folder}")
     return 0
 

@@ -83,7 +83,8 @@ Rounds = Generator[list[Ask], Sequence[Reply], Found]
 
 def construct(sample: Sample, how: Construction) -> Rounds:
     """Ask about a video in rounds; the requests of a round do not depend on each other. Of the sample its
-    video and its mask are used, nothing else. Raises InputError for a video or mask that cannot be read."""
+    video and its mask are used, nothing else. Raises InputError for a video or mask that cannot be read, and
+    for a video without a mask of which the teacher left too much unanswered to say what happens."""
     clip = video.decode(sample.clip(), how.rate)
     height, width = clip.images.shape[1:3]
     indices = [int(i) for i in clip.indices]
@@ -102,15 +103,19 @@ def construct(sample: Sample, how: Construction) -> Rounds:
     def shown(frame: int) -> np.ndarray:
         return clip.images[place[frame]]
 
-    def read(replies: Sequence[Reply]) -> list[list[Seen]]:
+    def read(replies: Sequence[Reply]) -> list[list[Seen] | None]:
         for reply in replies:
             if reply.failed:
                 counts[f"reply: {reply.failed}"] += 1
-        return [[] if r.failed else targets_of(r.text, width, height, counts) for r in replies]
+        return [None if r.failed else targets_of(r.text, width, height, counts) for r in replies]
 
     # (a) frame-wise extraction, joined to timelines.
     replies = yield [ask(f, FRAME_PROMPT, FRAME, shown(f), stage="frame") for f in frames]
-    sightings = dict(zip(frames, read(replies), strict=True))
+    told = read(replies)
+    if mask is None:  # with one it is the mask that says whether, when and where something is wrong
+        moments = [float(clip.times[place[f]]) for f in frames]
+        _check_answered(moments, [seen is not None for seen in told], how.gap, counts)
+    sightings = {f: seen or [] for f, seen in zip(frames, told, strict=True)}
     fps = clip.fps
     timelines = joined(sightings.items(), max(1, round(how.gap * fps)))
     found = Found(timelines, counts, sightings)
@@ -133,7 +138,7 @@ def construct(sample: Sample, how: Construction) -> Rounds:
         for f, lit in sharp.items()
     ]
     for f, seen in zip(sharp, read(replies), strict=True):
-        refine.looked_closer(timelines, f, seen)
+        refine.looked_closer(timelines, f, seen or [])
     found.timelines = timelines
     found.stages["refined"] = [as_row(t) for t in timelines]
 
@@ -150,10 +155,31 @@ def construct(sample: Sample, how: Construction) -> Rounds:
         return ask(c.frame, WHAT_PROMPT, WHAT, image, stage="what", boxes=[box])
 
     replies = yield [check(c) for c in asked]
+    counts.update(f"check: {reply.failed}" for reply in replies if reply.failed)
     texts = [None if reply.failed else reply.text for reply in replies]
     verify.settle(timelines, asked, texts, (width, height), how.contradictions, counts)
     found.stages["verified"] = [as_row(t) for t in timelines]
     return found
+
+
+def _check_answered(
+    moments: Sequence[float], answered: Sequence[bool], gap: float, counts: Counter[str]
+) -> None:
+    """Raises InputError where frames without a readable reply are more than a gap that is bridged: nothing is
+    known of the video there, and it must not become normal. moments: seconds of the frames."""
+    known = [n for n, there in enumerate(answered) if there]
+    ends = zip([-1, *known], [*known, len(moments)], strict=True)
+    lost = any(
+        last - first > 1 and not moments[min(last, len(moments) - 1)] - moments[max(first, 0)] <= gap
+        for first, last in ends
+    )
+    if lost or not known:
+        why = counts.most_common(1)
+        raise InputError(
+            f"{len(moments) - len(known)} of {len(moments)} frames have no reply that can be read"
+            f" ({why[0][0] if why else 'nothing'}), so that nobody knows what happens there; the same command"
+            " asks again"
+        )
 
 
 def _boxes(timelines: Sequence[Timeline], frame: int) -> list[Corners]:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,51 +13,37 @@ from tvad.annotate.construct import Construction
 from tvad.annotate.replies import Replies, Spent, progress
 from tvad.annotate.review import decisions_in
 from tvad.annotate.rounds import Rounds, annotated, constructed
+from tvad.annotate.sources import RECORD, check_apart, file_names, source_samples
 from tvad.annotate.spread import Spread, annotated_by
 from tvad.annotate.teacher import DETECT, Ask, Reply, Teacher
 from tvad.annotate.trajectories import NORMAL, Trajectories
 from tvad.annotate.trajectories import annotate as trajectory
 from tvad.annotate.trajectories import write as write_reasoned
-from tvad.annotate.write import write
+from tvad.annotate.write import waits, write
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, write_whole
 from tvad.common.lock import locked
 from tvad.common.text import whole
-from tvad.data import load, video
+from tvad.data import load
 from tvad.data.build import linked
-from tvad.data.check import Problem, described
+from tvad.data.check import Problem
 from tvad.data.folder import is_data_set
-from tvad.data.sample import SAMPLES, Sample
+from tvad.data.sample import SAMPLES, Sample, id_fault
 
-ROWS, RECORD = "annotations.jsonl", "annotate.json"
+ROWS = "annotations.jsonl"
 TOGETHER = 16  # videos whose requests are asked together, by default
 # Samples that were written, videos left out, what requests came to, counts of what was found.
 Told = tuple[list[Sample], list[Problem], Spent, Counter[str]]
 
 
-def source_samples(source: str | os.PathLike) -> Iterator[Sample]:
-    """The videos of a data set folder, or the files of any folder of videos. Raises InputError where there is
-    none."""
-    folder = Path(source)
-    if is_data_set(folder):
-        yield from load(folder)
-        return
-    files = (
-        sorted(p for p in folder.rglob("*") if p.suffix.lower() in video.SUFFIXES) if folder.is_dir() else []
-    )
-    if not files:
-        raise InputError(f"{source}: neither a data set folder with {SAMPLES} nor a folder of videos")
-    for file in files:
-        name = file.relative_to(folder).with_suffix("").as_posix().replace("/", "_")
-        shown, _ = described(file, file.relative_to(folder).as_posix())
-        yield Sample(name, folder.name or "videos", "train", shown, root=str(folder))
-
-
-def taken_over(sample: Sample, out: Path) -> Sample:
-    """What is known of a video before it is annotated: video and mask, linked into `out`; no label, no
-    words."""
-    of = linked(sample, out)
-    return Sample(of.id, of.source, of.split, of.video, mask=of.mask, root=of.root)
+def taken_over(sample: Sample, out: Path, names: Mapping[str, str]) -> Sample:
+    """What is known of a video before it is annotated: video and mask, linked into `out` under the name of
+    its id; no label, no words. Raises InputError for files that cannot be linked."""
+    try:
+        of = linked(replace(sample, id=names[sample.id]), out)
+    except OSError as error:
+        raise InputError(f"{error.filename or sample.video.path}: {error.strerror}") from error
+    return Sample(sample.id, of.source, of.split, of.video, mask=of.mask, root=of.root)
 
 
 def run(
@@ -76,21 +62,29 @@ def run(
     where the teacher does not answer: the same command goes on from there.
     """
     how.check()
+    check_apart(source, out)
     out = made(out)
     with locked(out):
         _keep_record(out, {"teacher": teacher.name, "source": str(source), "stages": stages, **asdict(how)})
         replies = Replies(out, teacher)
-        todo = _left(source, out)
+        todo, unread, names = _left(source, out)
+
+        def take(sample: Sample) -> Sample:
+            return taken_over(sample, out, names)
 
         def found(bar: Any) -> Iterator[dict[str, Any] | Problem]:
+            yield from unread
             if spread is not None:
-                bare = [taken_over(sample, out) for sample in todo]
-                return annotated_by(spread, bare, out, how, stages, together, replies.spent)
-            make = partial(constructed, how, stages)
-            return _in_groups(todo, lambda s: taken_over(s, out), make, replies.ask, together, bar)
+                bare, lost = _taken(todo, take)
+                yield from lost
+                yield from annotated_by(spread, bare, out, how, stages, together, replies.spent)
+            else:
+                make = partial(constructed, how, stages)
+                yield from _in_groups(todo, take, make, replies.ask, together, bar)
 
-        rows, problems = _logged(out, len(todo), found)
-        return finish(out), problems, replies.spent, _counted(rows)
+        rows, problems = _logged(out, len(todo) + len(unread), found)
+        samples = finish(out)
+        return samples, [*problems, *waiting(out)], replies.spent, _counted(rows)
 
 
 def reason(
@@ -104,9 +98,11 @@ def reason(
     """Annotate the sub-clips of the data set `source` into `out` by VANGUARD's trajectories (`tvad data
     windows` cuts sub-clips); what is known of them stays. As `run` otherwise."""
     how.check()
+    check_apart(source, out)
     out = made(out)
     with locked(out):
-        classes = sorted({name for sample in source_samples(source) for name in sample.categories} - {NORMAL})
+        known = load(source) if is_data_set(source) else ()
+        classes = sorted({name for sample in known for name in sample.categories} - {NORMAL})
         asked = {"teacher": teacher.name, "detector": detector and detector.name, "source": str(source)}
         _keep_record(out, {**asked, "classes": classes, **asdict(how)})
         replies = Replies(out, teacher)
@@ -116,24 +112,47 @@ def reason(
             """Of the teacher, or of the detector what is for it."""
             detects = [each.about.get("stage") == DETECT for each in asks]
             told = iter(replies.ask([a for a, d in zip(asks, detects, strict=True) if not d], bar))
-            found = [a for a, d in zip(asks, detects, strict=True) if d]
-            seen = iter(boxes.ask(found, bar) if boxes is not None else ())
+            sought = [a for a, d in zip(asks, detects, strict=True) if d]
+            seen = iter(boxes.ask(sought, bar) if boxes is not None else ())
             return [next(seen if d else told) for d in detects]
 
+        todo, unread, names = _left(source, out)
+
         def take(sample: Sample) -> Sample:
-            bare = taken_over(sample, out)
+            if faults := sample.problems():
+                raise InputError(faults[0])
+            bare = taken_over(sample, out, names)
             return replace(sample, video=bare.video, mask=bare.mask, root=bare.root)
 
-        todo, make = _left(source, out), partial(trajectory, how, classes, boxes is not None)
-        rows, problems = _logged(out, len(todo), lambda bar: _in_groups(todo, take, make, ask, together, bar))
+        def found(bar: Any) -> Iterator[dict[str, Any] | Problem]:
+            yield from unread
+            make = partial(trajectory, how, classes, boxes is not None)
+            yield from _in_groups(todo, take, make, ask, together, bar)
+
+        rows, problems = _logged(out, len(todo) + len(unread), found)
         samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out)
         return samples, problems, replies.spent, _counted(rows)
 
 
-def _left(source: str | os.PathLike, out: Path) -> list[Sample]:
-    """The videos of which `out` has no row."""
+def _left(source: str | os.PathLike, out: Path) -> tuple[list[Sample], list[Problem], dict[str, str]]:
+    """The videos of which `out` has no row, those that cannot be read, and the names of their files. Raises
+    InputError before anything is asked where names cannot be told apart."""
     done = {row["id"] for row in rows_in(out)}
-    return [sample for sample in source_samples(source) if sample.id not in done]
+    found = list(source_samples(source, done))
+    todo = [sample for sample in found if isinstance(sample, Sample)]
+    names = file_names([*done, *(sample.id for sample in todo)])
+    return todo, [problem for problem in found if isinstance(problem, Problem)], names
+
+
+def _taken(samples: Sequence[Sample], take: Callable[[Sample], Sample]) -> tuple[list[Sample], list[Problem]]:
+    """Samples as `take` gives them, a Problem for each that it cannot take."""
+    found, lost = [], []
+    for sample in samples:
+        try:
+            found.append(take(sample))
+        except InputError as error:
+            lost.append(Problem(sample.id, str(error)))
+    return found, lost
 
 
 def _in_groups(
@@ -146,7 +165,9 @@ def _in_groups(
 ) -> Iterator[dict[str, Any] | Problem]:
     for first in range(0, len(todo), together):
         # Files are linked as their turn comes: of a large data set the first request would wait for all.
-        yield from annotated([take(s) for s in todo[first : first + together]], make, ask, bar)
+        bare, lost = _taken(todo[first : first + together], take)
+        yield from lost
+        yield from annotated(bare, make, ask, bar)
 
 
 def _logged(
@@ -169,7 +190,7 @@ def _logged(
             rows.append(row)
     if not rows:
         raise InputError(
-            f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
+            f"{out}: no video could be annotated" + (f"; the first: {problems[0]}" if problems else "")
         )
     return rows, problems
 
@@ -184,13 +205,32 @@ def _counted(rows: Sequence[dict[str, Any]]) -> Counter[str]:
 def finish(out: Path) -> list[Sample]:
     """Write the data set of all rows and decisions; in the order of ids, so that it is the same whatever the
     order in which videos were done."""
+    seed = check_reviewed(out)
     rows = sorted(rows_in(out), key=lambda row: row["id"])
+    return write(rows, decisions_in(out), out, seed)
+
+
+def check_reviewed(out: Path) -> int:
+    """The seed of a folder of `tvad annotate run`. Raises InputError for any other folder."""
     record = _record(out)
     if "checks" not in record:
         raise InputError(
             f"{out}: made by `tvad annotate reason`, whose trajectories are kept or dropped, not reviewed"
         )
-    return write(rows, decisions_in(out), out, int(record.get("seed", 0)))
+    seed = record.get("seed", 0)
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"{out / RECORD}: seed is {seed!r:.80}, expected 0 or more")
+    return seed
+
+
+def waiting(out: Path) -> list[Problem]:
+    """The videos that are not in the data set until a person has decided."""
+    decided = decisions_in(out)
+    return [
+        Problem(row["id"], f"whether something unusual happens waits for `tvad annotate review {out}`")
+        for row in rows_in(out)
+        if waits(row, decided.get(row["id"], {}))
+    ]
 
 
 def rows_in(out: Path) -> list[dict[str, Any]]:
@@ -207,6 +247,8 @@ def rows_in(out: Path) -> list[dict[str, Any]]:
         try:
             row = parse_json(line)
             name = row["id"]
+            if fault := id_fault(name):
+                raise ValueError(fault)
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}:{n}: not a row of annotations ({error})") from error
         if name in seen:

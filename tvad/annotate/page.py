@@ -11,9 +11,10 @@ from fastapi import FastAPI, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from tvad.annotate.engine import rows_in
+from tvad.annotate.engine import check_reviewed, rows_in
 from tvad.annotate.review import DECISIONS, append, decisions_in, trail_in
 from tvad.annotate.schema import LOOKS, word
+from tvad.common.errors import InputError
 from tvad.common.text import whole
 from tvad.data import video
 from tvad.data.sample import from_json
@@ -33,13 +34,18 @@ HEADERS = {
 
 def waiting(rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
     """(number of the row, target) of all that a person should look at: contradicted, or dropped."""
-    return [(n, t) for n, row in enumerate(rows) for t in row["targets"] if t["reasons"]]
+    try:
+        return [(n, t) for n, row in enumerate(rows) for t in row["targets"] if t["reasons"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"not rows of `tvad annotate run` ({error!r})") from error
 
 
 def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
     """The page of a folder of `tvad annotate run`. Raises InputError for what is none."""
+    check_reviewed(out)
     rows = rows_in(out)
     found = waiting(rows)
+    decisions_in(out)
     token = secrets.token_urlsafe(24)
     template = environment(HERE).get_template("review.html")
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -80,11 +86,16 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
     @app.get("/picture/{number}")
     def picture(number: int) -> Response:
         row, one = target(number)
-        sample = from_json(row["sample"], str(out), row["id"])
         frames = [int(f) for f in one["boxes"]]
+        if not frames:
+            raise HTTPException(404, "no frame of this target")
         frame = frames[len(frames) // 2]
-        with video.Reader(sample.clip()) as reader:
-            image = next((image for index, image in reader.frames() if index == frame), None)
+        try:
+            sample = from_json(row["sample"], str(out), row["id"])
+            with video.Reader(sample.clip()) as reader:
+                image = next((image for index, image in reader.frames() if index == frame), None)
+        except InputError as error:
+            raise HTTPException(404, "the video cannot be read") from error
         if image is None:
             raise HTTPException(404, "no such frame")
         larger = fit(image)

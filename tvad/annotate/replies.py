@@ -1,6 +1,6 @@
 """Replies of a teacher, kept as they come in (OUT/replies/NAME.jsonl, a line each): what was answered is
 never asked again, however the run that asked ended. What was on its way when a run was killed has no line and
-is asked again."""
+is asked again; so is what has a line that is no answer (refused, no completion, no JSON), by the next run."""
 
 import json
 import sys
@@ -11,7 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tvad.annotate.teacher import Ask, Reply, Teacher
+from tvad.annotate.schema import read_object
+from tvad.annotate.teacher import CUT, Ask, Reply, Teacher
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json
 from tvad.common.text import whole
@@ -63,7 +64,9 @@ class Replies:
         self.known: dict[str, Reply] = {}
         for file in sorted(self.path.parent.glob("*.jsonl")):
             for row in _rows(file):
-                self.known.setdefault(str(row.pop("key")), _reply(row, file))
+                key, reply = str(row.pop("key")), _reply(row, file)
+                if _is_answer(reply):
+                    self.known.setdefault(key, reply)
 
     def ask(self, asks: Sequence[Ask], bar: Any = None) -> list[Reply]:
         """The replies in order; equal requests are one. Raises InputError where the teacher fails FAILURES
@@ -121,6 +124,17 @@ def _reply(row: dict[str, Any], file: Path) -> Reply:
         return Reply(**row)
     except TypeError as error:
         raise InputError(f"{file}: no reply of a teacher ({error})") from error
+
+
+def _is_answer(reply: Reply) -> bool:
+    """Whether asking again can give no more: JSON, or one that was cut, which would be cut again."""
+    if reply.failed is not None:
+        return reply.failed.startswith(CUT)
+    try:
+        read_object(reply.text)
+    except ValueError:
+        return False
+    return True
 
 
 def _cut(file: Path) -> None:

@@ -111,15 +111,16 @@ def box_of(value: Any, width: int, height: int) -> Corners | None:
     return (float(x1), float(y1), float(x2 - 1), float(y2 - 1)) if x1 < x2 and y1 < y2 else None
 
 
-def targets_of(text: str, width: int, height: int, counts: Counter[str]) -> list[Seen]:
-    """The targets of a frame's reply; `counts` gets what was left out, by reason."""
+def targets_of(text: str, width: int, height: int, counts: Counter[str]) -> list[Seen] | None:
+    """The targets of a frame's reply, None where it says nothing that can be read: no JSON, or targets of
+    which none is one. `counts` gets what was left out, by reason."""
     try:
         rows = read_object(text).get("targets")
         if not isinstance(rows, list):
             raise ValueError("no targets")
     except ValueError as error:
         counts[f"reply: {error}"] += 1
-        return []
+        return None
     found = []
     if len(rows) > MOST_TARGETS:
         counts["targets beyond the most"] += len(rows) - MOST_TARGETS
@@ -141,7 +142,7 @@ def targets_of(text: str, width: int, height: int, counts: Counter[str]) -> list
             counts["targets whose region is not their box's"] += 1
             continue
         found.append(Seen(box, look, word(row.get("action")), row.get("unusual") is True))
-    return found
+    return found if found or not rows else None
 
 
 def place_of(text: str, width: int, height: int) -> Corners | None:

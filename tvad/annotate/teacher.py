@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tvad.common.config import arguments
 from tvad.common.errors import InputError
 
 GROUP = "tvad.teachers"
+CUT = "cut"  # how it begins why a reply failed that is not whole
 DETECT = "detect"  # the stage of a request that is a detector's
 
 
@@ -66,11 +68,12 @@ def kinds() -> list[str]:
 
 
 def opened(spec: str, options: dict[str, Any]) -> Teacher:
-    """The teacher KIND:WHICH. Raises InputError for a kind that nothing offers, and for what its kind
-    refuses."""
+    """The teacher KIND:WHICH. Raises InputError for a kind that nothing offers, and for an option that its
+    kind does not take or whose value is of another type."""
     kind, colon, which = spec.partition(":")
     found = [entry for entry in entry_points(group=GROUP) if entry.name == kind]
     if not colon or not which or not found:
         known = ", ".join(kinds()) or "none is installed"
         raise InputError(f"teacher {spec!r}: expected KIND:WHICH with KIND one of {known}")
-    return found[0].load()(which, **options)
+    opener = found[0].load()
+    return opener(which, **arguments(opener, 1, options, kind))

@@ -18,6 +18,7 @@ from tvad.annotate import detector
 from tvad.annotate.rounds import Rounds
 from tvad.annotate.schema import object_of, read_object, word
 from tvad.annotate.teacher import Ask, Reply
+from tvad.answer import judged
 from tvad.common.errors import InputError
 from tvad.data import captions, video
 from tvad.data.build import grounding_questions
@@ -114,6 +115,23 @@ def own_words(text: str) -> set[str]:
     return {stem(w) for w in re.findall(r"[^\W\d_]{2,}", text.lower()) if w not in ENGLISH_STOP_WORDS}
 
 
+def stated(sample: Sample) -> bool | None:
+    """Whether a sub-clip is known to be abnormal: by its label, else its spans, its classes, its own answers;
+    None where nothing says so, and the teacher is asked."""
+    if sample.label is not None:
+        return sample.anomalous
+    if sample.spans is not None:
+        return bool(sample.spans)
+    if any(word(name) != NORMAL for name in sample.categories) or any(
+        t.anomalous for t in sample.tracks or ()
+    ):
+        return True
+    if sample.categories:
+        return False
+    answers = [judged(q.answer) for q in sample.questions if q.kind == "judgement"]
+    return answers[0] if answers else None
+
+
 def reasons_against(told: dict[str, Any], sample: Sample, said: str, how: Trajectories) -> list[str]:
     """Why a trajectory is left out; nothing where it holds up."""
     found = []
@@ -126,10 +144,12 @@ def reasons_against(told: dict[str, Any], sample: Sample, said: str, how: Trajec
         found.append("goes round in circles")
     if _CAPTIONS.search(everything):
         found.append("speaks of captions or labels, which whoever learns from it does not see")
-    if sample.anomalous is not None and told["abnormal"] != sample.anomalous:
+    if (known := stated(sample)) is not None and told["abnormal"] != known:
         found.append("its conclusion contradicts the label")
-    known = {word(c) for c in sample.categories}
-    if sample.anomalous and told["abnormal"] and known and told["category"] not in known:
+    if told["category"] and told["abnormal"] == (told["category"] == NORMAL):
+        found.append("its category contradicts its conclusion")
+    classes = {word(c) for c in sample.categories}
+    if known and told["abnormal"] and classes and told["category"] not in classes:
         found.append("its category contradicts the label")
     if wanted := own_words(said):
         share = len(wanted & own_words(f"{told['observation']} {told['evidence']}")) / len(wanted)
@@ -154,15 +174,16 @@ def annotate(how: Trajectories, classes: Sequence[str], boxes: bool, sample: Sam
     counts: Counter[str] = Counter(["sub-clips"])
     row: dict[str, Any] = {"id": sample.id, "sample": to_json(sample), "verdict": "dropped", "reasons": []}
     (reply,) = yield [Ask(prompt, TRAJECTORY, clip.images, moments, how.max_tokens, about)]
+    if reply.failed:  # left without a row: the next run asks again
+        raise InputError(f"no reply: {reply.failed}; the same command asks again")
     try:
-        if reply.failed:
-            raise ValueError(reply.failed)
         told = read(reply.text)
     except ValueError as error:
         row["reasons"] = [f"reply: {error}"]
     else:
         row["told"] = told
         row["reasons"] = reasons_against(told, sample, " ".join(lines), how)
+    counts["labels that the teacher gave"] += not row["reasons"] and stated(sample) is None
     counts.update(f"dropped: {reason}" for reason in row["reasons"])
     if not row["reasons"]:
         row["verdict"] = "kept"
@@ -220,8 +241,8 @@ def rationale_of(told: dict[str, Any]) -> str:
 
 
 def sample_of(row: dict[str, Any], root: str) -> Sample:
-    """A kept row as a sample: what was known of the sub-clip, its trajectory as rationale of judgement and
-    class, the detector's boxes as tracks of one frame."""
+    """A kept row as a sample: what was known of the sub-clip, its own questions first, its trajectory as
+    rationale of judgement and class, the detector's boxes as tracks of one frame."""
     bare, told = from_json(row["sample"], root, row["id"]), row["told"]
     shown = bare.video
     clock = video.Clock(np.array(shown.times), shown.duration or 0.0) if shown.times else shown.fps or 1.0
@@ -239,11 +260,13 @@ def sample_of(row: dict[str, Any], root: str) -> Sample:
         first = grounding_questions(spans, tracks or (), clock, shown.width or 1, shown.height or 1)
     if bare.categories:
         first += asked(told["abnormal"], None, bare.categories)[-1:]
+    own = {q.kind for q in bare.questions}
+    first = (*bare.questions, *(q for q in first if q.kind not in own))
     questions = tuple(
         replace(q, rationale=text) if q.kind in ("judgement", "classification") else q for q in first
     )
     label = bare.label or ("anomalous" if told["abnormal"] else NORMAL)
-    key = told["objects"][0] if told["objects"] else None
+    key = bare.key_object or (told["objects"][0] if told["objects"] else None)
     return replace(bare, label=label, tracks=tracks, questions=questions, rationale=text, key_object=key)
 
 

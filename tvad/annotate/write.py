@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tvad.annotate import words
+from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.build import grounding_questions, spans_of
 from tvad.data.folder import save
@@ -39,6 +40,14 @@ def settled(row: Mapping[str, Any], decisions: Mapping[int, Mapping[str, Any]]) 
         elif target["verdict"] == "kept" or target["masked"]:
             kept.append(target)
     return kept
+
+
+def waits(row: Mapping[str, Any], decisions: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether a person must say first what happens in a video without a mask: something unusual in it is
+    contradicted and not decided about."""
+    return row["lit"] is None and any(
+        t["anomalous"] and t["verdict"] == "review" and t["id"] not in decisions for t in row["targets"]
+    )
 
 
 def sample_of(row: Mapping[str, Any], targets: Sequence[dict[str, Any]], root: str) -> Sample:
@@ -155,8 +164,16 @@ def write(
     out: Path,
     seed: int,
 ) -> list[Sample]:
-    """Write samples.jsonl into `out` of rows, whole or not at all."""
-    bare = [sample_of(row, settled(row, decisions.get(row["id"], {})), str(out)) for row in rows]
+    """Write samples.jsonl into `out` of the rows that do not wait for a person, whole or not at all. Raises
+    InputError for a row that is none."""
+    bare = []
+    for row in rows:
+        decided = decisions.get(row["id"], {})
+        try:
+            if not waits(row, decided):
+                bare.append(sample_of(row, settled(row, decided), str(out)))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(f"{out}: {row['id']}: not a row of `tvad annotate run` ({error!r})") from error
     samples = with_choices(bare, seed)
     save(samples, out)
     return samples

@@ -11,10 +11,11 @@ import difflib
 import fnmatch
 import functools
 import importlib
+import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -161,6 +162,25 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise InputError(f"{where}: expected {hint.__name__}, found {value!r:.80}")
+
+
+def arguments(
+    opener: Callable[..., Any], given: int, options: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Options of a function or class behind its first `given` parameters, of the types that it states. Raises
+    InputError, naming `where`, for one that it does not take and for a value of another type."""
+    parameters = list(inspect.signature(opener).parameters.values())
+    known = [p.name for p in parameters[given:] if p.kind is not p.VAR_KEYWORD]
+    first = [p.name for p in parameters[:given]]
+    takes_any = len(known) < len(parameters) - given
+    called: Any = opener
+    hints = _hints(called.__init__ if isinstance(opener, type) else called)
+    found = {}
+    for key, value in options.items():
+        if key in first or not (key in known or takes_any):
+            raise InputError(f"{where}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
+        found[key] = _value(hints[key], value, f"{where}: {key}") if key in hints else value
+    return found
 
 
 def of_library(group: Behind, data: Any, where: str) -> dict[str, Any]:

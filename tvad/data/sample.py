@@ -5,6 +5,7 @@ boxes of questions 0..1000 of width and height.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, Timing, first_span
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.formats import Format
+from tvad.common.text import whole
 from tvad.data import faults
 from tvad.data.video import as_text, pictures_in
 
@@ -27,6 +29,8 @@ SAMPLES = "samples.jsonl"
 # A folder with neither was written before there were versions.
 HEADER, RECIPE = "dataset.json", "scenes.json"
 DATASET = Format("tvad-dataset", 2, {1: lambda row: _from_version_1(row)})
+MOST_STEM = 200  # bytes of a file's name without suffix: file systems take 255, with what stands around it
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`
 
 
@@ -141,10 +145,29 @@ class Question:
         return faults.doubts_of_options(self.options or ()) if self.kind == "mcq" else []
 
 
+def id_fault(name: Any) -> str | None:
+    """What is wrong with an id; None for text that can be shown, and name a file (`file_stem`)."""
+    if not isinstance(name, str) or not name.strip():
+        return f"id is {name!r:.80}, expected text"
+    if _CONTROL.search(name):
+        return f"id {name!r:.80} holds control characters"
+    return None
+
+
 def file_stem(name: str) -> str:
-    """An id as the name of a file without suffix: within the folder where it is written, never hidden."""
-    flat = re.sub(r"[/\\\0]", "_", name)
-    return f"_{flat[1:]}" if flat.startswith(".") else flat
+    """An id as the name of a file without suffix: within the folder where it is written, never hidden. One
+    that is too long for a file system, or no text of UTF-8, is told apart by a digest of it."""
+    flat = whole(re.sub(r"[/\\\0]", "_", name))
+    flat = f"_{flat[1:]}" if flat.startswith(".") else flat
+    data = flat.encode()
+    if len(data) <= MOST_STEM and flat.count("\ufffd") == name.count("\ufffd"):
+        return flat
+    return f"{data[: MOST_STEM - 9].decode(errors='ignore')}-{short_digest(name)}"
+
+
+def short_digest(name: str) -> str:
+    """Of an id, to tell names apart."""
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +244,8 @@ class Sample:
         video, found = self.video, self.video.problems()
         if found:
             return found  # the rest is measured in frames and seconds
+        if fault := id_fault(self.id):
+            found.append(fault)
         if self.label not in ("normal", "anomalous", None):
             found.append(f"label is {self.label!r}, expected 'normal' or 'anomalous'")
         for name in ("description", "rationale", "key_object"):
@@ -331,6 +356,8 @@ def _video(row: dict) -> Video:
 def from_json(data: Any, root: str = "", where: str = "sample") -> Sample:
     """Build a Sample from its JSON form. Raises InputError that names `where` and the key."""
     row = _known(data, Sample, where)
+    if fault := id_fault(row["id"]):
+        raise InputError(f"{where}: {fault}")
     try:
         row["video"] = _video(_known(row["video"], Video, f"{where}.video"))
         if row.get("spans") is not None:

@@ -1,0 +1,81 @@
+"""The videos that are annotated: of a data set folder, or of a folder of videos as people have them."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from tvad.common.errors import InputError
+from tvad.common.text import whole
+from tvad.data import load, video
+from tvad.data.check import Problem, described
+from tvad.data.folder import is_data_set
+from tvad.data.sample import SAMPLES, Sample, file_stem, short_digest
+
+RECORD = "annotate.json"  # what a folder of annotation was asked for
+
+
+def source_samples(source: str | os.PathLike, done: Collection[str] = ()) -> Iterator[Sample | Problem]:
+    """The videos of a data set folder, or the files of any folder of videos, a Problem for one that cannot be
+    read. done: ids that are left out, and of a folder of videos not opened. Raises InputError where there is
+    no video."""
+    folder = Path(source)
+    if is_data_set(folder):
+        yield from (sample for sample in load(folder) if sample.id not in done)
+        return
+    files = _videos(folder) if folder.is_dir() else {}
+    if not files:
+        raise InputError(f"{source}: neither a data set folder with {SAMPLES} nor a folder of videos")
+    for name, relative in files.items():
+        if name in done:
+            continue
+        try:
+            if not (folder / relative).is_file():  # a pipe would be waited for, a link may lead nowhere
+                raise InputError(f"{relative}: no file")
+            shown, _ = described(folder / relative, relative)
+        except InputError as error:
+            yield Problem(name, str(error))
+        else:
+            yield Sample(name, folder.name or "videos", "train", shown, root=str(folder))
+
+
+def _videos(folder: Path) -> dict[str, str]:
+    """Id -> path below the folder. Hidden files ("._a.mp4", which a Mac's archive has beside a.mp4) are left
+    out, and what lies in a folder of annotation, such as --out below its source."""
+    told = {}
+    for place, below, files in os.walk(folder):
+        below[:] = sorted(n for n in below if not (n.startswith(".") or Path(place, n, RECORD).exists()))
+        for name in sorted(files):
+            if Path(name).suffix.lower() in video.SUFFIXES and not name.startswith("."):
+                relative = Path(place, name).relative_to(folder)
+                told[relative.as_posix()] = _plain(relative.with_suffix("").as_posix())
+    return {name: relative for relative, name in sorted(told_apart(told).items())}
+
+
+def _plain(relative: str) -> str:
+    """A path as an id."""
+    shown = "".join(c if c.isprintable() else "_" for c in whole(relative))
+    return shown.replace("/", "_").strip() or "_"
+
+
+def file_names(ids: Collection[str]) -> dict[str, str]:
+    """Id -> name of its files, of each its own."""
+    return told_apart({name: file_stem(name) for name in ids})
+
+
+def told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Key -> its name, with a digest of the key behind it where several keys have one name. Raises InputError
+    where that does not tell them apart."""
+    count = Counter(names.values())
+    found = {key: name if count[name] == 1 else f"{name}-{short_digest(key)}" for key, name in names.items()}
+    if again := [name for name, n in Counter(found.values()).items() if n > 1]:
+        several = [key for key, name in found.items() if name == again[0]]
+        raise InputError(f"{several[0]!r} and {several[1]!r} have one name, {again[0]!r}; rename one of them")
+    return found
+
+
+def check_apart(source: str | os.PathLike, out: str | os.PathLike) -> None:
+    """Raises InputError where a folder of videos lies in `out`: what is written there would be taken for
+    videos."""
+    if not is_data_set(source) and Path(source).resolve().is_relative_to(Path(out).resolve()):
+        raise InputError(f"--out {out}: holds the videos, {source}; choose a folder beside or below them")
