@@ -72,7 +72,7 @@ def test_ids_with_one_file_name_give_each_video_its_own(tmp_path):
     assert len(set(stems)) == len(stems) and max(len(stem.encode()) for stem in stems) <= 200
 
 
-@pytest.mark.parametrize("name", [7, 1.5, None, True, ["a"], "", "  ", "a\0b", "a\nb", "\x1b[31m", "\x85"])
+@pytest.mark.parametrize("name", [7, 1.5, None, True, ["a"], "", "  ", "a\0b", "a\nb", "a\rb"])
 def test_an_id_that_is_no_name_is_one_line(name, tmp_path):
     film(tmp_path / "in/v.mp4")
     row = {"id": name, "source": "x", "split": "train", "video": {"path": "v.mp4"}}

@@ -128,6 +128,22 @@ def test_what_waits_for_a_person_is_not_normal(films, tmp_path):
     assert [s.label for s in finish(out)] == ["anomalous", "normal"] and not check(out)
 
 
+@pytest.mark.parametrize("policy", ["review", "drop"])
+def test_what_no_check_could_verify_waits_for_a_person(films, tmp_path, policy):
+    class Silent(Says):
+        def answers(self, asks):
+            for n, ask in enumerate(asks):
+                told = json.dumps({"targets": [SOMEBODY]})
+                yield n, Reply(told) if ask.about["stage"] in ("frame", "refine") else Reply(failed="refused")
+
+    how = Construction(rate=1.0, contradictions=policy)
+    samples, problems, _, counts = run(films, tmp_path / policy, Silent(), how)
+    assert not samples and [p.where for p in problems] == ["v0", "v1"]
+    assert counts["targets that no check could verify"] == 2
+    row = json.loads((tmp_path / policy / ROWS).read_text().splitlines()[0])
+    assert row["targets"][0]["reasons"] == ["no check of it was answered"]
+
+
 def said(abnormal, category, **more):
     parts = {
         "observation": "A man in a red coat stands near the door.",

@@ -56,13 +56,15 @@ def settle(
     counts: Counter[str],
 ) -> None:
     """Give every timeline its verdict. size: (width, height) of the picture. policy: what becomes of a target
-    that is not where its looks lead: review (it waits for a person), or drop. A word that the second looks
+    that is not where its looks lead: review (it waits for a person), or drop; one of which no check was
+    answered waits under either. A word that the second looks
     contradict is left out under either, and a person may give it back. A target whose place is a mask's is
     never dropped."""
     looks_of: dict[int, tuple[dict[str, str], list[dict[str, str]]]] = {
         id(t): (t.look, []) for t in timelines
     }
     where_of: dict[int, list[bool | None]] = {id(t): [] for t in timelines}
+    silent = {id(check.timeline) for check in asked}  # of which nothing was heard
     for check, text in zip(asked, replies, strict=True):
         if text is None:
             continue
@@ -73,10 +75,12 @@ def settle(
                 looks_of[id(check.timeline)][1].append(what_of(text))
         except ValueError as error:
             counts[f"check: {error}"] += 1
+        else:
+            silent.discard(id(check.timeline))
     for timeline in timelines:
         look, seen = looks_of[id(timeline)]
         _words(timeline, look, seen, counts)
-        _place(timeline, where_of[id(timeline)], policy, counts)
+        _place(timeline, where_of[id(timeline)], id(timeline) in silent, policy, counts)
 
 
 def _found(place: Corners | None, check: Checked, timelines: Sequence[Timeline]) -> bool | None:
@@ -106,10 +110,17 @@ def _words(
             counts["contradictions from motion to appearance"] += 1
 
 
-def _place(timeline: Timeline, where: Sequence[bool | None], policy: Policy, counts: Counter[str]) -> None:
-    """From appearance to motion: where its looks lead must be its trajectory."""
+def _place(
+    timeline: Timeline, where: Sequence[bool | None], silent: bool, policy: Policy, counts: Counter[str]
+) -> None:
+    """From appearance to motion: where its looks lead must be its trajectory. What nobody could check is not
+    taken for verified, nor for wrong."""
     there, elsewhere = where.count(True), where.count(False)
-    if where and (there == 0 or elsewhere > there):
+    if silent:
+        timeline.reasons.append("no check of it was answered")
+        counts["targets that no check could verify"] += 1
+        timeline.verdict = "review"
+    elif where and (there == 0 or elsewhere > there):
         timeline.reasons.append("its looks do not lead to where its trajectory is")
         counts["contradictions from appearance to motion"] += 1
         if policy == "review":

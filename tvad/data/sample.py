@@ -30,7 +30,7 @@ SAMPLES = "samples.jsonl"
 HEADER, RECIPE = "dataset.json", "scenes.json"
 DATASET = Format("tvad-dataset", 2, {1: lambda row: _from_version_1(row)})
 MOST_STEM = 200  # bytes of a file's name without suffix: file systems take 255, with what stands around it
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_BREAKS = re.compile(r"[\0\n\r]")
 DIALOGUE_TURN = "dialogue"  # kind of a question made from a turn of `Sample.dialogue`
 
 
@@ -149,8 +149,8 @@ def id_fault(name: Any) -> str | None:
     """What is wrong with an id; None for text that can be shown, and name a file (`file_stem`)."""
     if not isinstance(name, str) or not name.strip():
         return f"id is {name!r:.80}, expected text"
-    if _CONTROL.search(name):
-        return f"id {name!r:.80} holds control characters"
+    if _BREAKS.search(name):
+        return f"id {name!r:.80} holds a line break or NUL"
     return None
 
 
