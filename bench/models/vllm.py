@@ -108,6 +108,8 @@ class VllmModel:
                 max_model_len=max_model_len,
                 max_num_seqs=max_num_seqs,
                 gpu_memory_utilization=memory,
+                # Where blanks are allowed, a small model fills its reply with them.
+                structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
                 limit_mm_per_prompt=(
                     {"image": max_frames, "video": 0}
                     if self.given.form == "images"

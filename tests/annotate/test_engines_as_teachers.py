@@ -1,5 +1,5 @@
-"""vLLM and transformers as teachers: the replies of vLLM are held to the schema, those of transformers are read
-as they are written, and what is no JSON is counted, never guessed."""
+"""vLLM and transformers as teachers: the replies of vLLM are held to the schema, those of transformers are
+read as they are written, and what is no JSON is counted, never guessed."""
 
 import json
 
@@ -11,7 +11,7 @@ from bench.teachers import EngineTeacher
 from tvad.annotate.construct import Construction
 from tvad.annotate.engine import run
 from tvad.annotate.replies import FOLDER
-from tvad.annotate.schema import LOOKS, object_of, read_object
+from tvad.annotate.schema import object_of, read_object
 from tvad.annotate.teacher import Ask, opened
 from tvad.common.errors import InputError
 from tvad.data import video
@@ -50,18 +50,14 @@ def test_vllms_replies_are_held_to_the_schema(engine):
         assert reply.failed == "cut (length)"
 
 
-def test_a_video_is_annotated_by_vllm(engine, films, tmp_path):
-    how = Construction(rate=1.0, checks=0, max_tokens=192)
-    try:
+def test_what_vllm_does_not_end_is_counted_and_the_video_set_aside(engine, films, tmp_path):
+    """So small a model keeps to the form and finds no end of a word."""
+    how = Construction(rate=1.0, checks=0, max_tokens=48)
+    with pytest.raises(InputError, match=r"2 of 2 frames have no reply that can be read \(reply: cut"):
         run(films, tmp_path / "out", EngineTeacher(engine, "vllm:tiny"), how)
-    except InputError as error:
-        assert "frames have no reply that can be read" in str(error)
     kept = [json.loads(line) for line in (tmp_path / "out" / FOLDER / "0.jsonl").read_text().splitlines()]
-    assert len(kept) >= 2
-    for reply in kept:
-        if "failed" not in reply:
-            for target in read_object(reply["text"])["targets"]:
-                assert set(LOOKS) < target.keys() and len(target["box"]) == 4
+    assert len(kept) == 2 and all(reply["failed"] == "cut (length)" for reply in kept)
+    assert all(reply["text"].startswith('{"targets": [{"kind": "') for reply in kept)
 
 
 def test_transformers_replies_are_read_as_they_are_written(films, tmp_path):
