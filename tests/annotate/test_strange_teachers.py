@@ -17,10 +17,10 @@ from tvad.annotate.engine import ROWS, finish, reason, run
 from tvad.annotate.page import application
 from tvad.annotate.review import TRAIL, append, trail_in
 from tvad.annotate.teacher import Reply
-from tvad.annotate.trajectories import Trajectories
+from tvad.annotate.trajectories import Trajectories, stated
 from tvad.common.cli import guard
 from tvad.common.errors import InputError
-from tvad.data import check, load, save, video
+from tvad.data import check, load, masks, save, video
 from tvad.data.sample import Question, Sample, Video
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
@@ -129,19 +129,24 @@ def test_what_waits_for_a_person_is_not_normal(films, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["review", "drop"])
-def test_what_no_check_could_verify_waits_for_a_person(films, tmp_path, policy):
+@pytest.mark.parametrize(
+    ("heard", "about"), [([], "its place and its looks"), (["what"], "its place"), (["where"], "its looks")]
+)
+def test_what_no_check_could_verify_waits_for_a_person(films, tmp_path, policy, heard, about):
     class Silent(Says):
         def answers(self, asks):
             for n, ask in enumerate(asks):
-                told = json.dumps({"targets": [SOMEBODY]})
-                yield n, Reply(told) if ask.about["stage"] in ("frame", "refine") else Reply(failed="refused")
+                told = {"where": {"visible": True, "box": SOMEBODY["box"]}, "what": {"kind": "man"}}
+                seen = json.dumps(told.get(ask.about["stage"], {"targets": [SOMEBODY]}))
+                answers = ask.about["stage"] in ("frame", "refine", *heard)
+                yield n, Reply(seen) if answers else Reply(failed="refused")
 
     how = Construction(rate=1.0, contradictions=policy)
     samples, problems, _, counts = run(films, tmp_path / policy, Silent(), how)
     assert not samples and [p.where for p in problems] == ["v0", "v1"]
     assert counts["targets that no check could verify"] == 2
     row = json.loads((tmp_path / policy / ROWS).read_text().splitlines()[0])
-    assert row["targets"][0]["reasons"] == ["no check of it was answered"]
+    assert row["targets"][0]["reasons"] == [f"no check of {about} was answered"]
 
 
 def said(abnormal, category, **more):
@@ -207,6 +212,33 @@ def test_a_refused_request_of_reason_is_asked_again(films, tmp_path):
         reason(films, out, Says(Reply(failed="refused")), how)
     again = Says(said(True, "Burglary"))
     assert len(reason(films, out, again, how)[0]) == 1 and again.asked == 1
+
+
+def test_a_source_that_tells_otherwise_is_not_gone_on_with(films, tmp_path):
+    """What is corrected in the source would stay as it was in the rows that are there."""
+    rows = [Sample(f"v{n}", "x", "train", Video(f"v{n}.mp4"), label="normal") for n in range(2)]
+    save(rows, films)
+    teacher, out = Says(said(False, "normal")), tmp_path / "out"
+    assert len(reason(films, out, teacher, Trajectories())[0]) == 2
+    assert len(reason(films, out, teacher, Trajectories())[0]) == 2 and teacher.asked == 2
+    told = tmp_path / "told"
+    how = Construction(rate=1.0, checks=0)
+    assert len(run(films, told, Says(NOBODY), how)[0]) == 2
+    save([rows[0], replace(rows[1], label="anomalous")], films)
+    with pytest.raises(InputError, match=r"tells otherwise of 'v1' than when it was annotated"):
+        reason(films, out, teacher, Trajectories())
+    assert len(run(films, told, Says(NOBODY), how)[0]) == 2, "no label is used there"
+    save([rows[0], replace(rows[1], video=Video("v0.mp4"), mask="m.npz")], films)
+    masks.write(films / "m.npz", np.zeros((24, 32, 32), bool))
+    with pytest.raises(InputError, match="tells otherwise of 'v1'"):
+        run(films, told, Says(NOBODY), how)
+
+
+def test_a_mask_says_whether_a_row_is_abnormal(films):
+    for lit in (False, True):
+        masks.write(films / "m.npz", np.full((24, 32, 32), lit))
+        row = Sample("v0", "x", "train", Video("v0.mp4"), mask="m.npz", root=str(films))
+        assert stated(row) is lit
 
 
 def test_a_folder_that_is_none_is_not_reviewed(films, tmp_path):

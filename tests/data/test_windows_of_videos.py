@@ -15,7 +15,7 @@ from tvad.common.errors import InputError
 from tvad.data import check, load, masks, save, truth, video, windows
 from tvad.data.readers import ucsd
 from tvad.data.reclip import parted, reclip, videos_of
-from tvad.data.sample import Sample, Track, Video, file_stem
+from tvad.data.sample import Question, Sample, Track, Video, file_stem
 from tvad.data.video import Clock
 
 SIZE = (48, 64)
@@ -188,6 +188,34 @@ def test_real_footage(tmp_path):
             p.read_bytes() for p in source.files()[first : first + count]
         ]
         assert sample.anomalous == lit.any()
+
+
+def test_what_is_lit_outside_of_the_spans_is_no_window_that_contradicts_itself(long, tmp_path):
+    folder, _ = long
+    sample = load(folder)[0]
+    save([replace(sample, spans=sample.spans[:1], span_categories=sample.span_categories[:1])], folder)
+    for window in windows.cut(folder, tmp_path / "out", 2.0, 1.5)[0]:
+        (judged,) = (q.answer for q in window.questions if q.kind == "judgement")
+        assert (window.label == "anomalous") == bool(window.spans) == (judged == "Yes")
+    assert not check(tmp_path / "out")
+    last = load(tmp_path / "out")[-1]
+    assert last.label == "anomalous" and last.span_categories is None
+
+
+def test_questions_of_whole_videos_are_left_out_and_counted(long, tmp_path, capsys):
+    folder, _ = long
+    sample = load(folder)[0]
+    open_ = Question("description", "What happens?", "A theft.")
+    save([replace(sample, questions=(*sample.questions, open_))], folder)
+    windows.cut(folder, tmp_path / "out", 2.0, 2.0)
+    assert "windows: 1 questions are of whole videos" in capsys.readouterr().err
+
+
+def test_a_mask_that_nobody_reads_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(masks, "MOST_PIXELS", 100)
+    with pytest.raises(InputError, match=r"more than 100 pixels, 2 frames of \(8, 8\)"):
+        masks.write(tmp_path / "m.npz", np.zeros((3, 8, 8), bool))
+    assert not [*tmp_path.iterdir()]
 
 
 def test_an_id_is_no_way_out_of_the_folder(scenes, tmp_path):

@@ -1,5 +1,6 @@
 """Annotating a folder: videos in, a data set folder out; resumable, by one process or several."""
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -27,6 +28,7 @@ from tvad.common.text import whole
 from tvad.data import load
 from tvad.data.build import linked
 from tvad.data.check import Problem
+from tvad.data.digest import masks_hash, told
 from tvad.data.folder import is_data_set
 from tvad.data.sample import SAMPLES, Sample, id_fault
 
@@ -67,7 +69,9 @@ def run(
     with locked(out):
         _keep_record(out, {"teacher": teacher.name, "source": str(source), "stages": stages, **asdict(how)})
         replies = Replies(out, teacher)
-        todo, unread, names = _left(source, out)
+        todo, unread, names, of = _left(
+            source, out, lambda s: Sample(s.id, s.source, s.split, s.video, mask=s.mask)
+        )
 
         def take(sample: Sample) -> Sample:
             return taken_over(sample, out, names)
@@ -82,7 +86,7 @@ def run(
                 make = partial(constructed, how, stages)
                 yield from _in_groups(todo, take, make, replies.ask, together, bar)
 
-        rows, problems = _logged(out, len(todo) + len(unread), found)
+        rows, problems = _logged(out, len(todo) + len(unread), found, of)
         samples = finish(out)
         return samples, [*problems, *waiting(out)], replies.spent, _counted(rows)
 
@@ -116,7 +120,7 @@ def reason(
             seen = iter(boxes.ask(sought, bar) if boxes is not None else ())
             return [next(seen if d else told) for d in detects]
 
-        todo, unread, names = _left(source, out)
+        todo, unread, names, of = _left(source, out, lambda sample: sample)
 
         def take(sample: Sample) -> Sample:
             if faults := sample.problems():
@@ -129,19 +133,34 @@ def reason(
             make = partial(trajectory, how, classes, boxes is not None)
             yield from _in_groups(todo, take, make, ask, together, bar)
 
-        rows, problems = _logged(out, len(todo) + len(unread), found)
+        rows, problems = _logged(out, len(todo) + len(unread), found, of)
         samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out)
         return samples, problems, replies.spent, _counted(rows)
 
 
-def _left(source: str | os.PathLike, out: Path) -> tuple[list[Sample], list[Problem], dict[str, str]]:
-    """The videos of which `out` has no row, those that cannot be read, and the names of their files. Raises
-    InputError before anything is asked where names cannot be told apart."""
-    done = {row["id"] for row in rows_in(out)}
+def _left(
+    source: str | os.PathLike, out: Path, used: Callable[[Sample], Sample]
+) -> tuple[list[Sample], list[Problem], dict[str, str], dict[str, str]]:
+    """The videos of which `out` has no row, those that cannot be read, the names of their files, and a digest
+    of what is used of each. used: that part of a sample. Raises InputError before anything is asked where
+    names cannot be told apart, or the source tells otherwise of a video that has a row."""
+    done = {row["id"]: row.get("of") for row in rows_in(out)}
+    for sample in load(source) if done and is_data_set(source) else ():
+        if done.get(sample.id) not in (None, _digest(sample, used)):
+            raise InputError(
+                f"{source}: tells otherwise of {sample.id!r:.80} than when it was annotated; choose another"
+                " --out"
+            )
     found = list(source_samples(source, done))
     todo = [sample for sample in found if isinstance(sample, Sample)]
     names = file_names([*done, *(sample.id for sample in todo)])
-    return todo, [problem for problem in found if isinstance(problem, Problem)], names
+    of = {sample.id: _digest(sample, used) for sample in todo} if is_data_set(source) else {}
+    return todo, [problem for problem in found if isinstance(problem, Problem)], names, of
+
+
+def _digest(sample: Sample, used: Callable[[Sample], Sample]) -> str:
+    data = told(used(sample)) + masks_hash([sample]).encode()
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _taken(samples: Sequence[Sample], take: Callable[[Sample], Sample]) -> tuple[list[Sample], list[Problem]]:
@@ -171,10 +190,13 @@ def _in_groups(
 
 
 def _logged(
-    out: Path, left: int, found: Callable[[Any], Iterator[dict[str, Any] | Problem]]
+    out: Path,
+    left: int,
+    found: Callable[[Any], Iterator[dict[str, Any] | Problem]],
+    of: Mapping[str, str],
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """All rows of `out`, those that are found among them, each logged as it comes, and the videos without.
-    Raises InputError where there is no row at all."""
+    """All rows of `out`, those that are found among them, each logged as it comes with the digest `of` its
+    video's source, and the videos without. Raises InputError where there is no row at all."""
     rows, problems = rows_in(out), []
     with (
         progress(len(rows) + left, len(rows)) as bar,
@@ -185,6 +207,7 @@ def _logged(
             if isinstance(row, Problem):
                 problems.append(row)
                 continue
+            row |= {"of": of.get(row["id"])}
             log.write(json.dumps(row, allow_nan=False) + "\n")
             log.flush()
             rows.append(row)

@@ -20,7 +20,7 @@ from tvad.annotate.schema import object_of, read_object, word
 from tvad.annotate.teacher import Ask, Reply
 from tvad.answer import judged
 from tvad.common.errors import InputError
-from tvad.data import captions, video
+from tvad.data import captions, masks, video
 from tvad.data.build import grounding_questions
 from tvad.data.components import Corners
 from tvad.data.folder import save
@@ -116,12 +116,14 @@ def own_words(text: str) -> set[str]:
 
 
 def stated(sample: Sample) -> bool | None:
-    """Whether a sub-clip is known to be abnormal: by its label, else its spans, its classes, its own answers;
-    None where nothing says so, and the teacher is asked."""
+    """Whether a sub-clip is known to be abnormal: by its label, else its spans, its mask, its classes, its
+    own answers; None where nothing says so, and the teacher is asked."""
     if sample.label is not None:
         return sample.anomalous
     if sample.spans is not None:
         return bool(sample.spans)
+    if sample.mask is not None:
+        return masks.opened(sample.path(sample.mask)).area() is not None
     if any(word(name) != NORMAL for name in sample.categories) or any(
         t.anomalous for t in sample.tracks or ()
     ):

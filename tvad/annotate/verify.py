@@ -14,6 +14,7 @@ from tvad.annotate.timelines import Timeline, unlike
 from tvad.data.components import Corners, overlap
 
 Policy = Literal["review", "drop"]
+ABOUT = {"where": "its place", "what": "its looks"}  # what a check of either way is about
 FOUND = 0.3  # overlap from which on a target is found where it is
 
 
@@ -56,15 +57,15 @@ def settle(
     counts: Counter[str],
 ) -> None:
     """Give every timeline its verdict. size: (width, height) of the picture. policy: what becomes of a target
-    that is not where its looks lead: review (it waits for a person), or drop; one of which no check was
-    answered waits under either. A word that the second looks
+    that is not where its looks lead: review (it waits for a person), or drop; one of which no check in a
+    direction was answered waits under either. A word that the second looks
     contradict is left out under either, and a person may give it back. A target whose place is a mask's is
     never dropped."""
     looks_of: dict[int, tuple[dict[str, str], list[dict[str, str]]]] = {
         id(t): (t.look, []) for t in timelines
     }
     where_of: dict[int, list[bool | None]] = {id(t): [] for t in timelines}
-    silent = {id(check.timeline) for check in asked}  # of which nothing was heard
+    silent = {(id(check.timeline), check.way) for check in asked}  # of which nothing was heard
     for check, text in zip(asked, replies, strict=True):
         if text is None:
             continue
@@ -76,11 +77,12 @@ def settle(
         except ValueError as error:
             counts[f"check: {error}"] += 1
         else:
-            silent.discard(id(check.timeline))
+            silent.discard((id(check.timeline), check.way))
     for timeline in timelines:
         look, seen = looks_of[id(timeline)]
         _words(timeline, look, seen, counts)
-        _place(timeline, where_of[id(timeline)], id(timeline) in silent, policy, counts)
+        unheard = [about for way, about in ABOUT.items() if (id(timeline), way) in silent]
+        _place(timeline, where_of[id(timeline)], unheard, policy, counts)
 
 
 def _found(place: Corners | None, check: Checked, timelines: Sequence[Timeline]) -> bool | None:
@@ -111,13 +113,17 @@ def _words(
 
 
 def _place(
-    timeline: Timeline, where: Sequence[bool | None], silent: bool, policy: Policy, counts: Counter[str]
+    timeline: Timeline,
+    where: Sequence[bool | None],
+    unheard: Sequence[str],
+    policy: Policy,
+    counts: Counter[str],
 ) -> None:
     """From appearance to motion: where its looks lead must be its trajectory. What nobody could check is not
     taken for verified, nor for wrong."""
     there, elsewhere = where.count(True), where.count(False)
-    if silent:
-        timeline.reasons.append("no check of it was answered")
+    if unheard:
+        timeline.reasons.append(f"no check of {' and '.join(unheard)} was answered")
         counts["targets that no check could verify"] += 1
         timeline.verdict = "review"
     elif where and (there == 0 or elsewhere > there):

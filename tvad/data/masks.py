@@ -12,14 +12,20 @@ import numpy as np
 
 from tvad.common.errors import InputError
 
+MOST_PIXELS = 1 << 31  # of a video's mask: T x H x W
+
 
 def encode(masks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (H, W) bool, an array (T, H, W) among them -> (shape, runs). One frame is in memory at a
-    time."""
+    """Frames (H, W) bool, an array (T, H, W) among them -> (shape, runs). One frame is in memory at a time.
+    Raises InputError for more pixels than `opened` reads."""
     runs: list[int] = []
     value, length, count, size = False, 0, 0, (0, 0)
     for mask in masks:
         flat, size, count = mask.ravel(), mask.shape, count + 1
+        if count * flat.size > MOST_PIXELS:
+            raise InputError(
+                f"a mask of more than {MOST_PIXELS} pixels, {count} frames of {size}: cut the video"
+            )
         # parts: this frame's runs. The first goes on with the open run of the frame before, unless the value
         # changes at the border, which closes that one (of length 0 where the video begins with ones).
         edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -117,7 +123,7 @@ def fingerprint(path: str | os.PathLike) -> bytes:
     return opened(path).fingerprint()
 
 
-def opened(path: str | os.PathLike, max_pixels: int = 1 << 31) -> Mask:
+def opened(path: str | os.PathLike, max_pixels: int = MOST_PIXELS) -> Mask:
     """A mask file, of which no frame is unpacked yet. Raises InputError that names the file."""
     try:
         with np.load(path, allow_pickle=False) as data:

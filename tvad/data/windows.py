@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.data import captions, masks, truth, video
 from tvad.data.build import (
     build,
@@ -32,6 +33,7 @@ from tvad.data.video import Clock
 ROUNDING = 1e-6  # seconds
 LEAST = 0.01  # seconds from one window to the next
 MOST = 100  # windows that show one frame: each is encoded by itself
+MADE = ("judgement", "temporal", "spatial", "classification")  # questions that a window is asked anew
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,9 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
             masks.write(out / mask, (lit[f][: size[0], : size[1]] for f in range(window.first, window.last)))
         told = _spans(sample, start, end)
         shown = {f - window.first for f in wrong if window.first <= f < window.last}
-        spans = tuple(span for span, _ in told) if sample.spans is not None else own.spans(shown)
-        anomalous = bool(spans) or bool(shown)
+        # What is lit outside of the spans that are stated is anomalous all the same.
+        spans = tuple(span for span, _ in told) or own.spans(shown)
+        anomalous = bool(spans)
         classes = _classes(sample, told, tracks or ()) if anomalous else ()
         asked = any(q.kind == "classification" for q in sample.questions)
         window_sample = replace(
@@ -176,7 +179,9 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
             label="anomalous" if anomalous else "normal",
             categories=classes,
             spans=spans,
-            span_categories=tuple(str(c) for _, c in told) if sample.span_categories else None,
+            span_categories=tuple(str(c) for _, c in told)
+            if sample.span_categories and (told or not spans)
+            else None,
             tracks=tracks,
             mask=mask,
             questions=(
@@ -208,6 +213,9 @@ def cut(
         )
     samples = load(source)
     places = {name: n for n, name in enumerate(ids_of(samples))}
+    lost = sum(q.kind not in MADE for sample in samples for q in sample.questions)
+    if lost:
+        note(f"windows: {lost} questions are of whole videos (choices, open ones) and are left out")
     return build(
         out, places, lambda name, where: windows_of(samples[places[name]], where, seconds, stride), "windows"
     )
