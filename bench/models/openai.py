@@ -27,7 +27,7 @@ import numpy as np
 from bench.models.base import Busy, Completion, Down, Request, Sampling, seeds_of, times_of
 from bench.models.families import known
 from bench.models.reply import MOST_COST, completion_of, excerpt, failure, is_json, json_of, with_usage
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.control import plain_shape
 from tvad.data.video import Budget, Frames
 from tvad.pictures import data_url
@@ -143,8 +143,7 @@ class OpenAiModel:
         if video not in FORMS:
             raise InputError(f"openai: video is {video!r}, expected one of {', '.join(FORMS)}")
         for name, value, least in (("concurrency", concurrency, 1), ("retries", retries, 0)):
-            if value < least:
-                raise InputError(f"openai: {name} is {value}, expected {least} or more")
+            at_least(f"openai: {name}", value, least)
         if not 0 < timeout < math.inf:
             raise InputError(f"openai: timeout is {timeout:g}, expected seconds above 0")
         if not 0 <= wait < math.inf:

@@ -140,21 +140,31 @@ def reason(
 
 def _left(
     source: str | os.PathLike, out: Path, used: Callable[[Sample], Sample]
-) -> tuple[list[Sample], list[Problem], dict[str, str], dict[str, str]]:
-    """The videos of which `out` has no row, those that cannot be read, the names of their files, and a digest
-    of what is used of each. used: that part of a sample. Raises InputError before anything is asked where
-    names cannot be told apart, or the source tells otherwise of a video that has a row."""
+) -> tuple[list[Sample], list[Problem], dict[str, str], Callable[[str], str | None]]:
+    """The videos of which `out` has no row, those that cannot be read, the names of their files, and what
+    gives a digest of what is used of one, None of a folder of videos. used: that part of a sample. Raises
+    InputError before anything is asked where names cannot be told apart, or the source tells otherwise of a
+    video that has a row."""
     done = {row["id"]: row.get("of") for row in rows_in(out)}
-    for sample in load(source) if done and is_data_set(source) else ():
-        if done.get(sample.id) not in (None, _digest(sample, used)):
+    listed = is_data_set(source)  # else what is done is not opened, and nothing is told of it
+    found = list(source_samples(source, () if listed else done))
+    todo: list[Sample] = []
+    for sample in found:
+        if isinstance(sample, Problem):
+            continue
+        if sample.id not in done:
+            todo.append(sample)
+        elif done[sample.id] not in (None, _digest(sample, used)):
             raise InputError(
                 f"{source}: tells otherwise of {sample.id!r:.80} than when it was annotated; choose another"
                 " --out"
             )
-    found = list(source_samples(source, done))
-    todo = [sample for sample in found if isinstance(sample, Sample)]
     names = file_names([*done, *(sample.id for sample in todo)])
-    of = {sample.id: _digest(sample, used) for sample in todo} if is_data_set(source) else {}
+    by_id = {sample.id: sample for sample in todo} if listed else {}
+
+    def of(name: str) -> str | None:
+        return _digest(by_id[name], used) if name in by_id else None
+
     return todo, [problem for problem in found if isinstance(problem, Problem)], names, of
 
 
@@ -193,7 +203,7 @@ def _logged(
     out: Path,
     left: int,
     found: Callable[[Any], Iterator[dict[str, Any] | Problem]],
-    of: Mapping[str, str],
+    of: Callable[[str], str | None],
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
     """All rows of `out`, those that are found among them, each logged as it comes with the digest `of` its
     video's source, and the videos without. Raises InputError where there is no row at all."""
@@ -207,7 +217,7 @@ def _logged(
             if isinstance(row, Problem):
                 problems.append(row)
                 continue
-            row |= {"of": of.get(row["id"])}
+            row["of"] = of(row["id"])
             log.write(json.dumps(row, allow_nan=False) + "\n")
             log.flush()
             rows.append(row)

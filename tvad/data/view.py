@@ -125,8 +125,7 @@ def card(sample: Sample) -> dict[str, Any]:
 
 def page(folder: str, samples: Sequence[Sample], limit: int, seed: int) -> str:
     """The page of at most `limit` samples, drawn by seed. Raises InputError for a limit under one."""
-    if limit < 1:
-        raise InputError(f"limit is {limit}, expected 1 or more")
+    at_least("limit", limit, 1)
     cards = [card(s) for s in tqdm(drawn(samples, limit, seed), unit="clip", desc="view", disable=None)]
     of = f"{len(cards)} of {len(samples):,} samples"
     of += f", drawn by seed {seed}" if len(samples) > limit else ""

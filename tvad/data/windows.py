@@ -213,9 +213,15 @@ def cut(
         )
     samples = load(source)
     places = {name: n for n, name in enumerate(ids_of(samples))}
-    lost = sum(q.kind not in MADE for sample in samples for q in sample.questions)
+    lost = 0
+
+    def make(name: str, where: Path) -> list[Sample]:
+        nonlocal lost
+        sample = samples[places[name]]
+        lost += sum(q.kind not in MADE for q in sample.questions)
+        return windows_of(sample, where, seconds, stride)
+
+    made = build(out, places, make, "windows")
     if lost:
         note(f"windows: {lost} questions are of whole videos (choices, open ones) and are left out")
-    return build(
-        out, places, lambda name, where: windows_of(samples[places[name]], where, seconds, stride), "windows"
-    )
+    return made
