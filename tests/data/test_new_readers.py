@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from tvad.__main__ import main
 from tvad.common.errors import InputError
-from tvad.data import check, load, masks, video
+from tvad.data import check, load, masks, video, windows
 from tvad.data.build import grounding_questions
 from tvad.data.components import tracks_of
 from tvad.data.readers import avenue, ucf_crime, ucsd, xd_violence
@@ -460,6 +460,15 @@ def test_xd_violence_as_it_is_distributed(xd, tmp_path):
     assert found[names[1]].spans == ((2 / 24, 6 / 24), (12 / 24, 1.0)) and found[names[2]].spans == (
         (0, 0.5),
     )
+    # Its files are segments: those of one film belong together, wherever they are dealt to.
+    of = [(found[name].video.source, found[name].video.offset) for name in names]
+    assert of == [("A.Beautiful.Mind.2001", 1520.0), ("Bad.Boys.1995", 4315.0), ("v=ZyBuCvzXtpc", None)]
+    # Which of three classes a span has is not distributed, so that no window is asked for one.
+    cut = windows.cut(tmp_path / "out", tmp_path / "cut", 0.5, 0.5)[0]
+    several = [s for s in cut if s.video.source == "Bad.Boys.1995" and s.label == "anomalous"]
+    assert several and not any(s.categories for s in several)
+    assert not any(q.kind == "classification" for s in several for q in s.questions)
+    assert any(s.categories == ("fighting",) for s in cut if s.video.source == "v=ZyBuCvzXtpc")
     assert main(["data", "xd-violence", str(root), "--split", "train", "--out", str(tmp_path / "train")]) == 0
     assert {s.id: s.spans for s in load(tmp_path / "train")}[names[1]] is None
 

@@ -96,7 +96,11 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
                     offset=(sample.video.offset or 0.0) + round(float(moments[start]), 6),
                 ),
                 label="anomalous" if spans else "normal",
+                # What the video's anomaly is, a clip that shows none of it is not about.
+                categories=sample.categories if spans else (),
+                key_object=sample.key_object if spans else None,
                 spans=spans,
+                span_categories=None,
                 tracks=known,
                 mask=mask,
                 questions=grounding_questions(spans, known or (), RATE, width, height),

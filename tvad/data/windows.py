@@ -97,11 +97,11 @@ def _classes(
     sample: Sample, told: list[tuple[tuple[float, float], str | None]], tracks: tuple[Track, ...]
 ) -> tuple[str, ...]:
     """Classes of what a window shows, the one that is shown longest first: of its spans or its tracks where
-    these name them, else the video's."""
+    these name them, else the video's where it is one; of several nobody knows which it shows."""
     return (
         leading((name, end - start) for (start, end), name in told if name is not None)
         or tuple(name for name in classes_of(tracks) if name in sample.categories)
-        or sample.categories
+        or (sample.categories if len(sample.categories) == 1 else ())
     )
 
 

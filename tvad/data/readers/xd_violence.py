@@ -6,12 +6,13 @@
 Codes: A normal, B1 fighting, B2 shooting, B4 riot, B5 abuse, B6 car accident, G explosion; 0 fills up. A
 video has up to three classes, the first leading. Names in the list end with .mp4 or not. Which class a span
 has is not distributed. The list counts frames of the file as it is, from 0 on (ours: nothing says whether the
-last one is meant; it is taken as anomalous). A training video has its classes, and nobody knows when.
-"""
+last one is meant; it is taken as anomalous). Most files are segments of a film or of a video of YouTube,
+named before "__#": no split parts it. A training video has its classes, and nobody knows when. """
 
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tvad.answer import Span
@@ -68,11 +69,21 @@ def read_annotations(path: Path) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
+def _offset(name: str) -> float | None:
+    """Seconds at which a segment of a film begins, which its name has as hours, minutes and seconds; None
+    where it counts segments ("v=…__#1")."""
+    if (match := re.search(r"__#(\d\d)-(\d\d)-(\d\d)_", name)) is None:
+        return None
+    hours, minutes, seconds = (int(part) for part in match.groups())
+    return hours * 3600.0 + minutes * 60.0 + seconds
+
+
 def make_sample(source: Path, split: str, spans_by_frames: list[tuple[int, int]] | None, out: Path) -> Sample:
     """One video; spans_by_frames None: not annotated. Raises InputError that names the file."""
     name = source.stem
     classes = classes_of(name)
     shown, clock = described(source, f"videos/{source.name}")
+    shown = replace(shown, source=name.partition("__#")[0] if "__#" in name else None, offset=_offset(name))
     if classes and split == "test" and not spans_by_frames:
         raise InputError(f"{name}: violent by its name, but the annotations hold no span of it")
     if not classes and spans_by_frames:
