@@ -53,6 +53,8 @@ def commands():
         ("rft.studies.demo", "command"),
         ("rft.studies.experiment", "experiment"),
         ("rft.studies.ablation", "ablate"),
+        ("rft.studies.gain", "gain"),
+        ("rft.studies.vanguard", "study"),
         ("rft.grpo.run_page", "show"),
         ("rft.common.model_card", "ship"),
         ("leaderboard.scoring.__main__", "score"),

@@ -34,6 +34,8 @@ FOLDERS = {
     "demo": "rft.studies.demo --out PLACE",
     "experiment": "rft.studies.experiment --out PLACE",
     "ablation": "rft.studies.ablation --out PLACE",
+    "vanguard": "rft.studies.vanguard --out PLACE",
+    "gain": "rft.studies.gain no --suite scenes --data no --out PLACE",
     "card": "rft.common.model_card no --bench no --made_by me --setting core --out PLACE",
 }
 FILES = {

@@ -16,66 +16,11 @@ from typing import Annotated, Any
 
 from rft.grpo.config import GrpoRun
 from rft.studies.common import RUNS, TASKS, give, open_for, suites_on
+from rft.studies.gain import reward_difference
 from tvad.common import cli
 from tvad.common.config import build
 from tvad.common.files import write_whole
 from tvad.common.quiet import quiet
-
-
-def rewards_by_item(run_folder: Path, items, functions: list, weights: list[float]) -> dict[str, float]:
-    """Mean reward of every item over its answers in a benchmark run, as the trainer would pay it: {item id:
-    reward}, without items that no reward applies to."""
-    import math
-
-    import torch
-
-    from bench.run_folder import read_lines
-    from rft.grpo.mixture import row_of
-    from rft.rewards.base import FROM_DATA
-    from rft.rewards.mix import total
-
-    by_id = {item.id: item for item in items}
-    lines = read_lines(run_folder / "samples.jsonl")
-    answered = [by_id[line["id"]] for line in lines]
-    rows = [row_of(item.sample, item.question, reading=item.reading) for item in answered]
-    columns = {name: [row[name] for row in rows] for name in FROM_DATA}
-    responses = [line["response"] for line in lines]
-    values = [
-        [math.nan if value is None else value for value in function(responses, **columns)]
-        for function in functions
-    ]
-    earned = total(torch.tensor(values, dtype=torch.float64).T, torch.tensor(weights, dtype=torch.float64))
-    grouped: dict[str, list[float]] = {}
-    for line, value in zip(lines, earned.tolist(), strict=True):
-        if not math.isnan(value):
-            grouped.setdefault(line["id"], []).append(value)
-    return {key: sum(values) / len(values) for key, values in grouped.items()}
-
-
-def reward_difference(before: Path, after: Path, items, run: GrpoRun, suite):
-    """The mean reward that the run pays, its tasks' own included, before and after, as a
-    `bench.families.Difference`."""
-    import numpy as np
-
-    from bench.families import Difference
-    from bench.metrics.paired import change_interval, sign_flip
-    from bench.metrics.stats import cluster_sums
-    from rft.grpo.mixture import tasks_of
-    from rft.rewards.base import needs_of
-    from rft.rewards.mix import rewards_of
-
-    own = {name: task.rewards for name, task in tasks_of(run.tasks).items()}
-    # A benchmark run keeps answers, not what an engine adds to them: a reward that needs such a column is
-    # left out.
-    paid = [(f, w) for f, w in zip(*rewards_of(run.rewards, own), strict=True) if not needs_of(f)]
-    functions, weights = [f for f, _ in paid], [w for _, w in paid]
-    old, new = (rewards_by_item(folder, items, functions, weights) for folder in (before, after))
-    keys = [key for key in old if key in new]
-    video = {item.id: item.sample.id for item in items}
-    left, right = (np.array([r[k] for k in keys]) for r in (old, new))
-    videos = np.array([video[k] for k in keys])
-    change, p = change_interval(right - left, videos), sign_flip(cluster_sums(right - left, videos)[0])
-    return Difference("mean reward", float(left.mean()), float(right.mean()), change, p, "reward", p)
 
 
 def verdict(sampled: list, greedy: list) -> str:
@@ -146,7 +91,7 @@ def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120)
     from rft.grpo.train import train
 
     plans = suites_on(out / "data" / "test", TASKS)
-    plans["greedy"] = suite = replace(plans["greedy"], tasks=[*TASKS, "heatmap"])
+    plans["greedy"] = replace(plans["greedy"], tasks=[*TASKS, "heatmap"])
     model = AutoModelForImageTextToText.from_pretrained(run.model)
     engine = open_for(run, model, AutoProcessor.from_pretrained(run.model))
     print(f"before: answers of {run.model}", flush=True)
@@ -164,7 +109,7 @@ def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120)
     tables = {}
     for name in RUNS:
         before, after = out / f"before-{name}", out / f"after-{name}"
-        tables[name] = [reward_difference(before, after, items, run, suite), *compare(before, after)]
+        tables[name] = [reward_difference(before, after, items, run), *compare(before, after)]
         print(
             f"\n{name} answers{' (mean of 4 at temperature 1)' if name == 'sampled' else ''},"
             " intervals over videos"

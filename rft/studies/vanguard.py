@@ -58,6 +58,9 @@ class Study:
     """A benchmark configuration with frame scores."""
     engine: str = "hf"
     """Who answers it; VANGUARD's classifier needs hf."""
+    train: str | None = None
+    """Data set folder that the stages learn from, and `validation` the one that they watch, in place of the
+    curricula's own: other classes, other cameras."""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     """One run of all variants for each."""
 
@@ -66,14 +69,25 @@ def folder_of(out: Path, variant: str, seed: int) -> Path:
     return out / f"{variant}-{seed}"
 
 
+def curriculum_of(plan: Study, variant: str, seed: int) -> Curriculum:
+    """What a variant is with a seed, on the study's data."""
+    found = config.read(Curriculum, plan.variants[variant], [])
+    stages = found.stages
+    if plan.train is not None:
+        data = {"train": plan.train, "validation": plan.validation}
+        stages = [dataclasses.replace(s, data=dataclasses.replace(s.data, **data)) for s in stages]
+    return dataclasses.replace(
+        found, out=str(folder_of(Path(plan.out), variant, seed)), seed=seed, stages=stages
+    )
+
+
 def run(plan: Study) -> Path:
     """Train and measure what is missing; write vanguard.md and vanguard.json and return the former."""
     out = made(plan.out)
     for seed in plan.seeds:
-        for variant, name in plan.variants.items():
+        for variant in plan.variants:
             target = folder_of(out, variant, seed)
-            curriculum = config.read(Curriculum, name, [])
-            trained(f"{variant}, seed {seed}", dataclasses.replace(curriculum, out=str(target), seed=seed))
+            trained(f"{variant}, seed {seed}", curriculum_of(plan, variant, seed))
             for test, data in {"validation": plan.validation, **plan.tests}.items():
                 folder = target / test
                 if (folder / "metrics.json").exists():
@@ -152,7 +166,7 @@ def write_table(plan: Study) -> Path:
     return target
 
 
-def study(config: Annotated[Study, cli.FromFile("study")]) -> int:
+def study(config: Annotated[Study, cli.FromFile("vanguard/study")]) -> int:
     """Train and measure every variant, write the table."""
     print(f"written to {run(config)}")
     return 0

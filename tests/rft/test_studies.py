@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, SHIPPED
@@ -11,14 +10,13 @@ from grpo_runs import run_of
 
 from bench.metrics.stats import Interval
 from bench.suite import Item
-from rft.studies import ablation
+from rft.curriculum.config import Curriculum
+from rft.studies import ablation, vanguard
 from rft.studies.common import interval
-from rft.studies.demo import reward_difference
+from rft.studies.gain import reward_difference
 from tvad.common import config
 from tvad.data import load
 from tvad.model.start import load as load_model
-
-SUITE = SimpleNamespace(resamples=20, seed=0)
 
 
 def run_folder(path, items, right):
@@ -44,7 +42,7 @@ def test_the_demo_pays_what_the_run_pays(scenes, tmp_path):
     run = replace(run_of(scenes, SHIPPED, tmp_path), rewards={"box": 1.0, "evidence": 5.0}, tasks=own)
     before = run_folder(tmp_path / "before", items, ())
     after = run_folder(tmp_path / "after", items, ("mcq", "spatial"))
-    found = reward_difference(before, after, items, run, SUITE)
+    found = reward_difference(before, after, items, run)
     kinds = [i.question.kind for i in items if i.question.kind != "judgement"]
     assert len(set(kinds)) == 2 and found.before == 0.0
     assert found.after == pytest.approx(sum(3.0 if kind == "mcq" else 1.0 for kind in kinds) / len(kinds))
@@ -75,3 +73,16 @@ def test_the_ablations_table_counts_a_variants_parameters(tmp_path):
     shutil.copytree(SHIPPED, ablation.folder_of(tmp_path, "T-VAD", 0) / "model")
     parameters = load_model(str(SHIPPED))[0].parameters()
     assert ablation.parameters_of(plan, "T-VAD") == sum(p.numel() for p in parameters)
+
+
+def test_a_study_of_vanguard_trains_on_the_data_that_it_names():
+    plan = config.read(vanguard.Study, "vanguard/zero_shot", [])
+    for variant in plan.variants:
+        found = vanguard.curriculum_of(plan, variant, 2)
+        assert {s.data.train for s in found.stages} == {plan.train}
+        assert {s.data.validation for s in found.stages} == {plan.validation}
+        assert found.seed == 2 and found.out == f"{plan.out}/{variant}-2"
+        own = vanguard.curriculum_of(replace(plan, train=None), variant, 2)
+        assert own.stages == config.read(Curriculum, plan.variants[variant], []).stages
+        assert {s.data.train for s in own.stages} == {"data/closed/train"}
+        assert [s.data.pooled for s in own.stages] == [s.data.pooled for s in found.stages]
