@@ -74,8 +74,13 @@ def curriculum_of(plan: Study, variant: str, seed: int) -> Curriculum:
     found = config.read(Curriculum, plan.variants[variant], [])
     stages = found.stages
     if plan.train is not None:
-        data = {"train": plan.train, "validation": plan.validation}
-        stages = [dataclasses.replace(s, data=dataclasses.replace(s.data, **data)) for s in stages]
+        stages = [
+            dataclasses.replace(
+                stage,
+                data=dataclasses.replace(stage.data, train=plan.train, validation=plan.validation),
+            )
+            for stage in stages
+        ]
     return dataclasses.replace(
         found, out=str(folder_of(Path(plan.out), variant, seed)), seed=seed, stages=stages
     )
