@@ -260,7 +260,8 @@ def test_configurations_import_without_the_training_libraries():
     heavy = ("torch", "transformers", "trl", "peft", "datasets")
     code = (
         "import sys, rft.train_grpo, rft.train_stage, rft.studies.ablation, rft.studies.experiment,"
-        " rft.studies.vanguard, rft.studies.gain, rft.studies.demo, bench.suite, leaderboard.intake.submission;"
+        " rft.studies.vanguard, rft.studies.gain, rft.studies.demo, bench.suite,"
+        " leaderboard.intake.submission;"
         f" print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -45,7 +45,7 @@ from tvad.common.errors import InputError
 from tvad.data import load, save
 from tvad.data.dataset import ClipStore
 from tvad.data.narrate import narratives
-from tvad.data.questions import DIALOGUE, FIGURE
+from tvad.data.questions import ASKED, DIALOGUE, FIGURE
 from tvad.data.sample import Track
 from tvad.data.scenes.dataset import ScenesConfig, generate
 from tvad.model import TvadForConditionalGeneration, TvadProcessor, prompt_sets
@@ -168,6 +168,28 @@ def test_a_checkpoint_says_in_which_form_it_has_learned_to_talk(parts, scenes, t
     talk.ask = lambda asked: Reply("No.", None, None, (), "No")
     asked = [asked for asked, _ in talk.standard()]
     assert asked == (list(FIGURE.values()) if form == "figure" else [DIALOGUE["judgement"]])
+
+
+def test_a_checkpoint_that_has_learned_questions_alone_is_asked_those(parts, scenes, tmp_path):
+    """VANGUARD's stages teach no dialogue: judgement, class, time and place are asked as they were learned,
+    the place in the middle of the time that it said."""
+    _, trained = carry_out(parts, tmp_path, scenes, ["model.rae.*"], texts=Texts(kinds=["judgement"]))
+    assert AutoConfig.from_pretrained(tmp_path / "model").dialogue == "questions"
+    talk = Dialogue(trained, parts[1], ClipStore(2.0, 8).frames(load(scenes)[0]))
+    said = {ASKED["judgement"]: Reply("Yes", "A fire.", None, (), "Yes")}
+    said[ASKED["temporal"]] = Reply("Anomaly", None, ((1.0, 2.0),), (), "Anomaly")
+    talk.ask = lambda asked: said.get(asked) or Reply("person", None, None, (), "person")
+    asked = [asked for asked, _ in talk.standard()]
+    assert asked == [
+        *(ASKED[k] for k in ("judgement", "classification", "temporal")),
+        "Where is the anomaly at 1.5 s?",
+    ]
+    said[ASKED["temporal"]] = Reply("Anomaly", None, ((90.0, 99.0),), (), "Anomaly")  # it does not show that
+    assert [asked for asked, _ in talk.standard()][-1] == ASKED["spatial"].format(
+        seconds=(talk.start + talk.end) / 2
+    )
+    said[ASKED["judgement"]] = Reply("No", None, None, (), "No")
+    assert [asked for asked, _ in talk.standard()] == [ASKED["judgement"]]
 
 
 def test_gradients_reach_only_what_a_stage_trains(either, scenes):

@@ -29,6 +29,7 @@ from tvad.common import config
 from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
+from tvad.data.questions import ASKED
 from tvad.data.sample import Sample
 from tvad.data.scenes.dataset import ScenesConfig, generate
 from tvad.model.classifier import AnomalyClassifier, pooled_of, probabilities
@@ -408,8 +409,10 @@ def test_a_timeline_by_the_classifier(trained, scenes, tmp_path, capsys):
     assert len(parts) == 3 and all(0 < p < 1 for p in parts)
     assert found["steps"]["raw"][0] == pytest.approx(parts[0], abs=1e-3)
     assert found["steps"]["raw"][2] == pytest.approx((parts[0] + parts[1]) / 2, abs=1e-3)
-    asked = [turn["question"] for turn in found["spans"][0]["explanation"]["turns"]]
-    assert asked[-1].startswith("Where is the anomaly at")
+    turns = found["spans"][0]["explanation"]["turns"]
+    asked = [turn["question"] for turn in turns]
+    assert asked[:3] == [ASKED[kind] for kind in ("judgement", "classification", "temporal")]
+    assert asked[-1].startswith("Where is the anomaly at") and all("reasoning" in turn for turn in turns)
     with pytest.raises(InputError, match="gives no heatmaps, expected classifier or judgement"):
         tvad(["timeline", *told, "--by", "heat", "--out", str(tmp_path / "two")])
     with pytest.raises(InputError, match="--by classifier: this model has none"):

@@ -90,7 +90,7 @@ def infer(
             tqdm.write(f"note: {note}")
         tqdm.write(f"the dialogue is {dialogue.about}; its times are the video's")
         for asked, reply in dialogue.standard():
-            tqdm.write(f"> {asked}\n{reply.words}")
+            tqdm.write("\n".join(filter(None, (f"> {asked}", reply.reasoning, reply.words))))
         for asked in ask or ():
             tqdm.write(f"> {asked}\n{_asked(dialogue, asked)}")
         if len(files) == 1 and (chat or (sys.stdin.isatty() and not ask)):

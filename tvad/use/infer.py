@@ -9,12 +9,12 @@ import torch
 from tqdm import tqdm
 
 from tvad import pictures
-from tvad.answer import NONE, Answer, Timing, ends_open, judged, parse
+from tvad.answer import NONE, Answer, Span, Timing, ends_open, judged, parse
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, made, write_whole
 from tvad.control import chat
 from tvad.data import video
-from tvad.data.questions import ASKED, FORMS
+from tvad.data.questions import ASKED, FORMS, QUESTIONS
 from tvad.data.sample import Sample
 from tvad.detections import objects_of
 from tvad.model.generation import plain_generation
@@ -228,12 +228,30 @@ class Dialogue:
 
     def standard(self) -> Iterator[tuple[str, Reply]]:
         """The turns of the form that the model has learned (the paper's protocol: judgement, target, motion,
-        trajectory, time and cause), one after the other; only the judgement where that says no."""
-        for topic, asked in FORMS[getattr(self.model.config, "dialogue", "protocol")].items():
+        trajectory, time and cause), one after the other; only the judgement where that says no. A model that
+        has learned questions and no dialogue is asked those: judgement, class, time and place."""
+        if (form := getattr(self.model.config, "dialogue", "protocol")) == QUESTIONS:
+            asks = {kind: ASKED[kind] for kind in ("judgement", "classification", "temporal")}
+        else:
+            asks = FORMS[form]
+        reply = None
+        for topic, asked in asks.items():
             reply = self.ask(asked)
             yield asked, reply
             if topic == "judgement" and judged(reply.answer) is False:
                 return
+        # Asked by itself where it has learned that, and where no heatmap tells it.
+        if form == QUESTIONS or self.model.model.ahd is None:
+            yield self.where(reply.span if form == QUESTIONS else None)
+
+    def where(self, span: Span | str | None = None) -> tuple[str, Reply]:
+        """Ask where the anomaly is, in the middle of a span in seconds of the video, where the clip shows
+        that, else of the clip."""
+        middle = (self.start + self.end) / 2
+        if isinstance(span, tuple) and self.start <= (inside := sum(span) / 2) <= self.end:
+            middle = inside
+        asked = ASKED["spatial"].format(seconds=middle)
+        return asked, self.ask(asked)
 
     def shown(self) -> Iterator[tuple[str, Reply]]:
         """(question, reply) of every turn, on the video's clock."""
@@ -250,6 +268,7 @@ def dialogue_json(dialogue: Dialogue) -> dict:
         {
             "question": asked,
             "response": reply.words,
+            "reasoning": reply.reasoning,
             "answer": reply.answer,
             "span": reply.span,  # the first of them
             "spans": reply.spans,

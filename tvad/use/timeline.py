@@ -22,7 +22,6 @@ from tvad.common.files import file_hash, json_text, made, parse_json, write_whol
 from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data import video
-from tvad.data.questions import ASKED
 from tvad.data.timeline import FORMAT, RESULT
 from tvad.data.video import Clock, Frames
 from tvad.detections import link
@@ -204,8 +203,6 @@ def explain(model, processor, source: str, plan: Plan, progress: Progress, numbe
             dialogue = Dialogue(model, processor, clip)
             for _ in dialogue.standard():
                 pass
-            if model.model.ahd is None:  # without heatmaps it has to say where
-                dialogue.ask(ASKED["spatial"].format(seconds=(dialogue.start + dialogue.end) / 2))
             progress.add({"of": n, "words": dialogue_json(dialogue)})
 
 

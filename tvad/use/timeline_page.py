@@ -88,7 +88,7 @@ def _card(n: int, span: dict[str, Any], picture: Markup | None, seconds: float) 
         "peak": span["peak"],
         "objects": len({box["object"] for box in span["boxes"]}),
         "picture": picture,
-        "turns": [(turn["question"], turn["response"]) for turn in turns],
+        "turns": [(turn["question"], turn.get("reasoning"), turn["response"]) for turn in turns],
         "x": span["start"] / seconds * WIDE,
         "width": (span["end"] - span["start"]) / seconds * WIDE,
     }

@@ -7,7 +7,7 @@ Codes: A normal, B1 fighting, B2 shooting, B4 riot, B5 abuse, B6 car accident, G
 video has up to three classes, the first leading. Names in the list end with .mp4 or not. Which class a span
 has is not distributed. The list counts frames of the file as it is, from 0 on (ours: nothing says whether the
 last one is meant; it is taken as anomalous). Most files are segments of a film or of a video of YouTube,
-named before "__#": no split parts it. A training video has its classes, and nobody knows when. """
+named before "__#": no split parts it. A training video has its classes, and nobody knows when."""
 
 import os
 import re
