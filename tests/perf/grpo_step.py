@@ -1,30 +1,36 @@
 """A GRPO step and its parts, two ways of each on the same prompts in one run: one encoding per group against
-one per completion, vLLM against generate.
+one per completion, vLLM against generate, in this process against vLLM's own server on loopback.
 
-    python tests/perf/grpo_step.py             # the shipped checkpoint: 16 groups of 8, four ways in turn
+    python tests/perf/grpo_step.py             # the shipped checkpoint: 16 groups of 8, all ways in turn
     python tests/perf/grpo_step.py --ways fast plain --rounds 6
 
 The ways take turns, so that a noisy machine disturbs all alike; in each turn the second of two steps counts.
 """
 
 import argparse
+import contextlib
 import copy
 import dataclasses
 import os
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 WAYS = {  # engine, once per group
     "fast": ("vllm", True),
     "vllm, per completion": ("vllm", False),
     "generate, per group": ("transformers", True),
     "plain": ("transformers", False),
+    "server": ("server", True),  # vLLM's own, on the same cores
 }
 PARTS = ("decode", "rollout", "encode", "log-probs", "update", "rest")
 
@@ -53,8 +59,8 @@ class Clock:
         setattr(owner, method, timed)
 
 
-def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
-    """A trainer of one way, for two steps on the prompts of a turn."""
+def trainer_of(way: str, known, data: str, folder: str, engine, address: str, turn: int):
+    """A trainer of one way, for two steps on the prompts of a turn. address: of the server."""
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback
 
@@ -63,6 +69,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     from rft.common.trainable import select_trainable
     from rft.grpo import mixture
     from rft.grpo.config import GrpoRun, settings_of
+    from rft.grpo.servers import RolloutServers
     from rft.grpo.train import train_set
     from rft.grpo.video_grpo import VideoGRPOTrainer
     from rft.rewards.mix import rewards_of
@@ -70,7 +77,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     from tvad.data import load
     from tvad.data.dataset import ClipStore
 
-    path = str(Path(__file__).resolve().parents[2] / "configs/grpo/demo.yaml")
+    path = str(ROOT / "configs/grpo/demo.yaml")
     run = config.build(GrpoRun, config.read_yaml(path), path)
     training = run.training | {
         "max_steps": 2,
@@ -90,7 +97,8 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     )
     select_trainable(model, run.trains)
     kind, once = WAYS[way]
-    engine = copy.copy(engine)  # its own, to be timed; what it stands for is shared
+    # Its own, to be timed; what it stands for is shared.
+    engine = RolloutServers(address, processor) if kind == "server" else copy.copy(engine)
     if kind == "transformers":
         engine = HfModel(model, processor)
         if not once:
@@ -120,6 +128,29 @@ def trainer_of(way: str, known, data: str, folder: str, engine, turn: int):
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+@contextlib.contextmanager
+def served(model: str, sequences: int, folder: str) -> Iterator[str]:
+    """The address of vLLM's server for rollouts, for as long as the block lasts."""
+    from ports import free_port, until_up
+
+    log, address = Path(folder, "server.txt"), f"http://127.0.0.1:{(port := free_port())}"
+    command = [sys.executable, "-m", "tvad", "serve", "--rollouts", "--model", model, "--port", str(port)]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*command, "--max-num-seqs", str(sequences)],
+            stdout=out,
+            stderr=out,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    try:
+        until_up(process, f"{address}/health", log)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # the engine outlives its server
+        process.wait()
 
 
 def main() -> int:
@@ -157,7 +188,8 @@ def main() -> int:
             self.rows.append({"step": time.perf_counter() - self.began, **self.clock.seconds})
 
     measured: dict[str, list[dict]] = {way: [] for way in known.ways}
-    with tempfile.TemporaryDirectory() as folder:
+    sequences = known.groups * known.group_size
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as open_until:
         generate(
             ScenesConfig(
                 setting="core", clips=known.groups * 4, seed=11, normal=0.35, max_crowd=2, frames=known.frames
@@ -165,13 +197,16 @@ def main() -> int:
             f"{folder}/data",
         )
         vllm = (
-            VllmModel(known.model, max_num_seqs=known.groups * known.group_size)
+            VllmModel(known.model, max_num_seqs=sequences)
             if any(WAYS[w][0] == "vllm" for w in known.ways)
             else None
         )
+        address = (
+            open_until.enter_context(served(known.model, sequences, folder)) if "server" in known.ways else ""
+        )
         for turn in range(known.rounds):
             for way in known.ways:
-                trainer = trainer_of(way, known, f"{folder}/data", f"{folder}/out", vllm, turn)
+                trainer = trainer_of(way, known, f"{folder}/data", f"{folder}/out", vllm, address, turn)
                 clock = Clock()
                 steps = Steps(clock)
                 trainer.add_callback(steps)

@@ -21,10 +21,12 @@ from grpo_runs import run_of
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
 import agreement
+from stock_checkpoint import build_stock
 
 from bench.models.base import Request, Sampling
 from rft.grpo.servers import RolloutServers
 from rft.grpo.train import train
+from tvad.__main__ import main as tvad
 from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.data.dataset import ClipStore
@@ -35,14 +37,14 @@ TOLERANCE = 1e-4  # log-probability, float32
 HEADERS = {"Authorization": "Bearer secret"}
 
 
-def started(port: int, log, folder, core: int = 0) -> subprocess.Popen:
+def started(port: int, log, folder, core: int = 0, model=SHIPPED) -> subprocess.Popen:
     environment = os.environ | {
         "ROLLOUT_TOKEN": "secret",
         "TVAD_WEIGHTS": str(folder),
         "VLLM_CPU_OMP_THREADS_BIND": str(sorted(os.sched_getaffinity(0))[core]),
     }
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    command = [sys.executable, "-m", "tvad", "serve", "--rollouts", "--model", str(SHIPPED)]
+    command = [sys.executable, "-m", "tvad", "serve", "--rollouts", "--model", str(model)]
     command += ["--port", str(port), "--max-num-seqs", "16", "--gpu-memory-utilization", "0.3"]
     with log.open("w") as out:
         process = subprocess.Popen(
@@ -70,12 +72,12 @@ class Running:
         self.weights = folder / "weights"
         self.weights.mkdir(mode=0o700)
 
-    def url(self, name: str) -> str:
+    def url(self, name: str, model=SHIPPED) -> str:
         port = self.ports.setdefault(name, free_port())
         if name not in self.alive:
             log = self.folder / f"{name}-{time.monotonic_ns()}.txt"
             core = len(self.alive) % len(os.sched_getaffinity(0))
-            self.alive[name] = started(port, log, self.weights, core)
+            self.alive[name] = started(port, log, self.weights, core, model)
         return f"http://127.0.0.1:{port}"
 
     def kill(self, name: str) -> None:
@@ -146,6 +148,27 @@ def test_server_and_trainer_agree_before_and_after_every_part_of_the_weights_cha
     assert not list(running.weights.glob("*.safetensors"))
     # Another trainer's weights are no part of this one's: it would have to send all.
     assert RolloutServers(running.url("a"), processor).lacks_some()
+
+
+def test_a_stock_backbone_agrees_before_and_after_an_update(running, token, tmp_path):
+    """Qwen2.5-VL as published, float32, without AHD and RAE: what VAU-R1's configurations train."""
+    made = ["--backbone", str(build_stock(tmp_path / "stock", dtype=torch.float32))]
+    assert tvad(["start", *made, "--out", str(tmp_path / "start"), "--without-ahd", "--without-rae"]) == 0
+    model, processor = agreement.open_both(tmp_path / "start")
+    url = running.url("stock", tmp_path / "start")
+    try:
+        engine = RolloutServers(url, processor)
+        requests = agreement.make_requests()
+        assert agreement.gap(engine, model, processor, requests) < TOLERANCE
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for _, weight in model.engine_weights():
+                weight.add_(torch.randn_like(weight) * 0.02)
+        assert agreement.gap(engine, model, processor, requests) > 100 * TOLERANCE
+        engine.sync(model.engine_weights())
+        assert agreement.gap(engine, model, processor, requests) < TOLERANCE
+    finally:
+        running.kill("stock")
 
 
 def test_a_transfer_that_fails_leaves_the_old_weights_and_a_server_that_answers(running, token):
