@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -340,6 +341,55 @@ def test_two_ranks_draw_ahead_and_go_on_with_the_server_that_is_left(running, to
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
     assert rows[0]["staleness/age"] == 0 and rows[-1]["staleness/age"] == 1
     assert rows[0]["servers/drew"] == 2 and rows[-1]["servers/drew"] == 1
+
+
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_ten_kills_of_servers_and_trainers_leave_every_step_once(running, token, scenes, tmp_path, staleness):
+    """Wherever a kill comes: while prompts are drawn, weights travel, a checkpoint is written. A killed
+    server is started again while the trainer waits; a killed trainer goes on by the same command."""
+    out, steps, chance = tmp_path / "out", 40, random.Random(staleness)
+    plan = plan_of(scenes, out, running.url("a"), max_steps=steps)
+    plan = replace(plan, engine_options={"wait": 300.0}, staleness=staleness)
+    file, said = tmp_path / "run.yaml", tmp_path / "said.txt"
+    file.write_text(yaml.safe_dump({"version": 1, **asdict(plan)}))
+    command = [sys.executable, "rft/train_grpo.py", "--config", str(file)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+
+    def begun() -> subprocess.Popen:
+        with said.open("a") as log:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def done() -> int:
+        return len(rows_of(out)) if (out / "log.jsonl").exists() else 0
+
+    kills = ["server", "trainer"] * 5
+    chance.shuffle(kills)
+    trainer = begun()
+    try:
+        for kill in kills:
+            before = done()
+            while done() <= before:  # it has got somewhere since the last one
+                assert trainer.poll() is None, said.read_text()[-3000:]
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0, 2))
+            if kill == "server":
+                running.kill("a")
+                time.sleep(chance.uniform(0, 2))
+                running.url("a")
+            else:
+                killed(trainer)
+                trainer = begun()
+        assert trainer.wait(900) == 0, said.read_text()[-3000:]
+    finally:
+        if trainer.poll() is None:
+            killed(trainer)
+    assert [row["step"] for row in rows_of(out) if "step_time" in row] == [*range(1, steps + 1)]
+    drawn = [json.loads(line)["step"] for line in (out / "rollouts.jsonl").read_text().splitlines()]
+    assert drawn == sorted(drawn) and {drawn.count(n) for n in range(1, steps + 1)} == {drawn.count(1)}
+    state = json.loads((out / f"checkpoint-{steps}/trainer_state.json").read_text())
+    assert [row["step"] for row in state["log_history"] if "loss" in row] == [*range(1, steps + 1)]
 
 
 @pytest.mark.parametrize(
