@@ -26,6 +26,7 @@ from tvad.data.build import build, grounding_questions, in_picture, link, spans_
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
 from tvad.data.readers.files import text_of, visible
+from tvad.data.recipe import folder_of
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 24.0
@@ -179,7 +180,8 @@ def read(
             return [make_train_sample(base, name, folder)]
         return [make_test_sample(base, name, folder, Path(tracks) if tracks else None)]
 
-    found, problems = build(out, names, make, f"shanghaitech {split}")
+    options = {"root": folder_of(base), "tracks": folder_of(tracks)}
+    found, problems = build(out, names, make, f"shanghaitech {split}", options)
     if split == "test":
         told = [
             path

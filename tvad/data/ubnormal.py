@@ -27,6 +27,7 @@ from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
 from tvad.data.readers.files import text_of
+from tvad.data.recipe import folder_of
 from tvad.data.sample import Sample, Track
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -198,4 +199,5 @@ def read(
         split_names(splits, split),
         lambda name, folder: [make_sample(base, name, split, folder)],
         f"ubnormal {split}",
+        {"root": folder_of(base), "splits": folder_of(splits)},
     )

@@ -26,6 +26,7 @@ from tvad.data.check import Problem, described
 from tvad.data.faults import cut
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
 from tvad.data.readers.files import below, only
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Question, Sample, Video
 
 COLUMNS = (
@@ -268,7 +269,7 @@ def read(
         first = f"; the first: {problems[0]}" if problems else ""
         raise InputError(f"{path}: no row could be used{first}")
     rows = {sample.id: sample for sample in samples}
-    cuts, lost = list[str](), list[str]()
+    lost: list[str] = []
     files = below(videos) if videos is not None else None
 
     def make(name: str, folder: Path) -> list[Sample]:
@@ -281,15 +282,19 @@ def read(
             reason = str(error).removeprefix(f"{name}: ")
             lost.append(f"refused {name}: {reason}")
             raise InputError(reason) from error
-        if whole.spans and whole.spans != (stated := rows[name].spans or ()):
-            cuts.append(f"{name}: end {stated[0][1]:g} s to {whole.spans[0][1]:g} s")
         link(source, folder / whole.video.path)
         return [whole]
 
     try:
-        found, refused = build(out, rows, make, "vau-bench")
+        options = {"table": file_of(path), "split": split, "videos": folder_of(videos)}
+        found, refused = build(out, rows, make, "vau-bench", options)
     except InputError:
         if len(lost) == len(rows):  # the error names the first alone
             print(*map(str, problems), *lost, sep="\n", file=sys.stderr)
         raise
+    cuts = [  # of what a killed run has made, too
+        f"{sample.id}: end {stated[0][1]:g} s to {sample.spans[0][1]:g} s"
+        for sample in found
+        if sample.spans and sample.spans != (stated := rows[sample.id].spans or ())
+    ]
     return found, problems + refused, cuts

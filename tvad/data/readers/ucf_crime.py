@@ -29,6 +29,7 @@ from tvad.data.captions import Caption
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, object_of, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample
 
 NORMAL = "Normal"
@@ -157,7 +158,8 @@ def read(
     if captions is not None:
         _say_unmatched(sorted(set(words) - set(rows)), len(words), "captions name no video of the list")
         _say_unmatched(sorted(set(rows) - set(words)), len(rows), "videos of the list have no captions")
-    return build(out, rows, make, f"ucf-crime {split}")
+    options = {"root": folder_of(root), "listed": file_of(listed), "captions": folder_of(captions)}
+    return build(out, rows, make, f"ucf-crime {split}", options)
 
 
 def _say_unmatched(names: list[str], count: int, what: str) -> None:

@@ -32,6 +32,7 @@ from tvad.data.components import tracks_of
 from tvad.data.dialogue import turns
 from tvad.data.readers import numbered
 from tvad.data.readers.files import text_of, visible
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 10.0  # of both cameras, by the data set's page
@@ -182,7 +183,13 @@ def read(
         if tracks is not None:
             raise InputError("tracks: training videos are normal and have none")
         names = sorted({p.stem for p in part.iterdir() if re.fullmatch(r"Train\d+(\.\w+)?", p.name)})
-        return build(out, names, lambda n, folder: [make_train_sample(base, n, folder)], f"{base.name} train")
+        return build(
+            out,
+            names,
+            lambda n, folder: [make_train_sample(base, n, folder)],
+            "ucsd train",
+            {"root": folder_of(base)},
+        )
     names = sorted(p.name for p in part.iterdir() if p.is_dir() and re.fullmatch(r"Test\d+", p.name))
     lists = visible(part, "*.m")
     if len(lists) != 1:
@@ -196,7 +203,8 @@ def read(
         out,
         names,
         lambda n, folder: [make_test_sample(base, n, by_video[n], folder, known)],
-        f"{base.name} test",
+        "ucsd test",
+        {"root": folder_of(base), "tracks": file_of(tracks)},
     )
     missing = sorted(set(known or ()) - set(names))
     return found, problems + [Problem(name, "in the tracks, but not among the videos") for name in missing]

@@ -7,7 +7,7 @@ Codes: A normal, B1 fighting, B2 shooting, B4 riot, B5 abuse, B6 car accident, G
 video has up to three classes, the first leading. Names in the list end with .mp4 or not. Which class a span
 has is not distributed. The list counts frames of the file as it is, from 0 on (ours: nothing says whether the
 last one is meant; it is taken as anomalous). Most files are segments of a film or of a video of YouTube,
-named before "__#": no split parts it. A training video has its classes, and nobody knows when. """
+named before "__#": no split parts it. A training video has its classes, and nobody knows when."""
 
 import os
 import re
@@ -21,6 +21,7 @@ from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample
 
 CLASSES = {
@@ -133,6 +134,7 @@ def read(
             )
         ],
         f"xd-violence {split}",
+        {"root": folder_of(base), "annotations": file_of(annotations)},
     )
     return found, problems + [
         Problem(name, "in the annotations, but not among the videos") for name in missing
