@@ -52,6 +52,7 @@ SECTIONS = (
     "Cause and Effect",
     "Conclusion",
 )
+_MARK = re.compile(r"([A-D])(?:[.):]\s*|$)")  # a letter before an option, or alone
 _PREFIX = re.compile("^(msad|ucf|ecva)_")
 _HEADING = re.compile(r"#{1,6}\s*+(?:\*++\s*+)?(" + "|".join(SECTIONS) + r")\s*+\**+\s*+:?", re.IGNORECASE)
 
@@ -61,23 +62,34 @@ def _text(value: str | None) -> str | None:
     return None if value.lower() in ("", "-1", "-1.0", "nan") else value
 
 
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(".")
+
+
 def _letter(cell: str, options: list[str]) -> str:
-    """Letter of the right option from "B", "B. text" or the text itself. Raises ValueError."""
+    """Letter of the right option from "B", "B. text" or the text itself. Where every option begins with a
+    letter of its own, these are no part of the texts. Raises ValueError where letter and text are not of one
+    option."""
     cell = cell.strip()
-    match = re.match(r"([A-D])(?:[.):]\s*|$)", cell)
-    if match and not cell[match.end() :]:
-        return match.group(1)
+    marks = [mark for option in options if (mark := _MARK.match(option.strip()))]
+    texts, own = options, [*LETTERS[: len(options)]]
+    if len(marks) == len(options):
+        texts = [mark.string[mark.end() :] for mark in marks]
+        own = [mark.group(1) for mark in marks]
+    named = [i for i, option in enumerate(options) if _plain(option) == _plain(cell)]
+    match = _MARK.match(cell)
     text = cell[match.end() :] if match else cell
-
-    def plain(s: str) -> str:
-        return " ".join(s.lower().split()).rstrip(".")
-
-    hits = [i for i, option in enumerate(options) if plain(option) == plain(text)]
-    if match and (not hits or LETTERS.index(match.group(1)) in hits):
-        return match.group(1)
-    if len(hits) == 1 and not match:
-        return LETTERS[hits[0]]
-    raise ValueError(f"Correct Option {cell[:60]!r} names no option")
+    if match and not (text and len(named) == 1):
+        named = [
+            i
+            for i, letter in enumerate(LETTERS[: len(options)])
+            if letter == match.group(1) and (not text or _plain(texts[i]) == _plain(text))
+        ]
+        # Options in an order of their own have two letters each: only a whole text tells which is meant.
+        named = named if own == [*LETTERS[: len(options)]] else []
+    if len(named) != 1:
+        raise ValueError(f"Correct Option {cell[:60]!r} names no option, or more than one")
+    return LETTERS[named[0]]
 
 
 def reasoning_sections(text: str) -> dict[str, str]:
