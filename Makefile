@@ -47,10 +47,24 @@ closed: setup
 # Heatmaps on real footage without a real anomaly: make real UCSD=…/UCSDped2 [TRACKS=tracks.jsonl] (about 25 minutes on two cores).
 # What is done is kept, as everywhere: the same command goes on.
 UCSD ?= UCSDped2
+# What data/ucsd is made of stands in its files "of-…": another UCSD or TRACKS is refused in one line, not passed over.
+# $(call made_of,OPTION,NAME,VALUE in a shell,what is made of it,what to delete for another one)
+made_of = file=data/ucsd/of-$(2); now="$(3)"; mkdir -p data/ucsd; \
+  if test -n "$$(ls -d $(4) 2>/dev/null)"; then was="$$(cat $$file 2>/dev/null)"; \
+  test "$$was" = "$$now" || { echo "make $@: made with $(1)=$${was:-(nothing says it)}, not $$now: delete $(5), or state it in $$file"; \
+    exit 2; }; else echo "$$now" > $$file; fi
+# UCSD that is not given is what it was.
+OF_UCSD = $(if $(filter file,$(origin UCSD)),$$(cat data/ucsd/of-UCSD 2>/dev/null || realpath -ms "$(UCSD)"),$$(realpath -ms "$(UCSD)"))
+OF_TRACKS = $(if $(TRACKS),$$(sha256sum < "$(TRACKS)" | cut -c1-16),none)
+MADE_OF_UCSD = $(foreach split,test train tracked,data/ucsd/$(split)/samples.jsonl)
+
 real: setup
-	@test -d "$(UCSD)/Test" || { echo "make real UCSD=FOLDER: expected the folder UCSDped2 as it is distributed, found $(UCSD)"; exit 2; }
-	test -f data/ucsd/test/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split test $(if $(TRACKS),--tracks $(TRACKS)) --out data/ucsd/test
-	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split train --out data/ucsd/train
+	@test -d "$(OF_UCSD)/Test" || { echo "make real UCSD=FOLDER: expected the folder UCSDped2 as it is distributed, found $(UCSD)"; exit 2; }
+	@test -z "$(TRACKS)" || test -f "$(TRACKS)" || { echo "make real TRACKS=FILE: no such file: $(TRACKS)"; exit 2; }
+	@$(call made_of,UCSD,UCSD,$(OF_UCSD),$(MADE_OF_UCSD),data/ucsd and runs)
+	@$(call made_of,TRACKS,test,$(OF_TRACKS),data/ucsd/test/samples.jsonl,data/ucsd/test and runs/real)
+	test -f data/ucsd/test/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split test $(if $(TRACKS),--tracks $(TRACKS)) --out data/ucsd/test
+	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split train --out data/ucsd/train
 	test -f data/ucsd/composites/val/samples.jsonl || $(RUN) -m tvad data composite data/ucsd/train --clips 2400 --workers 2 --out data/ucsd/composites
 	$(RUN) -m tvad data scenes --out data/ucsd/scenes/train --split train --clips 800 --normal 0.35 --workers 2
 	$(RUN) -m tvad data scenes --out data/ucsd/scenes/test --split test --clips 100 --workers 2
@@ -68,14 +82,18 @@ real: setup
 # random weights, then GRPO: make real-folds UCSD=…/UCSDped2 TRACKS=tracks.jsonl, after `make real` or without. After it
 # also heatmaps from what `make real` trained, with composites among the real windows: what does best.
 FOLDS := data/ucsd/windows/folds
+# The test videos with TRACKS, which `make real` may have read without.
+TRACKED := data/ucsd/tracked/samples.jsonl data/ucsd/windows/test/samples.jsonl
 real-folds: setup
 	@test -f "$(TRACKS)" || { echo "make real-folds TRACKS=FILE: expected the tracks of the anomalies, with classes"; exit 2; }
-	test -f data/ucsd/test/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split test --tracks $(TRACKS) --out data/ucsd/test
-	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd $(UCSD) --split train --out data/ucsd/train
-	for split in test train; do test -f data/ucsd/windows/$$split/samples.jsonl || \
-	  $(RUN) -m tvad data windows data/ucsd/$$split --seconds 6.4 --stride 3.2 --out data/ucsd/windows/$$split || exit 1; done
+	@$(call made_of,UCSD,UCSD,$(OF_UCSD),$(MADE_OF_UCSD),data/ucsd and runs)
+	@$(call made_of,TRACKS,tracked,$(OF_TRACKS),$(TRACKED),$(dir $(TRACKED)) data/ucsd/folds $(FOLDS) and runs/folds)
+	test -f data/ucsd/tracked/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split test --tracks $(TRACKS) --out data/ucsd/tracked
+	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split train --out data/ucsd/train
+	for part in tracked:test train:train; do test -f data/ucsd/windows/$${part#*:}/samples.jsonl || $(RUN) -m tvad data windows \
+	  data/ucsd/$${part%:*} --seconds 6.4 --stride 3.2 --out data/ucsd/windows/$${part#*:} || exit 1; done
 	$(RUN) -m tvad data folds data/ucsd/windows/test data/ucsd/windows/train --folds 4 --out $(FOLDS)
-	$(RUN) -m tvad data folds data/ucsd/test --folds 4 --out data/ucsd/folds
+	$(RUN) -m tvad data folds data/ucsd/tracked --folds 4 --out data/ucsd/folds
 	for start in closed=assets/tvad-tiny-closed random=configs/model/tiny.yaml; do for fold in 0 1 2 3; do \
 	  at=runs/folds/$${start%=*}/$$fold; \
 	  $(RUN) rft/train_stage.py --config ucsd-folds --start $${start#*=} --out $$at --stages.0.data.train $(FOLDS)/fold-$$fold/train \

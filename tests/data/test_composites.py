@@ -12,7 +12,7 @@ import pytest
 
 from tvad.__main__ import main
 from tvad.common.errors import InputError
-from tvad.data import load, masks, video
+from tvad.data import load, masks, save, video
 from tvad.data.check import check
 from tvad.data.composite.actors import DRAWN, SPEEDS, TWIN, WRONG, Actor, Cast, Piece, Place
 from tvad.data.composite.clips import Light, compose
@@ -28,6 +28,7 @@ from tvad.data.scenes.dataset import ScenesConfig, generate
 PED2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "ucsd_ped2" / "UCSDped2"
 SIZE = 320, 240
 SPEED = 1.2  # heights a second
+CAMERA = Looking(336, 252, 5.0, 10.0, 0.2, 0.2, 1.5, False, 99)  # near to what is measured of `footage`
 
 
 def walkers(path: Path, seed: int, seconds: float = 8.0, fps: float = 10.0, colour: bool = True) -> None:
@@ -184,8 +185,119 @@ def test_a_killed_run_goes_on_and_another_one_is_refused(footage, made, tmp_path
         assert same.read_bytes() == sample.path(sample.video.path).read_bytes()
     count = len(calls)
     assert len(composites(footage, tmp_path / "out", config)["train"]) == 24 and len(calls) == count
-    with pytest.raises(InputError, match="another configuration; choose another --out"):
+    with pytest.raises(InputError, match="another configuration; choose another --out") as error:
         composites(footage, tmp_path / "out", CompositeConfig(clips=24, plain=0.0, seed=1))
+    assert "config.seed was 0, is 1" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_set_of_which_a_part_failed_is_not_finished(footage, made, tmp_path, monkeypatch):
+    """It was: the same command went on with what there was, and trained on fewer clips."""
+    from tvad.data.composite import dataset
+
+    real, out = dataset._of_video, tmp_path / "out"
+    config = CompositeConfig(clips=24, plain=0.0)
+
+    def fails(*given):
+        if given[-2] == bad:
+            raise InputError(f"{bad}: no space left")
+        return real(*given)
+
+    bad = load(made / "train")[-1].video.source
+    with monkeypatch.context() as patched:
+        patched.setattr(dataset, "_of_video", fails)
+        for _ in range(2):
+            with pytest.raises(InputError, match=f"{bad}: no space left"):
+                composites(footage, out, config)
+            assert not (out / "train/samples.jsonl").exists() and not (out / "val").exists()
+    assert len(composites(footage, out, config)["train"]) == 24
+    for split in ("train", "val"):
+        rows = [(folder / split / "samples.jsonl").read_text() for folder in (made, out)]
+        assert rows[0] == rows[1]
+    # One of an earlier version, which took it for finished.
+    lines = (out / "train/samples.jsonl").read_text().splitlines(True)
+    (out / "train/samples.jsonl").write_text("".join(lines[:-3]))
+    with pytest.raises(InputError, match="train: 21 clips, expected 24; choose another --out"):
+        composites(footage, out, config)
+
+
+def test_a_killed_set_of_other_shares_is_not_gone_on_with(footage, tmp_path, monkeypatch):
+    """Longer footage of the same camera gives every video another number of clips."""
+    from tvad.data.composite import dataset
+
+    real, calls = dataset._of_video, []
+
+    def dies(*given):
+        calls.append(given[-2])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(dataset, "_of_video", dies)
+    monkeypatch.setattr(dataset, "looking_of", lambda *_: CAMERA)
+    config = CompositeConfig(clips=12, plain=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        composites(footage, tmp_path / "out", config)
+    longer = tmp_path / "longer"
+    shutil.copytree(footage, longer)
+    walkers(longer / f"{calls[1]}.mp4", 9, 12.0)
+    with pytest.raises(InputError, match=rf"clips\.{calls[0]} was 6, is [345]"):
+        composites(longer, tmp_path / "out", config)
+
+
+def test_files_of_one_video_and_windows_that_do_not_state_theirs_lie_in_one_part(tmp_path):
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        video.write(folder / f"{name}.mp4", np.full((4, 48, 64, 3), 90, np.uint8), 2.0)
+    for name in ("d", "e"):
+        (folder / f"{name}.mp4").hardlink_to(folder / "a.mp4")
+    for seed in range(6):
+        parts = parted(normal_videos(folder), CompositeConfig(validation=0.4, seed=seed))
+        split = [{sample.id for sample in part} for part in parts.values()]
+        assert any({"a", "d", "e"} <= part for part in split) and all(split)
+        stated = {s.id: (s.video.source, s.video.offset) for part in parts.values() for s in part}
+        assert stated["d"] == stated["e"] == ("a", 0.0) and stated["b"] == (None, None)
+    windows = tmp_path / "windows"
+    windows.mkdir()
+    for name in ("01_0014-0_23", "01_0014-12_35", "01_0020-0_23"):
+        video.write(windows / f"{name}.mp4", np.full((4, 48, 64, 3), 90, np.uint8), 2.0)
+    with pytest.raises(InputError, match=r"look like windows of one video, .* say by --video"):
+        parted(normal_videos(windows), CompositeConfig())
+    parts = parted(normal_videos(windows), CompositeConfig(), "^[0-9]+_[0-9]+")
+    split = [{s.video.source for s in part} for part in parts.values()]
+    assert sorted(map(len, parts.values())) == [1, 2] and not split[0] & split[1]
+    assert {s.video.offset for part in parts.values() for s in part} == {None}
+    call = ["data", "composite", str(windows), "--out", str(tmp_path / "out")]
+    with pytest.raises(InputError, match="look like windows of one video"):
+        main(call)
+    with pytest.raises(InputError, match="matches nothing of the id"):
+        main([*call, "--video", "x[0-9]"])
+
+
+def test_a_clip_states_where_in_its_video_it_begins(footage, tmp_path, monkeypatch):
+    """Its frames are the footage's of that time, and of no other: people walk."""
+    from tvad.data.composite import dataset
+
+    monkeypatch.setattr(dataset, "looking_of", lambda *_: CAMERA)
+    base = tmp_path / "windows"
+    base.mkdir()
+    samples = normal_videos(footage)
+    for sample in samples:
+        (base / sample.video.path).hardlink_to(sample.clip())
+    later = replace(samples[0], video=replace(samples[0].video, source="day", offset=100.0))
+    save([replace(sample, root="") for sample in (later, *samples[1:])], base)
+    made = composites(base, tmp_path / "out", CompositeConfig(clips=12, plain=0.99))
+    own = {("day" if n == 0 else s.id): video.decode(s.clip()) for n, s in enumerate(samples)}
+    seen = set()
+    for sample in (*made["train"], *made["val"]):
+        whole = own[sample.video.source]
+        begins = sample.video.offset - (100.0 if sample.video.source == "day" else 0.0)
+        shown = video.decode(sample.clip())
+        first = cv2.resize(shown.images[0], SIZE, interpolation=cv2.INTER_AREA).astype(int)
+        away = np.abs(whole.images.astype(int) - first).mean((1, 2, 3))
+        assert whole.moments[away.argmin()] == pytest.approx(begins, abs=1e-3)
+        seen.add((sample.video.source, sample.video.offset))
+    assert len(seen) > 4 and len({source for source, _ in seen}) == 3
 
 
 def test_every_kind_of_actor_stands_on_its_feet_and_moves_at_its_speed(footage, made):

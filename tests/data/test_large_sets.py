@@ -299,10 +299,10 @@ def test_readers_write_shards_where_there_are_many(tmp_path, monkeypatch):
         return [sample(int(name))]
 
     with pytest.raises(KeyboardInterrupt):
-        build.build(tmp_path / "out", map(str, range(30)), make, "test")
+        build.build(tmp_path / "out", map(str, range(30)), make, "test", {})
     with (tmp_path / "out/samples.partial.jsonl").open("a") as log:
         log.write('{"name": "5", "sam')
-    samples, problems = build.build(tmp_path / "out", map(str, range(30)), make, "test")
+    samples, problems = build.build(tmp_path / "out", map(str, range(30)), make, "test", {})
     assert isinstance(samples, shards.Rows) and [s.id for s in samples] == [
         f"clip_{n:06d}" for n in range(30) if n != 9
     ]
@@ -311,7 +311,7 @@ def test_readers_write_shards_where_there_are_many(tmp_path, monkeypatch):
         "dataset.json", "masks", "shards", "shards.json", "videos"
     ]  # fmt: skip
     with pytest.raises(InputError, match=r"shards\.json: exists"):
-        build.build(tmp_path / "out", ["1"], make, "test")
+        build.build(tmp_path / "out", ["1"], make, "test", {})
 
 
 def test_windows_and_clips_of_a_set_in_shards(tmp_path, monkeypatch):

@@ -121,7 +121,7 @@ def test_what_is_wrong_is_found_by_every_one_who_reads(known, words, tmp_path):
     bad = replace(sample(), **known)
     assert any(words in problem for problem in bad.problems()), bad.problems()
     with pytest.raises(InputError, match="x: "):
-        build(tmp_path / "built", ["x"], lambda name, folder: [bad], "test")
+        build(tmp_path / "built", ["x"], lambda name, folder: [bad], "test", {})
     try:
         save([bad, replace(sample(label="normal"), id="y")], tmp_path / "data")
     except InputError as error:  # no JSON can hold it

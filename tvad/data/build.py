@@ -20,11 +20,14 @@ from tvad.data import faults
 from tvad.data.check import Problem
 from tvad.data.folder import load, write_lines
 from tvad.data.questions import ASKED
+from tvad.data.recipe import MADE, Recipe, as_json
+from tvad.data.recipe import check as refuse_another
 from tvad.data.sample import DATASET, Question, Sample, Track, file_stem, to_json, to_line
 from tvad.data.shards import taken
 from tvad.data.video import Clock
 
 PARTS = ("videos", "masks")
+PARTIAL = "samples.partial.jsonl"  # the recipe, then a line a name that is done
 
 
 def build(
@@ -32,21 +35,24 @@ def build(
     names: Iterable[str],
     make: Callable[[str, Path], list[Sample]],
     what: str,
+    options: Recipe,
     workers: int = 1,
+    before_rows: Callable[[list[Problem]], None] = lambda _: None,
 ) -> tuple[Sequence[Sample], list[Problem]]:
     """Make the samples of every name with `make(name, folder)`, which writes below `folder` and raises
-    InputError for a bad one; in so many processes, to which `make` is sent.
+    InputError for a bad one; in so many processes, to which `make` is sent. options: all that decide the
+    rows; `what` is made with them. before_rows: takes what was refused before there is a data set; where it
+    raises, there is none, and what was made is kept.
 
     Names that an earlier, killed run finished are kept; the rows appear when all are done. Raises
-    InputError where it is there already.
+    InputError where it is there already, and where that run had other options.
     """
     out = Path(out)
-    partial = out / "samples.partial.jsonl"
-    if (final := taken(out)) is not None:
-        raise InputError(f"{final}: exists; choose another --out or delete the folder")
+    partial = out / PARTIAL
+    refuse_taken(out)
     for part in PARTS:
         made(out / part)
-    done = _standing(partial)
+    done = _standing(partial, {MADE: what, **options})
     problems, order = [], []
     names = list(dict.fromkeys(names))
     with partial.open("ab") as log, closing(_attempts(make, out, names, set(done), workers)) as attempts:
@@ -70,9 +76,16 @@ def build(
         raise InputError(
             f"{out}: no video could be read" + (f"; the first: {problems[0]}" if problems else "")
         )
+    before_rows(problems)
     write_lines((to_line(row, ascii_only=True) for row in _rows_at(partial, order)), out)
     partial.unlink()
     return load(out), problems
+
+
+def refuse_taken(out: Path) -> None:
+    """Raises InputError where a data set lies in a folder already."""
+    if (final := taken(out)) is not None:
+        raise InputError(f"{final}: exists; choose another --out or delete the folder")
 
 
 def _attempt(make: Callable[[str, Path], list[Sample]], out: Path, name: str) -> list[dict] | str:
@@ -95,19 +108,33 @@ def _attempts(
         yield from pool.imap(attempt, left)
 
 
-def _standing(partial: Path) -> dict[str, int]:
+def _standing(partial: Path, recipe: Recipe) -> dict[str, int]:
     """Names that a killed run has logged, and where: rows stay in the file, of a large data set they are
-    gigabytes. The line that a kill cut goes, it is made again."""
+    gigabytes. The line that a kill cut goes, it is made again. The first line states the recipe; raises
+    InputError where another one has made them."""
     done: dict[str, int] = {}
+    stated, end = None, 0
     if partial.exists():
         with partial.open("rb+") as log:
-            end = 0
             for line in iter(log.readline, b""):
                 if not line.endswith(b"\n"):
                     log.truncate(end)
                     break
-                done[parse_json(line)["name"]] = end
+                row = parse_json(line)
+                if end:
+                    done[row["name"]] = end
+                else:
+                    stated = row.get("recipe")
+                    if stated is None:
+                        raise InputError(
+                            f"{partial}: begun by an earlier version, which did not say by which options;"
+                            " choose another --out or delete the folder"
+                        )
                 end += len(line)
+    if done:
+        refuse_another(partial, stated or {}, recipe)
+    else:
+        partial.write_text(json.dumps({"recipe": as_json(recipe)}, allow_nan=False) + "\n", encoding="utf-8")
     return done
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LINE = re.compile(r"(\d+(?:\.\d+)?) to (\d+(?:\.\d+)?) s: (\S.*)")
+_LINE = re.compile(r"(\d+(?:\.\d+)?) to (\d+(?:\.\d+)?) s:(?: (\S.*)?)?")
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Caption:
 
 
 def captions_of(description: str | None) -> list[Caption]:
-    """The captions of a description; none where not every line of it is one."""
+    """The captions of a description, without those that say nothing; none where not every line of it is
+    one."""
     found = []
     for line in (description or "").splitlines():
         if (match := _LINE.fullmatch(line)) is None or float(match[1]) > float(match[2]):
             return []
-        found.append(Caption(float(match[1]), float(match[2]), match[3]))
+        if match[3]:
+            found.append(Caption(float(match[1]), float(match[2]), match[3]))
     return found
 
 

@@ -212,7 +212,12 @@ def view(folder: str, /, out: Annotated[str, cli.FILE], limit: int = 48, seed: i
 
 
 def composite(
-    footage: str, /, out: Annotated[str, cli.FOLDER], config: CompositeConfig, workers: int = 1
+    footage: str,
+    /,
+    out: Annotated[str, cli.FOLDER],
+    config: CompositeConfig,
+    workers: int = 1,
+    video: str | None = None,
 ) -> int:
     """Put anomalies into real normal footage of one camera: bicycles, carts, skateboarders, runners, in its
     perspective, light and grain, with exact masks and tracks, beside each such clip a normal one of the same
@@ -223,6 +228,8 @@ def composite(
         footage: Data set folder of normal videos, or a folder of video files in which nothing happens.
         out: Folder of two data sets, train and val, of different videos.
         workers: Processes that make them, a video each.
+        video: Regular expression: what it matches of a sample's id (its first group, where it has one) names
+            the video, where samples are windows that do not state theirs.
 
     Example:
         tvad data composite data/ucsd/train --clips 2400 --out data/ucsd/composites
@@ -230,7 +237,7 @@ def composite(
     from tvad.data.composite.dataset import composites
 
     problems: list = []
-    made = composites(footage, out, config, workers, problems)
+    made = composites(footage, out, config, workers, problems, video)
     print(", ".join(f"{len(samples)} clips in {Path(out, split)}" for split, samples in made.items()))
     return 1 if problems else 0
 

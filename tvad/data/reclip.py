@@ -9,7 +9,6 @@ seed, even over normal and anomalous ones (ours).
 import itertools
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from tvad.common.errors import InputError, at_least
-from tvad.common.files import made
 from tvad.data import masks, shards, truth, video
-from tvad.data.build import build, grounding_questions, in_picture, spans_of
+from tvad.data.build import grounding_questions, in_picture, spans_of
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
-from tvad.data.folder import load, save
-from tvad.data.sample import HEADER, SAMPLES, Sample, Track, Video, file_stem
+from tvad.data.folder import load
+from tvad.data.parting import build_parts
+from tvad.data.recipe import set_of
+from tvad.data.sample import Sample, Track, Video, file_stem
 
 RATE = 1.0  # frames a second
 LEAST, MOST = 8, 40  # frames of a clip
@@ -83,6 +83,7 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
                 mask = f"masks/{name}.npz"
                 masks.write(out / mask, lit[indices[start:end], :height, :width])
             spans = spans_of(lit_places, RATE)
+            source, offset = place_of(sample, float(moments[start]))
             clip = replace(
                 sample,
                 id=name,
@@ -92,8 +93,8 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
                     end - start,
                     width,
                     height,
-                    source=sample.video.source or sample.id,
-                    offset=(sample.video.offset or 0.0) + round(float(moments[start]), 6),
+                    source=source,
+                    offset=offset,
                 ),
                 label="anomalous" if spans else "normal",
                 # What the video's anomaly is, a clip that shows none of it is not about.
@@ -111,6 +112,15 @@ def clips_of(sample: Sample, out: Path) -> list[Sample]:
             )
             made.append(replace(clip, dialogue=turns(clip, "protocol")))
     return made
+
+
+def place_of(sample: Sample, begins: float) -> tuple[str, float | None]:
+    """(video, seconds from its beginning on) of what begins so many seconds after a sample does; None where
+    the sample states its video and not where in it."""
+    shown = sample.video
+    if shown.source is None:
+        return sample.id, round(begins, 6)
+    return shown.source, None if shown.offset is None else round(shown.offset + begins, 6)
 
 
 def _tracks(tracks: tuple[Track, ...], taken: dict[int, list[int]]) -> Iterator[Track]:
@@ -219,30 +229,13 @@ def parted(clips: Sequence[Sample], video_of: dict[str, str], seed: int) -> dict
     return {"train": shards.chosen(clips, train), "test": shards.chosen(clips, test)}
 
 
-def settle(folder: Path, parts: dict[str, Sequence[Sample]]) -> dict[str, Sequence[Sample]]:
-    """Move the samples of a data set into data sets of their own below it, named by their part, and read them
-    there. A killed move is gone on with."""
-    for part, chosen in parts.items():
-        for kind in ("videos", "masks"):
-            made(folder / part / kind)
-        for clip in chosen:
-            for path in (clip.video.path, clip.mask):
-                if path and (folder / path).exists():
-                    os.replace(folder / path, folder / part / path)
-        save((replace(clip, split=part) for clip in chosen), folder / part)
-    for name in (SAMPLES, shards.RECORD, HEADER):
-        (folder / name).unlink(missing_ok=True)
-    for kind in ("videos", "masks", shards.FOLDER):
-        shutil.rmtree(folder / kind, ignore_errors=kind == shards.FOLDER)
-    return {part: load(folder / part) for part in parts}
-
-
 def reclip(
     sources: list[str], out: str | os.PathLike, seed: int = 0, video: str | None = None
 ) -> tuple[dict[str, int], list[Problem]]:
     """Cut the data sets `sources` into clips below `out`/{train,test}, a video's clips in one of them;
     returns how many each has, and the videos left out. video: see `videos_of`. A killed run continues, also
-    between cutting and parting. Raises InputError for an id that is there twice and a seed below 0."""
+    between cutting and parting. Raises InputError for an id that is there twice, a seed below 0, and where
+    `out` was begun with other options or is done."""
     at_least("seed", seed, 0)
     loaded = [load(source) for source in sources]
     found: dict[str, int] = {}
@@ -263,11 +256,9 @@ def reclip(
         n, place = names[name]
         return clips_of(loaded[n][place], where)
 
-    folder = Path(out)
-    problems: list[Problem] = []
-    if shards.taken(folder):
-        clips = load(folder)
-    else:
-        clips, problems = build(folder, names, make, "clips")
-    parts = parted(clips, {clip.id: video_of[clip.id.rpartition("_")[0]] for clip in clips}, seed)
-    return {part: len(clips) for part, clips in settle(folder, parts).items()}, problems
+    def parts_of(clips: Sequence[Sample]) -> dict[str, Sequence[Sample]]:
+        return parted(clips, {clip.id: video_of[clip.id.rpartition("_")[0]] for clip in clips}, seed)
+
+    options = {"sources": [set_of(source) for source in sources], "seed": seed, "video": video}
+    parts, problems = build_parts(out, names, make, "reclip", options, parts_of)
+    return {part: len(clips) for part, clips in parts.items()}, problems

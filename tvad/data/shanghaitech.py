@@ -25,7 +25,9 @@ from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, in_picture, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
-from tvad.data.readers.files import text_of, visible
+from tvad.data.readers import numbered
+from tvad.data.readers.files import text_of, visible, whole
+from tvad.data.recipe import folder_of
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 24.0
@@ -39,37 +41,34 @@ def read_tracks(path: Path, frames: int, width: int, height: int) -> tuple[Track
         if not line.strip():
             continue
         try:
-            track, frame, *box = (int(float(cell)) for cell in line.split(","))
-            x1, y1, x2, y2 = box
-        except (ValueError, OverflowError):
+            cells = line.split(",")
+            track, frame = whole(cells[0]), whole(cells[1])
+            x1, y1, x2, y2 = box = [float(cell) for cell in cells[2:]]
+        except (ValueError, IndexError):
             raise InputError(
                 f"{path}:{n}: expected track, frame, x1, y1, x2, y2, found {line[:60]!r}"
             ) from None
         if not 0 <= frame < frames:
             raise InputError(f"{path}:{n}: frame {frame}, but the video has {frames}")
         if not (0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height):
-            raise InputError(f"{path}:{n}: box {box} does not lie in {width} x {height} pixels")
-        boxes.setdefault(track, {})[frame] = (
-            float(x1),
-            float(y1),
-            float(min(x2, width - 1)),
-            float(min(y2, height - 1)),
-        )
+            told = ", ".join(f"{edge:g}" for edge in box)
+            raise InputError(f"{path}:{n}: box [{told}] does not lie in {width} x {height} pixels")
+        cut = x1, y1, min(x2, width - 1.0), min(y2, height - 1.0)
+        if boxes.setdefault(track, {}).setdefault(frame, cut) != cut:
+            raise InputError(f"{path}:{n}: track {track} has another box in frame {frame}, above")
     return tuple(
         Track(i, "object", dict(sorted(b.items())), tuple(sorted(b))) for i, b in sorted(boxes.items())
     )
 
 
 def _frames(folder: Path) -> list[Path]:
-    """Frame files in order. Raises InputError where a number is missing."""
-    numbered = sorted((int(m.group(1)), p) for p in folder.iterdir() if (m := _FRAME.fullmatch(p.name)))
-    if not numbered:
-        raise InputError(f"{folder}: no frames in this folder")
-    first = numbered[0][0]
-    for n, (number, path) in enumerate(numbered):
-        if number != first + n:
-            raise InputError(f"{folder}: frame {first + n} is missing (found {path.name})")
-    return [path for _, path in numbered]
+    """Frame files in order. Raises InputError where a number is missing, or there twice."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _FRAME.fullmatch(path.name)
+        if match and (other := found.setdefault(int(match.group(1)), path)) is not path:
+            raise InputError(f"{folder}: one frame is there twice, {other.name} and {path.name}")
+    return numbered.in_order(folder, found)
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -179,7 +178,8 @@ def read(
             return [make_train_sample(base, name, folder)]
         return [make_test_sample(base, name, folder, Path(tracks) if tracks else None)]
 
-    found, problems = build(out, names, make, f"shanghaitech {split}")
+    options = {"root": folder_of(base), "tracks": folder_of(tracks)}
+    found, problems = build(out, names, make, f"shanghaitech {split}", options)
     if split == "test":
         told = [
             path

@@ -26,7 +26,8 @@ from tvad.data import masks
 from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
-from tvad.data.readers.files import text_of
+from tvad.data.readers.files import text_of, whole
+from tvad.data.recipe import folder_of
 from tvad.data.sample import Sample, Track
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -59,8 +60,8 @@ def read_tracks(path: Path, frames: int) -> list[tuple[int, int, int]]:
         if not line.strip():
             continue
         try:
-            track, start, end = (int(float(cell)) for cell in line.split(","))
-        except (ValueError, OverflowError):
+            track, start, end = map(whole, line.split(","))
+        except ValueError:
             raise InputError(
                 f"{path}:{n}: expected id, first frame, last frame, found {line[:60]!r}"
             ) from None
@@ -198,4 +199,5 @@ def read(
         split_names(splits, split),
         lambda name, folder: [make_sample(base, name, split, folder)],
         f"ubnormal {split}",
+        {"root": folder_of(base), "splits": folder_of(splits)},
     )

@@ -26,6 +26,7 @@ from tvad.data.check import Problem, described
 from tvad.data.faults import cut
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
 from tvad.data.readers.files import below, only
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Question, Sample, Video
 
 COLUMNS = (
@@ -51,6 +52,7 @@ SECTIONS = (
     "Cause and Effect",
     "Conclusion",
 )
+_MARK = re.compile(r"([A-D])(?:[.):]\s*|$)")  # a letter before an option, or alone
 _PREFIX = re.compile("^(msad|ucf|ecva)_")
 _HEADING = re.compile(r"#{1,6}\s*+(?:\*++\s*+)?(" + "|".join(SECTIONS) + r")\s*+\**+\s*+:?", re.IGNORECASE)
 
@@ -60,23 +62,34 @@ def _text(value: str | None) -> str | None:
     return None if value.lower() in ("", "-1", "-1.0", "nan") else value
 
 
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(".")
+
+
 def _letter(cell: str, options: list[str]) -> str:
-    """Letter of the right option from "B", "B. text" or the text itself. Raises ValueError."""
+    """Letter of the right option from "B", "B. text" or the text itself. Where every option begins with a
+    letter of its own, these are no part of the texts. Raises ValueError where letter and text are not of one
+    option."""
     cell = cell.strip()
-    match = re.match(r"([A-D])(?:[.):]\s*|$)", cell)
-    if match and not cell[match.end() :]:
-        return match.group(1)
+    marks = [mark for option in options if (mark := _MARK.match(option.strip()))]
+    texts, own = options, [*LETTERS[: len(options)]]
+    if len(marks) == len(options):
+        texts = [mark.string[mark.end() :] for mark in marks]
+        own = [mark.group(1) for mark in marks]
+    named = [i for i, option in enumerate(options) if _plain(option) == _plain(cell)]
+    match = _MARK.match(cell)
     text = cell[match.end() :] if match else cell
-
-    def plain(s: str) -> str:
-        return " ".join(s.lower().split()).rstrip(".")
-
-    hits = [i for i, option in enumerate(options) if plain(option) == plain(text)]
-    if match and (not hits or LETTERS.index(match.group(1)) in hits):
-        return match.group(1)
-    if len(hits) == 1 and not match:
-        return LETTERS[hits[0]]
-    raise ValueError(f"Correct Option {cell[:60]!r} names no option")
+    if match and not (text and len(named) == 1):
+        named = [
+            i
+            for i, letter in enumerate(LETTERS[: len(options)])
+            if letter == match.group(1) and (not text or _plain(texts[i]) == _plain(text))
+        ]
+        # Options in an order of their own have two letters each: only a whole text tells which is meant.
+        named = named if own == [*LETTERS[: len(options)]] else []
+    if len(named) != 1:
+        raise ValueError(f"Correct Option {cell[:60]!r} names no option, or more than one")
+    return LETTERS[named[0]]
 
 
 def reasoning_sections(text: str) -> dict[str, str]:
@@ -268,7 +281,7 @@ def read(
         first = f"; the first: {problems[0]}" if problems else ""
         raise InputError(f"{path}: no row could be used{first}")
     rows = {sample.id: sample for sample in samples}
-    cuts, lost = list[str](), list[str]()
+    lost: list[str] = []
     files = below(videos) if videos is not None else None
 
     def make(name: str, folder: Path) -> list[Sample]:
@@ -281,15 +294,19 @@ def read(
             reason = str(error).removeprefix(f"{name}: ")
             lost.append(f"refused {name}: {reason}")
             raise InputError(reason) from error
-        if whole.spans and whole.spans != (stated := rows[name].spans or ()):
-            cuts.append(f"{name}: end {stated[0][1]:g} s to {whole.spans[0][1]:g} s")
         link(source, folder / whole.video.path)
         return [whole]
 
     try:
-        found, refused = build(out, rows, make, "vau-bench")
+        options = {"table": file_of(path), "split": split, "videos": folder_of(videos)}
+        found, refused = build(out, rows, make, "vau-bench", options)
     except InputError:
         if len(lost) == len(rows):  # the error names the first alone
             print(*map(str, problems), *lost, sep="\n", file=sys.stderr)
         raise
+    cuts = [  # of what a killed run has made, too
+        f"{sample.id}: end {stated[0][1]:g} s to {sample.spans[0][1]:g} s"
+        for sample in found
+        if sample.spans and sample.spans != (stated := rows[sample.id].spans or ())
+    ]
     return found, problems + refused, cuts

@@ -25,7 +25,8 @@ from tvad.data.build import (
 from tvad.data.check import Problem
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
-from tvad.data.reclip import anomalous_frames
+from tvad.data.recipe import set_of
+from tvad.data.reclip import anomalous_frames, place_of
 from tvad.data.sample import Sample, Track, Video, file_stem
 from tvad.data.shards import ids_of
 from tvad.data.video import Clock
@@ -156,6 +157,7 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
             mask = f"masks/{name}.npz"
             masks.write(out / mask, (lit[f][: size[0], : size[1]] for f in range(window.first, window.last)))
         told = _spans(sample, start, end)
+        source, offset = place_of(sample, start)
         shown = {f - window.first for f in wrong if window.first <= f < window.last}
         # What is lit outside of the spans that are stated is anomalous all the same.
         spans = tuple(span for span, _ in told) or own.spans(shown)
@@ -173,8 +175,8 @@ def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list
                 size[0],
                 seconds=None if own.rate is not None else round(own.end, 6),
                 times=None if own.rate is not None else tuple(round(float(t), 6) for t in own.times),
-                source=sample.video.source or sample.id,
-                offset=round((sample.video.offset or 0.0) + start, 6),
+                source=source,
+                offset=offset,
             ),
             label="anomalous" if anomalous else "normal",
             categories=classes,
@@ -213,15 +215,20 @@ def cut(
         )
     samples = load(source)
     places = {name: n for n, name in enumerate(ids_of(samples))}
-    lost = 0
+    lost: dict[str, int] = {}
+
+    def taken(name: str) -> Sample:
+        sample = samples[places[name]]
+        lost[name] = sum(q.kind not in MADE for q in sample.questions)
+        return sample
 
     def make(name: str, where: Path) -> list[Sample]:
-        nonlocal lost
-        sample = samples[places[name]]
-        lost += sum(q.kind not in MADE for q in sample.questions)
-        return windows_of(sample, where, seconds, stride)
+        return windows_of(taken(name), where, seconds, stride)
 
-    made = build(out, places, make, "windows")
-    if lost:
-        note(f"windows: {lost} questions are of whole videos (choices, open ones) and are left out")
+    options = {"source": set_of(source), "seconds": seconds, "stride": stride}
+    made = build(out, places, make, "windows", options)
+    for name in places.keys() - lost.keys():  # a killed run has cut them
+        taken(name)
+    if count := sum(lost.values()):
+        note(f"windows: {count} questions are of whole videos (choices, open ones) and are left out")
     return made

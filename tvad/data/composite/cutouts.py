@@ -61,7 +61,7 @@ def cutouts_of(samples: list[Sample], looking: Looking, frames: int, seed: int) 
     found: list[Cutout] = []
     for sample in tqdm(samples, unit="video", desc="cut out", disable=None, leave=False):
         own: list[Cutout] = []
-        for images in stretches(sample, looking.rate, (looking.width, looking.height)):
+        for images, _ in stretches(sample, looking.rate, (looking.width, looking.height)):
             people = list(upright(images, background_of(images)))
             for start in range(len(images) - frames + 1):
                 for blob in people[start]:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError, at_least
-from tvad.common.files import json_text, write_whole
+from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.files import made as made_folder
 from tvad.data import masks, video
 from tvad.data.build import build, grounding_questions, spans_of
@@ -26,6 +27,8 @@ from tvad.data.composite.footage import Looking, background_of, looking_of, stre
 from tvad.data.dialogue import turns
 from tvad.data.folder import is_data_set, load
 from tvad.data.readers.files import visible
+from tvad.data.recipe import check as refuse_another
+from tvad.data.reclip import place_of, videos_of
 from tvad.data.sample import Sample, Track, Video
 
 LOOKING = "looking.json"  # beside the samples: how the footage is to be looked at
@@ -55,10 +58,13 @@ def normal_videos(folder: str | os.PathLike) -> list[Sample]:
     ]
 
 
-def parted(samples: list[Sample], config: CompositeConfig) -> dict[str, list[Sample]]:
-    """Videos for train and val: no video, and no window of one, is in both. Raises InputError where there are
-    not two videos."""
-    sources = sorted({sample.video.source or sample.id for sample in samples})
+def parted(
+    samples: list[Sample], config: CompositeConfig, video: str | None = None
+) -> dict[str, list[Sample]]:
+    """Videos for train and val: no video, and no window of one, is in both. video: see `videos_of`. Raises
+    InputError where there are not two videos."""
+    video_of = videos_of(samples, video)
+    sources = sorted({*video_of.values()})
     if len(sources) < 2:
         raise InputError(
             f"{len(sources)} video of normal footage: validation needs one of its own; give two, or cut it"
@@ -69,7 +75,11 @@ def parted(samples: list[Sample], config: CompositeConfig) -> dict[str, list[Sam
     out = {sources[n] for n in order[:held]}
     parts: dict[str, list[Sample]] = {"train": [], "val": []}
     for sample in samples:
-        parts["val" if (sample.video.source or sample.id) in out else "train"].append(sample)
+        shown, name = sample.video, video_of[sample.id]
+        if shown.source is None and name != sample.id:
+            # The same file, or a window of it of which nobody knows where it begins: its clips tell so, too.
+            shown = dataclasses.replace(shown, source=name, offset=0.0 if video is None else None)
+        parts["val" if name in out else "train"].append(dataclasses.replace(sample, video=shown))
     return parts
 
 
@@ -98,10 +108,12 @@ def composites(
     config: CompositeConfig,
     workers: int = 1,
     problems: list[Problem] | None = None,
+    video: str | None = None,
 ) -> dict[str, Sequence[Sample]]:
     """Write `out`/train and `out`/val from a data set of normal videos, in `workers` processes, and how they
     are to be looked at. Videos that cannot be read are left out and named on stderr; problems: gets them.
-    Raises InputError for footage of which none can be made."""
+    video: see `videos_of`. Raises InputError for footage of which none can be made, and for a folder that was
+    begun with other options."""
     config.check()
     at_least("workers", workers, 1)
     samples = normal_videos(source)
@@ -110,31 +122,43 @@ def composites(
         print(f"refused {problem}", file=sys.stderr)
     if problems is not None:
         problems += bad
-    parts = parted([sample for sample in samples if sample.id in seconds], config)
+    parts = parted([sample for sample in samples if sample.id in seconds], config, video)
     looking = looking_of(parts["train"], config.tall, config.seed)
     made: dict[str, Sequence[Sample]] = {}
-    recipe = json_text(dataclasses.asdict(looking) | {"config": vars(config)}, LOOKING)
+    recipe = dataclasses.asdict(looking) | {"config": vars(config)}
+    if video is not None:
+        recipe["video"] = video
     for split, total in (("train", config.clips), ("val", max(2, round(config.clips * config.validation)))):
         folder = Path(out, split)
         _begin(folder, recipe)
-        made[split] = (
-            load(folder)
-            if is_data_set(folder)
-            else _part(parts[split], seconds, split, total, folder, looking, config, workers)
-        )
+        if is_data_set(folder):
+            made[split] = load(folder)
+            if len(made[split]) != total:
+                raise InputError(
+                    f"{folder}: {len(made[split])} clips, expected {total}; choose another --out or delete"
+                    " the folder"
+                )
+        else:
+            made[split] = _part(parts[split], seconds, split, total, folder, looking, config, workers)
     return made
 
 
-def _begin(folder: Path, recipe: str) -> None:
+def _begin(folder: Path, recipe: dict[str, Any]) -> None:
     """State what a folder is made by. Raises InputError where it holds something else."""
     file = folder / LOOKING
-    if file.exists() and file.read_text(encoding="utf-8") != recipe:
-        raise InputError(
-            f"{folder}: made of other footage or with another configuration; choose another --out"
-        )
-    if not file.exists() and is_data_set(folder):
+    if file.exists():
+        stated = parse_json(file.read_text(encoding="utf-8"))
+        # Options are what somebody gave; what was measured on the footage follows from them.
+        for keys in (("config", "video"), tuple(recipe)):
+            refuse_another(file, *({key: of.get(key) for key in keys} for of in (stated, recipe)))
+    elif is_data_set(folder):
         raise InputError(f"{folder}: holds another data set; choose another --out")
-    write_whole(made_folder(folder) / LOOKING, recipe)
+    write_whole(made_folder(folder) / LOOKING, json_text(recipe, LOOKING))
+
+
+def _none_failed(problems: list[Problem]) -> None:
+    if problems:
+        raise InputError(f"{problems[0]}")
 
 
 def _part(
@@ -147,7 +171,8 @@ def _part(
     config: CompositeConfig,
     workers: int,
 ) -> Sequence[Sample]:
-    """The clips of a split. Raises InputError where a video gives none."""
+    """The clips of a split. Raises InputError where a video gives none: those of the others are kept, and
+    the split is not there."""
     cutouts = cutouts_of(videos, looking, config.frames, config.seed)
     shares = _shares(total, [seconds[s.id] for s in videos])
     counts = dict(zip((s.id for s in videos), shares, strict=True))
@@ -155,10 +180,8 @@ def _part(
         _of_video, {sample.id: sample for sample in videos}, counts, split, looking, cutouts, config
     )
     names = [name for name, count in counts.items() if count]
-    samples, problems = build(folder, names, make, f"composite {split}", workers)
-    if problems:
-        raise InputError(f"{problems[0]}")
-    return samples
+    options = {"config": vars(config), "looking": dataclasses.asdict(looking), "clips": counts}
+    return build(folder, names, make, f"composite {split}", options, workers, _none_failed)[0]
 
 
 def _of_video(
@@ -179,7 +202,7 @@ def _of_video(
     for pair in range(-(-count // 2)):
         key = [config.seed, *sample.id.encode(), pair]
         rng = np.random.default_rng(key)
-        images, background, at = places[int(rng.integers(len(places)))]
+        images, background, at, begins = places[int(rng.integers(len(places)))]
         shown = images[at : at + config.frames]
         cast = Cast(looking, cutouts, config.frames, rng)
         light, plain = Light.drawn(rng), bool(rng.random() < config.plain)
@@ -196,17 +219,17 @@ def _of_video(
                 break
             made = compose(shown, background, actors, looking, light, [*key, 9])
             called = f"{split}_{sample.id}_{pair:05d}{'ab'[n]}"
-            found.append(_write(called, split, sample, made, actors, looking, out))
+            found.append(_write(called, split, sample, begins, made, actors, looking, out))
     return found
 
 
-def _starts(sample: Sample, looking: Looking, frames: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """(images, background, first frame) of all places of a video at which a clip can begin. Raises InputError
-    where there is none."""
+def _starts(sample: Sample, looking: Looking, frames: int) -> list[tuple[np.ndarray, np.ndarray, int, float]]:
+    """(images, background, first frame, its second in the video) of all places of a video at which a clip can
+    begin. Raises InputError where there is none."""
     found = []
-    for images in stretches(sample, looking.rate, (looking.width, looking.height)):
+    for images, times in stretches(sample, looking.rate, (looking.width, looking.height)):
         background = background_of(images)
-        found += [(images, background, n) for n in range(len(images) - frames + 1)]
+        found += [(images, background, n, times[n]) for n in range(len(images) - frames + 1)]
     if not found:
         raise InputError(f"{sample.id}: shorter than a clip of {frames} frames at {looking.rate:g} a second")
     return found
@@ -225,8 +248,16 @@ def _pair(cast: Cast) -> tuple[Actor, Actor]:
 
 
 def _write(
-    name: str, split: str, source: Sample, made: Composite, actors: list[Actor], looking: Looking, out: Path
+    name: str,
+    split: str,
+    source: Sample,
+    begins: float,
+    made: Composite,
+    actors: list[Actor],
+    looking: Looking,
+    out: Path,
 ) -> Sample:
+    """A composite as files, of what its source shows from second `begins` on."""
     video.write(out / f"videos/{name}.mp4", made.frames, looking.rate, CRF)
     masks.write(out / f"masks/{name}.npz", made.mask)
     lit = np.flatnonzero(made.mask.any((1, 2))).tolist()
@@ -238,6 +269,7 @@ def _write(
     )
     count, height, width = made.mask.shape
     wrong = [track for track in tracks if track.anomalous]
+    video_, offset = place_of(source, begins)
     sample = Sample(
         id=name,
         source=f"composite-{source.source}",
@@ -248,8 +280,8 @@ def _write(
             count,
             width,
             height,
-            source=source.video.source or source.id,
-            offset=0.0,
+            source=video_,
+            offset=offset,
         ),
         label="anomalous" if spans else "normal",
         categories=tuple(dict.fromkeys(track.kind for track in wrong)),

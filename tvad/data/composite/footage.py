@@ -66,23 +66,25 @@ def blobs_of(image: np.ndarray, background: np.ndarray) -> list[Blob]:
 
 def stretches(
     sample: Sample, rate: float, size: tuple[int, int] | None, seconds: float = SECONDS
-) -> Iterator[np.ndarray]:
+) -> Iterator[tuple[np.ndarray, list[float]]]:
     """The frames of a normal video at `rate` a second, (T, H, W, 3) of at most `seconds` each, resized to
-    `size` (width, height), or to WIDEST at most. Raises InputError for a video that is not known to be
-    normal."""
+    `size` (width, height), or to WIDEST at most, and the seconds of the video at which each begins. Raises
+    InputError for a video that is not known to be normal."""
     if sample.anomalous is not False:
         raise InputError(
             f"{sample.id}: composites are made in normal footage, it is {sample.label or 'unlabelled'}"
         )
     held: list[np.ndarray] = []
+    times: list[float] = []
     with video.Reader(sample.clip()) as reader:
-        for _, _, _, image in reader.sampled(rate):
+        for _, begins, _, image in reader.sampled(rate):
             held.append(_resized(image, size))
+            times.append(begins)
             if len(held) >= seconds * rate:
-                yield np.stack(held)
-                held = []
+                yield np.stack(held), times
+                held, times = [], []
     if len(held) > 1:
-        yield np.stack(held)
+        yield np.stack(held), times
 
 
 def _resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -187,7 +189,7 @@ def looking_of(samples: list[Sample], tall: float = TALL, seed: int = 0, most: i
             )
         slowest = min(slowest, clock.fps)
         rate = min(clock.fps, FINE)
-        for images in islice(stretches(sample, rate, None, STRETCH), 0, None, EVERY):
+        for images, _ in islice(stretches(sample, rate, None, STRETCH), 0, None, EVERY):
             people = list(upright(images, background_of(images)))
             for frames, found in ways.items():
                 for before, after in zip(people[:-frames:2], people[frames::2], strict=False):

@@ -22,6 +22,7 @@ from tvad.data.check import Problem, described
 from tvad.data.components import tracks_of
 from tvad.data.dialogue import turns
 from tvad.data.readers.files import visible
+from tvad.data.recipe import folder_of
 from tvad.data.sample import Sample
 
 
@@ -96,7 +97,11 @@ def read(
     if not names:
         raise InputError(f"{folder}: no videos such as 01.avi")
     found, problems = build(
-        out, names, lambda n, at: [make_sample(base, where, n, split, at)], f"avenue {split}"
+        out,
+        names,
+        lambda n, at: [make_sample(base, where, n, split, at)],
+        f"avenue {split}",
+        {"root": folder_of(base), "labels": folder_of(where)},
     )
     numbers = {int(name) for name in names}
     for path in visible(where, "*_label.mat") if where is not None else ():

@@ -28,6 +28,7 @@ from tvad.data.check import Problem, described
 from tvad.data.faults import cut
 from tvad.data.readers.files import below, only
 from tvad.data.readers.labels import asked
+from tvad.data.recipe import folder_of
 from tvad.data.sample import Sample
 
 TABLE = "Video_Annotation"
@@ -149,6 +150,6 @@ def read(
             raise InputError(row)
         return [make_sample(name, row, only(files, name), split, folder)]
 
-    found, problems = build(out, table, make, "ecva")
+    found, problems = build(out, table, make, "ecva", {"root": folder_of(base), "split": split})
     missing = sorted(set(files) - set(table))
     return found, problems + [Problem(name, f"a video without a row in {TABLE}") for name in missing]

@@ -23,6 +23,14 @@ def text_of(path: Path, lossy: bool = False) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def whole(cell: Any) -> int:
+    """A whole number, "6.0" as well. Raises ValueError for any other: frame 6.9 is neither 6 nor 7."""
+    number = float(cell)
+    if not number.is_integer():
+        raise ValueError(f"{cell!r:.40} is no whole number")
+    return int(number)
+
+
 def object_of(path: Path) -> dict[str, Any]:
     """The JSON object of a file. Raises InputError that names the file for anything else, and the key where
     one is there twice and tells otherwise the second time."""

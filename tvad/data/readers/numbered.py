@@ -14,9 +14,9 @@ _NUMBER = re.compile(r"\D*(\d+)")
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder by their numbers, which begin anywhere and lack none; what is no picture, or
-    hidden ("._001.tif" of an archive made on a Mac), is passed over. Raises InputError that names the folder
-    or the first number that is missing."""
+    """The pictures of a folder by their numbers, as `in_order` has them; what is no picture, or hidden
+    ("._001.tif" of an archive made on a Mac), is passed over. Raises InputError that names the folder or the
+    first number that is missing."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of frames")
     found: dict[int, Path] = {}
@@ -27,12 +27,19 @@ def pictures(folder: Path) -> list[Path]:
         if number in found:
             raise InputError(f"{folder}: frame {number} is there twice, {found[number].name} and {path.name}")
         found[number] = path
+    return in_order(folder, found)
+
+
+def in_order(folder: Path, found: dict[int, Path]) -> list[Path]:
+    """Frames by their numbers, which begin with 0 (ShanghaiTech) or 1 (UCSD) and lack none: a frame that is
+    missing, also the first, moves the times of all later ones. Raises InputError that names it."""
     if not found:
         raise InputError(f"{folder}: no frames in this folder")
-    first = min(found)
+    first = min(1, *found)
     for n in range(first, first + len(found)):
         if n not in found:
-            raise InputError(f"{folder}: frame {n} is missing of {len(found) + 1} or more")
+            later = found[min(number for number in found if number > n)]
+            raise InputError(f"{folder}: frame {n} is missing (found {later.name})")
     return [found[n] for n in sorted(found)]
 
 

@@ -26,16 +26,17 @@ import numpy as np
 
 from tvad.common.errors import InputError, at_least
 from tvad.data import masks
-from tvad.data.build import build, grounding_questions, link, spans_of
+from tvad.data.build import grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.components import tracks_of
 from tvad.data.dialogue import Turns, turns
-from tvad.data.folder import load
+from tvad.data.parting import build_parts
 from tvad.data.questions import DIALOGUE
 from tvad.data.readers.files import object_of, text_of, visible
-from tvad.data.reclip import parted, settle
+from tvad.data.recipe import folder_of
+from tvad.data.reclip import parted
 from tvad.data.sample import Sample
-from tvad.data.shards import chosen, ids_of, taken
+from tvad.data.shards import chosen, ids_of
 
 FPS = 24.0  # of ShanghaiTech; a window's name counts in its frames
 PARTS = {"train": "train", "val": "test"}
@@ -197,9 +198,7 @@ def _files(root: Path) -> dict[str, Path]:
 def _published(samples: Sequence[Sample], files: dict[str, Path]) -> dict[str, Sequence[Sample]]:
     places: dict[str, list[int]] = {"train": [], "test": []}
     for place, name in enumerate(ids_of(samples)):
-        if (part := PARTS.get(files[name].parent.name)) is None:
-            raise InputError(f"{files[name]}: lies in no part of the authors' (train, val)")
-        places[part].append(place)
+        places[PARTS[files[name].parent.name]].append(place)
     return {part: chosen(samples, own) for part, own in places.items()}
 
 
@@ -213,26 +212,32 @@ def read(
     """The windows as the data sets `out`/train and `out`/test: the samples of each, and the refused windows
     with their reasons. A killed run continues. Raises InputError where nothing lies in this layout."""
     at_least("seed", seed, 0)
-    base, folder = Path(root), Path(out)
+    base = Path(root)
+    if published and seed:
+        raise InputError(f"seed is {seed}, but the authors' parts are not drawn")
     files, notes = _files(base), read_notes(base)
     if published and not any(file.parent.name in PARTS for file in files.values()):
         raise InputError(
             f"published: {base} has no {' and no '.join(PARTS)}, in which the authors' parts lie"
         )
-    problems: list[Problem] = []
-    if taken(folder):
-        samples = load(folder)
-    else:
-        samples, problems = build(
-            folder,
-            files,
-            lambda name, where: [make_sample(base, files[name], notes, language, where)],
-            "shanghaitech of T-VAU",
-        )
+    if published and (odd := [file for file in files.values() if file.parent.name not in PARTS]):
+        raise InputError(f"{odd[0]}: lies in no part of the authors' (train, val)")
+
+    def parts_of(samples: Sequence[Sample]) -> dict[str, Sequence[Sample]]:
+        if published:
+            return _published(samples, files)
+        return parted(samples, {sample.id: sample.video.source or sample.id for sample in samples}, seed)
+
+    parts, problems = build_parts(
+        out,
+        files,
+        lambda name, where: [make_sample(base, files[name], notes, language, where)],
+        "tvau",
+        {"root": folder_of(base), "published": published, "seed": seed, "language": language},
+        parts_of,
+    )
     if missing := sorted(set(notes.labels) - set(files)):
         problems.append(
             Problem("labels.csv", f"{len(missing)} windows have no video, the first {missing[0]}")
         )
-    video_of = {sample.id: sample.video.source or sample.id for sample in samples}
-    parts = _published(samples, files) if published else parted(samples, video_of, seed)
-    return settle(folder, parts), problems
+    return parts, problems

@@ -29,6 +29,7 @@ from tvad.data.captions import Caption
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, object_of, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample
 
 NORMAL = "Normal"
@@ -89,8 +90,8 @@ def _row(cells: list[str]) -> Row:
 
 
 def read_captions(folder: Path) -> dict[str, str]:
-    """Video -> its captions in lines. Raises InputError that names file and video, also where two files tell
-    otherwise of one."""
+    """Video -> its captions in lines; a sentence without words is left out, and said. Raises InputError that
+    names file and video, also where two files tell otherwise of one."""
     found: dict[str, str] = {}
     there = [folder / name for name in CAPTIONS if (folder / name).is_file()]
     if not there:
@@ -98,21 +99,27 @@ def read_captions(folder: Path) -> dict[str, str]:
     for path in there:
         for name, row in object_of(path).items():
             try:
-                told = "\n".join(_lines(row))
+                lines = list(_lines(row))
             except (KeyError, TypeError, ValueError, OverflowError):
                 raise InputError(
                     f"{path}: {name[:60]}: expected as many timestamps, pairs of seconds, as sentences"
                 ) from None
+            for number, line in enumerate(lines, 1):
+                if line is None:
+                    print(f"captions: {name[:60]}: sentence {number} is empty and left out", file=sys.stderr)
+            told = "\n".join(line for line in lines if line is not None)
             if found.setdefault(name, told) != told:
                 raise InputError(f"{path}: {name[:60]}: another file tells otherwise of it")
     return found
 
 
-def _lines(row: dict[str, Any]) -> Iterator[str]:
+def _lines(row: dict[str, Any]) -> Iterator[str | None]:
+    """A caption a sentence; None for one without words."""
     for (start, end), sentence in zip(row["timestamps"], row["sentences"], strict=True):
         if not (isinstance(sentence, str) and 0 <= float(start) <= float(end) < float("inf")):
             raise ValueError
-        yield str(Caption(float(start), float(end), " ".join(sentence.split())))
+        words = " ".join(sentence.split())
+        yield str(Caption(float(start), float(end), words)) if words else None
 
 
 def make_sample(row: Row, source: Path, split: str, captions: dict[str, str], out: Path) -> Sample:
@@ -131,7 +138,7 @@ def make_sample(row: Row, source: Path, split: str, captions: dict[str, str], ou
         label="anomalous" if classes else "normal",
         categories=classes,
         spans=spans,
-        description=captions.get(row.name),
+        description=captions.get(row.name) or None,
         questions=asked(bool(classes), spans, classes),
     )
 
@@ -157,7 +164,8 @@ def read(
     if captions is not None:
         _say_unmatched(sorted(set(words) - set(rows)), len(words), "captions name no video of the list")
         _say_unmatched(sorted(set(rows) - set(words)), len(rows), "videos of the list have no captions")
-    return build(out, rows, make, f"ucf-crime {split}")
+    options = {"root": folder_of(root), "listed": file_of(listed), "captions": folder_of(captions)}
+    return build(out, rows, make, f"ucf-crime {split}", options)
 
 
 def _say_unmatched(names: list[str], count: int, what: str) -> None:

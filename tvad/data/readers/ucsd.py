@@ -31,7 +31,8 @@ from tvad.data.check import Problem, described
 from tvad.data.components import tracks_of
 from tvad.data.dialogue import turns
 from tvad.data.readers import numbered
-from tvad.data.readers.files import text_of, visible
+from tvad.data.readers.files import text_of, visible, whole
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample, Track, Video
 
 FPS = 10.0  # of both cameras, by the data set's page
@@ -62,23 +63,32 @@ def anomalous_frames(path: Path) -> list[list[int]]:
 def read_tracks(path: Path) -> dict[str, list[Track]]:
     """Tracks by video. Raises InputError that names the line."""
     found: dict[str, list[Track]] = {}
+    seen: dict[tuple[str, int], dict[int, tuple[float, float, float, float]]] = {}
     for n, line in enumerate(text_of(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
             row = parse_json(line)
-            boxes = {
-                int(f) - 1: (float(x), float(y), float(x + w - 1), float(y + h - 1))
+            boxes = [
+                (whole(f) - 1, (float(x), float(y), float(x + w - 1), float(y + h - 1)))
                 for f, x, y, w, h in row["boxes"]
-            }
-            if not boxes or min(boxes) < 0 or any(faults.of_box(box) for box in boxes.values()):
+            ]
+            if not boxes or min(boxes)[0] < 0 or any(faults.of_box(box) for _, box in boxes):
                 raise ValueError
-            track = Track(int(row["track"]), str(row["class"]), boxes, tuple(boxes), row.get("appearance"))
-            found.setdefault(str(row["video"]), []).append(track)
+            frames = tuple(dict(boxes))
+            track = Track(whole(row["track"]), str(row["class"]), dict(boxes), frames, row.get("appearance"))
+            name = str(row["video"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{path}:{n}: expected video, track, class, boxes of [frame, x, y, w, h], found {line[:60]!r}"
             ) from None
+        own = seen.setdefault((name, track.id), {})
+        for frame, box in boxes:
+            if own.setdefault(frame, box) != box:
+                raise InputError(
+                    f"{path}:{n}: {name}, track {track.id}: frame {frame + 1} has another box before"
+                )
+        found.setdefault(name, []).append(track)
     return found
 
 
@@ -182,7 +192,13 @@ def read(
         if tracks is not None:
             raise InputError("tracks: training videos are normal and have none")
         names = sorted({p.stem for p in part.iterdir() if re.fullmatch(r"Train\d+(\.\w+)?", p.name)})
-        return build(out, names, lambda n, folder: [make_train_sample(base, n, folder)], f"{base.name} train")
+        return build(
+            out,
+            names,
+            lambda n, folder: [make_train_sample(base, n, folder)],
+            "ucsd train",
+            {"root": folder_of(base)},
+        )
     names = sorted(p.name for p in part.iterdir() if p.is_dir() and re.fullmatch(r"Test\d+", p.name))
     lists = visible(part, "*.m")
     if len(lists) != 1:
@@ -196,7 +212,8 @@ def read(
         out,
         names,
         lambda n, folder: [make_test_sample(base, n, by_video[n], folder, known)],
-        f"{base.name} test",
+        "ucsd test",
+        {"root": folder_of(base), "tracks": file_of(tracks)},
     )
     missing = sorted(set(known or ()) - set(names))
     return found, problems + [Problem(name, "in the tracks, but not among the videos") for name in missing]

@@ -21,6 +21,7 @@ from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
+from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample
 
 CLASSES = {
@@ -133,6 +134,7 @@ def read(
             )
         ],
         f"xd-violence {split}",
+        {"root": folder_of(base), "annotations": file_of(annotations)},
     )
     return found, problems + [
         Problem(name, "in the annotations, but not among the videos") for name in missing

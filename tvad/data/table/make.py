@@ -14,6 +14,7 @@ from tvad.data.build import build, link
 from tvad.data.check import Problem, described
 from tvad.data.faults import cut
 from tvad.data.questions import ASKED
+from tvad.data.recipe import folder_of
 from tvad.data.sample import SAMPLES, Question, Sample, Video
 from tvad.data.table.facts import Box as WrittenBox
 from tvad.data.table.facts import Clip
@@ -58,7 +59,6 @@ def build_table(
             )
         write_whole(record, text)
     ids = ids_of(understood.clips)
-    cuts: list[str] = []
     source = f"table/{understood.rows.path.stem}"
 
     def make(file: str, folder: Path) -> list[Sample]:
@@ -69,17 +69,24 @@ def build_table(
         sample = sample_of(understood.clips[file], ids[file], source, understood.recipe["split"], found)
         if problems := sample.problems():
             raise InputError("; ".join(problems) + _hint(problems, understood))
-        cuts.extend(f"{file!r}: {cut}" for cut in cut_of(understood.clips[file], sample.video))
         for picture, target in _sources(video, folder / name, understood.files.root):
             link(picture, target)
         return [sample]
 
     try:
-        samples, problems = build(out, understood.clips, make, "table")
+        options = understood.recipe | {"videos": folder_of(understood.files.root)}
+        samples, problems = build(out, understood.clips, make, "table", options)
     except InputError:
         if fresh:  # nothing was made of it: the mended table may come here
             record.unlink()
         raise
+    # Of what a killed build has made, too.
+    files = {name: file for file, name in ids.items()}
+    cuts = [
+        f"{files[sample.id]!r}: {cut}"
+        for sample in samples
+        for cut in cut_of(understood.clips[files[sample.id]], sample.video)
+    ]
     rows = {file: clip.rows for file, clip in understood.clips.items()}
     refused = [Problem(row, f"{p.where!r}: {p.reason}") for p in problems for row in rows[p.where]]
     return samples, refused, cuts

@@ -50,7 +50,7 @@ def understand(
         fields = settled(by_name(rows.columns, declared(columns or {}, rows.columns)), rows, files)
     except InputError as error:
         raise InputError(f"{table}: {error}{rows.hint}") from None
-    recipe: dict[str, Any] = {"table": file_hash(table), "split": split}
+    recipe: dict[str, Any] = {"table": file_hash(table), "split": split, "encoding": encoding}
     recipe["columns"] = {name: [asdict(column) for column in some] for name, some in fields.items()}
     found = Understood(rows, fields, files, recipe, problems=list(rows.refused))
     groups, broken = _facts(found)
