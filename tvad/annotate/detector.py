@@ -32,7 +32,6 @@ class Detector:
     path: str
     threshold: float = 0.25
     text_threshold: float = 0.25
-    at_once: int = 1
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
