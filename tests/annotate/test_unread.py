@@ -3,6 +3,7 @@ and what the run promises to ask again is asked again."""
 
 import json
 import re
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -19,6 +20,7 @@ from tvad.annotate.trajectories import Trajectories
 from tvad.common.errors import InputError
 from tvad.data import check, load, masks, save, video
 from tvad.data.sample import Sample, Video
+from tvad.data.scenes.teacher import Scripted
 
 CALM = {"kind": "woman", "box": [600, 100, 900, 900], "action": "walking", "unusual": False}
 WILD = {"kind": "man", "box": [100, 100, 400, 900], "action": "fighting", "unusual": True}
@@ -172,6 +174,20 @@ def test_a_mask_says_what_is_unusual_whatever_is_said(film, tmp_path):
         save([Sample("v", "x", "train", Video("v.mp4", 4.0, 24, 32, 32), mask="m.npz")], film)
         found, reasons, _ = labels(film, tmp_path / str(lit), frames)
         assert found == ["anomalous" if lit else "normal"] and not reasons
+
+
+def test_no_anomalous_scene_without_its_mask_becomes_normal(scenes, tmp_path):
+    """The teacher tells all that is true: what happens in few of an object's frames, too."""
+    truth = {sample.id: sample for sample in load(scenes)}
+    (tmp_path / "in").mkdir()
+    for sample in truth.values():
+        shutil.copy(sample.clip(), tmp_path / "in" / f"{sample.id}.mp4")
+    samples, problems, *_ = run(
+        tmp_path / "in", tmp_path / "out", Scripted(str(scenes)), Construction(rate=4.0)
+    )
+    assert {s.id for s in samples} | {p.where for p in problems} == set(truth)
+    assert all(s.label == truth[s.id].label for s in samples)
+    assert all(truth[p.where].anomalous and "review" in p.reason for p in problems) and len(problems) <= 3
 
 
 ELSEWHERE = json.dumps({"visible": True, "box": [900, 0, 990, 90]})
