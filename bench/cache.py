@@ -18,8 +18,8 @@ import numpy as np
 from bench.models import is_checkpoint
 from bench.models.base import Completion, Request, Usage
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash, made
-from tvad.common.hub import folder
+from tvad.common.files import made
+from tvad.common.hub import content, folder
 
 if TYPE_CHECKING:
     from bench.suite import Decode
@@ -29,19 +29,6 @@ VERSION = 1  # of the file
 # Qwen2.5-VL sees them at their times.
 ASKED = 3
 USAGE = ("tokens_in", "tokens_out", "shared", "finish")  # what is kept beside an answer's text
-# What decides a checkpoint's answers, the code among it that --model.trust_remote_code runs. Pickled weights
-# (.bin) are not: no engine opens them.
-WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model", ".py")
-
-
-def content(path: str | Path) -> str | None:
-    """Hash of a checkpoint folder's files, or of one file; None where there is neither."""
-    path = Path(path)
-    if path.is_file():
-        return file_hash(path)[:16]
-    files = sorted(f for f in path.glob("*") if f.suffix in WEIGHTS and f.is_file())
-    found = hashlib.sha256("".join(f"{f.name} {file_hash(f)}\n" for f in files).encode())
-    return found.hexdigest()[:16] if files else None
 
 
 def identity(spec: str) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.cache import WEIGHTS
 from bench.models import is_checkpoint
 from bench.run_folder import INPUTS, Shard, drop_parts, parts, read_lines, write_lines
 from tvad.common import hub
@@ -46,7 +45,7 @@ def weights(spec: str, before: Mapping[str, Any] | None) -> dict[str, Any] | Non
     folder = Path(hub.folder(spec.partition(":")[2])) if is_checkpoint(spec) else None
     if folder is None or not folder.is_dir():
         return None
-    return digest_of(sorted(f for f in folder.glob("*") if f.suffix in WEIGHTS and f.is_file()), before)
+    return digest_of(sorted(f for f in folder.glob("*") if f.suffix in hub.WEIGHTS and f.is_file()), before)
 
 
 def refuse_other_weights(

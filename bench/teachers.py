@@ -2,6 +2,7 @@
 entry point group `tvad.teachers`: what an engine is and how it is opened is decided in `bench.models`
 alone."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,22 +10,28 @@ from typing import Any
 import numpy as np
 
 from bench import models
+from bench.cache import identity
+from bench.models import options as known
 from bench.models.base import Busy, Completion, Down, Engine, Request, Sampling, Streams
 from tvad.annotate.teacher import CUT, Ask, Reply
 from tvad.common.errors import InputError
 from tvad.data.video import Clock, Frames
 
 AT_ONCE = 64  # requests of an engine in this process
+# Options that change where, how fast and for how much a teacher answers, not what it says.
+FREE = (*known.FREE, "wait", "at_once")
 
 
 @dataclass
 class EngineTeacher:
+    """at_once: requests that an engine of this process is given together; an endpoint has `concurrency`."""
+
     engine: Engine
     name: str
     at_once: int = AT_ONCE
 
     def answers(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply | Exception]]:
-        """Replies as they come in; an engine of this process answers `at_once` requests at a time."""
+        """Replies as they come in."""
         requests = [_request(ask) for ask in asks]
         tokens = max((ask.max_tokens for ask in asks), default=1)
         if isinstance(self.engine, Streams):
@@ -57,31 +64,48 @@ def _reply(found: Completion) -> Reply:
     usage = found.usage
     return Reply(
         found.text,
-        f"{CUT} ({found.cut})" if found.cut else None,
+        CUT.format(found.cut) if found.cut else None,
         usage.tokens_in,
         usage.tokens_out,
         usage.cost,
     )
 
 
-def _opened(kind: str, which: str, options: dict[str, Any]) -> EngineTeacher:
-    spec = f"{kind}:{which}"
-    at_once = options.pop("at_once", AT_ONCE)
-    if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
-        raise InputError(f"{kind}: at_once is {at_once!r}, expected 1 or more")
-    return EngineTeacher(models.load(spec, **options), spec, at_once)
+class Opener:
+    """Opens the engines of a kind as teachers; `named`: without an engine."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def __call__(self, which: str, **options: Any) -> EngineTeacher:
+        name = self.named(which, **options)
+        at_once = options.pop("at_once", AT_ONCE)
+        return EngineTeacher(models.load(f"{self.kind}:{which}", **options), name, at_once)
+
+    def named(self, which: str, **options: Any) -> str:
+        """The address, what a checkpoint's files hold, and the options that can change a reply. Raises
+        InputError for an option that the kind does not take."""
+        spec = f"{self.kind}:{which}"
+        self._check_at_once(options)
+        models.check(spec, {key: value for key, value in options.items() if key != "at_once"})
+        usual = models.defaults(spec)
+        said = {key: value for key, value in options.items() if key not in FREE and value != usual.get(key)}
+        files = identity(spec)  # the same folder may hold other weights tomorrow
+        name = spec if files == spec else f"{spec} {files.partition(':')[2]}"
+        return f"{name} {json.dumps(said, sort_keys=True, allow_nan=False, default=str)}" if said else name
+
+    def _check_at_once(self, options: dict[str, Any]) -> None:
+        if "at_once" not in options:
+            return
+        value = options["at_once"]
+        if not models.is_checkpoint(f"{self.kind}:"):
+            raise InputError(
+                f"{self.kind}: at_once is {value!r}, an option of engines in this process; give concurrency"
+            )
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{self.kind}: at_once is {value!r}, expected 1 or more")
 
 
-def openai(which: str, **options: Any) -> EngineTeacher:
-    """An OpenAI-compatible endpoint."""
-    return _opened("openai", which, options)
-
-
-def vllm(which: str, **options: Any) -> EngineTeacher:
-    """vLLM in this process."""
-    return _opened("vllm", which, options)
-
-
-def hf(which: str, **options: Any) -> EngineTeacher:
-    """transformers; it has no grammar, so that replies are read as they are written."""
-    return _opened("hf", which, options)
+openai = Opener("openai")  # an OpenAI-compatible endpoint
+vllm = Opener("vllm")  # vLLM in this process
+hf = Opener("hf")  # transformers; it has no grammar, so that replies are read as they are written

@@ -18,7 +18,7 @@ def check_dtype(kind: str, dtype: str) -> None:
 
 def check_weights(kind: str, path: str) -> None:
     """Raise InputError for a folder whose weights are pickled: they are never opened, and no digest of a run
-    counts them (`bench.cache.WEIGHTS`)."""
+    counts them (`tvad.common.hub.WEIGHTS`)."""
     pickled = sorted(file.name for end in ("bin", "pt", "pth") for file in Path(path).glob(f"*.{end}"))
     if pickled and not any(Path(path).glob("*.safetensors")):
         raise InputError(f"{kind}:{path}: its weights are pickled ({pickled[0]}), expected *.safetensors")

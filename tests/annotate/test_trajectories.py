@@ -77,7 +77,7 @@ def test_what_contradicts_the_label_is_left_out_and_counted(scenes, tmp_path):
     )
     truth = {sample.id: sample.label for sample in load(scenes)}
     assert all(sample.label == truth[sample.id] for sample in load(tmp_path))
-    other, _, _, counts = reason(scenes, tmp_path / "x", Scripted(str(scenes), missed=0.5), HOW)
+    other, _, _, counts = reason(scenes, tmp_path / "x", Scripted(str(scenes), missed=1.0), HOW)
     assert counts["dropped: does not say what the captions say"] == 16 - len(other) > 0
 
 
@@ -266,6 +266,12 @@ def test_a_detectors_boxes_become_tracks_and_are_asked_for_once(family, tmp_path
     again = Says(said())
     (same,), *_ = reason(data, out, again, HOW, finds)
     assert same.tracks == sample.tracks and not again.asks
+    with (model / "config.json").open("a") as file:
+        file.write("\n")
+    other = Detector(str(model), threshold=0.0, text_threshold=0.0)
+    assert other.name != finds.name, "a checkpoint is who it is by its files"
+    with pytest.raises(InputError, match="made with detector"):
+        reason(data, out, again, HOW, other)
     none = Detector(str(model), threshold=1.0)
     (bare,), _, _, counts = reason(data, tmp_path / "none", Says(said()), HOW, none)
     assert not bare.tracks and counts["objects without a box"] == 2

@@ -46,7 +46,7 @@ def run(
     from tvad.annotate.spread import Spread
     from tvad.annotate.teacher import opened
 
-    if together < 1 or workers < 1 or gpus < 0:
+    if together < 1 or workers < 1 or not 0 <= gpus < float("inf"):
         raise InputError(
             "--together and --workers must be at least 1 and --gpus 0, found"
             f" {together}, {workers} and {gpus:g}"
@@ -55,8 +55,10 @@ def run(
         raise InputError("--gpus: of Ray's workers; one process takes what it sees")
     config.check()
     own = options(option)
+    # Workers open the teacher for themselves: this process needs none beside them.
     spread = Spread(teacher, own, workers, gpus) if workers > 1 else None
-    return _say(out, annotate(source, out, opened(teacher, dict(own)), config, together, stages, spread))
+    one = opened(teacher, own) if spread is None else None
+    return _say(out, annotate(source, out, one, config, together, stages, spread))
 
 
 def _say(out: str, told: Told) -> int:
@@ -125,15 +127,18 @@ def options(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def review(folder: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7861) -> int:
+def review(
+    folder: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7861, names: list[str] | None = None
+) -> int:
     """A page on which a person accepts, edits or rejects what verification contradicted. Each decision is a
     line of FOLDER/review.jsonl; when the page ends the data set is written anew.
 
     Args:
         folder: Folder of `tvad annotate run`.
         reviewer: Who decides, as the audit trail names them.
-        host: Address to listen on.
+        host: Address to listen on; 0.0.0.0 (all of this machine's) with --names.
         port: Port to listen on.
+        names: Host names and addresses by which the page is opened from elsewhere; it answers to no others.
 
     Example:
         tvad annotate review data/ped2/told --reviewer alice
@@ -141,15 +146,18 @@ def review(folder: str, /, reviewer: str, host: str = "127.0.0.1", port: int = 7
     from pathlib import Path
 
     from tvad.annotate.engine import check_reviewed, finish, waiting
-    from tvad.annotate.page import serve
+    from tvad.annotate.page import answers_to, serve
     from tvad.common.lock import locked
 
     if not reviewer.strip():
         raise InputError("--reviewer: a name for the audit trail")
+    if not 0 < port < 1 << 16:
+        raise InputError(f"--port is {port}, expected 1 to 65535")
+    answers_to(host, names or ())
     check_reviewed(Path(folder))  # a folder that is not there would be made by its lock
     with locked(folder):
         print(f"http://{host}:{port}", flush=True)
-        count = serve(Path(folder), reviewer, host, port)
+        count = serve(Path(folder), reviewer, host, port, names or ())
         samples = finish(Path(folder))
     for problem in waiting(Path(folder)):
         print(f"set aside {problem}")

@@ -1,19 +1,21 @@
 """T-VAU's construction of one video's annotation, its three stages: a generator of rounds of requests, so
 that whoever runs it decides how many videos are asked about together, and where."""
 
-from collections import Counter
-from collections.abc import Generator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from itertools import pairwise
+from typing import Any, get_args
 
 import numpy as np
 
 from tvad.annotate import refine, verify
-from tvad.annotate.schema import FRAME, WHAT, WHERE, Seen, targets_of
-from tvad.annotate.teacher import Ask, Reply
+from tvad.annotate.schema import FRAME, WHAT, WHERE, Seen, place_of, read_targets, targets_of, what_of
+from tvad.annotate.teacher import Ask, Reply, remedy
 from tvad.annotate.timelines import Timeline, joined
 from tvad.annotate.words import as_row, words_of
-from tvad.common.errors import InputError
+from tvad.common.errors import InputError, at_least
 from tvad.data import masks, video
 from tvad.data.components import Corners, tracks_of
 from tvad.data.sample import Sample
@@ -42,6 +44,10 @@ WHAT_PROMPT = (
 )
 
 
+MOST_NAMED = 8  # frames of what could not be read
+MOST_RATE = 1000  # frames a second: a list of that many is made of every second (ours)
+
+
 @dataclass(frozen=True)
 class Construction:
     """How a video's annotation is constructed; all defaults are ours."""
@@ -60,21 +66,29 @@ class Construction:
     """Of the order of options and letters."""
 
     def check(self) -> None:
-        if not 0 < self.rate < float("inf") or not 0 <= self.gap < float("inf"):
-            raise InputError(f"rate must be above 0 and gap at least 0, found {self.rate:g} and {self.gap:g}")
+        if not 0 < self.rate <= MOST_RATE or not 0 <= self.gap < float("inf"):
+            raise InputError(
+                f"rate must be above 0 and at most {MOST_RATE} and gap at least 0, found {self.rate:g} and"
+                f" {self.gap:g}"
+            )
         if self.checks < 0 or self.max_tokens < 1:
             raise InputError(
                 f"checks must be at least 0 and max_tokens 1, found {self.checks} and {self.max_tokens}"
             )
+        at_least("seed", self.seed, 0)
+        if self.contradictions not in (known := get_args(verify.Policy)):
+            raise InputError(f"contradictions is {self.contradictions!r}, expected {' or '.join(known)}")
 
 
 @dataclass
 class Found:
-    """What the stages found of a video; `stages`: the timelines as each stage left them, for measurements."""
+    """What the stages found of a video; unanswered: requests that the next run asks again; `stages`: the
+    timelines as each stage left them, for measurements."""
 
     timelines: list[Timeline]
     counts: Counter[str]
     sightings: dict[int, list[Seen]]
+    unanswered: int = 0
     stages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -95,29 +109,44 @@ def construct(sample: Sample, how: Construction) -> Rounds:
     if mask is not None and mask.shape != (clip.total, height, width):
         raise InputError(f"{sample.id}: the mask is {mask.shape}, the video {(clip.total, height, width)}")
 
-    def ask(frame: int, prompt: str, schema: dict, image: np.ndarray, **about: Any) -> Ask:
+    size = {"width": width, "height": height}
+    reads_targets, reads_place = partial(read_targets, **size), partial(place_of, **size)
+
+    def ask(
+        frame: int, prompt: str, schema: dict, reads: Callable[[str], Any], image: np.ndarray, **about: Any
+    ) -> Ask:
         moment = round(float(clip.times[place[frame]]), 3)
         told = {"sample": sample.id, "frame": frame, **about}
-        return Ask(prompt, schema, image[None], (moment,), how.max_tokens, told)
+        return Ask(prompt, schema, image[None], (moment,), how.max_tokens, told, reads)
 
     def shown(frame: int) -> np.ndarray:
         return clip.images[place[frame]]
 
-    def read(replies: Sequence[Reply]) -> list[list[Seen] | None]:
-        for reply in replies:
-            if reply.failed:
-                counts[f"reply: {reply.failed}"] += 1
-        return [None if r.failed else targets_of(r.text, width, height, counts) for r in replies]
+    doubts: dict[str, set[int]] = defaultdict(set)  # why something unusual could not be read -> frames
+
+    def read(reply: Reply, frame: int | None = None) -> list[Seen] | None:
+        if reply.failed:
+            counts[f"reply: {reply.failed}"] += 1
+            return None
+        unread: set[str] = set()
+        found = targets_of(reply.text, width, height, counts, unread)
+        if frame is not None:
+            for why in unread:
+                doubts[why].add(frame)
+        return found
 
     # (a) frame-wise extraction, joined to timelines.
-    replies = yield [ask(f, FRAME_PROMPT, FRAME, shown(f), stage="frame") for f in frames]
-    told = read(replies)
+    asks = [ask(f, FRAME_PROMPT, FRAME, reads_targets, shown(f), stage="frame") for f in frames]
+    replies = yield asks
+    unanswered = _open(asks, replies)
+    told = [read(reply, f) for f, reply in zip(frames, replies, strict=True)]
     if mask is None:  # with one it is the mask that says whether, when and where something is wrong
         moments = [float(clip.times[place[f]]) for f in frames]
-        _check_answered(moments, [seen is not None for seen in told], how.gap, counts)
+        _check_answered(moments, [seen is not None for seen in told], how.gap, counts, remedy(asks, replies))
     sightings = {f: seen or [] for f, seen in zip(frames, told, strict=True)}
     fps = clip.fps
-    timelines = joined(sightings.items(), max(1, round(how.gap * fps)))
+    gap = max(1, round(min(how.gap, clip.total / fps) * fps))
+    timelines = joined(sightings.items(), gap, unusual=mask is None)  # a mask says itself what is
     found = Found(timelines, counts, sightings)
     found.stages["joined"] = [as_row(t) for t in timelines]
 
@@ -125,20 +154,20 @@ def construct(sample: Sample, how: Construction) -> Rounds:
     if mask is not None:
         timelines = refine.guided(timelines, tracks_of(mask[n] for n in range(mask.shape[0])))
     else:
-        timelines = refine.unguided(timelines)
+        timelines = refine.unguided(timelines, len(frames), counts)
     sharp: dict[int, np.ndarray] = {}
     for f in frames:
         if boxes := _boxes(timelines, f):
             lit = refine.around(mask[f]) if mask is not None else refine.filled(boxes, height, width)
             sharp[f] = lit
-    replies = yield [
-        ask(
-            f, REFINE_PROMPT, FRAME, refine.blurred(shown(f), lit), stage="refine", boxes=_boxes(timelines, f)
-        )
-        for f, lit in sharp.items()
-    ]
-    for f, seen in zip(sharp, read(replies), strict=True):
-        refine.looked_closer(timelines, f, seen or [])
+    asks = []
+    for f, lit in sharp.items():
+        about = {"stage": "refine", "boxes": _boxes(timelines, f)}
+        asks.append(ask(f, REFINE_PROMPT, FRAME, reads_targets, refine.blurred(shown(f), lit), **about))
+    replies = yield asks
+    unanswered += _open(asks, replies)
+    for f, reply in zip(sharp, replies, strict=True):
+        refine.looked_closer(timelines, f, read(reply) or [])
     found.timelines = timelines
     found.stages["refined"] = [as_row(t) for t in timelines]
 
@@ -149,24 +178,48 @@ def construct(sample: Sample, how: Construction) -> Rounds:
         if c.way == "where":
             look = c.timeline.look
             prompt = WHERE_PROMPT.format(look=words_of(look))
-            return ask(c.frame, prompt, WHERE, shown(c.frame), stage="where", look=look)
+            return ask(c.frame, prompt, WHERE, reads_place, shown(c.frame), stage="where", look=look)
         box = c.timeline.boxes[c.frame]
         image = refine.blurred(shown(c.frame), refine.filled([box], height, width))
-        return ask(c.frame, WHAT_PROMPT, WHAT, image, stage="what", boxes=[box])
+        return ask(c.frame, WHAT_PROMPT, WHAT, what_of, image, stage="what", boxes=[box])
 
-    replies = yield [check(c) for c in asked]
+    asks = [check(c) for c in asked]
+    replies = yield asks
+    unanswered += _open(asks, replies)
     counts.update(f"check: {reply.failed}" for reply in replies if reply.failed)
     texts = [None if reply.failed else reply.text for reply in replies]
     verify.settle(timelines, asked, texts, (width, height), how.contradictions, counts)
     found.stages["verified"] = [as_row(t) for t in timelines]
+    if mask is None and doubts:
+        timelines.append(_unread(doubts, gap, max((t.id for t in timelines), default=-1) + 1))
+    if unanswered:
+        counts["requests without an answer, which the same command asks again"] += unanswered
+    found.unanswered = unanswered
     return found
 
 
+def _open(asks: Sequence[Ask], replies: Sequence[Reply]) -> int:
+    return sum(each.is_open(reply) for each, reply in zip(asks, replies, strict=True))
+
+
+def _unread(doubts: Mapping[str, Collection[int]], gap: int, number: int) -> Timeline:
+    """What may be unusual and could not be read, as a target without a place, which waits for a person; gaps
+    bridged as those of timelines."""
+    frames = sorted({f for some in doubts.values() for f in some})
+    bridged = {n for f, to in pairwise(frames) if to - f <= gap for n in range(f, to)}
+    timeline = Timeline(number, {}, anomalous=tuple(sorted(bridged.union(frames))))
+    for why, some in sorted(doubts.items()):
+        listed = ", ".join(map(str, sorted(some)[:MOST_NAMED])) + (", …" if len(some) > MOST_NAMED else "")
+        timeline.doubt(f"{why}, which may be unusual, in the replies about frames {listed}")
+    return timeline
+
+
 def _check_answered(
-    moments: Sequence[float], answered: Sequence[bool], gap: float, counts: Counter[str]
+    moments: Sequence[float], answered: Sequence[bool], gap: float, counts: Counter[str], helps: str
 ) -> None:
     """Raises InputError where frames without a readable reply are more than a gap that is bridged: nothing is
-    known of the video there, and it must not become normal. moments: seconds of the frames."""
+    known of the video there, and it must not become normal. moments: seconds of the frames; helps: what does,
+    in words."""
     known = [n for n, there in enumerate(answered) if there]
     ends = zip([-1, *known], [*known, len(moments)], strict=True)
     lost = any(
@@ -177,8 +230,7 @@ def _check_answered(
         why = counts.most_common(1)
         raise InputError(
             f"{len(moments) - len(known)} of {len(moments)} frames have no reply that can be read"
-            f" ({why[0][0] if why else 'nothing'}), so that nobody knows what happens there; the same command"
-            " asks again"
+            f" ({why[0][0] if why else 'nothing'}), so that nobody knows what happens there; {helps}"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tvad.annotate.teacher import DETECT, Ask, Reply
 from tvad.common.errors import InputError
+from tvad.common.hub import content
 
 DETECTED: dict[str, Any] = {"type": "object", "properties": {"found": {"type": "array"}}}
 
@@ -32,7 +33,6 @@ class Detector:
     path: str
     threshold: float = 0.25
     text_threshold: float = 0.25
-    at_once: int = 1
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,7 +56,9 @@ class Detector:
         self.worded = (
             hasattr(self.model.config, "text_config") and "grounding" in self.model.config.model_type
         )
-        self.name = f"detector:{self.path} {self.threshold:g} {self.text_threshold:g}"
+        files = content(self.path)  # the same folder may hold other weights tomorrow
+        parts = ["detector:" + self.path, files, f"{self.threshold:g}", f"{self.text_threshold:g}"]
+        self.name = " ".join(part for part in parts if part)
 
     def answers(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Reply]]:
         for n, ask in enumerate(asks):

@@ -23,6 +23,7 @@ from tvad.annotate.trajectories import write as write_reasoned
 from tvad.annotate.write import waits, write
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, write_whole
+from tvad.common.formats import Format
 from tvad.common.lock import locked
 from tvad.common.text import whole
 from tvad.data import load
@@ -33,6 +34,9 @@ from tvad.data.folder import is_data_set
 from tvad.data.sample import SAMPLES, Sample, id_fault
 
 ROWS = "annotations.jsonl"
+# Since 2 the teacher's name states its options, and what its stage cannot read is no answer. Folders of
+# version 1 are reviewed, but not gone on with.
+RECIPE = Format("annotation", 2, {1: lambda record: record})
 TOGETHER = 16  # videos whose requests are asked together, by default
 # Samples that were written, videos left out, what requests came to, counts of what was found.
 Told = tuple[list[Sample], list[Problem], Spent, Counter[str]]
@@ -51,14 +55,15 @@ def taken_over(sample: Sample, out: Path, names: Mapping[str, str]) -> Sample:
 def run(
     source: str | os.PathLike,
     out: str | os.PathLike,
-    teacher: Teacher,
+    teacher: Teacher | None,
     how: Construction,
     together: int = TOGETHER,
     stages: bool = False,
     spread: Spread | None = None,
 ) -> Told:
     """Annotate every video of `source` into the data set folder `out` by T-VAU's construction; what an
-    earlier run finished is kept. spread: by Ray's workers, which open the same teacher for themselves.
+    earlier run finished is kept. spread: by Ray's workers, which open their teacher for themselves, in place
+    of `teacher`.
 
     Raises InputError where `out` holds another run's annotation (other videos, teacher or settings), and
     where the teacher does not answer: the same command goes on from there.
@@ -67,8 +72,12 @@ def run(
     check_apart(source, out)
     out = made(out)
     with locked(out):
-        _keep_record(out, {"teacher": teacher.name, "source": str(source), "stages": stages, **asdict(how)})
-        replies = Replies(out, teacher)
+        by = spread or teacher
+        if by is None:
+            raise ValueError("neither a teacher nor workers that open one")
+        _keep_record(out, {"teacher": by.name, "source": str(source), "stages": stages, **asdict(how)})
+        replies = Replies(out, teacher) if teacher is not None and spread is None else None
+        spent = Spent() if replies is None else replies.spent
         todo, unread, names, of = _left(
             source, out, lambda s: Sample(s.id, s.source, s.split, s.video, mask=s.mask)
         )
@@ -81,14 +90,14 @@ def run(
             if spread is not None:
                 bare, lost = _taken(todo, take)
                 yield from lost
-                yield from annotated_by(spread, bare, out, how, stages, together, replies.spent)
-            else:
+                yield from annotated_by(spread, bare, out, how, stages, together, spent)
+            elif replies is not None:
                 make = partial(constructed, how, stages)
                 yield from _in_groups(todo, take, make, replies.ask, together, bar)
 
         rows, problems = _logged(out, len(todo) + len(unread), found, of)
         samples = finish(out)
-        return samples, [*problems, *waiting(out)], replies.spent, _counted(rows)
+        return samples, [*problems, *waiting(out)], spent, _counted(rows)
 
 
 def reason(
@@ -134,7 +143,7 @@ def reason(
             yield from _in_groups(todo, take, make, ask, together, bar)
 
         rows, problems = _logged(out, len(todo) + len(unread), found, of)
-        samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out)
+        samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out, problems)
         return samples, problems, replies.spent, _counted(rows)
 
 
@@ -142,10 +151,13 @@ def _left(
     source: str | os.PathLike, out: Path, used: Callable[[Sample], Sample]
 ) -> tuple[list[Sample], list[Problem], dict[str, str], Callable[[str], str | None]]:
     """The videos of which `out` has no row, those that cannot be read, the names of their files, and what
-    gives a digest of what is used of one, None of a folder of videos. used: that part of a sample. Raises
-    InputError before anything is asked where names cannot be told apart, or the source tells otherwise of a
-    video that has a row."""
-    done = {row["id"]: row.get("of") for row in rows_in(out)}
+    gives a digest of what is used of one, None of a folder of videos. used: that part of a sample. A row with
+    requests that have no answer is taken away, so that they are asked again, unless a person has decided
+    about it. Raises InputError before anything is asked where names cannot be told apart, or the source tells
+    otherwise of a video that has a row."""
+    rows, decided = rows_in(out), decisions_in(out)
+    again = {row["id"] for row in rows if row.get("unanswered") and row["id"] not in decided}
+    done = {row["id"]: row.get("of") for row in rows if row["id"] not in again}
     listed = is_data_set(source)  # else what is done is not opened, and nothing is told of it
     found = list(source_samples(source, () if listed else done))
     todo: list[Sample] = []
@@ -161,6 +173,10 @@ def _left(
             )
     names = file_names([*done, *(sample.id for sample in todo)])
     by_id = {sample.id: sample for sample in todo} if listed else {}
+    again &= {sample.id for sample in todo}
+    if again:
+        left = (json.dumps(row, allow_nan=False) + "\n" for row in rows if row["id"] not in again)
+        write_whole(out / ROWS, "".join(left))
 
     def of(name: str) -> str | None:
         return _digest(by_id[name], used) if name in by_id else None
@@ -296,15 +312,24 @@ def _record(out: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{path}: no such file; expected the folder of `tvad annotate run`")
     try:
-        return dict(parse_json(path.read_text(encoding="utf-8")))
+        found = dict(parse_json(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: not JSON ({error})") from error
+    RECIPE.version_of(found, str(path))
+    return found
 
 
 def _keep_record(out: Path, wanted: dict[str, Any]) -> None:
     """State what a run was asked for; one that goes on must be the same."""
+    wanted = {**RECIPE.stamp(), **wanted}
     if (out / RECORD).exists():
         stated = _record(out)
+        if RECIPE.version_of(stated, str(out / RECORD)) < RECIPE.version:
+            raise InputError(
+                f"{out / RECORD}: of an earlier version, which neither stated the teacher's options nor asked"
+                " again for what could not be read; its data set can be used and reviewed, but not gone on"
+                " with: choose another --out"
+            )
         for key, value in wanted.items():
             if stated.get(key) != value:
                 raise InputError(

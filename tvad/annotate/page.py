@@ -1,8 +1,10 @@
 """The page of `tvad annotate review`: what verification left open, a form a target; every decision is a line
-of the audit trail before it is answered. For one person on this machine: it answers to no other name than its
-own address, and takes only forms that it gave out."""
+of the audit trail before it is answered. For one person, on this machine unless other names are stated: it
+answers to no other name than these and its own address, and takes only forms that it gave out."""
 
+import re
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +25,7 @@ from tvad.pictures import RED, fit, jpeg, outline
 
 HERE = Path(__file__).parent
 PAGE = 20  # targets on a page
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -86,7 +89,7 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
     @app.get("/picture/{number}")
     def picture(number: int) -> Response:
         row, one = target(number)
-        frames = [int(f) for f in one["boxes"]]
+        frames = [int(f) for f in one["boxes"]] or one["anomalous"]  # what could not be read has no box
         if not frames:
             raise HTTPException(404, "no frame of this target")
         frame = frames[len(frames) // 2]
@@ -100,9 +103,8 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
             raise HTTPException(404, "no such frame")
         larger = fit(image)
         scale = larger.shape[1] / image.shape[1], larger.shape[0] / image.shape[0]
-        return Response(
-            jpeg(outline(larger, [one["boxes"][str(frame)]], RED, scale), 88), media_type="image/jpeg"
-        )
+        boxes = [one["boxes"][str(frame)]] if one["boxes"] else []
+        return Response(jpeg(outline(larger, boxes, RED, scale), 88), media_type="image/jpeg")
 
     @app.post("/decide")
     async def decide(
@@ -116,6 +118,8 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
         if decision not in DECISIONS:
             raise HTTPException(400, f"expected one of {', '.join(DECISIONS)}")
         row, one = target(number)
+        if decision == "edit" and not one["boxes"]:
+            raise HTTPException(400, "no words without a place: accept or reject it")
         before = {"look": one["look"] | one["dropped_words"], "action": one["action"]}
         after: dict[str, Any] = before if decision == "accept" else {"look": {}, "action": None}
         if decision == "edit":
@@ -140,10 +144,30 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
     return app
 
 
-def serve(out: Path, reviewer: str, host: str, port: int) -> int:
-    """Serve until asked to end; the number of decisions in the trail."""
+def answers_to(host: str, names: Sequence[str]) -> list[str]:
+    """The names that the page answers to: its own address, this machine's, and those that it is given. Raises
+    InputError for what is none, and for an address of all of a machine's without names: the page would answer
+    to nobody but this machine."""
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise InputError(
+                f"--names {name!r:.80}: expected names of hosts or IPv4 addresses, without ports"
+            )
+    if ":" in host:
+        raise InputError(f"--host {host}: an IPv6 address; listen on a name or an IPv4 address")
+    if host in ("0.0.0.0", "") and not names:
+        raise InputError(
+            f"--host {host!r}: all addresses of this machine; state with --names as which the page is opened"
+            " (--names reviews.example 192.0.2.7)"
+        )
+    return sorted({host, "127.0.0.1", "localhost", *names})
+
+
+def serve(out: Path, reviewer: str, host: str, port: int, names: Sequence[str] = ()) -> int:
+    """Serve until asked to end; the number of decisions in the trail. names: to which it answers, beside its
+    own address."""
     import uvicorn
 
-    hosts = sorted({host, "127.0.0.1", "localhost"})
-    uvicorn.run(application(out, whole(reviewer), hosts), host=host, port=port, log_level="warning")
+    app = application(out, whole(reviewer), answers_to(host, names))
+    uvicorn.run(app, host=host, port=port, log_level="warning")
     return len(trail_in(out))

@@ -2,6 +2,7 @@
 teacher asked again, anomaly timelines of high confidence. Without masks, what the first stage calls unusual
 takes their place (ours)."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import cv2
@@ -141,13 +142,21 @@ def _within(box: Corners, other: Corners) -> float:
     return max(0.0, across) * max(0.0, down) / ((box[2] - box[0] + 1) * (box[3] - box[1] + 1))
 
 
-def unguided(timelines: Sequence[Timeline]) -> list[Timeline]:
-    """Without masks: what most sightings call unusual is anomalous from the first to the last such
-    sighting."""
+def unguided(timelines: Sequence[Timeline], looked: int, counts: Counter[str]) -> list[Timeline]:
+    """Without masks: what is called unusual is anomalous from the first to the last such sighting; where that
+    is one sighting of a target in three or more frames that were looked at, or few of a target's sightings,
+    a person must say so."""
     for timeline in timelines:
         frames = [f for f, seen in timeline.seen.items() if seen.unusual]
-        if frames and len(frames) >= UNUSUAL * len(timeline.seen):
-            timeline.anomalous = tuple(f for f in timeline.boxes if min(frames) <= f <= max(frames))
+        if not frames:
+            continue
+        timeline.anomalous = tuple(f for f in timeline.boxes if min(frames) <= f <= max(frames))
+        if len(timeline.seen) == 1 and looked > 2:
+            timeline.doubt("it is seen in one frame alone")
+            counts["unusual targets seen in one frame alone"] += 1
+        elif len(frames) < UNUSUAL * len(timeline.seen):
+            timeline.doubt(f"{len(frames)} of {len(timeline.seen)} sightings call it unusual")
+            counts["targets that few of their sightings call unusual"] += 1
     return list(timelines)
 
 

@@ -1,6 +1,6 @@
 """Replies of a teacher, kept as they come in (OUT/replies/NAME.jsonl, a line each): what was answered is
 never asked again, however the run that asked ended. What was on its way when a run was killed has no line and
-is asked again; so is what has a line that is no answer (refused, no completion, no JSON), by the next run."""
+is asked again; so is, by the next run, what has a line that its stage cannot read (`Ask.is_open`)."""
 
 import json
 import sys
@@ -11,8 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tvad.annotate.schema import read_object
-from tvad.annotate.teacher import CUT, Ask, Reply, Teacher
+from tvad.annotate.teacher import Ask, Reply, Teacher
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json
 from tvad.common.text import whole
@@ -61,12 +60,11 @@ class Replies:
         self.path = made(self.folder / FOLDER) / f"{self.name}.jsonl"
         if self.path.exists():
             _cut(self.path)
-        self.known: dict[str, Reply] = {}
+        self.kept: dict[str, list[Reply]] = {}  # of earlier runs
+        self.known: dict[str, Reply] = {}  # of this one
         for file in sorted(self.path.parent.glob("*.jsonl")):
             for row in _rows(file):
-                key, reply = str(row.pop("key")), _reply(row, file)
-                if _is_answer(reply):
-                    self.known.setdefault(key, reply)
+                self.kept.setdefault(str(row.pop("key")), []).append(_reply(row, file))
 
     def ask(self, asks: Sequence[Ask], bar: Any = None) -> list[Reply]:
         """The replies in order; equal requests are one. Raises InputError where the teacher fails FAILURES
@@ -74,6 +72,8 @@ class Replies:
         keys = [ask.key(self.teacher.name) for ask in asks]
         waiting: dict[str, Ask] = {}
         for key, ask in zip(keys, asks, strict=True):
+            if key not in self.known and (kept := self._answer(key, ask)) is not None:
+                self.known[key] = kept
             if key in self.known:
                 self.spent.kept += key not in waiting
             else:
@@ -103,6 +103,10 @@ class Replies:
             )
         return [self.known[key] for key in keys]
 
+    def _answer(self, key: str, ask: Ask) -> Reply | None:
+        """What an earlier run kept, unless it is to be asked for again."""
+        return next((reply for reply in self.kept.get(key, ()) if not ask.is_open(reply)), None)
+
 
 def _money(spent: Spent) -> str:
     return "" if spent.cost is None else f", cost {spent.cost:.3g}"
@@ -124,17 +128,6 @@ def _reply(row: dict[str, Any], file: Path) -> Reply:
         return Reply(**row)
     except TypeError as error:
         raise InputError(f"{file}: no reply of a teacher ({error})") from error
-
-
-def _is_answer(reply: Reply) -> bool:
-    """Whether asking again can give no more: JSON, or one that was cut, which would be cut again."""
-    if reply.failed is not None:
-        return reply.failed.startswith(CUT)
-    try:
-        read_object(reply.text)
-    except ValueError:
-        return False
-    return True
 
 
 def _cut(file: Path) -> None:

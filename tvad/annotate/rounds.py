@@ -22,6 +22,7 @@ def row_of(sample: Sample, found: Found, stages: bool) -> dict[str, Any]:
         "sample": to_json(sample),
         "lit": lit,
         "targets": [as_row(t) for t in found.timelines],
+        "unanswered": found.unanswered,
         "counts": dict(sorted(found.counts.items())),
     }
     if stages:

@@ -111,9 +111,12 @@ def box_of(value: Any, width: int, height: int) -> Corners | None:
     return (float(x1), float(y1), float(x2 - 1), float(y2 - 1)) if x1 < x2 and y1 < y2 else None
 
 
-def targets_of(text: str, width: int, height: int, counts: Counter[str]) -> list[Seen] | None:
+def targets_of(
+    text: str, width: int, height: int, counts: Counter[str], doubts: set[str] | None = None
+) -> list[Seen] | None:
     """The targets of a frame's reply, None where it says nothing that can be read: no JSON, or targets of
-    which none is one. `counts` gets what was left out, by reason."""
+    which none is one. `counts` gets what was left out, by reason; `doubts` the reasons for which a target was
+    left out that may be unusual: all but those that are said not to be."""
     try:
         rows = read_object(text).get("targets")
         if not isinstance(rows, list):
@@ -122,33 +125,51 @@ def targets_of(text: str, width: int, height: int, counts: Counter[str]) -> list
         counts[f"reply: {error}"] += 1
         return None
     found = []
-    if len(rows) > MOST_TARGETS:
-        counts["targets beyond the most"] += len(rows) - MOST_TARGETS
-    for row in rows[:MOST_TARGETS]:
-        box = box_of(row.get("box"), width, height) if isinstance(row, dict) else None
-        if box is None:
-            counts["targets without a box"] += 1
-            continue
-        look = look_of(row)
-        if "kind" not in look:
-            counts["targets without a kind"] += 1
-            continue
-        # A teacher that says left and draws right has not looked (ours); within a tenth of the border either
-        # is right.
-        centre, region = (box[0] + box[2] + 1) / 2 / width, row.get("region")
-        if region in THIRDS and not (
-            THIRDS.index(region) / 3 - 0.1 <= centre <= (THIRDS.index(region) + 1) / 3 + 0.1
-        ):
-            counts["targets whose region is not their box's"] += 1
-            continue
-        found.append(Seen(box, look, word(row.get("action")), row.get("unusual") is True))
+    for number, row in enumerate(rows):
+        try:
+            if number >= MOST_TARGETS:
+                raise ValueError("targets beyond the most")
+            found.append(_target_of(row, width, height))
+        except ValueError as error:
+            counts[str(error)] += 1
+            if doubts is not None and not (isinstance(row, dict) and row.get("unusual") is False):
+                doubts.add(str(error))
     return found if found or not rows else None
+
+
+def _target_of(row: Any, width: int, height: int) -> Seen:
+    """Raises ValueError, whose words are the reason, for a row that is no target."""
+    box = box_of(row.get("box"), width, height) if isinstance(row, dict) else None
+    if box is None:
+        raise ValueError("targets without a box")
+    look = look_of(row)
+    if "kind" not in look:
+        raise ValueError("targets without a kind")
+    # A teacher that says left and draws right has not looked (ours); within a tenth of the border either is
+    # right.
+    centre, region = (box[0] + box[2] + 1) / 2 / width, row.get("region")
+    if region in THIRDS and not (
+        THIRDS.index(region) / 3 - 0.1 <= centre <= (THIRDS.index(region) + 1) / 3 + 0.1
+    ):
+        raise ValueError("targets whose region is not their box's")
+    if not isinstance(unusual := row.get("unusual"), bool):
+        raise ValueError("targets of which it is not said whether they are unusual")
+    return Seen(box, look, word(row.get("action")), unusual)
+
+
+def read_targets(text: str, width: int, height: int) -> list[Seen]:
+    """As `targets_of`; raises ValueError where that gives None."""
+    if (found := targets_of(text, width, height, Counter())) is None:
+        raise ValueError("no targets")
+    return found
 
 
 def place_of(text: str, width: int, height: int) -> Corners | None:
     """Where a reply to WHERE finds its target; None for nowhere. Raises ValueError for no reply."""
     row = read_object(text)
-    if row.get("visible") is False:
+    if not isinstance(visible := row.get("visible"), bool):
+        raise ValueError("does not say whether it is visible")
+    if not visible:
         return None
     box = box_of(row.get("box"), width, height)
     if box is None:

@@ -14,7 +14,7 @@ from typing import Any
 from tvad.annotate.construct import Construction
 from tvad.annotate.replies import Replies, Spent
 from tvad.annotate.rounds import annotated, constructed
-from tvad.annotate.teacher import opened
+from tvad.annotate.teacher import named, opened
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
 from tvad.data.check import Problem
@@ -29,6 +29,11 @@ class Spread:
     options: dict[str, Any]
     workers: int
     gpus: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The teacher's, without opening its model here."""
+        return named(self.spec, dict(self.options))
 
 
 class Worker:

@@ -32,6 +32,11 @@ class Timeline:
     reasons: list[str] = field(default_factory=list)
     dropped_words: dict[str, str] = field(default_factory=dict)
 
+    def doubt(self, reason: str) -> None:
+        """Let a person say whether it holds."""
+        self.reasons.append(reason)
+        self.verdict = "review"
+
     def votes(self, name: str) -> Counter[str]:
         """What was said of it; what was said of a blurred frame, where nothing else is to be seen, counts
         twice (ours)."""
@@ -84,10 +89,10 @@ def _centre(box: np.ndarray) -> np.ndarray:
     return (box[:2] + box[2:]) / 2
 
 
-def joined(frames: Iterable[tuple[int, Sequence[Seen]]], gap: int) -> list[Timeline]:
+def joined(frames: Iterable[tuple[int, Sequence[Seen]]], gap: int, unusual: bool = True) -> list[Timeline]:
     """Timelines of the sightings (frame, targets) in order; a target that is gone for more than `gap` frames
     is another when it comes back. Timelines of a single sighting are left out where there were three frames
-    or more: nothing confirms them (ours)."""
+    or more: nothing confirms them (ours); but not, with `unusual`, one that is called unusual."""
     open_: list[Timeline] = []
     found: list[Timeline] = []
     looks: dict[int, dict[str, str]] = {}
@@ -110,7 +115,11 @@ def joined(frames: Iterable[tuple[int, Sequence[Seen]]], gap: int) -> list[Timel
             _add(new, frame, seen[n], looks)
             open_.append(new)
             found.append(new)
-    kept = [t for t in found if len(t.seen) > 1 or count < 3]
+    kept = [
+        t
+        for t in found
+        if len(t.seen) > 1 or count < 3 or (unusual and any(s.unusual for s in t.seen.values()))
+    ]
     for n, timeline in enumerate(kept):
         timeline.id = n
         timeline.boxes = bridged(timeline.boxes)

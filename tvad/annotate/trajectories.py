@@ -17,11 +17,12 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from tvad.annotate import detector
 from tvad.annotate.rounds import Rounds
 from tvad.annotate.schema import object_of, read_object, word
-from tvad.annotate.teacher import Ask, Reply
+from tvad.annotate.teacher import Ask, Reply, remedy
 from tvad.answer import judged
 from tvad.common.errors import InputError
 from tvad.data import captions, masks, video
 from tvad.data.build import grounding_questions
+from tvad.data.check import Problem
 from tvad.data.components import Corners
 from tvad.data.folder import save
 from tvad.data.readers.labels import asked
@@ -175,16 +176,17 @@ def annotate(how: Trajectories, classes: Sequence[str], boxes: bool, sample: Sam
     about = {"sample": sample.id, "stage": "trajectory"}
     counts: Counter[str] = Counter(["sub-clips"])
     row: dict[str, Any] = {"id": sample.id, "sample": to_json(sample), "verdict": "dropped", "reasons": []}
-    (reply,) = yield [Ask(prompt, TRAJECTORY, clip.images, moments, how.max_tokens, about)]
-    if reply.failed:  # left without a row: the next run asks again
-        raise InputError(f"no reply: {reply.failed}; the same command asks again")
+    ask = Ask(prompt, TRAJECTORY, clip.images, moments, how.max_tokens, about, read)
+    (reply,) = yield [ask]
+    # What has no answer is left without a row: the next run asks again.
+    if reply.failed:
+        raise InputError(f"no reply: {reply.failed}; {remedy([ask], [reply])}")
     try:
         told = read(reply.text)
     except ValueError as error:
-        row["reasons"] = [f"reply: {error}"]
-    else:
-        row["told"] = told
-        row["reasons"] = reasons_against(told, sample, " ".join(lines), how)
+        raise InputError(f"no reply that can be read: {error}; {remedy([ask], [reply])}") from error
+    row["told"] = told
+    row["reasons"] = reasons_against(told, sample, " ".join(lines), how)
     counts["labels that the teacher gave"] += not row["reasons"] and stated(sample) is None
     counts.update(f"dropped: {reason}" for reason in row["reasons"])
     if not row["reasons"]:
@@ -272,13 +274,14 @@ def sample_of(row: dict[str, Any], root: str) -> Sample:
     return replace(bare, label=label, tracks=tracks, questions=questions, rationale=text, key_object=key)
 
 
-def write(rows: Sequence[dict[str, Any]], out: Any) -> list[Sample]:
-    """Write the samples of the kept rows into `out`, whole or not at all. Raises InputError where none is
-    kept."""
+def write(rows: Sequence[dict[str, Any]], out: Any, lost: Sequence[Problem] = ()) -> list[Sample]:
+    """Write the samples of the kept rows into `out`, whole or not at all. lost: sub-clips without a row.
+    Raises InputError where none is kept."""
     kept = [row for row in rows if row["verdict"] == "kept"]
     if not kept:
-        why = Counter(reason for row in rows for reason in row["reasons"]).most_common(1)
-        raise InputError(f"{out}: none of {len(rows)} trajectories holds up; {why[0][1]}: {why[0][0]}")
+        reasons = [reason for row in rows for reason in row["reasons"]] + [each.reason for each in lost]
+        why, count = Counter(reasons).most_common(1)[0]
+        raise InputError(f"{out}: none of {len(rows) + len(lost)} trajectories holds up; {count}: {why}")
     samples = [sample_of(row, str(out)) for row in kept]
     save(samples, out)
     return samples

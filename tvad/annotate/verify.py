@@ -123,16 +123,13 @@ def _place(
     taken for verified, nor for wrong."""
     there, elsewhere = where.count(True), where.count(False)
     if unheard:
-        timeline.reasons.append(f"no check of {' and '.join(unheard)} was answered")
+        timeline.doubt(f"no check of {' and '.join(unheard)} was answered")
         counts["targets that no check could verify"] += 1
-        timeline.verdict = "review"
     elif where and (there == 0 or elsewhere > there):
-        timeline.reasons.append("its looks do not lead to where its trajectory is")
+        timeline.doubt("its looks do not lead to where its trajectory is")
         counts["contradictions from appearance to motion"] += 1
-        if policy == "review":
-            timeline.verdict = "review"
-        elif not timeline.masked:
-            timeline.verdict = "dropped"
+        if policy == "drop":
+            timeline.verdict = "kept" if timeline.masked else "dropped"
     counts[f"targets {timeline.verdict}"] += 1
 
 

@@ -43,21 +43,27 @@ def settled(row: Mapping[str, Any], decisions: Mapping[int, Mapping[str, Any]]) 
 
 
 def waits(row: Mapping[str, Any], decisions: Mapping[int, Mapping[str, Any]]) -> bool:
-    """Whether a person must say first what happens in a video without a mask: something unusual in it is
-    contradicted and not decided about."""
-    return row["lit"] is None and any(
-        t["anomalous"] and t["verdict"] == "review" and t["id"] not in decisions for t in row["targets"]
-    )
+    """Whether a person must say first what happens in a video without a mask: something unusual in it waits
+    for review and is not decided about, or was dropped where nothing else is unusual: what was contradicted
+    does not make a video normal."""
+    if row["lit"] is not None:
+        return False
+    undecided = [t for t in row["targets"] if t["anomalous"] and t["id"] not in decisions]
+    if any(t["verdict"] == "review" for t in undecided):
+        return True
+    dropped = any(t["verdict"] == "dropped" for t in undecided)
+    return dropped and not any(t["anomalous"] for t in settled(row, decisions))
 
 
 def sample_of(row: Mapping[str, Any], targets: Sequence[dict[str, Any]], root: str) -> Sample:
     """A row as a sample, without the questions that have options."""
     bare = from_json(row["sample"], root, row["id"])
     shown = bare.video
-    wrong = sorted((t for t in targets if t["anomalous"]), key=lambda t: (min(t["anomalous"]), t["id"]))
-    tracks = tuple(words.track_of(t) for t in targets)
+    unusual = sorted((t for t in targets if t["anomalous"]), key=lambda t: (min(t["anomalous"]), t["id"]))
+    wrong = [t for t in unusual if t["boxes"]]  # without: a person said that what could not be read is so
+    tracks = tuple(words.track_of(t) for t in targets if t["boxes"])
     clock = video.Clock(np.array(shown.times), shown.duration or 0.0) if shown.times else shown.fps or 1.0
-    lit = row["lit"] if row["lit"] is not None else sorted({f for t in wrong for f in t["anomalous"]})
+    lit = row["lit"] if row["lit"] is not None else sorted({f for t in unusual for f in t["anomalous"]})
     spans = spans_of(lit, clock)
     sample = replace(
         bare,

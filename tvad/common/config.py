@@ -174,7 +174,11 @@ def arguments(
     first = [p.name for p in parameters[:given]]
     takes_any = len(known) < len(parameters) - given
     called: Any = opener
-    hints = _hints(called.__init__ if isinstance(opener, type) else called)
+    if isinstance(opener, type):
+        called = called.__init__
+    elif not inspect.isroutine(opener):
+        called = called.__call__
+    hints = _hints(called)
     found = {}
     for key, value in options.items():
         if key in first or not (key in known or takes_any):

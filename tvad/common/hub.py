@@ -1,18 +1,23 @@
 """Checkpoints by their name at a hub (`Qwen/Qwen2.5-VL-3B-Instruct`, with `@REVISION`: a branch, a tag or a
 commit), brought into the hub's own cache. HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN are huggingface_hub's."""
 
+import hashlib
 import os
 import re
 from functools import cache
 from pathlib import Path
 
 from tvad.common.errors import InputError
+from tvad.common.files import file_hash
 from tvad.common.shipped import checkpoint
 
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 # Weights as safetensors only; .py: code that runs where it is asked for (`trust_remote_code`).
 FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py"]
 COMMIT = re.compile(r"[0-9a-f]{40}")
+# What decides a checkpoint's answers, the code among it that --model.trust_remote_code runs. Pickled weights
+# (.bin) are not: no engine opens them.
+WEIGHTS = (".safetensors", ".json", ".txt", ".jinja", ".model", ".py")
 
 
 @cache
@@ -34,6 +39,16 @@ def folder(name: str) -> str:
         ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise InputError(f"{name}: no such folder, nor a model of the hub ({_first(error)})") from error
+
+
+def content(path: str | Path) -> str | None:
+    """Hash of a checkpoint folder's files, or of one file; None where there is neither."""
+    path = Path(path)
+    if path.is_file():
+        return file_hash(path)[:16]
+    files = sorted(f for f in path.glob("*") if f.suffix in WEIGHTS and f.is_file())
+    found = hashlib.sha256("".join(f"{f.name} {file_hash(f)}\n" for f in files).encode())
+    return found.hexdigest()[:16] if files else None
 
 
 def commit(path: str) -> str | None:

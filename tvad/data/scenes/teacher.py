@@ -40,8 +40,6 @@ class Scripted:
     """noise: of every target that a reply tells, with this probability each, a colour is wrong, it is missed,
     and in a frame the looks of two are swapped. wrong, missed, swapped: the same, one by one."""
 
-    at_once = 1 << 16
-
     def __init__(
         self,
         folder: str,
