@@ -234,15 +234,16 @@ class Dialogue:
             asks = {kind: ASKED[kind] for kind in ("judgement", "classification", "temporal")}
         else:
             asks = FORMS[form]
-        reply = None
+        said: Span | str | None = None
         for topic, asked in asks.items():
             reply = self.ask(asked)
+            said = reply.span
             yield asked, reply
             if topic == "judgement" and judged(reply.answer) is False:
                 return
         # Asked by itself where it has learned that, and where no heatmap tells it.
         if form == QUESTIONS or self.model.model.ahd is None:
-            yield self.where(reply.span if form == QUESTIONS else None)
+            yield self.where(said)
 
     def where(self, span: Span | str | None = None) -> tuple[str, Reply]:
         """Ask where the anomaly is, in the middle of a span in seconds of the video, where the clip shows
