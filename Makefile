@@ -61,7 +61,7 @@ MADE_OF_UCSD = $(foreach split,test train tracked,data/ucsd/$(split)/samples.jso
 real: setup
 	@test -d "$(OF_UCSD)/Test" || { echo "make real UCSD=FOLDER: expected the folder UCSDped2 as it is distributed, found $(UCSD)"; exit 2; }
 	@test -z "$(TRACKS)" || test -f "$(TRACKS)" || { echo "make real TRACKS=FILE: no such file: $(TRACKS)"; exit 2; }
-	@$(call made_of,UCSD,UCSD,$(OF_UCSD),$(MADE_OF_UCSD),data/ucsd and runs)
+	@$(call made_of,UCSD,UCSD,$(OF_UCSD),$(MADE_OF_UCSD),data/ucsd runs/real and runs/folds)
 	@$(call made_of,TRACKS,test,$(OF_TRACKS),data/ucsd/test/samples.jsonl,data/ucsd/test and runs/real)
 	test -f data/ucsd/test/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split test $(if $(TRACKS),--tracks $(TRACKS)) --out data/ucsd/test
 	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split train --out data/ucsd/train
@@ -86,7 +86,7 @@ FOLDS := data/ucsd/windows/folds
 TRACKED := data/ucsd/tracked/samples.jsonl data/ucsd/windows/test/samples.jsonl
 real-folds: setup
 	@test -f "$(TRACKS)" || { echo "make real-folds TRACKS=FILE: expected the tracks of the anomalies, with classes"; exit 2; }
-	@$(call made_of,UCSD,UCSD,$(OF_UCSD),$(MADE_OF_UCSD),data/ucsd and runs)
+	@$(call made_of,UCSD,UCSD,$(OF_UCSD),$(MADE_OF_UCSD),data/ucsd runs/real and runs/folds)
 	@$(call made_of,TRACKS,tracked,$(OF_TRACKS),$(TRACKED),$(dir $(TRACKED)) data/ucsd/folds $(FOLDS) and runs/folds)
 	test -f data/ucsd/tracked/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split test --tracks $(TRACKS) --out data/ucsd/tracked
 	test -f data/ucsd/train/samples.jsonl || $(RUN) -m tvad data ucsd "$(OF_UCSD)" --split train --out data/ucsd/train

@@ -2,6 +2,7 @@
 entry point group `tvad.teachers`: what an engine is and how it is opened is decided in `bench.models`
 alone."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,9 @@ class Opener:
         models.check(spec, {key: value for key, value in options.items() if key != "at_once"})
         usual = models.defaults(spec)
         said = {key: value for key, value in options.items() if key not in FREE and value != usual.get(key)}
+        if "extra_body" in said:  # may hold what is nobody else's
+            text = json.dumps(said["extra_body"], sort_keys=True, default=str, allow_nan=False)
+            said["extra_body"] = f"SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
         files = identity(spec)  # the same folder may hold other weights tomorrow
         name = spec if files == spec else f"{spec} {files.partition(':')[2]}"
         return f"{name} {json.dumps(said, sort_keys=True, allow_nan=False, default=str)}" if said else name

@@ -37,7 +37,7 @@ from rft.curriculum.trainer import StageTrainer
 from rft.curriculum.views import NO_MASK
 from tvad.common.errors import InputError
 from tvad.data.dataset import ClipStore
-from tvad.data.questions import QUESTIONS
+from tvad.data.questions import ASKED
 from tvad.data.sample import Sample
 from tvad.data.shards import chosen
 from tvad.data.truth import pixels_known
@@ -312,8 +312,11 @@ def run(
     in_type(model, dtype)
     if stage.texts.dialogue and stage.losses.text:  # what data sets hold is the protocol
         model.config.dialogue = "protocol" if stage.texts.form == "stored" else stage.texts.form
-    elif stage.texts.kinds != [] and stage.losses.text:
-        model.config.dialogue = QUESTIONS
+        model.config.questions = None
+    elif stage.losses.text and "judgement" in (
+        kinds := [*ASKED] if stage.texts.kinds is None else stage.texts.kinds
+    ):
+        model.config.questions = list(kinds)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     if trainer.is_world_process_zero():

@@ -72,6 +72,8 @@ def reward_difference(before: Path, after: Path, items: "list[Item]", run: "Grpo
     functions, weights = [f for f, _ in paid], [w for _, w in paid]
     old, new = (rewards_by_item(folder, items, functions, weights) for folder in (before, after))
     keys = [key for key in old if key in new]
+    if not keys:
+        raise InputError(f"{before}, {after}: no answer to a question that the run pays")
     video = {item.id: item.sample.id for item in items}
     left, right = (np.array([r[k] for k in keys]) for r in (old, new))
     videos = np.array([video[k] for k in keys])
@@ -152,7 +154,8 @@ def gain(
         drawn = f"mean of {n} at temperature {temperature:g}" if temperature else "greedy"
         lines += [f"## {name} ({drawn})", "", "```", table(rows), "```", ""]
         blind = blind_rows(before, after)
-        lines += ["| accuracy above the best blind baseline | before | after |", "|---|---|---|"]
+        if blind:
+            lines += ["| accuracy above the best blind baseline | before | after |", "|---|---|---|"]
         lines += [f"| {key} | {_bounds(old)} | {_bounds(new)} |" for key, old, new in blind] + [""]
         record[name] = {"differences": [asdict(row) for row in rows], BLIND: {k: [o, a] for k, o, a in blind}}
     write_whole(target / "gain.json", json_text(record, "gain.json", indent=1, default=str))

@@ -206,7 +206,7 @@ def test_numbers_at_the_ends_of_their_ranges_do(film, tmp_path, how):
 
 def test_the_page_answers_to_the_names_that_it_is_given(film, tmp_path):
     run(film, tmp_path / "out", opened_once(), HOW)
-    for host in ("0.0.0.0", ""):
+    for host in ("0.0.0.0", "", "0", "0x0", "00.0.0.0"):  # as sockets read them
         with pytest.raises(InputError, match=r"all addresses of this machine; state with --names"):
             answers_to(host, ())
     with pytest.raises(InputError, match="an IPv6 address"):

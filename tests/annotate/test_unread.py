@@ -274,9 +274,13 @@ def test_a_run_that_ends_while_it_asks_again_loses_nothing(film, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(film, tmp_path / "out", Killed([]), HOW)
+    # What is there stands until it is made again, whoever looks meanwhile.
+    assert len(rows_in(tmp_path / "out")) == 2 and [s.id for s in finish(tmp_path / "out")] == ["v", "w"]
     last = ByStage([targets(CALM)] * 6)
     samples, *_ = run(film, tmp_path / "out", last, HOW)
     assert [s.id for s in samples] == ["v", "w"] and last.asked == ["frame"] * 2
+    names = [json.loads(line)["id"] for line in (tmp_path / "out" / ROWS).read_text().splitlines()]
+    assert sorted(names) == ["v", "w"]
 
 
 @pytest.mark.parametrize("word", ["length", "max_tokens", "model_length"])

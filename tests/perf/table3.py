@@ -105,7 +105,7 @@ def real(notes: Path, out: Path) -> Path:
         files,
         lambda name, where: [tvau.make_sample(root, files[name], told, "en", where)],
         "shanghaitech of T-VAU",
-        {"root": str(root)},
+        {"root": str(root), "notes": str(notes), "language": "en"},
     )
     return out / "real"
 

@@ -62,6 +62,26 @@ def test_it_tells_what_a_run_pays_and_both_models_beside_the_blind(
     assert "mean reward" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_commands_that_it_gives_are_understood(scenes, start, tmp_path):
+    """By a model in a process of its own; the result is the start, so that nothing changes greedily."""
+    folder = ended(tmp_path / "run", scenes, start)
+    shutil.copytree(start, folder / "model", dirs_exist_ok=True)
+    words = ["--suite", "scenes", "--data", str(scenes), "--out", str(tmp_path / "gain"), "--engine", "hf"]
+    assert gain.main([str(folder), *words]) == 0
+    record = json.loads((tmp_path / "gain/gain.json").read_text())
+    assert all(one["change"]["value"] == 0 for one in record["greedy"]["differences"])
+    assert record["sampled"]["differences"][0]["before"] > 0
+
+
+def test_runs_that_the_rewards_do_not_pay_are_refused(scenes, start, tmp_path):
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "samples.jsonl").write_text("")
+    with pytest.raises(InputError, match="no answer to a question that the run pays"):
+        gain.reward_difference(tmp_path / "before", tmp_path / "after", [], run_of(scenes, start, tmp_path))
+
+
 def test_a_start_that_is_another_by_now_and_a_run_that_has_not_ended_are_refused(scenes, start, tmp_path):
     folder = ended(tmp_path / "run", scenes, start)
     gain.run_in(folder)

@@ -173,8 +173,8 @@ def test_a_checkpoint_says_in_which_form_it_has_learned_to_talk(parts, scenes, t
 def test_a_checkpoint_that_has_learned_questions_alone_is_asked_those(parts, scenes, tmp_path):
     """VANGUARD's stages teach no dialogue: judgement, class, time and place are asked as they were learned,
     the place in the middle of the time that it said."""
-    _, trained = carry_out(parts, tmp_path, scenes, ["model.rae.*"], texts=Texts(kinds=["judgement"]))
-    assert AutoConfig.from_pretrained(tmp_path / "model").dialogue == "questions"
+    _, trained = carry_out(parts, tmp_path, scenes, ["model.rae.*"], texts=Texts())
+    assert AutoConfig.from_pretrained(tmp_path / "model").questions == [*ASKED]
     talk = Dialogue(trained, parts[1], ClipStore(2.0, 8).frames(load(scenes)[0]))
     said = {ASKED["judgement"]: Reply("Yes", "A fire.", None, (), "Yes")}
     said[ASKED["temporal"]] = Reply("Anomaly", None, ((1.0, 2.0),), (), "Anomaly")
@@ -188,6 +188,9 @@ def test_a_checkpoint_that_has_learned_questions_alone_is_asked_those(parts, sce
     assert [asked for asked, _ in talk.standard()][-1] == ASKED["spatial"].format(
         seconds=(talk.start + talk.end) / 2
     )
+    trained.config.questions = ["judgement"]  # no more than it has learned
+    assert [asked for asked, _ in talk.standard()] == [ASKED["judgement"]]
+    trained.config.questions = [*ASKED]
     said[ASKED["judgement"]] = Reply("No", None, None, (), "No")
     assert [asked for asked, _ in talk.standard()] == [ASKED["judgement"]]
 

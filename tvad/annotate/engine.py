@@ -95,7 +95,7 @@ def run(
                 make = partial(constructed, how, stages)
                 yield from _in_groups(todo, take, make, replies.ask, together, bar)
 
-        rows, problems = _logged(out, len(todo) + len(unread), found, of)
+        rows, problems = _logged(out, todo, len(unread), found, of)
         samples = finish(out)
         return samples, [*problems, *waiting(out)], spent, _counted(rows)
 
@@ -142,7 +142,7 @@ def reason(
             make = partial(trajectory, how, classes, boxes is not None)
             yield from _in_groups(todo, take, make, ask, together, bar)
 
-        rows, problems = _logged(out, len(todo) + len(unread), found, of)
+        rows, problems = _logged(out, todo, len(unread), found, of)
         samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out, problems)
         return samples, problems, replies.spent, _counted(rows)
 
@@ -152,9 +152,9 @@ def _left(
 ) -> tuple[list[Sample], list[Problem], dict[str, str], Callable[[str], str | None]]:
     """The videos of which `out` has no row, those that cannot be read, the names of their files, and what
     gives a digest of what is used of one, None of a folder of videos. used: that part of a sample. A row with
-    requests that have no answer is taken away, so that they are asked again, unless a person has decided
-    about it. Raises InputError before anything is asked where names cannot be told apart, or the source tells
-    otherwise of a video that has a row."""
+    requests that have no answer is made again, unless a person has decided about it; until then it stands.
+    Raises InputError before anything is asked where names cannot be told apart, or the source tells otherwise
+    of a video that has a row."""
     rows, decided = rows_in(out), decisions_in(out)
     again = {row["id"] for row in rows if row.get("unanswered") and row["id"] not in decided}
     done = {row["id"]: row.get("of") for row in rows if row["id"] not in again}
@@ -173,10 +173,6 @@ def _left(
             )
     names = file_names([*done, *(sample.id for sample in todo)])
     by_id = {sample.id: sample for sample in todo} if listed else {}
-    again &= {sample.id for sample in todo}
-    if again:
-        left = (json.dumps(row, allow_nan=False) + "\n" for row in rows if row["id"] not in again)
-        write_whole(out / ROWS, "".join(left))
 
     def of(name: str) -> str | None:
         return _digest(by_id[name], used) if name in by_id else None
@@ -217,15 +213,18 @@ def _in_groups(
 
 def _logged(
     out: Path,
-    left: int,
+    todo: Sequence[Sample],
+    unread: int,
     found: Callable[[Any], Iterator[dict[str, Any] | Problem]],
     of: Callable[[str], str | None],
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
     """All rows of `out`, those that are found among them, each logged as it comes with the digest `of` its
     video's source, and the videos without. Raises InputError where there is no row at all."""
-    rows, problems = rows_in(out), []
+    rows, problems = {row["id"]: row for row in rows_in(out)}, []
+    again = len({*rows}.intersection(sample.id for sample in todo))
+    done = len(rows) - again
     with (
-        progress(len(rows) + left, len(rows)) as bar,
+        progress(done + len(todo) + unread, done) as bar,
         (out / ROWS).open("a", encoding="utf-8") as log,
     ):
         for row in found(bar):
@@ -236,12 +235,14 @@ def _logged(
             row["of"] = of(row["id"])
             log.write(json.dumps(row, allow_nan=False) + "\n")
             log.flush()
-            rows.append(row)
+            rows[row["id"]] = row
+    if again:  # what stood until it was made again
+        write_whole(out / ROWS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows.values()))
     if not rows:
         raise InputError(
             f"{out}: no video could be annotated" + (f"; the first: {problems[0]}" if problems else "")
         )
-    return rows, problems
+    return [*rows.values()], problems
 
 
 def _counted(rows: Sequence[dict[str, Any]]) -> Counter[str]:
@@ -283,7 +284,8 @@ def waiting(out: Path) -> list[Problem]:
 
 
 def rows_in(out: Path) -> list[dict[str, Any]]:
-    """The rows of a folder; the half of a line that a kill left is taken away."""
+    """The rows of a folder; the half of a line that a kill left is taken away. Of a video that was made
+    again, since requests of it had no answer, the later row."""
     path = out / ROWS
     if not path.exists():
         return []
@@ -291,7 +293,7 @@ def rows_in(out: Path) -> list[dict[str, Any]]:
     if data and not data.endswith(b"\n"):
         with path.open("r+b") as file:
             file.truncate(data.rfind(b"\n") + 1)
-    rows, seen = [], set()
+    rows: dict[str, dict[str, Any]] = {}
     for n, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
         try:
             row = parse_json(line)
@@ -300,11 +302,10 @@ def rows_in(out: Path) -> list[dict[str, Any]]:
                 raise ValueError(fault)
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}:{n}: not a row of annotations ({error})") from error
-        if name in seen:
+        if name in rows and not rows[name].get("unanswered"):
             raise InputError(f"{path}:{n}: {whole(str(name))} appears twice")
-        seen.add(name)
-        rows.append(row)
-    return rows
+        rows[name] = row
+    return [*rows.values()]
 
 
 def _record(out: Path) -> dict[str, Any]:

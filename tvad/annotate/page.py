@@ -4,6 +4,7 @@ answers to no other name than these and its own address, and takes only forms th
 
 import re
 import secrets
+import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,6 +145,14 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
     return app
 
 
+def _every(host: str) -> bool:
+    """Whether a host stands for all addresses of this machine, however it is written (0, 0x0, nothing)."""
+    try:
+        return not host or socket.inet_aton(host) == bytes(4)
+    except OSError:
+        return False
+
+
 def answers_to(host: str, names: Sequence[str]) -> list[str]:
     """The names that the page answers to: its own address, this machine's, and those that it is given. Raises
     InputError for what is none, and for an address of all of a machine's without names: the page would answer
@@ -155,7 +164,7 @@ def answers_to(host: str, names: Sequence[str]) -> list[str]:
             )
     if ":" in host:
         raise InputError(f"--host {host}: an IPv6 address; listen on a name or an IPv4 address")
-    if host in ("0.0.0.0", "") and not names:
+    if not names and _every(host):
         raise InputError(
             f"--host {host!r}: all addresses of this machine; state with --names as which the page is opened"
             " (--names reviews.example 192.0.2.7)"

@@ -39,6 +39,10 @@ def build_parts(
     if not record.exists():
         for place in (folder, *(folder / part for part in lying)):
             refuse_taken(place)
+        if not (folder / PARTIAL).exists():  # what is left over of them is taken away at the end
+            for kind in PARTS:
+                if (folder / kind).is_dir() and any((folder / kind).iterdir()):
+                    raise InputError(f"{folder / kind}: holds files already; choose another --out")
     elif shards.taken(folder) or (len(lying) == len(NAMES) and not (folder / PARTIAL).exists()):
         begun = parse_json(record.read_text(encoding="utf-8"))
         check(record, begun["recipe"], recipe)
@@ -74,9 +78,9 @@ def _settle(folder: Path, parts: Parts) -> None:
 
 def _emptied(folder: Path) -> Parts:
     """Take away what is left beside the parts, and read these."""
-    for name in (SAMPLES, shards.RECORD, HEADER, PARTIAL):
-        (folder / name).unlink(missing_ok=True)
     for kind in (*PARTS, shards.FOLDER):
         shutil.rmtree(folder / kind, ignore_errors=True)
-    (folder / RECORD).unlink()
+    for name in (SAMPLES, shards.RECORD, HEADER, PARTIAL, RECORD):
+        for path in (*folder.glob(f".{name}.*.tmp"), folder / name):  # those of a killed run, too
+            path.unlink(missing_ok=True)
     return {part: load(folder / part) for part in NAMES}

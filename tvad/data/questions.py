@@ -45,8 +45,6 @@ FIGURE = {
     "surroundings": "What are the surroundings?",
 }
 FORMS = {"protocol": DIALOGUE, "talk": TALK, "figure": FIGURE}
-# What a model is asked that has learned the questions of ASKED and no dialogue, as VANGUARD's.
-QUESTIONS = "questions"
 # What a turn asks about, by its words.
 TOPICS = {asked: topic for words in FORMS.values() for topic, asked in words.items()}
 

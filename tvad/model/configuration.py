@@ -84,6 +84,9 @@ class TvadFields(PreTrainedConfig):
     """Width of its hidden layer."""
     dialogue: str = "protocol"
     """Form of the dialogue that was learned (`tvad.data.questions`), in whose words `tvad infer` asks."""
+    questions: list[str] | None = None
+    """Kinds of single questions that the last text stage has learned without a dialogue, as VANGUARD's do:
+    `tvad infer` asks these in its place."""
     rae_input: str = "classes"
     """What RAE differences: both class heatmaps before the softmax (classes), or the abnormal one after it
     (abnormal)."""

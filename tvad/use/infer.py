@@ -14,7 +14,7 @@ from tvad.common.errors import InputError
 from tvad.common.files import json_text, made, write_whole
 from tvad.control import chat
 from tvad.data import video
-from tvad.data.questions import ASKED, FORMS, QUESTIONS
+from tvad.data.questions import ASKED, FORMS
 from tvad.data.sample import Sample
 from tvad.detections import objects_of
 from tvad.model.generation import plain_generation
@@ -229,20 +229,20 @@ class Dialogue:
     def standard(self) -> Iterator[tuple[str, Reply]]:
         """The turns of the form that the model has learned (the paper's protocol: judgement, target, motion,
         trajectory, time and cause), one after the other; only the judgement where that says no. A model that
-        has learned questions and no dialogue is asked those: judgement, class, time and place."""
-        if (form := getattr(self.model.config, "dialogue", "protocol")) == QUESTIONS:
-            asks = {kind: ASKED[kind] for kind in ("judgement", "classification", "temporal")}
+        has learned questions and no dialogue is asked those of judgement, class, time and place."""
+        if (learned := getattr(self.model.config, "questions", None)) is not None:
+            asks = {k: ASKED[k] for k in ("judgement", "classification", "temporal") if k in learned}
         else:
-            asks = FORMS[form]
+            asks = FORMS[getattr(self.model.config, "dialogue", "protocol")]
         said: Span | str | None = None
         for topic, asked in asks.items():
             reply = self.ask(asked)
-            said = reply.span
+            said = reply.span or said
             yield asked, reply
             if topic == "judgement" and judged(reply.answer) is False:
                 return
         # Asked by itself where it has learned that, and where no heatmap tells it.
-        if form == QUESTIONS or self.model.model.ahd is None:
+        if "spatial" in (learned or ()) or (learned is None and self.model.model.ahd is None):
             yield self.where(said)
 
     def where(self, span: Span | str | None = None) -> tuple[str, Reply]:

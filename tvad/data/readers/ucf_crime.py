@@ -164,7 +164,12 @@ def read(
     if captions is not None:
         _say_unmatched(sorted(set(words) - set(rows)), len(words), "captions name no video of the list")
         _say_unmatched(sorted(set(rows) - set(words)), len(rows), "videos of the list have no captions")
-    options = {"root": folder_of(root), "listed": file_of(listed), "captions": folder_of(captions)}
+    told = [Path(captions, name) for name in CAPTIONS] if captions is not None else []
+    options = {
+        "root": folder_of(root),
+        "listed": file_of(listed),
+        "captions": [file_of(file) for file in told if file.is_file()] or None,
+    }
     return build(out, rows, make, f"ucf-crime {split}", options)
 
 
