@@ -83,7 +83,7 @@ def test_help_lists_every_key_with_a_line_about_it(typed, function):
 @pytest.mark.parametrize("name", ["demo", "experiment", "ablation", "vanguard"])
 def test_a_study_finds_the_file_that_it_reads_by_default(name, capsys):
     assert import_module(f"rft.studies.{name}").main(["--print_config"]) == 0
-    assert "seed" in capsys.readouterr().out
+    assert len(capsys.readouterr().out.splitlines()) > 4
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Building a data set folder from other people's: one video after the other, resumable, bad ones refused by
 name."""
 
+import errno
 import functools
 import json
 import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from tvad.answer import NONE, Box
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json
+from tvad.common.lock import locked
 from tvad.data import faults
 from tvad.data.check import Problem
 from tvad.data.folder import load, write_lines
@@ -45,9 +47,36 @@ def build(
     raises, there is none, and what was made is kept.
 
     Names that an earlier, killed run finished are kept; the rows appear when all are done. Raises
-    InputError where it is there already, and where that run had other options.
+    InputError where it is there already, where that run had other options, where another process is at
+    it, and where there is no room left.
     """
-    out = Path(out)
+    refuse_taken(Path(out))
+    with writing(out):
+        return build_here(Path(out), names, make, what, options, workers, before_rows)
+
+
+@contextmanager
+def writing(out: str | os.PathLike) -> Iterator[None]:
+    """Hold the folder of a data set; a full disk is one line, behind which the same command goes on."""
+    try:
+        with locked(out):
+            yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{out}: {error.strerror}; the same command goes on") from error
+
+
+def build_here(
+    out: Path,
+    names: Iterable[str],
+    make: Callable[[str, Path], list[Sample]],
+    what: str,
+    options: Recipe,
+    workers: int,
+    before_rows: Callable[[list[Problem]], None],
+) -> tuple[Sequence[Sample], list[Problem]]:
+    """`build` in a folder that is held (`writing`)."""
     partial = out / PARTIAL
     refuse_taken(out)
     for part in PARTS:
@@ -169,12 +198,14 @@ def link(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(source, temporary)
+        os.link(source.resolve(), temporary)  # of a link what it leads to: it may be relative
     except OSError:  # another file system
         try:
             shutil.copyfile(source, temporary)
         except OSError as error:
             temporary.unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no fault of this video's
+                raise
             raise InputError(f"{source}: cannot be put into {target.parent} ({error.strerror})") from error
     temporary.replace(target)
 

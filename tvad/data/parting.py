@@ -11,7 +11,7 @@ from pathlib import Path
 from tvad.common.errors import InputError
 from tvad.common.files import made, parse_json, write_whole
 from tvad.data import shards
-from tvad.data.build import PARTIAL, PARTS, build, refuse_taken
+from tvad.data.build import PARTIAL, PARTS, build_here, refuse_taken, writing
 from tvad.data.check import Problem
 from tvad.data.folder import load, save
 from tvad.data.recipe import MADE, Recipe, as_json, check
@@ -33,7 +33,19 @@ def build_parts(
     """`build` a data set, and lay its samples into `out`/train and `out`/test as `parted` says: the samples
     of each, and what was refused. options: all that decide the rows and the parts. Raises InputError as
     `build` does, also where a part is there already."""
-    folder = Path(out)
+    with writing(out):
+        return _parts_in(Path(out), names, make, what, options, parted)
+
+
+def _parts_in(
+    folder: Path,
+    names: Iterable[str],
+    make: Callable[[str, Path], list[Sample]],
+    what: str,
+    options: Recipe,
+    parted: Callable[[Sequence[Sample]], Parts],
+) -> tuple[Parts, list[Problem]]:
+    """`build_parts` in a folder that is held."""
     record, recipe = folder / RECORD, as_json({MADE: what, **options})
     lying = [part for part in NAMES if shards.taken(folder / part)]
     if not record.exists():
@@ -54,7 +66,7 @@ def build_parts(
         told = {"recipe": recipe, "refused": [[p.where, p.reason] for p in problems]}
         write_whole(record, json.dumps(told, allow_nan=False) + "\n")
 
-    samples, refused = build(folder, names, make, what, options, before_rows=stated)
+    samples, refused = build_here(folder, names, make, what, options, 1, stated)
     _settle(folder, parted(samples))
     return _emptied(folder), refused
 

@@ -31,6 +31,11 @@ def file_of(path: str | os.PathLike | None) -> str | None:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def files_of(*paths: str | os.PathLike) -> list[str | None]:
+    """Annotation files that are found, those that are there, as `file_of` has each."""
+    return [file_of(path) for path in paths if Path(path).is_file()]
+
+
 def set_of(path: str | os.PathLike) -> str | None:
     """A data set that is read, by its folder's name and its rows."""
     rows = taken(Path(path)) or Path(path)

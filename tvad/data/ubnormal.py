@@ -27,12 +27,17 @@ from tvad.data.build import build, grounding_questions, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.dialogue import turns
 from tvad.data.readers.files import text_of, whole
-from tvad.data.recipe import folder_of
+from tvad.data.recipe import files_of, folder_of
 from tvad.data.sample import Sample, Track
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2, inclusive pixels
 _NAME = re.compile(r"(normal|abnormal)_scene_(\d+)_[A-Za-z0-9_]+")
+
+
+def split_lists(folder: str | os.PathLike, split: str) -> list[Path]:
+    """The lists of a split's videos, normal and abnormal."""
+    return [Path(folder, f"{kind}_{SPLITS[split]}_video_names.txt") for kind in ("normal", "abnormal")]
 
 
 def split_names(folder: str | os.PathLike, split: str) -> list[str]:
@@ -41,8 +46,7 @@ def split_names(folder: str | os.PathLike, split: str) -> list[str]:
     if split not in SPLITS:
         raise InputError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
     names: list[str] = []
-    for kind in ("normal", "abnormal"):
-        path = Path(folder, f"{kind}_{SPLITS[split]}_video_names.txt")
+    for path in split_lists(folder, split):
         if not path.is_file():
             raise InputError(f"{path}: no such split list")
         for n, line in enumerate(text_of(path).split("\n"), 1):
@@ -199,5 +203,5 @@ def read(
         split_names(splits, split),
         lambda name, folder: [make_sample(base, name, split, folder)],
         f"ubnormal {split}",
-        {"root": folder_of(base), "splits": folder_of(splits)},
+        {"root": folder_of(base), "splits": files_of(*split_lists(splits, split))},
     )

@@ -28,7 +28,7 @@ from tvad.data.check import Problem, described
 from tvad.data.faults import cut
 from tvad.data.readers.files import below, only
 from tvad.data.readers.labels import asked
-from tvad.data.recipe import folder_of
+from tvad.data.recipe import files_of, folder_of
 from tvad.data.sample import Sample
 
 TABLE = "Video_Annotation"
@@ -150,6 +150,8 @@ def read(
             raise InputError(row)
         return [make_sample(name, row, only(files, name), split, folder)]
 
-    found, problems = build(out, table, make, "ecva", {"root": folder_of(base), "split": split})
+    told = files_of(*(base / f"{TABLE}.{suffix}" for suffix in ("xlsx", "csv")))
+    options = {"root": folder_of(base), "split": split, "table": told}
+    found, problems = build(out, table, make, "ecva", options)
     missing = sorted(set(files) - set(table))
     return found, problems + [Problem(name, f"a video without a row in {TABLE}") for name in missing]

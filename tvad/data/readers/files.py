@@ -60,11 +60,19 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def below(root: str | os.PathLike) -> dict[str, list[Path]]:
-    """The .mp4 files in and below a folder, by their names without the suffix. Raises InputError where there
-    is none."""
+    """The .mp4 files in and below a folder, by their names without the suffix, also in folders that are links
+    (parts of a set on several disks). Raises InputError where there is none."""
     found: dict[str, list[Path]] = {}
-    for path in visible(Path(root), "**/*.mp4"):
-        found.setdefault(path.stem, []).append(path)
+    passed = set[str]()
+    for folder, inner, names in os.walk(str(root), followlinks=True):
+        if (place := os.path.realpath(folder)) in passed:  # a link back to where it lies
+            inner.clear()
+            continue
+        passed.add(place)
+        inner.sort()
+        for name in sorted(names):
+            if name.lower().endswith(".mp4") and not name.startswith("."):
+                found.setdefault(Path(name).stem, []).append(Path(folder, name))
     if not found:
         raise InputError(f"{root}: no .mp4 in it or below it")
     return found

@@ -28,7 +28,7 @@ from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, only, text_of
 from tvad.data.readers.labels import asked
-from tvad.data.recipe import file_of, folder_of
+from tvad.data.recipe import file_of, files_of, folder_of
 from tvad.data.sample import Sample
 
 TABLE = "anomaly_annotation.csv"
@@ -153,7 +153,7 @@ def read(
         names,
         lambda name, folder: [make_sample(only(files, name), table.get(name), split, folder)],
         f"msad {split}",
-        {"root": folder_of(base), "listed": file_of(listed)},
+        {"root": folder_of(base), "listed": file_of(listed), "table": files_of(base / TABLE)},
     )
     # Without a list every row of the table is of the test videos.
     missing = sorted(set(table) - set(files)) if listed is None and split == "test" else []

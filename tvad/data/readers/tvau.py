@@ -33,7 +33,7 @@ from tvad.data.dialogue import Turns, turns
 from tvad.data.parting import build_parts
 from tvad.data.questions import DIALOGUE
 from tvad.data.readers.files import object_of, text_of, visible
-from tvad.data.recipe import folder_of
+from tvad.data.recipe import files_of, folder_of
 from tvad.data.reclip import parted
 from tvad.data.sample import Sample
 from tvad.data.shards import chosen, ids_of
@@ -62,6 +62,9 @@ class Notes:
             raise InputError(f"{name}: {len(told)} paraphrases, expected {TEXTS} a language or none")
         first = TEXTS * LANGUAGES.index(language)
         return tuple(" ".join(t.replace("\ufeff", " ").split()) for t in told[first : first + TEXTS])
+
+
+NOTES = ("labels.csv", "track.json", "dataset_track_zh_en.json")
 
 
 def read_notes(root: Path) -> Notes:
@@ -233,7 +236,13 @@ def read(
         files,
         lambda name, where: [make_sample(base, files[name], notes, language, where)],
         "tvau",
-        {"root": folder_of(base), "published": published, "seed": seed, "language": language},
+        {
+            "root": folder_of(base),
+            "notes": files_of(*(base / name for name in NOTES)),
+            "published": published,
+            "seed": seed,
+            "language": language,
+        },
         parts_of,
     )
     if missing := sorted(set(notes.labels) - set(files)):

@@ -29,7 +29,7 @@ from tvad.data.captions import Caption
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, object_of, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
-from tvad.data.recipe import file_of, folder_of
+from tvad.data.recipe import file_of, files_of, folder_of
 from tvad.data.sample import Sample
 
 NORMAL = "Normal"
@@ -164,12 +164,8 @@ def read(
     if captions is not None:
         _say_unmatched(sorted(set(words) - set(rows)), len(words), "captions name no video of the list")
         _say_unmatched(sorted(set(rows) - set(words)), len(rows), "videos of the list have no captions")
-    told = [Path(captions, name) for name in CAPTIONS] if captions is not None else []
-    options = {
-        "root": folder_of(root),
-        "listed": file_of(listed),
-        "captions": [file_of(file) for file in told if file.is_file()] or None,
-    }
+    told = None if captions is None else files_of(*(Path(captions, name) for name in CAPTIONS))
+    options = {"root": folder_of(root), "listed": file_of(listed), "captions": told}
     return build(out, rows, make, f"ucf-crime {split}", options)
 
 

@@ -127,6 +127,8 @@ def make_test_sample(
                 " the masks are followed",
                 file=sys.stderr,
             )
+        if wrong and not shown:
+            raise InputError(f"{folder}: nothing is lit, but {len(wrong)} frames are listed as anomalous")
         wrong = shown
         found = tracks_of(lit) if tracks is None else None
     if tracks is not None:
@@ -213,7 +215,7 @@ def read(
         names,
         lambda n, folder: [make_test_sample(base, n, by_video[n], folder, known)],
         "ucsd test",
-        {"root": folder_of(base), "tracks": file_of(tracks)},
+        {"root": folder_of(base), "list": file_of(lists[0]), "tracks": file_of(tracks)},
     )
     missing = sorted(set(known or ()) - set(names))
     return found, problems + [Problem(name, "in the tracks, but not among the videos") for name in missing]
