@@ -76,6 +76,7 @@ class Served(RolloutServers):
 
 def plan_of(data: str, checkpoint: str, out: str, **training):
     batch = {"num_generations": SIZE, "max_completion_length": 24, "save_strategy": "no"}
+    batch["vllm_importance_sampling_mode"] = "token_truncate"  # as staleness has it by itself
     run = run_of(data, checkpoint, out, max_steps=STEPS, learning_rate=1e-3, **batch, **training)
     return replace(
         run, tasks={"mcq": 1, "spatial": 1}, rewards={"format": 0.5, "answer": 1.0, "box": 1.0}, topics=None
