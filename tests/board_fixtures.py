@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from leaderboard.store import Store
 from leaderboard.store.database import connect
 from leaderboard.store.results import Scored
 from leaderboard.store.standings import Filter
+from leaderboard.store.tables import RUNNING
 from leaderboard.web.app import build_app
 from leaderboard.web.pages import Pages
 
@@ -211,10 +213,20 @@ class Place:
         return self.client.post("/api/submissions", content=data, headers=self.bearer(token))
 
     def scored(self, which="random", **card) -> str:
-        """Hash of a submission that has been sent and scored."""
+        """Hash of a submission that has been sent and scored; the own scorer of a board that is served may
+        have taken it."""
         name = self.send(self.packed(which, **card)).json()["hash"]
         self.score()
-        return name
+        for _ in range(480):
+            if self.state(name) != RUNNING:
+                return name
+            time.sleep(0.25)
+        raise AssertionError(f"{name} is still being scored")
+
+    def state(self, name: str) -> str:
+        with self.store.engine.connect() as connection:
+            asked = text("SELECT state FROM submissions WHERE hash = :name")
+            return connection.execute(asked, {"name": name}).scalar_one()
 
     def finish(self, value: float = 0.5) -> None:
         """End what is queued with made-up metrics."""
