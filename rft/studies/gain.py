@@ -108,6 +108,8 @@ def blind_rows(before: Path, after: Path) -> list[tuple[str, dict, dict]]:
 
 
 def _bounds(row: dict) -> str:
+    if row["value"] is None:
+        return "--"
     if row.get("low") is None:
         return f"{row['value']:.3f}"
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
