@@ -406,3 +406,11 @@ def test_a_window_of_a_window_that_does_not_know_its_place_knows_none(videos, tm
         assert {s.video.source for s in made} == {"film"}
         assert {s.video.offset for s in made if s.id.startswith("v0")} == {None}
         assert sorted(s.video.offset for s in made if s.id.startswith("v1"))[:2] == [30.0, 30.0 + step]
+
+
+def test_a_parting_takes_away_no_file_that_it_did_not_make(videos, tmp_path):
+    (tmp_path / "out/videos").mkdir(parents=True)
+    (tmp_path / "out/videos/holiday.mp4").write_bytes(b"mine")
+    with pytest.raises(InputError, match="holds files already; choose another --out"):
+        reclip.reclip([str(videos)], tmp_path / "out")
+    assert (tmp_path / "out/videos/holiday.mp4").read_bytes() == b"mine"

@@ -33,42 +33,31 @@ def build_parts(
     """`build` a data set, and lay its samples into `out`/train and `out`/test as `parted` says: the samples
     of each, and what was refused. options: all that decide the rows and the parts. Raises InputError as
     `build` does, also where a part is there already."""
-    with writing(out):
-        return _parts_in(Path(out), names, make, what, options, parted)
+    folder = Path(out)
+    with writing(folder):
+        record, recipe = folder / RECORD, as_json({MADE: what, **options})
+        lying = [part for part in NAMES if shards.taken(folder / part)]
+        if not record.exists():
+            for place in (folder, *(folder / part for part in lying)):
+                refuse_taken(place)
+            if not (folder / PARTIAL).exists():  # what is left over of them is taken away at the end
+                for kind in PARTS:
+                    if (folder / kind).is_dir() and any((folder / kind).iterdir()):
+                        raise InputError(f"{folder / kind}: holds files already; choose another --out")
+        elif shards.taken(folder) or (len(lying) == len(NAMES) and not (folder / PARTIAL).exists()):
+            begun = parse_json(record.read_text(encoding="utf-8"))
+            check(record, begun["recipe"], recipe)
+            if shards.taken(folder):
+                _settle(folder, parted(load(folder)))
+            return _emptied(folder), [Problem(*told) for told in begun["refused"]]
 
+        def stated(problems: list[Problem]) -> None:
+            told = {"recipe": recipe, "refused": [[p.where, p.reason] for p in problems]}
+            write_whole(record, json.dumps(told, allow_nan=False) + "\n")
 
-def _parts_in(
-    folder: Path,
-    names: Iterable[str],
-    make: Callable[[str, Path], list[Sample]],
-    what: str,
-    options: Recipe,
-    parted: Callable[[Sequence[Sample]], Parts],
-) -> tuple[Parts, list[Problem]]:
-    """`build_parts` in a folder that is held."""
-    record, recipe = folder / RECORD, as_json({MADE: what, **options})
-    lying = [part for part in NAMES if shards.taken(folder / part)]
-    if not record.exists():
-        for place in (folder, *(folder / part for part in lying)):
-            refuse_taken(place)
-        if not (folder / PARTIAL).exists():  # what is left over of them is taken away at the end
-            for kind in PARTS:
-                if (folder / kind).is_dir() and any((folder / kind).iterdir()):
-                    raise InputError(f"{folder / kind}: holds files already; choose another --out")
-    elif shards.taken(folder) or (len(lying) == len(NAMES) and not (folder / PARTIAL).exists()):
-        begun = parse_json(record.read_text(encoding="utf-8"))
-        check(record, begun["recipe"], recipe)
-        if shards.taken(folder):
-            _settle(folder, parted(load(folder)))
-        return _emptied(folder), [Problem(*told) for told in begun["refused"]]
-
-    def stated(problems: list[Problem]) -> None:
-        told = {"recipe": recipe, "refused": [[p.where, p.reason] for p in problems]}
-        write_whole(record, json.dumps(told, allow_nan=False) + "\n")
-
-    samples, refused = build_here(folder, names, make, what, options, 1, stated)
-    _settle(folder, parted(samples))
-    return _emptied(folder), refused
+        samples, refused = build_here(folder, names, make, what, options, 1, stated)
+        _settle(folder, parted(samples))
+        return _emptied(folder), refused
 
 
 def _settle(folder: Path, parts: Parts) -> None:
