@@ -1,5 +1,5 @@
-"""The measurement beside peers runs, and counts the same work: of the same prompts and lengths a step, in which
-this project encodes a clip once a group in either part, TRL once a completion."""
+"""The measurement beside peers runs, and counts the same work: in a step of the same prompts and lengths this
+project encodes a clip once a group in either part, TRL once a completion."""
 
 import json
 import subprocess
