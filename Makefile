@@ -7,7 +7,7 @@ RUN := PYTHONWARNINGS=ignore HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false $(PY)
 # a training starts.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: gpu-check setup demo tiny closed real real-folds ablation data test test-all versions lint clean
+.PHONY: gpu-check peers setup demo tiny closed real real-folds ablation data test test-all versions lint clean
 
 setup: $(STAMP)
 
@@ -139,6 +139,16 @@ versions: setup
 # What only a GPU can show: runs/gpu-check/report.html (at most 25 minutes on one card).
 gpu-check: setup
 	$(RUN) tests/perf/gpu_check.py
+
+# A GRPO step beside TRL and ms-swift, which gets an environment of its own: runs/peers (first 6 GB, then a quarter of an
+# hour on two cores that do nothing else).
+SWIFT := runs/peers/swift/bin/python
+SHAPES := groups=16 accumulation=2 accumulation=4 accumulation=8 accumulation=2,steps=2 groups=2 groups=2,size=16 groups=2,size=32 \
+  groups=2,frames=16 groups=2,frames=32
+peers: setup
+	test -f runs/peers/swift/.ready || { $(PY) -m uv venv -q --clear runs/peers/swift && $(PY) -m uv pip install -q -p $(SWIFT) ms-swift==4.6.0 \
+	  torch torchvision qwen-vl-utils decord msgspec opencv-python-headless av && touch runs/peers/swift/.ready; }
+	$(RUN) tests/perf/grpo_peers.py --swift $(SWIFT) $(SHAPES:%=--shape %) --turns 5 --warm 1 --out runs/peers
 
 lint: setup
 	.venv/bin/ruff format --check .

@@ -83,7 +83,6 @@ OWNED = {
     "average_tokens_across_devices": _OURS,
     "dataloader_drop_last": _OURS,
     "include_num_input_tokens_seen": _OURS,
-    "log_multimodal": _OURS,
     "pad_to_multiple_of": "leave it out: padding is taken out before a pass",
     "restore_callback_states_from_checkpoint": _OURS,
     "use_cache": _OURS,

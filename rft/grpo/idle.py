@@ -21,7 +21,11 @@ NEEDS: tuple[tuple[tuple[str, ...], str, tuple[Any, ...]], ...] = (
         "vllm_importance_sampling_correction",
         (True,),
     ),
-    (("log_unique_prompts", "num_completions_to_print", "log_completions_*"), "log_completions", (True,)),
+    (
+        ("log_unique_prompts", "num_completions_to_print", "log_completions_*", "log_multimodal"),
+        "log_completions",
+        (True,),
+    ),
     (("dataloader_persistent_workers",), "dataloader_num_workers", ()),
 )
 # What only TRL's losses read.

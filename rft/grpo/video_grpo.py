@@ -36,6 +36,7 @@ from rft.grpo.held_out import Watches
 from rft.grpo.importance import compared, correction_of, over_processes
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.passes import passes
+from rft.grpo.pictures import LogsPictures
 from rft.grpo.redraw import redrawn, without_signal
 from rft.grpo.reg_grpo import regression_loss
 from rft.grpo.rollout import MicroBatch, Rollout, group_starts, prompt_ids_of, video_of
@@ -50,7 +51,7 @@ from tvad.data.video import Frames
 from tvad.model.processing import TvadProcessor
 
 
-class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, GRPOTrainer):
+class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTrainer):
     """GRPOTrainer for a T-VAD policy. Rows of the data set: see `rft.grpo.mixture.row_of`.
 
     engine: a `bench.models` engine. store: sampled clips. once_per_group: encode a clip and its prompt once
@@ -285,7 +286,9 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, GRPOTrainer):
         if self.bad_clips is not None:
             inputs = self.bad_clips.replaced(self, inputs)
         output = super()._generate_and_score_completions(inputs)
-        output["group_index"] = self._last_rollout().group_index.to(output["completion_ids"].device)
+        rollout = self._last_rollout()
+        output["group_index"] = rollout.group_index.to(output["completion_ids"].device)
+        self.keep_pictures([rollout.videos[i] for i in rollout.group_index.tolist()])
         # TRL decides by deviations, which rounding keeps from 0.
         self._metrics[self._mode]["frac_reward_zero_std"][-1] = float(self._flat.float().mean())
         return output

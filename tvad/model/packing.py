@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tvad.common.errors import InputError
+from tvad.model.branched import Apart, Layout
 
 # transformers' attentions that take any mask. Flash attention knows causal rows and padding, no branches.
 MASKED = ("eager", "sdpa")
@@ -27,11 +28,17 @@ class Packed:
 
     def attention_mask(self, decoder: PreTrainedModel) -> torch.Tensor:
         """`allowed` as the language model `decoder` takes it: (B, 1, L, L) bool for SDPA, else float32 that
-        is added to the scores, 0 where a token may look. Raises InputError for an attention without masks."""
+        is added to the scores, 0 where a token may look. On a CPU SDPA gets `Apart`, where that has less to
+        do. Raises InputError for an attention without masks."""
         check_attention(decoder.config._attn_implementation)
-        allowed = self.allowed()
         if decoder.config._attn_implementation == "sdpa":
-            return allowed
+            dropout = decoder.training and decoder.config.attention_dropout
+            if decoder.device.type == self.segment.device.type == "cpu" and not dropout:
+                layout = Layout.of(self.segment, self.step)
+                if layout is not None and layout.worthwhile:
+                    return Apart(layout)
+            return self.allowed()
+        allowed = self.allowed()
         # transformers hands a mask of four axes to the attention as it is. The eager one adds it: True would
         # be a score of 1 more, and nothing would be hidden.
         return torch.zeros_like(allowed, dtype=torch.float32).masked_fill(~allowed, torch.finfo().min)

@@ -1,0 +1,74 @@
+"""Pictures of the clips beside logged completions (`training.log_completions`): TRL sends what its rows hold
+as images to wandb and trackio; these rows hold videos, and TensorBoard gets nothing from it."""
+
+from typing import Any
+
+import numpy as np
+from accelerate.utils import gather_object
+from PIL import Image
+from transformers.integrations import TensorBoardCallback
+
+from tvad.data.video import Frames
+
+FRAMES, HEIGHT = 6, 112  # of a strip: at most so many, at most so many pixels high
+
+
+def strip(clip: Frames) -> Image.Image:
+    """The first frame, the last and some between, side by side."""
+    count = len(clip.images)
+    chosen = np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int)
+    found = Image.fromarray(np.concatenate(list(clip.images[chosen]), axis=1))
+    if found.height > HEIGHT:
+        found = found.resize((max(1, round(found.width * HEIGHT / found.height)), HEIGHT))
+    return found
+
+
+class LogsPictures:
+    """A trainer that logs, with a completion, what it is about."""
+
+    store: Any
+    args: Any
+    state: Any
+    accelerator: Any
+    callback_handler: Any
+    log_completions: bool
+    log_multimodal: bool
+    log_unique_prompts: bool
+    num_completions_to_print: int | None
+    _logs: dict[str, Any]
+
+    def keep_pictures(self, videos: list[str]) -> None:
+        """Of the completions that were last scored, each about one of `videos` (B,)."""
+        if self.log_completions and self.log_multimodal:
+            strips = {video: strip(self.store.load(video)) for video in dict.fromkeys(videos)}
+            self._logs["images"].extend(gather_object([[strips[video]] for video in videos]))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)  # type: ignore[misc]
+        if not (self.log_completions and self.accelerator.is_main_process and self._logs["completion"]):
+            return
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+                self._to_tensorboard(callback.tb_writer)
+
+    def _to_tensorboard(self, writer: Any) -> None:
+        """At most `num_completions_to_print` of the last ones: texts, rewards and strips."""
+        kept, seen = self._logs, set()
+        number = 0
+        for place, (prompt, completion) in enumerate(zip(kept["prompt"], kept["completion"], strict=True)):
+            if number == (self.num_completions_to_print or len(kept["prompt"])):
+                break
+            if self.log_unique_prompts and str(prompt) in seen:
+                continue
+            seen.add(str(prompt))
+            rewards = {name: values[place] for name, values in kept["rewards"].items()}
+            text = completion[-1]["content"] if isinstance(completion, list) else completion
+            asked = [part["text"] for part in prompt[-1]["content"] if part.get("type") == "text"]
+            told = "\n\n".join([*asked, text, str(rewards)])
+            # Four blanks make code of it: what a model writes is no Markdown.
+            lines = "".join(f"    {line}\n" for line in told.splitlines())
+            writer.add_text(f"completions/{number}", lines, self.state.global_step)
+            if kept["images"]:
+                picture = np.asarray(kept["images"][place][0])
+                writer.add_image(f"completions/{number}", picture, self.state.global_step, dataformats="HWC")
+            number += 1

@@ -1,0 +1,52 @@
+"""The worker of this project's trainer: `ours`, the stock checkpoint, as the peers train it; `tvad`, the
+shipped one with heatmaps and their prompts."""
+
+from typing import Any
+
+from tests.perf.peer_steps.turns import RATE, REWARDS, TASKS, TOPICS, Gate, Plan
+
+
+def run(way: str, plan: Plan, gate: Gate) -> None:
+    import vllm
+    from transformers import TrainerCallback
+
+    import rft.grpo.train as program
+    from bench.models.vllm import VllmModel
+    from rft.grpo.config import GrpoRun, Watch
+
+    class Turns(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            gate.turn(state.global_step)
+
+    class Trainer(program.VideoGRPOTrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.add_callback(Turns())
+            gate.watch(self.core.model.visual, frames_apart=False)
+
+    program.VideoGRPOTrainer = Trainer
+    sampling: Any = vllm.SamplingParams
+    # Every completion as long as the peers', and without tokens that stand for pixels.
+    vllm.SamplingParams = lambda **given: sampling(**given | {"min_tokens": given["max_tokens"]})
+    path = plan.shipped if way == "tvad" else f"{plan.out}/ours"
+    sequences = max(shape.groups * shape.size for shape in plan.shapes)
+    engine = VllmModel(path, max_num_seqs=sequences, max_model_len=2048)
+    gate.watch(engine.llm.llm_engine.model_executor.driver_worker.model_runner.model.visual, False)
+    for number, shape in enumerate(plan.shapes):
+        gate.shape = shape
+        program.train(
+            GrpoRun(
+                out=f"{plan.out}/{way}-{number}",
+                model=path,
+                data=f"{plan.out}/data",
+                tasks=TASKS,
+                rewards=REWARDS,
+                training=plan.training(shape),
+                trains=["model.language_model.*", "lm_head.*", *(["model.rae.*"] if way == "tvad" else [])],
+                rate=RATE,
+                max_frames=shape.frames,
+                topics=TOPICS,
+                watch=Watch(patience=10_000),
+            ),
+            engine,
+        )
