@@ -9,16 +9,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from tvad.answer import split
 from tvad.data.components import Corners
 from tvad.data.narrate import THIRDS
 
-MOST = 1 << 16  # characters of a reply that are read
+MOST = 1 << 16  # characters of a reply that are read, behind its reasoning
+MOST_THOUGHT = 1 << 20  # ... with it
 MOST_TARGETS = 16  # of a frame
 MOST_WORD = 40  # characters
 PERMILLE = 1000  # boxes are asked for in 0..1000 of width and height (ours)
 # What a target looks like, in words: its kind, the colour of a thing, a person's clothes, what is carried.
 LOOKS = ("kind", "colour", "upper", "lower", "carries")
 _NOTHING = {"", "none", "unknown", "null", "n a", "na", "nothing", "no", "not visible", "unclear"}
+_OBJECT = re.compile(r'\{\s*"')
 _STRANGE = re.compile(r"[^\w\s'-]|_")
 
 _WORD = {"type": "string", "maxLength": 24}
@@ -63,18 +66,31 @@ class Seen:
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The first JSON object of a reply. Raises ValueError, whose words are the reason, for a reply
-    without."""
-    if not isinstance(text, str) or len(text) > MOST:
+    """The JSON object of a reply, behind its reasoning, which may hold drafts of it. Raises ValueError, whose
+    words are the reason, for a reply without, and for several that differ: nobody knows which holds."""
+    if not isinstance(text, str) or len(text) > MOST_THOUGHT:
         raise ValueError("too long")
-    start = text.find("{")
+    # What begins with its object has no reasoning: marks in its strings are words.
+    said = text if text.lstrip().startswith("{") else split(text)[1]
+    if len(said) > MOST:
+        raise ValueError("too long")
+    start = said.find("{")
     if start < 0:
         raise ValueError("no JSON object")
+    found, end = _object_at(said, start)
+    while again := _OBJECT.search(said, end):
+        other, end = _object_at(said, again.start())
+        if other != found:
+            raise ValueError("several JSON objects that differ")
+    return found
+
+
+def _object_at(text: str, start: int) -> tuple[dict[str, Any], int]:
+    """A JSON object and where it ends."""
     try:
-        found, _ = json.JSONDecoder(object_pairs_hook=_single).raw_decode(text, start)
+        return json.JSONDecoder(object_pairs_hook=_single).raw_decode(text, start)
     except (ValueError, RecursionError) as error:
         raise ValueError("malformed JSON") from error
-    return found
 
 
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
