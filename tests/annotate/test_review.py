@@ -1,11 +1,17 @@
 """Decisions of a person: the page, its audit trail, the data set that follows them."""
 
 import json
+import os
 import re
+import signal
+import threading
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
+from ports import free_port
 
+from tvad.__main__ import main
 from tvad.annotate.construct import Construction
 from tvad.annotate.engine import ROWS, finish, run
 from tvad.annotate.page import application, waiting
@@ -81,6 +87,62 @@ def test_the_page_takes_its_own_forms_from_its_own_address(told):
     (told / TRAIL).write_text('{"id": 3}\n')
     with pytest.raises(InputError, match="not a decision"):
         finish(told)
+
+
+def test_what_a_person_wrote_is_edited_further(told):
+    number = next(n for n, (_, t) in enumerate(waiting(rows_of(told))) if t["boxes"])
+    page = TestClient(application(told, "alice", ["testserver"]))
+    form = {"given": re.search(r'name="given" value="([^"]+)"', page.get("/").text)[1], "number": number}
+
+    def fields():
+        shown = page.get(f"/?page={number // 20}").text.split(f'id="t{number}"')[1].split("</article>")[0]
+        return dict(re.findall(r'name="(kind|upper|action)"[^>]*value="([^"]*)"', shown))
+
+    before, edit = fields(), {"kind": "robot", "upper": "gold", "action": "dancing"}
+    page.post("/decide", data={**form, "decision": "edit", **edit})
+    assert fields() == edit != before
+    page.post("/decide", data={**form, "decision": "reject"})
+    assert fields() == before
+
+
+def test_a_page_that_is_told_to_end_writes_what_was_decided(told, monkeypatch, capsys):
+    """By SIGTERM, as services and containers are."""
+    open_ = waiting(rows_of(told))
+    row, target = next((n, t) for n, t in open_ if t["verdict"] == "review" and not t["masked"])
+    name, port = rows_of(told)[row]["id"], free_port()
+
+    def decide():
+        address = f"http://127.0.0.1:{port}"
+        retried = httpx.HTTPTransport(retries=6)  # until it is up, with doubling waits
+        shown = httpx.Client(transport=retried).get(address).text
+        number = next(n for n, (r, t) in enumerate(open_) if (r, t["id"]) == (row, target["id"]))
+        form = {"given": re.search(r'name="given" value="([^"]+)"', shown)[1], "number": number}
+        httpx.post(f"{address}/decide", data={**form, "decision": "accept"})
+
+    def person_at():
+        try:
+            decide()
+        finally:
+            if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # else the page has failed already
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    ids = {s.id: {t.id for t in s.tracks} for s in load(told)}
+    assert target["id"] not in ids[name]
+    person = threading.Thread(target=person_at)
+    person.start()
+    assert main(["annotate", "review", str(told), "--reviewer", "a", "--port", str(port)]) == 0
+    person.join()
+    assert "1 decisions in the trail; 16 videos" in capsys.readouterr().out
+    assert target["id"] in {s.id: {t.id for t in s.tracks} for s in load(told)}[name]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.slow
+def test_workers_say_what_is_wrong_with_their_teacher_in_its_words(scenes, tmp_path):
+    pytest.importorskip("ray")
+    spread = Spread(f"openai:m@http://127.0.0.1:{free_port()}/v1", {"retries": 0, "wait": 0}, 2)
+    with pytest.raises(InputError, match=r"^openai:.* requests have no reply; .* cannot be reached"):
+        run(scenes, tmp_path / "out", None, HOW, together=4, spread=spread)
 
 
 @pytest.mark.slow

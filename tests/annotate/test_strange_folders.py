@@ -11,6 +11,7 @@ from tvad.__main__ import main
 from tvad.annotate import engine
 from tvad.annotate.construct import Construction
 from tvad.annotate.engine import reason, run
+from tvad.annotate.sources import source_samples
 from tvad.annotate.teacher import Reply
 from tvad.annotate.trajectories import Trajectories
 from tvad.common.errors import InputError
@@ -147,3 +148,14 @@ def test_the_exit_status_and_a_line_say_what_was_set_aside(tmp_path, scenes, cap
     assert main([*command, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
     assert "set aside bad: " in said and "2 videos in " in said and said.endswith("; 1 set aside\n")
+
+
+def test_folders_that_are_links_are_gone_into_once(tmp_path):
+    """Parts of a set on several disks; a link back to where it lies ends nothing."""
+    for place in ("in", "disk/cam"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "a.mp4").write_bytes(b"x")
+    (tmp_path / "in/cam").symlink_to(tmp_path / "disk/cam")
+    (tmp_path / "disk/cam/back").symlink_to(tmp_path / "in")
+    (tmp_path / "in/again").symlink_to(tmp_path / "disk/cam")
+    assert sorted(found.where for found in source_samples(tmp_path / "in")) == ["a", "again_a"]

@@ -2,6 +2,7 @@
 zero-shot detectors of two families."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -99,6 +100,47 @@ def test_each_filter(change, words):
     sample = Sample("a", "x", "train", Video("v.mp4"), label="anomalous", categories=("Burglary",))
     against = reasons_against(read(said(**change)), sample, "A man breaks a shop window with a hammer", HOW)
     assert (not against) if words is None else words in " / ".join(against)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("At 95 seconds he breaks the window.", False),
+        ("At 1:35 he breaks the window.", False),
+        ("From 6.0 to 12.5 s he breaks the window.", False),
+        ("From 2.0 to 8.0 s he breaks the window.", True),
+        ("He stands there for 95 seconds with 20 men at 100 % speed.", True),
+        ("In frame 200 he breaks the window at 3.5 s.", True),
+    ],
+)
+def test_no_trajectory_names_a_time_outside_its_sub_clip(text, holds):
+    sample = Sample("a", "x", "train", Video("v.mp4"), label="anomalous")
+    for change in ({"observation": text}, {"evidence": [text]}, {"reasoning": text}):
+        against = reasons_against(read(said(**change)), sample, "", HOW, 8.0)
+        assert against == ([] if holds else ["names a time outside the sub-clip"])
+
+
+def test_a_time_outside_the_sub_clip_is_left_out_and_counted(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    samples = []
+    for n in range(2):
+        video.write(folder / f"v{n}.mp4", np.full((16, 32, 32, 3), 90 * n, np.uint8), 4.0)
+        samples.append(Sample(f"v{n}", "x", "train", Video(f"v{n}.mp4"), label="anomalous"))
+    save(samples, folder)
+    told = Says(said(), said(evidence=["at 2:10 he swings a hammer at the glass"]))
+    found, _, _, counts = reason(folder, tmp_path / "out", told, HOW)
+    assert [s.id for s in found] == ["v0"] and counts["dropped: names a time outside the sub-clip"] == 1
+
+
+def test_a_box_that_fits_several_names_alike_is_nobodys():
+    names = ["man in red", "man in blue"]
+    for name, whose in (("man", None), ("man in red man in blue", None), ("man red", names[0])):
+        counts = Counter()
+        reply = Reply(json.dumps({"found": [{"name": name, "score": 0.9, "box": [10, 10, 40, 40]}]}))
+        assert [*boxes_of(reply, names, 100, 100, 0.9, counts)] == ([whose] if whose else [])
+        assert counts["boxes that fit several names alike"] == (whose is None)
+    assert [*boxes_of(reply, ["man", "man in red"], 100, 100, 0.9, counts)] == ["man in red"]
 
 
 def test_without_label_and_captions_nothing_is_held_against_them():

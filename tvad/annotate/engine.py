@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tvad.annotate.construct import Construction
+from tvad.annotate.construct import MOST_RATE, Construction
 from tvad.annotate.replies import Replies, Spent, progress
 from tvad.annotate.review import decisions_in
 from tvad.annotate.rounds import Rounds, annotated, constructed
@@ -255,13 +255,13 @@ def _counted(rows: Sequence[dict[str, Any]]) -> Counter[str]:
 def finish(out: Path) -> list[Sample]:
     """Write the data set of all rows and decisions; in the order of ids, so that it is the same whatever the
     order in which videos were done."""
-    seed = check_reviewed(out)
+    seed, rate = check_reviewed(out)
     rows = sorted(rows_in(out), key=lambda row: row["id"])
-    return write(rows, decisions_in(out), out, seed)
+    return write(rows, decisions_in(out), out, seed, rate)
 
 
-def check_reviewed(out: Path) -> int:
-    """The seed of a folder of `tvad annotate run`. Raises InputError for any other folder."""
+def check_reviewed(out: Path) -> tuple[int, float]:
+    """The seed and the rate of a folder of `tvad annotate run`. Raises InputError for any other folder."""
     record = _record(out)
     if "checks" not in record:
         raise InputError(
@@ -270,7 +270,10 @@ def check_reviewed(out: Path) -> int:
     seed = record.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"{out / RECORD}: seed is {seed!r:.80}, expected 0 or more")
-    return seed
+    rate = record.get("rate", Construction.rate)
+    if not isinstance(rate, (int, float)) or not 0 < rate <= MOST_RATE:
+        raise InputError(f"{out / RECORD}: rate is {rate!r:.80}, expected above 0 and at most {MOST_RATE}")
+    return seed, rate
 
 
 def waiting(out: Path) -> list[Problem]:

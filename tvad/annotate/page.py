@@ -4,6 +4,7 @@ answers to no other name than these and its own address, and takes only forms th
 
 import re
 import secrets
+import signal
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -72,16 +73,22 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
         pages = max(1, -(-len(found) // PAGE))
         page = min(max(0, page), pages - 1)
         decided = decisions_in(out)
-        shown = [
-            {
-                "number": n,
-                "video": rows[row]["id"],
-                "target": one,
-                "look": one["look"] | one["dropped_words"],
-                "decision": decided.get(rows[row]["id"], {}).get(one["id"]),
-            }
-            for n, (row, one) in [*enumerate(found)][page * PAGE : (page + 1) * PAGE]
-        ]
+        shown = []
+        for n, (row, one) in [*enumerate(found)][page * PAGE : (page + 1) * PAGE]:
+            made = decided.get(rows[row]["id"], {}).get(one["id"])
+            said = {"look": one["look"] | one["dropped_words"], "action": one["action"]}
+            # What a person wrote stands in the fields, to be edited further.
+            words = made if made and made["decision"] == "edit" else said
+            shown.append(
+                {
+                    "number": n,
+                    "video": rows[row]["id"],
+                    "target": one,
+                    "look": words["look"],
+                    "action": words["action"],
+                    "decision": made,
+                }
+            )
         done = sum(one["id"] in decided.get(rows[row]["id"], {}) for row, one in found)
         return template.render(
             shown=shown, page=page, pages=pages, token=token, fields=LOOKS, total=len(found), done=done
@@ -178,5 +185,10 @@ def serve(out: Path, reviewer: str, host: str, port: int, names: Sequence[str] =
     import uvicorn
 
     app = application(out, whole(reviewer), answers_to(host, names))
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    # uvicorn ends in order and then raises the signal once more: what is decided must still be written.
+    former = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="warning")
+    finally:
+        signal.signal(signal.SIGTERM, former)
     return len(trail_in(out))

@@ -6,20 +6,28 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tvad.data.components import Corners
+import numpy as np
+
+from tvad.answer import split
+from tvad.data.components import Corners, overlap
 from tvad.data.narrate import THIRDS
 
-MOST = 1 << 16  # characters of a reply that are read
+MOST = 1 << 16  # characters of a reply that are read, behind its reasoning
+MOST_THOUGHT = 1 << 20  # ... with it
 MOST_TARGETS = 16  # of a frame
 MOST_WORD = 40  # characters
 PERMILLE = 1000  # boxes are asked for in 0..1000 of width and height (ours)
 # What a target looks like, in words: its kind, the colour of a thing, a person's clothes, what is carried.
 LOOKS = ("kind", "colour", "upper", "lower", "carries")
 _NOTHING = {"", "none", "unknown", "null", "n a", "na", "nothing", "no", "not visible", "unclear"}
+_OBJECT = re.compile(r'\{\s*"')
 _STRANGE = re.compile(r"[^\w\s'-]|_")
+_UNSEEN = re.compile("[\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # marks that only choose a form
+MOST_MARKS = 3  # of a letter
+TWICE = 0.9  # overlap of two boxes of one look that are one target (ours)
 
 _WORD = {"type": "string", "maxLength": 24}
 _BOX = {
@@ -63,18 +71,31 @@ class Seen:
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The first JSON object of a reply. Raises ValueError, whose words are the reason, for a reply
-    without."""
-    if not isinstance(text, str) or len(text) > MOST:
+    """The JSON object of a reply, behind its reasoning, which may hold drafts of it. Raises ValueError, whose
+    words are the reason, for a reply without, and for several that differ: nobody knows which holds."""
+    if not isinstance(text, str) or len(text) > MOST_THOUGHT:
         raise ValueError("too long")
-    start = text.find("{")
+    # What begins with its object has no reasoning: marks in its strings are words.
+    said = text if text.lstrip().startswith("{") else split(text)[1]
+    if len(said) > MOST:
+        raise ValueError("too long")
+    start = said.find("{")
     if start < 0:
         raise ValueError("no JSON object")
+    found, end = _object_at(said, start)
+    while again := _OBJECT.search(said, end):
+        other, end = _object_at(said, again.start())
+        if other != found:
+            raise ValueError("several JSON objects that differ")
+    return found
+
+
+def _object_at(text: str, start: int) -> tuple[dict[str, Any], int]:
+    """A JSON object and where it ends."""
     try:
-        found, _ = json.JSONDecoder(object_pairs_hook=_single).raw_decode(text, start)
+        return json.JSONDecoder(object_pairs_hook=_single).raw_decode(text, start)
     except (ValueError, RecursionError) as error:
         raise ValueError("malformed JSON") from error
-    return found
 
 
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -84,12 +105,22 @@ def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def without_signs(text: str, strange: re.Pattern[str]) -> str:
+    """A text in one line, a blank for each run of what is `strange`; but what marks a letter before it is
+    part of it (vowels of Hindi and Thai, accents), up to MOST_MARKS."""
+    found, room = [], 0
+    for c in unicodedata.normalize("NFKC", text):
+        marks = room > 0 and unicodedata.category(c) in ("Mn", "Mc") and not _UNSEEN.fullmatch(c)
+        found.append(" " if not marks and strange.fullmatch(c) else c)
+        room = room - 1 if marks else MOST_MARKS if c.isalpha() else 0
+    return " ".join("".join(found).split())
+
+
 def word(value: Any) -> str | None:
     """A teacher's word or two as they may stand in a narrative, lower case; None for nothing said."""
     if not isinstance(value, str):
         return None
-    plain = unicodedata.normalize("NFKC", value[:200]).lower()
-    plain = " ".join(_STRANGE.sub(" ", plain).split())[:MOST_WORD].strip(" '-")
+    plain = without_signs(value[:200].lower(), _STRANGE)[:MOST_WORD].strip(" '-")
     return None if plain in _NOTHING else plain
 
 
@@ -124,17 +155,29 @@ def targets_of(
     except ValueError as error:
         counts[f"reply: {error}"] += 1
         return None
-    found = []
+    found: list[Seen] = []
     for number, row in enumerate(rows):
         try:
             if number >= MOST_TARGETS:
                 raise ValueError("targets beyond the most")
-            found.append(_target_of(row, width, height))
+            _join(found, _target_of(row, width, height), counts)
         except ValueError as error:
             counts[str(error)] += 1
             if doubts is not None and not (isinstance(row, dict) and row.get("unusual") is False):
                 doubts.add(str(error))
     return found if found or not rows else None
+
+
+def _join(found: list[Seen], seen: Seen, counts: Counter[str]) -> None:
+    """Add a target, unless it is one that is there, told again: then it is unusual where it is so once."""
+    for n, other in enumerate(found):
+        shared = [name for name in LOOKS if name in seen.look and name in other.look]
+        alike = all(seen.look[name] == other.look[name] for name in shared)
+        if alike and overlap(np.array([seen.box]), np.array([other.box]))[0, 0] >= TWICE:
+            found[n] = replace(other, unusual=other.unusual or seen.unusual)
+            counts["targets told twice"] += 1
+            return
+    found.append(seen)
 
 
 def _target_of(row: Any, width: int, height: int) -> Seen:

@@ -41,9 +41,14 @@ def source_samples(source: str | os.PathLike, done: Collection[str] = ()) -> Ite
 
 def _videos(folder: Path) -> dict[str, str]:
     """Id -> path below the folder. Hidden files ("._a.mp4", which a Mac's archive has beside a.mp4) are left
-    out, and what lies in a folder of annotation, such as --out below its source."""
-    told = {}
-    for place, below, files in os.walk(folder):
+    out, and what lies in a folder of annotation, such as --out below its source. Folders that are links are
+    gone into, each once."""
+    told, passed = {}, set[str]()
+    for place, below, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in passed:  # a link back to where it lies
+            below.clear()
+            continue
+        passed.add(real)
         below[:] = sorted(n for n in below if not (n.startswith(".") or Path(place, n, RECORD).exists()))
         for name in sorted(files):
             if Path(name).suffix.lower() in video.SUFFIXES and not name.startswith("."):

@@ -40,11 +40,23 @@ class Worker:
     """A process of Ray's: batches of samples in, rows out."""
 
     def __init__(self, spread: Spread, out: str, how: Construction, stages: bool):
-        teacher = opened(spread.spec, dict(spread.options))
-        self.replies = Replies(Path(out), teacher, f"ray-{secrets.token_hex(4)}")
         self.out, self.how, self.stages = out, how, stages
+        self.replies: Replies | str  # or why there are none
+        try:
+            teacher = opened(spread.spec, dict(spread.options))
+            self.replies = Replies(Path(out), teacher, f"ray-{secrets.token_hex(4)}")
+        except InputError as error:
+            self.replies = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        try:
+            return self._annotated(batch)
+        except InputError as error:  # Ray would wrap it in its own words
+            return {"told": [json.dumps({"error": str(error)}, allow_nan=False)], "spent": ["{}"]}
+
+    def _annotated(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        if isinstance(self.replies, str):
+            raise InputError(self.replies)
         samples = [from_json(parse_json(text), self.out) for text in batch["sample"]]
         self.replies.spent = spent = Spent()
         told = []
@@ -98,7 +110,8 @@ def annotated_by(
                 setattr(spent, name, getattr(spent, name) + value)
             spent.cost = spent.cost if money is None else (spent.cost or 0.0) + money
             found = json.loads(line["told"])
+            if "error" in found:
+                raise InputError(found["error"])
             yield Problem(*found["problem"]) if "problem" in found else found["row"]
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        raise (cause if isinstance(cause, InputError) else InputError(f"ray: {str(error)[-300:]}")) from error
+        raise InputError(f"ray: {' '.join(str(error).split())[-300:]}") from error

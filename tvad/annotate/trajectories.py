@@ -5,7 +5,6 @@ objects are that the trajectory rests on, and what does not hold up is left out,
 
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,11 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from tvad.annotate import detector
 from tvad.annotate.rounds import Rounds
-from tvad.annotate.schema import object_of, read_object, word
+from tvad.annotate.schema import object_of, read_object, without_signs, word
 from tvad.annotate.teacher import Ask, Reply, remedy
-from tvad.answer import judged
+from tvad.answer import Timing, judged
+from tvad.answer.moments import moments_in
+from tvad.answer.spans import seconds_of
 from tvad.common.errors import InputError
 from tvad.data import captions, masks, video
 from tvad.data.build import grounding_questions
@@ -33,6 +34,7 @@ MOST_OBJECTS, MOST_EVIDENCE, MOST_CAPTIONS = 4, 6, 12
 LONGEST = 800  # characters of a part
 SMALLEST = 4.0  # pixels of a box's side
 REPEATED = 0.5  # least share of different words of four in a row: below it, a text goes round in circles
+LATE = 0.1  # seconds past the end that a rounded time may name
 NORMAL = "normal"
 
 _TEXT = {"type": "string", "maxLength": 600}
@@ -85,8 +87,7 @@ def sentences(value: Any) -> str:
     """A teacher's words as they may stand in a rationale: one line of letters, digits and a few signs."""
     if not isinstance(value, str):
         return ""
-    plain = unicodedata.normalize("NFKC", value[: 4 * LONGEST])
-    return " ".join(_SAID.sub(" ", plain).split())[:LONGEST].strip()
+    return without_signs(value[: 4 * LONGEST], _SAID)[:LONGEST].strip()
 
 
 def read(text: str) -> dict[str, Any]:
@@ -135,8 +136,17 @@ def stated(sample: Sample) -> bool | None:
     return answers[0] if answers else None
 
 
-def reasons_against(told: dict[str, Any], sample: Sample, said: str, how: Trajectories) -> list[str]:
-    """Why a trajectory is left out; nothing where it holds up."""
+def outside(text: str, seconds: float) -> bool:
+    """Whether a text names a moment that a sub-clip of so many seconds does not have."""
+    timing = Timing(seconds)
+    named = (seconds_of(moment, timing) for moment in moments_in(text))
+    return any(moment is not None and moment > seconds + LATE for moment in named)
+
+
+def reasons_against(
+    told: dict[str, Any], sample: Sample, said: str, how: Trajectories, seconds: float | None = None
+) -> list[str]:
+    """Why a trajectory is left out; nothing where it holds up. seconds: of the sub-clip."""
     found = []
     if any(len(told[part].split()) < how.least for part in PARTS):
         found.append("a part says too little")
@@ -147,6 +157,8 @@ def reasons_against(told: dict[str, Any], sample: Sample, said: str, how: Trajec
         found.append("goes round in circles")
     if _CAPTIONS.search(everything):
         found.append("speaks of captions or labels, which whoever learns from it does not see")
+    if seconds is not None and outside(everything, seconds):
+        found.append("names a time outside the sub-clip")
     if (known := stated(sample)) is not None and told["abnormal"] != known:
         found.append("its conclusion contradicts the label")
     if told["category"] and told["abnormal"] == (told["category"] == NORMAL):
@@ -186,7 +198,7 @@ def annotate(how: Trajectories, classes: Sequence[str], boxes: bool, sample: Sam
     except ValueError as error:
         raise InputError(f"no reply that can be read: {error}; {remedy([ask], [reply])}") from error
     row["told"] = told
-    row["reasons"] = reasons_against(told, sample, " ".join(lines), how)
+    row["reasons"] = reasons_against(told, sample, " ".join(lines), how, clip.duration)
     counts["labels that the teacher gave"] += not row["reasons"] and stated(sample) is None
     counts.update(f"dropped: {reason}" for reason in row["reasons"])
     if not row["reasons"]:
@@ -217,15 +229,18 @@ def boxes_of(
     reply: Reply, names: Sequence[str], width: int, height: int, largest: float, counts: Counter[str]
 ) -> dict[str, Corners]:
     """The best box of each name, in inclusive pixels; counted: what is no box of the picture, covers nearly
-    all of it, or belongs to no name."""
+    all of it, belongs to no name, or to several alike ("man" of a man in red and one in blue)."""
     best: dict[str, tuple[float, Corners]] = {}
     for each in json.loads(reply.text)["found"]:
         words = set(each["name"].split())
-        name = max(names, key=lambda n: len(words & set(n.split())))
+        fits = {n: (len(words & set(n.split())), -len(set(n.split()) - words)) for n in names}
+        name = max(names, key=lambda n: fits[n])
         x1, y1, x2, y2 = each["box"]
         x1, y1, x2, y2 = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
         if not words & set(name.split()):
             counts["boxes of nothing that was asked for"] += 1
+        elif [*fits.values()].count(fits[name]) > 1:
+            counts["boxes that fit several names alike"] += 1
         elif not (x2 - x1 >= SMALLEST and y2 - y1 >= SMALLEST):
             counts["boxes that are none"] += 1
         elif (x2 - x1) * (y2 - y1) > largest * width * height:

@@ -1,0 +1,110 @@
+"""Questions with options: who reads the options alone does not find the right one; no wrong one is true."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tvad.annotate.choices import OPTIONS, Draft, told_apart, with_choices
+from tvad.answer import LETTERS
+from tvad.data.sample import Sample, Track, Video
+from tvad.data.video import Clock
+
+FRAMES, FPS = 40, 10.0
+RED = {"kind": "person", "upper": "red", "lower": "blue"}
+
+
+def draft(number, looks, first=8, last=15, frames=range(0, FRAMES, 2), way=(2.0, 0.0)):
+    """The first target is anomalous from frame `first` to `last`; ways in pixels a frame."""
+    shown = Video(f"v{number}.mp4", FPS, FRAMES, 100, 100)
+    tracks = []
+    for n, look in enumerate(looks):
+        boxes = {
+            f: (10 + way[0] * f, 10 + way[1] * f, 19 + way[0] * f, 19 + way[1] * f) for f in range(FRAMES)
+        }
+        words = [look[k] for k in ("upper", "lower") if k in look]
+        said = f"dressed in {' and '.join(words)}" if words else look.get("colour")
+        tracks.append(Track(n, look["kind"], boxes, () if n else tuple(range(first, last + 1)), said))
+    spans = ((first / FPS, (last + 1) / FPS),)
+    sample = Sample(f"v{number}", "x", "train", shown, "anomalous", spans=spans, tracks=tuple(tracks))
+    return Draft(sample, dict(enumerate(looks)), frames, Clock.constant(FRAMES, FPS))
+
+
+def asked(drafts, topic, seed=0):
+    """(right option, all options) of each question of a topic."""
+    found = [q for s in with_choices(drafts, seed) for q in s.questions if q.topic == topic]
+    return [(q.options[LETTERS.index(q.answer)], q.options) for q in found]
+
+
+def seconds(option):
+    return tuple(float(t) for t in re.findall(r"\d+\.\d+", option))
+
+
+def test_neither_digits_nor_length_nor_place_tell_which_time_is_right():
+    rng = np.random.default_rng(0)
+    drafts = []
+    for n in range(400):
+        long = int(rng.integers(1, 6))  # of the frames that were looked at
+        first = 2 * int(rng.integers(0, FRAMES // 2 + 1 - long))
+        last = first + 2 * (long - 1)
+        drafts.append(draft(n, [RED], first, last))
+    found = asked(drafts, "when")
+    assert len(found) > 200
+    ranks = Counter()
+    for right, options in found:
+        times = [seconds(option) for option in options]
+        assert len({round(end - start, 2) for start, end in times}) == 1
+        assert all(
+            round(start * FPS) % 2 == 0 and start * FPS == pytest.approx(round(start * FPS))
+            for start, _ in times
+        )
+        for one in times:
+            for other in times:
+                both = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+                whole = one[1] - one[0] + other[1] - other[0] - both
+                assert one is other or both / whole <= 0.5 + 1e-6
+        assert max(end for _, end in times) <= FRAMES / FPS
+        ranks[sorted(times).index(seconds(right))] += 1
+    assert max(ranks.values()) - min(ranks.values()) <= 2 and set(ranks) == set(range(OPTIONS))
+    ends = [option == right for right, options in found for option in options if seconds(option)[1] == 3.9]
+    begins = [option == right for right, options in found for option in options if seconds(option)[0] == 0]
+    assert all(0.1 < np.mean(edge) < 0.4 for edge in (ends, begins))
+
+
+def test_a_time_that_leaves_no_room_or_lies_between_the_frames_is_not_asked():
+    assert not asked([draft(0, [RED], 0, 38)], "when")
+    assert not asked([draft(0, [RED], 9, 14)], "when")
+    assert len(asked([draft(0, [RED], 9, 14, range(FRAMES))], "when")) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "apart"),
+    [
+        ({"kind": "person"}, False),
+        ({"kind": "person", "upper": "red"}, False),
+        ({"kind": "person", "upper": "dark red", "lower": "blue"}, False),
+        ({"kind": "person", "carries": "bag"}, False),
+        ({"kind": "pedestrian", "upper": "red"}, False),
+        ({"kind": "old man"}, False),
+        ({"upper": "red"}, False),
+        ({"kind": "person", "upper": "blue", "lower": "red"}, True),
+        ({"kind": "person", "upper": "green"}, True),
+        ({"kind": "car"}, True),
+        ({"kind": "bicycle", "colour": "red"}, True),
+    ],
+)
+def test_a_wrong_option_is_never_true_too(other, apart):
+    assert told_apart(RED, other) is told_apart(other, RED) is apart
+    others = [{"kind": "car", "colour": c} for c in ("red", "blue")]
+    drafts = [draft(0, [RED, *others]), draft(1, [other | {"kind": other.get("kind", "person")}])]
+    rights = [right for right, _ in asked(drafts, "target")]
+    assert ("person, dressed in red and blue" in rights) is apart, "two others and this one, or one too few"
+
+
+def test_ways_of_which_two_are_true_are_not_asked():
+    assert [right for right, _ in asked([draft(0, [RED], way=(2.0, 0.5))], "direction")] == ["to the right"]
+    assert not asked([draft(0, [RED], way=(2.0, 1.5))], "direction")
+    assert [right for right, _ in asked([draft(0, [RED], way=(0.2, 1.5))], "direction")] == [
+        "towards the camera"
+    ]

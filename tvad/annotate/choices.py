@@ -1,0 +1,184 @@
+"""Multiple choice of a data set's anomalies, whose right letters are balanced and whose wrong options look
+like right ones: who reads the options alone must not find out (all rules are ours)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tvad.annotate.timelines import STILL
+from tvad.data.build import spans_of
+from tvad.data.narrate import WAYS, motion
+from tvad.data.questions import LETTERS
+from tvad.data.sample import Question, Sample, Track
+from tvad.data.video import Clock
+
+CHOICES = {
+    "target": "Which target behaves unusually?",
+    "direction": "Which way does the unusual target go?",
+    "when": "When does something unusual happen?",
+}
+OPTIONS = 4
+PLAIN = 2.0  # how much further a target goes its way than across it: else another way is true, too
+SAME_TIME = 0.005  # seconds
+# Kinds of which several words are true of one thing.
+_WORDS = (
+    "person people human man woman boy girl child kid adult pedestrian walker runner guy lady"
+    " cyclist bicyclist biker rider skater skateboarder",
+    "car vehicle van truck lorry bus cart automobile",
+    "bicycle bike motorcycle motorbike vehicle cyclist bicyclist biker rider",
+    "bag backpack suitcase case luggage handbag briefcase thing object",
+)
+GROUPS = [set(words.split()) for words in _WORDS]
+
+Look = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A sample without these questions, the looks of its targets (track -> words), and the frames that can
+    begin or end what is unusual in it: those that were looked at, or all of a mask's."""
+
+    sample: Sample
+    looks: Mapping[int, Look]
+    frames: Sequence[int]
+    clock: Clock
+
+
+def with_choices(drafts: Sequence[Draft], seed: int) -> list[Sample]:
+    """The samples with their multiple-choice questions: distractors from the same video first, then from what
+    targets of this data set look like; letters rotate within each topic in an order drawn from the seed."""
+    pool = _named((t, draft.looks[t.id]) for draft in drafts for t in draft.sample.tracks or ())
+    turn: dict[str, list[int]] = defaultdict(list)
+    draws = {topic: np.random.default_rng([seed, n]) for n, topic in enumerate(CHOICES)}
+    ranks: Counter[int] = Counter()
+    found = []
+    for number, draft in enumerate(drafts):
+        rng = np.random.default_rng([seed, len(CHOICES), number])
+        asked = list(draft.sample.questions)
+        for topic, right, wrong in _choices(draft, pool, ranks, rng):
+            if not turn[topic]:
+                turn[topic] = [int(i) for i in draws[topic].permutation(OPTIONS)]
+            letter = turn[topic].pop()
+            options = [*wrong[:letter], right, *wrong[letter:]]
+            why = draft.sample.rationale
+            asked.append(Question("mcq", CHOICES[topic], LETTERS[letter], tuple(options), topic, why))
+        found.append(replace(draft.sample, questions=tuple(asked)))
+    return found
+
+
+Named = Mapping[str, Sequence[Look]]  # words of an option -> the looks that come to them
+
+
+def _named(tracks: Iterable[tuple[Track, Look]]) -> Named:
+    """In the order of names."""
+    found: dict[str, list[Look]] = defaultdict(list)
+    for track, look in tracks:
+        found[_name(track)].append(look)
+    return dict(sorted(found.items()))
+
+
+def _name(track: Track) -> str:
+    return f"{track.kind}, {track.look}" if track.look else track.kind
+
+
+def told_apart(one: Look, other: Look) -> bool:
+    """Whether no target looks both ways: another colour is said of the same, or a kind that is no other word
+    for the same thing. Of what only one of them states, both may be true."""
+    shared = [name for name in STILL if name != "kind" and name in one and name in other]
+    kinds = [look["kind"] for look in (one, other) if "kind" in look]
+    return any(_differ(one[n], other[n]) for n in shared) or (len(kinds) == 2 and _other_kind(*kinds))
+
+
+def _differ(one: str, other: str) -> bool:
+    """Words of which neither says the same with more ("blue", "dark blue")."""
+    return not (set(one.split()) <= set(other.split()) or set(other.split()) <= set(one.split()))
+
+
+def _other_kind(one: str, other: str) -> bool:
+    named = [[n for n, group in enumerate(GROUPS) if group & set(kind.split())] for kind in (one, other)]
+    return _differ(one, other) and not set(named[0]) & set(named[1])
+
+
+def _choices(
+    draft: Draft, pool: Named, ranks: Counter[int], rng: np.random.Generator
+) -> Iterator[tuple[str, str, list[str]]]:
+    """(topic, right option, three wrong ones) of an anomaly whose one target is known."""
+    sample = draft.sample
+    shown, wrong = sample.video, [track for track in sample.tracks or () if track.anomalous]
+    if len(wrong) != 1 or not shown.width or not shown.fps:
+        return
+    (track,) = wrong
+    if options := _other_targets(draft, track, pool, rng):
+        yield "target", _name(track), options
+    move = motion(track.boxes, shown.width, shown.fps, shown.times)
+    if move["moving"] and _is_plain(track):
+        yield "direction", move["way"], _mixed([w for w in WAYS if w != move["way"]], rng)
+    if len(sample.spans or ()) == 1 and (times := _other_times(draft, ranks, rng)):
+        yield "when", _time(*sample.spans[0]), times  # type: ignore[index,misc]
+
+
+def _mixed(words: Sequence[str], rng: np.random.Generator) -> list[str]:
+    return [words[int(n)] for n in rng.permutation(len(words))]
+
+
+def _other_targets(draft: Draft, track: Track, pool: Named, rng: np.random.Generator) -> list[str] | None:
+    """Looks that are not the target's: of others in this video, which are the most plausible, then what is
+    like it elsewhere, by kind."""
+    look, right = draft.looks[track.id], _name(track)
+    there = _named((t, draft.looks[t.id]) for t in draft.sample.tracks or () if t is not track)
+    if not track.look or right in there:
+        return None
+
+    def apart(names: Named) -> list[str]:
+        return [name for name, looks in names.items() if all(told_apart(look, other) for other in looks)]
+
+    near = apart(there)
+    rest = [name for name in apart(pool) if name not in there]
+    like = [name for name in rest if pool[name][0].get("kind") == look.get("kind")]
+    rest = [name for name in rest if name not in like]
+    options = [*_mixed(near, rng), *_mixed(like, rng), *_mixed(rest, rng)][: OPTIONS - 1]
+    return options if len(options) == OPTIONS - 1 else None
+
+
+def _is_plain(track: Track) -> bool:
+    """Whether a target goes one way much further than across it."""
+    first, last = track.boxes[min(track.boxes)], track.boxes[max(track.boxes)]
+    across, along = abs(last[0] + last[2] - first[0] - first[2]) / 2, abs(last[3] - first[3])
+    return max(across, along) >= PLAIN * min(across, along)
+
+
+def _time(start: float, end: float) -> str:
+    return f"from {start:.2f} to {end:.2f} s"
+
+
+def _other_times(draft: Draft, ranks: Counter[int], rng: np.random.Generator) -> list[str] | None:
+    """Three other spans of the video, as many frames long as the right one and on the same frames, which
+    overlap it and each other by at most half: neither length nor digits tell which is right. Of the places in
+    time that the right one can have among them it has the one that was had least. None without room."""
+    (right,) = draft.sample.spans or ()
+    starts = np.array([draft.clock.times[f] for f in draft.frames])
+    ends = np.array([spans_of([f], draft.clock)[0][1] for f in draft.frames])
+    at, last = int(np.abs(starts - right[0]).argmin()), int(np.abs(ends - right[1]).argmin())
+    if max(abs(starts[at] - right[0]), abs(ends[last] - right[1])) > SAME_TIME:
+        return None  # no frame that was looked at, as a person may say
+    frames = last - at + 1
+    apart = -(-frames // 3)  # frames from one to the next, so that they overlap by at most half
+    before, after = at, len(starts) - frames - at
+    possible = [r for r in range(OPTIONS) if before >= r * apart and after >= (OPTIONS - 1 - r) * apart]
+    if frames < 1 or not possible:
+        return None
+    rank = min(possible, key=lambda r: (ranks[r], rng.random()))
+    ranks[rank] += 1
+    places = [
+        *(at - 1 - n for n in _places(before, rank, apart, rng)),
+        *(at + 1 + n for n in _places(after, OPTIONS - 1 - rank, apart, rng)),
+    ]
+    return _mixed([_time(float(starts[n]), float(ends[n + frames - 1])) for n in places], rng)
+
+
+def _places(room: int, count: int, apart: int, rng: np.random.Generator) -> list[int]:
+    """`count` numbers below `room`, drawn evenly, `apart` from each other and from -1."""
+    drawn = np.sort(rng.permutation(room - count * (apart - 1))[:count])
+    return [int(n) + (k + 1) * (apart - 1) for k, n in enumerate(drawn)]
