@@ -12,7 +12,7 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.common.quiet import note
-from tvad.data import captions, masks, truth, video
+from tvad.data import captions, masks, video
 from tvad.data.build import (
     build,
     class_questions,
@@ -22,7 +22,7 @@ from tvad.data.build import (
     leading,
     link,
 )
-from tvad.data.check import Problem
+from tvad.data.check import Problem, opened
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
 from tvad.data.recipe import set_of
@@ -136,12 +136,11 @@ def _write(
 
 def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list[Sample]:
     """The windows of one video, written below `out`. Raises InputError where it is not known which of its
-    frames are anomalous."""
-    clock, height, width = video.inspect(sample.clip())
+    frames are anomalous, and for a sample that its files contradict."""
+    clock, height, width, lit = opened(sample)
     windows = cuts(clock, seconds, stride)
     names = [f"{file_stem(sample.id)}_w{n:04d}" for n in range(len(windows))]
     said = captions.captions_of(sample.description)
-    lit = truth.open_mask(sample, len(clock), height, width)
     wrong = anomalous_frames(sample, clock, lit)
     pictures = sample.video.pictures is not None or sample.path(sample.video.path).is_dir()
     _write(sample, pictures, clock, windows, names, out)
