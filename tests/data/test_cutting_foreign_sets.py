@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import video_kinds as kinds
 
+from tvad.common.errors import InputError
 from tvad.data import load, masks, reclip, save, video, windows
 from tvad.data.sample import Sample, Track, Video
 
@@ -123,3 +124,14 @@ def test_every_frame_is_the_one_of_its_second_in_its_video(tmp_path, how):
 def video_truth(sample, times):
     """Which of the times lie in a sample's spans."""
     return np.array([any(a - 1e-6 <= t < b - 1e-6 for a, b in sample.spans) for t in times])
+
+
+def test_two_ids_whose_windows_would_have_one_name_are_refused_before_any_is_written(tmp_path):
+    """One's windows were written over the other's, and the folder could not be read."""
+    (tmp_path / "set/videos").mkdir(parents=True)
+    kinds.video(tmp_path / "set/videos/a.mp4")
+    plain = replace(PLAIN, label="normal", categories=(), spans=(), video=Video("videos/a.mp4"))
+    save([replace(plain, id="a/b"), replace(plain, id="a_b")], tmp_path / "set")
+    with pytest.raises(InputError, match="ids 'a/b' and 'a_b' name one file"):
+        windows.cut(tmp_path / "set", tmp_path / "out", 1.0, 1.0)
+    assert not (tmp_path / "out").exists()

@@ -188,6 +188,16 @@ def _logged(name: str, samples: list[dict]) -> bytes:
     return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
+def check_stems(names: Iterable[str]) -> None:
+    """Raises InputError for two ids whose files would have one name: one would be written over the other."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(file_stem(name), name)) != name:
+            raise InputError(
+                f"ids {other!r} and {name!r} name one file, {file_stem(name)!r}: rename one of them"
+            )
+
+
 def link(source: Path, target: Path) -> None:
     """Put a file into the data set without a copy where the file system allows it. Raises InputError that
     names the file where it is not there, or cannot be read."""

@@ -15,6 +15,7 @@ from tvad.common.quiet import note
 from tvad.data import captions, masks, video
 from tvad.data.build import (
     build,
+    check_stems,
     class_questions,
     classes_of,
     grounding_questions,
@@ -214,6 +215,7 @@ def cut(
         )
     samples = load(source)
     places = {name: n for n, name in enumerate(ids_of(samples))}
+    check_stems(places)
     lost: dict[str, int] = {}
 
     def taken(name: str) -> Sample:
