@@ -151,9 +151,10 @@ def videos_of(samples: Iterable[Sample], pattern: str | None = None) -> dict[str
             raise InputError(f"--video: {pattern!r} is no regular expression ({error})") from None
         found = {}
         for sample in samples:
-            if (match := rule.search(sample.id)) is None:
+            match = rule.search(sample.id)
+            if match is None or not (name := match.group(1 if rule.groups else 0)):
                 raise InputError(f"--video: {pattern!r} matches nothing of the id {sample.id!r}")
-            found[sample.id] = match.group(1 if rule.groups else 0)
+            found[sample.id] = name
         return found
     one: dict[str, str] = {}  # a name or file -> another of the same video, in the end the first of them
 

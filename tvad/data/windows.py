@@ -2,7 +2,6 @@
 over. A window states the video that it is of and where it begins, so that no split parts the video."""
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from tvad.data.build import (
     grounding_questions,
     in_picture,
     leading,
-    link,
+    link_all,
 )
 from tvad.data.check import Problem, opened
 from tvad.data.dialogue import turns
@@ -115,11 +114,8 @@ def _write(
     if pictures:
         files = sample.files()
         for window, name in zip(windows, names, strict=True):
-            folder = out / "videos" / name
-            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-            folder.mkdir(parents=True)
-            for n, file in enumerate(files[window.first : window.last]):
-                link(file, folder / f"{n:06d}{file.suffix.lower()}")
+            shown = enumerate(files[window.first : window.last])
+            link_all([(file, f"{n:06d}{file.suffix.lower()}") for n, file in shown], out / "videos" / name)
         return
     open_: dict[int, tuple[ExitStack, video.Writer]] = {}
     with ExitStack() as every, video.Reader(sample.clip()) as reader:

@@ -75,9 +75,11 @@ def read_tracks(path: Path) -> dict[str, list[Track]]:
             ]
             if not boxes or min(boxes)[0] < 0 or any(faults.of_box(box) for _, box in boxes):
                 raise ValueError
+            if faults.of_kind(row["class"]) or not isinstance(row["video"], str):
+                raise ValueError
             frames = tuple(dict(boxes))
-            track = Track(whole(row["track"]), str(row["class"]), dict(boxes), frames, row.get("appearance"))
-            name = str(row["video"])
+            track = Track(whole(row["track"]), row["class"], dict(boxes), frames, row.get("appearance"))
+            name = row["video"]
         except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{path}:{n}: expected video, track, class, boxes of [frame, x, y, w, h], found {line[:60]!r}"
@@ -121,12 +123,7 @@ def make_test_sample(
         mask = f"masks/{name}.npz"
         masks.write(out / mask, lit)
         shown = np.flatnonzero(masks.opened(out / mask).lit()).tolist()
-        if other := sorted(set(shown) ^ set(wrong)):
-            print(
-                f"{name}: list and masks differ in {len(other)} frames, the first {other[0] + 1};"
-                " the masks are followed",
-                file=sys.stderr,
-            )
+        _say_others(name, "list and masks", set(shown) ^ set(wrong))
         if wrong and not shown:
             raise InputError(f"{folder}: nothing is lit, but {len(wrong)} frames are listed as anomalous")
         wrong = shown
@@ -140,6 +137,8 @@ def make_test_sample(
                 raise InputError(
                     f"tracks: {name}, track {track.id}: frame {max(track.boxes) + 1} of {len(files)}"
                 )
+        if mask is not None:
+            _say_others(name, "tracks and masks", {f for track in found for f in track.boxes} ^ set(wrong))
     spans, classes = spans_of(wrong, FPS), () if tracks is None else classes_of(found or ())
     sample = Sample(
         id=name,
@@ -154,6 +153,15 @@ def make_test_sample(
         questions=(*grounding_questions(spans, found or (), FPS, width, height), *class_questions(classes)),
     )
     return replace(sample, dialogue=turns(sample, "protocol"))
+
+
+def _say_others(name: str, what: str, frames: set[int]) -> None:
+    if frames:
+        print(
+            f"{name}: {what} differ in {len(frames)} frames, the first {min(frames) + 1};"
+            " the masks are followed",
+            file=sys.stderr,
+        )
 
 
 def make_train_sample(root: Path, name: str, out: Path) -> Sample:
