@@ -121,3 +121,17 @@ def test_bad_rows_are_no_part_of_what_is_counted(tmp_path, capsys):
     assert (found["clips"], found["bad_rows"], found["span"]["least"]) == (1, 1, 1.0)
     save([plain], tmp_path)
     assert main(["data", "stats", str(tmp_path)]) == 0 and "bad rows" not in capsys.readouterr().out
+
+
+def test_a_training_video_is_the_one_file_of_its_name_that_is_a_video(tmp_path):
+    """Whichever file of the name the file system gave first was read, notes and lists as well."""
+    train = tmp_path / "UCSDped2/Train"
+    train.mkdir(parents=True)
+    for name in ("Train001.mp4", "Train002.mp4", "Train002.mkv", "Train003.mkv"):
+        kinds.video(train / name)
+    for name in ("Train001.aaa", "Train001.txt", "Train003.json", "Train004.txt", "Thumbs.db"):
+        (train / name).write_text("notes")
+    samples, problems = ucsd.read(tmp_path / "UCSDped2", "train", tmp_path / "out")
+    assert [s.video.path for s in samples] == ["videos/Train001.mp4", "videos/Train003.mkv"]
+    assert "Train002: is there twice, Train002.mkv and Train002.mp4" in str(problems[0])
+    assert len(problems) == 1

@@ -34,6 +34,7 @@ from tvad.data.readers import numbered
 from tvad.data.readers.files import text_of, visible, whole
 from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample, Track, Video
+from tvad.data.video import SUFFIXES
 
 FPS = 10.0  # of both cameras, by the data set's page
 _ROW = re.compile(r"gt_frame\s*=\s*\[([^\]]*)\]")
@@ -164,6 +165,10 @@ def _say_others(name: str, what: str, frames: set[int]) -> None:
         )
 
 
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
 def make_train_sample(root: Path, name: str, out: Path) -> Sample:
     """One training video; all are normal."""
     source = root / "Train" / name
@@ -172,7 +177,9 @@ def make_train_sample(root: Path, name: str, out: Path) -> Sample:
         height, width = numbered.put(files, out / "videos" / name)
         shown = Video(f"videos/{name}", FPS, len(files), width, height)
     else:
-        file = next(source.parent.glob(f"{name}.*"))
+        file, *others = [path for path in visible(source.parent, f"{name}.*") if _is_video(path)]
+        if others:
+            raise InputError(f"{source}: is there twice, {file.name} and {others[0].name}")
         shown, _ = described(file, f"videos/{file.name}")
         link(file, out / shown.path)
     sample = Sample(
@@ -201,7 +208,8 @@ def read(
     if split == "train":
         if tracks is not None:
             raise InputError("tracks: training videos are normal and have none")
-        names = sorted({p.stem for p in part.iterdir() if re.fullmatch(r"Train\d+(\.\w+)?", p.name)})
+        given = [p for p in part.iterdir() if p.is_dir() or _is_video(p)]
+        names = sorted({p.stem for p in given if re.fullmatch(r"Train\d+(\.\w+)?", p.name)})
         return build(
             out,
             names,
