@@ -357,7 +357,44 @@ def test_footage_that_cannot_be_used_is_one_line(footage, tmp_path):
     walkers(two / "a.mp4", 0, 4)
     video.write(two / "b.mp4", np.full((60, 120, 160, 3), 90, np.uint8), 10.0)
     walkers(two / "c.mp4", 1, 4)
-    refused(two, "composite the footage of each camera", CompositeConfig(clips=8, validation=0.01))
+    for seed in range(4):  # whichever of them is held out
+        few = CompositeConfig(clips=8, validation=0.01, seed=seed)
+        refused(two, "160 x 120 pixels, a has 320 x 240; composite the footage of each camera", few)
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    walkers(slow / "a.mp4", 0, 4)
+    walkers(slow / "b.mp4", 1, 20, fps=1.0)
+    held = CompositeConfig(clips=8, validation=0.5, seed=next(s for s in range(9) if _held(s) == "b"))
+    refused(slow, "b: its frames are 1 s apart, those of clips 0.1 s; composite the footage of each", held)
+
+
+def _held(seed):
+    """Which of the videos a and b is held out."""
+    samples = [Sample(n, "s", "train", Video(f"{n}.mp4"), label="normal", spans=()) for n in "ab"]
+    return parted(samples, CompositeConfig(validation=0.5, seed=seed))["val"][0].id
+
+
+def test_clips_are_called_by_names_of_files_whatever_the_ids(tmp_path, monkeypatch):
+    """An id with a slash, one that climbs and is longer than a file's name may be, one that is no UTF-8."""
+    from tvad.data.composite import dataset
+
+    monkeypatch.setattr(dataset, "looking_of", lambda *_: CAMERA)
+    folder = tmp_path / "set"
+    (folder / "videos").mkdir(parents=True)
+    ids = ("cam/1", "../" + "y" * 230, "half \ud83d")
+    for n in range(len(ids)):
+        walkers(folder / f"videos/{n}.mp4", n, 4)
+    made = [Sample(name, "s", "train", Video(f"videos/{n}.mp4"), label="normal", spans=())
+            for n, name in enumerate(ids)]  # fmt: skip
+    save(made, folder)
+    parts = composites(folder, tmp_path / "out", CompositeConfig(clips=6, frames=2, plain=0.0))
+    found = [sample for part in parts.values() for sample in part]
+    assert {sample.video.source for sample in found} == set(ids)
+    assert all(sample.path(sample.video.path).parent.name == "videos" for sample in found)
+    assert not [*check(tmp_path / "out/train"), *check(tmp_path / "out/val")]
+    save([made[0], replace(made[1], id="cam_1")], folder)
+    with pytest.raises(InputError, match="ids 'cam/1' and 'cam_1' name one file"):
+        composites(folder, tmp_path / "again", CompositeConfig(clips=6))
 
 
 def test_a_damaged_file_and_a_macs_are_left_out_and_the_others_used(footage, tmp_path, capsys):

@@ -255,7 +255,9 @@ def test_shanghaitechs_odd_pictures_and_their_boxes_are_cut_alike(st, tmp_path):
     root, tracks = st
     for path in (root / "testing/frames/01_0014").iterdir():
         cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (65, 49)))
-    np.save(root / "testing/test_pixel_mask/01_0014.npy", np.zeros((20, 49, 65), np.uint8))
+    lit = np.zeros((20, 49, 65), np.uint8)
+    lit[6:12, 20:49, 40:65] = 1
+    np.save(root / "testing/test_pixel_mask/01_0014.npy", lit)
     (tracks / "01_0014.txt").write_text("".join(f"0,{f},40,20,65,49\n" for f in range(6, 12)))
     samples, problems = shanghaitech.read(root, "test", tmp_path / "out", tracks)
     sample = next(s for s in samples if s.id == "01_0014")

@@ -188,6 +188,16 @@ def _logged(name: str, samples: list[dict]) -> bytes:
     return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
+def check_stems(names: Iterable[str]) -> None:
+    """Raises InputError for two ids whose files would have one name: one would be written over the other."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(file_stem(name), name)) != name:
+            raise InputError(
+                f"ids {other!r} and {name!r} name one file, {file_stem(name)!r}: rename one of them"
+            )
+
+
 def link(source: Path, target: Path) -> None:
     """Put a file into the data set without a copy where the file system allows it. Raises InputError that
     names the file where it is not there, or cannot be read."""
@@ -210,6 +220,19 @@ def link(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
+def link_all(files: Sequence[tuple[Path, str]], folder: Path) -> None:
+    """Put files, each under its name, into a folder that holds no others: those of a killed run, of other
+    footage, would be frames behind these."""
+    for file, name in files:
+        link(file, made(folder) / name)
+    if any(file.parent.samefile(folder) for file, _ in files):
+        return
+    names = {name for _, name in files}
+    for path in folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+
+
 def linked(sample: Sample, out: Path) -> Sample:
     """A sample of another data set with its video and mask linked into `out`, named by its id."""
     stem = name = file_stem(sample.id)
@@ -222,8 +245,8 @@ def linked(sample: Sample, out: Path) -> Sample:
     else:
         link(path, made(out / "videos") / (name + path.suffix))
         files, name = [], name + path.suffix
-    for file, target in files:
-        link(file, made(out / "videos" / name) / target)
+    if files:
+        link_all(files, out / "videos" / name)
     if sample.mask:
         mask = f"masks/{stem}{Path(sample.mask).suffix}"
         link(sample.path(sample.mask), made(out / "masks") / Path(mask).name)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tvad.common.errors import InputError
 from tvad.common.quiet import note
-from tvad.data import truth, video
+from tvad.data import masks, truth, video
 from tvad.data.folder import load
 from tvad.data.sample import Sample, Video, numbered, read_row, rows_file, rows_version
 from tvad.data.shards import Rows, lies_in, rows_of
@@ -40,10 +40,26 @@ def described(path: str | os.PathLike, name: str) -> tuple[Video, video.Clock]:
     """What a sample says of a video file, under the `name` that it has in the data set, and its clock. Raises
     InputError that names the file."""
     clock, height, width = video.inspect(path)
+    return _video(name, clock, height, width), clock
+
+
+def _video(name: str, clock: video.Clock, height: int, width: int) -> Video:
     varying = clock.rate is None
     times = tuple(round(float(t), 6) for t in clock.times) if varying else None
     end = round(clock.end, 6) if varying else None
-    return Video(name, clock.fps, len(clock), width, height, end, times), clock
+    return Video(name, clock.fps, len(clock), width, height, end, times)
+
+
+def opened(sample: Sample) -> tuple[video.Clock, int, int, masks.Mask | None]:
+    """(clock, height, width, mask, of which no frame is unpacked yet) of a sample that is to be cut: what it
+    says of times and frames that its files have not would be lost, and its clips called normal. Raises
+    InputError with the first of what `check_sample` finds; questions, which are asked anew, aside."""
+    clock, height, width = video.inspect(sample.clip())
+    mask = truth.open_mask(sample, len(clock), height, width)
+    found = _video(sample.video.path, clock, height, width)
+    if reasons := _reasons(replace(sample, questions=()), found, clock, mask):
+        raise InputError(reasons[0])
+    return clock, height, width, mask
 
 
 def filled(stated: Video, found: Video) -> Video:
@@ -92,18 +108,28 @@ def check_sample(sample: Sample, files: bool = True, notes: list[Problem] | None
         if clock.rate is None and sample.video.times is None:
             told += (f"variable frame rate, {clock.pause:.3g} to {clock.longest:.3g} s a frame",)
         notes += [Problem(sample.id, f"{sample.video.path}: {note}") for note in told]
-    reasons = replace(sample, video=filled(sample.video, found)).problems()
-    reasons += [*_differences(sample.video, found), *_off_clock(sample.video, clock)]
+    mask, unread = None, []
     try:
-        reasons += _of_mask(sample, found)
+        mask = truth.open_mask(sample, found.frames or 0, found.height or 0, found.width or 0)
     except InputError as error:
-        reasons.append(str(error).removeprefix(f"{sample.id}: "))
+        unread = [str(error).removeprefix(f"{sample.id}: ")]
+    reasons = _reasons(sample, found, clock, mask) + unread
     return [Problem(sample.id, reason) for reason in reasons] or doubts_of(sample)
 
 
 def doubts_of(sample: Sample) -> list[Problem]:
     """What a sample without problems leaves in doubt."""
     return [Problem(sample.id, reason, doubt=True) for reason in sample.doubts()]
+
+
+def _reasons(sample: Sample, found: Video, clock: video.Clock, mask: masks.Mask | None) -> list[str]:
+    """What is wrong with a sample, where its video is `found` and its mask is this one."""
+    return [
+        *replace(sample, video=filled(sample.video, found)).problems(),
+        *_differences(sample.video, found),
+        *_off_clock(sample.video, clock),
+        *_of_mask(sample, mask),
+    ]
 
 
 def _differences(stated: Video, found: Video) -> list[str]:
@@ -115,12 +141,10 @@ def _differences(stated: Video, found: Video) -> list[str]:
     return reasons
 
 
-def _of_mask(sample: Sample, found: Video) -> list[str]:
-    """Raises InputError for a mask that cannot be read or is not of the video's size."""
-    mask = truth.read_mask(sample, found.frames or 0, found.height or 0, found.width or 0)
+def _of_mask(sample: Sample, mask: masks.Mask | None) -> list[str]:
     if mask is None:
         return []
-    lit = bool(mask.any())
+    lit = mask.area() is not None
     if lit and sample.label == "normal":
         return [f"{sample.mask} has anomalous pixels in a normal video"]
     if not lit and sample.label == "anomalous":

@@ -170,6 +170,7 @@ def shards(folder: str, /) -> int:
 
 def stats(folder: str, /, out: Annotated[str | None, cli.FOLDER] = None, no_files: bool = False) -> int:
     """Count what a data set holds: classes, durations, lengths of spans, mask areas, questions and letters.
+    Exit status 1 where there are bad rows, which `tvad data check` lists.
 
     Args:
         folder: Data set folder.
@@ -187,7 +188,7 @@ def stats(folder: str, /, out: Annotated[str | None, cli.FOLDER] = None, no_file
     if out is not None:
         write(folder, found, out)
         print(f"{out}/stats.json, {out}/stats.html")
-    return 0
+    return 1 if found["bad_rows"] else 0
 
 
 def view(folder: str, /, out: Annotated[str, cli.FILE], limit: int = 48, seed: int = 0) -> int:

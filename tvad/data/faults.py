@@ -89,6 +89,11 @@ def of_box(box: Sequence[Any]) -> str | None:
     return None
 
 
+def of_kind(kind: Any) -> str | None:
+    """What is wrong with what a track is called."""
+    return None if isinstance(kind, str) and kind.strip() else f"is of the kind {kind!r}, expected a word"
+
+
 def of_track(
     boxes: Mapping[int, Sequence[Any]],
     anomalous: Sequence[int],

@@ -19,7 +19,7 @@ import numpy as np
 from tvad.common.errors import InputError, at_least
 from tvad.data import masks, shards, truth, video
 from tvad.data.build import grounding_questions, in_picture, spans_of
-from tvad.data.check import Problem
+from tvad.data.check import Problem, opened
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
 from tvad.data.parting import build_parts
@@ -27,6 +27,7 @@ from tvad.data.recipe import set_of
 from tvad.data.sample import Sample, Track, Video, file_stem
 
 RATE = 1.0  # frames a second
+SLOWEST = 1.01  # steps from one frame to the next: at RATE what is slower would be shown too fast
 LEAST, MOST = 8, 40  # frames of a clip
 TRAIN_SHARE = 4108 / (4108 + 1028)
 _WINDOW = re.compile(r"(.+?)-\d+_\d+")  # 01_0014-168_191: frames of a video, as T-VAU's authors name them
@@ -52,15 +53,20 @@ def anomalous_frames(sample: Sample, clock: video.Clock, mask: np.ndarray | mask
 
 
 def clips_of(sample: Sample, out: Path) -> list[Sample]:
-    """Clips of one video, written below `out`. Raises InputError for a video that is too short."""
-    clock, *size = video.inspect(sample.clip())
+    """Clips of one video, written below `out`. Raises InputError for a video that is too short or too slow,
+    and for a sample that its files contradict."""
+    clock, *size, mask_file = opened(sample)
+    if (step := clock.step(RATE)) > SLOWEST / RATE:
+        raise InputError(
+            f"{sample.video.path}: its frames are {step:.3g} s apart, clips have {RATE:g} a second"
+        )
     indices, moments = clock.taken(RATE)
     parts = windows(len(indices))
     if not parts:
         raise InputError(
             f"{sample.video.path}: {len(indices)} frames at {RATE:g} a second, a clip needs {LEAST}"
         )
-    lit = truth.read_mask(sample, len(clock), *size)
+    lit = None if mask_file is None else mask_file.frames(0, len(clock))
     height, width = (side - side % 2 for side in size)
     wrong = anomalous_frames(sample, clock, lit)
     made = []
@@ -145,9 +151,10 @@ def videos_of(samples: Iterable[Sample], pattern: str | None = None) -> dict[str
             raise InputError(f"--video: {pattern!r} is no regular expression ({error})") from None
         found = {}
         for sample in samples:
-            if (match := rule.search(sample.id)) is None:
+            match = rule.search(sample.id)
+            if match is None or not (name := match.group(1 if rule.groups else 0)):
                 raise InputError(f"--video: {pattern!r} matches nothing of the id {sample.id!r}")
-            found[sample.id] = match.group(1 if rule.groups else 0)
+            found[sample.id] = name
         return found
     one: dict[str, str] = {}  # a name or file -> another of the same video, in the end the first of them
 

@@ -265,7 +265,7 @@ class Sample:
             found.append("an anomalous sample has an empty list of spans; unknown is null")
         for track in self.tracks or ():
             size = video.frames, video.width, video.height
-            if fault := faults.of_track(track.boxes, track.anomalous, *size):
+            if fault := faults.of_kind(track.kind) or faults.of_track(track.boxes, track.anomalous, *size):
                 found.append(f"track {track.id} {fault}")
         for n, question in enumerate(self.questions):
             found += [f"question {n}: {fault}" for fault in question.problems(video.duration)]

@@ -117,6 +117,11 @@ def make_test_sample(root: Path, name: str, out: Path, tracks_folder: Path | Non
             f"{root / 'testing' / 'test_frame_mask' / name}.npy: frame {wrong[0]} is normal, but its pixel"
             " mask is not empty"
         )
+    if labels.any() and not shown.any():
+        raise InputError(
+            f"{root / 'testing' / 'test_pixel_mask' / name}.npy: nothing is lit, but {labels.sum()} frames"
+            " are anomalous"
+        )
     tracks: tuple[Track, ...] | None = None
     if tracks_folder is not None and labels.any():
         path = tracks_folder / f"{name}.txt"

@@ -61,13 +61,17 @@ def _bins(edges: np.ndarray, counts: np.ndarray) -> Iterator[tuple[float, float,
 
 
 def stats_of(samples: Iterable[Sample], files: bool = True) -> dict[str, Any]:
-    """Everything counted. files: open the masks; one that cannot be read is counted as such. A clip of
-    several classes counts in each; a normal clip without one is `normal`."""
+    """Everything counted, of rows without problems; the others are counted as such. files: open the masks;
+    one that cannot be read is counted as such. A clip of several classes counts in each; a normal clip
+    without one is `normal`."""
     counts: dict[str, Counter] = {name: Counter() for name in COUNTS}
     spreads = {name: array("d") for name in SPREADS}
     letters: dict[str, Counter] = {}
-    clips = unread = without = 0
+    clips = bad = unread = without = 0
     for sample in tqdm(samples, unit="clip", desc="stats", disable=None):
+        if sample.problems():
+            bad += 1
+            continue
         clips += 1
         video = sample.video
         counts["labels"][sample.label or UNKNOWN] += 1
@@ -96,6 +100,7 @@ def stats_of(samples: Iterable[Sample], files: bool = True) -> dict[str, Any]:
                 spreads["mask_area"].extend(() if area is None else (100 * area,))
     return {
         "clips": clips,
+        "bad_rows": bad,
         "hours": round(sum(spreads["duration"]) / 3600, 4),
         "without_duration": clips - len(spreads["duration"]),
         "without_mask": without,
@@ -127,7 +132,7 @@ def _notes(stats: Mapping[str, Any]) -> dict[str, str]:
 
 def lines(stats: Mapping[str, Any]) -> list[str]:
     """The table for a terminal."""
-    found = [f"{stats['clips']:,} clips, {stats['hours']:.2f} hours"]
+    found = [_head(stats)]
     for name, title in COUNTS.items():
         rows = list(stats[name].items())
         more = f", and {len(rows) - 12} more" if len(rows) > 12 else ""
@@ -167,7 +172,12 @@ def page(folder: str, stats: Mapping[str, Any]) -> str:
             said = f"Median {spread['median']:,.2f}, mean {spread['mean']:,.2f}"
             note = "; ".join(filter(None, (said, notes.get(name))))
             sections.append(_shares(f"{title}, {unit}", (unit, "Number"), rows, note))
-    return render(f"Data set {folder}", f"{stats['clips']:,} clips, {stats['hours']:.2f} hours", sections)
+    return render(f"Data set {folder}", _head(stats), sections)
+
+
+def _head(stats: Mapping[str, Any]) -> str:
+    bad = f"; {stats['bad_rows']:,} bad rows are not counted" if stats["bad_rows"] else ""
+    return f"{stats['clips']:,} clips, {stats['hours']:.2f} hours{bad}"
 
 
 def _shares(title: str, columns: tuple[str, str], rows: list, note: str = "") -> Section:

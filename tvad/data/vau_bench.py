@@ -25,7 +25,7 @@ from tvad.data.build import build, link
 from tvad.data.check import Problem, described
 from tvad.data.faults import cut
 from tvad.data.questions import ASKED, LETTERS, VAU_BENCH
-from tvad.data.readers.files import below, only
+from tvad.data.readers.files import below, check_head, only
 from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Question, Sample, Video
 
@@ -242,8 +242,7 @@ def read_csv(
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
-            if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
-                raise InputError(f"{path}: missing column {missing[0]!r}; expected {', '.join(COLUMNS)}")
+            check_head(path, reader.fieldnames, COLUMNS)
             for number, row in enumerate(reader, 2):
                 where = f"{path.name} row {number}"
                 try:

@@ -2,7 +2,6 @@
 over. A window states the video that it is of and where it begins, so that no split parts the video."""
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,17 +11,18 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.common.quiet import note
-from tvad.data import captions, masks, truth, video
+from tvad.data import captions, masks, video
 from tvad.data.build import (
     build,
+    check_stems,
     class_questions,
     classes_of,
     grounding_questions,
     in_picture,
     leading,
-    link,
+    link_all,
 )
-from tvad.data.check import Problem
+from tvad.data.check import Problem, opened
 from tvad.data.dialogue import turns
 from tvad.data.folder import load
 from tvad.data.recipe import set_of
@@ -114,11 +114,8 @@ def _write(
     if pictures:
         files = sample.files()
         for window, name in zip(windows, names, strict=True):
-            folder = out / "videos" / name
-            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-            folder.mkdir(parents=True)
-            for n, file in enumerate(files[window.first : window.last]):
-                link(file, folder / f"{n:06d}{file.suffix.lower()}")
+            shown = enumerate(files[window.first : window.last])
+            link_all([(file, f"{n:06d}{file.suffix.lower()}") for n, file in shown], out / "videos" / name)
         return
     open_: dict[int, tuple[ExitStack, video.Writer]] = {}
     with ExitStack() as every, video.Reader(sample.clip()) as reader:
@@ -136,12 +133,11 @@ def _write(
 
 def windows_of(sample: Sample, out: Path, seconds: float, stride: float) -> list[Sample]:
     """The windows of one video, written below `out`. Raises InputError where it is not known which of its
-    frames are anomalous."""
-    clock, height, width = video.inspect(sample.clip())
+    frames are anomalous, and for a sample that its files contradict."""
+    clock, height, width, lit = opened(sample)
     windows = cuts(clock, seconds, stride)
     names = [f"{file_stem(sample.id)}_w{n:04d}" for n in range(len(windows))]
     said = captions.captions_of(sample.description)
-    lit = truth.open_mask(sample, len(clock), height, width)
     wrong = anomalous_frames(sample, clock, lit)
     pictures = sample.video.pictures is not None or sample.path(sample.video.path).is_dir()
     _write(sample, pictures, clock, windows, names, out)
@@ -215,6 +211,7 @@ def cut(
         )
     samples = load(source)
     places = {name: n for n, name in enumerate(ids_of(samples))}
+    check_stems(places)
     lost: dict[str, int] = {}
 
     def taken(name: str) -> Sample:

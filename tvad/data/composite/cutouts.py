@@ -73,5 +73,6 @@ def cutouts_of(samples: list[Sample], looking: Looking, frames: int, seed: int) 
         chosen = sorted(rng.choice(len(own), min(len(own), A_VIDEO), replace=False).tolist()) if own else []
         found += [own[n] for n in chosen]
     if not found:
-        raise InputError("nobody walks alone in this footage: no walker can be cut out of it")
+        names = ", ".join(sample.id for sample in samples[:3]) + (", …" if len(samples) > 3 else "")
+        raise InputError(f"nobody walks alone in this footage ({names}): no walker can be cut out of it")
     return found

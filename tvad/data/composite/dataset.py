@@ -17,7 +17,7 @@ from tvad.common.errors import InputError, at_least
 from tvad.common.files import json_text, parse_json, write_whole
 from tvad.common.files import made as made_folder
 from tvad.data import masks, video
-from tvad.data.build import build, grounding_questions, spans_of
+from tvad.data.build import build, check_stems, grounding_questions, spans_of
 from tvad.data.check import Problem
 from tvad.data.composite.actors import RIGHT, TWIN, WRONG, Actor, Cast
 from tvad.data.composite.clips import Composite, Light, compose
@@ -28,8 +28,8 @@ from tvad.data.dialogue import turns
 from tvad.data.folder import is_data_set, load
 from tvad.data.readers.files import visible
 from tvad.data.recipe import check as refuse_another
-from tvad.data.reclip import place_of, videos_of
-from tvad.data.sample import Sample, Track, Video
+from tvad.data.reclip import SLOWEST, place_of, videos_of
+from tvad.data.sample import Sample, Track, Video, file_stem
 
 LOOKING = "looking.json"  # beside the samples: how the footage is to be looked at
 CRF = 12  # of the clips: at the usual 18 the footage's grain is gone
@@ -83,16 +83,37 @@ def parted(
     return parts
 
 
-def _lengths(samples: list[Sample]) -> tuple[dict[str, float], list[Problem]]:
-    """Seconds of every video by its id, and the videos that cannot be read with their reasons."""
-    found: dict[str, float] = {}
+def _clocks(samples: list[Sample]) -> tuple[dict[str, video.Clock], list[Problem]]:
+    """The clock of every video by its id, and the videos that cannot be read with their reasons. Raises
+    InputError where they differ in size."""
+    found: dict[str, video.Clock] = {}
+    sizes: dict[tuple[int, int], str] = {}
     problems: list[Problem] = []
     for sample in tqdm(samples, unit="video", desc="open", disable=None, leave=False):
         try:
-            found[sample.id] = video.inspect(sample.clip())[0].end
+            found[sample.id], height, width = video.inspect(sample.clip())
         except InputError as error:
             problems.append(Problem(sample.id, str(error)))
+            continue
+        sizes.setdefault((width, height), sample.id)
+        if len(sizes) > 1:
+            (size_a, first), (size_b, second) = sizes.items()
+            raise InputError(
+                f"{second}: {size_b[0]} x {size_b[1]} pixels, {first} has {size_a[0]} x {size_a[1]};"
+                " composite the footage of each camera by itself"
+            )
     return found, problems
+
+
+def _refuse_slower(clocks: dict[str, video.Clock], looking: Looking) -> None:
+    """Raises InputError for a video that has fewer frames a second than clips: they would show it too
+    fast."""
+    for name, clock in clocks.items():
+        if (step := clock.step(looking.rate)) * looking.rate > SLOWEST:
+            raise InputError(
+                f"{name}: its frames are {step:.3g} s apart, those of clips {1 / looking.rate:.3g} s;"
+                " composite the footage of each camera by itself"
+            )
 
 
 def _shares(total: int, seconds: list[float]) -> list[int]:
@@ -117,13 +138,16 @@ def composites(
     config.check()
     at_least("workers", workers, 1)
     samples = normal_videos(source)
-    seconds, bad = _lengths(samples)
+    check_stems(sample.id for sample in samples)
+    clocks, bad = _clocks(samples)
+    seconds = {name: clock.end for name, clock in clocks.items()}
     for problem in bad:
         print(f"refused {problem}", file=sys.stderr)
     if problems is not None:
         problems += bad
     parts = parted([sample for sample in samples if sample.id in seconds], config, video)
     looking = looking_of(parts["train"], config.tall, config.seed)
+    _refuse_slower(clocks, looking)
     made: dict[str, Sequence[Sample]] = {}
     recipe = dataclasses.asdict(looking) | {"config": vars(config)}
     if video is not None:
@@ -198,9 +222,10 @@ def _of_video(
     cv2.setNumThreads(1)
     sample, count = videos[name], counts[name]
     found: list[Sample] = []
+    stem = file_stem(sample.id)
     places = _starts(sample, looking, config.frames)
     for pair in range(-(-count // 2)):
-        key = [config.seed, *sample.id.encode(), pair]
+        key = [config.seed, *sample.id.encode(errors="surrogatepass"), pair]
         rng = np.random.default_rng(key)
         images, background, at, begins = places[int(rng.integers(len(places)))]
         shown = images[at : at + config.frames]
@@ -218,7 +243,7 @@ def _of_video(
             if len(found) == count:
                 break
             made = compose(shown, background, actors, looking, light, [*key, 9])
-            called = f"{split}_{sample.id}_{pair:05d}{'ab'[n]}"
+            called = f"{split}_{stem}_{pair:05d}{'ab'[n]}"
             found.append(_write(called, split, sample, begins, made, actors, looking, out))
     return found
 

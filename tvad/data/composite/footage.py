@@ -171,22 +171,14 @@ def _line(feet: np.ndarray, heights: np.ndarray) -> tuple[float, float]:
 
 def looking_of(samples: list[Sample], tall: float = TALL, seed: int = 0, most: int = 24) -> Looking:
     """How to look so that people are `tall` pixels, measured on at most `most` of the videos, drawn by the
-    seed. Raises InputError where too few people are
-    seen, and where the videos differ in size."""
+    seed. Raises InputError where too few people are seen."""
     rng = np.random.default_rng([seed, 1])
     chosen = sorted(rng.choice(len(samples), min(most, len(samples)), replace=False).tolist())
     people_seen: list[tuple[float, float]] = []
     ways: dict[int, list[float]] = {frames: [] for frames in FOLLOWED}
-    noise, grey, sizes, slowest = [], True, {}, float("inf")
+    noise, grey, slowest = [], True, float("inf")
     for sample in tqdm([samples[n] for n in chosen], unit="video", desc="measure", disable=None, leave=False):
-        clock, height, width = video.inspect(sample.clip())
-        sizes[width, height] = sample.id
-        if len(sizes) > 1:
-            (size_a, first), (size_b, second) = list(sizes.items())[:2]
-            raise InputError(
-                f"{second}: {size_b[0]} x {size_b[1]} pixels, {first} has {size_a[0]} x {size_a[1]};"
-                " composite the footage of each camera by itself"
-            )
+        clock, *_ = video.inspect(sample.clip())
         slowest = min(slowest, clock.fps)
         rate = min(clock.fps, FINE)
         for images, _ in islice(stretches(sample, rate, None, STRETCH), 0, None, EVERY):

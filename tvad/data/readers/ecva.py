@@ -17,7 +17,7 @@ programs that read the distributed table.
 import csv
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,12 @@ def read_table(root: Path) -> dict[str, Row | str]:
                 if any(row.values()):
                     found[f"{files[0].name}:{n}"] = "no video_id"
                 continue
-            found[name] = "its row is there twice" if name in found else row
+            if name in found:
+                found[name] = "its row is there twice"
+            elif len(cells) != len(head):  # a comma that is not quoted moves all that follows it
+                found[name] = f"its row has {len(cells)} fields, the head {len(head)}"
+            else:
+                found[name] = row
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{files[0]}: not a UTF-8 CSV file ({error})") from error
     if not found:
@@ -85,12 +90,13 @@ def _sheet(path: Path) -> Iterator[list[str]]:
         ) from error
     try:
         book = load_workbook(path, read_only=True, data_only=True)
-        rows: Iterable[Any] = [[*row] for row in book.worksheets[0].iter_rows(values_only=True)]
+        rows: list[Any] = [[*row] for row in book.worksheets[0].iter_rows(values_only=True)]
         book.close()
     except Exception as error:  # whatever a damaged file makes of the reader
         raise InputError(f"{path}: not an Excel file ({str(error)[:80]})") from error
+    widest = max((len(row) for row in rows), default=0)  # empty cells at a row's end may not be stored
     for row in rows:
-        yield ["" if cell is None else str(cell) for cell in row]
+        yield ["" if cell is None else str(cell) for cell in (*row, *[None] * (widest - len(row)))]
 
 
 def spans_of(moment: str) -> tuple[Span, ...] | None:

@@ -1,7 +1,7 @@
 """What lies beside the videos of a distribution, read; videos in folders below one, found by their names."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,15 @@ def object_of(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected an object by video, found {type(found).__name__}")
     return found
+
+
+def check_head(path: Path, head: Sequence[str] | None, columns: Collection[str]) -> None:
+    """Raises InputError that names the file where a table's head lacks one of the columns that are read, or
+    has one twice: `csv` would take the last of them."""
+    for column in columns:
+        if (count := list(head or ()).count(column)) != 1:
+            what = f"{count} columns are called" if count else "missing column"
+            raise InputError(f"{path}: {what} {column!r}; expected {', '.join(columns)}")
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from tvad.common.errors import InputError
 from tvad.data.build import build, link, spans_of
 from tvad.data.check import Problem, described
-from tvad.data.readers.files import below, only, text_of
+from tvad.data.readers.files import below, check_head, only, text_of
 from tvad.data.readers.labels import asked
 from tvad.data.recipe import file_of, files_of, folder_of
 from tvad.data.sample import Sample
@@ -55,10 +55,11 @@ def read_table(path: Path) -> dict[str, Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines)
-            if missing := [c for c in COLUMNS if c not in (rows.fieldnames or ())]:
-                raise InputError(f"{path}: missing column {missing[0]!r}; expected {', '.join(COLUMNS)}")
+            check_head(path, rows.fieldnames, COLUMNS)
             for cells in rows:
                 where = f"{path}:{rows.line_num}"
+                if None in cells:
+                    raise InputError(f"{where}: has more than {len(rows.fieldnames or ())} fields")
                 try:
                     frames, first, last = (int(cells[c]) for c in COLUMNS[1:])
                 except (TypeError, ValueError):

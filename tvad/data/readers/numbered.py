@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from tvad.common.errors import InputError
-from tvad.data.build import link
+from tvad.data.build import link_all
 from tvad.data.video import pictures_in
 
 _NUMBER = re.compile(r"\D*(\d+)")
@@ -56,9 +56,7 @@ def put(files: list[Path], folder: Path) -> tuple[int, int]:
             raise InputError(f"{path}: {width} x {height} pixels, the first frame has {size[1]} x {size[0]}")
         size = (height, width)
     assert size is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in files:
-        link(path, folder / path.name)
+    link_all([(path, path.name) for path in files], folder)
     return size
 
 

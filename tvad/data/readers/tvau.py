@@ -32,7 +32,7 @@ from tvad.data.components import tracks_of
 from tvad.data.dialogue import Turns, turns
 from tvad.data.parting import build_parts
 from tvad.data.questions import DIALOGUE
-from tvad.data.readers.files import object_of, text_of, visible
+from tvad.data.readers.files import check_head, object_of, text_of, visible
 from tvad.data.recipe import files_of, folder_of
 from tvad.data.reclip import parted
 from tvad.data.sample import Sample
@@ -72,7 +72,9 @@ def read_notes(root: Path) -> Notes:
     labels: dict[str, bool] = {}
     path = root / "labels.csv"
     try:
-        rows = list(csv.DictReader(text_of(path).splitlines()))
+        table = csv.DictReader(text_of(path).splitlines())
+        check_head(path, table.fieldnames, {"video", "description"} & set(table.fieldnames or ()))
+        rows = list(table)
     except csv.Error as error:
         raise InputError(f"{path}: not a CSV file ({error})") from error
     for n, row in enumerate(rows, 2):

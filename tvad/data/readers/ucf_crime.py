@@ -12,7 +12,7 @@ et al., CVPR 2024).
 
 The same file lies in several folders of the distribution: the first by name is taken, and copies of another
 size are refused. Frames count from 0 on, and a span's last frame is taken as anomalous (ours: nothing says).
-Captions become the description, a line each: "0.0 to 12.5 s: a man …".
+Captions become the description, a line each: "0.0 to 12.5 s: a man …"; none goes beyond the video.
 """
 
 import os
@@ -25,7 +25,8 @@ from typing import Any
 
 from tvad.common.errors import InputError
 from tvad.data.build import build, link, spans_of
-from tvad.data.captions import Caption
+from tvad.data.captions import Caption, captions_of, within
+from tvad.data.captions import told as words_of
 from tvad.data.check import Problem, described
 from tvad.data.readers.files import below, object_of, only, text_of
 from tvad.data.readers.labels import asked, frame_spans
@@ -33,6 +34,7 @@ from tvad.data.recipe import file_of, files_of, folder_of
 from tvad.data.sample import Sample
 
 NORMAL = "Normal"
+ROUNDED = 0.1  # seconds: UCA's times have one digit
 CAPTIONS = ("UCFCrime_Train.json", "UCFCrime_Val.json", "UCFCrime_Test.json")
 _CLASS = re.compile(r"([A-Za-z]+?)(?:_Videos)?_?\d+")
 
@@ -122,6 +124,19 @@ def _lines(row: dict[str, Any]) -> Iterator[str | None]:
         yield str(Caption(float(start), float(end), words)) if words else None
 
 
+def _cut(told: str, end: float, name: str) -> str | None:
+    """Captions of a video that ends then: what is said of later seconds is cut or left out, and said."""
+    given = captions_of(told)
+    kept = within(given, 0.0, end)
+    if lost := len(given) - len(kept):
+        print(
+            f"captions: {name}: {lost} begin after the video's {end:.1f} s and are left out", file=sys.stderr
+        )
+    if cut := sum(c.start < end and c.end > end + ROUNDED for c in given):
+        print(f"captions: {name}: {cut} end after the video's {end:.1f} s and are cut", file=sys.stderr)
+    return words_of(kept)
+
+
 def make_sample(row: Row, source: Path, split: str, captions: dict[str, str], out: Path) -> Sample:
     """One video. Raises InputError that names the file."""
     shown, clock = described(source, f"videos/{source.name}")
@@ -138,7 +153,7 @@ def make_sample(row: Row, source: Path, split: str, captions: dict[str, str], ou
         label="anomalous" if classes else "normal",
         categories=classes,
         spans=spans,
-        description=captions.get(row.name) or None,
+        description=_cut(captions.get(row.name, ""), clock.end, row.name),
         questions=asked(bool(classes), spans, classes),
     )
 

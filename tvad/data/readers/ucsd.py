@@ -34,6 +34,7 @@ from tvad.data.readers import numbered
 from tvad.data.readers.files import text_of, visible, whole
 from tvad.data.recipe import file_of, folder_of
 from tvad.data.sample import Sample, Track, Video
+from tvad.data.video import SUFFIXES
 
 FPS = 10.0  # of both cameras, by the data set's page
 _ROW = re.compile(r"gt_frame\s*=\s*\[([^\]]*)\]")
@@ -75,9 +76,11 @@ def read_tracks(path: Path) -> dict[str, list[Track]]:
             ]
             if not boxes or min(boxes)[0] < 0 or any(faults.of_box(box) for _, box in boxes):
                 raise ValueError
+            if faults.of_kind(row["class"]) or not isinstance(row["video"], str):
+                raise ValueError
             frames = tuple(dict(boxes))
-            track = Track(whole(row["track"]), str(row["class"]), dict(boxes), frames, row.get("appearance"))
-            name = str(row["video"])
+            track = Track(whole(row["track"]), row["class"], dict(boxes), frames, row.get("appearance"))
+            name = row["video"]
         except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{path}:{n}: expected video, track, class, boxes of [frame, x, y, w, h], found {line[:60]!r}"
@@ -121,12 +124,7 @@ def make_test_sample(
         mask = f"masks/{name}.npz"
         masks.write(out / mask, lit)
         shown = np.flatnonzero(masks.opened(out / mask).lit()).tolist()
-        if other := sorted(set(shown) ^ set(wrong)):
-            print(
-                f"{name}: list and masks differ in {len(other)} frames, the first {other[0] + 1};"
-                " the masks are followed",
-                file=sys.stderr,
-            )
+        _say_others(name, "list and masks", set(shown) ^ set(wrong))
         if wrong and not shown:
             raise InputError(f"{folder}: nothing is lit, but {len(wrong)} frames are listed as anomalous")
         wrong = shown
@@ -140,6 +138,8 @@ def make_test_sample(
                 raise InputError(
                     f"tracks: {name}, track {track.id}: frame {max(track.boxes) + 1} of {len(files)}"
                 )
+        if mask is not None:
+            _say_others(name, "tracks and masks", {f for track in found for f in track.boxes} ^ set(wrong))
     spans, classes = spans_of(wrong, FPS), () if tracks is None else classes_of(found or ())
     sample = Sample(
         id=name,
@@ -156,6 +156,19 @@ def make_test_sample(
     return replace(sample, dialogue=turns(sample, "protocol"))
 
 
+def _say_others(name: str, what: str, frames: set[int]) -> None:
+    if frames:
+        print(
+            f"{name}: {what} differ in {len(frames)} frames, the first {min(frames) + 1};"
+            " the masks are followed",
+            file=sys.stderr,
+        )
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
 def make_train_sample(root: Path, name: str, out: Path) -> Sample:
     """One training video; all are normal."""
     source = root / "Train" / name
@@ -164,7 +177,9 @@ def make_train_sample(root: Path, name: str, out: Path) -> Sample:
         height, width = numbered.put(files, out / "videos" / name)
         shown = Video(f"videos/{name}", FPS, len(files), width, height)
     else:
-        file = next(source.parent.glob(f"{name}.*"))
+        file, *others = [path for path in visible(source.parent, f"{name}.*") if _is_video(path)]
+        if others:
+            raise InputError(f"{source}: is there twice, {file.name} and {others[0].name}")
         shown, _ = described(file, f"videos/{file.name}")
         link(file, out / shown.path)
     sample = Sample(
@@ -193,7 +208,8 @@ def read(
     if split == "train":
         if tracks is not None:
             raise InputError("tracks: training videos are normal and have none")
-        names = sorted({p.stem for p in part.iterdir() if re.fullmatch(r"Train\d+(\.\w+)?", p.name)})
+        given = [p for p in part.iterdir() if p.is_dir() or _is_video(p)]
+        names = sorted({p.stem for p in given if re.fullmatch(r"Train\d+(\.\w+)?", p.name)})
         return build(
             out,
             names,
