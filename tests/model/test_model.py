@@ -508,7 +508,7 @@ def test_embedding_and_attention_equal_the_backbones_piece_by_piece(model, imple
     with torch.no_grad():
         ours = tower(patches, grid_thw=grids)
         backbones = {own: backbone for backbone, own in vision_attention.CLASSES.items()}
-        for part in (tower.patch_embed, *(block.attn for block in tower.blocks)):
+        for part in (tower.patch_embed.proj, *(block.attn for block in tower.blocks)):
             part.__class__ = backbones[type(part)]
         expected = tower(patches, grid_thw=grids)
     assert names == list(tower.state_dict())

@@ -43,7 +43,7 @@ def main() -> int:
     vision = AutoProcessor.from_pretrained(known.model).vision_inputs(clips)
     loop, convolution = copy.deepcopy(ours), copy.deepcopy(ours)
     backbones = {own: backbone for backbone, own in CLASSES.items()}
-    embedding = convolution.visual.patch_embed
+    embedding = convolution.visual.patch_embed.proj
     for part in (embedding, *(block.attn for block in loop.visual.blocks)):
         part.__class__ = backbones[type(part)]
 

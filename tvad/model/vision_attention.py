@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
-    Qwen2_5_VisionPatchEmbed,
     Qwen2_5_VisionTransformerPretrainedModel,
     Qwen2_5_VLVisionAttention,
     apply_rotary_pos_emb_vision,
@@ -20,7 +19,6 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionAttention,
     Qwen3VLVisionModel,
-    Qwen3VLVisionPatchEmbed,
 )
 from transformers.utils.generic import is_flash_attention_requested
 
@@ -99,36 +97,24 @@ class Qwen3VisionAttention(ByLength, Qwen3VLVisionAttention):
     pass
 
 
-class AsProduct:
-    """In front of a backbone's patch embedding: patches (n, values) -> (n, d)."""
+class AsProduct(torch.nn.Conv3d):
+    """The convolution of a patch embedding, whose kernel is a patch: (n, channels, t, h, w) -> (n, d). The
+    module that has the weight computes with it: under ZeRO-3 it is whole there alone."""
 
-    proj: torch.nn.Conv3d
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        weight = self.proj.weight
-        patches = hidden_states.reshape(-1, weight[0].numel()).to(weight.dtype)
-        return F.linear(patches, weight.flatten(1), self.proj.bias)
-
-
-class Qwen2_5PatchEmbed(AsProduct, Qwen2_5_VisionPatchEmbed):
-    pass
-
-
-class Qwen3PatchEmbed(AsProduct, Qwen3VLVisionPatchEmbed):
-    pass
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.linear(input.flatten(1), self.weight.flatten(1), self.bias)
 
 
 CLASSES = {
     Qwen2_5_VLVisionAttention: Qwen2_5VisionAttention,
     Qwen3VLVisionAttention: Qwen3VisionAttention,
-    Qwen2_5_VisionPatchEmbed: Qwen2_5PatchEmbed,
-    Qwen3VLVisionPatchEmbed: Qwen3PatchEmbed,
+    torch.nn.Conv3d: AsProduct,
 }
 
 
 def streamline(tower: VisionTower) -> None:
     """Let a vision tower embed and attend so; its weights stay what and where they are."""
     # The class is exchanged, not the module: names in checkpoints, hooks and tied parameters stay valid.
-    tower.patch_embed.__class__ = CLASSES[type(tower.patch_embed)]
+    tower.patch_embed.proj.__class__ = CLASSES[type(tower.patch_embed.proj)]
     for block in tower.blocks:
         block.attn.__class__ = CLASSES[type(block.attn)]
