@@ -83,32 +83,27 @@ def group_logprobs(
         attention_mask=packed.segment[:, :length] == 0,
         clip_index=index,
     )
-    # The logits at a place predict the token after it: a place is kept if both lie in the same branch, and
-    # only kept places get a row of logits.
+    # A place predicts the token after it: it is kept if both lie in the same branch.
     same = (packed.segment[:, 1:] == packed.segment[:, :-1]) & (packed.segment[:, 1:] > 0)
     keep = F.pad(same, (0, 1))
     device = core.device
     clips = {"seen": seen} if seen is not None else {k: v.to(device) for k, v in vision.items()}
-    logits = (
-        model(
-            input_ids=packed.input_ids.to(device),
-            attention_mask=packed.attention_mask(core.model.language_model).to(device),
-            position_ids=packed.position_ids(positions).to(device),
-            clip_index=index.to(device),
-            logits_to_keep=keep.to(device),
-            use_cache=False,
-            **clips,
-        ).logits.float()
-        / temperature
+    found = model(
+        input_ids=packed.input_ids.to(device),
+        attention_mask=packed.attention_mask(core.model.language_model).to(device),
+        position_ids=packed.position_ids(positions).to(device),
+        clip_index=index.to(device),
+        logits_to_keep=keep.to(device),
+        targets=packed.input_ids[:, 1:][same].to(device),
+        temperature=temperature,
+        learns_entropy=learns_entropy,
+        use_cache=False,
+        **clips,
     )
-    log_p = logits.log_softmax(-1)  # (kept places, vocabulary), row by row, branch by branch
-    targets = packed.input_ids[:, 1:][same].to(device)
-    values = log_p.gather(-1, targets[:, None])[:, 0]
-    spread = log_p if learns_entropy else log_p.detach()
-    entropy = -(spread.exp() * spread).sum(-1)
+    # Of the kept places, row by row, branch by branch.
     sizes = [len(c) for group in completions for c in group]
     counts = [len(group) for group in completions]
-    return _nested(values.split(sizes), counts), _nested(entropy.split(sizes), counts)
+    return _nested(found.logprobs.split(sizes), counts), _nested(found.entropies.split(sizes), counts)
 
 
 def _nested(parts: tuple[torch.Tensor, ...], counts: list[int]) -> list[list[torch.Tensor]]:

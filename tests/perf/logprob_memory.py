@@ -1,7 +1,7 @@
 """What log-probs take beside the model: memory per completion token and entry of the vocabulary, in float32
 and bfloat16, with and without gradients, at a vocabulary of Qwen2.5-VL-7B's size.
 
-    python tests/perf/logprob_memory.py [--tokens 256] [--vocabulary 152064]
+    python tests/perf/logprob_memory.py [--tokens 4096] [--vocabulary 152064]
 
 The decoder is left out (a hidden size of 8): what remains is the logits and what is made of them. Each way
 runs in a process of its own, whose peak is taken.
@@ -12,7 +12,6 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -23,42 +22,30 @@ def measured(tokens: int, vocabulary: int, dtype: str, grad: bool) -> None:
     """Print the bytes that the peak grew by, per token and entry."""
     import torch
 
-    from rft.grpo.logprobs import group_logprobs
+    from tvad.model.scored import score
 
     torch.manual_seed(0)
     head = torch.nn.Linear(8, vocabulary, bias=False, dtype=getattr(torch, dtype))
     embedding = torch.nn.Embedding(64, 8, dtype=head.weight.dtype)
 
-    class Model(torch.nn.Module):
-        device = torch.device("cpu")
-        model = SimpleNamespace(
-            get_rope_index=lambda ids, **clips: (torch.zeros(3, *ids.shape, dtype=torch.long), None)
-        )
+    ids = torch.randint(1, 64, (tokens,))
 
-        def forward(self, input_ids, logits_to_keep, **rest):
-            return SimpleNamespace(logits=head(embedding(input_ids)[logits_to_keep]))
-
-    completions = [torch.randint(1, 64, (tokens // 8,)) for _ in range(8)]
-    vision = {"video_grid_thw": torch.ones(1, 3), "second_per_grid_ts": torch.ones(1)}
-
-    def run(completions):
+    def run(ids):
         with torch.set_grad_enabled(grad):
-            values, _ = group_logprobs(
-                Model(), Model(), [torch.ones(4, dtype=torch.long)], [completions], vision, 1.0, 0
-            )
+            values, _ = score(head, embedding(ids), ids, vocabulary, 1.0, False)
             if grad:
-                torch.cat(values[0]).sum().backward()
+                values.sum().backward()
 
-    run([completion[:1] for completion in completions[:1]])  # what torch loads at its first use
+    run(ids[:1])  # what torch loads at its first use, and the head's gradient
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run(completions)
+    run(ids)
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     print(f"{dtype}, {'with' if grad else 'without'} gradients: {peak / tokens / vocabulary:.1f} bytes")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--vocabulary", type=int, default=152_064)
     parser.add_argument("--way", type=int)
     given = parser.parse_args()

@@ -349,7 +349,7 @@ def test_ten_kills_of_servers_and_trainers_leave_every_step_once(running, token,
     server is started again while the trainer waits; a killed trainer goes on by the same command."""
     out, steps, chance = tmp_path / "out", 40, random.Random(staleness)
     plan = plan_of(scenes, out, running.url("a"), max_steps=steps)
-    plan = replace(plan, engine_options={"wait": 300.0}, staleness=staleness)
+    plan = replace(plan, engine_options={"wait": 900.0}, staleness=staleness)
     file, said = tmp_path / "run.yaml", tmp_path / "said.txt"
     file.write_text(yaml.safe_dump({"version": 1, **asdict(plan)}))
     command = [sys.executable, "rft/train_grpo.py", "--config", str(file)]

@@ -22,6 +22,7 @@ from tvad.model.classifier import pooled_features
 from tvad.model.clips import EncodedClip, SeenClip, VisionMixin
 from tvad.model.configuration import CLASSIFIER, NEVER, TvadConfig, TvadQwen3Config
 from tvad.model.positions import Block, rope_index
+from tvad.model.scored import score
 
 
 @dataclass
@@ -41,7 +42,8 @@ class TvadModelOutput(ModelOutput):
 @dataclass
 class TvadOutput(ModelOutput):
     """The backbone's output; `clips`, what the vision side made of the videos (heatmaps included); with a
-    classifier `pooled` (B, 2 D), what it reads, and `anomaly_logits` (B,)."""
+    classifier `pooled` (B, 2 D), what it reads, and `anomaly_logits` (B,); with `targets`, for the logits,
+    `logprobs` and `entropies` (N,)."""
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
@@ -52,6 +54,8 @@ class TvadOutput(ModelOutput):
     clips: list[EncodedClip] | None = None
     pooled: torch.Tensor | None = None
     anomaly_logits: torch.Tensor | None = None
+    logprobs: torch.Tensor | None = None
+    entropies: torch.Tensor | None = None
 
 
 @dataclass
@@ -291,6 +295,9 @@ class TvadLMMixin(PreTrainedModel):
         seen=None,
         pooled=None,
         logits_to_keep=0,
+        targets=None,
+        temperature=1.0,
+        learns_entropy=False,
         attention_mask=None,
         position_ids=None,
         past_key_values=None,
@@ -301,7 +308,8 @@ class TvadLMMixin(PreTrainedModel):
         """As the backbone's forward; logits of tokens that stand for pixels or heatmaps are `NEVER`.
 
         `logits_to_keep` as there; also a (B, L) bool mask, then logits are (N, V) for the marked positions.
-        `pooled` (B, 2 D): the classifier's features in place of all else.
+        `targets` (N,): tokens that follow these, whose log-probs at `temperature` are wanted and no logits
+        (`scored.score`). `pooled` (B, 2 D): the classifier's features in place of all else.
         """
         kwargs.pop("return_dict", None)
         if pooled is not None:
@@ -333,12 +341,12 @@ class TvadLMMixin(PreTrainedModel):
             hidden = hidden[
                 :, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             ]
+        if targets is not None:
+            vocabulary = self.config.text_config.vocab_size
+            scored = score(self._logits, hidden, targets, vocabulary, temperature, learns_entropy)
+            return TvadOutput(logprobs=scored[0], entropies=scored[1], clips=out.clips)
         # A slice of several rows that is not contiguous would be multiplied by one copy of the weights a row.
-        logits = self.lm_head(hidden.contiguous())
-        # Not -inf: a sampler's softmax and GRPO's ratio stay finite, also where a prompt holds such a token.
-        never = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        never[self.config.forbidden_token_ids] = True
-        logits = logits.masked_fill(never, NEVER)
+        logits = self._logits(hidden.contiguous())
         loss = None
         if labels is not None:
             loss = self.loss_function(
@@ -355,6 +363,13 @@ class TvadLMMixin(PreTrainedModel):
             pooled=out.pooled,
             anomaly_logits=self.classified(out.pooled),
         )
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits = self.lm_head(hidden)
+        # Not -inf: a sampler's softmax and GRPO's ratio stay finite, also where a prompt holds such a token.
+        never = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        never[self.config.forbidden_token_ids] = True
+        return logits.masked_fill(never, NEVER)
 
     def classified(self, pooled: torch.Tensor | None) -> torch.Tensor | None:
         """Logits (B,) of "anomalous" of `pooled` (B, 2 D); None without a classifier, or without features."""

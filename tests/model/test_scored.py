@@ -1,0 +1,64 @@
+"""Log-probs in parts are those of all logits at once, and so are their gradients."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from rft.grpo.logprobs import group_logprobs
+from tvad.data import video
+from tvad.model import scored
+from tvad.model.scored import score
+from tvad.prompts import messages
+
+
+@pytest.mark.parametrize("learns_entropy", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 7, 20])
+def test_parts_are_the_whole(count, learns_entropy, monkeypatch):
+    torch.manual_seed(0)
+    head = torch.nn.Linear(6, 11, dtype=torch.float64)
+    hidden = torch.randn(count, 6, dtype=torch.float64, requires_grad=True)
+    targets, found, sizes = torch.randint(0, 11, (count,)), [], []
+    head.register_forward_hook(lambda module, inputs, out: sizes.append(len(out)))
+    for entries in (1 << 26, 33):
+        monkeypatch.setattr(scored, "ENTRIES", entries)
+        sizes.clear()
+        values, entropies = score(head, hidden, targets, 11, 0.7, learns_entropy)
+        wanted = (values * torch.arange(1, count + 1)).sum() + (entropies.sum() if learns_entropy else 0)
+        slopes = torch.autograd.grad(wanted, [hidden, head.weight]) if count else []
+        found.append((values, entropies, *slopes))
+        assert max(sizes, default=0) <= max(1, entries // 11)
+    for one, two in zip(*found, strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+    expected = (head(hidden) / 0.7).log_softmax(-1)
+    assert torch.allclose(found[1][0], expected.gather(1, targets[:, None])[:, 0].to(values.dtype), atol=1e-5)
+    assert torch.allclose(found[1][1], -(expected.exp() * expected).sum(1).to(values.dtype), atol=1e-5)
+    assert found[1][1].requires_grad == bool(learns_entropy)
+
+
+@pytest.mark.parametrize("family", ["checkpoint", "checkpoint_qwen3"])
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_policys_log_probs_do_not_depend_on_the_parts(family, grad, request, monkeypatch):
+    folder = request.getfixturevalue(family)
+    model = AutoModelForImageTextToText.from_pretrained(folder).train()
+    processor = AutoProcessor.from_pretrained(folder)
+    images = np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), dtype=np.uint8)
+    clip = video.Frames(images, np.arange(4) / 2, np.arange(4), 2.0, 4)
+    vision = processor.vision_inputs([clip])
+    text = processor.apply_chat_template(messages("What?"), tokenize=False)
+    prompt = torch.tensor(
+        processor.tokenizer(processor.expand(text, vision["video_grid_thw"][0], clip))["input_ids"]
+    )
+    completions, found = [[torch.arange(40, 47), torch.arange(50, 52), torch.arange(60, 75)]], []
+    for entries in (1 << 26, 5000):
+        monkeypatch.setattr(scored, "ENTRIES", entries)
+        with torch.set_grad_enabled(grad):
+            values, entropies = group_logprobs(model, model, [prompt], completions, vision, 1.3, 0)
+        slopes = []
+        if grad:
+            torch.cat(values[0]).sum().backward()
+            slopes = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+            model.zero_grad()
+        found.append([torch.cat(values[0]), torch.cat(entropies[0]), *([torch.cat(slopes)] if grad else [])])
+    for one, two in zip(*found, strict=True):
+        assert torch.allclose(one, two, atol=1e-5, rtol=1e-4)
