@@ -12,6 +12,8 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tvad.model.branched import Layout
+
 
 class SizesOnly(FakeTensorMode):
     """Fake tensors beside real ones: what a program reads (grids, places, masks) has values, what takes
@@ -93,6 +95,7 @@ def as_on(device: str) -> Iterator[None]:
         put(mock.patch.multiple(torch.Tensor, **{name: hooked(hook) for name, hook in hooks.items()}))
         if device == "cuda":
             put(mock.patch.object(F, "scaled_dot_product_attention", attention))
+            put(mock.patch.object(Layout, "worthwhile", False))  # packed rows have the whole mask on a GPU
             put(
                 mock.patch.object(
                     F, "layer_norm", lambda x, *rest, **named: normal(x.float(), *rest, **named)

@@ -62,3 +62,17 @@ def test_a_policys_log_probs_do_not_depend_on_the_parts(family, grad, request, m
         found.append([torch.cat(values[0]), torch.cat(entropies[0]), *([torch.cat(slopes)] if grad else [])])
     for one, two in zip(*found, strict=True):
         assert torch.allclose(one, two, atol=1e-5, rtol=1e-4)
+
+
+def test_under_zero3_the_head_is_called_once(checkpoint, monkeypatch):
+    """Each of its calls is a common affair of all processes, whose rows may make another number of parts."""
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint)
+    calls, ids, keep = [], torch.arange(20, 52)[None], torch.ones(1, 32, dtype=torch.bool)
+    monkeypatch.setattr(scored, "ENTRIES", 5000)
+    model.lm_head.register_forward_hook(lambda *_: calls.append(1))
+    model(input_ids=ids, logits_to_keep=keep, targets=ids[0])
+    assert len(calls) > 1
+    calls.clear()
+    model.lm_head.weight.ds_id = 0  # as DeepSpeed names what it shares out
+    model(input_ids=ids, logits_to_keep=keep, targets=ids[0])
+    assert calls == [1]

@@ -4,9 +4,9 @@ ms-swift's (video), on one stock Qwen2.5-VL, the same clips, prompts, rewards an
     python tests/perf/grpo_peers.py --swift runs/peers/swift/bin/python --out runs/peers
     python tests/perf/grpo_peers.py --ways ours "trl, generate" --shape groups=2,size=32
 
-Every way is a process of its own, and one at a time makes a generation and the steps on it, in turns, so that
-noise hits all alike. Threads that wait do not spin. Ratios are to the first way, turn by turn. `make peers`
-makes the environment of ms-swift and runs the shapes of the measurement.
+Every way and shape is a process of its own, and one at a time makes a generation and the steps on it, in
+turns, so that noise hits all alike. Threads that wait do not spin. Ratios are to the first way, turn by turn.
+`make peers` makes the environment of ms-swift and runs the shapes of the measurement.
 """
 
 import argparse
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from tests.perf.peer_steps.turns import TASKS, TOPICS, Gate, Plan, Shape  # noqa: E402
+from tvad.common.files import json_text, write_whole  # noqa: E402
 
 WAYS = ("ours", "tvad", "trl, generate", "trl, vLLM", "swift")
 QUIET = {
@@ -50,7 +51,7 @@ class Worker:
 
     def __init__(self, way: str, plan: Plan, python: str, files: ExitStack):
         (reads, self._give), (self._take, writes) = os.pipe(), os.pipe()
-        self.log = Path(plan.out, f"{way.replace(', ', '-')}.txt")
+        self.log = Path(plan.out, f"{way.replace(', ', '-')}-{plan.number}.txt")
         log = files.enter_context(self.log.open("w"))
         told = json.dumps(dataclasses.asdict(plan))
         command = [python, __file__, "--worker", way, "--told", told, "--pipes", str(reads), str(writes)]
@@ -73,25 +74,20 @@ class Worker:
         return json.loads(line)
 
 
-def measured(plan: Plan, workers: dict[str, Worker]) -> dict[Shape, dict[str, list[dict]]]:
-    """Of every shape and way the turns that count; a way that dies has no more, and is told of."""
-    found: dict[Shape, dict[str, list[dict]]] = {}
-    for shape in plan.shapes:
+def measured(plan: Plan, pythons: dict[str, str]) -> dict[str, list[dict]]:
+    """Of every way the turns that count; one that dies has none, and is told of. pythons: of the ways."""
+    with ExitStack() as files:
+        workers = {way: Worker(way, plan, python, files) for way, python in pythons.items()}
         rows: dict[str, list[dict]] = {way: [] for way in workers}
         for turn in range(plan.warm + plan.turns):
             for way in list(workers):
                 try:
-                    row = workers[way].turn()
+                    rows[way].append(workers[way].turn())
                 except EOFError:
-                    print(
-                        f"{way}: ended in turn {turn} of {shape}, see {workers.pop(way).log}", file=sys.stderr
-                    )
-                    continue
-                if turn >= plan.warm:
-                    rows[way].append(row)
-        found[shape] = {way: turns for way, turns in rows.items() if len(turns) == plan.turns}
-        print("\n".join(table(shape, found[shape])), flush=True)
-    return found
+                    log = workers.pop(way).log
+                    print(f"{way}: ended in turn {turn} of {plan.shape}, see {log}", file=sys.stderr)
+                    del rows[way]
+    return {way: turns[plan.warm :] for way, turns in rows.items()}
 
 
 def table(shape: Shape, rows: dict[str, list[dict]]) -> list[str]:
@@ -118,8 +114,8 @@ def table(shape: Shape, rows: dict[str, list[dict]]) -> list[str]:
     return lines
 
 
-def prepared(known) -> Plan:
-    """Data and checkpoint, made where they are not there."""
+def prepared(known) -> list[Plan]:
+    """A plan a shape; data and checkpoint are made where they are not there."""
     from stock_checkpoint import build_stock
 
     from rft.grpo import mixture
@@ -138,12 +134,16 @@ def prepared(known) -> Plan:
     if not (data / "samples.jsonl").exists():
         generate(ScenesConfig(setting="core", clips=48, seed=11, normal=0.35, max_crowd=2, frames=64), data)
     shapes = [Shape.of(text) for text in known.shape or [""]]
-    plan = Plan(str(out.resolve()), str(ROOT / "assets/tvad-tiny"), shapes, known.turns, known.warm)
-    for shape in shapes:
+    plans = []
+    for number, shape in enumerate(shapes):
+        plan = Plan(
+            *(str(out.resolve()), str(ROOT / "assets/tvad-tiny")), number, shape, known.turns, known.warm
+        )
         count = (plan.warm + plan.turns) * shape.groups
         rows = mixture.rows(load(data), mixture.tasks_of(TASKS), count, 0, TOPICS)
-        plan.prompts(shape).write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    return plan
+        plan.prompts.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        plans.append(plan)
+    return plans
 
 
 def main() -> int:
@@ -161,18 +161,17 @@ def main() -> int:
     parser.add_argument("--pipes", type=int, nargs=2, help=argparse.SUPPRESS)
     known = parser.parse_args()
     if known.worker:
-        work(known.worker, Plan.read(known.told), Gate(*known.pipes))
+        plan = Plan.read(known.told)
+        work(known.worker, plan, Gate(*known.pipes, plan.shape))
         return 0
-    plan = prepared(known)
-    ways = dict.fromkeys([*known.ways, *(["swift"] if known.swift else [])])
-    with ExitStack() as files:
-        workers = {
-            way: Worker(way, plan, known.swift if way == "swift" else sys.executable, files) for way in ways
-        }
-        found = measured(plan, workers)
-    record = [{"shape": dataclasses.asdict(shape), "turns": rows} for shape, rows in found.items()]
-    Path(plan.out, "peers.json").write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
-    return 0 if all(len(rows) == len(ways) for rows in found.values()) else 1
+    plans, record = prepared(known), []
+    pythons = dict.fromkeys(known.ways, sys.executable) | ({"swift": known.swift} if known.swift else {})
+    for plan in plans:
+        found = measured(plan, pythons)
+        print("\n".join(table(plan.shape, found)), flush=True)
+        record.append({"shape": dataclasses.asdict(plan.shape), "turns": found})
+        write_whole(Path(known.out, "peers.json"), json_text(record, "peers.json"))
+    return 0 if all(len(row["turns"]) == len(pythons) for row in record) else 1
 
 
 if __name__ == "__main__":

@@ -342,7 +342,10 @@ class TvadLMMixin(PreTrainedModel):
                 :, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             ]
         if targets is not None:
-            vocabulary = self.config.text_config.vocab_size
+            # In one part under ZeRO-3: every call of the head is a common affair, and each process has its
+            # own number of parts.
+            shared_out = any(hasattr(weight, "ds_id") for weight in self.lm_head.parameters())
+            vocabulary = 1 if shared_out else self.config.text_config.vocab_size
             scored = score(self._logits, hidden, targets, vocabulary, temperature, learns_entropy)
             return TvadOutput(logprobs=scored[0], entropies=scored[1], clips=out.clips)
         # A slice of several rows that is not contiguous would be multiplied by one copy of the weights a row.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch.utils.checkpoint import checkpoint
 
-ENTRIES = 1 << 26  # logits at a time, of which 16 bytes each are held
+ENTRIES = 1 << 26  # logits at a time
 
 
 def score(

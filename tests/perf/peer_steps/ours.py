@@ -29,24 +29,23 @@ def run(way: str, plan: Plan, gate: Gate) -> None:
     # Every completion as long as the peers', and without tokens that stand for pixels.
     vllm.SamplingParams = lambda **given: sampling(**given | {"min_tokens": given["max_tokens"]})
     path = plan.shipped if way == "tvad" else f"{plan.out}/ours"
-    sequences = max(shape.groups * shape.size for shape in plan.shapes)
-    engine = VllmModel(path, max_num_seqs=sequences, max_model_len=2048)
+    shape = plan.shape
+    engine = VllmModel(path, max_num_seqs=shape.groups * shape.size, max_model_len=2048)
     gate.watch(engine.llm.llm_engine.model_executor.driver_worker.model_runner.model.visual, False)
-    for number, shape in enumerate(plan.shapes):
-        gate.shape = shape
-        program.train(
-            GrpoRun(
-                out=f"{plan.out}/{way}-{number}",
-                model=path,
-                data=f"{plan.out}/data",
-                tasks=TASKS,
-                rewards=REWARDS,
-                training=plan.training(shape),
-                trains=["model.language_model.*", "lm_head.*", *(["model.rae.*"] if way == "tvad" else [])],
-                rate=RATE,
-                max_frames=shape.frames,
-                topics=TOPICS,
-                watch=Watch(patience=10_000),
-            ),
-            engine,
-        )
+    program.train(
+        GrpoRun(
+            out=f"{plan.out}/{way}-{plan.number}",
+            model=path,
+            data=f"{plan.out}/data",
+            tasks=TASKS,
+            rewards=REWARDS,
+            training=plan.training,
+            trains=["model.language_model.*", "lm_head.*", *(["model.rae.*"] if way == "tvad" else [])],
+            rate=RATE,
+            max_frames=shape.frames,
+            topics=TOPICS,
+            decoders=0,  # in the turn, as the peers
+            watch=Watch(patience=10_000),
+        ),
+        engine,
+    )

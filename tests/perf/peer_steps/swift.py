@@ -13,7 +13,7 @@ def run(way: str, plan: Plan, gate: Gate) -> None:
     side = 112 // 28  # of a frame, in tokens
     os.environ |= {
         "FPS": str(RATE),
-        "FPS_MAX_FRAMES": str(max(shape.frames for shape in plan.shapes)),
+        "FPS_MAX_FRAMES": str(plan.shape.frames),
         "VIDEO_MIN_TOKEN_NUM": str(side**2),
         "VIDEO_MAX_TOKEN_NUM": str(side**2),
     }
@@ -65,42 +65,40 @@ def run(way: str, plan: Plan, gate: Gate) -> None:
 
     for number, function in enumerate(functions):
         orms[f"ours{number}"] = reward_of(function)
-    for number, shape in enumerate(plan.shapes):
-        gate.shape = shape
-        path = Path(plan.out, f"swift-{number}.jsonl")
-        with path.open("w", encoding="utf-8") as out:
-            for row in plan.rows(shape):
-                system, user = row.pop("prompt")
-                messages = [
-                    {"role": "system", "content": system["content"][0]["text"]},
-                    {"role": "user", "content": "<video>" + user["content"][-1]["text"]},
-                ]
-                line = {"messages": messages, "videos": [row["video"]], "facts": json.dumps(row)}
-                out.write(json.dumps(line) + "\n")
-        options = plan.training(shape) | {
-            "rlhf_type": "grpo",
-            "model": plan.stock,
-            "model_type": "qwen2_5_vl",
-            "template": "qwen2_5_vl",
-            "dataset": path,
-            "torch_dtype": "float32",
-            "tuner_type": "full",
-            "freeze_vit": "true",
-            "freeze_aligner": "true",
-            "attn_impl": "sdpa",
-            "max_length": 2048,
-            "use_vllm": "false",
-            "gradient_checkpointing": "false",
-            "report_to": "none",
-            "dataloader_num_workers": 0,
-            "output_dir": f"{plan.out}/swift-{number}",
-            "bf16": "false",
-            "fp16": "false",
-            "seed": 0,
-            "split_dataset_ratio": 0,
-            "dataset_num_proc": 1,
-            "load_from_cache_file": "false",
-        }
-        given = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-        names = [f"ours{n}" for n in range(len(functions))]
-        swift.rlhf_main([*given, "--reward_funcs", *names, "--reward_weights", *map(str, weights)])
+    path = Path(plan.out, f"swift-{plan.number}.jsonl")
+    with path.open("w", encoding="utf-8") as out:
+        for row in plan.rows():
+            system, user = row.pop("prompt")
+            messages = [
+                {"role": "system", "content": system["content"][0]["text"]},
+                {"role": "user", "content": "<video>" + user["content"][-1]["text"]},
+            ]
+            line = {"messages": messages, "videos": [row["video"]], "facts": json.dumps(row)}
+            out.write(json.dumps(line) + "\n")
+    options = plan.training | {
+        "rlhf_type": "grpo",
+        "model": plan.stock,
+        "model_type": "qwen2_5_vl",
+        "template": "qwen2_5_vl",
+        "dataset": path,
+        "torch_dtype": "float32",
+        "tuner_type": "full",
+        "freeze_vit": "true",
+        "freeze_aligner": "true",
+        "attn_impl": "sdpa",
+        "max_length": 2048,
+        "use_vllm": "false",
+        "gradient_checkpointing": "false",
+        "report_to": "none",
+        "dataloader_num_workers": 0,
+        "output_dir": f"{plan.out}/swift-{plan.number}",
+        "bf16": "false",
+        "fp16": "false",
+        "seed": 0,
+        "split_dataset_ratio": 0,
+        "dataset_num_proc": 1,
+        "load_from_cache_file": "false",
+    }
+    given = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    names = [f"ours{n}" for n in range(len(functions))]
+    swift.rlhf_main([*given, "--reward_funcs", *names, "--reward_weights", *map(str, weights)])

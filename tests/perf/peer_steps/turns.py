@@ -43,22 +43,25 @@ class Shape:
 @dataclass(frozen=True)
 class Plan:
     """What a worker is told: a folder with `stock`, the checkpoint, `ours`, that as this project's, `data`
-    and rows of it, which takes its own files; the shipped checkpoint; the shapes, and of each the turns that
-    count and those before them."""
+    and rows of it, which takes its own files; the shipped checkpoint; the number of a shape, the shape, the
+    turns that count and those before them."""
 
     out: str
     shipped: str
-    shapes: list[Shape]
+    number: int
+    shape: Shape
     turns: int
     warm: int
 
     @classmethod
     def read(cls, text: str) -> "Plan":
         found = json.loads(text)
-        return cls(**found | {"shapes": [Shape(**shape) for shape in found["shapes"]]})
+        return cls(**found | {"shape": Shape(**found["shape"])})
 
-    def training(self, shape: Shape) -> dict[str, Any]:
+    @property
+    def training(self) -> dict[str, Any]:
         """Arguments that TRL and ms-swift name alike."""
+        shape = self.shape
         return {
             "per_device_train_batch_size": shape.groups * shape.size // (shape.accumulation * shape.steps),
             "gradient_accumulation_steps": shape.accumulation,
@@ -81,12 +84,13 @@ class Plan:
     def stock(self) -> str:
         return f"{self.out}/stock"
 
-    def prompts(self, shape: Shape) -> Path:
+    @property
+    def prompts(self) -> Path:
         """Where the prompts of all turns are, a row of `rft.grpo.mixture` a line, the same for every peer."""
-        return Path(self.out, f"rows-{self.shapes.index(shape)}.jsonl")
+        return Path(self.out, f"rows-{self.number}.jsonl")
 
-    def rows(self, shape: Shape) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.prompts(shape).read_text(encoding="utf-8").splitlines()]
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.prompts.read_text(encoding="utf-8").splitlines()]
 
 
 def rewards() -> tuple[list, list[float]]:
@@ -100,10 +104,10 @@ class Gate:
     """Waits for the other workers' turns before every turn; tells what each took: wall and processor seconds,
     peak memory in MiB, and `counted`."""
 
-    def __init__(self, reads: int, writes: int):
+    def __init__(self, reads: int, writes: int, shape: Shape):
         self.read, self.write = os.fdopen(reads), os.fdopen(writes, "w")
         self.counted: Counter = Counter()
-        self.shape = Shape()
+        self.shape = shape
 
     @staticmethod
     def _now() -> tuple[float, float, int]:
