@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+PER_TOKEN = 256  # what a token costs beside, in pairs of tokens (`tests/perf/branched.py`)
 # What `scaled_dot_product_attention` calls on a CPU. Beside its output it returns the log of every row's sum
 # of exponents, which that keeps to itself.
-PER_TOKEN = 256  # what a token costs beside, in pairs of tokens (`tests/perf/branched.py`)
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
