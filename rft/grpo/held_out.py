@@ -17,13 +17,16 @@ from tvad.data.sample import Sample
 
 class Watches:
     """A trainer that goes on, after an evaluation, with the rollout that it was at: its buffered rows are
-    about the clips of that one."""
+    about the clips of that one. Its logged completions are its own: none of training's among them."""
 
     _rollout: Any
     _logs: dict[str, Any]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        kept = self._rollout, {name: copy.deepcopy(rows) for name, rows in self._logs.items()}
+        kept = self._rollout, self._logs
+        self._logs = {name: copy.copy(rows) for name, rows in kept[1].items()}
+        for rows in self._logs.values():
+            rows.clear()
         try:
             return super().evaluate(*args, **kwargs)  # type: ignore[misc]
         finally:
