@@ -22,7 +22,7 @@ from rft.grpo.config import Evaluate, Features, GrpoRun  # noqa: E402
 from rft.grpo.train import train  # noqa: E402
 from tvad.common import config  # noqa: E402
 from tvad.common.leaving import leave  # noqa: E402
-from tvad.model import TvadProcessor  # noqa: E402
+from tvad.model import TvadProcessor, core, scored  # noqa: E402
 
 
 class Scripted:
@@ -103,8 +103,17 @@ def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens
         return found
 
     video_grpo.passes = counted
+    # A pass's log-probs in several parts, of which a process has its own number.
+    scored.ENTRIES = 10_000
+    parts, score = [], core.score
+
+    def scoring(logits_of, hidden, targets, vocabulary, *others):
+        parts.append(vocabulary and -(-len(hidden) // (scored.ENTRIES // vocabulary)))
+        return score(logits_of, hidden, targets, vocabulary, *others)
+
+    core.score = scoring
     trainer = train(run, engine)
-    own = {"passes": counts, "misses": trainer.features.misses}
+    own = {"passes": counts, "misses": trainer.features.misses, "parts": parts}
     every = gather_object([own])
     if trainer.accelerator.is_main_process:
         rows = [
@@ -120,6 +129,7 @@ def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens
                     "processes": trainer.accelerator.num_processes,
                     "passes": [one["passes"] for one in every],
                     "misses": [one["misses"] for one in every],
+                    "parts": [one["parts"] for one in every],
                 }
             )
         )

@@ -90,6 +90,10 @@ def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
     assert any(a[0] != b[0] for a, b in zip(one, other, strict=True)), "processes need the same: no test"
     assert [a[1] for a in one] == [b[1] for b in other]
     assert found["misses"][0] != found["misses"][1], "processes lack the same: no test"
+    if how == "zero3":  # every call of the head is a common affair
+        assert {*found["parts"][0], *found["parts"][1]} == {None}
+    else:
+        assert found["parts"][0] != found["parts"][1] and max(found["parts"][0]) > 1, "no test"
     assert found["processes"] == 2 and alone["processes"] == 1
     assert found["synced"] == 4, "for every step's rollout, and for the evaluation behind the last"
     for one, two in zip(alone["rows"], found["rows"], strict=True):

@@ -345,7 +345,7 @@ class TvadLMMixin(PreTrainedModel):
             # In one part under ZeRO-3: every call of the head is a common affair, and each process has its
             # own number of parts.
             shared_out = any(hasattr(weight, "ds_id") for weight in self.lm_head.parameters())
-            vocabulary = 1 if shared_out else self.config.text_config.vocab_size
+            vocabulary = None if shared_out else self.config.text_config.vocab_size
             scored = score(self._logits, hidden, targets, vocabulary, temperature, learns_entropy)
             return TvadOutput(logprobs=scored[0], entropies=scored[1], clips=out.clips)
         # A slice of several rows that is not contiguous would be multiplied by one copy of the weights a row.
