@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import types
 from itertools import pairwise
 
@@ -40,6 +41,24 @@ def test_its_options_leave_nothing_to_the_checkpoint(monkeypatch):
     on_gpu = rollouts.command("m", "127.0.0.1", 8100, ["--weight-transfer-config={}"], True)
     assert "--dtype" not in on_gpu and "--weight-transfer-config" not in on_gpu
     assert rollouts.environment({"max_pixels": 9})["VLLM_SERVER_DEV_MODE"] == "1"
+
+
+@pytest.mark.parametrize("option", ["--distributed-executor-backend=ray", "--nnodes=2"])
+def test_a_server_on_several_machines_wants_a_folder_that_all_see(monkeypatch, option):
+    command = ("m", "127.0.0.1", 8100, [option], True)
+    assert option in rollouts.command(*command)
+    monkeypatch.delenv("TVAD_WEIGHTS")
+    with pytest.raises(InputError, match="TVAD_WEIGHTS to a folder that all of the server's machines see"):
+        rollouts.command(*command)
+
+
+def test_vllm_s_workers_on_other_machines_are_told_the_folder(monkeypatch):
+    monkeypatch.setenv("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", "MINE")
+    for name, value in rollouts.environment({}).items():
+        monkeypatch.setenv(name, value)
+    from vllm.ray.ray_env import get_env_vars_to_copy
+
+    assert {"TVAD_WEIGHTS", "MINE"} <= get_env_vars_to_copy()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +138,7 @@ def test_without_the_token_nothing_but_health_is_answered(monkeypatch):
 
 
 def test_weights_may_be_sent_and_are_dropped(tmp_path):
-    (tmp_path / "999999999-1.here").touch()  # of a server that is no more
+    (tmp_path / f"{socket.gethostname()}-999999999-1.here").touch()  # of a server that is no more
     guard = RolloutGuard(inner)
     (mark,) = tmp_path.glob("*.here")
 

@@ -1,7 +1,6 @@
 """A trainer's weights on their way to rollout servers, part by part: no more than PART bytes of them are held
 beside the model, and a server swaps them in together at the end (`tvad.model.vllm_weights`)."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +13,7 @@ from safetensors.torch import save, save_file
 
 from rft.grpo.server_client import Lost, Refused, Server
 from tvad.common.errors import InputError
+from tvad.common.lock import is_gone, own_name
 from tvad.model.vllm_plugin import TRANSFER
 
 PART = 1 << 28  # bytes
@@ -108,7 +108,7 @@ def _sent(servers: list[Server], part: dict[str, torch.Tensor]) -> list[Server]:
         left += each(far, lambda server: _sent_over(server, body))
     for folder in dict.fromkeys(server.told["folder"] for server in servers if server.near):
         clear(Path(folder))
-        file = Path(folder, f"{os.getpid()}.safetensors")
+        file = Path(folder, f"{own_name()}.safetensors")
         here = [server for server in servers if server.near and server.told["folder"] == folder]
         try:
             save_file(part, file)
@@ -132,9 +132,9 @@ def _sent_over(server: Server, body: bytes) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what trainers that are no more have left in a folder."""
+    """Remove what trainers of this machine that are no more have left in a folder."""
     for file in folder.glob("*.safetensors"):
-        if file.stem.isdigit() and not Path("/proc", file.stem).exists():
+        if is_gone(file.stem):
             file.unlink(missing_ok=True)
 
 

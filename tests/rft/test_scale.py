@@ -54,9 +54,7 @@ def sharded(folder: Path) -> Path:
         ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"), "auto"
     )
     own = folder / "zero3.json"
-    own.write_text(
-        json.dumps(auto | {"zero_optimization": zero, "gradient_clipping": plan["gradient_clipping"]})
-    )
+    own.write_text(json.dumps(auto | {"zero_optimization": zero, "gradient_clipping": "auto"}))
     settings = {k: v for k, v in shipped.items() if k != "mixed_precision"}
     settings["deepspeed_config"] = {"deepspeed_config_file": str(own), "zero3_init_flag": False}
     (folder / "zero3.yaml").write_text(yaml.safe_dump(settings))

@@ -1,7 +1,7 @@
 """How a trainer's weights are made ready for an engine: merged copies one after the other, the base
 untouched, and of LoRA alone what it changes."""
 
-import os
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from torch import nn
 from rft.common.trainable import LoraSpec, add_lora, select_trainable
 from rft.grpo.transfer import clear, parts_of
 from rft.grpo.weights import changing, whole
+from tvad.common.lock import own_name
 from tvad.model import TvadForConditionalGeneration
 
 
@@ -106,7 +107,9 @@ def test_parts_hold_no_more_than_they_may():
 def test_what_a_killed_trainer_left_is_removed(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    for name in (f"{gone.pid}.safetensors", f"{os.getpid()}.safetensors", "mine.safetensors"):
+    here = socket.gethostname()
+    kept = {f"{own_name()}.safetensors", f"elsewhere-{gone.pid}.safetensors", "mine.safetensors"}
+    for name in (f"{here}-{gone.pid}.safetensors", *kept):
         (tmp_path / name).write_bytes(b"")
     clear(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {f"{os.getpid()}.safetensors", "mine.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == kept

@@ -1,7 +1,9 @@
-"""A folder that one process writes at a time: a lock that goes with its holder, however that ends."""
+"""A folder that one process writes at a time: a lock that goes with its holder, however that ends. Names of
+processes, for what each leaves in a folder of several."""
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,17 @@ from tvad.common.errors import InputError
 from tvad.common.files import made
 
 NAME = ".lock"
+
+
+def own_name() -> str:
+    """This process's, also among those of other machines that see a folder."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def is_gone(name: str) -> bool:
+    """Whether it is the name of a process of this machine that is no more."""
+    host, _, number = name.rpartition("-")
+    return host == socket.gethostname() and not Path("/proc", number).exists()
 
 
 @contextmanager

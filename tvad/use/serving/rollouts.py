@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tvad.common.errors import InputError
+from tvad.common.lock import is_gone, own_name
 from tvad.data.vllm_clips import EXACT
 from tvad.model.vllm_plugin import FOLDER, TRANSFER
 
@@ -30,6 +31,7 @@ TAKEN = {
     "--allowed-local-media-path": "the server reads no file for a client",
     "--allowed-media-domains": "the server fetches nothing",
 }
+SPREADING = ("--distributed-executor-backend", "--nnodes")  # options of a server on several machines
 # Where nothing else is said.
 USUAL = {"--max-model-len": "1024", "--max-num-seqs": "128"}
 
@@ -56,12 +58,17 @@ def command(
 ) -> list[str]:
     """Options of vLLM's server for a checkpoint folder. pixels: fields of the video processor
     (`tvad.model.budget.fields_of`) where not the checkpoint's. Raises InputError for an address beyond this
-    machine without a token, and for an option of vLLM's in `extra` that cannot be honoured."""
+    machine without a token, for an option of vLLM's in `extra` that cannot be honoured, and for a server on
+    several machines whose weights have no folder."""
     check_open(host)
     named = [option.partition("=")[0].replace("_", "-") for option in extra if option.startswith("--")]
     for name in named:
         if name in TAKEN:
             raise InputError(f"{name} is not taken with --rollouts: {TAKEN[name]}")
+    if (spreads := [name for name in named if name in SPREADING]) and not os.environ.get(FOLDER):
+        raise InputError(
+            f"{spreads[0]}: set {FOLDER} to a folder that all of the server's machines see, for weights"
+        )
     usual = USUAL | {"--weight-transfer-config": json.dumps({"backend": TRANSFER}, allow_nan=False)}
     plain = []
     if not on_gpu:
@@ -94,6 +101,9 @@ def environment(given: dict[str, int]) -> dict[str, str]:
         "VLLM_SERVER_DEV_MODE": "1",
         PIXELS: json.dumps(given, allow_nan=False),
         FOLDER: str(own_folder()),
+        "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": ",".join(
+            filter(None, [os.environ.get("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"), FOLDER])
+        ),
         "VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"),  # GiB
     }
 
@@ -117,9 +127,9 @@ class Folder:
     def __init__(self, path: Path):
         self.path = path
         for mark in path.glob("*.here"):
-            if not Path("/proc", mark.name.partition("-")[0]).exists():
+            if is_gone(mark.name.rpartition("-")[0]):
                 mark.unlink(missing_ok=True)  # of a server that is no more
-        self.mark = f"{os.getpid()}-{secrets.token_hex(8)}.here"
+        self.mark = f"{own_name()}-{secrets.token_hex(8)}.here"
         (path / self.mark).touch(0o600)
         self._sent = path / f"sent-{self.mark.removesuffix('.here')}.safetensors"
 
