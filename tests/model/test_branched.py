@@ -1,8 +1,8 @@
 """Packed rows whose branches are attended to apart give what a mask of L x L gives."""
 
-import numpy as np
 import pytest
 import torch
+from asked_clips import asked
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -10,12 +10,11 @@ from rft.curriculum.config import Losses, Texts
 from rft.curriculum.data import Branches, ClipCollator
 from rft.curriculum.losses import stage_losses
 from rft.grpo.logprobs import group_logprobs
-from tvad.data import load, video
+from tvad.data import load
 from tvad.data.dataset import ClipStore
 from tvad.model import branched
 from tvad.model.branched import Apart, Layout
 from tvad.model.packing import pack
-from tvad.prompts import messages
 
 ROWS = {
     "one row": ([5], [[3, 3]]),
@@ -101,14 +100,7 @@ def test_it_is_taken_where_it_costs_less(loaded):
 @pytest.mark.parametrize("way", ["as it is", "recomputed", "autocast"])
 def test_log_probs_and_their_gradients_do_not_depend_on_it(loaded, way, monkeypatch):
     model, processor = loaded[0].train(), loaded[1]
-    images = np.random.default_rng(0).integers(0, 255, (8, 48, 64, 3), dtype=np.uint8)
-    clips = [video.Frames(images[:n], np.arange(n) / 2, np.arange(n), 2.0, n) for n in (8, 4)]
-    vision = processor.vision_inputs(clips)
-    text = processor.apply_chat_template(messages("What?"), tokenize=False)
-    prompts = [
-        torch.tensor(processor.tokenizer(processor.expand(text, grid, clip))["input_ids"])
-        for grid, clip in zip(vision["video_grid_thw"], clips, strict=True)
-    ]
+    _, prompts, vision = asked(processor, 8, 4)
     completions = [[torch.arange(40, 47), torch.arange(50, 52)], [torch.arange(60, 64)] * 3]
     if way == "recomputed":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

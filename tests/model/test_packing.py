@@ -2,9 +2,9 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
+from asked_clips import asked
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -19,11 +19,10 @@ from rft.curriculum.data import Branches, ClipCollator
 from rft.curriculum.losses import stage_losses
 from rft.grpo.logprobs import group_logprobs
 from tvad.common.errors import InputError
-from tvad.data import load, video
+from tvad.data import load
 from tvad.data.dataset import ClipStore
 from tvad.model.packing import MASKED, check_attention, pack
 from tvad.model.start import start_from
-from tvad.prompts import messages
 
 NAMES = sorted({"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()})
 PROMPT, BRANCHES = torch.arange(20, 32), [torch.arange(40, 45), torch.arange(50, 58), torch.arange(60, 61)]
@@ -88,14 +87,7 @@ def test_a_packed_rows_tokens_see_only_what_they_may_or_the_attention_is_refused
 @pytest.mark.parametrize("name", MASKED)
 def test_packed_log_probs_equal_those_of_rows_of_their_own(loaded, name):
     model, processor = attending(loaded[0], name), loaded[1]
-    images = np.random.default_rng(0).integers(0, 255, (8, 48, 64, 3), dtype=np.uint8)
-    clips = [video.Frames(images[:n], np.arange(n) / 2, np.arange(n), 2.0, n) for n in (8, 4)]
-    vision = processor.vision_inputs(clips)
-    text = processor.apply_chat_template(messages("What?"), tokenize=False)
-    prompts = [
-        torch.tensor(processor.tokenizer(processor.expand(text, grid, clip))["input_ids"])
-        for grid, clip in zip(vision["video_grid_thw"], clips, strict=True)
-    ]
+    clips, prompts, vision = asked(processor, 8, 4)
     completions = [[torch.arange(40, 47), torch.arange(50, 52)], [torch.arange(60, 64)] * 2]
     with torch.no_grad():
         packed, _ = group_logprobs(model, model, prompts, completions, vision, 1.0, 0)

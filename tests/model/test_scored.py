@@ -1,15 +1,13 @@
 """Log-probs in parts are those of all logits at once, and so are their gradients."""
 
-import numpy as np
 import pytest
 import torch
+from asked_clips import asked
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rft.grpo.logprobs import group_logprobs
-from tvad.data import video
 from tvad.model import scored
 from tvad.model.scored import score
-from tvad.prompts import messages
 
 
 @pytest.mark.parametrize("learns_entropy", [False, True])
@@ -42,18 +40,12 @@ def test_a_policys_log_probs_do_not_depend_on_the_parts(family, grad, request, m
     folder = request.getfixturevalue(family)
     model = AutoModelForImageTextToText.from_pretrained(folder).train()
     processor = AutoProcessor.from_pretrained(folder)
-    images = np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), dtype=np.uint8)
-    clip = video.Frames(images, np.arange(4) / 2, np.arange(4), 2.0, 4)
-    vision = processor.vision_inputs([clip])
-    text = processor.apply_chat_template(messages("What?"), tokenize=False)
-    prompt = torch.tensor(
-        processor.tokenizer(processor.expand(text, vision["video_grid_thw"][0], clip))["input_ids"]
-    )
+    _, prompts, vision = asked(processor, 4)
     completions, found = [[torch.arange(40, 47), torch.arange(50, 52), torch.arange(60, 75)]], []
     for entries in (1 << 26, 5000):
         monkeypatch.setattr(scored, "ENTRIES", entries)
         with torch.set_grad_enabled(grad):
-            values, entropies = group_logprobs(model, model, [prompt], completions, vision, 1.3, 0)
+            values, entropies = group_logprobs(model, model, prompts, completions, vision, 1.3, 0)
         slopes = []
         if grad:
             torch.cat(values[0]).sum().backward()

@@ -1,18 +1,17 @@
 """A weight is there while its own module computes, and at no other time: so ZeRO-3 has it. Every weight of a
 T-VAD is read there alone, in what trains it and in what asks it."""
 
-import numpy as np
 import pytest
 import torch
+from asked_clips import asked
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rft.curriculum.config import Losses, Texts
 from rft.curriculum.data import Branches, ClipCollator
 from rft.curriculum.losses import stage_losses
 from rft.grpo.logprobs import group_logprobs
-from tvad.data import load, video
+from tvad.data import load
 from tvad.data.dataset import ClipStore
-from tvad.prompts import messages
 
 
 @pytest.fixture(params=["checkpoint", "checkpoint_qwen3"])
@@ -50,16 +49,12 @@ def both(model, call):
 
 def test_of_log_probs_and_heatmaps(loaded):
     model, processor = loaded
-    images = np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), dtype=np.uint8)
-    clip = video.Frames(images, np.arange(4) / 2, np.arange(4), 2.0, 4)
-    vision = processor.vision_inputs([clip])
-    text = processor.apply_chat_template(messages("What?"), tokenize=False)
-    ids = processor.tokenizer(processor.expand(text, vision["video_grid_thw"][0], clip))["input_ids"]
+    _, prompts, vision = asked(processor, 4)
     completions = [[torch.arange(40, 47), torch.arange(50, 52)]]
 
     def call():
         with torch.no_grad():
-            values, _ = group_logprobs(model, model, [torch.tensor(ids)], completions, vision, 1.0, 0)
+            values, _ = group_logprobs(model, model, prompts, completions, vision, 1.0, 0)
             (seen,) = model.model.encode_clips(vision["pixel_values_videos"], vision["video_grid_thw"])
         return torch.cat(values[0]), seen.heat
 
