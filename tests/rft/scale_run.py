@@ -75,6 +75,7 @@ def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens
         "warmup_steps": 1,
         "max_grad_norm": 1.0,
         "vllm_importance_sampling_correction": False,  # the log-probs below are nobody's
+        "log_completions": True,
     }
     run = replace(
         run,
@@ -86,6 +87,7 @@ def main(checkpoint: str, data: str, out: str, batch: str, features: str, tokens
         rewards={"format": 0.5, "answer": 1.0},
         training=training,
         features=Features(features),
+        loggers=["tensorboard"],
         tokens=int(tokens),
         evaluate=Evaluate(
             str(ROOT / "configs/bench/scenes.yaml"),

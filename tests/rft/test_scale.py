@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import ROOT, SHIPPED
+from test_logged_pictures import logged
 
 from tvad.model import TvadForConditionalGeneration
 
@@ -100,6 +102,10 @@ def test_two_processes_train_as_one(how, alone, scenes, tmp_path):
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-3)
         assert two["sampler_gap/max"] == pytest.approx(one["sampler_gap/max"], rel=1e-3)
     assert any(row["loss"] for row in alone["rows"])
+    seen = [logged(folder) for folder in (known.parent, tmp_path)]
+    assert len(seen[0]) == len(seen[1]) == 16  # completions and their clips' pictures, of both processes
+    for (text, picture), (other, its) in zip(*seen, strict=True):
+        assert text == other and np.array_equal(picture, its)
     measured = [
         json.loads((folder / "evaluations/step-3/metrics.json").read_text())
         for folder in (known.parent, tmp_path)
