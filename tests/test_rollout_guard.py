@@ -40,7 +40,7 @@ def test_its_options_leave_nothing_to_the_checkpoint(monkeypatch):
     assert json.loads(pairs["--mm-processor-kwargs"]) == {"size": {}}
     on_gpu = rollouts.command("m", "127.0.0.1", 8100, ["--weight-transfer-config={}"], True)
     assert "--dtype" not in on_gpu and "--weight-transfer-config" not in on_gpu
-    assert rollouts.environment({"max_pixels": 9})["VLLM_SERVER_DEV_MODE"] == "1"
+    assert rollouts.environment({"max_pixels": 9}, True)["VLLM_SERVER_DEV_MODE"] == "1"
 
 
 @pytest.mark.parametrize("option", ["--distributed-executor-backend=ray", "--nnodes=2"])
@@ -52,9 +52,21 @@ def test_a_server_on_several_machines_wants_a_folder_that_all_see(monkeypatch, o
         rollouts.command(*command)
 
 
+def test_a_server_on_a_cpu_compiles_where_it_is_told_to():
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    for extra, eager in (([], True), (["--no-enforce-eager"], False)):
+        given = rollouts.command("m", "127.0.0.1", 8100, extra, False)
+        found, _ = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_known_args(given)
+        assert found.enforce_eager is eager
+    assert rollouts.environment({}, False)["VLLM_USE_AOT_COMPILE"] == "0"
+    assert "VLLM_USE_AOT_COMPILE" not in rollouts.environment({}, True)
+
+
 def test_vllm_s_workers_on_other_machines_are_told_the_folder(monkeypatch):
     monkeypatch.setenv("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", "MINE")
-    for name, value in rollouts.environment({}).items():
+    for name, value in rollouts.environment({}, True).items():
         monkeypatch.setenv(name, value)
     from vllm.ray.ray_env import get_env_vars_to_copy
 

@@ -12,6 +12,7 @@ FREE = (
     "max_model_len",
     "memory",
     "tensor_parallel",
+    "compiled",
     "concurrency",
     "timeout",
     "retries",
@@ -42,6 +43,8 @@ class ModelOptions:
     tensor_parallel: int | None = None
     """vllm: GPUs that the model is split over. Copies of it side by side are processes: accelerate launch
     --num_processes N -m bench run."""
+    compiled: bool | None = None
+    """vllm: compile the model at the start: pays for long runs alone; by default on a GPU."""
     video: Literal["file", "frames", "images"] | None = None
     """openai: how clips travel: an mp4 (file), pictures with the time before each (frames), or pictures alone
     with all times in one sentence behind them (images)."""

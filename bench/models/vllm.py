@@ -24,6 +24,7 @@ from tvad.data.video import MAX_FRAMES, Budget, Frames
 from tvad.model.budget import fields_of, keep, seen_size
 from tvad.model.room import is_known
 from tvad.model.stock import keep_time_in_vllm
+from tvad.model.vllm_plugin import compiling_on_cpu, sync_weights
 
 LIKELIEST = 20  # first tokens whose log-probs are looked at; vLLM gives no more
 
@@ -44,7 +45,8 @@ class VllmModel:
     for nothing); memory: share of a GPU's memory. tensor_parallel: GPUs that it is split over. sleep: it can
     give its memory back between rollouts (`sleep`, `wake`; GPUs only). min_pixels, max_pixels, total_pixels:
     bounds of a clip (`tvad.data.video.Budget`) where not the checkpoint's. max_frames: of a clip that a
-    family without videos is shown as images, at most."""
+    family without videos is shown as images, at most. compiled: at the start, kept on disk for the next
+    (`VLLM_CACHE_ROOT`); None: on a GPU."""
 
     name = "vllm"
 
@@ -65,6 +67,7 @@ class VllmModel:
         trust_remote_code: bool = False,
         family: str | None = None,
         max_frames: int = MAX_FRAMES,
+        compiled: bool | None = None,
     ):
         if dtype is not None:
             check_dtype("vllm", dtype)
@@ -91,6 +94,8 @@ class VllmModel:
         self.max_model_len = max_model_len
         self.pixels = Budget(min_pixels, max_pixels, total_pixels)
         on_gpu = torch.cuda.is_available()
+        if compiled and not on_gpu:
+            os.environ |= compiling_on_cpu()
         threads = torch.get_num_threads()
         try:
             self.processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
@@ -104,7 +109,7 @@ class VllmModel:
                 path,
                 dtype=named,
                 use_tqdm_on_load=False,
-                enforce_eager=not on_gpu,
+                enforce_eager=not (on_gpu if compiled is None else compiled),
                 max_model_len=max_model_len,
                 max_num_seqs=max_num_seqs,
                 gpu_memory_utilization=memory,
@@ -143,8 +148,6 @@ class VllmModel:
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Replace the engine's weights by (name, tensor) pairs, named as in transformers."""
-        from tvad.model.vllm_plugin import sync_weights
-
         sync_weights(self.llm, weights)
 
     def picture(self, count: int, height: int, width: int) -> tuple[int, int] | None:

@@ -124,6 +124,19 @@ def test_each_option_reaches_vllm(monkeypatch, key, value, name):
     assert engine_arguments(monkeypatch, SHIPPED, **{key: value})[name] == value
 
 
+def test_an_engine_is_compiled_where_that_is_asked_for(monkeypatch):
+    for asked, on_gpu, compiled in (
+        (None, False, False),
+        (True, False, True),
+        (False, False, False),
+        (None, True, True),
+        (False, True, False),
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda on_gpu=on_gpu: on_gpu)
+        options = {} if asked is None else {"compiled": asked}
+        assert engine_arguments(monkeypatch, SHIPPED, **options)["enforce_eager"] is not compiled
+
+
 def body_of(endpoint, *replies, **options):
     endpoint.replies = list(replies)
     endpoint.seen.clear()

@@ -104,7 +104,7 @@ def check_outputs(engine, folder) -> None:
 if __name__ == "__main__":
     from bench.models.vllm import VllmModel
 
-    alone = VllmModel(sys.argv[1], max_num_seqs=16)
+    alone = VllmModel(sys.argv[1], max_num_seqs=16, compiled=sys.argv[2:] == ["compiled"])
     check_sync(alone, sys.argv[1])
     check_outputs(alone, sys.argv[1])
     print("agree")

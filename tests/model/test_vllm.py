@@ -54,15 +54,35 @@ CASES = [
 def test_other_forms_the_other_family_and_the_ablations_agree_too(config, switches, tmp_path):
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
-    folder = untrained(config, tmp_path / "checkpoint", **switches)
+    agree(untrained(config, tmp_path / "checkpoint", **switches))
+
+
+def agree(*arguments) -> None:
+    """The checkpoint, and `compiled`."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/model/agreement.py"), str(folder)],
+        [sys.executable, str(ROOT / "tests/model/agreement.py"), *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,
         timeout=300,
     )
     assert done.returncode == 0 and "agree" in done.stdout, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["checkpoint", "checkpoint_qwen3"])
+def test_a_compiled_engine_agrees_too_and_starts_again_from_what_it_kept(
+    family, request, tmp_path, monkeypatch
+):
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
+    folder = request.getfixturevalue(family)
+    agree(folder, "compiled")
+    kept = {*tmp_path.rglob("*.so")}
+    assert kept
+    agree(folder, "compiled")
+    assert {*tmp_path.rglob("*.so")} == kept
 
 
 def test_forbidden_tokens_are_never_sampled(engine):

@@ -5,6 +5,7 @@ modules as the transformers models; what ties them to vLLM's Qwen-VL classes is 
 `sync_weights` replaces the weights of an engine in this process; those of a server come by `vllm_weights`.
 """
 
+import os
 from collections.abc import Iterable
 
 import torch
@@ -29,6 +30,14 @@ def register() -> None:
             ModelRegistry.register_model(name, f"tvad.model.vllm_model:{name}")
     if TRANSFER not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine(TRANSFER, "tvad.model.vllm_weights", "SharedFiles")
+
+
+def compiling_on_cpu() -> dict[str, str]:
+    """Environment of an engine that may be compiled on a CPU. What vLLM keeps ahead of time cannot be read
+    again there ("no attribute 'finalize_loading'"); what TorchInductor keeps can, and lies beside it, not
+    where a restart of the machine removes it."""
+    root = os.environ.get("VLLM_CACHE_ROOT") or os.path.expanduser("~/.cache/vllm")
+    return {"VLLM_USE_AOT_COMPILE": "0", "TORCHINDUCTOR_CACHE_DIR": os.path.join(root, "torchinductor")}
 
 
 def sync_weights(llm, weights: Iterable[tuple[str, torch.Tensor]]) -> None:

@@ -210,7 +210,7 @@ def serve(
 
         on_gpu = torch.cuda.is_available()
         called = rolling.command(path, host, port, list(rest), on_gpu, _fields(path, budget))
-        os.environ |= rolling.environment(budget.given)
+        os.environ |= rolling.environment(budget.given, on_gpu)
     else:
         rate, max_frames = sampling(model, rate, max_frames)
         called = serving.command(path, host, port, rate, max_frames, list(rest), _fields(path, budget))

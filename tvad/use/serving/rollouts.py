@@ -14,7 +14,7 @@ from typing import Any
 from tvad.common.errors import InputError
 from tvad.common.lock import is_gone, own_name
 from tvad.data.vllm_clips import EXACT
-from tvad.model.vllm_plugin import FOLDER, TRANSFER
+from tvad.model.vllm_plugin import FOLDER, TRANSFER, compiling_on_cpu
 
 TOKEN = "ROLLOUT_TOKEN"
 PIXELS = "TVAD_ROLLOUT_PIXELS"  # environment: bounds of a clip, as the server was told
@@ -94,11 +94,12 @@ def command(
     return [*(part for pair in options.items() for part in pair), "--enable-prefix-caching", *plain, *extra]
 
 
-def environment(given: dict[str, int]) -> dict[str, str]:
+def environment(given: dict[str, int], on_gpu: bool) -> dict[str, str]:
     """What the server's processes are told beside their options. given: bounds of a clip
     (`tvad.data.video.Budget.given`). Raises InputError for a folder of weights that is somebody else's."""
     return {
         "VLLM_SERVER_DEV_MODE": "1",
+        **({} if on_gpu else compiling_on_cpu()),
         PIXELS: json.dumps(given, allow_nan=False),
         FOLDER: str(own_folder()),
         "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": ",".join(
