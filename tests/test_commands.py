@@ -218,3 +218,15 @@ def test_make_knows_its_targets():
 
 def test_ci_runs_the_tests():
     assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_a_full_disk_is_one_line_and_other_errors_of_files_are_not_hidden(capsys):
+    from errno import EISDIR, ENOSPC
+
+    def fails(number):
+        raise OSError(number, os.strerror(number), "replies/0.jsonl")
+
+    assert cli.guard(fails, ENOSPC) == 2
+    assert capsys.readouterr().err == "error: replies/0.jsonl: No space left on device\n"
+    with pytest.raises(IsADirectoryError):
+        cli.guard(fails, EISDIR)

@@ -242,6 +242,8 @@ def test_a_number_of_any_length_is_no_corner():
     assert schema.box_of([1, 1, huge, 5], 100, 100) is None
     assert schema.box_of([1, 1, float("nan"), 5], 100, 100) is None
     assert schema.box_of([0, 0, 1000, 1000], 100, 100) == (0, 0, 99, 99)
+    assert schema.box_of([0.1, 0.2, 0.9, 0.95], 3840, 2160) is None  # shares, not a box of 3 x 2 pixels
+    assert schema.box_of([0, 0, 2, 2], 3840, 2160) == (0, 0, 7, 3)
 
 
 def test_a_data_set_of_ones_own_is_not_written_over(scenes, tmp_path):

@@ -338,6 +338,25 @@ def test_boxes_that_are_none_are_left_out():
     assert counts["boxes that are none"] == 2 and counts["objects without a box"] == 1
 
 
+@pytest.mark.parametrize("names", [["\u7537\u4eba" * 20], ["a b c d e f g h i j k l m n o p q r s", "man"]])
+def test_an_owl_is_asked_for_names_longer_than_its_text(names, tmp_path):
+    from tvad.annotate.detector import Detector, request
+
+    finds = Detector(str(owl(tmp_path)), threshold=0.0)
+    ask = request(np.zeros((48, 96, 3), np.uint8), names, 0.0)
+    ((_, reply),) = finds.answers([ask])
+    assert {each["name"] for each in json.loads(reply.text)["found"]} <= set(names)
+
+
+@pytest.mark.parametrize("name, told", [
+    ("t-shirt", "t - shirt"), ("caf\u00e9", "cafe"), ("man", "man. [SEP]"), ("van", "van."),
+])  # fmt: skip
+def test_a_tokenizers_spelling_of_a_name_is_the_name(name, told):
+    box = {"name": told, "score": 0.5, "box": [10, 10, 30, 30]}
+    found = boxes_of(Reply(json.dumps({"found": [box]})), [name], 64, 64, 0.9, Counter())
+    assert found == {name: (10, 10, 29, 29)}
+
+
 def test_no_detector_is_one_line(scenes, tmp_path):
     command = [
         "annotate",

@@ -66,11 +66,14 @@ class Detector:
             yield n, Reply(json.dumps({"found": found}, allow_nan=False))
 
     def _found(self, image: Any, names: list[str]) -> list[dict[str, Any]]:
-        """Name, score and box in pixels of what is found."""
+        """Name, score and box in pixels of what is found. Of a name that is longer than an OWL's 16 tokens
+        (40 characters of some scripts are) its beginning is looked for; GroundingDINO has room for all."""
         import torch
 
         height, width = image.shape[:2]
-        inputs = self.processor(images=image, text=[names], return_tensors="pt").to(self.model.device)
+        short = {} if self.worded else {"truncation": True}
+        inputs = self.processor(images=image, text=[names], return_tensors="pt", **short)
+        inputs = inputs.to(self.model.device)
         with torch.no_grad():
             outputs = self.model(**inputs)
         more = (

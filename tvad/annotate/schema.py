@@ -137,6 +137,8 @@ def box_of(value: Any, width: int, height: int) -> Corners | None:
         return None
     if not all(0 <= c <= PERMILLE for c in value):  # which no NaN does
         return None
+    if max(value) <= 1:  # shares of 0 to 1: in a large picture they would be a box of a few pixels
+        return None
     x1, x2 = (round(c * width / PERMILLE) for c in value[::2])
     y1, y2 = (round(c * height / PERMILLE) for c in value[1::2])
     return (float(x1), float(y1), float(x2 - 1), float(y2 - 1)) if x1 < x2 and y1 < y2 else None

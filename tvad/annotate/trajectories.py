@@ -5,6 +5,7 @@ objects are that the trajectory rests on, and what does not hold up is left out,
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -225,19 +226,27 @@ def _frame(sample: Sample, clip: video.Frames) -> int:
     return int(np.abs(clip.times - middle).argmin())
 
 
+def bare_words(name: str) -> set[str]:
+    """A name's words without accents and signs, in lower case: a detector's tokenizer gives "t - shirt." for
+    "t-shirt", "cafe" for "café"."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name.lower()) if unicodedata.category(c) != "Mn")
+    return set(re.findall(r"\w+", plain))
+
+
 def boxes_of(
     reply: Reply, names: Sequence[str], width: int, height: int, largest: float, counts: Counter[str]
 ) -> dict[str, Corners]:
     """The best box of each name, in inclusive pixels; counted: what is no box of the picture, covers nearly
     all of it, belongs to no name, or to several alike ("man" of a man in red and one in blue)."""
     best: dict[str, tuple[float, Corners]] = {}
+    asked_for = {name: bare_words(name) for name in names}
     for each in json.loads(reply.text)["found"]:
-        words = set(each["name"].split())
-        fits = {n: (len(words & set(n.split())), -len(set(n.split()) - words)) for n in names}
+        words = bare_words(each["name"])
+        fits = {n: (len(words & own), -len(own - words)) for n, own in asked_for.items()}
         name = max(names, key=lambda n: fits[n])
         x1, y1, x2, y2 = each["box"]
         x1, y1, x2, y2 = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
-        if not words & set(name.split()):
+        if not words & asked_for[name]:
             counts["boxes of nothing that was asked for"] += 1
         elif [*fits.values()].count(fits[name]) > 1:
             counts["boxes that fit several names alike"] += 1

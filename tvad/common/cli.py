@@ -10,6 +10,7 @@ written with dashes or underscores.
 """
 
 import dataclasses
+import errno
 import inspect
 import io
 import logging
@@ -65,6 +66,10 @@ class Written:
 FOLDER, FILE = Written(check_folder), Written(check_file)
 
 
+# What keeps any file from being written: no fault of the program's.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
 def guard(main: Callable[..., int], *args) -> int:
     """Run a command: its exit status; one line on stderr and 2 for bad input, 130 when interrupted, and for a
     training that stopped early what it says."""
@@ -94,6 +99,12 @@ def guard(main: Callable[..., int], *args) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}", file=sys.stderr)
+        return 2
 
 
 def run(prog: str, commands: Command | Commands, text: str, arguments: Sequence[str] | None = None) -> int:
