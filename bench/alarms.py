@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.metrics.alarms import delays, false_alarms, per_hour, summary
+from bench.metrics.alarms import delays, false_alarms, per_hour, standing, summary
 from bench.metrics.calibration import BINS, best_f1, brier, ece, f1_at
 from bench.metrics.frame import average_precision, roc_auc
 from bench.placing import placed
@@ -33,6 +33,7 @@ FIGURES = {  # name -> what it is
     "brier": "Brier's score of frames",
     "alarms": "alarms",
     "false_an_hour": "alarms that overlap no anomaly, an hour watched",
+    "false_time": "share of the time without an anomaly during which an alarm stands",
     "anomalies": "anomalies",
     "missed": "share of anomalies without an alarm",
     "delay": "seconds from onset to alarm, the median of those that have one",
@@ -88,9 +89,10 @@ def _of_timeline(found: dict[str, Any], where: str, samples: Sequence[Sample]) -
     return Found(clock.end, spans, flagged, [a for a, _ in flagged], labels, scores, on)
 
 
-def _of_alarms(path: Path, samples: Sequence[Sample]) -> list[Found]:
-    """One for each source of a file of alarms; those whose end it lacks last until the video's."""
-    rows: dict[str, dict[int, dict[str, Any]]] = {}
+def _of_alarms(path: Path, samples: Sequence[Sample], watched: Sequence[str]) -> list[Found]:
+    """One for each source of a file of alarms, and for each that was `watched` and has none; those whose end
+    it lacks last until the video's."""
+    rows: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in watched}
     for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = parse_json(line)
@@ -115,15 +117,32 @@ def _of_alarms(path: Path, samples: Sequence[Sample]) -> list[Found]:
     return found
 
 
-def read(paths: Sequence[str], data: str) -> list[Found]:
-    """What timelines (folders or files) and files of alarms say of the videos of a data set. Raises
-    InputError."""
+def sources_of(counters: str) -> list[str]:
+    """The sources of a watch, by its counters' file. Raises InputError."""
+    try:
+        found = parse_json(Path(counters).read_text(encoding="utf-8"))
+        if found["format"] != "tvad-watch":
+            raise ValueError(f"its format is {found['format']!r}")
+        return [*found["sources"]]
+    except OSError as error:
+        raise InputError(f"{counters}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{counters}: is no file of --counters of `tvad watch` ({error})") from error
+
+
+def read(paths: Sequence[str], data: str, counters: str | None = None) -> list[Found]:
+    """What timelines (folders or files) and files of alarms say of the videos of a data set; counters: of
+    the watch, which names the sources that raised no alarm. Raises InputError."""
     samples, found = load(data), []
+    files = [given for given in paths if Path(given).suffix == ".jsonl"]
+    if counters is not None and len(files) != 1:
+        raise InputError(f"--counters is of one file of alarms (.jsonl), found {len(files)}")
+    watched = [] if counters is None else sources_of(counters)
     for given in paths:
         path = Path(given)
         if path.suffix == ".jsonl":
             try:
-                found += _of_alarms(path, samples)
+                found += _of_alarms(path, samples, watched)
             except OSError as error:
                 raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         else:
@@ -172,11 +191,13 @@ def figures(found: Sequence[Found], threshold: float | None = None) -> dict[str,
         }
     late = np.concatenate([np.zeros(0), *(delays(f.alarms, f.told, f.spans) for f in found)])
     wrong = sum(false_alarms(f.alarms, f.spans) for f in found)
+    stood, plain = np.sum([standing(f.alarms, f.spans, f.seconds) for f in found] or [(0.0, 0.0)], 0)
     delay, missed = summary(late)
     return result | {
         "hours": sum(f.seconds for f in found) / 3600,
         "alarms": sum(len(f.alarms) for f in found),
         "false_an_hour": per_hour(wrong, sum(f.seconds for f in found)),
+        "false_time": float(stood / plain) if plain > 0 else None,
         "anomalies": len(late),
         "missed": missed,
         "delay": delay,

@@ -10,6 +10,7 @@ from bench.suite import Loaded, Suite
 from bench.tasks import UNSCORED
 from tvad.common import cli
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.data.sample import Sample
 from tvad.data.video import Budget
 
@@ -330,6 +331,7 @@ def alarms(
     threshold: float | None = None,
     validation: list[str] | None = None,
     validation_data: str | None = None,
+    counters: str | None = None,
     json: Annotated[str | None, cli.FILE] = None,
 ) -> int:
     """Score timelines of `tvad timeline` and alarms of `tvad watch`: ranking and calibration of frames, F1 at
@@ -341,6 +343,7 @@ def alarms(
         threshold: For the frames' F1; by default the one at which the timelines' own spans begin.
         validation: In place of --threshold: timeline whose best threshold is carried here; may be repeated.
         validation_data: Data set folder that knows the videos of --validation (default: --data).
+        counters: Of alarms, the file of --counters of their watch: sources that raised none count as well.
         json: Write the figures as JSON.
 
     Example:
@@ -355,11 +358,13 @@ def alarms(
         raise InputError("--validation-data is of --validation, which is missing")
     if validation:
         threshold = control_room.threshold_of(control_room.read(validation, validation_data or data))
-    rows = control_room.read(found, data)
+    rows = control_room.read(found, data, counters)
     if threshold is not None and not any(row.scores is not None for row in rows):
         raise InputError("a threshold is for timelines; alarms have theirs already")
     result = control_room.figures(rows, threshold)
     print(control_room.table(result))
+    if counters is None and any(one.endswith(".jsonl") for one in found):
+        note("sources without an alarm are in no file of alarms: --counters FILE of the watch names them")
     if json:
         write_whole(json, json_text(result, json, indent=1) + "\n")
     return 0

@@ -512,3 +512,112 @@ def test_a_signal_ends_it_with_whole_files(file, tmp_path, number):
     assert json.loads(counters.read_text())["sources"]["fire.mp4"]["alarms"] == 1
     assert "fire.mp4" in said and "Traceback" not in errors
     assert [p.name for p in Path(tmp_path).iterdir() if p.name.endswith(".tmp")] == []
+
+
+def test_a_source_that_sends_faster_than_it_claims_is_still_judged_after_a_cut(fire, model):
+    first = Sender([stream(np.concatenate([fire[:12]] * 8), 4), stream(fire, 4)])  # 24 s within a moment
+    alarms_, counted = watched(model, [first.address], View(2.0, 8, 4, 999, patience=2.0, retries=1))
+    assert counted["sources"]["s0"]["reconnections"] == 1
+    (on,) = [a for a in alarms_ if a["event"] == "on"]  # the fire of the second connection
+    assert on["start"] > 24
+
+
+def test_a_file_of_alarms_takes_nothing_of_anybody_elses_and_no_half_lines(tmp_path):
+    whole = tmp_path / "edited.jsonl"
+    whole.write_text('{"number": 1}\n{"number": 2}')  # as an editor leaves it
+    sink = Lines(str(whole))
+    sink.tell({"number": 3})
+    sink.close()
+    assert whole.read_text() == '{"number": 1}\n{"number": 2}\n{"number": 3}\n'
+    for content in (b"\x00\x01video" * 999, b'{\n "a": 1\n}', b"{" * (1 << 21)):
+        other = tmp_path / "other.bin"
+        other.write_bytes(content)
+        with pytest.raises(InputError, match="is no alarm"):
+            Lines(str(other))
+        assert other.read_bytes() == content
+
+
+def test_a_disk_that_fills_up_within_a_line_keeps_none_of_it(tmp_path):
+    code = (
+        "import resource, sys; from tvad.use.watching.alarms import Lines\n"
+        "sink = Lines(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 200))\n"
+        "for n in range(4): sink.tell({'number': n, 'pad': 'x' * 30})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\n"
+        "sink.tell({'number': 4})\n"
+        "assert sink.counts == {'written': 2, 'failed': 3}, sink.counts"
+    )
+    out = tmp_path / "alarms.jsonl"
+    subprocess.run([sys.executable, "-c", code, str(out)], check=True, cwd=ROOT, capture_output=True)
+    assert [json.loads(line)["number"] for line in out.read_text().splitlines()] == [0, 4]
+
+
+def test_a_name_that_a_terminal_cannot_show_ends_no_watch():
+    code = "from tvad.use.watching.alarms import Lines; Lines('-').tell({'source': 'T\u00fcr'})"
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    said = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, check=True)
+    assert json.loads(said.stdout) == {"source": "T\u00fcr"}
+
+
+def test_a_webhook_that_answers_a_byte_at_a_time_or_without_end_holds_no_other_alarm(hook, monkeypatch):
+    def drip(self):
+        try:
+            for _ in range(400):
+                self.wfile.write(b"H")
+                time.sleep(0.05)
+        except OSError:
+            pass
+
+    monkeypatch.setattr(Hook, "do_POST", drip)
+    sink = Webhook(address(hook), 0.3, pauses=(0.01,))
+    sink.tell({"number": 1})
+    until(lambda: sink.counts["failed"] == 1, 5)
+    assert sink.counts["tries"] == alarms.TRIES
+
+    def endless(self):
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b"x" * (1 << 16))
+        except OSError:
+            pass
+
+    monkeypatch.setattr(Hook, "do_POST", endless)
+    sink.tell({"number": 2})
+    until(lambda: sink.counts["told"] == 1, 5)
+    sink.close()
+
+
+def test_what_is_written_takes_no_other_files_place(file, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("tvad.model.start.load", None)
+    before, one = file.read_bytes(), str(tmp_path / "one.json")
+    (tmp_path / "soft.mp4").symlink_to(file)
+    for options in (
+        [str(file), "--counters", str(file)],
+        [f"a={file}", "--alarms", str(tmp_path / "soft.mp4")],
+        [str(file), "--alarms", one, "--counters", f"{tmp_path}/./one.json"],
+    ):
+        assert guard(main, ["watch", *options, "--model", str(SHIPPED)]) == 2
+        assert "are one file" in capfd.readouterr().err
+    assert file.read_bytes() == before and not Path(one).exists()
+
+
+def test_counters_whose_folder_became_a_file_end_no_watch(file, model, tmp_path, capfd):
+    (tmp_path / "a").write_text("")
+    view = View(2.0, 8, 4, 60, speed=20.0)
+    alarms_, counted = watched(model, [str(file)], view, counters=str(tmp_path / "a/counters.json"))
+    assert alarms_ and counted["sources"]["s0"]["windows_scored"] == 5
+    assert "could not be written" in capfd.readouterr().err
+
+
+def test_thresholds_that_no_score_reaches_are_said(file, capfd):
+    given = ["watch", str(file), "--model", str(SHIPPED), "--seconds", "0.1"]
+    for options, words in (
+        (["--threshold", "50"], "no score is above 1"),
+        (["--off", "0"], "no score is below 0"),
+    ):
+        assert guard(main, [*given, *options]) == 0
+        assert words in capfd.readouterr().err
+    assert guard(main, given) == 0
+    assert "no score" not in capfd.readouterr().err

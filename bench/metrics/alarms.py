@@ -33,6 +33,16 @@ def per_hour(count: float, seconds: float) -> float | None:
     return count * 3600 / seconds if seconds > 0 else None
 
 
+def standing(alarms: Spans, spans: Spans, seconds: float) -> tuple[float, float]:
+    """(seconds without an anomaly during which an alarm stands, seconds without an anomaly) of `seconds` that
+    were watched. One alarm without end overlaps every anomaly and is never late: this tells it."""
+    a, s = (np.clip(np.asarray(x, float).reshape(-1, 2), 0, seconds) for x in (alarms, spans))
+    edges = np.unique(np.concatenate([[0.0, seconds], a.ravel(), s.ravel()]))
+    middle, long = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    alarmed, lit = (((r[:, :1] <= middle) & (middle < r[:, 1:])).any(0) for r in (a, s))
+    return float(long[alarmed & ~lit].sum()), float(long[~lit].sum())
+
+
 def delays(alarms: Spans, told: Sequence[float], spans: Spans) -> np.ndarray:
     """(spans,) seconds from each anomaly's onset until the first of its alarms was told, `told` (alarms,), at
     least 0: one that stood already is no sooner than the onset. NaN for one that has no alarm."""

@@ -8,7 +8,7 @@ import pytest
 
 from bench import alarms as control_room
 from bench.__main__ import main
-from bench.metrics.alarms import delays, false_alarms, per_hour, summary
+from bench.metrics.alarms import delays, false_alarms, per_hour, standing, summary
 from bench.metrics.calibration import best_f1, brier, ece, f1_at
 from tvad.common.cli import guard
 from tvad.data import save, video
@@ -177,3 +177,41 @@ def test_what_cannot_be_scored_is_one_line(data, tmp_path, capsys):
         assert guard(main, ["alarms", *given, "--data", str(data)]) == 2
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1 and words in said[0], said
+
+
+def test_an_alarm_without_end_is_told_from_one_that_knows():
+    spans, n = [(10.0, 20.0), (30.0, 40.0)], 100.0
+    assert standing([(0.0, n)], spans, n) == (80.0, 80.0)
+    assert standing(spans, spans, n) == (0.0, 80.0) and standing([], [], n) == (0.0, n)
+    assert standing([(5.0, 12.0), (8.0, 25.0), (95.0, 200.0)], spans, n) == (15.0, 80.0)
+    assert standing([(0.0, n)], [(0.0, 200.0)], n) == (0.0, 0.0)
+    rng = np.random.default_rng(3)  # against counted milliseconds
+    for _ in range(20):
+        drawn = [np.sort(rng.integers(0, 1000, (4, 2)) + np.array([0, 1]), 1) for _ in range(2)]
+        grid = [np.zeros(1000, bool) for _ in drawn]
+        for lit, rows in zip(grid, drawn, strict=True):
+            for a, b in rows:
+                lit[a:b] = True
+        assert standing(*drawn, 1000.0) == ((grid[0] & ~grid[1]).sum(), (~grid[1]).sum())
+
+
+def test_a_source_that_raised_no_alarm_counts_with_what_it_missed(data, tmp_path, capsys):
+    path, counters, out = (tmp_path / n for n in ("alarms.jsonl", "counters.json", "out.json"))
+    row = {"event": "on", "source": "b.mp4", "number": 1, "start": 1.0, "raised": 1.5, "told": 2.0}
+    path.write_text(json.dumps(row) + "\n")
+    counters.write_text(json.dumps({"format": "tvad-watch", "sources": {"a.mp4": {}, "b.mp4": {}}}))
+    given = ["alarms", str(path), "--data", str(data), "--json", str(out)]
+    assert main(given) == 0 and "--counters" in capsys.readouterr().err
+    assert json.loads(out.read_text())["anomalies"] == 0  # of a, which was silent, nothing is known
+    assert main([*given, "--counters", str(counters)]) == 0 and not capsys.readouterr().err
+    found = json.loads(out.read_text())
+    assert (found["anomalies"], found["missed"], found["alarms"]) == (1, 1.0, 1)
+    assert found["false_an_hour"] == pytest.approx(180) and found["false_time"] == pytest.approx(9 / 18)
+    path.write_text("")
+    assert main([*given, "--counters", str(counters)]) == 0
+    assert json.loads(out.read_text())["false_an_hour"] == 0 and capsys.readouterr()
+    for wrong, words in ((str(path), "is no file of --counters"), (str(tmp_path / "no"), "cannot be read")):
+        assert guard(main, [*given, "--counters", wrong]) == 2
+        assert words in capsys.readouterr().err
+    a = timeline(tmp_path / "t", "a", [0.1] * 10)
+    assert guard(main, ["alarms", a, "--data", str(data), "--counters", str(counters)]) == 2

@@ -1,11 +1,16 @@
 """The commands of `tvad` for long videos and live sources."""
 
+import os
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from tvad.common import cli
+from tvad.common.errors import InputError
 from tvad.common.hub import folder
+from tvad.common.quiet import note
 from tvad.data.video import Budget, Reader
+from tvad.scores import Rule
 from tvad.use.commands import sampling, say_what_is_known
 
 
@@ -65,7 +70,6 @@ def timeline(
     from tvad.data.timeline import RESULT
     from tvad.model.budget import keep
     from tvad.model.start import load
-    from tvad.scores import Rule
     from tvad.use import timeline_page
     from tvad.use.infer import sources_in
     from tvad.use.timeline import plan_of
@@ -74,6 +78,7 @@ def timeline(
     rate, most = sampling(model, rate, max_frames)
     pixels = Budget(min_pixels, max_pixels, total_pixels)
     rule = Rule(threshold, off, least)
+    note_bounds(rule)
     plan = plan_of(
         rate, most, window, stride, by=by, batch=batch, smooth=smooth, rule=rule, explain=not without_words
     )
@@ -85,8 +90,8 @@ def timeline(
     keep(processor, pixels)
     say_what_is_known(model)
     found = score(network, processor, path, source, plan, out, pixels.given)
-    for note in found["notes"]:
-        print(f"note: {note}")
+    for text in found["notes"]:
+        print(f"note: {text}")
     for span in found["spans"]:
         said = " ".join(turn["response"] for turn in (span["explanation"] or {}).get("turns", []))
         when = f"{span['start']:.1f} to {span['end']:.1f} s, highest score {span['peak']:.3f}"
@@ -99,11 +104,28 @@ def timeline(
 
 def only(sources: list[str], given: str) -> str:
     """The one source. Raises InputError for a folder of several videos."""
-    from tvad.common.errors import InputError
-
     if len(sources) > 1:
         raise InputError(f"{given}: {len(sources)} videos, expected one; each has a timeline of its own")
     return sources[0]
+
+
+def check_apart(places: Mapping[str, str | None]) -> None:
+    """Raise InputError where what is written would take the place of another file, or of a source. places:
+    {what it is: path}."""
+    taken: dict[str, str] = {}
+    for what, place in places.items():
+        if place is None or place == "-" or "://" in place:
+            continue
+        if (other := taken.setdefault(os.path.realpath(place), what)) != what and other.startswith("--"):
+            raise InputError(f"{other} and {what} are one file: {place}")
+
+
+def note_bounds(rule: Rule) -> None:
+    """Say which thresholds scores, which lie in 0 to 1, never reach, or never fall below."""
+    if rule.on > 1:
+        note(f"--threshold {rule.on:g}: no score is above 1, so nothing is flagged")
+    if rule.low <= 0:
+        note(f"--off {rule.low:g}: no score is below 0, so what is flagged lasts to the end")
 
 
 def watch(
@@ -176,11 +198,9 @@ def watch(
     Example:
         tvad watch door=rtsp://10.0.0.5/stream1 --model tvad-tiny-closed --rate 4 --alarms runs/alarms.jsonl
     """
-    from tvad.common.errors import InputError
     from tvad.data.video.live import kind_of
     from tvad.model.budget import keep
     from tvad.model.start import load
-    from tvad.scores import Rule
     from tvad.use.timeline import frames_of, plan_of
     from tvad.use.watching.alarms import STANDARD, Lines, Sink, Webhook
     from tvad.use.watching.camera import View, named
@@ -194,7 +214,9 @@ def watch(
     if (retries or 0) < 0 or (seconds is not None and not seconds > 0):
         raise InputError("--retries must be 0 or more, --seconds positive")
     rule = Rule(threshold, off, least, cooldown)
+    note_bounds(rule)
     pairs = list(named(sources))
+    check_apart({"--alarms": alarms, "--counters": counters} | {f"source {n}": s for n, s in pairs})
     for _, source in pairs:
         if kind_of(source) == "file":
             with Reader(source):  # a bad file is refused before a model is loaded

@@ -1,6 +1,7 @@
 """Where alarms are told: lines of JSON in a file or on standard output, a POST of each to an address. None of
 them ever holds up the reading: an address has a thread and a bounded queue of its own."""
 
+import asyncio
 import os
 import queue
 import sys
@@ -12,13 +13,14 @@ from typing import Any, Protocol
 import httpx
 
 from tvad.common.errors import InputError
-from tvad.common.files import json_text, made
+from tvad.common.files import json_text, made, parse_json
 
 WAITING = 1000  # alarms that wait to be told at most; of more the oldest are dropped, and counted
 TRIES = 4
 PAUSES = (0.5, 2.0, 8.0)  # seconds between tries
 AGAIN = (408, 425, 429)  # and from 500 on
 STANDARD = "-"
+LONGEST = 1 << 20  # bytes of a line at most
 
 
 class Sink(Protocol):
@@ -31,9 +33,19 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+def _for(encoding: str | None, text: str) -> str:
+    """What of a text a terminal cannot show, spelt as JSON reads it back."""
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json_text(parse_json(text), "an alarm") + "\n"
+    return text
+
+
 class Lines:
-    """A line of JSON an alarm, appended to a file, or on standard output for "-". A line is written at once:
-    what a kill left of one is taken off by the next run. Raises InputError for what cannot be written."""
+    """A line of JSON an alarm, appended to a file, or on standard output for "-". A line is written at once
+    or not at all: what a kill left of one is taken off by the next run. Raises InputError for what cannot be
+    written, and for a file that ends in something else."""
 
     def __init__(self, path: str):
         self.counts = {"written": 0, "failed": 0}
@@ -43,21 +55,47 @@ class Lines:
         try:
             made(os.path.dirname(path) or ".")
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            size = os.fstat(self._file).st_size
-            tail = os.pread(self._file, 1 << 20, max(0, size - (1 << 20)))
-            if size and not tail.endswith(b"\n"):
-                os.ftruncate(self._file, size - len(tail) + tail.rfind(b"\n") + 1)
+            self._mend()
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def _mend(self) -> None:
+        """Let the file end with a whole line. Raises InputError where its end is no part of an alarm: nothing
+        of somebody else's is taken off."""
+        size = os.fstat(self._file).st_size
+        tail = os.pread(self._file, min(size, LONGEST), max(0, size - LONGEST))
+        tail = tail[tail.rfind(b"\n") + 1 :]
+        if not tail:
+            return
+        if not tail.startswith(b"{") or len(tail) == LONGEST:
+            os.close(self._file)
+            raise InputError(f"{self._path}: its last line is no alarm; choose another file")
+        try:
+            parse_json(tail.decode())
+        except ValueError:
+            os.ftruncate(self._file, size - len(tail))
+        else:  # whole, as an editor leaves it
+            self._write(b"\n")
+
+    def _write(self, text: bytes) -> None:
+        """All of it, or nothing: a disk that fills up takes a part and says so at the next."""
+        size, left = os.fstat(self._file).st_size, text
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError:
+            if len(left) < len(text):
+                os.ftruncate(self._file, size)
+            raise
 
     def tell(self, alarm: dict[str, Any]) -> None:
         text = json_text(alarm, "an alarm", ensure_ascii=False) + "\n"
         try:
             if self._path == STANDARD:
-                sys.stdout.write(text)
+                sys.stdout.write(_for(sys.stdout.encoding, text))
                 sys.stdout.flush()
             else:
-                os.write(self._file, text.encode("utf-8", "backslashreplace"))
+                self._write(text.encode("utf-8", "backslashreplace"))
         except OSError as error:  # a full disk ends no watch
             self.counts["failed"] += 1
             print(f"{self._path}: an alarm could not be written ({error.strerror})", file=sys.stderr)
@@ -83,7 +121,7 @@ class Webhook:
         self.counts = {"told": 0, "tries": 0, "failed": 0, "dropped": 0}
         self._url, self._patience, self._pauses = url, patience, pauses
         self._name = f"{url.scheme}://{url.host}"  # the rest may be a secret
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[dict[str, Any]] = queue.Queue(WAITING)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -111,25 +149,32 @@ class Webhook:
             self.counts["dropped"] += 1
 
     def _run(self) -> None:
-        with httpx.Client(timeout=self._patience, follow_redirects=False, trust_env=False) as client:
+        with asyncio.Runner() as runner:
             while not self._ending.is_set():
                 try:
                     alarm = self._waiting.get(timeout=0.1)
                 except queue.Empty:
                     continue
                 try:
-                    if alarm is not None:
-                        self._post(client, alarm)
+                    self._post(runner, alarm)
                 finally:
                     self._waiting.task_done()
 
-    def _post(self, client: httpx.Client, alarm: dict[str, Any]) -> None:
+    async def _status(self, alarm: dict[str, Any]) -> int:
+        """Of one try, which takes `patience` in all: httpx's own limits begin anew with each byte."""
+        async with (
+            asyncio.timeout(self._patience),
+            httpx.AsyncClient(timeout=self._patience, follow_redirects=False, trust_env=False) as client,
+            client.stream("POST", self._url, json=alarm) as answer,
+        ):
+            return answer.status_code
+
+    def _post(self, runner: asyncio.Runner, alarm: dict[str, Any]) -> None:
         why = ""
         for n in range(TRIES):
             self.counts["tries"] += 1
             try:
-                with client.stream("POST", self._url, json=alarm) as answer:
-                    status = answer.status_code
+                status = runner.run(self._status(alarm))
                 if 200 <= status < 300:
                     self.counts["told"] += 1
                     return

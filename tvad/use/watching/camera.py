@@ -87,7 +87,7 @@ class Camera:
         self._seen = 0  # of those held, from the front, how many a window has shown
         self._lock = threading.Lock()
         self._begin: float | None = None
-        self._part, self._due = 0, 0.0
+        self._part, self._due, self._last = 0, 0.0, -np.inf
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -160,12 +160,14 @@ class Camera:
             now = time.monotonic()
             if fresh:  # counted on by what has passed since the first connection's first frame
                 self._begin = now if self._begin is None else self._begin
-                start, fresh = now - self._begin, False
+                # A source that sends faster than it claims is ahead of that: time never goes back.
+                start, fresh = max(now - self._begin, self._last + step), False
                 self._part += 1
                 self.counters.reconnections += self._part > 1
                 self._due = start
             self.counters.frames_read += 1
             seconds += start
+            self._last = max(self._last, seconds)
             if seconds >= self._due - 1e-6:
                 # The first frame at or after a moment stands for it; a source slower than the rate is taken
                 # as it comes.

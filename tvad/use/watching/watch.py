@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tvad.common.errors import InputError
 from tvad.common.files import json_text, write_whole
 from tvad.common.formats import Format
 from tvad.scores import PER_STEP, REACH, By, Episode, Hysteresis, Rule, smoothed
@@ -239,8 +240,9 @@ class Watcher:
         try:
             text = json_text(self.counted(), self._plan.counters, indent=1, ensure_ascii=False)
             write_whole(self._plan.counters, text + "\n")
-        except OSError as error:  # a full disk ends no watch
-            print(f"{self._plan.counters}: could not be written ({error.strerror})", file=sys.stderr)
+        except (OSError, InputError) as error:  # a full disk ends no watch, and a folder that is gone neither
+            why = error.strerror if isinstance(error, OSError) else error
+            print(f"{self._plan.counters}: could not be written ({why})", file=sys.stderr)
 
 
 def table(counted: dict[str, Any]) -> str:
