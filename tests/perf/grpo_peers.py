@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from tests.perf.peer_steps.turns import TASKS, TOPICS, Gate, Plan, Shape  # noqa: E402
 from tvad.common.files import json_text, write_whole  # noqa: E402
 
-WAYS = ("ours", "tvad", "trl, generate", "trl, vLLM", "swift")
+WAYS = ("ours", "ours, compiled", "tvad", "trl, generate", "trl, vLLM", "swift")
 QUIET = {
     **{"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
     **{"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"},

@@ -1,5 +1,5 @@
-"""The worker of this project's trainer: `ours`, the stock checkpoint, as the peers train it; `tvad`, the
-shipped one with heatmaps and their prompts."""
+"""The worker of this project's trainer: `ours`, the stock checkpoint, as the peers train it, also with its
+engine compiled; `tvad`, the shipped one with heatmaps and their prompts."""
 
 from typing import Any
 
@@ -30,7 +30,9 @@ def run(way: str, plan: Plan, gate: Gate) -> None:
     vllm.SamplingParams = lambda **given: sampling(**given | {"min_tokens": given["max_tokens"]})
     path = plan.shipped if way == "tvad" else f"{plan.out}/ours"
     shape = plan.shape
-    engine = VllmModel(path, max_num_seqs=shape.groups * shape.size, max_model_len=2048)
+    engine = VllmModel(
+        path, max_num_seqs=shape.groups * shape.size, max_model_len=2048, compiled=way == "ours, compiled"
+    )
     gate.watch(engine.llm.llm_engine.model_executor.driver_worker.model_runner.model.visual, False)
     program.train(
         GrpoRun(
