@@ -53,6 +53,7 @@ def test_a_server_on_several_machines_wants_a_folder_that_all_see(monkeypatch, o
 
 
 def test_a_server_on_a_cpu_compiles_where_it_is_told_to():
+    pytest.importorskip("vllm")
     from vllm.engine.arg_utils import EngineArgs
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -65,6 +66,7 @@ def test_a_server_on_a_cpu_compiles_where_it_is_told_to():
 
 
 def test_vllm_s_workers_on_other_machines_are_told_the_folder(monkeypatch):
+    pytest.importorskip("vllm")
     monkeypatch.setenv("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", "MINE")
     for name, value in rollouts.environment({}, True).items():
         monkeypatch.setenv(name, value)

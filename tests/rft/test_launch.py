@@ -168,8 +168,8 @@ def test_slurm_s_file_wants_two_nodes(tmp_path):
 
 @pytest.mark.parametrize("node", [0, 1])
 def test_ray_s_file_makes_one_server_of_two_nodes(tmp_path, node, monkeypatch):
-    from ray.scripts.scripts import start
-
+    pytest.importorskip("vllm")
+    start = pytest.importorskip("ray.scripts.scripts").start
     noting(tmp_path, "ray", "tvad")
     place = {"NODES": "2", "NODE": str(node), "MASTER": "10.0.0.7", "GPUS": "4"}
     told = {"ROLLOUT_TOKEN": "secret", "TVAD_WEIGHTS": str(tmp_path / "weights")}
@@ -261,6 +261,7 @@ def test_two_nodes_train_by_torchrun_s_file(scenes, tmp_path, how):
 @pytest.mark.slow
 def test_two_nodes_train_and_a_third_draws_by_slurm_s_file(scenes, tmp_path):
     """With the real server, which the trainers need the file's token for."""
+    pytest.importorskip("vllm")
     slurm(tmp_path, ["127.0.0.1"] * 3, f'exec {sys.executable} -m tvad "$@"')
     ports = {"PORT": str(free_port()), "SERVER_PORT": str(free_port())}
     place = {"SLURM_JOB_NODELIST": "x", "GPUS": "1", "ACCELERATE": "configs/accelerate/ddp.yaml"}
