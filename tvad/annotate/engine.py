@@ -22,7 +22,7 @@ from tvad.annotate.trajectories import annotate as trajectory
 from tvad.annotate.trajectories import write as write_reasoned
 from tvad.annotate.write import waits, write
 from tvad.common.errors import InputError
-from tvad.common.files import made, parse_json, write_whole
+from tvad.common.files import made, parse_json, whole_lines, write_whole
 from tvad.common.formats import Format
 from tvad.common.lock import locked
 from tvad.common.text import whole
@@ -292,12 +292,8 @@ def rows_in(out: Path) -> list[dict[str, Any]]:
     path = out / ROWS
     if not path.exists():
         return []
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
     rows: dict[str, dict[str, Any]] = {}
-    for n, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
+    for n, line in enumerate(whole_lines(path).splitlines(), 1):
         try:
             row = parse_json(line)
             name = row["id"]

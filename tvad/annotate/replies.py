@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tvad.annotate.teacher import Ask, Reply, Teacher
 from tvad.common.errors import InputError
-from tvad.common.files import made, parse_json
+from tvad.common.files import made, parse_json, whole_lines
 from tvad.common.text import whole
 
 FOLDER = "replies"
@@ -59,7 +59,7 @@ class Replies:
     def __post_init__(self) -> None:
         self.path = made(self.folder / FOLDER) / f"{self.name}.jsonl"
         if self.path.exists():
-            _cut(self.path)
+            whole_lines(self.path)
         self.kept: dict[str, list[Reply]] = {}  # of earlier runs
         self.known: dict[str, Reply] = {}  # of this one
         for file in sorted(self.path.parent.glob("*.jsonl")):
@@ -128,14 +128,6 @@ def _reply(row: dict[str, Any], file: Path) -> Reply:
         return Reply(**row)
     except TypeError as error:
         raise InputError(f"{file}: no reply of a teacher ({error})") from error
-
-
-def _cut(file: Path) -> None:
-    """Take the half of a line away that a kill left at the end."""
-    data = file.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with file.open("r+b") as out:
-            out.truncate(data.rfind(b"\n") + 1)
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

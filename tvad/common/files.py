@@ -58,6 +58,15 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def whole_lines(path: str | os.PathLike) -> bytes:
+    """The lines of a file that is appended to; the half of one that a kill left at its end is taken away."""
+    data = Path(path).read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    return whole
+
+
 def made(folder: str | os.PathLike) -> Path:
     """The folder, made where it is not there. Raises InputError where it cannot be: a file is there."""
     folder = Path(folder)

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tvad.common.errors import InputError
-from tvad.common.files import file_hash, json_text, made, parse_json, write_whole
+from tvad.common.files import file_hash, json_text, made, parse_json, whole_lines, write_whole
 from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data import video
@@ -106,12 +106,8 @@ class Progress:
         if not self.path.exists():
             write_whole(self.path, json_text(identity, PROGRESS) + "\n")
             return
-        kept = self.path.read_bytes()
-        whole = kept[: kept.rfind(b"\n") + 1]
-        if len(whole) < len(kept):  # killed within a line
-            os.truncate(self.path, len(whole))
         try:
-            first, *lines = [parse_json(line) for line in whole.splitlines()] or [{}]
+            first, *lines = [parse_json(line) for line in whole_lines(self.path).splitlines()] or [{}]
             for line in lines:
                 self._take(line)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
