@@ -111,6 +111,11 @@ def _of_alarms(path: Path, samples: Sequence[Sample], watched: Sequence[str]) ->
     for name, alarms in rows.items():
         clock, _, spans = _known(_of(samples, name, str(path)))
         entries = [alarms[number] for number in sorted(alarms)]
+        if late := [e["start"] for e in entries if e["start"] >= clock.end]:
+            raise InputError(
+                f"{path}: an alarm of {name} begins at {late[0]:g} s, its video ends at {clock.end:g} s:"
+                " it was of another video, or played more than once"
+            )
         ends = [e.get("end", clock.end) for e in entries]
         pairs = [(e["start"], end) for e, end in zip(entries, ends, strict=True)]
         found.append(Found(clock.end, spans, pairs, [e["told"] for e in entries]))

@@ -14,7 +14,7 @@ import numpy as np
 from bench.metrics.calibration import best_f1, ece
 from bench.metrics.frame import average_precision, roc_auc
 from bench.metrics.stats import Interval, interval_of, parts_of
-from bench.run_folder import read_record
+from bench.run_folder import INPUTS, read_lines, read_record
 from bench.tasks import heatmap
 from tvad.common.errors import InputError
 from tvad.common.quiet import note
@@ -69,8 +69,8 @@ def _pooled(videos: Sequence[Scored], level: str) -> Scored:
 
 
 def check_alike(run: str, validation: str) -> None:
-    """Raise InputError for a threshold that cannot be carried: of the run itself, of another model, or of
-    scores that were made otherwise."""
+    """Raise InputError for a threshold that cannot be carried: of the run itself or another of its videos, of
+    another model, or of scores that were made otherwise."""
     if os.path.samefile(run, validation):
         raise InputError("--validation: is the run itself; a threshold has to be chosen on other videos")
     one, other = (read_record(Path(folder)) for folder in (run, validation))
@@ -83,6 +83,18 @@ def check_alike(run: str, validation: str) -> None:
     a, b = made(one), made(other)
     if unlike := [key for key in a if a[key] != b[key]]:
         raise InputError(f"--validation: {validation} was scored with another {', '.join(unlike)}")
+    tested, chosen = (_digests(folder) for folder in (run, validation))
+    if one["suite_hash"] == other["suite_hash"] or (tested and tested <= chosen):
+        raise InputError(
+            f"--validation: {validation} has the run's own videos; a threshold has to be chosen on others"
+        )
+    if both := len(tested & chosen):
+        note(f"--validation: {both} of the run's {len(tested)} videos are in {validation}, too")
+
+
+def _digests(folder: str) -> set[str]:
+    """Of the videos' bytes that a run saw, as far as it has kept them."""
+    return {line["digest"] for line in read_lines(Path(folder, INPUTS)) if "digest" in line}
 
 
 def thresholds(validation: Mapping[str, Scored]) -> dict[str, float]:

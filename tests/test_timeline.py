@@ -230,6 +230,10 @@ def test_the_words_are_about_the_sub_clip_that_shows_most():
     episode = timeline.Episode(4.0, 8.0, 0.9, 6.0, 5.0)
     rows = [SubClip(n * 2.0, n * 2.0 + 4, heat, None) for n, heat in enumerate([0.99, 0.2, 0.8, 0.8, 0.9])]
     assert timeline.strongest(rows, episode, "heat") == 2  # of equals that see 6.0 s the one around it
+    # By what was asked for alone: heatmaps that are there as well, and high, are not what was flagged.
+    both = [SubClip(4.0, 8.0, 0.9, 0.3), SubClip(5.0, 9.0, 0.1, 0.8)]
+    assert timeline.strongest(both, episode, "classifier") == 1
+    assert timeline.strongest(both, episode, "heat") == timeline.strongest(both, episode, "mean") == 0
 
 
 def test_the_command_writes_a_page_that_stands_alone(long, tmp_path, capsys):

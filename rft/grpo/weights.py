@@ -11,6 +11,7 @@ from transformers import AutoModelForImageTextToText
 from rft.common.four_bit import own_weights, quantise
 from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.grpo.config import GrpoRun
+from tvad.model.start import WITH_INFO, with_parts
 
 Gather = Callable[[list[torch.Tensor]], AbstractContextManager[Any]]
 BASE = ".base_layer.weight"  # of what PEFT has adapted
@@ -22,7 +23,10 @@ def loaded(path: str, arguments: Any, attention: str | None = None) -> Any:
     they lie; DeepSpeed casts them and keeps float32 masters itself. Without it all is float32."""
     sharded = getattr(arguments, "deepspeed_plugin", None) is not None
     dtype = ("bfloat16" if sharded else "auto") if arguments.bf16 else "float32"
-    return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, attn_implementation=attention)
+    found = AutoModelForImageTextToText.from_pretrained(
+        path, dtype=dtype, attn_implementation=attention, **WITH_INFO
+    )
+    return with_parts(path, found)
 
 
 def made_trainable(model: Any, run: GrpoRun, arguments: Any) -> tuple[Any, dict[str, torch.Tensor]]:

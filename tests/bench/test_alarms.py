@@ -215,3 +215,13 @@ def test_a_source_that_raised_no_alarm_counts_with_what_it_missed(data, tmp_path
         assert words in capsys.readouterr().err
     a = timeline(tmp_path / "t", "a", [0.1] * 10)
     assert guard(main, ["alarms", a, "--data", str(data), "--counters", str(counters)]) == 2
+
+
+def test_an_alarm_behind_its_videos_end_is_one_line(data, tmp_path, capsys):
+    """A source that was played twice, or another video of that name."""
+    path = tmp_path / "alarms.jsonl"
+    row = {"event": "on", "source": "a.mp4", "number": 1, "start": 12.0, "raised": 12.5, "told": 12.5}
+    path.write_text(json.dumps(row) + "\n")
+    assert guard(main, ["alarms", str(path), "--data", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert "an alarm of a.mp4 begins at 12 s, its video ends at 10 s" in said and "Traceback" not in said

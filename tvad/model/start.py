@@ -3,6 +3,7 @@ an untrained model."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -18,6 +19,8 @@ from tvad.model.generation import left_out, plain_config
 from tvad.model.modeling import class_for, config_from, in_type, untrained
 from tvad.model.processing import check_order
 from tvad.model.vision_attention import streamline
+
+WITH_INFO: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # for `with_parts`
 
 
 def located(path: str) -> str:
@@ -68,7 +71,9 @@ def start_from(
                         f"{path}: was made with {key} {value}, which cannot become {switches[key]}"
                     )
             config = type(found).from_pretrained(path, **switches)
-            model = family.from_pretrained(path, config=config, dtype=dtype)
+            model = with_parts(
+                path, family.from_pretrained(path, config=config, dtype=dtype, **WITH_INFO), found
+            )
         else:
             model = _grown(
                 AutoModelForImageTextToText.from_pretrained(path, dtype=dtype),
@@ -178,13 +183,34 @@ def has_classifier(path: str) -> bool:
     return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("use_classifier"))
 
 
+def with_parts(path: str, loaded, own=None):
+    """The model of a checkpoint's (model, loading info), as WITH_INFO has it. Raises InputError where a part
+    that its configuration (own, by default the model's) names is not among its weights, or of another size:
+    that part would be random, and so would all that it says."""
+    model, info = loaded
+    own = model.config if own is None else own
+    if isinstance(own, TvadFields):
+        named = {"ahd": own.use_ahd, "rae": own.use_rae, "classifier": own.use_classifier}
+        parts = tuple(f"model.{part}." for part, has in named.items() if has)
+        lacks = sorted(key for key in info["missing_keys"] if key.startswith(parts))
+        if lacks:
+            raise InputError(
+                f"{path}: its weights lack {lacks[0]} and {len(lacks) - 1} more that config.json says it has"
+            )
+    if wrong := sorted(info["mismatched_keys"]):
+        name, stored, made = wrong[0]
+        raise InputError(f"{path}: {name} is of {[*stored]}, by config.json it should be of {[*made]}")
+    return model
+
+
 def load(path: str):
     """Model (evaluation mode, on the GPU if there is one) and processor of a T-VAD checkpoint folder. Raises
     InputError that names it."""
     tvad_config(path)
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(path, dtype="auto")
+        found = AutoModelForImageTextToText.from_pretrained(path, dtype="auto", **WITH_INFO)
+        model: torch.nn.Module = with_parts(path, found)
         processor = AutoProcessor.from_pretrained(path)
         check_order(path, model, processor)
         return model.to(device).eval(), processor

@@ -208,8 +208,7 @@ def strongest(subclips: list[SubClip], episode: Episode, by: By) -> int:
 
     def key(n: int) -> tuple[bool, float, float]:
         one = subclips[n]
-        scores = [v for v in (one.heat, None if one.judged is None else float(one.judged)) if v is not None]
-        value = float(np.mean(scores)) if scores else 0.0
+        value = Step(0.0, one.heat, one.judged, np.empty((0, 5))).score(by)
         sees = one.start - 1e-6 <= episode.peak_at < one.end
         return sees, value, -abs((one.start + one.end) / 2 - episode.peak_at)
 
