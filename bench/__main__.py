@@ -3,7 +3,7 @@
 import os
 import sys
 
-from bench import commands, exchange_commands, judge_commands
+from bench import commands, exchange_commands, frame_commands, judge_commands
 from tvad.common import cli
 
 COMMANDS: cli.Commands = {
@@ -16,8 +16,8 @@ COMMANDS: cli.Commands = {
     "audit": commands.audit,
     "coverage": commands.coverage,
     "power": commands.power,
-    "alarms": commands.alarms,
-    "threshold": commands.threshold,
+    "alarms": frame_commands.alarms,
+    "threshold": frame_commands.threshold,
     "report": commands.report,
     "judge": judge_commands.judge,
     "read": judge_commands.read,

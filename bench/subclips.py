@@ -11,9 +11,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from bench.models.base import Engine, Request, Sampling
-from tvad.answer import judged, parse
+from bench.models.base import Engine, RendersPrompts, Request, Sampling
+from tvad.answer import ends_open, judged, parse
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.data import video
 from tvad.data.questions import ASKED
 from tvad.data.sample import Sample
@@ -78,7 +79,8 @@ def check_scores(model: Engine, how: SubClips) -> None:
 
 def frame_scores(model: Engine, sample: Sample, rate: float, how: SubClips) -> np.ndarray:
     """(T,) float32 scores of every frame of a video by a model that passed `check_scores`. Raises InputError
-    for a video that cannot be read."""
+    for a video that cannot be read, and where no judgement of it can: that is no normal video. Of some it is
+    said."""
     # Here, so that whoever only reads a suite waits for no library of models.
     from tvad.use.infer import batched, check_length
     from tvad.use.subclips import Steps
@@ -86,16 +88,23 @@ def frame_scores(model: Engine, sample: Sample, rate: float, how: SubClips) -> n
     steps = Steps()
     windows = video.windows(sample.clip(), rate, _frames(how.seconds, rate), _frames(how.stride, rate))
     clip: Frames | None = None
-    found = []
+    found, asked, unread = [], 0, 0
     for clips in batched(windows, BATCH):
         if clip is None:
             check_length(clips[0], rate)
         heats, said = _look(model, clips, how.by)
+        if how.by in ("judgement", "mean"):
+            asked, unread = asked + len(said), unread + said.count(None)
         for n, clip in enumerate(clips):
             steps.add(clip, None if heats is None else heats[n], said[n])
         assert clip is not None
         found += steps.final(float(clip.moments[0]))
     found += steps.final()
+    if unread:
+        told = f"{unread} of {asked} judgements of sub-clips cannot be read, of {TOKENS} tokens at most"
+        if unread == asked:
+            raise InputError(f"{sample.id}: {told}")
+        note(f"{sample.id}: {told}: left out, so that a step which no other sub-clip saw counts as normal")
     assert clip is not None  # a video has a frame, so a window
     centres = np.array([step.centre for step in found])
     scores = np.array([step.score(how.by) for step in found], np.float32)
@@ -112,4 +121,5 @@ def _look(model: Engine, clips: list[Frames], by: By) -> tuple[list[np.ndarray] 
         return heats, [None] * len(clips)
     asked = [Request(messages(ASKED["judgement"], "clip"), clip) for clip in clips]
     replies = model.sample(asked, Sampling(max_tokens=TOKENS))
-    return heats, [judged(parse(reply[0].text).answer) for reply in replies]
+    opened = isinstance(model, RendersPrompts) and ends_open(model.rendered(asked[0]))
+    return heats, [judged(parse(reply[0].text, opened=opened).answer) for reply in replies]
