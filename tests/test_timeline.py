@@ -286,6 +286,28 @@ def test_the_command_writes_a_page_that_stands_alone(long, tmp_path, capsys):
     assert all(span["explanation"] is None for span in found["spans"])
 
 
+def test_judgements_that_cannot_be_read_are_told_of(long, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "tvad.use.subclips.ask", lambda model, processor, clips, words: ([""] * len(clips), False)
+    )
+    told = [
+        str(long),
+        "--model",
+        str(SHIPPED),
+        "--out",
+        str(tmp_path),
+        "--by",
+        "judgement",
+        "--without-words",
+    ]
+    assert main(["timeline", *told]) == 0
+    count = json.loads((tmp_path / "timeline.json").read_text())["unread"]
+    assert (
+        count
+        and f"note: {count} of {count} judgements of sub-clips cannot be read" in capsys.readouterr().out
+    )
+
+
 def test_a_video_that_is_too_long_for_a_page_is_shown_by_pictures(long, made, tmp_path, monkeypatch):
     from tvad.use import timeline_page
 

@@ -92,6 +92,9 @@ def timeline(
     found = score(network, processor, path, source, plan, out, pixels.given)
     for text in found["notes"]:
         print(f"note: {text}")
+    if found["unread"]:
+        told = f"{found['unread']} of {len(found['subclips'])} judgements of sub-clips cannot be read"
+        print(f"note: {told}: left out, so that a step which no other sub-clip saw counts as normal")
     for span in found["spans"]:
         said = " ".join(turn["response"] for turn in (span["explanation"] or {}).get("turns", []))
         when = f"{span['start']:.1f} to {span['end']:.1f} s, highest score {span['peak']:.3f}"
