@@ -105,6 +105,23 @@ def test_gaps_between_answers_are_bridged_and_no_more(films, tmp_path):
                 run(films, tmp_path / str(n), Says(*replies), how)
 
 
+@pytest.mark.parametrize("fps", [30000 / 1001, 25, 15])
+def test_what_is_joined_over_a_gap_is_bridged_without_an_answer(tmp_path, fps):
+    """At 29.97 frames a second neighbours of a lost one, half a second away each, are 1.001 s apart."""
+    (tmp_path / "films").mkdir()
+    video.write(tmp_path / "films/v.mp4", np.zeros((round(6 * fps), 32, 48, 3), np.uint8), fps)
+    frames = [int(n) for n in video.decode(tmp_path / "films/v.mp4", 2.0).indices]
+    for lost in range(1, len(frames) - 1):
+        replies = [NOBODY] * len(frames)
+        replies[lost] = Reply(failed="refused")
+        out, how = tmp_path / str(lost), Construction(rate=2.0, checks=0, gap=1.0)
+        if frames[lost + 1] - frames[lost - 1] <= round(1.0 * fps):
+            assert [s.label for s in run(tmp_path / "films", out, Says(*replies), how)[0]] == ["normal"]
+        else:
+            with pytest.raises(InputError, match="have no reply that can be read"):
+                run(tmp_path / "films", out, Says(*replies), how)
+
+
 def test_what_waits_for_a_person_is_not_normal(films, tmp_path):
     frame, elsewhere = json.dumps({"targets": [SOMEBODY]}), '{"visible": true, "box": [900, 0, 990, 90]}'
 

@@ -140,12 +140,11 @@ def construct(sample: Sample, how: Construction) -> Rounds:
     replies = yield asks
     unanswered = _open(asks, replies)
     told = [read(reply, f) for f, reply in zip(frames, replies, strict=True)]
-    if mask is None:  # with one it is the mask that says whether, when and where something is wrong
-        moments = [float(clip.times[place[f]]) for f in frames]
-        _check_answered(moments, [seen is not None for seen in told], how.gap, counts, remedy(asks, replies))
-    sightings = {f: seen or [] for f, seen in zip(frames, told, strict=True)}
     fps = clip.fps
     gap = max(1, round(min(how.gap, clip.total / fps) * fps))
+    if mask is None:  # with one it is the mask that says whether, when and where something is wrong
+        _check_answered(frames, [seen is not None for seen in told], gap, counts, remedy(asks, replies))
+    sightings = {f: seen or [] for f, seen in zip(frames, told, strict=True)}
     timelines = joined(sightings.items(), gap, unusual=mask is None)  # a mask says itself what is
     found = Found(timelines, counts, sightings)
     found.stages["joined"] = [as_row(t) for t in timelines]
@@ -215,21 +214,21 @@ def _unread(doubts: Mapping[str, Collection[int]], gap: int, number: int) -> Tim
 
 
 def _check_answered(
-    moments: Sequence[float], answered: Sequence[bool], gap: float, counts: Counter[str], helps: str
+    frames: Sequence[int], answered: Sequence[bool], gap: int, counts: Counter[str], helps: str
 ) -> None:
-    """Raises InputError where frames without a readable reply are more than a gap that is bridged: nothing is
-    known of the video there, and it must not become normal. moments: seconds of the frames; helps: what does,
-    in words."""
+    """Raises InputError where frames without a readable reply are more than the `gap` frames that `joined`
+    bridges: nothing is known of the video there, and it must not become normal. helps: what does, in
+    words."""
     known = [n for n, there in enumerate(answered) if there]
-    ends = zip([-1, *known], [*known, len(moments)], strict=True)
+    ends = zip([-1, *known], [*known, len(frames)], strict=True)
     lost = any(
-        last - first > 1 and not moments[min(last, len(moments) - 1)] - moments[max(first, 0)] <= gap
+        last - first > 1 and frames[min(last, len(frames) - 1)] - frames[max(first, 0)] > gap
         for first, last in ends
     )
     if lost or not known:
         why = counts.most_common(1)
         raise InputError(
-            f"{len(moments) - len(known)} of {len(moments)} frames have no reply that can be read"
+            f"{len(frames) - len(known)} of {len(frames)} frames have no reply that can be read"
             f" ({why[0][0] if why else 'nothing'}), so that nobody knows what happens there; {helps}"
         )
 
