@@ -66,7 +66,7 @@ def test_a_server_on_a_cpu_compiles_where_it_is_told_to():
 
 
 def test_vllm_s_workers_on_other_machines_are_told_the_folder(monkeypatch):
-    pytest.importorskip("vllm")
+    pytest.importorskip("vllm").envs.disable_envs_cache()  # an engine of another test has turned it on
     monkeypatch.setenv("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", "MINE")
     for name, value in rollouts.environment({}, True).items():
         monkeypatch.setenv(name, value)
