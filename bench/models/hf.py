@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor, LogitsProcessorList
+from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList
 from transformers.generation import TopPLogitsWarper
 
 import tvad.model  # noqa: F401  registers T-VAD with the Auto classes
@@ -30,7 +30,7 @@ from tvad.model.classifier import probabilities
 from tvad.model.generation import ends_of, plain_generation
 from tvad.model.processing import check_order
 from tvad.model.room import context_of
-from tvad.model.start import WITH_INFO, with_parts
+from tvad.model.start import opened_whole
 from tvad.model.stock import keep_time
 
 # Pixels of a side of what becomes one video token, over 2 frames: 2 x 2 merged patches of 14 (Qwen2.5-VL;
@@ -108,15 +108,13 @@ class HfModel:
                 )
             return RemoteModel.open(path, own, dtype, attention, trust_remote_code, family)
         try:
-            found = AutoModelForImageTextToText.from_pretrained(
+            model: Any = opened_whole(
                 path,
                 dtype=dtype,
                 attn_implementation=attention,
                 trust_remote_code=trust_remote_code,
                 use_safetensors=True,
-                **WITH_INFO,
             )
-            model: Any = with_parts(path, found)
             model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
             processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
             check_order(path, model, processor)

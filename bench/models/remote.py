@@ -36,12 +36,11 @@ from tvad.control import plain_messages, tokens_of
 from tvad.data.video import Frames
 from tvad.model.generation import plain_generation
 from tvad.model.room import context_of
+from tvad.model.start import COMPUTED
 
 TASK = "AutoModelForImageTextToText"
 CLASSES = ("AutoModel", "AutoModelForCausalLM")  # under which their config.json names the class
 LIKELIEST = 20  # first tokens whose log-probs are looked at
-# Buffers that older versions of transformers kept beside the weights, and that are computed.
-COMPUTED = ("rotary_emb.inv_freq", "position_ids")
 # Of ImageNet, red, green, blue, of pictures of 0 to 1.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

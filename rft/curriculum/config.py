@@ -174,6 +174,10 @@ class Selection:
     last."""
     save_steps: int = 200
     """Steps between checkpoints, and between evaluations where there is validation data."""
+    blend: float = 1.0
+    """Share of the trained weights in those that are kept; the rest are the weights before the stage
+    (WiSE-FT, arXiv:2109.01903, which takes 0.5 where nothing tells better): what the start knew is forgotten
+    less. For a start that has learned its task. Metrics in the log are of the trained weights alone."""
 
 
 @dataclass
@@ -278,6 +282,11 @@ class Stage:
             )
         if self.data.also and self.data.train == SYMBOLS:
             raise InputError(f"stage {self.name}: data.also: symbols are not mixed with clips")
+        if not 0 < self.selection.blend <= 1:
+            raise InputError(
+                f"stage {self.name}: selection.blend is {self.selection.blend:g}, expected a share above 0,"
+                " to 1"
+            )
         if not 0 <= self.data.still <= 1:
             raise InputError(
                 f"stage {self.name}: data.still is {self.data.still:g}, expected a share, 0 to 1"

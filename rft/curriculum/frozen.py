@@ -1,13 +1,18 @@
-"""What a stage trains, counted, and the proof that nothing else changed."""
+"""What a stage trains, counted, the proof that nothing else changed, and how far what trained has gone."""
 
 import torch
 
 
 class Frozen:
-    """A copy of all that does not train, on the CPU: parameters without a gradient and AHD's text features.
-    Taken before LoRA and token rows are put in."""
+    """A copy of all that does not train, on the CPU: parameters without a gradient and AHD's text features;
+    and, for a `blend`, of what trains. Taken before LoRA and token rows are put in."""
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, blends: bool = False):
+        self.trained = {
+            name: p.detach().to("cpu", copy=True)
+            for name, p in model.named_parameters()
+            if p.requires_grad and blends
+        }
         self.parameters = {
             name: p.detach().to("cpu", copy=True)
             for name, p in model.named_parameters()
@@ -37,6 +42,15 @@ class Frozen:
         for name, value in model.named_buffers():
             if name in self.buffers and not torch.equal(value.cpu(), self.buffers[name]):
                 raise RuntimeError(f"stage {stage}: the text features changed during training")
+
+    @torch.no_grad()
+    def blend(self, model, share: float) -> None:
+        """Leave of the way that a merged model's weights have gone this share (WiSE-FT): weights that have
+        not changed stay bit by bit."""
+        before = self.parameters | self.trained
+        for name, parameter in model.named_parameters():
+            old = before[name].to(parameter)
+            parameter.copy_(old + share * (parameter - old))
 
 
 def summary(model: torch.nn.Module) -> list[tuple[str, int, int]]:

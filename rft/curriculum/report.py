@@ -48,6 +48,8 @@ def _in_short(record: dict) -> Section:
     words = [f"{record['steps']} steps."]
     if stage["select"] and record["best"] is not None:
         words = [f"{stage['select']} {number(record['best'])}, the best of {record['steps']} steps, is kept."]
+    if (blend := stage.get("selection.blend", 1)) < 1:
+        words.append(f"What is kept is {blend:g} of the way from the start to these weights (WiSE-FT).")
     rows = []
     for name in _shown(history):
         values = [row[name] for row in history if name in row]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageTextToText, PrinterCallback
+from transformers import PrinterCallback
 
 from rft.common import resume
 from rft.common.four_bit import frozen_linear, quantise, restore
@@ -43,6 +43,7 @@ from tvad.data.shards import chosen
 from tvad.data.truth import pixels_known
 from tvad.data.video import Budget
 from tvad.model.modeling import in_type
+from tvad.model.start import opened_whole
 
 
 @dataclass
@@ -175,7 +176,7 @@ def put_in(stage: Stage, model) -> tuple[PutIn, Frozen]:
     proof of what must not change. What trains becomes float32, frozen weights keep their type."""
     heads = read_outs.attach(model, stage.read_outs)
     select_trainable(model, [*stage.trains, *heads])
-    frozen = Frozen(model)
+    frozen = Frozen(model, blends=stage.selection.blend < 1)
     whole: dict[str, torch.Tensor] = {}
     if stage.load_in_4bit:
         whole = {f"{name}.weight": frozen.parameters[f"{name}.weight"] for name in frozen_linear(model)}
@@ -245,9 +246,8 @@ def run(
     if (done / NAME).exists():
         read_record(done / NAME)
         log(f"stage {stage.name}: already done in {done}")
-        return AutoModelForImageTextToText.from_pretrained(
-            done, dtype="auto", attn_implementation=model.config._attn_implementation
-        ).to(model.device)
+        attend = model.config._attn_implementation
+        return opened_whole(done, dtype="auto", attn_implementation=attend).to(model.device)
     stage.check()
     plan = Plan(seed, rate, max_frames, prompts, start, pixels, attention, made or {})
     found = standing(stage, plan, facts_of(stage, plan), out, resume_with)
@@ -309,6 +309,8 @@ def run(
     model = merged(stage, model, inside)
     adapted = inside.tuner.targeted_module_names if inside.tuner is not None else []
     frozen.check(stage.name, model, adapted, inside.rows)
+    if stage.selection.blend < 1:
+        frozen.blend(model, stage.selection.blend)
     in_type(model, dtype)
     if stage.texts.dialogue and stage.losses.text:  # what data sets hold is the protocol
         model.config.dialogue = "protocol" if stage.texts.form == "stored" else stage.texts.form

@@ -6,12 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
 
 from rft.common.four_bit import own_weights, quantise
 from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.grpo.config import GrpoRun
-from tvad.model.start import WITH_INFO, with_parts
+from tvad.model.start import opened_whole
 
 Gather = Callable[[list[torch.Tensor]], AbstractContextManager[Any]]
 BASE = ".base_layer.weight"  # of what PEFT has adapted
@@ -23,10 +22,7 @@ def loaded(path: str, arguments: Any, attention: str | None = None) -> Any:
     they lie; DeepSpeed casts them and keeps float32 masters itself. Without it all is float32."""
     sharded = getattr(arguments, "deepspeed_plugin", None) is not None
     dtype = ("bfloat16" if sharded else "auto") if arguments.bf16 else "float32"
-    found = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=dtype, attn_implementation=attention, **WITH_INFO
-    )
-    return with_parts(path, found)
+    return opened_whole(path, dtype=dtype, attn_implementation=attention)
 
 
 def made_trainable(model: Any, run: GrpoRun, arguments: Any) -> tuple[Any, dict[str, torch.Tensor]]:

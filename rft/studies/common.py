@@ -5,7 +5,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tvad.common.errors import InputError
 from tvad.common.files import made
@@ -50,13 +50,10 @@ def open_for(run: "GrpoRun", model, processor):
 
 def give(engine, checkpoint: str | Path):
     """Let an engine answer with the weights of a checkpoint; returns the model."""
-    from transformers import AutoModelForImageTextToText
-
     from bench.models.base import HoldsModel
-    from tvad.model import TvadForConditionalGeneration  # registers T-VAD with the Auto classes, too
+    from tvad.model.start import opened_whole
 
-    found = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype="float32")
-    model = cast(TvadForConditionalGeneration, found)
+    model = opened_whole(checkpoint, dtype="float32")
     if isinstance(engine, HoldsModel):
         engine.model = model
     engine.sync(model.engine_weights())

@@ -83,16 +83,17 @@ def demo(run: GrpoRun, out: Path, train_clips: int = 800, test_clips: int = 120)
             workers=2,
         )
 
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoProcessor
 
     from bench import suite as suites
     from bench.compare import compare, table
     from bench.run import run as run_suite
     from rft.grpo.train import train
+    from tvad.model.start import opened_whole
 
     plans = suites_on(out / "data" / "test", TASKS)
     plans["greedy"] = replace(plans["greedy"], tasks=[*TASKS, "heatmap"])
-    model = AutoModelForImageTextToText.from_pretrained(run.model)
+    model = opened_whole(run.model)
     engine = open_for(run, model, AutoProcessor.from_pretrained(run.model))
     print(f"before: answers of {run.model}", flush=True)
     for name, plan in plans.items():

@@ -128,14 +128,15 @@ class Bench:
     """One engine for all checkpoints of a start: weights are exchanged, nothing is loaded twice."""
 
     def __init__(self, plan: Experiment, start: str):
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers import AutoProcessor
 
         from tvad.model import TvadProcessor  # registers T-VAD with the Auto classes, too
+        from tvad.model.start import opened_whole
 
-        self.suites, self.load = suites_of(plan), AutoModelForImageTextToText.from_pretrained
+        self.suites = suites_of(plan)
         self.processor: TvadProcessor = AutoProcessor.from_pretrained(start)
         run = replace(plan.grpo_run(Arm(), plan.seeds[0]), model=start)
-        self.engine = open_for(run, self.load(start), self.processor)
+        self.engine = open_for(run, opened_whole(start), self.processor)
 
     def measure(self, checkpoint: str | Path, out: Path, splits: tuple[str, ...] = ("test", "open")) -> None:
         """Runs of `checkpoint` on every split and decoding, where they are missing."""
@@ -200,11 +201,13 @@ def train_sft(plan: Experiment, arm: Arm, seed: int, rate: float, out: Path, mod
 def best_rate(plan: Experiment, arm: Arm, start: str, bench: Bench) -> float:
     """The learning rate of the sft arms: the best of `sft_rates` on validation clips, by the sum of
     `PRIMARY`."""
+    from tvad.model.start import opened_whole
+
     out = Path(plan.out) / "sft-rates"
     scores = {}
     for rate in plan.sft_rates:
         folder = out / f"{rate:g}"
-        model = bench.load(start, dtype="float32")
+        model = opened_whole(start, dtype="float32")
         checkpoint = train_sft(plan, arm, plan.seeds[0], rate, folder, model, bench.processor)
         bench.measure(checkpoint, folder, ("val",))
         metrics = json.loads((folder / "val-sampled" / "metrics.json").read_text())
@@ -217,6 +220,7 @@ def best_rate(plan: Experiment, arm: Arm, start: str, bench: Bench) -> float:
 def run_start(plan: Experiment, start: str) -> None:
     """All arms of one start, in one process."""
     from rft.grpo.train import train
+    from tvad.model.start import opened_whole
 
     out = Path(plan.out)
     arms = {name: arm for name, arm in plan.arms.items() if start_of(plan, arm) == start}
@@ -231,7 +235,7 @@ def run_start(plan: Experiment, start: str) -> None:
             if not (folder / "model" / "config.json").exists():
                 print(f"== {name}, seed {seed}", flush=True)
                 if arm.method == "sft":
-                    model = bench.load(start, dtype="float32")
+                    model = opened_whole(start, dtype="float32")
                     train_sft(plan, arm, seed, rate, folder, model, bench.processor)
                 else:
                     give(bench.engine, start)

@@ -56,3 +56,18 @@ def test_a_part_that_is_not_there_or_of_another_size_is_refused(way, whole, tmp_
     narrow = changed(whole, tmp_path / "narrow", classifier_hidden=64)
     with pytest.raises(InputError, match=r"model\.classifier\.hidden\.bias is of \[256\].* be of \[64\]"):
         WAYS[way](narrow)
+
+
+@pytest.mark.parametrize("family", ["qwen25vl", "llava_ov"])
+def test_a_stock_checkpoint_that_lacks_a_weight_is_refused(family, families, tmp_path):
+    HfModel.open(str(families / family))
+    shutil.copytree(families / family, tmp_path / "less")
+    file = tmp_path / "less" / "model.safetensors"
+    weights = load_file(file)
+    name = next(n for n in sorted(weights) if n.endswith("down_proj.weight"))
+    save_file({n: w for n, w in weights.items() if n != name}, file, {"format": "pt"})
+    with pytest.raises(InputError, match=r"less: its weights lack .*down_proj\.weight and 0 more"):
+        HfModel.open(str(tmp_path / "less"))
+    if family == "qwen25vl":
+        with pytest.raises(InputError, match=r"less: its weights lack .*down_proj\.weight and 0 more"):
+            start_from(str(tmp_path / "less"))

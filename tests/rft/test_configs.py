@@ -39,7 +39,7 @@ SINCE |= {"families", "limit", "slices", "unscored", "pictures", "phases", "hub"
 SINCE |= {"address", "at_once", "checking", "connections", "mail", "moderated", "openid", "proxies"}
 SINCE |= {"webhook", "also", "region", "still", "dense"}
 SINCE |= {"storage", "storage_here", "blur_outlined", "rerun"}
-SINCE |= {"subclips", "use_classifier", "pooled", "reasoning", "classifier", "geometry", "staleness"}
+SINCE |= {"subclips", "use_classifier", "pooled", "reasoning", "classifier", "geometry", "staleness", "blend"}
 # What files say otherwise since then, and why.
 CHANGED = {
     # AHD is no longer trained against text features of which nobody recorded the prompts.

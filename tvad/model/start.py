@@ -20,7 +20,8 @@ from tvad.model.modeling import class_for, config_from, in_type, untrained
 from tvad.model.processing import check_order
 from tvad.model.vision_attention import streamline
 
-WITH_INFO: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # for `with_parts`
+# Buffers that older versions of transformers kept beside the weights, and that are computed.
+COMPUTED = ("rotary_emb.inv_freq", "position_ids")
 
 
 def located(path: str) -> str:
@@ -71,12 +72,12 @@ def start_from(
                         f"{path}: was made with {key} {value}, which cannot become {switches[key]}"
                     )
             config = type(found).from_pretrained(path, **switches)
-            model = with_parts(
-                path, family.from_pretrained(path, config=config, dtype=dtype, **WITH_INFO), found
-            )
+            parts = ("ahd", "rae", "classifier")
+            new = tuple(f"model.{part}." for part in parts if not getattr(found, f"use_{part}"))
+            model = opened_whole(path, family, new, config=config, dtype=dtype)
         else:
             model = _grown(
-                AutoModelForImageTextToText.from_pretrained(path, dtype=dtype),
+                opened_whole(path, dtype=dtype),
                 processor.tokenizer,
                 switches,
                 precursor.weights_in(decoder or path),
@@ -183,20 +184,20 @@ def has_classifier(path: str) -> bool:
     return config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("use_classifier"))
 
 
-def with_parts(path: str, loaded, own=None):
-    """The model of a checkpoint's (model, loading info), as WITH_INFO has it. Raises InputError where a part
-    that its configuration (own, by default the model's) names is not among its weights, or of another size:
-    that part would be random, and so would all that it says."""
-    model, info = loaded
-    own = model.config if own is None else own
-    if isinstance(own, TvadFields):
-        named = {"ahd": own.use_ahd, "rae": own.use_rae, "classifier": own.use_classifier}
-        parts = tuple(f"model.{part}." for part, has in named.items() if has)
-        lacks = sorted(key for key in info["missing_keys"] if key.startswith(parts))
-        if lacks:
-            raise InputError(
-                f"{path}: its weights lack {lacks[0]} and {len(lacks) - 1} more that config.json says it has"
-            )
+def opened_whole(
+    path: str | Path, kind: Any = AutoModelForImageTextToText, new: tuple[str, ...] = (), **options
+) -> Any:
+    """The model of a checkpoint folder by `kind`.from_pretrained with these options. For a weight that is not
+    in the folder, or of another size, transformers draws a random one and goes on, and all that the model
+    says is random: raises InputError that names the first, but for parts that begin (new: starts of their
+    weights' names)."""
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, info = kind.from_pretrained(path, **options)
+    missing = [name for name in info["missing_keys"] if not name.endswith(COMPUTED)]
+    if lacks := sorted(name for name in missing if not (new and name.startswith(new))):
+        raise InputError(
+            f"{path}: its weights lack {lacks[0]} and {len(lacks) - 1} more that config.json says it has"
+        )
     if wrong := sorted(info["mismatched_keys"]):
         name, stored, made = wrong[0]
         raise InputError(f"{path}: {name} is of {[*stored]}, by config.json it should be of {[*made]}")
@@ -209,8 +210,7 @@ def load(path: str):
     tvad_config(path)
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        found = AutoModelForImageTextToText.from_pretrained(path, dtype="auto", **WITH_INFO)
-        model: torch.nn.Module = with_parts(path, found)
+        model: torch.nn.Module = opened_whole(path, dtype="auto")
         processor = AutoProcessor.from_pretrained(path)
         check_order(path, model, processor)
         return model.to(device).eval(), processor
