@@ -335,7 +335,7 @@ def test_what_is_quadratic_or_worse_is_found():
 
     blanks = re.compile(r"#{1,6}\s*\**\s*Location")
     # A machine that is disturbed while it reads the short text hides it, though not three times in a row.
-    assert max(growth(blanks.search, lambda n: "#" + " " * n) for _ in range(3)) > 2.5
+    assert any(growth(blanks.search, lambda n: "#" + " " * n) > 2.5 for _ in range(3))
     letters = re.compile(r"(?:[^\W\d_]|[\u0900-\u0965])*?[a-z](?=[A-Z])")
     with pytest.raises(TimeoutError):
         growth(letters.match, lambda n: "नहीं" * n)

@@ -93,6 +93,7 @@ def _scanner(further: tuple[tuple[str, str], ...], strict: bool) -> tuple[re.Pat
         f"(?P<tag>{_TAGS if strict else _LOOSE_TAGS})",
     ]
     families = {mark.lower(): pair[0] for pair in further for mark in pair}
+    firsts = {"<", *(mark[:1] for pair in further for mark in pair)}
     if not strict:
         parts += [
             f"(?P<other_open>{openings([marks.open for marks in MARKS])})",
@@ -103,7 +104,10 @@ def _scanner(further: tuple[tuple[str, str], ...], strict: bool) -> tuple[re.Pat
         ]
         for marks in MARKS:
             families |= {mark.lower(): FOREIGN + marks.open for mark in (marks.open, marks.close)}
-    return re.compile("|".join(parts), re.IGNORECASE), families
+        firsts |= {_BARE_FINAL[0], *(mark[0] for marks in MARKS for mark in (marks.open, marks.close))}
+    # Most characters begin no mark: told by one look in place of some sixty.
+    begins = f"(?=[{re.escape(''.join(sorted(firsts)))}])"
+    return re.compile(f"{begins}(?:{'|'.join(parts)})", re.IGNORECASE), families
 
 
 def marks_in(
