@@ -18,7 +18,7 @@ from tvad.model.start import start_from
 @pytest.mark.parametrize(
     "name, setting, crowd, suite",
     [
-        ("tvad-tiny", "core", 2, "scenes"),
+        pytest.param("tvad-tiny", "core", 2, "scenes", marks=pytest.mark.slow),
         pytest.param("tvad-tiny-closed", "closed", 12, "closed", marks=pytest.mark.slow),
     ],
 )

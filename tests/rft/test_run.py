@@ -247,6 +247,7 @@ def test_a_reward_that_raises_names_itself_and_the_completion(scenes, tmp_path, 
             train(replace(run, rewards={name: 1.0}, out=str(tmp_path / "third")))
 
 
+@pytest.mark.slow
 def test_features_of_a_frozen_tower_change_nothing_and_stay_within_bounds(scenes, tmp_path):
     folder = tmp_path / "features"
     run = replace(run_of(scenes, SHIPPED, tmp_path / "a", learning_rate=1e-3), trains=["model.rae.*"])
