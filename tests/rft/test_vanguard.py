@@ -4,12 +4,14 @@ families, from checkpoints in the published layout, by the shipped configuration
 import json
 import math
 import random
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import ROOT, SHIPPED
+from safetensors.torch import load_file, save_file
 from stock_checkpoint import SMALL as QWEN2_5
 from stock_checkpoint import build_stock, stock_tokenizer
 from stock_qwen3 import WIDE, build_qwen3
@@ -165,6 +167,75 @@ def test_what_was_pooled_is_not_computed_again(scenes, tmp_path, monkeypatch):
     made("another start")
     assert sum(calls) == len(samples)
     assert set(first.labels.tolist()) == {0, 1}
+
+
+def test_a_video_that_was_replaced_is_pooled_again_and_one_that_was_touched_is_not(
+    scenes, tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(
+        pooled, "pooled_of", lambda *given: (calls.append(len(given[2])), pooled_of(*given))[1]
+    )
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    model, processor = loaded(SHIPPED)
+    model.model.classifier = AnomalyClassifier(model.config.text_config.hidden_size, 8)
+    samples = load(data)[:4]
+
+    def made():
+        calls.clear()
+        store = ClipStore(2.0, 8)
+        return pooled.pooled(samples, model, processor, store, tmp_path / "kept", {}, "train").features
+
+    first = made()
+    (file,) = samples[1].files()
+    file.touch()
+    assert torch.equal(made(), first) and not calls
+    (other,) = samples[2].files()
+    shutil.copyfile(other, file)
+    found = made()
+    assert sum(calls) == 4 and torch.allclose(found[1], found[2], atol=1e-4)
+    assert not torch.allclose(found[1], first[1], atol=1e-3) and torch.equal(found[3], first[3])
+    file.unlink()
+    with pytest.raises(InputError, match="no such video file"):
+        made()
+
+
+def test_features_that_are_no_numbers_are_refused_by_the_clips_name(scenes, tmp_path, monkeypatch):
+    def broken(model, processor, clips):
+        found = torch.zeros(len(clips), 8)
+        found[-1, 3] = torch.nan
+        return found
+
+    monkeypatch.setattr(pooled, "pooled_of", broken)
+    model, processor = loaded(SHIPPED)
+    samples = load(scenes)[:3]
+    with pytest.raises(InputError, match=rf"makes of {samples[2].id} is NaN or infinite \(1 of 3"):
+        pooled.pooled(samples, model, processor, ClipStore(2.0, 8), tmp_path, {}, "train")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("normal", "stage"), [(1.0, 0), (0.0, 0), (0.0, 2)])
+def test_a_classifier_does_not_learn_of_one_class(normal, stage, tmp_path):
+    generate(ScenesConfig(split="train", clips=4, seed=3, normal=normal), tmp_path / "data")
+    spec = on_scenes("qwen3-4b", build_qwen3(tmp_path / "stock"), tmp_path / "data", tmp_path / "run")
+    spec.stages = spec.stages[stage : stage + 1]
+    with pytest.raises(InputError, match="every labelled clip is " + ("normal" if normal else "anomalous")):
+        train(spec, log=lambda line: None)
+
+
+def test_a_loss_that_is_no_number_ends_a_stage(scenes, tmp_path):
+    start = build_qwen3(tmp_path / "stock")
+    (file,) = start.glob("*.safetensors")
+    weights = load_file(file)
+    name = next(k for k in weights if "language_model" in k and "mlp" in k)
+    weights[name].view(-1)[0] = torch.nan
+    save_file(weights, file, {"format": "pt"})
+    spec = on_scenes("qwen3-4b", start, scenes, tmp_path / "run")
+    spec.stages = spec.stages[1:2]
+    with pytest.raises(InputError, match=r"step 1: .*text_loss.* is NaN or infinite"):
+        train(spec, log=lambda line: None)
+    assert not (tmp_path / "run/0-grounding/model").exists()
 
 
 SETS = {"tiny": lambda: AutoTokenizer.from_pretrained(SHIPPED), "stock": lambda: stock_tokenizer(None)}
