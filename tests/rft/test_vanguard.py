@@ -5,12 +5,14 @@ import json
 import math
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import ROOT, SHIPPED
+from grpo_runs import run_of
 from safetensors.torch import load_file, save_file
 from stock_checkpoint import SMALL as QWEN2_5
 from stock_checkpoint import build_stock, stock_tokenizer
@@ -26,6 +28,7 @@ from rft.curriculum.data import Branches, ClipCollator, target_text
 from rft.curriculum.geometry import BoxDigits, as_tensors, geometry_loss
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.train import train
+from rft.grpo.train import train as grpo
 from tvad.__main__ import main as tvad
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -355,6 +358,19 @@ def test_a_classifier_is_asked_for_and_stays(trained, scenes, tmp_path):
     record.write_text(json.dumps(told))  # as before there was one: a stage of a model without
     with pytest.raises(InputError, match=r"is finished, with other settings .*use_classifier"):
         train(again, log=lambda line: None)
+
+
+def test_reinforcement_asks_nothing_of_a_classifier(trained, scenes, tmp_path):
+    _, run = trained
+    plan = run_of(scenes, run / "model", tmp_path / "a")
+    for trains in (["model.classifier.*"], ["model.language_model.*", "model.classifier.out.*"]):
+        with pytest.raises(InputError, match=r"trains: 'model.classifier.*a stage with losses.classifier"):
+            grpo(replace(plan, trains=trains))
+    without = run_of(scenes, SHIPPED, tmp_path / "b")
+    with pytest.raises(InputError, match=r"no parameter matches 'model.classifier"):
+        grpo(replace(without, trains=["model.classifier.*"]))
+    with pytest.raises(InputError, match="unknown reward 'classifier'"):
+        grpo(replace(without, rewards={"classifier": 1.0}))
 
 
 def test_frame_scores_by_sub_clips(trained, scenes, tmp_path, capsys):
