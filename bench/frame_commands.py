@@ -1,5 +1,6 @@
 """The commands of `bench` about frame scores: alarms against the truth, thresholds that are carried."""
 
+import os
 from typing import Annotated
 
 from tvad.common import cli
@@ -41,6 +42,11 @@ def alarms(
         raise InputError("--validation-data is of --validation, which is missing")
     if validation:
         threshold = control_room.threshold_of(control_room.read(validation, validation_data or data))
+        if both := len({*map(os.path.realpath, found)} & {*map(os.path.realpath, validation)}):
+            note(
+                f"--validation: {both} of the {len(found)} timelines are scored here, too: a threshold has to"
+                " be chosen on other videos"
+            )
     rows = control_room.read(found, data, counters)
     if threshold is not None and not any(row.scores is not None for row in rows):
         raise InputError("a threshold is for timelines; alarms have theirs already")

@@ -35,6 +35,7 @@ FIGURES = {
     "best_f1": "F1 at the best threshold here, which nobody knows",
     "ece": "expected calibration error",
 }
+BIASED = "a calibration error is never negative, so of few videos it is too high"
 Scored = tuple[np.ndarray, np.ndarray]  # labels and scores
 
 
@@ -148,9 +149,25 @@ def figures(videos: Mapping[str, Scored], at: Mapping[str, float]) -> dict[str, 
         ]
         units, sizes = _units(rows, level), np.ones(len(rows))
         for name, value in whole.items():
+            if name == "ece" and value is not None:  # of few videos it is too high: no interval holds
+                found[f"{level}.ece"] = Interval(value, None, None, len(rows), withheld=BIASED)
+                continue
             left = np.array([each[name] for each in without], float)
-            found[f"{level}.{name}"] = interval_of(value, left, len(rows), units, sizes)
+            rests = min(units, _called(rows, level, at[level], name))
+            found[f"{level}.{name}"] = interval_of(value, left, len(rows), rests, sizes)
     return found
+
+
+def _called(rows: Sequence[Scored], level: str, threshold: float, name: str) -> float:
+    """How many videos have anything that is called so, for a share of what is called; others rest on no
+    call."""
+    if name not in ("precision", "precision_normal"):
+        return np.inf
+    called = [
+        scores >= threshold if level == "frame" else scores.max(keepdims=True) >= threshold
+        for _, scores in rows
+    ]
+    return sum(bool(own.any() if name == "precision" else not own.all()) for own in called)
 
 
 def _units(rows: Sequence[Scored], level: str) -> int:

@@ -10,8 +10,9 @@ import av
 import numpy as np
 
 
-def stream(images: Sequence[np.ndarray], rate: int, form: str = "mpegts") -> bytes:
-    """Pictures as a stream that can be read as it comes, a key frame a second."""
+def stream(images: Sequence[np.ndarray], rate: int, form: str = "mpegts", still: bool = False) -> bytes:
+    """Pictures as a stream that can be read as it comes, a key frame a second. still: with the first one's
+    time stamp for all."""
     out = io.BytesIO()
     with av.open(out, "w", format=form) as container:
         options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(rate), "crf": "18"}
@@ -21,6 +22,8 @@ def stream(images: Sequence[np.ndarray], rate: int, form: str = "mpegts") -> byt
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts = n
             for packet in video.encode(frame):
+                if still:
+                    packet.pts = packet.dts = 0
                 container.mux(packet)
         for packet in video.encode():
             container.mux(packet)

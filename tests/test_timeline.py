@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import ROOT, SHIPPED
 
 from tvad.__main__ import main
 from tvad.common.cli import guard
+from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.scenes.render import make_clip
 from tvad.data.timeline import RESULT, read
@@ -174,6 +176,19 @@ def test_other_thresholds_need_no_scoring_and_another_window_is_refused(
     (tmp_path / "other.mp4").write_bytes(long.read_bytes() + b"\0\0\0\10free")
     with pytest.raises(ValueError, match="another video"):
         run(model, tmp_path / "other.mp4", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "config.json", "merges.txt"])
+def test_a_timeline_does_not_go_on_with_a_model_of_which_any_file_is_another(model, long, tmp_path, name):
+    """How it is asked lies in its template."""
+    own, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(SHIPPED, own)
+    plan = plan_of(2.0, 8, None, None, explain=False)
+    timeline.run(*model, str(own), str(long), plan, str(out), {})
+    with (own / name).open("a") as file:
+        file.write("\n")
+    with pytest.raises(InputError, match="was begun with another model"):
+        timeline.run(*model, str(own), str(long), plan, str(out), {})
 
 
 def test_windows_strides_and_rates_are_seconds(model, long, tmp_path):

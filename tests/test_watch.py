@@ -93,6 +93,54 @@ def test_peoples_files_sent_over_tcp_keep_their_clock(name):
     assert np.array_equal(np.stack([image for _, image in found]), whole.images)
 
 
+def told_by(stamps, arrivals, own=True):
+    """(seconds, words) of frames with these stamps, ticks of 10 ms, that arrive at these seconds."""
+    said = []
+    times = live.Times(0.01, 10.0, own, said.append)
+    return [times.next(s, 50.0 + a) for s, a in zip(stamps, arrivals, strict=True)], list(dict.fromkeys(said))
+
+
+def test_stamps_that_stand_still_or_are_missing_give_way_to_when_frames_arrive():
+    came = np.arange(300) / 10
+    good = [10 * n for n in range(300)]
+    assert told_by(good, came) == (pytest.approx(came), [])
+    for still in ([7] * 300, [n // 50 for n in range(300)], [n % 9 for n in range(300)]):
+        found, said = told_by(still, came)
+        assert found[40] < 0.1 and np.diff(found[52:]) == pytest.approx(0.1) and len(said) >= 1
+        assert said[-1] == "its time stamps stand still: from now on frames count as shown when they arrive"
+    found, said = told_by([None] * 300, came)
+    assert found == pytest.approx(came) and len(said) == 1 and "without time stamps" in said[0]
+    found, said = told_by(good, came, own=False)
+    assert found == pytest.approx(came) and said == [
+        "it sends no time stamps: frames count as shown when they arrive"
+    ]
+    mixed, said = told_by([None if n % 3 else 10 * n for n in range(300)], came)
+    assert mixed == pytest.approx(came) and len(said) == 1
+    found, said = told_by([10 * (n if n < 100 else n - 95) for n in range(300)], came)
+    assert found == pytest.approx(came) and said == ["its time stamps leap or fall back: they are counted on"]
+    assert told_by([10 * (n + 9000 * (n > 99)) for n in range(300)], came)[0] == pytest.approx(came)
+
+
+def test_good_stamps_are_kept_over_a_pause_a_slow_network_and_a_burst():
+    good = [10 * n for n in range(300)]
+    came = np.arange(300) / 10
+    for late in (np.zeros(300), came + 60 * (np.arange(300) > 150), came * 4, np.maximum(came, 20.0)):
+        assert told_by(good, late) == (pytest.approx(came), [])
+
+
+@pytest.mark.parametrize("kind", ["still", "bare"])
+def test_a_stream_without_a_clock_is_watched_by_when_it_arrives(model, kind, capfd, monkeypatch):
+    monkeypatch.setattr(live, "PROVEN", 0.5)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 96, 128, 3), np.uint8)
+    data = stream(noise, 10, "h264") if kind == "bare" else stream(noise, 10, "flv", still=True)
+    sender = Sender([data] * 2, seconds=4.0)
+    _, counted = watched(model, [sender.address], View(2.0, 4, 2, 8, patience=2.0, retries=0))
+    said = capfd.readouterr().err
+    assert counted["sources"]["s0"]["windows_scored"] >= 2 and sender.calls == 2
+    words = "stand still" if kind == "still" else "it sends no time stamps"
+    assert said.count(words) == 1  # of both connections
+
+
 RUBBISH = {
     "words": (b"GET / HTTP/1.0\r\n" * 500, "it ended before it had sent a video"),
     "nothing": (b"", "no kind of video that is known"),
@@ -411,6 +459,9 @@ def test_lines_are_whole_and_a_full_disk_ends_nothing(tmp_path, capfd):
     path.write_text('{"numb')
     Lines(str(path)).close()
     assert path.read_text() == ""
+    path.write_text('{"number": 1}\n{"a": ' + "[" * 100_000)
+    Lines(str(path)).close()
+    assert path.read_text() == '{"number": 1}\n'
     full = Lines("/dev/full")
     full.tell({"number": 1})
     assert full.counts == {"written": 0, "failed": 1} and "No space left" in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """What a frozen model makes of clips for its classifier (VANGUARD's warm-up on frozen features): computed
 once, a part of the clips after the other, and kept in the stage's folder, so that a stage of thousands of
-steps costs one pass over the data. A killed run computes what is missing."""
+steps costs one pass over the data. A killed run computes what is missing; a video whose bytes are others than
+those that were seen is seen again (`bench.inputs.digest_of`)."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from bench.inputs import digest_of
 from rft.curriculum.data import labels_of
+from tvad.common.errors import InputError
 from tvad.common.files import made, replacing
 from tvad.data.dataset import ClipStore
 from tvad.data.digest import data_hash
@@ -52,7 +55,8 @@ def pooled(
     name: str,
 ) -> Pooled:
     """The features of labelled clips, out of `folder` where they were made of the same (`made_of`: JSON), and
-    kept there where not. Processes that train together share the work."""
+    kept there where not. Processes that train together share the work. Raises InputError for features that
+    are no numbers."""
     state = PartialState()
     parts = [samples[n : n + PART] for n in range(0, len(samples), PART)]
     identities = [
@@ -62,16 +66,21 @@ def pooled(
     bar = tqdm(total=len(parts), unit="part", desc=f"features of {name}", disable=None, leave=False)
     for number, part in enumerate(parts):
         file = folder / f"{name}-{number:05d}.safetensors"
-        if number % state.num_processes == state.process_index and _kept(file, identities[number]) is None:
-            features = torch.cat(list(_computed(part, model, processor, store)))
-            with replacing(file) as temporary:
-                save_file({"pooled": features.cpu()}, temporary, {"made_of": identities[number]})
+        if number % state.num_processes == state.process_index:
+            before = _kept(file, identities[number])
+            seen = _seen(part, before[1] if before else None)
+            if before is None or seen is None or seen["digest"] != before[1].get("digest"):
+                features = torch.cat(list(_computed(part, model, processor, store)))
+                _check(features, part)
+                told = {"made_of": identities[number], "videos": json.dumps(seen or {}, allow_nan=False)}
+                with replacing(file) as temporary:
+                    save_file({"pooled": features.cpu()}, temporary, told)
         bar.update()
     bar.close()
     state.wait_for_everyone()
     files = [folder / f"{name}-{number:05d}.safetensors" for number in range(len(parts))]
     found = [_kept(file, identity) for file, identity in zip(files, identities, strict=True)]
-    features = torch.cat([part for part in found if part is not None])
+    features = torch.cat([part[0] for part in found if part is not None])
     assert len(features) == len(samples)  # all have been written, by this process or by another
     return Pooled(features, labels_of(samples))
 
@@ -90,11 +99,32 @@ def _computed(part: Sequence[Sample], model, processor, store: ClipStore):
         model.train(was_training)
 
 
-def _kept(file: Path, identity: str) -> torch.Tensor | None:
-    """What a file holds, None where it is not there, damaged, or made of something else."""
+def _seen(part: Sequence[Sample], before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Digest and stamp of the clips' files; None where one cannot be found: whoever reads it says so."""
+    try:
+        return digest_of([file for sample in part for file in sample.files()], before)
+    except (OSError, InputError):
+        return None
+
+
+def _check(features: torch.Tensor, part: Sequence[Sample]) -> None:
+    """Raise InputError for clips (n, 2 D) of which the model makes no numbers."""
+    bad = [sample.id for sample, fine in zip(part, features.isfinite().all(1), strict=True) if not fine]
+    if bad:
+        raise InputError(
+            f"features: what the model makes of {bad[0]} is NaN or infinite ({len(bad)} of {len(part)} clips"
+            " are so): its weights, or the type that they run in (dtype), are bad"
+        )
+
+
+def _kept(file: Path, identity: str) -> tuple[torch.Tensor, dict[str, Any]] | None:
+    """What a file holds and of which videos, None where it is not there, damaged, or made of something
+    else."""
     try:
         with safe_open(file, "pt") as held:
-            same = (held.metadata() or {}).get("made_of") == identity
-            return held.get_tensor("pooled") if same else None
-    except (OSError, SafetensorError):
+            told = held.metadata() or {}
+            if told.get("made_of") != identity:
+                return None
+            return held.get_tensor("pooled"), json.loads(told.get("videos", "{}"))
+    except (OSError, SafetensorError, ValueError):
         return None

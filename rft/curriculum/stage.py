@@ -96,6 +96,8 @@ def batches_of(
     elif classifies:
         train = _labelled(train, stage.name, log)
         validation = validation and _labelled(validation, stage.name, log)
+    if classifies:
+        _check_both(train, stage.name)
     validation = list(shown_of(validation, data.validation_clips, seed))
     if stage.selection.select in HEATMAP_METRICS and not any(sample.anomalous for sample in validation):
         raise InputError(
@@ -159,6 +161,17 @@ def _labelled(samples: Sequence[Sample], stage: str, log) -> Sequence[Sample]:
     if not kept:
         raise InputError(f"stage {stage}: losses.classifier: no clip has a label")
     return kept
+
+
+def _check_both(samples: Sequence[Sample], stage: str) -> None:
+    """Raise InputError where clips have one label: a classifier would learn to say it of all."""
+    labels = {sample.anomalous for sample in samples} - {None}
+    if len(labels) == 1:
+        name, other = ("anomalous", "normal") if True in labels else ("normal", "anomalous")
+        raise InputError(
+            f"stage {stage}: losses.classifier: every labelled clip is {name}; it needs {other} ones too"
+            " (data.also), or set losses.classifier to 0"
+        )
 
 
 @dataclass

@@ -70,6 +70,13 @@ class StageTrainer(GoesOn):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         core = self.accelerator.unwrap_model(model)
         total, parts = stage_losses(model, core, inputs, self.weights)
+        # With fp16 a step whose gradients overflow is left out, and the scale made smaller.
+        if model.training and not self.args.fp16 and not total.isfinite():
+            broken = [name for name, value in parts.items() if not value.isfinite()]
+            raise InputError(
+                f"step {self.state.global_step + 1}: {', '.join(broken) or 'the loss'} is NaN or infinite, of"
+                " which nothing is learned: the start's weights, the type that they run in, or optimiser.lr"
+            )
         for name, value in parts.items():
             self.parts.setdefault(name if model.training else f"eval_{name}", []).append(
                 float(value.detach())

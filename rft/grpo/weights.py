@@ -1,6 +1,7 @@
 """The policy's weights: the types that they have while they train, and how engines and checkpoints take them,
 whole, LoRA merged, in the type of the start."""
 
+import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 from rft.common.four_bit import own_weights, quantise
 from rft.common.trainable import add_lora, in_float32, select_trainable
 from rft.grpo.config import GrpoRun
+from tvad.common.errors import InputError
 from tvad.model.start import opened_whole
 
 Gather = Callable[[list[torch.Tensor]], AbstractContextManager[Any]]
 BASE = ".base_layer.weight"  # of what PEFT has adapted
+CLASSIFIER = "model.classifier."
 FUSED = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # by vLLM, of a block
 
 
@@ -27,8 +30,15 @@ def loaded(path: str, arguments: Any, attention: str | None = None) -> Any:
 
 def made_trainable(model: Any, run: GrpoRun, arguments: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     """Of a loaded start: PEFT's tuner (None without LoRA), and the weights that it has in four bits from now
-    on, as they were."""
+    on, as they were. Raises InputError for what no reward reaches."""
     select_trainable(model, run.trains)
+    for pattern in run.trains:
+        found = fnmatch.filter([name for name, _ in model.named_parameters()], pattern)
+        if all(name.startswith(CLASSIFIER) for name in found):
+            raise InputError(
+                f"trains: {pattern!r}: rewards are of words, of which the classifier has none; a stage with"
+                " losses.classifier trains it"
+            )
     held: dict[str, torch.Tensor] = {}
     if run.load_in_4bit:
         held = own_weights(model)

@@ -133,6 +133,8 @@ def test_timelines_are_scored_on_the_frames_of_their_videos(data, tmp_path, caps
         assert main(["alarms", a, b, "--data", str(data), *options, "--json", str(out)]) == 0
         found = json.loads(out.read_text())
         assert (found["threshold"], found["f1"]) == (0.4, pytest.approx(2 * 8 / (12 + 8)))
+        said = "1 of the 2 timelines are scored here, too" in capsys.readouterr().err
+        assert said is ("--validation" in options)
 
 
 def test_alarms_of_a_watch_are_scored_by_source(data, tmp_path, capsys):

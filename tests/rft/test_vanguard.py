@@ -4,12 +4,16 @@ families, from checkpoints in the published layout, by the shipped configuration
 import json
 import math
 import random
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import ROOT, SHIPPED
+from grpo_runs import run_of
+from safetensors.torch import load_file, save_file
 from stock_checkpoint import SMALL as QWEN2_5
 from stock_checkpoint import build_stock, stock_tokenizer
 from stock_qwen3 import WIDE, build_qwen3
@@ -24,6 +28,7 @@ from rft.curriculum.data import Branches, ClipCollator, target_text
 from rft.curriculum.geometry import BoxDigits, as_tensors, geometry_loss
 from rft.curriculum.losses import stage_losses
 from rft.curriculum.train import train
+from rft.grpo.train import train as grpo
 from tvad.__main__ import main as tvad
 from tvad.common import config
 from tvad.common.errors import InputError
@@ -167,6 +172,75 @@ def test_what_was_pooled_is_not_computed_again(scenes, tmp_path, monkeypatch):
     assert set(first.labels.tolist()) == {0, 1}
 
 
+def test_a_video_that_was_replaced_is_pooled_again_and_one_that_was_touched_is_not(
+    scenes, tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(
+        pooled, "pooled_of", lambda *given: (calls.append(len(given[2])), pooled_of(*given))[1]
+    )
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    model, processor = loaded(SHIPPED)
+    model.model.classifier = AnomalyClassifier(model.config.text_config.hidden_size, 8)
+    samples = load(data)[:4]
+
+    def made():
+        calls.clear()
+        store = ClipStore(2.0, 8)
+        return pooled.pooled(samples, model, processor, store, tmp_path / "kept", {}, "train").features
+
+    first = made()
+    (file,) = samples[1].files()
+    file.touch()
+    assert torch.equal(made(), first) and not calls
+    (other,) = samples[2].files()
+    shutil.copyfile(other, file)
+    found = made()
+    assert sum(calls) == 4 and torch.allclose(found[1], found[2], atol=1e-4)
+    assert not torch.allclose(found[1], first[1], atol=1e-3) and torch.equal(found[3], first[3])
+    file.unlink()
+    with pytest.raises(InputError, match="no such video file"):
+        made()
+
+
+def test_features_that_are_no_numbers_are_refused_by_the_clips_name(scenes, tmp_path, monkeypatch):
+    def broken(model, processor, clips):
+        found = torch.zeros(len(clips), 8)
+        found[-1, 3] = torch.nan
+        return found
+
+    monkeypatch.setattr(pooled, "pooled_of", broken)
+    model, processor = loaded(SHIPPED)
+    samples = load(scenes)[:3]
+    with pytest.raises(InputError, match=rf"makes of {samples[2].id} is NaN or infinite \(1 of 3"):
+        pooled.pooled(samples, model, processor, ClipStore(2.0, 8), tmp_path, {}, "train")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("normal", "stage"), [(1.0, 0), (0.0, 0), (0.0, 2)])
+def test_a_classifier_does_not_learn_of_one_class(normal, stage, tmp_path):
+    generate(ScenesConfig(split="train", clips=4, seed=3, normal=normal), tmp_path / "data")
+    spec = on_scenes("qwen3-4b", build_qwen3(tmp_path / "stock"), tmp_path / "data", tmp_path / "run")
+    spec.stages = spec.stages[stage : stage + 1]
+    with pytest.raises(InputError, match="every labelled clip is " + ("normal" if normal else "anomalous")):
+        train(spec, log=lambda line: None)
+
+
+def test_a_loss_that_is_no_number_ends_a_stage(scenes, tmp_path):
+    start = build_qwen3(tmp_path / "stock")
+    (file,) = start.glob("*.safetensors")
+    weights = load_file(file)
+    name = next(k for k in weights if "language_model" in k and "mlp" in k)
+    weights[name].view(-1)[0] = torch.nan
+    save_file(weights, file, {"format": "pt"})
+    spec = on_scenes("qwen3-4b", start, scenes, tmp_path / "run")
+    spec.stages = spec.stages[1:2]
+    with pytest.raises(InputError, match=r"step 1: .*text_loss.* is NaN or infinite"):
+        train(spec, log=lambda line: None)
+    assert not (tmp_path / "run/0-grounding/model").exists()
+
+
 SETS = {"tiny": lambda: AutoTokenizer.from_pretrained(SHIPPED), "stock": lambda: stock_tokenizer(None)}
 
 
@@ -284,6 +358,19 @@ def test_a_classifier_is_asked_for_and_stays(trained, scenes, tmp_path):
     record.write_text(json.dumps(told))  # as before there was one: a stage of a model without
     with pytest.raises(InputError, match=r"is finished, with other settings .*use_classifier"):
         train(again, log=lambda line: None)
+
+
+def test_reinforcement_asks_nothing_of_a_classifier(trained, scenes, tmp_path):
+    _, run = trained
+    plan = run_of(scenes, run / "model", tmp_path / "a")
+    for trains in (["model.classifier.*"], ["model.language_model.*", "model.classifier.out.*"]):
+        with pytest.raises(InputError, match=r"trains: 'model.classifier.*a stage with losses.classifier"):
+            grpo(replace(plan, trains=trains))
+    without = run_of(scenes, SHIPPED, tmp_path / "b")
+    with pytest.raises(InputError, match=r"no parameter matches 'model.classifier"):
+        grpo(replace(without, trains=["model.classifier.*"]))
+    with pytest.raises(InputError, match="unknown reward 'classifier'"):
+        grpo(replace(without, rewards={"classifier": 1.0}))
 
 
 def test_frame_scores_by_sub_clips(trained, scenes, tmp_path, capsys):

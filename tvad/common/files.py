@@ -15,8 +15,11 @@ from tvad.common.errors import InputError
 
 def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """JSON as its standard has it; pairs: makes an object of its keys and values (default: a dict). Raises
-    ValueError, also for NaN and Infinity, which Python would read."""
-    return json.loads(text, parse_constant=_refuse, object_pairs_hook=pairs)
+    ValueError, also for NaN and Infinity, which Python would read, and for what is nested too deep for it."""
+    try:
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=pairs)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
 
 
 def json_text(data: Any, where: str, **options: Any) -> str:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from tvad.common.errors import InputError
 from tvad.common.files import file_hash, json_text, made, parse_json, whole_lines, write_whole
+from tvad.common.hub import content
 from tvad.common.lock import locked
 from tvad.common.places import public
 from tvad.data import video
@@ -77,12 +78,6 @@ def plan_of(rate: float, most: int, window: float | None, stride: float | None, 
     if step > size:
         raise InputError(f"--stride {step / rate:g} s is longer than the window of {size / rate:g} s")
     return Plan(rate, size, step, **others)
-
-
-def _digest(model: str) -> str:
-    """Of a checkpoint's files."""
-    files = sorted(p for p in Path(model).glob("*") if p.suffix in (".safetensors", ".json"))
-    return "-".join(file_hash(p)[:8] for p in files)
 
 
 @dataclass
@@ -222,7 +217,7 @@ def run(model, processor, name: str, source: str, plan: Plan, out: str, pixels: 
         by = way(model, plan.by)
         identity = FORMAT.stamp() | {
             "video": file_hash(source) if os.path.isfile(source) else source,
-            "model": _digest(name),
+            "model": content(name),
             "sampling": {"rate": plan.rate, "window": plan.window, "stride": plan.stride, **pixels},
             "by": by,
         }

@@ -168,7 +168,7 @@ class VideoFile:
         mpeg4, whole = stream.codec_context.name == "mpeg4", len(timed) == len(pts)
         rate = float(stream.codec_context.framerate or 0)
         stated = 0 < rate <= FASTEST
-        bare = form in BARE or form.endswith("_pipe") or not (len(timed) or len(decoded))
+        bare = is_bare(form) or not (len(timed) or len(decoded))
         # Of AVI, which knows when a picture is decoded, FFmpeg makes times of showing. Those of MPEG-4, which
         # has pictures that are not shown, are right unless two lie in one packet; else a frame's is that at
         # which it comes out.
@@ -324,6 +324,11 @@ class VideoFile:
             if (frame.height, frame.width) != (height, width):
                 frame = frame.reformat(width=width, height=height, format="rgb24")
             return upright(frame.to_ndarray(format="rgb24"), turn)
+
+
+def is_bare(form: str) -> bool:
+    """Whether a container, by FFmpeg's name of it, holds pictures without times."""
+    return form in BARE or form.endswith("_pipe")
 
 
 def _counts(packet: av.Packet) -> bool:

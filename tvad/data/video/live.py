@@ -1,7 +1,7 @@
 """Frames of what is sent while one looks: a camera's RTSP, a TCP connection, a device. Times are the stream's
-own stamps, from the first shown frame of a connection on, as a file's are (`clock.Stamps`); a device has
-none, and what arrives is shown at that moment. What is sent is a stranger's: nothing that it names is
-opened."""
+own stamps, from the first shown frame of a connection on, as a file's are (`clock.Stamps`); where there are
+none, as of a device, or they stand still, what arrives is shown at that moment. What is sent is a stranger's:
+nothing that it names is opened."""
 
 import os
 import re
@@ -21,7 +21,7 @@ import numpy as np
 
 from tvad.common.errors import InputError
 from tvad.data.video.clock import Stamps
-from tvad.data.video.file import MOST_PIXELS, UNKNOWN, plain_words
+from tvad.data.video.file import MOST_PIXELS, UNKNOWN, is_bare, plain_words
 from tvad.data.video.upright import size_of, turn_of, upright
 
 DEVICE = re.compile(r"/dev/video\d+")
@@ -30,6 +30,9 @@ PROBED = 1 << 19  # bytes that are looked at to learn what is sent
 LOOKED = 2_000_000  # microseconds of it
 LEAP = 10.0  # seconds: stamps that leap further than time has passed start anew
 KEPT = 1000  # stamps: of the past none are needed
+# Stamps that move by less than this share of the time in which frames come are given up; looked at after so
+# many seconds, of which a wait for one frame counts as one: a pause is no sign of bad stamps (ours).
+SLOW, PROVEN = 0.1, 5.0
 TICK = 0.2  # seconds between looks at whether to stop
 Shown = tuple[float, Callable[[], np.ndarray]]
 
@@ -86,15 +89,74 @@ class _Wire:
         return b""
 
 
+class Times:
+    """Seconds at which frames are shown, as they come, from the first one on; they never fall. base: seconds
+    of a tick; rate: frames a second that are stated; own: whether the stream has stamps; say: told, in words,
+    what had to be assumed."""
+
+    def __init__(self, base: float, rate: float, own: bool, say: Callable[[str], None]):
+        self._stamps = Stamps(max(1, round(1 / min(max(rate, 1), 1000) / base)), max(1, round(1 / base)))
+        self._base, self._say, self._own = base, say, own
+        if not own:
+            say("it sends no time stamps: frames count as shown when they arrive")
+        self._first: int | None = None
+        self._last, self._taken_off = 0.0, 0.0
+        self._arrived: float | None = None
+        self._came, self._moved = 0.0, 0.0  # seconds in which frames came, and by which stamps moved
+
+    def next(self, stamp: int | None, now: float) -> float:
+        """Of a frame that has arrived `now` (of time.monotonic)."""
+        passed, self._arrived = 0.0 if self._arrived is None else now - self._arrived, now
+        seconds = self._last + passed
+        if self._own:
+            if stamp is None:
+                self._say("it sends frames without time stamps: they count as shown when they arrive")
+            else:
+                seconds = self._stamped(stamp, passed)
+            self._check(min(passed, 1.0), seconds - self._last)
+        self._last = seconds
+        return seconds
+
+    def _stamped(self, stamp: int, passed: float) -> float:
+        found = self._stamps.add(stamp)
+        del self._stamps.ticks[: max(0, len(self._stamps.ticks) - KEPT)]
+        if self._first is None:
+            self._first, self._taken_off = found, -self._last
+        seconds = (found - self._first) * self._base - self._taken_off
+        ahead = seconds - self._last - passed
+        if ahead > LEAP:
+            self._taken_off += ahead
+            seconds -= ahead
+        if ahead > LEAP or self._stamps.notes:
+            self._say("its time stamps leap or fall back: they are counted on")
+        return max(seconds, self._last)
+
+    def _check(self, came: float, moved: float) -> None:
+        self._came, self._moved = self._came + came, self._moved + moved
+        if self._came < PROVEN:
+            return
+        if self._moved < SLOW * self._came:
+            self._own = False
+            self._say("its time stamps stand still: from now on frames count as shown when they arrive")
+        self._came, self._moved = 0.0, 0.0
+
+
 class Live:
     """A source that is no file, for one connection. stop: ends it; patience: seconds to wait for it, and for
-    what it sends; listen: of RTSP, wait for the camera's call. `size`: (height, width), once there was a
-    frame; `name`: as it may be written down."""
+    what it sends; listen: of RTSP, wait for the camera's call; say: told what has to be assumed of its times.
+    `size`: (height, width), once there was a frame; `name`: as it may be written down."""
 
-    def __init__(self, source: str, stop: threading.Event, patience: float = 10.0, listen: bool = False):
+    def __init__(
+        self,
+        source: str,
+        stop: threading.Event,
+        patience: float = 10.0,
+        listen: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+    ):
         self.source, self.name, self.kind = source, shown(source), kind_of(source)
         self.size: tuple[int, int] | None = None
-        self._stop, self._patience, self._listen = stop, patience, listen
+        self._stop, self._patience, self._listen, self._say = stop, patience, listen, say
 
     def frames(self) -> Iterator[Shown]:
         """(seconds, what makes the picture (H, W, 3) uint8 RGB) of what is shown, until it ends. Raises
@@ -149,20 +211,12 @@ class Live:
                 raise InputError("the codec of its video is not known")
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             base, rate = float(stream.time_base), float(stream.average_rate or stream.guessed_rate or 25)
-            stamps = Stamps(max(1, round(1 / min(max(rate, 1), 1000) / base)), max(1, round(1 / base)))
-            first, last, arrived, taken_off = None, 0.0, time.monotonic(), 0.0
+            times = Times(base, rate, not is_bare(container.format.name), self._say)
             for packet in container.demux(stream):
                 if self._stop.is_set():
                     return
                 for frame in self._decoded(packet):
-                    stamp = stamps.add(frame.pts)
-                    del stamps.ticks[: max(0, len(stamps.ticks) - KEPT)]
-                    first = stamp if first is None else first
-                    now, seconds = time.monotonic(), (stamp - first) * base - taken_off
-                    if seconds - last > LEAP + now - arrived:
-                        taken_off += seconds - last - (now - arrived)
-                        seconds = last + now - arrived
-                    last, arrived = seconds, now
+                    seconds = times.next(frame.pts, time.monotonic())
                     yield seconds, partial(self._picture, frame, turn_of(frame))
 
     def _decoded(self, packet: av.Packet) -> list[av.VideoFrame]:

@@ -88,6 +88,7 @@ class Camera:
         self._lock = threading.Lock()
         self._begin: float | None = None
         self._part, self._due, self._last = 0, 0.0, -np.inf
+        self._said: set[str] = set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -99,6 +100,11 @@ class Camera:
 
     def _say(self, text: str) -> None:
         print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
 
     def _run(self) -> None:
         try:
@@ -135,7 +141,7 @@ class Camera:
         failed = 0
         while not self._stop.is_set():
             before = self.counters.frames_read
-            live = Live(self._source, self._stop, self.view.patience, self.view.listen)
+            live = Live(self._source, self._stop, self.view.patience, self.view.listen, self._say_once)
             why = "the connection ended"
             try:
                 self._read(live)
