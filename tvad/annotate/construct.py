@@ -16,7 +16,8 @@ from tvad.annotate.teacher import Ask, Reply, remedy
 from tvad.annotate.timelines import Timeline, joined
 from tvad.annotate.words import as_row, words_of
 from tvad.common.errors import InputError, at_least
-from tvad.data import masks, video
+from tvad.data import video
+from tvad.data.check import completed
 from tvad.data.components import Corners, tracks_of
 from tvad.data.sample import Sample
 
@@ -82,9 +83,10 @@ class Construction:
 
 @dataclass
 class Found:
-    """What the stages found of a video; unanswered: requests that the next run asks again; `stages`: the
-    timelines as each stage left them, for measurements."""
+    """What the stages found of a video; sample: with all that its video says; unanswered: requests that the
+    next run asks again; `stages`: the timelines as each stage left them, for measurements."""
 
+    sample: Sample
     timelines: list[Timeline]
     counts: Counter[str]
     sightings: dict[int, list[Seen]]
@@ -97,17 +99,16 @@ Rounds = Generator[list[Ask], Sequence[Reply], Found]
 
 def construct(sample: Sample, how: Construction) -> Rounds:
     """Ask about a video in rounds; the requests of a round do not depend on each other. Of the sample its
-    video and its mask are used, nothing else. Raises InputError for a video or mask that cannot be read, and
-    for a video without a mask of which the teacher left too much unanswered to say what happens."""
+    video and its mask are used, nothing else. Raises InputError for a video or mask that cannot be read or is
+    not as stated, and for a video without a mask of which the teacher left too much unanswered to say what
+    happens."""
     clip = video.decode(sample.clip(), how.rate)
     height, width = clip.images.shape[1:3]
     indices = [int(i) for i in clip.indices]
     place = {frame: n for n, frame in reversed([*enumerate(indices)])}
     frames = sorted(place)
     counts: Counter[str] = Counter()
-    mask = masks.opened(sample.path(sample.mask)) if sample.mask else None
-    if mask is not None and mask.shape != (clip.total, height, width):
-        raise InputError(f"{sample.id}: the mask is {mask.shape}, the video {(clip.total, height, width)}")
+    sample, mask = completed(sample, clip.clock, height, width)
 
     size = {"width": width, "height": height}
     reads_targets, reads_place = partial(read_targets, **size), partial(place_of, **size)
@@ -146,7 +147,7 @@ def construct(sample: Sample, how: Construction) -> Rounds:
         _check_answered(frames, [seen is not None for seen in told], gap, counts, remedy(asks, replies))
     sightings = {f: seen or [] for f, seen in zip(frames, told, strict=True)}
     timelines = joined(sightings.items(), gap, unusual=mask is None)  # a mask says itself what is
-    found = Found(timelines, counts, sightings)
+    found = Found(sample, timelines, counts, sightings)
     found.stages["joined"] = [as_row(t) for t in timelines]
 
     # (b) refinement of what is anomalous.
