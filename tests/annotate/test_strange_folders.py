@@ -15,8 +15,8 @@ from tvad.annotate.sources import source_samples
 from tvad.annotate.teacher import Reply
 from tvad.annotate.trajectories import Trajectories
 from tvad.common.errors import InputError
-from tvad.data import load, save, video
-from tvad.data.sample import Sample, Video, file_stem
+from tvad.data import check, load, save, video
+from tvad.data.sample import Sample, Track, Video, file_stem
 
 HOW = Construction(rate=1.0, checks=0)
 NOBODY = '{"targets": []}'
@@ -159,3 +159,60 @@ def test_folders_that_are_links_are_gone_into_once(tmp_path):
     (tmp_path / "disk/cam/back").symlink_to(tmp_path / "in")
     (tmp_path / "in/again").symlink_to(tmp_path / "disk/cam")
     assert sorted(found.where for found in source_samples(tmp_path / "in")) == ["a", "again_a"]
+
+
+class Tells:
+    """A person on the left, who fights in all frames; where it should, a trajectory."""
+
+    name = "tells"
+
+    def answers(self, asks):
+        target = {"kind": "man", "box": [0, 100, 250, 900], "action": "fighting", "unusual": True}
+        told = {"observation": "A man hits another.", "evidence": ["He hits him several times."]}
+        told |= {"reasoning": "One who hits is fighting.", "conclusion": {"abnormal": True, "category": ""}}
+        for n, ask in enumerate(asks):
+            said = {"trajectory": told, "frame": {"targets": [target]}, "refine": {"targets": [target]}}
+            yield n, Reply(json.dumps(said[ask.about["stage"]]))
+
+
+def test_what_a_row_does_not_state_of_its_video_is_taken_from_the_file(tmp_path):
+    """Rate and size may be left out: times were then counted at one frame a second, places of one pixel."""
+    film(tmp_path / "in/a.mp4")
+    save([Sample("a", "x", "train", Video("a.mp4"))], tmp_path / "in")
+    ((sample,), problems, *_) = run(tmp_path / "in", tmp_path / "out", Tells(), HOW)
+    assert not problems and not check(tmp_path / "out")
+    assert (sample.video.fps, sample.video.frames, sample.video.width) == (4.0, 8, 32)
+    assert sample.spans == ((0.0, 1.25),)
+    assert ("What is its trajectory?", "From the left to the left.") in sample.dialogue
+
+
+def test_what_reason_is_not_told_of_a_video_is_taken_from_the_file(tmp_path):
+    film(tmp_path / "in/a.mp4")
+    track = Track(0, "man", {4: (0.0, 0.0, 9.0, 9.0)}, (4,))
+    bare = Sample("a", "x", "train", Video("a.mp4"), "anomalous", spans=((1.0, 1.25),), tracks=(track,))
+    save([bare], tmp_path / "in")
+    ((sample,), problems, *_) = reason(tmp_path / "in", tmp_path / "out", Tells(), Trajectories(frames=2))
+    assert not problems and not check(tmp_path / "out") and sample.video.width == 32
+    (asked,) = [q for q in sample.questions if q.boxes]
+    assert max(asked.boxes[0].xyxy) < 500
+
+
+@pytest.mark.parametrize("stated", [{"fps": 25.0}, {"frames": 9}, {"width": 64}])
+def test_a_row_that_says_otherwise_than_its_video_is_set_aside(tmp_path, stated):
+    film(tmp_path / "in/a.mp4")
+    film(tmp_path / "in/b.mp4")
+    rows = [Sample("a", "x", "train", Video("a.mp4", **stated)), Sample("b", "x", "train", Video("b.mp4"))]
+    save(rows, tmp_path / "in")
+    samples, (problem,), *_ = run(tmp_path / "in", tmp_path / "out", Tells(), HOW)
+    assert problem.where == "a" and "the sample states" in problem.reason
+    assert [s.id for s in samples] == ["b"]
+
+
+def test_rows_of_former_versions_that_state_no_rate_are_not_counted_at_one_a_second(tmp_path):
+    film(tmp_path / "in/a.mp4")
+    run(tmp_path / "in", tmp_path / "out", Tells(), HOW)
+    row = json.loads((tmp_path / "out" / engine.ROWS).read_text())
+    row["sample"]["video"].pop("fps")
+    (tmp_path / "out" / engine.ROWS).write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match="states neither fps nor times"):
+        engine.finish(tmp_path / "out")

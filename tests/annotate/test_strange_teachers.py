@@ -24,7 +24,9 @@ from tvad.data import check, load, masks, save, video
 from tvad.data.sample import Question, Sample, Video
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
+sys.path.insert(0, str(ROOT / "tests/data"))
 
+import video_kinds as kinds
 from test_openai import Endpoint
 
 NOBODY = '{"targets": []}'
@@ -327,3 +329,54 @@ def test_rows_that_are_none_and_a_video_that_is_gone_are_no_traceback(told):
     (told / ROWS).write_text(json.dumps({"id": 3}) + "\n")
     with pytest.raises(InputError, match="id is 3, expected text"):
         finish(told)
+
+
+class At(Says):
+    """`target` in the pictures at the moments of `there`, nobody else; at those of `silent` no reply."""
+
+    def __init__(self, target, there=(), silent=()):
+        super().__init__()
+        self.target, self.there, self.silent = target, there, silent
+
+    def answers(self, asks):
+        for n, ask in enumerate(asks):
+            (moment,) = ask.moments
+            seen = [self.target] if any(abs(moment - t) < 0.02 for t in self.there) else []
+            lost = any(abs(moment - t) < 0.02 for t in self.silent)
+            yield n, Reply(failed="refused") if lost else Reply(json.dumps({"targets": seen}))
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """100 frames of 0.04 s, then 20 of 1 s, as cameras have them that send less where nothing moves."""
+    (tmp_path / "uneven").mkdir()
+    stamps = [40 * n for n in range(100)] + [4000 + 1000 * n for n in range(20)]
+    kinds.video(tmp_path / "uneven/v.mkv", stamps)
+    return tmp_path / "uneven"
+
+
+@pytest.mark.parametrize(
+    ("there", "spans"),
+    [
+        # Missed in one picture out of those that are 0.5 s apart, and out of those that are 1 s apart.
+        ((1.0, 2.0), ((1.0, 2.04),)),
+        ((6.0, 8.0), None),
+    ],
+)
+def test_a_gap_is_of_seconds_where_the_rate_varies(uneven, tmp_path, there, spans):
+    teacher, how = At(SOMEBODY, there), Construction(rate=2.0, checks=0, gap=1.0)
+    samples, problems, _, counts = run(uneven, tmp_path / "out", teacher, how)
+    if spans is not None:
+        assert not problems and samples[0].spans == spans
+    else:  # two targets, each of one frame, which wait for a person
+        assert len(problems) == 1 and counts["unusual targets seen in one frame alone"] == 2
+
+
+@pytest.mark.parametrize(("silent", "known"), [((1.0,), True), ((8.0,), False)])
+def test_what_has_no_answer_is_bridged_for_seconds_where_the_rate_varies(uneven, tmp_path, silent, known):
+    teacher, how = At(SOMEBODY, (), silent), Construction(rate=2.0, checks=0, gap=1.0)
+    if known:
+        assert [s.label for s in run(uneven, tmp_path / "out", teacher, how)[0]] == ["normal"]
+    else:
+        with pytest.raises(InputError, match="have no reply that can be read"):
+            run(uneven, tmp_path / "out", teacher, how)

@@ -13,10 +13,11 @@ import numpy as np
 from tvad.annotate import refine, verify
 from tvad.annotate.schema import FRAME, WHAT, WHERE, Seen, place_of, read_targets, targets_of, what_of
 from tvad.annotate.teacher import Ask, Reply, remedy
-from tvad.annotate.timelines import Timeline, joined
+from tvad.annotate.timelines import LEAST, At, Timeline, joined
 from tvad.annotate.words import as_row, words_of
 from tvad.common.errors import InputError, at_least
-from tvad.data import masks, video
+from tvad.data import video
+from tvad.data.check import completed
 from tvad.data.components import Corners, tracks_of
 from tvad.data.sample import Sample
 
@@ -82,9 +83,10 @@ class Construction:
 
 @dataclass
 class Found:
-    """What the stages found of a video; unanswered: requests that the next run asks again; `stages`: the
-    timelines as each stage left them, for measurements."""
+    """What the stages found of a video; sample: with all that its video says; unanswered: requests that the
+    next run asks again; `stages`: the timelines as each stage left them, for measurements."""
 
+    sample: Sample
     timelines: list[Timeline]
     counts: Counter[str]
     sightings: dict[int, list[Seen]]
@@ -97,17 +99,16 @@ Rounds = Generator[list[Ask], Sequence[Reply], Found]
 
 def construct(sample: Sample, how: Construction) -> Rounds:
     """Ask about a video in rounds; the requests of a round do not depend on each other. Of the sample its
-    video and its mask are used, nothing else. Raises InputError for a video or mask that cannot be read, and
-    for a video without a mask of which the teacher left too much unanswered to say what happens."""
+    video and its mask are used, nothing else. Raises InputError for a video or mask that cannot be read or is
+    not as stated, and for a video without a mask of which the teacher left too much unanswered to say what
+    happens."""
     clip = video.decode(sample.clip(), how.rate)
     height, width = clip.images.shape[1:3]
     indices = [int(i) for i in clip.indices]
     place = {frame: n for n, frame in reversed([*enumerate(indices)])}
     frames = sorted(place)
     counts: Counter[str] = Counter()
-    mask = masks.opened(sample.path(sample.mask)) if sample.mask else None
-    if mask is not None and mask.shape != (clip.total, height, width):
-        raise InputError(f"{sample.id}: the mask is {mask.shape}, the video {(clip.total, height, width)}")
+    sample, mask = completed(sample, clip.clock, height, width)
 
     size = {"width": width, "height": height}
     reads_targets, reads_place = partial(read_targets, **size), partial(place_of, **size)
@@ -140,13 +141,14 @@ def construct(sample: Sample, how: Construction) -> Rounds:
     replies = yield asks
     unanswered = _open(asks, replies)
     told = [read(reply, f) for f, reply in zip(frames, replies, strict=True)]
-    fps = clip.fps
-    gap = max(1, round(min(how.gap, clip.total / fps) * fps))
+    at, gap = _ruler(clip, how.gap)
     if mask is None:  # with one it is the mask that says whether, when and where something is wrong
-        _check_answered(frames, [seen is not None for seen in told], gap, counts, remedy(asks, replies))
+        _check_answered(
+            [at(f) for f in frames], [seen is not None for seen in told], gap, counts, remedy(asks, replies)
+        )
     sightings = {f: seen or [] for f, seen in zip(frames, told, strict=True)}
-    timelines = joined(sightings.items(), gap, unusual=mask is None)  # a mask says itself what is
-    found = Found(timelines, counts, sightings)
+    timelines = joined(sightings.items(), gap, mask is None, at)  # a mask says itself what is unusual
+    found = Found(sample, timelines, counts, sightings)
     found.stages["joined"] = [as_row(t) for t in timelines]
 
     # (b) refinement of what is anomalous.
@@ -190,7 +192,7 @@ def construct(sample: Sample, how: Construction) -> Rounds:
     verify.settle(timelines, asked, texts, (width, height), how.contradictions, counts)
     found.stages["verified"] = [as_row(t) for t in timelines]
     if mask is None and doubts:
-        timelines.append(_unread(doubts, gap, max((t.id for t in timelines), default=-1) + 1))
+        timelines.append(_unread(doubts, at, gap, max((t.id for t in timelines), default=-1) + 1))
     if unanswered:
         counts["requests without an answer, which the same command asks again"] += unanswered
     found.unanswered = unanswered
@@ -201,11 +203,20 @@ def _open(asks: Sequence[Ask], replies: Sequence[Reply]) -> int:
     return sum(each.is_open(reply) for each, reply in zip(asks, replies, strict=True))
 
 
-def _unread(doubts: Mapping[str, Collection[int]], gap: int, number: int) -> Timeline:
+def _ruler(clip: video.Frames, gap: float) -> tuple[At, float]:
+    """When a frame appears, in frames of the mean rate, and the gap of so many seconds in these. At a
+    constant rate both are whole, so that a gap of 30 frames is 1 s at 29.97 a second, too."""
+    frames = min(gap, clip.duration) * clip.fps
+    if clip.clock.rate is not None:
+        return float, max(1, round(frames))
+    return lambda frame: float(clip.clock.times[frame]) * clip.fps, frames + LEAST
+
+
+def _unread(doubts: Mapping[str, Collection[int]], at: At, gap: float, number: int) -> Timeline:
     """What may be unusual and could not be read, as a target without a place, which waits for a person; gaps
     bridged as those of timelines."""
     frames = sorted({f for some in doubts.values() for f in some})
-    bridged = {n for f, to in pairwise(frames) if to - f <= gap for n in range(f, to)}
+    bridged = {n for f, to in pairwise(frames) if at(to) - at(f) <= gap for n in range(f, to)}
     timeline = Timeline(number, {}, anomalous=tuple(sorted(bridged.union(frames))))
     for why, some in sorted(doubts.items()):
         listed = ", ".join(map(str, sorted(some)[:MOST_NAMED])) + (", …" if len(some) > MOST_NAMED else "")
@@ -214,11 +225,11 @@ def _unread(doubts: Mapping[str, Collection[int]], gap: int, number: int) -> Tim
 
 
 def _check_answered(
-    frames: Sequence[int], answered: Sequence[bool], gap: int, counts: Counter[str], helps: str
+    frames: Sequence[float], answered: Sequence[bool], gap: float, counts: Counter[str], helps: str
 ) -> None:
-    """Raises InputError where frames without a readable reply are more than the `gap` frames that `joined`
-    bridges: nothing is known of the video there, and it must not become normal. helps: what does, in
-    words."""
+    """Raises InputError where frames without a readable reply are more than the `gap` that `joined` bridges:
+    nothing is known of the video there, and it must not become normal. frames: when each appears. helps: what
+    does, in words."""
     known = [n for n, there in enumerate(answered) if there]
     ends = zip([-1, *known], [*known, len(frames)], strict=True)
     lost = any(

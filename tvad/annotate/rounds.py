@@ -12,9 +12,9 @@ from tvad.data.check import Problem
 from tvad.data.sample import Sample, to_json
 
 
-def row_of(sample: Sample, found: Found, stages: bool) -> dict[str, Any]:
+def row_of(found: Found, stages: bool) -> dict[str, Any]:
     """A video's annotation as JSON."""
-    lit = None
+    sample, lit = found.sample, None
     if sample.mask:
         lit = [int(f) for f in masks.opened(sample.path(sample.mask)).lit().nonzero()[0]]
     row: dict[str, Any] = {
@@ -39,7 +39,7 @@ Rounds = Generator[list[Ask], Sequence[Reply], dict[str, Any]]
 
 def constructed(how: Construction, stages: bool, sample: Sample) -> Rounds:
     """T-VAU's construction of one video's row."""
-    return row_of(sample, (yield from construct(sample, how)), stages)
+    return row_of((yield from construct(sample, how)), stages)
 
 
 def annotated(

@@ -2,7 +2,7 @@
 assignment that is best for a whole frame, by nearness and identity; gaps bridged; ids by first appearance."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,13 +75,19 @@ def unlike(one: dict[str, str], other: dict[str, str]) -> float:
     return sum(one[n] != other[n] for n in shared) / len(shared) if shared else 0.5
 
 
-def _expected(boxes: dict[int, Corners], frame: int) -> np.ndarray:
+# When a frame appears, in any unit of time: its number where the rate is constant.
+At = Callable[[int], float]
+LEAST = 1e-6  # of that unit: two frames may appear at one time
+
+
+def _expected(boxes: dict[int, Corners], frame: int, at: At) -> np.ndarray:
     """(4,) where a target should be by its last two boxes, at constant velocity."""
     last, before = sorted(boxes)[-1], sorted(boxes)[-2:][0]
     box = np.array(boxes[last])
     if last == before:
         return box
-    step = (_centre(box) - _centre(np.array(boxes[before]))) / (last - before) * (frame - last)
+    passed = max(at(last) - at(before), LEAST)
+    step = (_centre(box) - _centre(np.array(boxes[before]))) / passed * (at(frame) - at(last))
     return box + np.tile(step, 2)
 
 
@@ -89,22 +95,25 @@ def _centre(box: np.ndarray) -> np.ndarray:
     return (box[:2] + box[2:]) / 2
 
 
-def joined(frames: Iterable[tuple[int, Sequence[Seen]]], gap: int, unusual: bool = True) -> list[Timeline]:
-    """Timelines of the sightings (frame, targets) in order; a target that is gone for more than `gap` frames
-    is another when it comes back. Timelines of a single sighting are left out where there were three frames
-    or more: nothing confirms them (ours); but not, with `unusual`, one that is called unusual."""
+def joined(
+    frames: Iterable[tuple[int, Sequence[Seen]]], gap: float, unusual: bool = True, at: At = float
+) -> list[Timeline]:
+    """Timelines of the sightings (frame, targets) in order; a target that is gone for more than `gap`, in the
+    unit of `at`, is another when it comes back. Timelines of a single sighting are left out where there were
+    three frames or more: nothing confirms them (ours); but not, with `unusual`, one that is called
+    unusual."""
     open_: list[Timeline] = []
     found: list[Timeline] = []
     looks: dict[int, dict[str, str]] = {}
     count, before = 0, None
     for frame, seen in frames:
         count += 1
-        step = frame - before if before is not None else 1
+        step = max(at(frame) - at(before), LEAST) if before is not None else 1.0
         before = frame
-        open_ = [t for t in open_ if frame - max(t.boxes) <= max(gap, step)]
+        open_ = [t for t in open_ if at(frame) - at(max(t.boxes)) <= max(gap, step)]
         taken: set[int] = set()
         if open_ and seen:
-            cost = _costs(open_, looks, seen, frame, step)
+            cost = _costs(open_, looks, seen, frame, step, at)
             for a, b in zip(*linear_sum_assignment(cost), strict=True):
                 if cost[a, b] < FORBIDDEN:
                     _add(open_[a], frame, seen[b], looks)
@@ -122,7 +131,7 @@ def joined(frames: Iterable[tuple[int, Sequence[Seen]]], gap: int, unusual: bool
     ]
     for n, timeline in enumerate(kept):
         timeline.id = n
-        timeline.boxes = bridged(timeline.boxes)
+        timeline.boxes = bridged(timeline.boxes, at)
     return kept
 
 
@@ -133,16 +142,21 @@ def _add(timeline: Timeline, frame: int, seen: Seen, looks: dict[int, dict[str, 
 
 
 def _costs(
-    open_: list[Timeline], looks: dict[int, dict[str, str]], seen: Sequence[Seen], frame: int, step: int
+    open_: list[Timeline],
+    looks: dict[int, dict[str, str]],
+    seen: Sequence[Seen],
+    frame: int,
+    step: float,
+    at: At,
 ) -> np.ndarray:
     """(n, m): what joining each timeline with each sighting costs."""
-    expected = np.array([_expected(t.boxes, frame) for t in open_])
+    expected = np.array([_expected(t.boxes, frame, at) for t in open_])
     last = np.array([t.boxes[max(t.boxes)] for t in open_])
     boxes = np.array([s.box for s in seen])
     nearness = 1 - np.maximum(overlap(expected, boxes), overlap(last, boxes))
     cost = np.full(nearness.shape, FORBIDDEN)
     for a, timeline in enumerate(open_):
-        steps = (frame - max(timeline.boxes)) / step
+        steps = max(1.0, (at(frame) - at(max(timeline.boxes))) / step)
         for b, one in enumerate(seen):
             size = max(np.hypot(*(np.array(x[2:]) - np.array(x[:2]) + 1)) for x in (boxes[b], last[a]))
             away = min(
@@ -156,10 +170,11 @@ def _costs(
     return cost
 
 
-def bridged(boxes: dict[int, Corners]) -> dict[int, Corners]:
+def bridged(boxes: dict[int, Corners], at: At = float) -> dict[int, Corners]:
     """Every frame from the first to the last: what lies between two boxes moves evenly (ours)."""
     frames = sorted(boxes)
     every = np.arange(frames[0], frames[-1] + 1)
     corners = np.array([boxes[f] for f in frames])
-    between = np.stack([np.interp(every, frames, corners[:, n]) for n in range(4)], 1).round(2)
+    when, known = ([at(int(f)) for f in some] for some in (every, frames))
+    between = np.stack([np.interp(when, known, corners[:, n]) for n in range(4)], 1).round(2)
     return {int(f): tuple(map(float, box)) for f, box in zip(every, between, strict=True)}  # type: ignore[misc]

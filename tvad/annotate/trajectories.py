@@ -18,13 +18,14 @@ from tvad.annotate import detector
 from tvad.annotate.rounds import Rounds
 from tvad.annotate.schema import object_of, read_object, without_signs, word
 from tvad.annotate.teacher import Ask, Reply, remedy
+from tvad.annotate.write import clock_of
 from tvad.answer import Timing, judged
 from tvad.answer.moments import moments_in
 from tvad.answer.spans import seconds_of
 from tvad.common.errors import InputError
 from tvad.data import captions, masks, video
 from tvad.data.build import grounding_questions
-from tvad.data.check import Problem
+from tvad.data.check import Problem, completed
 from tvad.data.components import Corners
 from tvad.data.folder import save
 from tvad.data.readers.labels import asked
@@ -176,8 +177,9 @@ def reasons_against(
 
 def annotate(how: Trajectories, classes: Sequence[str], boxes: bool, sample: Sample) -> Rounds:
     """Ask about a sub-clip in rounds; the row comes back. boxes: ask the detector, too. Raises InputError for
-    a video that cannot be read."""
+    a video or mask that cannot be read or is not as stated."""
     clip = video.decode(sample.clip(), None, how.frames)
+    sample, _ = completed(sample, clip.clock, *clip.images.shape[1:3])
     timed = captions.captions_of(sample.description)
     lines = [c.text for c in timed] or (sample.description or "").splitlines()
     lines = [line for text in lines[:MOST_CAPTIONS] if (line := sentences(text))]
@@ -272,9 +274,7 @@ def sample_of(row: dict[str, Any], root: str) -> Sample:
     """A kept row as a sample: what was known of the sub-clip, its own questions first, its trajectory as
     rationale of judgement and class, the detector's boxes as tracks of one frame."""
     bare, told = from_json(row["sample"], root, row["id"]), row["told"]
-    shown = bare.video
-    clock = video.Clock(np.array(shown.times), shown.duration or 0.0) if shown.times else shown.fps or 1.0
-    tracks = bare.tracks
+    shown, tracks = bare.video, bare.tracks
     if row.get("boxes"):
         frame = int(row["frame"])
         wrong = (frame,) if told["abnormal"] else ()
@@ -285,7 +285,8 @@ def sample_of(row: dict[str, Any], root: str) -> Sample:
     if spans is None:
         first: tuple[Question, ...] = asked(told["abnormal"], None, ())
     else:
-        first = grounding_questions(spans, tracks or (), clock, shown.width or 1, shown.height or 1)
+        size = shown.width or 1, shown.height or 1
+        first = grounding_questions(spans, tracks or (), clock_of(shown), *size)
     if bare.categories:
         first += asked(told["abnormal"], None, bare.categories)[-1:]
     own = {q.kind for q in bare.questions}

@@ -46,8 +46,13 @@ def waits(row: Mapping[str, Any], decisions: Mapping[int, Mapping[str, Any]]) ->
 
 
 def clock_of(shown: Video) -> video.Clock | float:
-    """When its frames appear; frames a second where these are even."""
-    return video.Clock(np.array(shown.times), shown.duration or 0.0) if shown.times else shown.fps or 1.0
+    """When its frames appear; frames a second where these are even. Raises InputError where it states neither
+    (rows of former versions)."""
+    if shown.times:
+        return video.Clock(np.array(shown.times), shown.duration or 0.0)
+    if not shown.fps:
+        raise InputError(f"{shown.path}: states neither fps nor times; annotate it anew with another --out")
+    return shown.fps
 
 
 def sample_of(row: Mapping[str, Any], targets: Sequence[dict[str, Any]], root: str) -> Sample:

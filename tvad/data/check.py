@@ -55,11 +55,19 @@ def opened(sample: Sample) -> tuple[video.Clock, int, int, masks.Mask | None]:
     says of times and frames that its files have not would be lost, and its clips called normal. Raises
     InputError with the first of what `check_sample` finds; questions, which are asked anew, aside."""
     clock, height, width = video.inspect(sample.clip())
+    return clock, height, width, completed(sample, clock, height, width)[1]
+
+
+def completed(
+    sample: Sample, clock: video.Clock, height: int, width: int
+) -> tuple[Sample, masks.Mask | None]:
+    """A sample with what it does not state of its video, which has this clock and size, and its mask, of
+    which no frame is unpacked yet. Raises InputError as `opened`."""
     mask = truth.open_mask(sample, len(clock), height, width)
     found = _video(sample.video.path, clock, height, width)
     if reasons := _reasons(replace(sample, questions=()), found, clock, mask):
         raise InputError(reasons[0])
-    return clock, height, width, mask
+    return replace(sample, video=filled(sample.video, found)), mask
 
 
 def filled(stated: Video, found: Video) -> Video:
