@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tvad.annotate.choices import OPTIONS, Draft, told_apart, with_choices
+from tvad.annotate.choices import OPTIONS, Draft, with_choices
+from tvad.annotate.looks import told_apart
 from tvad.answer import LETTERS
 from tvad.data.sample import Sample, Track, Video
 from tvad.data.video import Clock

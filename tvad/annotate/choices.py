@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tvad.annotate.timelines import STILL
+from tvad.annotate.looks import Look, told_apart
 from tvad.data.build import spans_of
 from tvad.data.narrate import WAYS, motion
 from tvad.data.questions import LETTERS
@@ -22,17 +22,6 @@ CHOICES = {
 OPTIONS = 4
 PLAIN = 2.0  # how much further a target goes its way than across it: else another way is true, too
 SAME_TIME = 0.005  # seconds
-# Kinds of which several words are true of one thing.
-_WORDS = (
-    "person people human man woman boy girl child kid adult pedestrian walker runner guy lady"
-    " cyclist bicyclist biker rider skater skateboarder",
-    "car vehicle van truck lorry bus cart automobile",
-    "bicycle bike motorcycle motorbike vehicle cyclist bicyclist biker rider",
-    "bag backpack suitcase case luggage handbag briefcase thing object",
-)
-GROUPS = [set(words.split()) for words in _WORDS]
-
-Look = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,24 +70,6 @@ def _named(tracks: Iterable[tuple[Track, Look]]) -> Named:
 
 def _name(track: Track) -> str:
     return f"{track.kind}, {track.look}" if track.look else track.kind
-
-
-def told_apart(one: Look, other: Look) -> bool:
-    """Whether no target looks both ways: another colour is said of the same, or a kind that is no other word
-    for the same thing. Of what only one of them states, both may be true."""
-    shared = [name for name in STILL if name != "kind" and name in one and name in other]
-    kinds = [look["kind"] for look in (one, other) if "kind" in look]
-    return any(_differ(one[n], other[n]) for n in shared) or (len(kinds) == 2 and _other_kind(*kinds))
-
-
-def _differ(one: str, other: str) -> bool:
-    """Words of which neither says the same with more ("blue", "dark blue")."""
-    return not (set(one.split()) <= set(other.split()) or set(other.split()) <= set(one.split()))
-
-
-def _other_kind(one: str, other: str) -> bool:
-    named = [[n for n, group in enumerate(GROUPS) if group & set(kind.split())] for kind in (one, other)]
-    return _differ(one, other) and not set(named[0]) & set(named[1])
 
 
 def _choices(

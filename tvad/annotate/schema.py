@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tvad.annotate.looks import same
 from tvad.answer import split
 from tvad.data.components import Corners, overlap
 from tvad.data.narrate import THIRDS
@@ -174,7 +175,7 @@ def _join(found: list[Seen], seen: Seen, counts: Counter[str]) -> None:
     """Add a target, unless it is one that is there, told again: then it is unusual where it is so once."""
     for n, other in enumerate(found):
         shared = [name for name in LOOKS if name in seen.look and name in other.look]
-        alike = all(seen.look[name] == other.look[name] for name in shared)
+        alike = all(same(name, seen.look[name], other.look[name]) for name in shared)
         if alike and overlap(np.array([seen.box]), np.array([other.box]))[0, 0] >= TWICE:
             found[n] = replace(other, unusual=other.unusual or seen.unusual)
             counts["targets told twice"] += 1

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from tvad.annotate.looks import same, unlike
 from tvad.annotate.schema import LOOKS, Seen
 from tvad.data.components import Corners, overlap
 
 IDENTITY = 0.4  # weight of unlike looks against boxes that do not overlap (1)
 REACH = 1.0  # box diagonals that a target may be away from where it is expected, for each step of time
 FORBIDDEN = 1e6
-STILL = ("kind", "colour", "upper", "lower")  # what of a look makes an identity: it does not change
 
 
 @dataclass
@@ -49,16 +49,18 @@ class Timeline:
         return found
 
     def told(self, name: str) -> tuple[str, float] | None:
-        """The word that most sightings agree on, and their share of all sightings; of equally many the first
-        by alphabet. None where more sightings say nothing than any word."""
+        """The word that most sightings agree on, in this or another word for the same, and their share of all
+        sightings; of equally many the one said most, then the first by alphabet. None where more sightings
+        say nothing."""
         if name in self.dropped_words:
             return None
         votes, total = self.votes(name), len(self.seen) + 2 * len(self.closer)
         if not votes:
             return None
-        most = min(votes, key=lambda said: (-votes[said], said))
+        agree = {word: sum(n for said, n in votes.items() if same(name, word, said)) for word in votes}
+        most = min(votes, key=lambda said: (-agree[said], -votes[said], said))
         silent = total - votes.total()
-        return None if silent > votes[most] else (most, votes[most] / total)
+        return None if silent > agree[most] else (most, agree[most] / total)
 
     @property
     def look(self) -> dict[str, str]:
@@ -67,12 +69,6 @@ class Timeline:
     @property
     def action(self) -> str | None:
         return told[0] if (told := self.told("action")) is not None else None
-
-
-def unlike(one: dict[str, str], other: dict[str, str]) -> float:
-    """0..1: the share of what both looks state that differs; half where they state nothing in common."""
-    shared = [name for name in STILL if name in one and name in other]
-    return sum(one[n] != other[n] for n in shared) / len(shared) if shared else 0.5
 
 
 # When a frame appears, in any unit of time: its number where the rate is constant.

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from tvad.annotate.looks import same, unlike
 from tvad.annotate.schema import LOOKS, place_of, what_of
-from tvad.annotate.timelines import Timeline, unlike
+from tvad.annotate.timelines import Timeline
 from tvad.data.components import Corners, overlap
 
 Policy = Literal["review", "drop"]
@@ -103,7 +104,7 @@ def _words(
         if name not in look:
             continue
         said = Counter(row[name] for row in seen if name in row)
-        agree = said[look[name]]
+        agree = sum(count for word, count in said.items() if same(name, look[name], word))
         if agree == 0 or said.total() - agree > agree:
             timeline.dropped_words[name] = look[name]
             timeline.reasons.append(
