@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from clip_files import write_clip
 from conftest import ROOT
 
@@ -90,6 +91,7 @@ def test_the_table_on_the_page_is_read(tmp_path, monkeypatch):
     assert guard(tvad, documented()[0][1:]) == 0 and len(load("data/own")) == 3
 
 
+@pytest.mark.slow
 def test_a_model_with_heatmaps_on_a_table_without_masks_leads_to_a_report(tmp_path, monkeypatch, capsys):
     """Normal videos have regions (none), the others have no mask: no curve of regions can be drawn."""
     monkeypatch.chdir(tmp_path)

@@ -137,6 +137,7 @@ def killed_after(count: int, path: str, data: Path, out: Path) -> bool:
     return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120).returncode == 9
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_one_whole_scoring_or_none(data, plan, tmp_path):
     first = [*scores("abcd"), *answers("Yes")]
     last = [*scores("abcd", 0.1), *answers("No")]

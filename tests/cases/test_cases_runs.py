@@ -91,7 +91,7 @@ def test_an_adapter_on_its_start_is_the_trained_policy(clips, tmp_path):
 def test_fewer_prompts_than_a_step_takes_are_one_line_before_a_model_is_loaded(
     clips, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("rft.grpo.weights.AutoModelForImageTextToText.from_pretrained", None)
+    monkeypatch.setattr("tvad.model.start.AutoModelForImageTextToText.from_pretrained", None)
     assert grpo("fewer-prompts-than-a-step", tmp_path / "run", clips) == 2
     (line,) = errors(capsys.readouterr().err)
     assert "data: 8 prompts, a step takes 16 (per_device_train_batch_size 64" in line
@@ -150,7 +150,7 @@ def test_a_run_that_keeps_weights_alone_says_that_it_cannot_be_resumed(clips, tm
     def refuse(*given, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rft.grpo.weights.AutoModelForImageTextToText.from_pretrained", refuse)
+    monkeypatch.setattr("tvad.model.start.AutoModelForImageTextToText.from_pretrained", refuse)
     assert grpo("resume-without-optimizer", tmp_path / "run", clips) == 130
     assert "checkpoints hold weights alone: this run cannot be resumed" in capsys.readouterr().err
 

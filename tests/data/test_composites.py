@@ -190,6 +190,7 @@ def test_a_killed_run_goes_on_and_another_one_is_refused(footage, made, tmp_path
     assert "config.seed was 0, is 1" in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_set_of_which_a_part_failed_is_not_finished(footage, made, tmp_path, monkeypatch):
     """It was: the same command went on with what there was, and trained on fewer clips."""
     from tvad.data.composite import dataset

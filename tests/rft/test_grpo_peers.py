@@ -34,6 +34,7 @@ def test_a_step_is_measured_beside_trls(tmp_path):
     assert "| trl, generate |" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_way_that_dies_is_told_of_and_not_compared(tmp_path):
     done = subprocess.run(
         [
