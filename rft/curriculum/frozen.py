@@ -49,8 +49,8 @@ class Frozen:
         not changed stay bit by bit."""
         before = self.parameters | self.trained
         for name, parameter in model.named_parameters():
-            old = before[name].to(parameter)
-            parameter.copy_(old + share * (parameter - old))
+            old = before[name].to(parameter.device).float()  # a difference in bfloat16 would be rounded
+            parameter.copy_(old + share * (parameter.float() - old))
 
 
 def summary(model: torch.nn.Module) -> list[tuple[str, int, int]]:

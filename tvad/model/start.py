@@ -20,7 +20,7 @@ from tvad.model.modeling import class_for, config_from, in_type, untrained
 from tvad.model.processing import check_order
 from tvad.model.vision_attention import streamline
 
-# Buffers that older versions of transformers kept beside the weights, and that are computed.
+# Buffers that some versions of transformers keep beside the weights and all of them compute.
 COMPUTED = ("rotary_emb.inv_freq", "position_ids")
 
 
