@@ -194,7 +194,7 @@ def opened_whole(
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
     model, info = kind.from_pretrained(path, **options)
     missing = [name for name in info["missing_keys"] if not name.endswith(COMPUTED)]
-    if lacks := sorted(name for name in missing if not (new and name.startswith(new))):
+    if lacks := sorted(name for name in missing if not name.startswith(new)):
         raise InputError(
             f"{path}: its weights lack {lacks[0]} and {len(lacks) - 1} more that config.json says it has"
         )
