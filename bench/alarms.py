@@ -21,6 +21,7 @@ from bench.placing import placed
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
 from tvad.data import load, timeline, truth, video
+from tvad.data.readers.files import text_of
 from tvad.data.sample import Sample
 from tvad.data.video import Clock, Frames
 
@@ -43,8 +44,10 @@ FIGURES = {  # name -> what it is
 @dataclass
 class Found:
     """What is known of one video: labels and scores of its frames (T,), None where only alarms are known;
-    alarms with the moment at which each was told, and anomalies, in seconds; how long it was watched."""
+    alarms with the moment at which each was told, and anomalies, in seconds; how long it was watched; id: of
+    its sample."""
 
+    id: str
     seconds: float
     spans: list[tuple[float, float]]
     alarms: list[tuple[float, float]] = field(default_factory=list)
@@ -86,14 +89,14 @@ def _of_timeline(found: dict[str, Any], where: str, samples: Sequence[Sample]) -
         raise InputError(f"{where}: {error}") from error
     flagged = [(float(s["start"]), float(s["end"])) for s in found["spans"]]
     on = float(found["settings"]["on"])
-    return Found(clock.end, spans, flagged, [a for a, _ in flagged], labels, scores, on)
+    return Found(sample.id, clock.end, spans, flagged, [a for a, _ in flagged], labels, scores, on)
 
 
 def _of_alarms(path: Path, samples: Sequence[Sample], watched: Sequence[str]) -> list[Found]:
     """One for each source of a file of alarms, and for each that was `watched` and has none; those whose end
     it lacks last until the video's."""
     rows: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in watched}
-    for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for n, line in enumerate(text_of(path).splitlines(), 1):
         try:
             row = parse_json(line)
             entry = rows.setdefault(row["source"], {}).setdefault(int(row["number"]), {})
@@ -105,11 +108,14 @@ def _of_alarms(path: Path, samples: Sequence[Sample], watched: Sequence[str]) ->
             else:
                 entry |= {"start": start, "end": float(row["end"])}
                 entry.setdefault("told", start)
+            if entry.get("end", np.inf) <= start:
+                raise ValueError(f"it ends at {entry['end']:g} s, which is not after {start:g} s")
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}:{n}: is no alarm of `tvad watch` ({error})") from error
     found = []
     for name, alarms in rows.items():
-        clock, _, spans = _known(_of(samples, name, str(path)))
+        sample = _of(samples, name, str(path))
+        clock, _, spans = _known(sample)
         entries = [alarms[number] for number in sorted(alarms)]
         if late := [e["start"] for e in entries if e["start"] >= clock.end]:
             raise InputError(
@@ -118,7 +124,7 @@ def _of_alarms(path: Path, samples: Sequence[Sample], watched: Sequence[str]) ->
             )
         ends = [e.get("end", clock.end) for e in entries]
         pairs = [(e["start"], end) for e, end in zip(entries, ends, strict=True)]
-        found.append(Found(clock.end, spans, pairs, [e["told"] for e in entries]))
+        found.append(Found(sample.id, clock.end, spans, pairs, [e["told"] for e in entries]))
     return found
 
 
@@ -137,8 +143,9 @@ def sources_of(counters: str) -> list[str]:
 
 def read(paths: Sequence[str], data: str, counters: str | None = None) -> list[Found]:
     """What timelines (folders or files) and files of alarms say of the videos of a data set; counters: of
-    the watch, which names the sources that raised no alarm. Raises InputError."""
-    samples, found = load(data), []
+    the watch, which names the sources that raised no alarm. Raises InputError, also for a video that is told
+    of twice: its time and its anomalies would count twice."""
+    samples, found, seen = load(data), [], dict[str, str]()
     files = [given for given in paths if Path(given).suffix == ".jsonl"]
     if counters is not None and len(files) != 1:
         raise InputError(f"--counters is of one file of alarms (.jsonl), found {len(files)}")
@@ -146,12 +153,14 @@ def read(paths: Sequence[str], data: str, counters: str | None = None) -> list[F
     for given in paths:
         path = Path(given)
         if path.suffix == ".jsonl":
-            try:
-                found += _of_alarms(path, samples, watched)
-            except OSError as error:
-                raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            told = _of_alarms(path, samples, watched)
         else:
-            found.append(_of_timeline(timeline.read(path), os.fspath(path), samples))
+            told = [_of_timeline(timeline.read(path), os.fspath(path), samples)]
+        for one in told:
+            if one.id in seen:
+                raise InputError(f"{given}: tells of {one.id}, as {seen[one.id]} does: a video counts once")
+            seen[one.id] = given
+            found.append(one)
     return found
 
 

@@ -72,9 +72,9 @@ def _pooled(videos: Sequence[Scored], level: str) -> Scored:
 def check_alike(run: str, validation: str) -> None:
     """Raise InputError for a threshold that cannot be carried: of the run itself or another of its videos, of
     another model, or of scores that were made otherwise."""
+    one, other = (read_record(Path(folder)) for folder in (run, validation))
     if os.path.samefile(run, validation):
         raise InputError("--validation: is the run itself; a threshold has to be chosen on other videos")
-    one, other = (read_record(Path(folder)) for folder in (run, validation))
 
     def made(record: dict[str, Any]) -> dict[str, Any]:
         weights = record.get("weights")

@@ -2,6 +2,7 @@
 truth."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +180,56 @@ def test_what_cannot_be_scored_is_one_line(data, tmp_path, capsys):
         assert guard(main, ["alarms", *given, "--data", str(data)]) == 2
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1 and words in said[0], said
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spans": [{"start": 5.0, "end": 3.0}]}, "a span from 5 to 3 s does not end after it begins"),
+        ({"spans": [{"start": 5.0}]}, "'end'"),
+        ({"settings": {"on": "high"}}, "settings.on holds 'high'"),
+        ({"settings": {}}, "'on'"),
+        ({"steps": {"from": [0.0], "score": [None]}}, "steps.score holds None"),
+        ({"steps": {"from": [], "score": []}}, "0 steps"),
+        ({"video": 5}, "video is 5"),
+    ],
+)
+def test_a_timeline_that_was_edited_is_one_line(data, tmp_path, capsys, change, words):
+    path = Path(timeline(tmp_path / "a", "a", [0.1] * 10), "timeline.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert guard(main, ["alarms", str(path), "--data", str(data)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "is no timeline" in said[0] and words in said[0], said
+
+
+def test_a_file_of_alarms_from_elsewhere_is_one_line(data, tmp_path, capsys):
+    path = tmp_path / "alarms.jsonl"
+    row = {"event": "on", "source": "a.mp4", "number": 1, "start": 4.5, "raised": 5.0, "told": 5.25}
+    off = {"event": "off", "source": "a.mp4", "number": 1, "start": 4.5, "end": 4.5}
+    for content, words in (
+        (b"\xff\xfe{", "not UTF-8"),
+        ((json.dumps(row) + "\n" + json.dumps(off) + "\n").encode(), "ends at 4.5 s, which is not after 4.5"),
+    ):
+        path.write_bytes(content)
+        assert guard(main, ["alarms", str(path), "--data", str(data)]) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1 and words in said[0], said
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8-sig")  # an editor's mark
+    assert main(["alarms", str(path), "--data", str(data)]) == 0
+
+
+def test_a_video_counts_once(data, tmp_path, capsys):
+    """Told of twice, its hours and anomalies would be there twice."""
+    a, again = (timeline(tmp_path / n, "a", [0.1] * 10) for n in ("a", "again"))
+    path = tmp_path / "alarms.jsonl"
+    row = {"event": "on", "source": "a.mp4", "number": 1, "start": 4.5, "raised": 5.0, "told": 5.25}
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row | {"source": "a"}) + "\n")
+    for given in ([a, a], [a, again], [str(path)]):
+        assert guard(main, ["alarms", *given, "--data", str(data)]) == 2
+        assert "a video counts once" in capsys.readouterr().err
+    path.write_text(json.dumps(row) + "\n")
+    assert guard(main, ["alarms", a, str(path), "--data", str(data)]) == 2
+    assert "a video counts once" in capsys.readouterr().err
 
 
 def test_an_alarm_without_end_is_told_from_one_that_knows():

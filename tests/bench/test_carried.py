@@ -30,6 +30,11 @@ def test_a_threshold_of_the_same_videos_is_none(tmp_path, capsys):
     assert not capsys.readouterr().err
 
 
+def test_a_validation_run_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="none"):
+        check_alike(run(tmp_path / "tested", "a", "pq"), str(tmp_path / "none"))
+
+
 def drawn(rng, count, lit, sees, alike=0.5):
     """Videos of 60 frames: a share `lit` has an anomaly, whose scores lie `sees` deviations higher; of a
     score's variance `alike` is its video's."""
