@@ -21,7 +21,7 @@ from tvad.data.sample import Sample
 from tvad.data.video import Frames
 from tvad.detections import nearest
 from tvad.prompts import messages
-from tvad.scores import PER_STEP, By, smoothed
+from tvad.scores import PER_STEP, By, frames_in, smoothed
 
 BATCH = 8  # sub-clips that a model is given at a time
 TOKENS = 64  # of a judgement, at most
@@ -56,17 +56,13 @@ class SubClips:
         if not 0 <= self.smooth < float("inf"):
             raise InputError(f"subclips.smooth is {self.smooth:g}, expected 0 or more")
         for name, seconds in (("seconds", self.seconds), ("stride", self.stride)):
-            if not 0 < seconds * rate < 1 << 31 or _frames(seconds, rate) < PER_STEP:
+            if not frames_in(seconds, rate):
                 raise InputError(
                     f"subclips.{name} is {seconds:g}, expected at least {PER_STEP / rate:g}: a step of"
                     f" {PER_STEP} frames"
                 )
         if self.stride > self.seconds:
             raise InputError(f"subclips.stride {self.stride:g} is longer than a sub-clip ({self.seconds:g})")
-
-
-def _frames(seconds: float, rate: float) -> int:
-    return round(seconds * rate / PER_STEP) * PER_STEP
 
 
 def check_scores(model: Engine, how: SubClips) -> None:
@@ -80,13 +76,17 @@ def check_scores(model: Engine, how: SubClips) -> None:
 def frame_scores(model: Engine, sample: Sample, rate: float, how: SubClips) -> np.ndarray:
     """(T,) float32 scores of every frame of a video by a model that passed `check_scores`. Raises InputError
     for a video that cannot be read, and where no judgement of it can: that is no normal video. Of some it is
-    said."""
+    said. A video that has fewer than `rate` frames a second is shown at its own, in sub-clips of a step at
+    least."""
     # Here, so that whoever only reads a suite waits for no library of models.
     from tvad.use.infer import batched, check_length
-    from tvad.use.subclips import Steps
+    from tvad.use.subclips import LEFT_OUT, Steps, unread_words
 
     steps = Steps()
-    windows = video.windows(sample.clip(), rate, _frames(how.seconds, rate), _frames(how.stride, rate))
+    with video.Reader(sample.clip()) as reader:
+        rate = reader.clock.limited(rate)
+    size, step = (max(PER_STEP, frames_in(seconds, rate)) for seconds in (how.seconds, how.stride))
+    windows = video.windows(sample.clip(), rate, size, step)
     clip: Frames | None = None
     found, asked, unread = [], 0, 0
     for clips in batched(windows, BATCH):
@@ -101,10 +101,10 @@ def frame_scores(model: Engine, sample: Sample, rate: float, how: SubClips) -> n
         found += steps.final(float(clip.moments[0]))
     found += steps.final()
     if unread:
-        told = f"{unread} of {asked} judgements of sub-clips cannot be read, of {TOKENS} tokens at most"
+        told = f"{unread_words(unread, asked)}, of {TOKENS} tokens at most"
         if unread == asked:
             raise InputError(f"{sample.id}: {told}")
-        note(f"{sample.id}: {told}: left out, so that a step which no other sub-clip saw counts as normal")
+        note(f"{sample.id}: {told}: {LEFT_OUT}")
     assert clip is not None  # a video has a frame, so a window
     centres = np.array([step.centre for step in found])
     scores = np.array([step.score(how.by) for step in found], np.float32)

@@ -5,7 +5,7 @@ import pytest
 
 from tvad.common.errors import InputError
 from tvad.detections import nearest
-from tvad.scores import Hysteresis, Rule, cells, flagged, smoothed
+from tvad.scores import Hysteresis, Rule, cells, flagged, frames_in, smoothed
 
 
 def episodes(scores, **rule):
@@ -58,6 +58,16 @@ def test_steps_stand_for_the_times_nearest_to_them():
     assert edges.tolist() == [0, 0.75, 1.5, 2.875, 5]
     moments = np.array([0.0, 0.7, 0.8, 1.6, 2.8, 2.9, 4.9])
     assert (np.searchsorted(edges, moments, side="right") - 1).tolist() == nearest(centres, moments).tolist()
+
+
+def test_a_gaussian_however_narrow_leaves_scores_as_they_are():
+    scores = np.array([0.1, 0.9])
+    assert smoothed(scores, np.array([0.0, 1.0]), 1e-200).tolist() == scores.tolist()
+
+
+def test_seconds_are_whole_steps_of_frames():
+    assert [frames_in(s, 2.0) for s in (4.0, 3.6, 3.4, 0.6, 0.5)] == [8, 8, 6, 2, 0]
+    assert [frames_in(s, 2.0) for s in (0.0, -1.0, float("nan"), float("inf"), 1e12)] == [0] * 5
 
 
 def test_live_smoothing_knows_nothing_of_what_comes():

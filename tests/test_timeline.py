@@ -17,6 +17,7 @@ from tvad.data.scenes.render import make_clip
 from tvad.data.timeline import RESULT, read
 from tvad.detections import nearest
 from tvad.model.start import load as load_model
+from tvad.pictures import save
 from tvad.scores import Rule
 from tvad.use import subclips, timeline
 from tvad.use.infer import analyse
@@ -211,6 +212,53 @@ def test_windows_strides_and_rates_are_seconds(model, long, tmp_path):
             run(model, long, tmp_path / "wrong", **wrong)
 
 
+def pictures(folder, frames):
+    folder.mkdir(exist_ok=True)
+    for n, image in enumerate(frames):
+        save(folder / f"{n}.png", image)
+    return folder
+
+
+def test_a_timeline_does_not_go_on_with_other_pictures_or_times(model, tmp_path):
+    frames = make_clip(2, "fire", core=True, max_crowd=1).frames
+    folder = pictures(tmp_path / "pictures", frames)
+    source, out = video.as_text(str(folder), 4.0), tmp_path / "out"
+    first = run(model, source, out, explain=False)
+    assert run(model, source, out, explain=False) == first
+    save(folder / "3.png", frames[4])
+    with pytest.raises(InputError, match="another video"):
+        run(model, source, out, explain=False)
+    save(folder / "3.png", frames[3])
+    assert run(model, source, out, explain=False) == first
+    with pytest.raises(InputError, match="another video"):
+        run(model, video.as_text(str(folder), 5.0), out, explain=False)
+
+
+def test_a_sub_clip_lasts_as_long_as_its_moments_where_one_picture_stays(model, tmp_path):
+    """Slides: by the pictures' own times sub-clips of 8 s lasted 6 to 12 s."""
+    frames = make_clip(2, "fire", core=True, max_crowd=1).frames[:11]
+    folder = pictures(tmp_path / "pictures", frames)
+    (folder / "times.txt").write_text("\n".join(map(str, [0, 5, 10, 11, 12, 13, 14, 15, 16, 21, 26])))
+    found = run(model, str(folder), tmp_path / "out", explain=False, rate=1.0)
+    assert {round(s["end"] - s["start"], 3) for s in found["subclips"]} == {8.0}
+
+
+def test_a_rate_above_the_videos_own_is_its_own(long, tmp_path, capsys):
+    """Else a window of four seconds at 100 frames a second is of 400 frames, of which there are 48."""
+    given = ["timeline", str(long), "--model", str(SHIPPED), "--without-words", "--window", "4"]
+    assert main([*given, "--rate", "100", "--out", str(tmp_path / "a")]) == 0
+    assert "has 4 frames a second, 100 are asked for" in capsys.readouterr().err
+    assert main([*given, "--rate", "4", "--out", str(tmp_path / "b")]) == 0
+    assert "are asked for" not in capsys.readouterr().err
+    fast, own = (read(tmp_path / name) for name in "ab")
+    assert fast == own and (own["settings"]["window_frames"], own["subclips"][0]["end"]) == (16, 4)
+
+
+def test_a_sub_clip_is_whole_steps():
+    for odd, even in ((3, 2), (5, 4), (9, 8)):
+        assert plan_of(2.0, odd, None, None) == plan_of(2.0, even, None, None)
+
+
 def test_a_models_judgement_is_a_score(model, long, tmp_path):
     said = run(model, long, tmp_path / "j", by="judgement", explain=False)
     assert {s["judged"] for s in said["subclips"]} <= {True, False, None}
@@ -249,6 +297,21 @@ def test_the_words_are_about_the_sub_clip_that_shows_most():
     both = [SubClip(4.0, 8.0, 0.9, 0.3), SubClip(5.0, 9.0, 0.1, 0.8)]
     assert timeline.strongest(both, episode, "classifier") == 1
     assert timeline.strongest(both, episode, "heat") == timeline.strongest(both, episode, "mean") == 0
+
+
+def test_the_best_sub_clip_is_looked_for_around_the_peak_alone(monkeypatch):
+    """Thousands of spans in a day of video: each looked at all sub-clips of the day."""
+    looked = []
+    step = timeline.Step
+    monkeypatch.setattr(timeline, "Step", lambda *given: looked.append(1) or step(*given))
+    rows = [SubClip(2.0 * n, 2.0 * n + 4, 0.1 + n % 7 / 10, None) for n in range(5000)]
+    for peak in range(0, 10_000, 10):
+        best = timeline.strongest(rows, timeline.Episode(peak, peak + 2, 0.9, peak), "heat")
+        assert rows[best].start <= peak < rows[best].end
+    assert len(looked) <= 2 * 1000
+    # One that no sub-clip sees, as where the same picture stays for hours: the last one before.
+    apart = [SubClip(0.0, 4.0, 0.2, None), SubClip(50.0, 54.0, 0.9, None)]
+    assert timeline.strongest(apart, timeline.Episode(20.0, 22.0, 0.9, 20.0), "heat") == 0
 
 
 def test_the_command_writes_a_page_that_stands_alone(long, tmp_path, capsys):
@@ -333,12 +396,7 @@ def test_a_video_that_is_too_long_for_a_page_is_shown_by_pictures(long, made, tm
 
 
 def test_pictures_with_times_and_several_videos(model, tmp_path, capsys):
-    from tvad.pictures import save
-
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for n, image in enumerate(make_clip(2, "fire", core=True, max_crowd=1).frames):
-        save(folder / f"{n}.png", image)
+    folder = pictures(tmp_path / "pictures", make_clip(2, "fire", core=True, max_crowd=1).frames)
     given = [
         "timeline",
         str(folder),

@@ -22,6 +22,13 @@ OFF = 0.75  # of `on`, where no second threshold is given (ours)
 ROUNDING = 1e-9  # seconds
 
 
+def frames_in(seconds: float, rate: float) -> int:
+    """The frames, at `rate` a second, of the whole temporal steps that so many seconds are nearest to; 0 for
+    less than half a step, and for what no clip lasts."""
+    frames = seconds * rate
+    return round(frames / PER_STEP) * PER_STEP if 0 < frames < 1 << 31 else 0
+
+
 def smoothed(maps: np.ndarray, times: np.ndarray, sigma: float, past: bool = False) -> np.ndarray:
     """Maps, or scores, (T, ...) of what appears at `times` (T,), each the mean over time with a Gaussian's
     weights of `sigma` seconds, cut at three of them; as they are for 0. past: of what came before alone, as
@@ -34,7 +41,7 @@ def smoothed(maps: np.ndarray, times: np.ndarray, sigma: float, past: bool = Fal
         high = np.arange(1, len(times) + 1)
     found = np.empty_like(maps)
     for n, (a, b) in enumerate(zip(low, high, strict=True)):
-        weights = np.exp(-((times[a:b] - times[n]) ** 2) / (2 * sigma**2)).astype(maps.dtype)
+        weights = np.exp(-(((times[a:b] - times[n]) / sigma) ** 2) / 2).astype(maps.dtype)
         found[n] = np.tensordot(weights / weights.sum(), maps[a:b], 1)
     return found
 

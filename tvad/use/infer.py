@@ -56,8 +56,9 @@ def heatmaps_of(model, processor, clips: list[video.Frames]) -> list[np.ndarray]
 
 
 def length_of(clip: video.Frames) -> float:
-    """Seconds that a window shows, its last frame's included."""
-    return float(clip.times[-1] - clip.times[0]) + 1 / clip.sampled_fps
+    """Seconds that a window stands for, its last frame's included: by its moments, as one frame may stay for
+    all of them."""
+    return float(clip.moments[-1] - clip.moments[0]) + 1 / clip.sampled_fps
 
 
 def steps_in(clip: video.Frames) -> list[tuple[float, float]]:

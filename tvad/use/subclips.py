@@ -23,6 +23,7 @@ from tvad.scores import By
 from tvad.use.infer import ask, heatmaps_of, length_of, steps_in
 
 MOST_BOXES = 20  # of a step: what a page and a reader can look at
+LEFT_OUT = "left out, so that a step which no other sub-clip saw counts as normal"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def look(
         heat = None if heats is None else float(heats[n].max())
         found.append(SubClip(start, start + length_of(clip), heat, said[n]))
     return found, heats
+
+
+def unread_words(unread: int, asked: int) -> str:
+    """Of how many sub-clips the judgement cannot be read, in words."""
+    return f"{unread} of {asked} judgements of sub-clips cannot be read"
 
 
 class Steps:

@@ -5,8 +5,10 @@ What was scored is kept in `progress.jsonl` beside the result, a line a batch: a
 thresholds, smoothing or words need no scoring. In memory are the frames of a batch of sub-clips, and a few
 numbers a step."""
 
+import hashlib
 import os
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,7 +28,7 @@ from tvad.data import video
 from tvad.data.timeline import FORMAT, RESULT
 from tvad.data.video import Clock, Frames
 from tvad.detections import link
-from tvad.scores import PER_STEP, RULES, By, Episode, Rule, cells, flagged, smoothed
+from tvad.scores import PER_STEP, RULES, By, Episode, Rule, cells, flagged, frames_in, smoothed
 from tvad.use.infer import Dialogue, batched, check_length, dialogue_json
 from tvad.use.subclips import Step, Steps, SubClip, look, strongest_boxes, way
 
@@ -62,18 +64,18 @@ def frames_of(seconds: float | None, rate: float, usual: int, what: str) -> int:
     a step."""
     if seconds is None:
         return usual
-    if not 0 < seconds * rate < 1 << 31 or (count := round(seconds * rate / PER_STEP)) < 1:
+    if not (count := frames_in(seconds, rate)):
         raise InputError(
             f"--{what} {seconds:g}: expected at least {PER_STEP / rate:g} s, a temporal step of {PER_STEP}"
             " frames"
         )
-    return count * PER_STEP
+    return count
 
 
 def plan_of(rate: float, most: int, window: float | None, stride: float | None, **others: Any) -> "Plan":
-    """A plan whose sub-clips last `window` seconds (by default `most` frames) every `stride` seconds (by
-    default half of them). Raises InputError for a stride that leaves frames out."""
-    size = frames_of(window, rate, most, "window")
+    """A plan whose sub-clips last `window` seconds (by default `most` frames, as whole steps) every `stride`
+    seconds (by default half of them). Raises InputError for a stride that leaves frames out."""
+    size = frames_of(window, rate, max(PER_STEP, most // PER_STEP * PER_STEP), "window")
     step = frames_of(stride, rate, max(PER_STEP, size // 2 // PER_STEP * PER_STEP), "stride")
     if step > size:
         raise InputError(f"--stride {step / rate:g} s is longer than the window of {size / rate:g} s")
@@ -185,10 +187,10 @@ def _line(subclips: list[SubClip], steps: list[Step], pending: list, size, whole
 def explain(model, processor, source: str, plan: Plan, progress: Progress, numbers: list[int]) -> None:
     """Hold the model's dialogue about the sub-clips of these numbers, one after the other; those that it was
     held about are kept."""
-    asked = [n for n in sorted(set(numbers)) if n not in progress.scored.words]
+    asked = {n for n in numbers if n not in progress.scored.words}
     if not asked:
         return
-    clips = islice(video.windows(source, plan.rate, plan.window, plan.stride), asked[-1] + 1)
+    clips = islice(video.windows(source, plan.rate, plan.window, plan.stride), max(asked) + 1)
     for n, clip in enumerate(tqdm(clips, unit="sub-clip", desc="explain", disable=None, leave=False)):
         if n in asked:
             dialogue = Dialogue(model, processor, clip)
@@ -199,15 +201,28 @@ def explain(model, processor, source: str, plan: Plan, progress: Progress, numbe
 
 def strongest(subclips: list[SubClip], episode: Episode, by: By) -> int:
     """The number of the sub-clip that shows an episode best: of those that see its peak the highest score, of
-    equals the one whose middle is nearest to the peak."""
+    equals the one whose middle is nearest to the peak; where none does, the last that begins before it.
+    subclips: in order, neither beginnings nor ends fall."""
+    last = bisect_right(subclips, episode.peak_at + 1e-6, key=lambda one: one.start)
+    first = last - 1
+    while first > 0 and subclips[first - 1].end > episode.peak_at:
+        first -= 1
 
-    def key(n: int) -> tuple[bool, float, float]:
+    def key(n: int) -> tuple[float, float]:
         one = subclips[n]
         value = Step(0.0, one.heat, one.judged, np.empty((0, 5))).score(by)
-        sees = one.start - 1e-6 <= episode.peak_at < one.end
-        return sees, value, -abs((one.start + one.end) / 2 - episode.peak_at)
+        return value, -abs((one.start + one.end) / 2 - episode.peak_at)
 
-    return max(range(len(subclips)), key=key)
+    return max(range(first, last), key=key)
+
+
+def seen(source: str) -> str:
+    """Hash of a video's file, or of its pictures and of when each is shown."""
+    pictures = video.Pictures.named(source)
+    if pictures is None:
+        return file_hash(source)
+    told = [*map(file_hash, pictures.files), *pictures.clock.times.tolist(), pictures.clock.end]
+    return hashlib.sha256(json_text(told, source).encode()).hexdigest()
 
 
 def run(model, processor, name: str, source: str, plan: Plan, out: str, pixels: dict[str, int]) -> dict:
@@ -216,7 +231,7 @@ def run(model, processor, name: str, source: str, plan: Plan, out: str, pixels: 
     with locked(out):
         by = way(model, plan.by)
         identity = FORMAT.stamp() | {
-            "video": file_hash(source) if os.path.isfile(source) else source,
+            "video": seen(source),
             "model": content(name),
             "sampling": {"rate": plan.rate, "window": plan.window, "stride": plan.stride, **pixels},
             "by": by,
@@ -304,7 +319,8 @@ def _conventions(plan: Plan, by: By) -> dict[str, str]:
 
 
 def _span(episode: Episode, steps: list[Step], edges: np.ndarray, words: dict | None) -> dict[str, Any]:
-    inside = [n for n in range(len(steps)) if episode.start - 1e-6 <= edges[n] < episode.end - 1e-6]
+    begin, end = np.searchsorted(edges[:-1], (episode.start - 1e-6, episode.end - 1e-6)).tolist()
+    inside = range(begin, end)
     objects = link([steps[n].boxes for n in inside])
     boxes = [
         {

@@ -44,9 +44,10 @@ def timeline(
         video: A video file, or a folder of pictures.
         model: Checkpoint folder, the name of a shipped one, or ORG/NAME or ORG/NAME@REVISION of the hub.
         out: Folder for timeline.json, timeline.html and progress.jsonl.
-        rate: Frames a second; by default what the checkpoint was trained on, else 2.
-        max_frames: Frames of a sub-clip where --window is not given; by default what the checkpoint was
-            trained on, else 8.
+        rate: Frames a second; by default what the checkpoint was trained on, else 2. Of a video that has
+            fewer all.
+        max_frames: Frames of a sub-clip where --window is not given, as whole steps of two; by default what
+            the checkpoint was trained on, else 8.
         window: Seconds of a sub-clip, as whole steps of two frames.
         stride: Seconds from one sub-clip to the next; by default half of them.
         by: What a score is: the heatmap's highest value (the default of a model that has one), whether the
@@ -72,6 +73,7 @@ def timeline(
     from tvad.model.start import load
     from tvad.use import timeline_page
     from tvad.use.infer import sources_in
+    from tvad.use.subclips import LEFT_OUT, unread_words
     from tvad.use.timeline import plan_of
     from tvad.use.timeline import run as score
 
@@ -79,12 +81,14 @@ def timeline(
     pixels = Budget(min_pixels, max_pixels, total_pixels)
     rule = Rule(threshold, off, least)
     note_bounds(rule)
-    plan = plan_of(
-        rate, most, window, stride, by=by, batch=batch, smooth=smooth, rule=rule, explain=not without_words
-    )
     source = only(sources_in(video, fps), video)
-    with Reader(source):  # a bad file is refused before a model is loaded
-        pass
+    with Reader(source) as reader:  # a bad file is refused before a model is loaded
+        own = reader.clock.limited(rate)
+    if own < rate:  # else seconds of a sub-clip would be of frames that are not there
+        note(f"{reader.name}: has {own:g} frames a second, {rate:g} are asked for")
+    plan = plan_of(
+        own, most, window, stride, by=by, batch=batch, smooth=smooth, rule=rule, explain=not without_words
+    )
     path = folder(model)
     network, processor = load(path)
     keep(processor, pixels)
@@ -93,8 +97,7 @@ def timeline(
     for text in found["notes"]:
         print(f"note: {text}")
     if found["unread"]:
-        told = f"{found['unread']} of {len(found['subclips'])} judgements of sub-clips cannot be read"
-        print(f"note: {told}: left out, so that a step which no other sub-clip saw counts as normal")
+        print(f"note: {unread_words(found['unread'], len(found['subclips']))}: {LEFT_OUT}")
     for span in found["spans"]:
         said = " ".join(turn["response"] for turn in (span["explanation"] or {}).get("turns", []))
         when = f"{span['start']:.1f} to {span['end']:.1f} s, highest score {span['peak']:.3f}"
@@ -174,8 +177,8 @@ def watch(
         webhook: Address to which each alarm is sent (POST, JSON); may be given several times.
         counters: File for what is counted (JSON), written anew every five seconds and at the end.
         rate: Frames a second; by default what the checkpoint was trained on, else 2.
-        max_frames: Frames of a window where --window is not given; by default what the checkpoint was trained
-            on, else 8.
+        max_frames: Frames of a window where --window is not given, as whole steps of two; by default what the
+            checkpoint was trained on, else 8.
         window: Seconds of a window, as whole steps of two frames.
         stride: Seconds from one window to the next; by default half of them.
         by: What a score is, as of `tvad timeline`.

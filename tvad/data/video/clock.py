@@ -116,6 +116,12 @@ class Clock:
         """Seconds between the moments that `rate` a second asks for: never less than the shortest pause."""
         return max(1 / rate, self.pause)
 
+    def limited(self, rate: float) -> float:
+        """Frames a second that `rate` a second gives: never more than the video has where its frames come
+        fastest."""
+        own = self.rate if self.rate is not None else 1 / self.pause
+        return min(rate, own)
+
     @property
     def reach(self) -> float:
         """Seconds of the last moment that is asked for: a last frame that stays is asked for again."""
