@@ -335,6 +335,24 @@ def test_a_window_is_of_one_connection_and_a_files_last_one_ends_with_it():
     assert one.window()[0].images[:, 0, 0, 0].tolist() == [5, 6, 7] and one.window() is None
 
 
+@pytest.mark.parametrize(
+    ("frames", "stride", "dropped"), [(1, 4, 1), (5, 4, 1), (5, 2, 0), (9, 4, 1), (8, 4, 0)]
+)
+def test_a_frame_that_is_left_alone_at_the_end_is_counted(frames, stride, dropped):
+    one = idle(View(2.0, 4, stride, 9))
+    put(one, frames)
+    one.ended, seen = True, set()
+    while (found := one.window()) is not None:
+        seen |= set(found[0].images[:, 0, 0, 0].tolist())
+    assert len(seen) == frames - dropped and one.counters.frames_dropped == dropped
+
+
+def test_a_file_of_one_frame_is_no_watch_without_an_alarm(tmp_path, capfd):
+    video.write(tmp_path / "one.mp4", np.zeros((1, 32, 32, 3), np.uint8), 4)
+    assert guard(main, ["watch", str(tmp_path / "one.mp4"), "--model", str(SHIPPED)]) == 1
+    assert "only 1 frame at 2 frames a second; a clip needs two" in capfd.readouterr().err
+
+
 def test_a_slow_model_drops_frames_and_tells_how_many(fire, model, tmp_path, monkeypatch):
     from tvad.use.watching import watch
 
@@ -425,6 +443,19 @@ def test_a_webhook_is_tried_again_but_not_for_ever(hook, capfd):
     sink.close()
     said = capfd.readouterr().err
     assert "alarm 2 was not told (answered 404)" in said and "key-in-the-path" not in said
+
+
+def test_tries_of_a_webhook_share_a_client(hook, monkeypatch):
+    """Each makes its own certificates' store: 26 ms of a processor that scores."""
+    made, own = [], alarms.httpx.AsyncClient
+    monkeypatch.setattr(alarms.httpx, "AsyncClient", lambda **given: made.append(own(**given)) or made[-1])
+    hook.answers = [503, 500, 200, 503, 200]
+    sink = Webhook(address(hook), 2.0, pauses=(0.01,))
+    for n in range(2):
+        sink.tell({"number": n})
+    until(lambda: sink.counts["told"] == 2)
+    sink.close()
+    assert sink.counts["tries"] == 5 and len(made) == 1 and made[0].is_closed
 
 
 def test_a_webhook_that_hangs_holds_nothing_up(hook, monkeypatch):
@@ -529,6 +560,8 @@ def test_what_cannot_be_watched_is_refused_before_a_model_is_loaded(file, tmp_pa
         ([str(tmp_path / "rubbish.mp4")], "cannot be decoded"),
         ([str(file), "--listen"], "--listen is for rtsp"),
         (["tcp://h:1", "--speed", "2"], "--speed is for files"),
+        ([str(file), "--retries", "3"], "--retries is for cameras"),
+        ([str(file), "--webhook-timeout", "3"], "--webhook-timeout is of --webhook"),
         ([str(file), "--patience", "0"], "--patience"),
         ([str(file), "--retries", "-1"], "--retries"),
         ([str(file), "--off", "0.6"], "lies above"),

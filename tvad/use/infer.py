@@ -69,8 +69,13 @@ def steps_in(clip: video.Frames) -> list[tuple[float, float]]:
 
 def check_length(clip: video.Frames, rate: float) -> None:
     """Raises InputError for a window with one frame."""
-    if (count := len(clip.images)) < 2:
-        raise InputError(f"{clip.name}: only {count} frame at {rate:g} frames a second; a clip needs two")
+    check_count(clip.name, len(clip.images), rate)
+
+
+def check_count(name: str, count: int, rate: float) -> None:
+    """Raises InputError for a video of which there is one frame at this rate."""
+    if count < PER_STEP:
+        raise InputError(f"{name}: only {count} frame at {rate:g} frames a second; a clip needs two")
 
 
 def merged(spans: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:

@@ -13,6 +13,8 @@ from tvad.data.video import Budget, Reader
 from tvad.scores import Rule
 from tvad.use.commands import sampling, say_what_is_known
 
+WEBHOOK_TIMEOUT = 5.0  # seconds that one try may take
+
 
 def timeline(
     video: str,
@@ -83,9 +85,7 @@ def timeline(
     note_bounds(rule)
     source = only(sources_in(video, fps), video)
     with Reader(source) as reader:  # a bad file is refused before a model is loaded
-        own = reader.clock.limited(rate)
-    if own < rate:  # else seconds of a sub-clip would be of frames that are not there
-        note(f"{reader.name}: has {own:g} frames a second, {rate:g} are asked for")
+        own = note_rate(reader, rate)  # seconds of a sub-clip are of frames that are there
     plan = plan_of(
         own, most, window, stride, by=by, batch=batch, smooth=smooth, rule=rule, explain=not without_words
     )
@@ -134,6 +134,14 @@ def note_bounds(rule: Rule) -> None:
         note(f"--off {rule.low:g}: no score is below 0, so what is flagged lasts to the end")
 
 
+def note_rate(reader: Reader, rate: float) -> float:
+    """Frames a second that a file gives of `rate`; said where it has fewer."""
+    own = reader.clock.limited(rate)
+    if own < rate:
+        note(f"{reader.name}: has {own:g} frames a second, {rate:g} are asked for")
+    return own
+
+
 def watch(
     sources: list[str],
     /,
@@ -158,7 +166,7 @@ def watch(
     listen: bool = False,
     speed: float = 1.0,
     seconds: float | None = None,
-    webhook_timeout: float = 5.0,
+    webhook_timeout: float = WEBHOOK_TIMEOUT,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     total_pixels: int | None = None,
@@ -225,8 +233,12 @@ def watch(
     check_apart({"--alarms": alarms, "--counters": counters} | {f"source {n}": s for n, s in pairs})
     for _, source in pairs:
         if kind_of(source) == "file":
-            with Reader(source):  # a bad file is refused before a model is loaded
-                pass
+            with Reader(source) as reader:  # a bad file is refused before a model is loaded
+                note_rate(reader, rate)
+    if webhook_timeout != WEBHOOK_TIMEOUT and not webhook:
+        raise InputError("--webhook-timeout is of --webhook, there is none")
+    if retries is not None and all(kind_of(source) == "file" for _, source in pairs):
+        raise InputError("--retries is for cameras, there are only files")
     if listen and not any(kind_of(source) == "rtsp" for _, source in pairs):
         raise InputError("--listen is for rtsp:// sources, there is none")
     if speed != 1 and not any(kind_of(source) == "file" for _, source in pairs):

@@ -150,31 +150,38 @@ class Webhook:
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
+            # A connection a try: one that is kept may have been closed at its other end.
+            client = httpx.AsyncClient(
+                timeout=self._patience,
+                follow_redirects=False,
+                trust_env=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
             while not self._ending.is_set():
                 try:
                     alarm = self._waiting.get(timeout=0.1)
                 except queue.Empty:
                     continue
                 try:
-                    self._post(runner, alarm)
+                    self._post(runner, client, alarm)
                 finally:
                     self._waiting.task_done()
+            runner.run(client.aclose())
 
-    async def _status(self, alarm: dict[str, Any]) -> int:
+    async def _status(self, client: httpx.AsyncClient, alarm: dict[str, Any]) -> int:
         """Of one try, which takes `patience` in all: httpx's own limits begin anew with each byte."""
         async with (
             asyncio.timeout(self._patience),
-            httpx.AsyncClient(timeout=self._patience, follow_redirects=False, trust_env=False) as client,
             client.stream("POST", self._url, json=alarm) as answer,
         ):
             return answer.status_code
 
-    def _post(self, runner: asyncio.Runner, alarm: dict[str, Any]) -> None:
+    def _post(self, runner: asyncio.Runner, client: httpx.AsyncClient, alarm: dict[str, Any]) -> None:
         why = ""
         for n in range(TRIES):
             self.counts["tries"] += 1
             try:
-                status = runner.run(self._status(alarm))
+                status = runner.run(self._status(client, alarm))
                 if 200 <= status < 300:
                     self.counts["told"] += 1
                     return

@@ -17,6 +17,8 @@ from tvad.common.errors import InputError
 from tvad.data import video
 from tvad.data.video import Clock, Frames
 from tvad.data.video.live import Live, kind_of, shown
+from tvad.scores import PER_STEP
+from tvad.use.infer import check_count
 
 LATENCIES = 10_000  # windows of which latencies are kept, the last ones
 FIRST, MOST = 1.0, 30.0  # seconds between connections: doubled from the first to the most
@@ -25,7 +27,8 @@ FIRST, MOST = 1.0, 30.0  # seconds between connections: doubled from the first t
 @dataclass
 class Counters:
     """frames_read: decoded; frames_sampled: those of them that were taken, at the rate; frames_dropped: of
-    these, the ones that no window showed, since it could not keep up or the connection was cut; failures:
+    these, the ones that no window showed, since it could not keep up, the connection was cut, or one was left
+    alone at the end; failures:
     connections that were refused, ended by an error or sent no video; reconnections: after which frames came
     again; latency: seconds from a window's last frame to its score."""
 
@@ -135,6 +138,7 @@ class Camera:
                 self.counters.frames_read = reader.total
                 self._put(moment, time.monotonic(), image)
             self.counters.frames_read = reader.total
+            check_count(reader.name, self.counters.frames_sampled, self.view.rate)
 
     def _connect(self) -> None:
         """A connection after the other. Raises InputError where the last one that may be tried fails."""
@@ -208,9 +212,15 @@ class Camera:
                 for _ in range(self.view.stride):
                     self._held.popleft()
                 self._seen = size - self.view.stride
-            elif ended and len(found) > max(self._seen, 1):
+            elif ended:
+                fresh = len(found) - self._seen
                 self._held.clear()
                 self._seen = 0
+                if len(found) < PER_STEP:  # no model takes one alone
+                    self.counters.frames_dropped += fresh
+                    fresh = 0
+                if fresh < 1:
+                    return None
             else:
                 return None
         return self._frames(found), found[-1].arrived, found[0].part
