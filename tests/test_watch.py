@@ -184,6 +184,13 @@ def test_nobody_and_silence_are_one_line_each(model, capfd):
     assert [s["failed"] is not None for s in counted["sources"].values()] == [True, True]
 
 
+def test_a_source_that_is_given_up_has_failed_as_often_as_it_was_tried(model):
+    nobody = f"tcp://127.0.0.1:{free_port()}"
+    _, counted = watched(model, [nobody], View(2.0, 8, 4, 8, patience=1.0, retries=1))
+    numbers = counted["sources"]["s0"]
+    assert "given up after 2 tries" in numbers["failed"] and numbers["failures"] == 2
+
+
 def test_a_stream_that_is_cut_is_taken_up_again(fire, model, capfd):
     """Killed in the middle of the fire: what it had begun ends, what comes after is watched."""
     data = stream(fire, 4)

@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar
 from rft.curriculum.config import Curriculum
 from rft.studies.common import in_process, interval, trained
 from tvad.common import cli, config
+from tvad.common.errors import InputError
 from tvad.common.files import made, write_whole
 
 COLUMNS = (
@@ -87,7 +88,11 @@ def curriculum_of(plan: Study, variant: str, seed: int) -> Curriculum:
 
 
 def run(plan: Study) -> Path:
-    """Train and measure what is missing; write vanguard.md and vanguard.json and return the former."""
+    """Train and measure what is missing; write vanguard.md and vanguard.json and return the former. Raises
+    InputError for a test on the videos on which thresholds are chosen."""
+    for test, data in plan.tests.items():
+        if Path(data).resolve() == Path(plan.validation).resolve():
+            raise InputError(f"tests.{test}: {data} is `validation`; a threshold has to be chosen on others")
     out = made(plan.out)
     for seed in plan.seeds:
         for variant in plan.variants:
@@ -105,10 +110,12 @@ def run(plan: Study) -> Path:
 
 
 def _measured(folder: Path, validation: Path) -> dict[str, tuple[float | None, str]]:
-    """{column: value, its interval} of a run, frame scores at the validation run's thresholds."""
+    """{column: value, its interval} of a run, frame scores at the validation run's thresholds. Raises
+    InputError for one that cannot be carried."""
     from bench import threshold
     from bench.run_folder import open_run
 
+    threshold.check_alike(str(folder), str(validation))
     metrics = open_run(folder)[2]
     rows = {name: (row["value"], row.get("low"), row.get("high")) for name, row in metrics.items()}
     carried = threshold.figures(

@@ -15,6 +15,7 @@ from rft.studies import ablation, vanguard
 from rft.studies.common import interval
 from rft.studies.gain import reward_difference
 from tvad.common import config
+from tvad.common.errors import InputError
 from tvad.data import load
 from tvad.model.start import load as load_model
 
@@ -86,3 +87,19 @@ def test_a_study_of_vanguard_trains_on_the_data_that_it_names():
         assert own.stages == config.read(Curriculum, plan.variants[variant], []).stages
         assert {s.data.train for s in own.stages} == {"data/closed/train"}
         assert [s.data.pooled for s in own.stages] == [s.data.pooled for s in found.stages]
+
+
+def test_a_study_chooses_no_threshold_on_the_videos_that_it_tests(tmp_path, monkeypatch):
+    """As `bench threshold` does not: that F1 would be the best one of the test."""
+    monkeypatch.setattr(vanguard, "trained", None)
+    plan = config.read(vanguard.Study, "vanguard/study", ["--out", str(tmp_path / "out")])
+    with pytest.raises(InputError, match=r"tests\.again: data/closed/../closed/val is `validation`"):
+        vanguard.run(replace(plan, tests=plan.tests | {"again": "data/closed/../closed/val"}))
+    for name in ("tested", "copied"):
+        (tmp_path / name).mkdir()
+        record = {"model": "hf:m", "suite": {"rate": 2.0}, "suite_hash": name}
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+        row = {"id": "a", "file": f"{name}/a.mp4", "digest": "x"}
+        (tmp_path / name / "inputs.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match="has the run's own videos"):
+        vanguard._measured(tmp_path / "tested", tmp_path / "copied")

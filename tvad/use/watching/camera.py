@@ -156,10 +156,10 @@ class Camera:
             if self._stop.is_set():
                 return
             came = self.counters.frames_read > before
-            self.counters.failures += why != "the connection ended" or not came
             failed = 0 if came else failed + 1
             if self.view.retries is not None and failed > self.view.retries:
-                raise InputError(f"{why}; given up after {failed} tries")
+                raise InputError(f"{why}; given up after {failed} tries")  # `_run` counts it
+            self.counters.failures += why != "the connection ended" or not came
             pause = min(MOST, FIRST * 2 ** max(0, min(failed, 30) - 1))
             self._say(f"{why}; again in {pause:g} s")
             self._stop.wait(pause)
