@@ -1,5 +1,6 @@
 """The commands of `bench` about frame scores: alarms against the truth, thresholds that are carried."""
 
+import math
 import os
 from typing import Annotated
 
@@ -36,6 +37,8 @@ def alarms(
     """
     from bench import alarms as control_room
 
+    if threshold is not None:
+        check_threshold("threshold", threshold)
     if threshold is not None and validation:
         raise InputError("give --threshold or --validation, not both")
     if validation_data is not None and not validation:
@@ -57,6 +60,12 @@ def alarms(
     if json:
         write_whole(json, json_text(result, json, indent=1) + "\n")
     return 0
+
+
+def check_threshold(name: str, value: float) -> None:
+    """Raise InputError for a threshold that is no number."""
+    if not math.isfinite(value):
+        raise InputError(f"--{name} must be a finite number, found {value:g}")
 
 
 def threshold(
@@ -90,6 +99,8 @@ def threshold(
     else:
         at = {"frame": 0.5 if frame is None else frame}
         at["video"] = at["frame"] if video is None else video
+        for level, value in at.items():
+            check_threshold(level, value)
     found = carried.figures(carried.read(run), at)
     print(carried.table(found, at))
     if json:

@@ -134,6 +134,8 @@ def read_record(folder: str | Path) -> dict:
     record = RUN.check(read_json(file), str(file))
     if missing := {"model", "suite", "suite_hash"} - record.keys():
         raise InputError(f"{file}: not the record of a run (no {sorted(missing)[0]!r})")
+    if not isinstance(record["suite"], dict):
+        raise InputError(f"{file}: suite is {record['suite']!r:.40}, expected an object")
     return record
 
 

@@ -191,7 +191,12 @@ def load_videos(path: Path) -> dict[str, VideoScores]:
                     video.pixels = np.stack([place, lit, counts[lit, place]])
                 for field in (*FIELDS, *(told for told in TOLD if f"{n}_{told}" in data)):
                     setattr(video, field, data[f"{n}_{field}"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                scores, labels = video.scores, video.labels
+                if scores.ndim != 1 or not np.isfinite(scores).all():
+                    raise ValueError(f"{name}: scores that are no finite numbers")
+                if len(labels) not in (0, len(scores)) or not np.isin(labels, (0, 1)).all():
+                    raise ValueError(f"{name}: {len(labels)} labels, 0 or 1, of {len(scores)} scores")
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not what a run keeps of its heatmaps ({error})") from error
     return found
 

@@ -5,7 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from bench.__main__ import main
+from bench.run_folder import read_record
+from bench.tasks import heatmap
 from bench.threshold import LEVELS, _figures, _pooled, check_alike, figures, thresholds
+from tvad.common.cli import guard
 from tvad.common.errors import InputError
 
 
@@ -33,6 +37,36 @@ def test_a_threshold_of_the_same_videos_is_none(tmp_path, capsys):
 def test_a_validation_run_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(InputError, match="none"):
         check_alike(run(tmp_path / "tested", "a", "pq"), str(tmp_path / "none"))
+
+
+def test_a_run_that_was_edited_is_one_line(tmp_path):
+    at = tmp_path / "heatmap_videos.npz"
+    none = {f"0_{name}": np.zeros((0, 6)) for name in ("tracks", "detections")}
+    fine = {"ids": np.array(["a"]), "0_labels": np.array([0, 1]), "0_scores": np.array([0.1, 0.9]), **none}
+    fine["0_pixels"] = np.zeros((3, 0))
+    np.savez(at, **fine)
+    assert heatmap.load_videos(at)["a"].scores.tolist() == [0.1, 0.9]
+    for change in (
+        {"0_scores": np.array([0.1, np.nan])},
+        {"0_scores": np.array([0.1])},
+        {"0_scores": np.array(["x", "y"])},
+        {"0_labels": np.array([0, 7])},
+    ):
+        np.savez(at, **fine | change)
+        with pytest.raises(InputError, match="not what a run keeps"):
+            heatmap.load_videos(at)
+    folder = run(tmp_path / "run", "a", "p")
+    for suite in ([], "scenes", None):
+        record = {"model": "hf:m", "suite": suite, "suite_hash": "a"}
+        (tmp_path / "run/run.json").write_text(json.dumps(record))
+        with pytest.raises(InputError, match="expected an object"):
+            read_record(folder)
+
+
+@pytest.mark.parametrize("options", [["--frame", "1e400"], ["--video=-1e400"]])
+def test_a_threshold_that_is_no_number_is_refused(tmp_path, options, capsys):
+    assert guard(main, ["threshold", run(tmp_path / "run", "a", "p"), *options]) == 2
+    assert "must be a finite number" in capsys.readouterr().err
 
 
 def drawn(rng, count, lit, sees, alike=0.5):
