@@ -6,7 +6,8 @@ stands in `bench.models.KINDS`. Helpers that engines need are here too: `ended`,
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -202,6 +203,22 @@ class Sleeps(Protocol):
     def sleep(self) -> None: ...
 
     def wake(self) -> None: ...
+
+
+@runtime_checkable
+class SharesTower(Protocol):
+    """May take from its caller what the vision tower makes of a clip, and give it away."""
+
+    name: str
+
+    def tower(self) -> "tuple[bool, torch.dtype] | None":
+        """Whether the tower is given pixels 0..255, and the type in which it computes; None where there is
+        none to share."""
+        ...
+
+    def keeping(self, keep: Callable[..., Any]) -> AbstractContextManager[None]:
+        """Within it `keep(patches, grid, tower)` stands for the tower (`tvad.model.vllm_model`)."""
+        ...
 
 
 @runtime_checkable

@@ -5,7 +5,8 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -261,6 +262,21 @@ class VllmModel:
             ]
         return maps
 
+    def tower(self) -> tuple[bool, torch.dtype] | None:
+        """Whether a T-VAD's vision tower is given pixels 0..255, which it normalises itself, and the type in
+        which it computes; None of other models, and where it is not in this process alone."""
+        split = self.llm.llm_engine.vllm_config.parallel_config.world_size > 1
+        return None if split else self.llm.collective_rpc(_tower)[0]
+
+    @contextmanager
+    def keeping(self, keep: Callable[..., Any]) -> Iterator[None]:
+        """Within it, what the tower makes of a clip goes through `keep` (`tvad.model.vllm_model`)."""
+        self.llm.collective_rpc(_keep, args=(keep,))
+        try:
+            yield
+        finally:
+            self.llm.collective_rpc(_keep, args=(None,))
+
     def sleep(self) -> None:
         """Free the engine's memory (weights go to the host, the cache is dropped) until `wake`."""
         if self._sleeps:
@@ -273,6 +289,15 @@ class VllmModel:
 
 def _has_ahd(worker) -> bool:
     return getattr(worker.model_runner.model, "ahd", None) is not None
+
+
+def _tower(worker) -> tuple[bool, torch.dtype] | None:
+    model = worker.model_runner.model
+    return (model.raw_pixels, model.visual.dtype) if hasattr(model, "keep") else None
+
+
+def _keep(worker, keep) -> None:
+    worker.model_runner.model.keep = keep
 
 
 def _heatmaps(worker, processor, frames: list[Frames]) -> list[np.ndarray]:

@@ -114,7 +114,8 @@ class Difficulty:
 
 @dataclass
 class Features:
-    """What the frozen vision tower makes of clips is kept on disk (`rft.grpo.features`)."""
+    """What the frozen vision tower makes of clips is kept on disk (`rft.grpo.features`), also by vLLM's
+    engine in the process: a clip is encoded once for both."""
 
     folder: str
     """Where; runs may share it."""

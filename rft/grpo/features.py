@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 
+from bench.models.base import Engine, SharesTower
 from rft.grpo.passes import most
 from rft.grpo.rollout import Rollout
 from tvad.common.errors import InputError
 from tvad.common.files import json_text, made, replacing
+from tvad.data.video import Frames
 from tvad.model.clips import SeenClip
 from tvad.model.modeling import TvadForConditionalGeneration
+from tvad.model.processing import TvadProcessor
 
 TOWER = "visual."  # in the names of its weights, with or without `model.` before it
 
@@ -57,22 +61,31 @@ def tower_hash(checkpoint: str | Path) -> str:
 def clip_keys(vision: dict[str, torch.Tensor]) -> list[str]:
     """Hashes of clips as the tower is given them: patches, resized and normalised, and their grids."""
     grids = vision["video_grid_thw"]
-    keys = []
-    for grid, pixels in zip(grids, vision["pixel_values_videos"].split(grids.prod(-1).tolist()), strict=True):
-        found = hashlib.sha256()
-        _put(found, str(grid.tolist()), pixels.cpu())
-        keys.append(found.hexdigest()[:32])
-    return keys
+    parts = vision["pixel_values_videos"].split(grids.prod(-1).tolist())
+    return [clip_key(patches, grid.tolist()) for patches, grid in zip(parts, grids, strict=True)]
+
+
+def clip_key(patches: torch.Tensor, grid: list[int]) -> str:
+    """Of one clip: patches (t*h*w, values), grid [t, h, w]."""
+    found = hashlib.sha256()
+    _put(found, str(grid), patches.cpu())
+    return found.hexdigest()[:32]
+
+
+def _types(core: TvadForConditionalGeneration) -> list[torch.dtype]:
+    """Of the tower's weights and, behind it, of autocast, in which it computes then."""
+    kind = core.device.type
+    autocast = [torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else []
+    return [core.model.visual.dtype, *autocast]
+
+
+def _joined(types: Iterable[torch.dtype], way: str) -> str:
+    return "-".join([*(str(t).removeprefix("torch.") for t in types), way])
 
 
 def precision_of(core: TvadForConditionalGeneration) -> str:
     """In what the tower runs here and now: its weights' type, autocast's, which attention."""
-    kind = core.device.type
-    types = [core.model.visual.dtype]
-    if torch.is_autocast_enabled(kind):
-        types.append(torch.get_autocast_dtype(kind))
-    attention = core.config.vision_config._attn_implementation
-    return "-".join([*(str(t).removeprefix("torch.") for t in types), str(attention)])
+    return _joined(_types(core), str(core.config.vision_config._attn_implementation))
 
 
 class FeatureCache:
@@ -140,6 +153,36 @@ class FeatureCache:
             self._size -= size
 
 
+def shared_precision(engine: Engine, core: TvadForConditionalGeneration) -> str | None:
+    """In what an engine in this process runs the tower that it and the policy have alike; None where there is
+    no such engine, or it computes in another type."""
+    about = engine.tower() if isinstance(engine, SharesTower) else None
+    alike = about is not None and about[1] == _types(core)[-1]
+    return _joined(about[1:], engine.name) if about is not None and alike else None
+
+
+def kept_by(
+    engine: SharesTower, cache: FeatureCache, clips: list[Frames], keys: list[str], processor: TvadProcessor
+) -> AbstractContextManager[None]:
+    """Within it the engine's tower is asked once for each of `clips`, known in the cache by `keys`."""
+    about = engine.tower()
+    assert about is not None
+    raw, dtype = about
+    vision = processor.vision_inputs(clips, raw)
+    vision["pixel_values_videos"] = vision["pixel_values_videos"].to(torch.uint8 if raw else dtype)
+    names = dict(zip(clip_keys(vision), keys, strict=True))
+
+    def keep(patches: torch.Tensor, grid: list[int], tower: Callable[[], SeenClip]) -> SeenClip:
+        name = names.get(clip_key(patches, grid))
+        if name is None:  # of another rollout's clips: the engine may ask for them anew
+            return tower()
+        if (clip := cache.get(name, patches.device)) is None:
+            cache.put(name, clip := tower())
+        return clip
+
+    return engine.keeping(keep)
+
+
 def sees(core: TvadForConditionalGeneration) -> Callable[..., list[SeenClip]]:
     """`core.see_clips`; of a model that FSDP2 shares out it gathers first, as its forward does."""
     if isinstance(core, FSDPModule) and "see_clips" not in vars(core):
@@ -153,12 +196,16 @@ def seen_clips(
     rollout: Rollout,
     groups: list[int],
     accelerator: Any,
+    shared: str | None = None,
 ) -> list[SeenClip]:
     """What the frozen tower makes of the clips of `groups`: from the cache as far as it goes, the rest anew
-    and kept."""
+    and kept. shared: of an engine that keeps its own there (`shared_precision`)."""
     device, precision = core.device, precision_of(core)
     keys = {g: f"{rollout.keys[g]}-{precision}" for g in groups}
-    found = {g: cache.get(key, device) for g, key in keys.items()}
+    found = {
+        g: (cache.get(f"{rollout.keys[g]}-{shared}", device) if shared else None) or cache.get(key, device)
+        for g, key in keys.items()
+    }
     missing = [g for g, clip in found.items() if clip is None]
     # Sharded weights are gathered by all processes together: where one runs the tower, all do, one that lacks
     # nothing for a clip that it has.

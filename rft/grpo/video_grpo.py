@@ -17,6 +17,7 @@ What is taken over from TRL, and how:
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,12 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import split_tensor_dict
 
-from bench.models.base import Completion, KeepsPrompts, Request, Sampling
+from bench.models.base import Completion, KeepsPrompts, Request, Sampling, SharesTower
 from rft.common.restored import GoesOn
 from rft.grpo import buffered, steps
 from rft.grpo.ahead import DrawsAhead
 from rft.grpo.config import TOKENS
-from rft.grpo.features import FeatureCache, clip_keys, seen_clips
+from rft.grpo.features import FeatureCache, clip_keys, kept_by, seen_clips, shared_precision
 from rft.grpo.held_out import Watches
 from rft.grpo.importance import compared, correction_of, over_processes
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
@@ -148,12 +149,13 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
         group_index = np.repeat(np.arange(len(starts)), counts).tolist()
         asked = [prompts[start] for start in starts]
         clips = [self.store.load(video_of(prompt)) for prompt in asked]
-        found, maps = self._answers(asked, clips, int(counts.max()))
         vision = self.processing_class.vision_inputs(clips)
+        self._rollout = self._of_clips([video_of(prompt) for prompt in asked], vision, group_index)
+        with self._one_tower(clips):
+            found, maps = self._answers(asked, clips, int(counts.max()))
         prompt_ids, ends = prompt_ids_of(self.processing_class, asked, clips, vision["video_grid_thw"])
         if isinstance(self.engine, KeepsPrompts) and self.engine.prompt_ids != prompt_ids:
             raise RuntimeError("the engine and the processor expand the prompt differently")
-        self._rollout = self._of_clips([video_of(prompt) for prompt in asked], vision, group_index)
         completions = [c for group, count in zip(found, counts, strict=True) for c in group[:count]]
         output = {
             "prompt_ids": [prompt_ids[g] for g in group_index],
@@ -168,6 +170,19 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
                 "times": [clips[g].moments for g in group_index],
             }
         return output
+
+    def _shared(self) -> str | None:
+        """Under which precision an engine keeps what its tower, which is the policy's, makes of clips."""
+        with self.accelerator.autocast():
+            return shared_precision(self.engine, self.core)
+
+    def _one_tower(self, clips: list[Frames]) -> AbstractContextManager[None]:
+        """Within it an engine that shares its tower keeps its features of the last rollout's `clips`."""
+        shared = self._shared() if self.features else None
+        if self.features is None or shared is None or not isinstance(self.engine, SharesTower):
+            return nullcontext()
+        keys = [f"{key}-{shared}" for key in self._last_rollout().keys]
+        return kept_by(self.engine, self.features, clips, keys, self.processing_class)
 
     def _of_clips(
         self, videos: list[str], vision: dict[str, torch.Tensor], group_index: list[int]
@@ -384,7 +399,7 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
                     self.temperature,
                     self._tokenizer.pad_token_id,
                     (
-                        seen_clips(self.features, self.core, rollout, clips, self.accelerator)
+                        seen_clips(self.features, self.core, rollout, clips, self.accelerator, self._shared())
                         if self.features
                         else None
                     ),

@@ -30,6 +30,7 @@ WAYS = {  # engine, once per group
     "vllm, per completion": ("vllm", False),
     "generate, per group": ("transformers", True),
     "plain": ("transformers", False),
+    "features": ("vllm", True),  # kept, in a folder that is empty at first: one tower for both
     "server": ("server", True),  # vLLM's own, on the same cores
 }
 PARTS = ("decode", "rollout", "encode", "log-probs", "update", "rest")
@@ -69,6 +70,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, address: str, tu
     from rft.common.trainable import select_trainable
     from rft.grpo import mixture
     from rft.grpo.config import GrpoRun, settings_of
+    from rft.grpo.features import FeatureCache
     from rft.grpo.servers import RolloutServers
     from rft.grpo.train import train_set
     from rft.grpo.video_grpo import VideoGRPOTrainer
@@ -125,6 +127,7 @@ def trainer_of(way: str, known, data: str, folder: str, engine, address: str, tu
         engine=engine,
         store=ClipStore(run.rate, run.max_frames, max_bytes=0),
         once_per_group=once,
+        features=FeatureCache(tempfile.mkdtemp(dir=folder), 1.0, "tower") if way == "features" else None,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -206,6 +209,7 @@ def main() -> int:
         )
         for turn in range(known.rounds):
             for way in known.ways:
+                Path(folder, "out").mkdir(exist_ok=True)
                 trainer = trainer_of(way, known, f"{folder}/data", f"{folder}/out", vllm, address, turn)
                 clock = Clock()
                 steps = Steps(clock)

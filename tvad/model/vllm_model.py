@@ -1,5 +1,7 @@
 """The vLLM model classes of T-VAD, one per backbone family; imported by vLLM only (see `vllm_plugin`)."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -23,7 +25,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
 from tvad.model.ahd import heatmap, to_raster
-from tvad.model.clips import anomaly_modules, anomaly_prompts
+from tvad.model.clips import SeenClip, anomaly_modules, anomaly_prompts
 from tvad.model.configuration import CLASSIFIER, NEVER, TvadConfig, TvadQwen3Config
 from tvad.model.positions import step_seconds
 
@@ -82,6 +84,9 @@ class TvadEngineMixin(nn.Module):
 
     config: TvadConfig | TvadQwen3Config
     visual: Qwen2_5_VisionTransformer | Qwen3_VisionTransformer
+    keep: Callable[[torch.Tensor, list[int], Callable[[], SeenClip]], SeenClip] | None = None
+    """Patches of a clip, as the tower is given them, their grid and the tower -> what it makes of them: of a
+    trainer in this process, which keeps that. None: the tower itself is asked, every time."""
 
     @property
     def raw_pixels(self) -> bool:
@@ -125,19 +130,26 @@ class TvadEngineMixin(nn.Module):
             if name.endswith(BUFFER):
                 self.ahd.text_features.copy_(tensor)
 
+    def _see(self, pixels: torch.Tensor, grid: list[int]) -> SeenClip:
+        """The vision tower."""
+        # vLLM's blocks give (t*h*w, 1, d); what an earlier run was captured of must not be read.
+        self.captured.clear()
+        video, *deep = self.visual(pixels, grid_thw=[grid]).split(self.config.text_config.hidden_size, 1)
+        wanted = (self.config.ahd_layers or ()) if self.ahd is not None else ()
+        layers = [self.raster(self.captured[i][:, 0], grid) for i in wanted]
+        self.captured.clear()
+        t, h, w = grid
+        return SeenClip(video, layers, (t, h, w), deep)
+
     def _encode(self, pixels: torch.Tensor, grid: list[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Pixels of one clip -> prompts and video features (n + m, width) in the order of `prompt_order`,
         heatmap (t, h, w) or None."""
-        # vLLM's blocks give (t*h*w, 1, d); what an earlier run was captured of must not be read.
-        self.captured.clear()
-        embeds = self.visual(pixels, grid_thw=[grid])
+        see = partial(self._see, pixels, grid)
+        seen = self.keep(pixels, grid, see) if self.keep else see()
+        embeds = torch.cat([seen.video, *seen.deep], 1)
         dim = self.config.text_config.hidden_size
         t, h, w = grid
-        found = None
-        if self.ahd is not None:
-            layers = [self.captured[i][:, 0] for i in self.config.ahd_layers or ()]
-            found = self.ahd([self.raster(features, grid) for features in layers], [(t, h, w)])
-        self.captured.clear()
+        found = self.ahd(seen.layers, [(t, h, w)]) if self.ahd is not None else None
         prompts = anomaly_prompts(self.rae, found, (t, h, w), embeds[:, :dim])
         # DeepStack levels lie behind the features; prompts have none.
         prompts = torch.nn.functional.pad(prompts.to(embeds.dtype), (0, embeds.shape[1] - dim))
