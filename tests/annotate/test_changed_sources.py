@@ -4,6 +4,7 @@ was mistyped. What is annotated stays what its video shows, once."""
 import os
 import shutil
 
+import av
 import numpy as np
 import pytest
 
@@ -131,10 +132,24 @@ def test_a_source_that_was_mistyped_does_not_bind_the_folder(tmp_path):
     assert len(run(tmp_path / "in", tmp_path / "True", Says(), HOW)[0]) == 1
 
 
-def test_streams_of_cameras_and_recorders_are_videos(tmp_path):
-    """A bare .h264 was passed over without a word."""
-    film(tmp_path / "in/cam.mp4").rename(tmp_path / "in/cam.H264")
+def bare(path):
+    """A film without a container, as a camera's card holds it: the stream of an MP4 as it is."""
+    mp4 = film(path.with_name("x.mp4"))
+    with av.open(str(mp4)) as source, av.open(str(path), "w", format="h264") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    mp4.unlink()
+
+
+def test_streams_of_cameras_and_recorders_are_videos(tmp_path, capsys):
+    """A bare .h264 was passed over without a word; so was that its times are assumed."""
+    (tmp_path / "in").mkdir()
+    bare(tmp_path / "in/cam.H264")
     film(tmp_path / "in/nvr.mp4").rename(tmp_path / "in/nvr.ts")
     (tmp_path / "in/dead.wmv").write_bytes(b"not a video")
     samples, problems, *_ = run(tmp_path / "in", tmp_path / "out", Says(), HOW)
     assert [s.id for s in samples] == ["cam", "nvr"] and [p.where for p in problems] == ["dead"]
+    assert "cam.H264: a bare stream holds no times" in capsys.readouterr().err

@@ -149,6 +149,17 @@ def test_options_are_told_apart_at_any_rate():
     assert len(found) == 400 and all(len({*options}) == OPTIONS for _, options in found)
 
 
+def test_times_of_a_long_video_are_found_in_time():
+    """Eight times as many frames cost eight times as much, not 64."""
+    spent = []
+    for frames in (20_000, 160_000):
+        long = uneven([1 / 25] * (frames - 1), frames // 2, frames // 2 + 100)
+        begin = time.process_time()
+        assert len(asked([long], "when")) == 1
+        spent.append(time.process_time() - begin)
+    assert spent[1] < 24 * max(spent[0], 0.01)
+
+
 def test_wrong_targets_of_many_videos_are_found_in_time():
     """Eight times as many videos cost eight times as much, not 64; each has its question."""
     colours = ["red", "blue", "green", "black", "white", "grey", "yellow", "pink", "brown", "orange"]

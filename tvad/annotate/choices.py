@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tvad.annotate.looks import Look, told_apart
-from tvad.data.build import spans_of
 from tvad.data.narrate import WAYS, motion
 from tvad.data.questions import LETTERS
 from tvad.data.sample import Question, Sample, Track
@@ -41,7 +40,7 @@ class Draft:
 def with_choices(drafts: Sequence[Draft], seed: int) -> list[Sample]:
     """The samples with their multiple-choice questions: distractors from the same video first, then from what
     targets of this data set look like; letters rotate within each topic in an order drawn from the seed."""
-    pool = _named((t, draft.looks[t.id]) for draft in drafts for t in draft.sample.tracks or ())
+    pool = Pool(_named((t, draft.looks[t.id]) for draft in drafts for t in draft.sample.tracks or ()))
     turn: dict[str, list[int]] = defaultdict(list)
     draws = {topic: np.random.default_rng([seed, n]) for n, topic in enumerate(CHOICES)}
     ranks: Counter[int] = Counter()
@@ -63,6 +62,16 @@ def with_choices(drafts: Sequence[Draft], seed: int) -> list[Sample]:
 Named = Mapping[str, Sequence[Look]]  # words of an option -> the looks that come to them
 
 
+class Pool:
+    """The options that a data set has: `names`, and those of each of `kinds`."""
+
+    def __init__(self, looks: Named):
+        self.looks, self.names = looks, [*looks]
+        self.kinds: dict[str | None, list[str]] = defaultdict(list)
+        for name, own in looks.items():
+            self.kinds[own[0].get("kind")].append(name)
+
+
 def _named(tracks: Iterable[tuple[Track, Look]]) -> Named:
     """In the order of names."""
     found: dict[str, list[Look]] = defaultdict(list)
@@ -77,7 +86,7 @@ def _name(track: Track) -> str:
 
 
 def _choices(
-    draft: Draft, pool: Named, ranks: Counter[int], rng: np.random.Generator
+    draft: Draft, pool: Pool, ranks: Counter[int], rng: np.random.Generator
 ) -> Iterator[tuple[str, str, list[str]]]:
     """(topic, right option, three wrong ones) of an anomaly whose one target is known."""
     sample = draft.sample
@@ -89,16 +98,16 @@ def _choices(
         yield "target", _name(track), options
     move = motion(track.boxes, shown.width, shown.fps, shown.times)
     if move["moving"] and _is_plain(track):
-        yield "direction", move["way"], _mixed([w for w in WAYS if w != move["way"]], rng)
+        yield "direction", move["way"], [*_mixed([w for w in WAYS if w != move["way"]], rng)]
     if len(sample.spans or ()) == 1 and (times := _other_times(draft, ranks, rng)):
         yield "when", _time(*sample.spans[0]), times  # type: ignore[index,misc]
 
 
-def _mixed(words: Sequence[str], rng: np.random.Generator) -> list[str]:
-    return [words[int(n)] for n in rng.permutation(len(words))]
+def _mixed(words: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
+    return (words[int(n)] for n in rng.permutation(len(words)))
 
 
-def _other_targets(draft: Draft, track: Track, pool: Named, rng: np.random.Generator) -> list[str] | None:
+def _other_targets(draft: Draft, track: Track, pool: Pool, rng: np.random.Generator) -> list[str] | None:
     """Looks that are not the target's: of others in this video, which are the most plausible, then what is
     like it elsewhere, by kind."""
     look, right = draft.looks[track.id], _name(track)
@@ -106,13 +115,18 @@ def _other_targets(draft: Draft, track: Track, pool: Named, rng: np.random.Gener
     if not track.look or right in there:
         return None
 
-    def rank(name: str) -> int:
-        return 0 if name in there else 1 if pool[name][0].get("kind") == look.get("kind") else 2
+    kind = look.get("kind")
 
-    # The pool holds what is there, too. No further than three are found: it is as large as the data set.
+    def likely() -> Iterator[str]:
+        yield from _mixed([*there], rng)
+        yield from (name for name in _mixed(pool.kinds.get(kind, ()), rng) if name not in there)
+        for name in _mixed(pool.names, rng):
+            if name not in there and pool.looks[name][0].get("kind") != kind:
+                yield name
+
     options = []
-    for name in sorted(_mixed([*pool], rng), key=rank):
-        if all(told_apart(look, other) for other in there.get(name, pool[name])):
+    for name in likely():  # no further than three are found: the pool is as large as the data set
+        if all(told_apart(look, other) for other in there.get(name) or pool.looks[name]):
             options.append(name)
             if len(options) == OPTIONS - 1:
                 return options
@@ -135,14 +149,16 @@ def _other_times(draft: Draft, ranks: Counter[int], rng: np.random.Generator) ->
     overlap it and each other by at most half: neither length nor digits tell which is right. Of the places in
     time that the right one can have among them it has the one that was had least. None without room."""
     (right,) = draft.sample.spans or ()
-    starts = np.array([draft.clock.times[f] for f in draft.frames])
-    ends = np.array([spans_of([f], draft.clock)[0][1] for f in draft.frames])
+    edges, frames = np.append(draft.clock.times, draft.clock.end), np.array(draft.frames)
+    starts, ends = edges[frames], edges[frames + 1]
     if max(np.abs(starts - right[0]).min(), np.abs(ends - right[1]).min()) > SAME_TIME:
         return None  # no frame that was looked at, as a person may say
     seconds = right[1] - right[0]
     apart = max(seconds / 3, LEAST_APART)  # so that they overlap by at most half
     step = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
-    nearest = np.abs(ends - (starts + seconds)[:, None]).argmin(1)
+    later = np.searchsorted(ends, starts + seconds).clip(0, len(ends) - 1)
+    sooner = (later - 1).clip(0)
+    nearest = np.where(starts + seconds - ends[sooner] < ends[later] - starts - seconds, sooner, later)
     off = np.abs(ends[nearest] - starts - seconds)
     fits = (off <= max(SAME_TIME, min(LIKE * seconds, step / 3))) & (ends[nearest] > starts)
     spans = np.stack([starts, ends[nearest]], 1)[fits]
@@ -158,7 +174,7 @@ def _other_times(draft: Draft, ranks: Counter[int], rng: np.random.Generator) ->
         *(before[n] for n in _places(before[:, 0], rank, apart, rng)),
         *(after[n] for n in _places(after[:, 0], OPTIONS - 1 - rank, apart, rng)),
     ]
-    return _mixed([_time(float(start), float(end)) for start, end in places], rng)
+    return [*_mixed([_time(float(start), float(end)) for start, end in places], rng)]
 
 
 def _next(times: np.ndarray, apart: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.common.text import whole
 from tvad.data import load, video
 from tvad.data.check import Problem, described
@@ -21,7 +22,8 @@ RECORD = "annotate.json"  # what a folder of annotation was asked for
 def source_samples(source: str | os.PathLike, done: Collection[str] = ()) -> Iterator[Sample | Problem]:
     """The videos of a data set folder, or the files of any folder of videos, a Problem for one that cannot be
     read. done: ids whose files in a folder of videos are not opened: nothing is told of these but where they
-    lie. Raises InputError where there is no video."""
+    lie. What has to be assumed of a file's times is said on stderr. Raises InputError where there is no
+    video."""
     folder = Path(source)
     if is_data_set(folder):
         yield from load(folder)
@@ -37,10 +39,12 @@ def source_samples(source: str | os.PathLike, done: Collection[str] = ()) -> Ite
         try:
             if not (folder / relative).is_file():  # a pipe would be waited for, a link may lead nowhere
                 raise InputError(f"{relative}: no file")
-            shown, _ = described(folder / relative, relative)
+            shown, clock = described(folder / relative, relative)
         except InputError as error:
             yield Problem(name, str(error))
         else:
+            for told in clock.notes:
+                note(f"{relative}: {told}")
             yield replace(bare, video=shown)
 
 
