@@ -1,6 +1,7 @@
 """Questions with options: who reads the options alone does not find the right one; no wrong one is true."""
 
 import re
+import time
 from collections import Counter
 
 import numpy as np
@@ -109,3 +110,72 @@ def test_ways_of_which_two_are_true_are_not_asked():
     assert [right for right, _ in asked([draft(0, [RED], way=(0.2, 1.5))], "direction")] == [
         "towards the camera"
     ]
+
+
+def uneven(pauses, first, last):
+    """A sample whose frames appear after these pauses, anomalous from frame `first` to `last`."""
+    times = np.cumsum([0.0, *pauses])
+    clock = Clock(times, float(times[-1] + pauses[-1]))
+    shown = Video("v.mp4", clock.fps, len(clock), 100, 100, clock.end, tuple(times))
+    track = Track(0, "person", {first: (1, 1, 9, 9)}, tuple(range(first, last + 1)), "dressed in red")
+    end = float(times[last + 1]) if last + 1 < len(times) else clock.end
+    spans = ((float(times[first]), end),)
+    sample = Sample("v", "x", "train", shown, "anomalous", spans=spans, tracks=(track,))
+    return Draft(sample, {0: RED}, range(len(clock)), clock)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_where_the_rate_varies_wrong_times_are_as_long_as_the_right_one(seed):
+    """A phone's frames come at 30 a second in the light and at 10 in the dark; spans of as many frames were
+    up to three times as long."""
+    rng = np.random.default_rng(seed)
+    pauses = np.repeat(rng.permutation([1 / 30, 0.1, 1 / 15, 0.05]), 60) * rng.uniform(0.95, 1.05, 240)
+    first = int(rng.integers(0, 200))
+    found = asked([uneven(pauses, first, first + 29)], "when", seed)
+    for right, options in found:
+        start, end = seconds(right)
+        for option in options:
+            low, high = seconds(option)
+            assert high - low == pytest.approx(end - start, rel=0.1, abs=0.02)
+            both = max(0.0, min(end, high) - max(start, low))
+            assert option == right or both / (end - start + high - low - both) <= 0.56
+    assert len(found) == 1 and len({*found[0][1]}) == OPTIONS
+
+
+def test_options_are_told_apart_at_any_rate():
+    """At 400 frames a second neighbours begin in the same hundredth."""
+    drafts = [uneven([1 / 400] * 59, 20 + n, 21 + n) for n in range(20)]
+    found = [each for seed in range(20) for each in asked(drafts, "when", seed)]
+    assert len(found) == 400 and all(len({*options}) == OPTIONS for _, options in found)
+
+
+def test_times_of_a_long_video_are_found_in_time():
+    """Eight times as many frames cost eight times as much, not 64."""
+    spent = []
+    for frames in (20_000, 160_000):
+        long = uneven([1 / 25] * (frames - 1), frames // 2, frames // 2 + 100)
+        begin = time.process_time()
+        assert len(asked([long], "when")) == 1
+        spent.append(time.process_time() - begin)
+    assert spent[1] < 24 * max(spent[0], 0.01)
+
+
+def test_wrong_targets_of_many_videos_are_found_in_time():
+    """Eight times as many videos cost eight times as much, not 64; each has its question."""
+    colours = ["red", "blue", "green", "black", "white", "grey", "yellow", "pink", "brown", "orange"]
+    rng = np.random.default_rng(0)
+
+    def looks():
+        return [
+            {"kind": "person", "upper": colours[a], "lower": colours[b]}
+            for a, b in rng.integers(10, size=(5, 2))
+        ]
+
+    drafts = [draft(n, looks()) for n in range(800)]
+    spent = []
+    for count in (100, 800):
+        begin = time.process_time()
+        found = with_choices(drafts[:count], 0)
+        spent.append(time.process_time() - begin)
+        assert sum(q.topic == "target" for s in found for q in s.questions) > 0.9 * count
+    assert spent[1] < 24 * spent[0]

@@ -7,6 +7,7 @@ import pytest
 
 from tvad.annotate import schema
 from tvad.annotate.trajectories import sentences
+from tvad.annotate.words import article, phrase
 
 MAN = {"kind": "man", "upper": "red", "box": [100, 100, 400, 900], "action": "running", "unusual": False}
 
@@ -31,3 +32,24 @@ def test_a_target_told_twice_is_one_and_unusual_if_it_is_so_once():
     assert len(found) == 1 and twice == 2 and found[0].unusual
     for other in ({"box": [160, 100, 460, 900]}, {"upper": "green"}, {"kind": "bag"}):
         assert len(seen(MAN, MAN | other)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("a backpack", "backpack"),
+        ("An umbrella", "umbrella"),
+        ("the suitcase", "suitcase"),
+        ("anorak", "anorak"),
+        ("a", "a"),
+        *dict.fromkeys(
+            ("no bag", "None visible", "nothing", "not carrying anything", "without a bag")
+        ).items(),
+        *dict.fromkeys(("无", "なし", "нет", "Ninguno", "aucun", "keine", "없음")).items(),
+    ],
+)
+def test_words_stand_behind_the_narratives_own_article(said, kept):
+    """ "with an a backpack", "with a no bag", "with a 无" stood in narratives."""
+    look = schema.look_of({"kind": "man", "carries": said})
+    assert look == {"kind": "man"} | ({"carries": kept} if kept else {})
+    assert phrase(look) == (f"with {article(kept)}" if kept else None)

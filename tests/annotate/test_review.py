@@ -89,6 +89,16 @@ def test_the_page_takes_its_own_forms_from_its_own_address(told):
         finish(told)
 
 
+@pytest.mark.parametrize("field", ["kind", "action"])
+def test_a_file_in_a_words_place_is_no_edit(told, field):
+    """The target lost its looks."""
+    page = TestClient(application(told, "alice", ["testserver"]))
+    token = re.search(r'name="given" value="([^"]+)"', page.get("/").text)[1]
+    form = {"number": 0, "decision": "edit", "given": token, "upper": "red"}
+    assert page.post("/decide", data=form, files={field: ("x.txt", b"man")}).status_code == 400
+    assert not trail_in(told)
+
+
 def test_what_a_person_wrote_is_edited_further(told):
     number = next(n for n, (_, t) in enumerate(waiting(rows_of(told))) if t["boxes"])
     page = TestClient(application(told, "alice", ["testserver"]))

@@ -238,3 +238,11 @@ def test_a_page_that_would_answer_nobody_is_not_opened(film, tmp_path, given, sa
     run(film, tmp_path / "out", opened_once(), HOW)
     with pytest.raises(InputError, match=said):
         main(["annotate", "review", str(tmp_path / "out"), "--reviewer", "a", *given])
+
+
+def test_an_option_that_is_given_twice_is_refused(film, endpoint, tmp_path):
+    """The last one held, without a word."""
+    command = ["annotate", "run", str(film), "--teacher", f"openai:m@{endpoint.url}"]
+    command += ["--option", "concurrency=2", "--option", "concurrency=4", "--out", str(tmp_path / "out")]
+    with pytest.raises(InputError, match="concurrency is given twice"):
+        main(command)

@@ -293,7 +293,8 @@ def test_a_detectors_boxes_become_tracks_and_are_asked_for_once(family, tmp_path
     save([Sample("v", "x", "train", shown, "anomalous", ("Burglary",), ((1.0, 2.0),))], data)
     finds = Detector(str(model), threshold=0.0, text_threshold=0.0)
     out = tmp_path / "told"
-    (sample,), _, _, counts = reason(data, out, Says(said()), HOW, finds)
+    (sample,), _, spent, counts = reason(data, out, Says(said()), HOW, finds)
+    assert spent.asked == 2, "the detector was asked, too"
     assert counts["objects with a box"] == len(sample.tracks or ()) >= 1 and not check(out)
     for track in sample.tracks:
         assert track.kind in ("man in red", "shop window")
@@ -306,7 +307,8 @@ def test_a_detectors_boxes_become_tracks_and_are_asked_for_once(family, tmp_path
     (out / ROWS).unlink()  # as a run that was killed before its row
     finds.answers = lambda asks: iter(asks) if not asks else pytest.fail("asked again")
     again = Says(said())
-    (same,), *_ = reason(data, out, again, HOW, finds)
+    (same,), _, spent, _ = reason(data, out, again, HOW, finds)
+    assert (spent.asked, spent.kept) == (0, 2)
     assert same.tracks == sample.tracks and not again.asks
     with (model / "config.json").open("a") as file:
         file.write("\n")

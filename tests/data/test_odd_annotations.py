@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tvad.common.errors import InputError
-from tvad.data import load, shanghaitech, ubnormal, video, windows
+from tvad.data import check, load, shanghaitech, ubnormal, video, windows
 from tvad.data.captions import Caption, captions_of
 from tvad.data.readers import numbered, ucf_crime, ucsd
 from tvad.data.vau_bench import _letter
@@ -159,3 +159,22 @@ def test_a_letter_beside_the_text_of_another_option_is_refused(cell, options):
     """It was B, whatever its text said that no option says."""
     with pytest.raises(ValueError, match="names no option"):
         _letter(cell, options)
+
+
+@pytest.mark.parametrize("digits", [308, 309, 400, 4000])
+@pytest.mark.parametrize("key", ["fps", "seconds", "times", "spans"])
+def test_a_number_that_no_float_holds_is_one_line(tmp_path, key, digits):
+    """`tvad data check`, which lists bad rows, ended in a traceback."""
+    video.write(tmp_path / "v.mp4", np.zeros((8, *SIZE, 3), np.uint8), 4.0)
+    many = int("9" * digits)
+    good = {"id": "9" * 400, "source": "x", "split": "test", "video": {"path": "v.mp4"}, "label": "anomalous"}
+    told = {"times": [0, many], "spans": [[0, many]]}.get(key, many)
+    bad = good | {"id": "a"} | ({key: told} if key == "spans" else {"video": {"path": "v.mp4", key: told}})
+    (tmp_path / "samples.jsonl").write_text(f"{json.dumps(bad)}\n{json.dumps(good)}\n")
+    said = f"samples.jsonl:1: not JSON (a number of {digits} digits, which measures nothing)"
+    for files in (False, True):
+        found = [str(problem) for problem in check(tmp_path, files)]
+        if digits > 308:
+            assert found == [said]
+        else:
+            assert all(line.startswith("a: ") for line in found) and (found or not files)

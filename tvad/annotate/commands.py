@@ -120,6 +120,8 @@ def options(given: list[str] | None) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise InputError(f"--option {text!r}: expected NAME=VALUE")
+        if name in found:
+            raise InputError(f"--option {text!r}: {name} is given twice")
         try:
             found[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:

@@ -14,7 +14,7 @@ from tvad.annotate.construct import MOST_RATE, Construction
 from tvad.annotate.replies import Replies, Spent, progress
 from tvad.annotate.review import decisions_in
 from tvad.annotate.rounds import Rounds, annotated, constructed
-from tvad.annotate.sources import RECORD, check_apart, file_names, source_samples
+from tvad.annotate.sources import RECORD, check_apart, check_names, file_names, fingerprint, source_samples
 from tvad.annotate.spread import Spread, annotated_by
 from tvad.annotate.teacher import DETECT, Ask, Reply, Teacher
 from tvad.annotate.trajectories import NORMAL, Trajectories
@@ -42,13 +42,15 @@ TOGETHER = 16  # videos whose requests are asked together, by default
 Told = tuple[list[Sample], list[Problem], Spent, Counter[str]]
 
 
-def taken_over(sample: Sample, out: Path, names: Mapping[str, str]) -> Sample:
+def taken_over(sample: Sample, out: Path, names: Mapping[str, str], files: dict[str, str | None]) -> Sample:
     """What is known of a video before it is annotated: video and mask, linked into `out` under the name of
-    its id; no label, no words. Raises InputError for files that cannot be linked."""
+    its id; no label, no words. files: gets the `fingerprint` of its video. Raises InputError for files that
+    cannot be linked."""
     try:
         of = linked(replace(sample, id=names[sample.id]), out)
     except OSError as error:
         raise InputError(f"{error.filename or sample.video.path}: {error.strerror}") from error
+    files[sample.id] = fingerprint(sample)
     return Sample(sample.id, of.source, of.split, of.video, mask=of.mask, root=of.root)
 
 
@@ -75,15 +77,18 @@ def run(
         by = spread or teacher
         if by is None:
             raise ValueError("neither a teacher nor workers that open one")
-        _keep_record(out, {"teacher": by.name, "source": str(source), "stages": stages, **asdict(how)})
-        replies = Replies(out, teacher) if teacher is not None and spread is None else None
-        spent = Spent() if replies is None else replies.spent
+        asked = {"teacher": by.name, "source": str(source), "stages": stages, **asdict(how)}
+        _check_record(out, asked)
         todo, unread, names, of = _left(
             source, out, lambda s: Sample(s.id, s.source, s.split, s.video, mask=s.mask)
         )
+        _keep_record(out, asked)
+        replies = Replies(out, teacher) if teacher is not None and spread is None else None
+        spent = Spent() if replies is None else replies.spent
+        files: dict[str, str | None] = {}
 
         def take(sample: Sample) -> Sample:
-            return taken_over(sample, out, names)
+            return taken_over(sample, out, names, files)
 
         def found(bar: Any) -> Iterator[dict[str, Any] | Problem]:
             yield from unread
@@ -95,7 +100,7 @@ def run(
                 make = partial(constructed, how, stages)
                 yield from _in_groups(todo, take, make, replies.ask, together, bar)
 
-        rows, problems = _logged(out, todo, len(unread), found, of)
+        rows, problems = _logged(out, todo, len(unread), found, of, files)
         samples = finish(out)
         return samples, [*problems, *waiting(out)], spent, _counted(rows)
 
@@ -116,10 +121,17 @@ def reason(
     with locked(out):
         known = load(source) if is_data_set(source) else ()
         classes = sorted({name for sample in known for name in sample.categories} - {NORMAL})
-        asked = {"teacher": teacher.name, "detector": detector and detector.name, "source": str(source)}
-        _keep_record(out, {**asked, "classes": classes, **asdict(how)})
+        asked: dict[str, Any] = {
+            "teacher": teacher.name,
+            "detector": detector and detector.name,
+            "source": str(source),
+        }
+        asked |= {"classes": classes, **asdict(how)}
+        _check_record(out, asked)
+        todo, unread, names, of = _left(source, out, lambda sample: sample)
+        _keep_record(out, asked)
         replies = Replies(out, teacher)
-        boxes = None if detector is None else Replies(out, detector, "detector")
+        boxes = None if detector is None else Replies(out, detector, "detector", replies.spent)
 
         def ask(asks: list[Ask], bar: Any) -> list[Reply]:
             """Of the teacher, or of the detector what is for it."""
@@ -129,12 +141,12 @@ def reason(
             seen = iter(boxes.ask(sought, bar) if boxes is not None else ())
             return [next(seen if d else told) for d in detects]
 
-        todo, unread, names, of = _left(source, out, lambda sample: sample)
+        files: dict[str, str | None] = {}
 
         def take(sample: Sample) -> Sample:
             if faults := sample.problems():
                 raise InputError(faults[0])
-            bare = taken_over(sample, out, names)
+            bare = taken_over(sample, out, names, files)
             return replace(sample, video=bare.video, mask=bare.mask, root=bare.root)
 
         def found(bar: Any) -> Iterator[dict[str, Any] | Problem]:
@@ -142,7 +154,7 @@ def reason(
             make = partial(trajectory, how, classes, boxes is not None)
             yield from _in_groups(todo, take, make, ask, together, bar)
 
-        rows, problems = _logged(out, todo, len(unread), found, of)
+        rows, problems = _logged(out, todo, len(unread), found, of, files)
         samples = write_reasoned(sorted(rows, key=lambda row: row["id"]), out, problems)
         return samples, problems, replies.spent, _counted(rows)
 
@@ -153,24 +165,33 @@ def _left(
     """The videos of which `out` has no row, those that cannot be read, the names of their files, and what
     gives a digest of what is used of one, None of a folder of videos. used: that part of a sample. A row with
     requests that have no answer is made again, unless a person has decided about it; until then it stands.
-    Raises InputError before anything is asked where names cannot be told apart, or the source tells otherwise
-    of a video that has a row."""
+    Raises InputError before anything is asked where names cannot be told apart or have changed, the source
+    tells otherwise of a video that has a row, or has another video in its place."""
     rows, decided = rows_in(out), decisions_in(out)
     again = {row["id"] for row in rows if row.get("unanswered") and row["id"] not in decided}
-    done = {row["id"]: row.get("of") for row in rows if row["id"] not in again}
+    done = {row["id"]: row for row in rows if row["id"] not in again}
     listed = is_data_set(source)  # else what is done is not opened, and nothing is told of it
-    found = list(source_samples(source, () if listed else done))
+    found = list(source_samples(source, done))
     todo: list[Sample] = []
     for sample in found:
         if isinstance(sample, Problem):
             continue
         if sample.id not in done:
             todo.append(sample)
-        elif done[sample.id] not in (None, _digest(sample, used)):
+            continue
+        row = done[sample.id]
+        if listed and row.get("of") not in (None, _digest(sample, used)):
             raise InputError(
                 f"{source}: tells otherwise of {sample.id!r:.80} than when it was annotated; choose another"
                 " --out"
             )
+        if (known := row.get("files")) is not None and fingerprint(sample) not in (None, known):
+            raise InputError(
+                f"{source}: the video of {sample.id!r:.80} is another than when it was annotated; choose"
+                " another --out"
+            )
+    if not listed:
+        check_names(todo, {row["id"] for row in rows})
     names = file_names([*done, *(sample.id for sample in todo)])
     by_id = {sample.id: sample for sample in todo} if listed else {}
 
@@ -217,9 +238,11 @@ def _logged(
     unread: int,
     found: Callable[[Any], Iterator[dict[str, Any] | Problem]],
     of: Callable[[str], str | None],
+    files: Mapping[str, str | None],
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
     """All rows of `out`, those that are found among them, each logged as it comes with the digest `of` its
-    video's source, and the videos without. Raises InputError where there is no row at all."""
+    video's source and the fingerprint of its `files`, and the videos without. Raises InputError where there
+    is no row at all."""
     rows, problems = {row["id"]: row for row in rows_in(out)}, []
     again = len({*rows}.intersection(sample.id for sample in todo))
     done = len(rows) - again
@@ -232,7 +255,7 @@ def _logged(
             if isinstance(row, Problem):
                 problems.append(row)
                 continue
-            row["of"] = of(row["id"])
+            row |= {"of": of(row["id"]), "files": files[row["id"]]}
             log.write(json.dumps(row, allow_nan=False) + "\n")
             log.flush()
             rows[row["id"]] = row
@@ -319,9 +342,8 @@ def _record(out: Path) -> dict[str, Any]:
     return found
 
 
-def _keep_record(out: Path, wanted: dict[str, Any]) -> None:
-    """State what a run was asked for; one that goes on must be the same."""
-    wanted = {**RECIPE.stamp(), **wanted}
+def _check_record(out: Path, wanted: dict[str, Any]) -> None:
+    """Raises InputError where a folder's run was asked for something else, or its data set is no run's."""
     if (out / RECORD).exists():
         stated = _record(out)
         if RECIPE.version_of(stated, str(out / RECORD)) < RECIPE.version:
@@ -330,13 +352,18 @@ def _keep_record(out: Path, wanted: dict[str, Any]) -> None:
                 " again for what could not be read; its data set can be used and reviewed, but not gone on"
                 " with: choose another --out"
             )
-        for key, value in wanted.items():
+        for key, value in {**RECIPE.stamp(), **wanted}.items():
             if stated.get(key) != value:
                 raise InputError(
                     f"{out / RECORD}: made with {key} {stated.get(key)!r}, now {value!r}; choose another"
                     " --out"
                 )
-        return
-    if (out / SAMPLES).exists():  # its labels and words would be replaced
+    elif (out / SAMPLES).exists():  # its labels and words would be replaced
         raise InputError(f"{out}: holds a data set that is no annotation; choose another --out")
-    write_whole(out / RECORD, json.dumps(wanted, indent=1, allow_nan=False) + "\n")
+
+
+def _keep_record(out: Path, wanted: dict[str, Any]) -> None:
+    """State what a run is asked for, once its source is known to be one: the next must be the same."""
+    if not (out / RECORD).exists():
+        stated = {**RECIPE.stamp(), **wanted}
+        write_whole(out / RECORD, json.dumps(stated, indent=1, allow_nan=False) + "\n")

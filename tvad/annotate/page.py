@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from tvad.annotate.engine import check_reviewed, rows_in
 from tvad.annotate.review import DECISIONS, append, decisions_in, trail_in
-from tvad.annotate.schema import LOOKS, word
+from tvad.annotate.schema import LOOKS, look_of, word
 from tvad.common.errors import InputError
 from tvad.common.text import whole
 from tvad.data import video
@@ -132,8 +132,9 @@ def application(out: Path, reviewer: str, hosts: list[str]) -> FastAPI:
         after: dict[str, Any] = before if decision == "accept" else {"look": {}, "action": None}
         if decision == "edit":
             form = await request.form()
-            look = {name: said for name in LOOKS if (said := word(form.get(name))) is not None}
-            after = {"look": look, "action": word(form.get("action"))}
+            if not all(isinstance(form.get(name, ""), str) for name in (*LOOKS, "action")):
+                raise HTTPException(400, "expected words, not files")
+            after = {"look": look_of(form), "action": word(form.get("action"))}
         line = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "reviewer": reviewer,

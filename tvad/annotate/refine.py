@@ -74,10 +74,9 @@ def guided(timelines: Sequence[Timeline], tracks: Sequence[Track]) -> list[Timel
 
 def _masked(timeline: Timeline, tracks: Sequence[Track]) -> None:
     """Give a timeline the masks' boxes: in each frame what encloses all of its parts there."""
-    for frame in {f for track in tracks for f in track.boxes}:
+    timeline.anomalous = tuple(sorted({f for track in tracks for f in track.boxes}))
+    for frame in timeline.anomalous:
         timeline.boxes[frame] = _enclosing([t.boxes[frame] for t in tracks if frame in t.boxes])
-        timeline.anomalous = (*timeline.anomalous, frame)
-    timeline.anomalous = tuple(sorted(timeline.anomalous))
     timeline.boxes = dict(sorted(timeline.boxes.items()))
     timeline.masked = True
 

@@ -75,7 +75,7 @@ class Replies:
             if key not in self.known and (kept := self._answer(key, ask)) is not None:
                 self.known[key] = kept
             if key in self.known:
-                self.spent.kept += key not in waiting
+                self.spent.kept += 1
             else:
                 waiting.setdefault(key, ask)
         names, row, error = list(waiting), 0, None

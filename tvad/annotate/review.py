@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from tvad.annotate.schema import LOOKS, word
+from tvad.annotate.schema import LOOKS, look_of, word
 from tvad.common.errors import InputError
 from tvad.common.files import parse_json
 from tvad.data.sample import id_fault
@@ -37,8 +37,9 @@ def _decision(row: Any) -> dict[str, Any]:
         raise ValueError(fault)
     if not isinstance(row["look"], dict) or not isinstance(row["action"], (str, NoneType)):
         raise ValueError("look or action is none")
-    look = {name: said for name in LOOKS if (said := word(row["look"].get(name))) is not None}
-    return {**row, "look": look, "action": word(row["action"])}
+    if strange := [name for name, said in row["look"].items() if name in LOOKS and not isinstance(said, str)]:
+        raise ValueError(f"{strange[0]} is no word")
+    return {**row, "look": look_of(row["look"]), "action": word(row["action"])}
 
 
 def decisions_in(out: Path) -> dict[str, dict[int, dict[str, Any]]]:

@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,12 @@ PERMILLE = 1000  # boxes are asked for in 0..1000 of width and height (ours)
 # What a target looks like, in words: its kind, the colour of a thing, a person's clothes, what is carried.
 LOOKS = ("kind", "colour", "upper", "lower", "carries")
 _NOTHING = {"", "none", "unknown", "null", "n a", "na", "nothing", "no", "not visible", "unclear"}
+# What a teacher answers who keeps to another language than the prompt's.
+_NOTHING |= {"无", "没有", "未知", "なし", "不明", "없음", "нет", "ничего", "неизвестно"}
+_NOTHING |= {"nada", "ninguno", "ninguna", "desconocido", "aucun", "aucune", "rien", "inconnu"}
+_NOTHING |= {"kein", "keine", "keiner", "nichts", "unbekannt"}
+_ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)")
+_DENIES = {"no", "not", "none", "nothing", "without"}
 _OBJECT = re.compile(r'\{\s*"')
 _STRANGE = re.compile(r"[^\w\s'-]|_")
 _UNSEEN = re.compile("[\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # marks that only choose a form
@@ -125,9 +132,12 @@ def word(value: Any) -> str | None:
     return None if plain in _NOTHING else plain
 
 
-def look_of(row: dict[str, Any]) -> dict[str, str]:
-    """The words of LOOKS that a row states."""
-    return {name: said for name in LOOKS if (said := word(row.get(name))) is not None}
+def look_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The words of LOOKS that a row states, without their own article ("backpack" for "a backpack"). What
+    denies itself ("no bag") says nothing."""
+    said = {name: word(row.get(name)) for name in LOOKS}
+    bare = {name: _ARTICLE.sub("", text) for name, text in said.items() if text is not None}
+    return {name: text for name, text in bare.items() if text.split()[0] not in _DENIES}
 
 
 def box_of(value: Any, width: int, height: int) -> Corners | None:

@@ -1,42 +1,51 @@
 """The videos that are annotated: of a data set folder, or of a folder of videos as people have them."""
 
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tvad.common.errors import InputError
+from tvad.common.quiet import note
 from tvad.common.text import whole
 from tvad.data import load, video
 from tvad.data.check import Problem, described
 from tvad.data.folder import is_data_set
-from tvad.data.sample import SAMPLES, Sample, file_stem, short_digest
+from tvad.data.sample import SAMPLES, Sample, Video, file_stem, short_digest
 
+LOOKED = 1 << 16  # bytes of a file's beginning and of its end
 RECORD = "annotate.json"  # what a folder of annotation was asked for
 
 
 def source_samples(source: str | os.PathLike, done: Collection[str] = ()) -> Iterator[Sample | Problem]:
     """The videos of a data set folder, or the files of any folder of videos, a Problem for one that cannot be
-    read. done: ids that are left out, and of a folder of videos not opened. Raises InputError where there is
-    no video."""
+    read. done: ids whose files in a folder of videos are not opened: nothing is told of these but where they
+    lie. What has to be assumed of a file's times is said on stderr. Raises InputError where there is no
+    video."""
     folder = Path(source)
     if is_data_set(folder):
-        yield from (sample for sample in load(folder) if sample.id not in done)
+        yield from load(folder)
         return
     files = _videos(folder) if folder.is_dir() else {}
     if not files:
         raise InputError(f"{source}: neither a data set folder with {SAMPLES} nor a folder of videos")
     for name, relative in files.items():
+        bare = Sample(name, folder.name or "videos", "train", Video(relative), root=str(folder))
         if name in done:
+            yield bare
             continue
         try:
             if not (folder / relative).is_file():  # a pipe would be waited for, a link may lead nowhere
                 raise InputError(f"{relative}: no file")
-            shown, _ = described(folder / relative, relative)
+            shown, clock = described(folder / relative, relative)
         except InputError as error:
             yield Problem(name, str(error))
         else:
-            yield Sample(name, folder.name or "videos", "train", shown, root=str(folder))
+            for told in clock.notes:
+                note(f"{relative}: {told}")
+            yield replace(bare, video=shown)
 
 
 def _videos(folder: Path) -> dict[str, str]:
@@ -55,6 +64,36 @@ def _videos(folder: Path) -> dict[str, str]:
                 relative = Path(place, name).relative_to(folder)
                 told[relative.as_posix()] = _plain(relative.with_suffix("").as_posix())
     return {name: relative for relative, name in sorted(told_apart(told).items())}
+
+
+def fingerprint(sample: Sample) -> str | None:
+    """Of a video's files, by their sizes, beginnings and ends, which are soon read: of another video it is
+    another. None where one is no file (any more)."""
+    found = hashlib.sha256()
+    for path in sample.files():
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            found.update(b"%d " % size)
+            for start in (0, max(0, size - LOOKED)):
+                file.seek(start)
+                found.update(file.read(LOOKED))
+    return found.hexdigest()[:16]
+
+
+def check_names(samples: Iterable[Sample], done: Collection[str]) -> None:
+    """Raises InputError for a file of a folder of videos that has another id than when it was annotated:
+    since then, files have come or gone that are called as it is, and it would be annotated twice."""
+    for sample in samples:
+        plain = _plain(Path(sample.video.path).with_suffix("").as_posix())
+        for name in {plain, f"{plain}-{short_digest(sample.video.path)}"} - {sample.id}:
+            if name in done:
+                raise InputError(
+                    f"{sample.root}: {sample.video.path!r} is {sample.id!r} now that other files are called"
+                    f" {plain!r}, and {name!r} is annotated already; give them their names back, or choose"
+                    " another --out"
+                )
 
 
 def _plain(relative: str) -> str:

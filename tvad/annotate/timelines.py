@@ -4,6 +4,7 @@ assignment that is best for a whole frame, by nearness and identity; gaps bridge
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -54,13 +55,7 @@ class Timeline:
         say nothing."""
         if name in self.dropped_words:
             return None
-        votes, total = self.votes(name), len(self.seen) + 2 * len(self.closer)
-        if not votes:
-            return None
-        agree = {word: sum(n for said, n in votes.items() if same(name, word, said)) for word in votes}
-        most = min(votes, key=lambda said: (-agree[said], -votes[said], said))
-        silent = total - votes.total()
-        return None if silent > agree[most] else (most, agree[most] / total)
+        return _told(name, self.votes(name), len(self.seen) + 2 * len(self.closer))
 
     @property
     def look(self) -> dict[str, str]:
@@ -71,14 +66,46 @@ class Timeline:
         return told[0] if (told := self.told("action")) is not None else None
 
 
+def _told(name: str, votes: Counter[str], total: int) -> tuple[str, float] | None:
+    """`Timeline.told` of votes among so many sightings."""
+    if not votes:
+        return None
+    agree = {word: sum(n for said, n in votes.items() if same(name, word, said)) for word in votes}
+    most = min(votes, key=lambda said: (-agree[said], -votes[said], said))
+    silent = total - votes.total()
+    return None if silent > agree[most] else (most, agree[most] / total)
+
+
 # When a frame appears, in any unit of time: its number where the rate is constant.
 At = Callable[[int], float]
 LEAST = 1e-6  # of that unit: two frames may appear at one time
 
 
+class _Open:
+    """A timeline that is being joined, in the order of frames. What was said of it is counted as it comes: a
+    car that is parked for hours is seen thousands of times."""
+
+    def __init__(self, number: int):
+        self.timeline = Timeline(number, {})
+        self.look: dict[str, str] = {}
+        self._votes: dict[str, Counter[str]] = {name: Counter() for name in LOOKS}
+
+    @property
+    def last(self) -> int:
+        return next(reversed(self.timeline.boxes))
+
+    def add(self, frame: int, seen: Seen) -> None:
+        self.timeline.boxes[frame] = seen.box
+        self.timeline.seen[frame] = seen
+        for name, word in seen.look.items():
+            self._votes[name][word] += 1
+        found = {name: _told(name, votes, len(self.timeline.seen)) for name, votes in self._votes.items()}
+        self.look = {name: told[0] for name, told in found.items() if told is not None}
+
+
 def _expected(boxes: dict[int, Corners], frame: int, at: At) -> np.ndarray:
     """(4,) where a target should be by its last two boxes, at constant velocity."""
-    last, before = sorted(boxes)[-1], sorted(boxes)[-2:][0]
+    last, before = [*islice(reversed(boxes), 2), next(reversed(boxes))][:2]
     box = np.array(boxes[last])
     if last == before:
         return box
@@ -98,28 +125,27 @@ def joined(
     unit of `at`, is another when it comes back. Timelines of a single sighting are left out where there were
     three frames or more: nothing confirms them (ours); but not, with `unusual`, one that is called
     unusual."""
-    open_: list[Timeline] = []
+    open_: list[_Open] = []
     found: list[Timeline] = []
-    looks: dict[int, dict[str, str]] = {}
     count, before = 0, None
     for frame, seen in frames:
         count += 1
         step = max(at(frame) - at(before), LEAST) if before is not None else 1.0
         before = frame
-        open_ = [t for t in open_ if at(frame) - at(max(t.boxes)) <= max(gap, step)]
+        open_ = [t for t in open_ if at(frame) - at(t.last) <= max(gap, step)]
         taken: set[int] = set()
         if open_ and seen:
-            cost = _costs(open_, looks, seen, frame, step, at)
+            cost = _costs(open_, seen, frame, step, at)
             for a, b in zip(*linear_sum_assignment(cost), strict=True):
                 if cost[a, b] < FORBIDDEN:
-                    _add(open_[a], frame, seen[b], looks)
+                    open_[a].add(frame, seen[b])
                     taken.add(int(b))
         order = sorted((n for n in range(len(seen)) if n not in taken), key=lambda n: seen[n].box)
         for n in order:
-            new = Timeline(len(found), {})
-            _add(new, frame, seen[n], looks)
+            new = _Open(len(found))
+            new.add(frame, seen[n])
             open_.append(new)
-            found.append(new)
+            found.append(new.timeline)
     kept = [
         t
         for t in found
@@ -131,35 +157,22 @@ def joined(
     return kept
 
 
-def _add(timeline: Timeline, frame: int, seen: Seen, looks: dict[int, dict[str, str]]) -> None:
-    timeline.boxes[frame] = seen.box
-    timeline.seen[frame] = seen
-    looks[timeline.id] = timeline.look
-
-
-def _costs(
-    open_: list[Timeline],
-    looks: dict[int, dict[str, str]],
-    seen: Sequence[Seen],
-    frame: int,
-    step: float,
-    at: At,
-) -> np.ndarray:
+def _costs(open_: list[_Open], seen: Sequence[Seen], frame: int, step: float, at: At) -> np.ndarray:
     """(n, m): what joining each timeline with each sighting costs."""
-    expected = np.array([_expected(t.boxes, frame, at) for t in open_])
-    last = np.array([t.boxes[max(t.boxes)] for t in open_])
+    expected = np.array([_expected(t.timeline.boxes, frame, at) for t in open_])
+    last = np.array([t.timeline.boxes[t.last] for t in open_])
     boxes = np.array([s.box for s in seen])
     nearness = 1 - np.maximum(overlap(expected, boxes), overlap(last, boxes))
     cost = np.full(nearness.shape, FORBIDDEN)
-    for a, timeline in enumerate(open_):
-        steps = max(1.0, (at(frame) - at(max(timeline.boxes))) / step)
+    for a, target in enumerate(open_):
+        steps = max(1.0, (at(frame) - at(target.last)) / step)
         for b, one in enumerate(seen):
             size = max(np.hypot(*(np.array(x[2:]) - np.array(x[:2]) + 1)) for x in (boxes[b], last[a]))
             away = min(
                 np.hypot(*(_centre(boxes[b]) - _centre(expected[a]))),
                 np.hypot(*(_centre(boxes[b]) - _centre(last[a]))),
             )
-            other = unlike(looks[timeline.id], one.look)
+            other = unlike(target.look, one.look)
             # Far away it must look the same; side by side a wrong word parts nothing.
             if nearness[a, b] < 1 or (away <= REACH * size * steps and other < 0.5):
                 cost[a, b] = nearness[a, b] + min(1.0, away / (REACH * size * steps)) + IDENTITY * other

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 from tvad.common.errors import InputError
 
+_LONG = re.compile("[0-9]{309}")  # no whole number of fewer digits is beyond a float
+
 
 def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """JSON as its standard has it; pairs: makes an object of its keys and values (default: a dict). Raises
@@ -20,6 +23,22 @@ def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] 
         return json.loads(text, parse_constant=_refuse, object_pairs_hook=pairs)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def parse_measures(text: str) -> Any:
+    """`parse_json` of what is measured with. Raises ValueError also for a whole number beyond any float."""
+    found = parse_json(text)
+    if _LONG.search(text):
+        json.loads(text, parse_int=_measure)
+    return found
+
+
+def _measure(text: str) -> int:
+    try:
+        float(number := int(text))
+    except OverflowError as error:
+        raise ValueError(f"a number of {len(text)} digits, which measures nothing") from error
+    return number
 
 
 def json_text(data: Any, where: str, **options: Any) -> str:

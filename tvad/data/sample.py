@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from tvad.answer import NONE, TAGS, Answer, Box, Span, Spans, Timing, first_span, judged, render
 from tvad.common.errors import InputError
-from tvad.common.files import json_text, parse_json, write_whole
+from tvad.common.files import json_text, parse_json, parse_measures, write_whole
 from tvad.common.formats import Format
 from tvad.common.text import whole
 from tvad.data import faults
@@ -435,7 +435,7 @@ def read_row(line: bytes, version: int, root: str, where: str) -> Sample:
     """A line of a samples.jsonl of this version. Raises InputError that names `where` it stands, and the
     key."""
     try:
-        data = parse_json(line.decode("utf-8"))
+        data = parse_measures(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
     except (ValueError, RecursionError) as error:

@@ -22,7 +22,11 @@ from tvad.data.video.lengths import stated_ends
 from tvad.data.video.upright import size_of, turn_of, upright
 
 # What a file in a folder is called that is taken for a video.
-SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
+SUFFIXES = (
+    *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"),
+    *(".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".3gp", ".ogv"),
+    *(".h264", ".264", ".h265", ".265", ".hevc"),  # as cameras and recorders write them
+)
 MOST_PIXELS = 1 << 27  # of one picture: 16,384 x 8,192
 BUFFER = 1 << 18  # bytes of a file that are read at a time
 # Streams without a container ("png_pipe" and its like too) hold no times: FFmpeg counts them at a rate that
