@@ -7,6 +7,7 @@ off-policy to: kept ones where a rollout serves several steps, else the loss's o
 """
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from rft.grpo.rollout import MicroBatch
 from tvad.common.errors import InputError
 
 MODES = ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
+GAP, RATIO = "sampler_gap", "sampling/importance_sampling_ratio"
+FIGURES = {GAP: ("mean", "max"), RATIO: ("min", "mean", "max")}  # what is logged of each
 
 
 @dataclass(frozen=True)
@@ -65,29 +68,40 @@ def compared(
     micro: MicroBatch, logps: torch.Tensor, correction: Correction | None
 ) -> dict[str, torch.Tensor]:
     """How far the engine's log-probs of a loss's tokens are from the trainer's (B, C), in nats, and with a
-    correction its ratios, by the names that they are logged under; NaN where a process has no token. The
-    ratio is added to what the loss gets."""
+    correction its ratios, of tokens or completions: values (n,) by the names of `FIGURES`. The ratio is added
+    to what the loss gets."""
     if micro.sampled is None:
         return {}
     sampled, chosen = micro.sampled.to(logps.device), micro.mask.bool()
     gap = (logps - sampled).abs()[chosen & ~sampled.isnan()]
-    found = _figures("sampler_gap", gap, ("mean", "max"))
     if correction is None:
-        return found
+        return {GAP: gap}
     ratio = correction.ratio(micro.inputs.get("old_per_token_logps", logps), sampled, micro.mask)
     micro.inputs["importance_sampling_ratio"] = ratio
-    seen = ratio if ratio.shape[1] == 1 else ratio[chosen]
-    return found | _figures("sampling/importance_sampling_ratio", seen, ("min", "mean", "max"))
+    return {GAP: gap, RATIO: ratio.flatten() if ratio.shape[1] == 1 else ratio[chosen]}
 
 
-def _figures(about: str, values: torch.Tensor, wanted: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    nothing = values.new_full((), math.nan)
-    return {f"{about}/{name}": getattr(values, name)() if values.numel() else nothing for name in wanted}
+class Pooled:
+    """Figures of values that come in parts, of micro-batches and of processes: the least and the largest of
+    all, and the mean over all (TRL's is of the processes' means, which depends on how they were parted)."""
 
+    def __init__(self) -> None:
+        self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
 
-def over_processes(name: str, value: torch.Tensor, accelerator: Any) -> float:
-    """A figure of `compared` over all processes, as TRL has it: the least, the largest, or the mean of their
-    means; NaN where none has one."""
-    every = accelerator.gather(value)
-    every = every[~every.isnan()]
-    return float(getattr(every, name.rpartition("/")[2])()) if every.numel() else math.nan
+    def add(self, name: str, values: torch.Tensor, accelerator: Any) -> None:
+        """values (n,), n of 0 or more, of this process; all processes add together."""
+        values = values.double()
+        none = values.new_tensor([math.inf, 0.0, -math.inf])
+        own = torch.stack([values.min(), values.sum(), values.max()]) if len(values) else none
+        self._parts[name].append(accelerator.gather(torch.cat([own, own.new_tensor([len(values)])])[None]))
+
+    def taken(self) -> dict[str, float]:
+        """{NAME/FIGURE: value} of all that was added since the last time, as `FIGURES` has it."""
+        found: dict[str, float] = {}
+        for name, parts in self._parts.items():
+            least, total, largest, count = torch.cat(parts).unbind(1)
+            if held := float(count.sum()):
+                every = {"min": least.min(), "mean": total.sum() / held, "max": largest.max()}
+                found |= {f"{name}/{figure}": float(every[figure]) for figure in FIGURES[name]}
+        self._parts.clear()
+        return found

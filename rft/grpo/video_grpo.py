@@ -34,7 +34,7 @@ from rft.grpo.ahead import DrawsAhead
 from rft.grpo.config import TOKENS
 from rft.grpo.features import FeatureCache, clip_keys, kept_by, seen_clips, shared_precision
 from rft.grpo.held_out import Watches
-from rft.grpo.importance import compared, correction_of, over_processes
+from rft.grpo.importance import Pooled, compared, correction_of
 from rft.grpo.logprobs import group_logprobs, groups_in, padded
 from rft.grpo.passes import passes
 from rft.grpo.pictures import LogsPictures
@@ -105,6 +105,7 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
         self.begin_ahead()
         if isinstance(engine, RolloutServers):
             engine.maps = self.own_heatmaps
+        self._pooled = Pooled()
         self._rollout: Rollout | None = None  # the clips that the buffered rows are about
         self._micro: MicroBatch | None = (
             None  # what the loss at hand is about; None while rollouts are scored
@@ -410,13 +411,15 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
                         logps[row], entropies[row] = value, spread
         per_token = padded(logps, logits_to_keep)
         if torch.is_grad_enabled() and self._micro is not None:
-            for name, value in compared(self._micro, per_token.detach(), self.correction).items():
-                self._metrics[self._mode][name].append(over_processes(name, value, self.accelerator))
+            for name, values in compared(self._micro, per_token.detach(), self.correction).items():
+                self._pooled.add(name, values, self.accelerator)
         return per_token, padded(entropies, logits_to_keep) if compute_entropy else None, None
 
     def log(self, logs, start_time=None):
         """TRL's, without what is undefined at this step (a reward whose task did not occur)."""
         metrics = self._metrics[self._mode]
+        if self.model.training:
+            metrics.update({name: [value] for name, value in self._pooled.taken().items()})
         for name, values in list(metrics.items()):
             metrics[name] = [value for value in values if value is not None and not math.isnan(value)]
             if not metrics[name]:
