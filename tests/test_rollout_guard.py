@@ -85,11 +85,31 @@ def test_vllm_s_workers_on_other_machines_are_told_the_folder(monkeypatch):
         (["--generation_config=auto"], "--generation-config is not taken"),
         (["--served-model-name", "x"], "--served-model-name is not taken"),
         (["--rate", "2"], "takes no --rate"),
+        # vLLM takes a name cut short, a key's part, and a file of options.
+        (["--generation-conf", "auto"], "--generation-config is not taken"),
+        (["--logprobs_m=raw_logprobs"], "--logprobs-mode is not taken"),
+        (["--media-io-kwargs.video.fps", "3"], "--media-io-kwargs is not taken"),
+        (["--config", "x.yaml"], "--config is not taken with --rollouts: its options would not be looked at"),
+        (["--override_generation_config.top_k", "1"], "--override-generation-config is not taken"),
+        (["--reasoning-parser=qwen3"], "--reasoning-parser is not taken"),
+        (["--mm-processor-kwargs", "{}"], "--mm-processor-kwargs is not taken"),
     ],
 )
 def test_what_it_cannot_honour_is_refused(capsys, given, words):
     assert cli.guard(main, ["serve", "--rollouts", "--model", str(SHIPPED), *given]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_options_that_it_gives_are_those_that_vllm_reads_and_none_is_refused_for_its_beginning():
+    pytest.importorskip("vllm")
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = make_arg_parser(FlexibleArgumentParser())
+    names = {name for name in parser._option_string_actions if name.startswith("--")}
+    assert rollouts.TAKEN.keys() <= names | {"--config"}
+    for name in sorted(names - rollouts.TAKEN.keys()):
+        assert name in rollouts.command("m", "127.0.0.1", 8100, [name], False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
@@ -163,6 +183,9 @@ def test_weights_may_be_sent_and_are_dropped(tmp_path):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://s") as client:
             for body in (b"first", b"second"):
                 name = (await client.post("/rollouts/weights", content=body)).json()["file"]
+                assert (tmp_path / name).read_bytes() == body
+            for method in ("GET", "HEAD", "PUT"):
+                assert (await client.request(method, "/rollouts/weights")).status_code == 405
                 assert (tmp_path / name).read_bytes() == body
             await client.delete("/rollouts/weights")
 

@@ -366,7 +366,11 @@ def test_frames_that_no_clip_can_have_are_refused_before_the_server_starts():
 
 
 @pytest.mark.parametrize(
-    "option", ["--media-io-kwargs", "--allowed_local_media_path=/", "--worker-extension-cls"]
+    "option",
+    [
+        *("--media-io-kwargs", "--allowed_local_media_path=/", "--worker-extension-cls"),
+        *("--allowed-local=/", "--media-io-kwargs.video.fps=3", "--config=more.yaml"),
+    ],
 )
 def test_options_that_would_undo_a_promise_are_not_handed_on(option):
     with pytest.raises(InputError, match="is not taken"):

@@ -25,7 +25,7 @@ for gpu in $(seq 0 $((gpus - 1))); do
   urls+="http://$server:$((port + gpu)),"
 done
 for gpu in $(seq 0 $((gpus - 1))); do
-  until curl -sf -o /dev/null "http://$server:$((port + gpu))/health"; do
+  until curl -sf --noproxy '*' -o /dev/null "http://$server:$((port + gpu))/health"; do
     kill -0 "${pids[gpu]}" || { echo "slurm.sh: rollout server $gpu on $server ended before it was ready" >&2; exit 1; }
     sleep 5
   done

@@ -96,11 +96,11 @@ class Served:
     def _publish(self, servers: RolloutServers) -> None:
         """Give servers the current weights: those alone that training changes, where all have the others."""
         first = self.accelerator.is_main_process
-        lacks = self._told(servers.lacks_some() if first else None)
+        lacks = self._told(servers.lacks_some() if first else False)
         weights, failed = self.weights(None if lacks else changing(self.core, self.tuner)), None
         if first:
             try:
-                servers.sync(weights)
+                servers.sync(weights, whole=lacks)
             except NoServer as error:
                 failed = str(error)
         for _ in weights:  # gathering is a common affair, sending is not

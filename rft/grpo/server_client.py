@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from tvad.common.errors import InputError
-from tvad.use.serving.rollouts import TOKEN
+from tvad.use.serving.rollouts import token
 
 CONNECT, HEALTH = 10.0, 60.0  # seconds
 
@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self, url: str, timeout: float):
         self.url, self.clips, self.asked = url, set[str](), 0
-        headers = {"Authorization": f"Bearer {token}"} if (token := os.environ.get(TOKEN)) else {}
+        headers = {"Authorization": f"Bearer {given}"} if (given := token()) else {}
         # A new connection a request: after an error vLLM's server drops the one that it came by.
         self._client = httpx.Client(
             base_url=url,
@@ -36,18 +36,27 @@ class Server:
             limits=httpx.Limits(max_keepalive_connections=0),
         )
         try:
-            answer = self.get("rollouts")
+            self.look()
         except Lost as error:
             raise InputError(
                 f"rollout server {url} does not answer ({error}); start it again and repeat the training"
                 " command, which goes on from its last checkpoint"
             ) from error
+
+    def look(self) -> None:
+        """Ask what it says of itself; one that was started again may say something else. Raises Lost, and
+        InputError for a server of another kind."""
+        answer = self.get("rollouts")
         try:
-            self.told: dict[str, Any] = answer.json()
-        except ValueError as error:
-            raise InputError(f"{url}: expected a server started by `tvad serve --rollouts`") from error
-        folder = Path(self.told["folder"])  # another machine may have one of the same name, without the mark
-        self.near = (folder / self.told["mark"]).exists() and os.access(folder, os.W_OK | os.X_OK)
+            told = answer.json()
+            folder, mark = Path(told["folder"]), told["mark"]
+            if lacking := {"backend", "max_model_len", "pixels"} - told.keys():
+                raise KeyError(*lacking)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{self.url}: expected a server started by `tvad serve --rollouts`") from error
+        self.told: dict[str, Any] = told
+        # Another machine may have a folder of the same name, without the mark.
+        self.near = (folder / mark).exists() and os.access(folder, os.W_OK | os.X_OK)
 
     def get(self, path: str) -> httpx.Response:
         return self._call("GET", path)
@@ -62,7 +71,7 @@ class Server:
     def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
             answer = self._client.request(method, path, **content)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Lost(type(error).__name__) from error
         if answer.status_code == 200:
             return answer
@@ -75,12 +84,12 @@ class Server:
         """Whether its engine does."""
         try:
             return self._client.get("health", timeout=HEALTH).status_code == 200
-        except httpx.TransportError:
+        except httpx.RequestError:
             return False
 
     def version(self) -> str | None:
-        """Of its weights; None where nobody answers."""
+        """Of its weights; None where nobody answers, or nobody who knows."""
         try:
             return str(self.get("weight_info").json()["weight_version"])
-        except (Lost, Refused):
+        except (Lost, Refused, ValueError, KeyError, TypeError):
             return None

@@ -9,6 +9,7 @@ same seeds; one that is back, or new to the run, gets all weights at the next st
 travel as the model gets them, a clip once a server; bodies are JSON and safetensors, nothing is unpickled.
 """
 
+import math
 import secrets
 import sys
 import threading
@@ -18,12 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import numpy as np
 import torch
 
 from bench.models.base import Completion, Request, Sampling, Usage, seeds_of
 from rft.grpo.server_client import Lost, Refused, Server
-from rft.grpo.transfer import check_backend, send
+from rft.grpo.transfer import check_backend, each, send
 from tvad.common.errors import InputError
 from tvad.control import plain_messages, tokens_of
 from tvad.data.video import Budget, Frames
@@ -60,16 +62,25 @@ class RolloutServers:
 
     def __init__(self, urls: str, processor: Any, wait: float = 60.0, timeout: float = 1800.0):
         addresses = [url.strip().rstrip("/") for url in urls.split(",") if url.strip()]
-        if not addresses or not all(url.startswith(("http://", "https://")) for url in addresses):
-            raise InputError(f"engine: server:{urls}: expected server:http://HOST:PORT, several with commas")
-        for name, value in (("wait", wait), ("timeout", timeout)):
-            if not 0 <= value < float("inf"):
-                raise InputError(f"engine_options.{name}: {value}, expected seconds")
+        if not addresses or not all(map(_is_address, addresses)):
+            known = ", ".join(url.rpartition("@")[2] for url in addresses)  # what is before @ is a secret
+            raise InputError(
+                f"engine: server:{known}: expected server:http://HOST:PORT, several with commas, no user and"
+                " no query"
+            )
+        for name, value, least in (("wait", wait, "at least"), ("timeout", timeout, "above")):
+            seconds = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not seconds or value < 0 or (least == "above" and value == 0):
+                raise InputError(f"engine_options.{name}: {value!r}, expected seconds, {least} 0")
         self.wait, self.processor, self.pixels = wait, processor, Budget()
         self.maps: Callable[[list[Frames]], list[np.ndarray] | None] | None = None
         self.servers = [Server(url, timeout) for url in addresses]
+        marks: dict[str, Server] = {}
         for server in self.servers:
             check_backend(server)
+            if (first := marks.setdefault(server.told["mark"], server)) is not server:
+                raise InputError(f"engine: {first.url} and {server.url} are one rollout server")
+        self._length: int | None = None
         self.version: str | None = None
         self.prompt_ids: list[list[int]] = []
         self.figures: dict[str, float] = {}
@@ -78,27 +89,38 @@ class RolloutServers:
     def check(self, length: int, pixels: Budget) -> None:
         """Keep to `pixels`. Raises InputError for a server that has not room for sequences of so many tokens,
         or makes clips of other sizes."""
+        self._length, self.pixels = length, pixels
         for server in self.servers:
-            if (room := server.told["max_model_len"]) < length:
-                raise InputError(
-                    f"rollout server {server.url} has room for {room} tokens, a prompt and its"
-                    f" completion take {length}: start it with --max-model-len {length}"
-                )
-            if (theirs := Budget(**server.told["pixels"])) != pixels:
-                raise InputError(
-                    f"rollout server {server.url} was started with {theirs.stated}, the run has"
-                    f" {pixels.stated}"
-                )
-        self.pixels = pixels
+            self._check(server)
+
+    def _check(self, server: Server) -> None:
+        if self._length is None:
+            return
+        if (room := server.told["max_model_len"]) < self._length:
+            raise InputError(
+                f"rollout server {server.url} has room for {room} tokens, a prompt and its"
+                f" completion take {self._length}: start it with --max-model-len {self._length}"
+            )
+        if (theirs := Budget(**server.told["pixels"])) != self.pixels:
+            raise InputError(
+                f"rollout server {server.url} was started with {theirs.stated}, the run has"
+                f" {self.pixels.stated}"
+            )
 
     def lacks_some(self) -> bool:
         """Whether a server that answers has not the weights that were sent last, so that all must travel."""
         return self.version is None or any(s.version() not in (None, self.version) for s in self.servers)
 
-    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Send weights to every server that answers; they take effect together, at the end. Raises
-        NoServer."""
-        there = [server for server in self.servers if server.version() is not None]
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]], whole: bool = True) -> None:
+        """Send weights to every server that answers; they take effect together, at the end. Without `whole`
+        to those that have the last ones: one that came back since `lacks_some` would have no others. Raises
+        NoServer, and InputError for a server that was started again otherwise than `check` wants."""
+        there = [s for s in self.servers if (v := s.version()) is not None and (whole or v == self.version)]
+        if whole:
+            there = each(there, Server.look)
+            for server in there:
+                check_backend(server)
+                self._check(server)
         self._sent += 1
         version = f"{self._run}.{self._sent}"
         done = send(there, weights, version)
@@ -129,9 +151,14 @@ class RolloutServers:
     def draw(self, requests: list[Request], sampling: Sampling) -> Drawn:
         """As `sample`, for a thread of its own."""
         draw = _Draw(self, requests, sampling)
+        found: dict[int, tuple[list[int], list[Completion]]] = {}
+        wanted = list(range(len(requests)))
         with ThreadPoolExecutor(max(1, min(AT_ONCE, len(requests)))) as pool:
-            found = list(pool.map(draw.one, range(len(requests))))
-        return Drawn([group for _, group in found], [ids for ids, _ in found], draw.figures())
+            while wanted:
+                found |= zip(wanted, pool.map(draw.one, wanted), strict=True)
+                wanted = draw.by_others()
+        in_order = [found[n] for n in range(len(requests))]
+        return Drawn([group for _, group in in_order], [ids for ids, _ in in_order], draw.figures())
 
     def heatmaps(self, frames: list[Frames]) -> list[np.ndarray] | None:
         """By `maps`; None without."""
@@ -146,9 +173,10 @@ class _Draw:
         self.seeds = seeds_of(requests, sampling.seed)
         self.tokens = tokens_of(engine.processor)
         # One that was started anew has other weights: it draws nothing before it was sent these.
-        self.left = [
-            s for s in engine.servers if (v := s.version()) is not None and engine.version in (None, v)
-        ]
+        said = {s: v for s in engine.servers if (v := s.version()) is not None}
+        self.versions = {s: v for s, v in said.items() if engine.version in (None, v)}
+        self.left = list(self.versions)
+        self.answered: dict[int, Server] = {}
         self.began, self.again, self.lock = time.monotonic(), 0, threading.Lock()
         self.seconds: dict[str, float] = {}
         clips: dict[int, tuple[bytes, str]] = {}
@@ -184,9 +212,10 @@ class _Draw:
             try:
                 found = self._asked(server, n)
                 self.seconds[server.url] = time.monotonic() - self.began
+                self.answered[n] = server
                 return found
             except Lost as error:
-                self._drop(server, error)
+                self._drop(server, str(error))
             except Refused:
                 tries += 1
                 if tries == TRIES:
@@ -197,7 +226,17 @@ class _Draw:
             with self.lock:
                 self.again += 1
 
-    def _drop(self, server: Server, error: Lost) -> None:
+    def by_others(self) -> list[int]:
+        """Requests whose answers are by other weights than were asked: their server was started again after
+        it had been found to have these, or another training has sent its own. It draws no more."""
+        changed = {s for s in self.left if s.version() not in (None, self.versions[s])}
+        for server in changed:
+            self._drop(server, "its weights are others by now: started again, or another training's")
+        found = [n for n, server in self.answered.items() if server in changed]
+        self.again += len(found)
+        return found
+
+    def _drop(self, server: Server, error: str) -> None:
         with self.lock:
             if server not in self.left:
                 return
@@ -219,11 +258,18 @@ class _Draw:
                 raise
             answer = server.post("v1/chat/completions", json=self._body(n, False))
         server.clips.add(key)
-        told = answer.json()
-        if any(choice["finish_reason"] == "abort" for choice in told["choices"]):
-            raise Refused(f"rollout server {server.url} broke off what it was drawing")
-        prompt = told["prompt_token_ids"]
-        return prompt, [_completion(choice, len(prompt)) for choice in told["choices"]]
+        try:
+            told = answer.json()
+            prompt, choices = told["prompt_token_ids"], told["choices"]
+            if any(choice["finish_reason"] == "abort" for choice in choices):
+                raise ValueError("it broke off what it was drawing")
+            if len(choices) != self.sampling.n:
+                raise ValueError(f"{len(choices)} completions, asked were {self.sampling.n}")
+            return prompt, [_completion(choice, len(prompt)) for choice in choices]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Refused(
+                f"rollout server {server.url}: its answer is no rollout ({type(error).__name__}: {error})"
+            ) from error
 
     def _body(self, n: int, known: bool) -> dict[str, Any]:
         request, sampling, (body, key) = self.requests[n], self.sampling, self.clips[n]
@@ -264,12 +310,24 @@ class _Draw:
         }
 
 
+def _is_address(url: str) -> bool:
+    try:
+        found = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    plain = not (found.userinfo or found.query or found.fragment)
+    return found.scheme in ("http", "https") and bool(found.host) and plain
+
+
 def _completion(choice: dict[str, Any], prompt: int) -> Completion:
     ids, ended = choice["token_ids"], choice["finish_reason"]
+    logprobs = [token["logprob"] for token in choice["logprobs"]["content"]]
+    if len(logprobs) != len(ids) or not all(map(math.isfinite, logprobs)):  # NaN would mean: not corrected
+        raise ValueError(f"log-probs {logprobs[:4]} of {len(ids)} tokens")
     return Completion(
         choice["message"]["content"] or "",
         ids,
-        [token["logprob"] for token in choice["logprobs"]["content"]],
+        logprobs,
         None if ended == "stop" else ended,
         Usage(prompt, len(ids), finish=ended),
     )

@@ -55,9 +55,9 @@ def each(servers: list[Server], call: Callable[[Server], object]) -> list[Server
 def send(servers: list[Server], weights: Iterable[tuple[str, torch.Tensor]], version: str) -> list[Server]:
     """Give all of them the weights as `version`; those that have them. What a clip became stays known where
     nothing travels that it depends on. Raises InputError where one refuses them: it keeps its old ones."""
-    left = paused = each(servers, _pause)
-    sees = False
+    paused, sees = servers, False
     try:
+        paused = each(servers, _pause)
         left = each(paused, _begin)
         for part in parts_of(weights):
             sees = sees or any(name.startswith(SEEN) for name in part)
@@ -69,7 +69,7 @@ def send(servers: list[Server], weights: Iterable[tuple[str, torch.Tensor]], ver
 
 def _pause(server: Server) -> None:
     # What runs is finished by the weights that it began with. Clips stay known; what was made of them is
-    # dropped at the end.
+    # dropped before the end.
     server.post("pause", params={"mode": "wait", "clear_cache": "false"})
 
 
@@ -88,15 +88,17 @@ def _give_up(server: Server) -> None:
 
 
 def _finish(server: Server, version: str, sees: bool) -> None:
+    # Nothing runs: what is forgotten now is not made again before the end. Were it forgotten after the end, a
+    # server that is lost in between would be taken for one that has the weights, with the old ones' results.
+    if server.post("reset_prefix_cache").json().get("success") is not True:
+        raise InputError(f"rollout server {server.url} keeps what it computed with its old weights")
+    if sees:
+        server.post("reset_encoder_cache")
     try:
         server.post("finish_weight_update", json={"weight_version": version})
     except Refused:
         _give_up(server)
         raise
-    if server.post("reset_prefix_cache").json().get("success") is not True:
-        raise InputError(f"rollout server {server.url} keeps what it computed with its old weights")
-    if sees:
-        server.post("reset_encoder_cache")
 
 
 def _sent(servers: list[Server], part: dict[str, torch.Tensor]) -> list[Server]:

@@ -25,7 +25,7 @@ class Late(RolloutServers):
     def lacks_some(self):
         return self.version is None
 
-    def sync(self, weights):
+    def sync(self, weights, whole=True):
         list(weights)
         with self.trained:
             self.version = str(self.sent)

@@ -61,7 +61,7 @@ class Served(RolloutServers):
     def lacks_some(self):
         return self.version is None
 
-    def sync(self, weights):
+    def sync(self, weights, whole=True):
         list(weights)
         self.version, self._sent = str(self._sent), self._sent + 1
 

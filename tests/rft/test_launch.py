@@ -138,6 +138,8 @@ def test_slurm_s_file_trains_on_all_nodes_but_the_last(tmp_path):
         assert line[line.index("--port") + 1] == str(8100 + gpu)
     asked = [command for command in called(tmp_path) if command[0] == "curl"]
     assert [command[-1] for command in asked] == [f"http://three:{8100 + gpu}/health" for gpu in (0, 1)]
+    # A cluster's http_proxy would be asked for its own nodes, and say that nobody is there.
+    assert all(command[command.index("--noproxy") + 1] == "*" for command in asked)
     trained = sorted(
         (c for c in called(tmp_path) if c[0] == "accelerate"), key=lambda c: c[c.index("--machine_rank") + 1]
     )

@@ -171,7 +171,7 @@ def serve(
 
     Args:
         rest: Whatever is not listed here is handed on to vLLM's server as it stands, with its value
-            (--dtype float32, --api-key KEY); `vllm serve --help` lists those. Not taken are
+            (--dtype float32, --api-key KEY); `vllm serve --help` lists those. Not taken are --config,
             --media-io-kwargs, --worker-extension-cls and --allowed-local-media-path.
         model: Checkpoint folder, the name of a shipped one, or ORG/NAME or ORG/NAME@REVISION of the hub.
         host: Address to listen on.

@@ -9,11 +9,11 @@ worker gives heatmaps (`heatmaps`), and every request is looked at before it cos
 import json
 from typing import Any
 
-from tvad.common.errors import InputError
 from tvad.data.video import check_sampling
 from tvad.data.vllm_clips import LOADER
 from tvad.use.serving.heatmaps import HeatmapWorker
 from tvad.use.serving.middleware import ServingMiddleware
+from tvad.use.serving.options import refuse
 
 __all__ = ["HeatmapWorker", "ServingMiddleware", "command"]
 
@@ -24,6 +24,7 @@ TAKEN = {
     "--media-io-kwargs": "the frames are chosen by --rate and --max-frames",
     "--worker-extension-cls": "the worker is the one that gives heatmaps",
     "--allowed-local-media-path": "the server reads no file for a client; send it as a data: URL",
+    "--config": "its options would not be looked at; give them here",
 }
 
 
@@ -42,10 +43,7 @@ def command(
     checkpoint's. Raises InputError for a rate or a number of frames that gives none, and for an option of
     vLLM's in `extra` that cannot be honoured."""
     check_sampling(rate, max_frames)
-    for option in extra:
-        name = option.partition("=")[0].replace("_", "-")
-        if name in TAKEN:
-            raise InputError(f"{name} is not taken: {TAKEN[name]}")
+    refuse(extra, TAKEN)
     sampling = {"video": {"video_backend": LOADER, "fps": rate, "num_frames": max_frames}}
     return [
         "--model",

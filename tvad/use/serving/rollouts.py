@@ -15,18 +15,23 @@ from tvad.common.errors import InputError
 from tvad.common.lock import is_gone, own_name
 from tvad.data.vllm_clips import EXACT
 from tvad.model.vllm_plugin import FOLDER, TRANSFER, compiling_on_cpu
+from tvad.use.serving.options import refuse
 
 TOKEN = "ROLLOUT_TOKEN"
 PIXELS = "TVAD_ROLLOUT_PIXELS"  # environment: bounds of a clip, as the server was told
 INFO, WEIGHTS = "/rollouts", "/rollouts/weights"
 GUARD = "tvad.use.serving.rollouts.RolloutGuard"
 OPEN = "/health"  # the one path without a token
-# What a rollout server promises, and the option that would undo it.
+# What a rollout server promises, and the option that would undo it. Of clips' bounds it tells the trainer.
 TAKEN = {
     "--api-key": f"it leaves pausing and weights open; set {TOKEN}",
     "--media-io-kwargs": "clips come as the trainer has them",
     "--served-model-name": "the trainer knows the model by a name of its own",
     "--generation-config": "the trainer says how completions are drawn",
+    "--override-generation-config": "the trainer says how completions are drawn",
+    "--reasoning-parser": "the trainer reads completions whole",
+    "--mm-processor-kwargs": "give --min-pixels, --max-pixels and --total-pixels, which the trainer is told",
+    "--config": "its options would not be looked at; give them here",
     "--logprobs-mode": "the trainer reads log-probs after temperature",
     "--allowed-local-media-path": "the server reads no file for a client",
     "--allowed-media-domains": "the server fetches nothing",
@@ -45,9 +50,17 @@ def is_loopback(host: str | None) -> bool:
     return False
 
 
+def token() -> str | None:
+    """The token that both sides were given; None without. Raises InputError for one that no header holds."""
+    given = os.environ.get(TOKEN)
+    if given and not all("!" <= char <= "~" for char in given):
+        raise InputError(f"{TOKEN}: expected ASCII without blanks (a line's end among them)")
+    return given or None
+
+
 def check_open(host: str | None) -> None:
     """Raise InputError where others could reach a server that asks for no token."""
-    if not os.environ.get(TOKEN) and not is_loopback(host):
+    if not token() and not is_loopback(host):
         raise InputError(
             f"--host {host}: set {TOKEN}: whoever reaches a rollout server can change its weights"
         )
@@ -61,10 +74,7 @@ def command(
     machine without a token, for an option of vLLM's in `extra` that cannot be honoured, and for a server on
     several machines whose weights have no folder."""
     check_open(host)
-    named = [option.partition("=")[0].replace("_", "-") for option in extra if option.startswith("--")]
-    for name in named:
-        if name in TAKEN:
-            raise InputError(f"{name} is not taken with --rollouts: {TAKEN[name]}")
+    named = refuse(extra, TAKEN, " with --rollouts")
     if (spreads := [name for name in named if name in SPREADING]) and not os.environ.get(FOLDER):
         raise InputError(
             f"{spreads[0]}: set {FOLDER} to a folder that all of the server's machines see, for weights"
@@ -157,8 +167,8 @@ class RolloutGuard:
 
     def __init__(self, app: Any):
         self.app = app
-        token = os.environ.get(TOKEN)
-        self._wanted = f"Bearer {token}".encode() if token else None
+        given = token()
+        self._wanted = f"Bearer {given}".encode() if given else None
         self._folder = Folder(own_folder())
 
     async def __call__(self, scope, receive, send):
@@ -170,7 +180,9 @@ class RolloutGuard:
         if scope["path"] == INFO:
             return await _reply(send, 200, self._told(scope["app"].state))
         if scope["path"] == WEIGHTS:
-            if scope["method"] != "DELETE":
+            if scope["method"] not in ("POST", "DELETE"):
+                return await _reply(send, 405, {"error": "weights are sent (POST) or dropped (DELETE)"})
+            if scope["method"] == "POST":
                 return await _reply(send, 200, {"file": await self._folder.take(receive)})
             self._folder.drop()
             return await _reply(send, 200, {})
