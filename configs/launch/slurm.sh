@@ -7,7 +7,7 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=96
-#SBATCH --signal=TERM@300            # five minutes before the end: the run writes a checkpoint and ends; submit again to go on
+#SBATCH --signal=B:TERM@300          # five minutes before the end: the run writes a checkpoint and ends; submit again to go on
 set -euo pipefail
 config=$1 gpus=${GPUS:-8} port=${SERVER_PORT:-8100}
 model=$(python -c "import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['model'])" "$config")
@@ -33,4 +33,11 @@ done
 
 export NODES=${#trainers[@]} MASTER=${trainers[0]} GPUS=$gpus
 srun --overlap --nodes "$NODES" --ntasks-per-node 1 --nodelist "$(IFS=,; echo "${trainers[*]}")" \
-  bash -c 'NODE=$SLURM_NODEID exec bash configs/launch/torchrun.sh "$@"' bash "$config" --engine "server:${urls%,}" "${@:2}"
+  bash -c 'NODE=$SLURM_NODEID exec bash configs/launch/torchrun.sh "$@"' bash "$config" --engine "server:${urls%,}" "${@:2}" &
+run=$!
+# To the trainers alone, the step behind the servers': they finish theirs, for which the servers must draw on.
+trap 'scancel --signal TERM "$SLURM_JOB_ID.$gpus"' TERM
+code=0
+wait "$run" || code=$?
+while kill -0 "$run" 2>/dev/null; do code=0; wait "$run" || code=$?; done # a signal ends the first wait
+exit "$code"

@@ -161,6 +161,26 @@ def test_slurm_s_file_ends_where_a_server_does(tmp_path):
     assert not (tmp_path / "called.jsonl").exists()
 
 
+def test_slurm_s_file_lets_the_servers_draw_while_the_trainers_finish_their_step(tmp_path):
+    """Slurm's signal before the end comes to the batch script alone, which hands it on to the trainers."""
+    assert "#SBATCH --signal=B:TERM@" in (LAUNCH / "slurm.sh").read_text()
+    stand_in(tmp_path, "curl", "exit 0")
+    server = f"trap 'echo ended >> {tmp_path}/server.txt; exit' TERM; while :; do sleep 0.1; done"
+    slurm(tmp_path, ["one", "two"], server)
+    trainer = f"""trap 'sleep 0.5; cp {tmp_path}/server.txt {tmp_path}/too_early.txt; exit 143' TERM
+echo $$ > {tmp_path}/trainer.txt
+kill -TERM $(ps -o sid= -p $$)
+while :; do sleep 0.1; done"""
+    stand_in(tmp_path, "accelerate", trainer)
+    stand_in(
+        tmp_path, "scancel", f'echo "$@" > {tmp_path}/scancel.txt; kill -TERM $(cat {tmp_path}/trainer.txt)'
+    )
+    code, said = launched("slurm.sh", tmp_path, RECIPE, SLURM_JOB_NODELIST="x", SLURM_JOB_ID="7", GPUS="1")
+    assert code == 143, said
+    assert (tmp_path / "scancel.txt").read_text().split() == ["--signal", "TERM", "7.1"]
+    assert not (tmp_path / "too_early.txt").exists()
+
+
 def test_slurm_s_file_wants_two_nodes(tmp_path):
     slurm(tmp_path, ["one"], "exit 2")
     code, said = launched("slurm.sh", tmp_path, RECIPE, SLURM_JOB_NODELIST="x")
