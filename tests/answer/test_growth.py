@@ -309,8 +309,8 @@ def growth(read, of) -> float:
         if length > MOST:
             return 0.0
     found = []
-    # What is linear and was disturbed is so at another length, what is quadratic is not: two lengths before it
-    # is called so. A text that is the first to need fresh pages takes four times as long here, by that alone.
+    # What is linear and was disturbed is so at another length, what is quadratic is not: two lengths before
+    # it is called so. A text that is the first to need fresh pages may take four times as long by that alone.
     for rounds, times in ((1, 1), (3, 2), (3, 1), (3, 1), (5, 2), (5, 4)):
         short, long = (seconds(read, of(n * times * length), rounds) for n in (1, 2))
         found.append(long / short if short else 0.0)
