@@ -18,6 +18,7 @@ What is taken over from TRL, and how:
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,7 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
             }
         return output
 
+    @cached_property
     def _shared(self) -> str | None:
         """Under which precision an engine keeps what its tower, which is the policy's, makes of clips."""
         with self.accelerator.autocast():
@@ -179,10 +181,9 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
 
     def _one_tower(self, clips: list[Frames]) -> AbstractContextManager[None]:
         """Within it an engine that shares its tower keeps its features of the last rollout's `clips`."""
-        shared = self._shared() if self.features else None
-        if self.features is None or shared is None or not isinstance(self.engine, SharesTower):
+        if self.features is None or self._shared is None or not isinstance(self.engine, SharesTower):
             return nullcontext()
-        keys = [f"{key}-{shared}" for key in self._last_rollout().keys]
+        keys = [f"{key}-{self._shared}" for key in self._last_rollout().keys]
         return kept_by(self.engine, self.features, clips, keys, self.processing_class)
 
     def _of_clips(
@@ -400,7 +401,7 @@ class VideoGRPOTrainer(DrawsAhead, Served, Watches, GoesOn, LogsPictures, GRPOTr
                     self.temperature,
                     self._tokenizer.pad_token_id,
                     (
-                        seen_clips(self.features, self.core, rollout, clips, self.accelerator, self._shared())
+                        seen_clips(self.features, self.core, rollout, clips, self.accelerator, self._shared)
                         if self.features
                         else None
                     ),

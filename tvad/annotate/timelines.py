@@ -105,7 +105,8 @@ class _Open:
 
 def _expected(boxes: dict[int, Corners], frame: int, at: At) -> np.ndarray:
     """(4,) where a target should be by its last two boxes, at constant velocity."""
-    last, before = [*islice(reversed(boxes), 2), next(reversed(boxes))][:2]
+    latest = [*islice(reversed(boxes), 2)]
+    last, before = latest[0], latest[-1]
     box = np.array(boxes[last])
     if last == before:
         return box
